@@ -10,6 +10,16 @@ from lyftdata.core.audit import KEY_ROTATED, PRUNED
 from lyftdata.core.incidents import CUT_OFF
 
 AUDIT_ACTIONS: Mapping[str, str] = {
+    "alert.approval": "Alert: Workers wait for approval.",
+    "alert.audit_log": "Alert: the audit log was changed or cut.",
+    "alert.duplicate": "Alert: a Worker runs twice, or its identity was copied.",
+    "alert.ended": "What an alert was about has ended.",
+    "alert.events_wait": "Alert: events are not delivered to a destination.",
+    "alert.key_expires": "Alert: an API key ends within 14 days.",
+    "alert.key_rotation": "Alert: an older generation of an API key ends soon, and Workers still use it.",
+    "alert.other_network": "Alert: a token was asked for from another network than that of the Worker's session.",
+    "alert.refused": "Alert: a Worker, or an unknown caller, is refused again and again.",
+    "alert.workers_lost": "Alert: Workers are gone that did not sign off; one an outage.",
     "api_key.allowed": "An API key was allowed for more Workers.",
     "api_key.issued": "An API key was issued.",
     "api_key.previous_ended": "The previous generation of an API key was ended before its time.",

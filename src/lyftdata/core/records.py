@@ -546,6 +546,20 @@ class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt_at: datetime | None = None
 
 
+class OpenAlertRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An alert that was raised and has not ended.
+
+    `key` tells alerts of one kind apart, and stays the same while the cause lasts. Of Workers that were lost it is the time of the first
+    loss.
+    """
+
+    kind: str
+    key: str
+    raised_at: datetime
+    last_seen_at: datetime
+
+
 class RefusalAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """
     One refused attempt, with the whole reason.
@@ -607,6 +621,7 @@ prepare_structs(
     EventDestinationRecord,
     IdentityCopyRecord,
     IgnoredRefusalRecord,
+    OpenAlertRecord,
     OperatorRecord,
     PresenceRecord,
     RefusalAttempt,

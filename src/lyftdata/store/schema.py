@@ -533,3 +533,13 @@ event_deliveries = Table(
     Column("last_error_at", UtcDateTime),
     Column("next_attempt_at", UtcDateTime),
 )
+
+# Alerts that were raised and have not ended; each is one event of the audit log, however many Servers see it.
+open_alerts = Table(
+    "open_alerts",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("raised_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+)

@@ -232,7 +232,7 @@ class _Past:
         """What happened since: one was taken over, one disabled, keys rotated and revoked, unknown callers refused."""
         broker = {"name": "broker", "audience": "https://broker.example.com", "scopes": ["read", "write"]}
         await self._post("resources", broker | {"labels": ["zone=eu-1"]})
-        siem = {"name": "siem", "transport": "webhook", "url": "https://siem.invalid/hooks/lyftdata"}
+        siem = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/lyftdata"}
         await self._post("event-destinations", siem | {"events": ["worker.*"]})
         self._server.clock.forward(days=3)
         await self._enroll("scaler-3", ENROLLMENT_KEY)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
+from lyftdata.server.admin.alert_watch import INCIDENTS
 
 SOURCE = Path(__file__).parents[3] / "src" / "lyftdata"
 _GROUPS = {action.partition(".")[0] for action in AUDIT_ACTIONS}
@@ -31,10 +32,12 @@ def _used() -> set[str]:
 def test_every_action_is_registered():
     """A filter of events accepts what is registered, and the reference page lists it."""
     assert _used() - set(AUDIT_ACTIONS) - {"event_destination.test"} == set()
+    assert {f"alert.{kind}" for kind in INCIDENTS} <= set(AUDIT_ACTIONS)
 
 
 def test_every_registered_action_is_written_somewhere():
     """A filter for an event that never comes would be a promise that is not kept."""
     composed = {action for action in AUDIT_ACTIONS if action.startswith("event_destination.")}
+    composed |= {f"alert.{kind}" for kind in INCIDENTS}
 
     assert set(AUDIT_ACTIONS) - _used() - composed == set()

@@ -11,6 +11,7 @@ from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
+from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
@@ -32,6 +33,15 @@ _MAX_OF_A_KIND = 5
 _MAX_NAMED = 3
 
 
+def _key_of(case: RefusalCase) -> str:
+    """Return what tells an alert of refusals apart: the cause, since refusals of one cause are shown as one."""
+    return case.code if case.worker is not None else f"{case.code}:unknown"
+
+
+def _worker_id_of(case: RefusalCase) -> str:
+    return "" if case.worker is None else case.worker.id
+
+
 def _duplicates(refused: Sequence[RefusalCase]) -> list[Alert]:
     found = [one for one in refused if one.code == "duplicate_instance"]
     return [
@@ -40,6 +50,8 @@ def _duplicates(refused: Sequence[RefusalCase]) -> list[Alert]:
             subject=one.latest.last_reference,
             title=f"{one.latest.claimed_worker if one.worker is None else one.worker.name} was started twice",
             detail=one.latest.last_detail,
+            key=f"start:{one.subject}",
+            worker_id=_worker_id_of(one),
         )
         for one in found[:_MAX_OF_A_KIND]
     ]
@@ -84,6 +96,7 @@ def _same_cause_alert(found: Sequence[RefusalCase]) -> Alert:
         detail=f"{latest.meaning} {sum(one.count for one in found):,} times in all.",
         code=latest.code,
         callers=[one.subject for one in found],
+        key=_key_of(found[0]),
     )
 
 
@@ -95,6 +108,8 @@ def _known_worker_alert(refused: RefusalCase) -> Alert:
         detail=refused.latest.meaning,
         code=refused.code,
         callers=[refused.subject],
+        key=_key_of(refused),
+        worker_id=_worker_id_of(refused),
     )
 
 
@@ -106,6 +121,7 @@ def _unknown_worker_alert(refused: RefusalCase) -> Alert:
         detail=refused.latest.meaning,
         code=refused.code,
         callers=[refused.subject],
+        key=_key_of(refused),
     )
 
 
@@ -131,6 +147,8 @@ class Alerts:
         token_origins: TokenOriginQueries,
         repeated_registrations: RepeatedRegistrations,
         directory: Directory,
+        event_destinations: EventDestinationQueries,
+        audit_is_intact: Callable[[], bool],
         signing_keys: SigningKeys,
         warnings: Sequence[str],
         archive_after: timedelta | None,
@@ -142,6 +160,8 @@ class Alerts:
         self._token_origins = token_origins
         self._repeated_registrations = repeated_registrations
         self._directory = directory
+        self._event_destinations = event_destinations
+        self._audit_is_intact = audit_is_intact
         self._signing_keys = signing_keys
         self._warnings = warnings
         self._archive_after = archive_after
@@ -152,11 +172,13 @@ class Alerts:
         cases = await self._inbox.cases(limit=500, within=_RECENTLY)
         refused = [case for case in cases if case.state is CaseState.OPEN]
         return [
+            *self._audit_log(),
             *await self._copies(),
             *_duplicates(refused),
             *await self._from_elsewhere(),
             *self._awaiting_approval(),
             *_misconfigured(refused),
+            *await self._events_wait(),
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
             *await self._lagging(),
@@ -165,12 +187,41 @@ class Alerts:
             *self._rotating(),
         ]
 
+    def _audit_log(self) -> list[Alert]:
+        if self._audit_is_intact():
+            return []
+        title = "The audit log is not what this Server has written"
+        return [
+            Alert(
+                kind=AlertKind.AUDIT_LOG,
+                subject="",
+                key="audit_log",
+                title=title,
+                detail="See: lyftdata audit verify",
+            )
+        ]
+
+    async def _events_wait(self) -> list[Alert]:
+        return [
+            Alert(
+                kind=AlertKind.EVENTS_WAIT,
+                subject=one.name,
+                key=one.name,
+                title=f"{count(one.waiting, 'event')} {'waits' if one.waiting == 1 else 'wait'} for {one.name}",
+                detail=one.last_error,
+            )
+            for one in await self._event_destinations.list_all()
+            if one.failures >= _A_PATTERN and not one.is_paused
+        ]
+
     async def _from_elsewhere(self) -> list[Alert]:
         found = await self._token_origins.from_elsewhere(within=_TOKENS_RECENTLY)
         alerts = [
             Alert(
                 kind=AlertKind.OTHER_NETWORK,
                 subject=worker.id,
+                key=worker.id,
+                worker_id=worker.id,
                 title=f"A token of {worker.name} was asked for from {origin.address}",
                 detail=f"The Worker was connected from {origin.session_address}, in another network, at {origin.elsewhere_at:%H:%M} UTC.",
             )
@@ -191,6 +242,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.APPROVAL,
                 subject="",
+                key="approval",
                 title=f"{count(total, 'Worker')} {'waits' if total == 1 else 'wait'} for approval",
                 detail="No more are added until you have decided about some: if these are not your hosts, revoke the enrollment key."
                 if full
@@ -207,6 +259,8 @@ class Alerts:
             Alert(
                 kind=AlertKind.DUPLICATE,
                 subject=copy.reference,
+                key=copy.reference,
+                worker_id=worker.id,
                 title=f"The identity of {worker.name} is used from a second directory",
                 detail=f"Accepted: {copy.other_host or '?'} ({copy.other_address}). Refused: {copy.host or '?'} ({copy.address}).",
             )
@@ -234,6 +288,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.KEY_EXPIRES,
                 subject=key.name,
+                key=f"{key.name}:{key.expires_at:%Y-%m-%dT%H:%M}",
                 title=f"API key {key.name} expires on {key.expires_at:%d %B at %H:%M} UTC",
                 detail=_users(len(key.used_by)),
             )
@@ -258,6 +313,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.KEY_ROTATION,
                 subject=name,
+                key=f"{name}:{old.generation}",
                 title=f"Generation {old.generation} of API key {name} ends on {ends_at:%d %B at %H:%M} UTC",
                 detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
             )
@@ -278,6 +334,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.INACTIVE,
                 subject=span,
+                key=span,
                 title=f"{count(len(found), 'Worker')} with an API key {have} not been active for {span}",
                 detail="If they are gone, delete them: their API keys still work.",
             )
@@ -290,6 +347,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.REPEATED_REGISTRATIONS,
                 subject=group.name,
+                key=f"{group.name}:{group.address}",
                 title=f"A client at {group.address} registers again and again as {group.name}",
                 detail=f"{count(len(group.replaced), 'registration')} that it has replaced by later ones. Let it keep its key between starts, or "
                 "give it an enrollment key for ephemeral Workers.",
@@ -309,6 +367,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.SIGNING_KEY,
                 subject="",
+                key=f"{at:%Y-%m-%dT%H:%M}",
                 title=f"A new signing key signs worker tokens from {at:%d %B at %H:%M} UTC",
                 detail="It is published already. Services that check tokens by a copy of the JWKS should reload it by then.",
             )

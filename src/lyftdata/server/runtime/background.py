@@ -14,6 +14,7 @@ from lyftdata.core.log_events.server import (
 )
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
+from lyftdata.server.admin.alert_watch import AlertWatch
 from lyftdata.server.admin.audit_retention import AuditRetention
 from lyftdata.server.admin.audit_watch import AuditWatch
 from lyftdata.server.admin.checkpoint_schedule import CheckpointSchedule
@@ -32,6 +33,7 @@ _PRUNE_EVERY_S = 30.0
 _ARCHIVE_EVERY_S = 600.0
 _REMOVE_ABSENT_EVERY_S = 30.0
 _DELIVER_EVERY_S = 1.0
+_ALERT_EVERY_S = 15.0
 _LOOK_FOR_REPEATED_EVERY_S = 20.0
 _PRUNE_AUDIT_EVERY_S = 3_600.0
 _WATCH_EVERY_S = 1.0
@@ -61,6 +63,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
                 lambda: look_for_repeated(services),
             )
         ),
+        asyncio.create_task(_every("look for alerts", _ALERT_EVERY_S, alert_watch(services).look)),
         asyncio.create_task(_every("deliver events", _DELIVER_EVERY_S, services.event_delivery.look)),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
         asyncio.create_task(checkpoints.run()),
@@ -105,6 +108,18 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
             await _flush_at_stop("decisions", services.decisions.follow())
         # After every other event.
         await _flush_at_stop("the last audit checkpoint", checkpoints.stop())
+
+
+def alert_watch(services: Services) -> AlertWatch:
+    """Return what writes down when alerts are raised and end."""
+    return AlertWatch(
+        store=services.store,
+        alerts=services.alerts,
+        fleet=services.fleet_queries,
+        directory=services.directory,
+        all_servers=services.cluster.all_servers,
+        clock=services.clock,
+    )
 
 
 async def _flush_at_stop(what: str, writing: Awaitable[None]) -> None:

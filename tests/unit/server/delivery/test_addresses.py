@@ -1,6 +1,7 @@
 """Where the Server connects to, whatever a name resolves to."""
 
 import ipaddress
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -51,7 +52,11 @@ async def test_nothing_goes_through_the_internet_in_the_clear():
 
 async def test_a_name_that_does_not_exist():
     """It is an error of this delivery, and tells no more."""
+
+    def resolve(*_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     with ThreadPoolExecutor(1) as threads:
-        known = AllowedAddresses([], threads=threads)
+        known = AllowedAddresses([], threads=threads, resolve=resolve)
         with pytest.raises(DeliveryError, match="cannot be resolved"):
             await known.find(Endpoint("nothing.invalid", 443, is_encrypted=True))

@@ -137,7 +137,7 @@ async def test_a_server_goes_on_with_the_new_key(opened, both):
 
 async def test_targets_of_events_are_sealed_with_the_new_key(opened, both):
     """A Server with the new key reads the URL, and signs with the secret that the receiver has; the old key opens neither."""
-    body = {"name": "siem", "transport": "webhook", "url": "https://siem.example.com/hooks/x"}
+    body = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/x"}
     async with opened(**both) as server:
         admin = await server.sign_in()
         secret = (await server.http.post("/api/event-destinations", json=body, headers=admin)).json()[

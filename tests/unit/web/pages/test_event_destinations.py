@@ -9,7 +9,7 @@ from tests.unit.web.test_pages import text_of
 FORM = {
     "name": "siem",
     "transport": "webhook",
-    "url": "https://siem.example.com/hooks/s3cr3t",
+    "url": "https://192.0.2.7/hooks/s3cr3t",
     "events": "worker.*, api_key.*",
     "labels": "",
     "ca": "",
@@ -26,7 +26,7 @@ async def test_a_webhook_is_added_and_its_secret_shown_once(server, browser):
         assert secret not in (await browser.get(path)).text
     view = await server.services.event_destination_queries.get("siem")
     assert (view.events, view.labels) == (["api_key.*", "worker.*"], [])
-    assert "siem.example.com:443" in text_of(await browser.get("/event-destinations"))
+    assert "192.0.2.7:443" in text_of(await browser.get("/event-destinations"))
 
 
 async def test_a_destination_is_changed_paused_resumed_and_deleted(server, browser):

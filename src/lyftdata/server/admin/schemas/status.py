@@ -86,6 +86,12 @@ class AlertKind(StrEnum):
     """A client registers again at each start; `subject` is the name of its registrations, with `*` for what differs."""
     SIGNING_KEY = "signing_key"
     """The signing key is about to change."""
+    WORKERS_LOST = "workers_lost"
+    """Workers are gone that did not sign off; the overview says so in its first sentence instead."""
+    AUDIT_LOG = "audit_log"
+    """The audit log was changed or cut."""
+    EVENTS_WAIT = "events_wait"
+    """Events are not delivered to a destination; `subject` is its name."""
 
 
 class Alert(BaseModel):
@@ -93,6 +99,8 @@ class Alert(BaseModel):
     Something that needs an operator's attention.
 
     Of refusals, `code` is their cause, and `callers` are those that are refused for it: `worker:ID` or `address:ADDRESS`.
+    `key` tells alerts of one kind apart, and stays the same while the cause lasts; it is empty for the line that says how many more there
+    are. `worker_id` is the Worker that it is about, if it is one.
     """
 
     kind: AlertKind
@@ -101,6 +109,8 @@ class Alert(BaseModel):
     detail: str = ""
     code: str = ""
     callers: list[str] = []
+    key: str = ""
+    worker_id: str = ""
 
 
 class Concerns(BaseModel):

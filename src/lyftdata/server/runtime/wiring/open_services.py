@@ -170,8 +170,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         *await store.read(exposure.find),
     ]
     leaving = build_leaving(basis, sessions, admission)
-    read_models = build_read_models(basis, sessions, admission, operators, leaving, warnings)
     events = build_events(basis, admission)
+    read_models = build_read_models(basis, sessions, admission, operators, leaving, warnings, events.queries)
     incidents = build_incidents(basis, sessions, admission, read_models)
     limits = SharedLimits(
         store=store,

@@ -11,6 +11,7 @@ from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
+from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admin.refusal_inbox import RefusalInbox
@@ -62,6 +63,7 @@ def build_read_models(
     operators: OperatorParts,
     leaving: LeavingParts,
     warnings: list[str],
+    event_destination_queries: EventDestinationQueries,
 ) -> ReadModels:
     """Build the queries, each from what it reads."""
     store, clock, directory = basis.store, basis.clock, admission.directory
@@ -169,6 +171,8 @@ def build_read_models(
             token_origins=token_origin_queries,
             repeated_registrations=leaving.repeated_registrations,
             directory=directory,
+            event_destinations=event_destination_queries,
+            audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
             signing_keys=admission.signing_keys,
             warnings=warnings,
             archive_after=basis.settings.archive_after,

@@ -4,7 +4,7 @@ import pytest
 from tests.event_destinations import deliver
 
 PATH = "/api/event-destinations"
-HOOK = {"name": "siem", "transport": "webhook", "url": "https://siem.example.com/hooks/T0-s3cr3t?x=1"}
+HOOK = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/T0-s3cr3t?x=1"}
 
 
 @pytest.mark.parametrize(
@@ -14,17 +14,17 @@ HOOK = {"name": "siem", "transport": "webhook", "url": "https://siem.example.com
         ("name", {"name": "../etc"}),
         ("name", {"name": "Siem"}),
         ("url", {"url": ""}),
-        ("url", {"url": "ftp://siem.example.com"}),
-        ("url", {"url": "tls://siem.example.com"}),
+        ("url", {"url": "ftp://192.0.2.7"}),
+        ("url", {"url": "tls://192.0.2.7"}),
         ("url", {"url": "https://"}),
-        ("url", {"url": "https://user:pass@siem.example.com"}),
-        ("url", {"url": "https://siem.example.com/#fragment"}),
-        ("url", {"url": "https://siem.example.com:0/"}),
-        ("url", {"url": "https://siem.example.com:99999/"}),
-        ("url", {"url": "https://siem.example.com/a b"}),
-        ("url", {"url": "https://siem.example.com/" + "a" * 1024}),
-        ("url", {"transport": "syslog", "url": "https://siem.example.com"}),
-        ("url", {"transport": "syslog", "url": "tls://siem.example.com/path"}),
+        ("url", {"url": "https://user:pass@192.0.2.7"}),
+        ("url", {"url": "https://192.0.2.7/#fragment"}),
+        ("url", {"url": "https://192.0.2.7:0/"}),
+        ("url", {"url": "https://192.0.2.7:99999/"}),
+        ("url", {"url": "https://192.0.2.7/a b"}),
+        ("url", {"url": "https://192.0.2.7/" + "a" * 1024}),
+        ("url", {"transport": "syslog", "url": "https://192.0.2.7"}),
+        ("url", {"transport": "syslog", "url": "tls://192.0.2.7/path"}),
         ("url", {"transport": "file", "url": "/etc/passwd"}),
         ("events", {"events": ["worker.wirte"]}),
         ("events", {"events": ["wroker.*"]}),
@@ -65,7 +65,7 @@ async def test_the_life_of_a_destination_is_audited_without_its_url(server, admi
         "secret_rotated",
         "deleted",
     ]
-    assert {event["details"]["endpoint"] for event in log} == {"siem.example.com:443"}
+    assert {event["details"]["endpoint"] for event in log} == {"192.0.2.7:443"}
     for secret in ("s3cr3t", made["secret"], rotated["secret"]):
         assert secret not in str(log)
 
@@ -81,7 +81,7 @@ async def test_a_secret_is_shown_once(server, admin):
         assert HOOK["url"] in shown
     files = server.services.settings.staging_dir.glob("lyftdata.db*")
     stored = b"".join(file.read_bytes() for file in files)
-    assert b"siem.example.com" in stored
+    assert b"192.0.2.7:443" in stored
     assert b"s3cr3t" not in stored
     assert made["secret"].encode() not in stored
 

@@ -1,0 +1,166 @@
+"""Alerts as events of the audit log."""
+
+import msgspec
+
+from lyftdata.core.records import SessionEnd
+from lyftdata.server.admin.alert_watch import AlertWatch
+from lyftdata.server.runtime.background import alert_watch, flush
+from lyftdata.server.sessions.session import PollEnd
+
+
+async def look(server):
+    """Look for alerts, as the Server does four times a minute."""
+    await flush(server.services)
+    await alert_watch(server.services).look()
+
+
+async def alerts(server):
+    """Return the alerts in the audit log, the earliest first: action, subject, title."""
+    found = (await server.services.audit_queries.list_page(limit=200)).items
+    return [
+        (event.action, event.subject, event.details.get("title", ""))
+        for event in reversed(found)
+        if event.action.startswith("alert.")
+    ]
+
+
+async def connect(server, name):
+    """Add a Worker that connects once; return its ID and token."""
+    worker_id, key = await server.enrolled(name)
+    token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+    await poll(server, token)
+    return worker_id, token
+
+
+async def poll(server, token, **more):
+    """Poll once; the first poll is answered at once."""
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"boot_id": "boot-0001"} | more
+    answer = await server.http.post("/api/worker/session", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+def lose(server, *worker_ids):
+    """Let Workers be gone without a word, as when their host loses its power."""
+    for worker_id in worker_ids:
+        session = server.services.sessions.find_here(worker_id)
+        server.services.sessions._end(session, PollEnd.HELD, SessionEnd.LOST)
+
+
+async def test_many_workers_that_are_lost_at_once_raise_one_alert(server):
+    """After two minutes, once; one that comes back before the others does not raise another."""
+    server.clock.forward(minutes=5)
+    lost = [await connect(server, f"press-{number}") for number in range(8)]
+    _, signed_off = await connect(server, "goodbye")
+    await poll(server, signed_off, sign_off=True)
+    lose(server, *(worker_id for worker_id, _ in lost))
+    await look(server)
+    assert await alerts(server) == []
+    server.clock.forward(minutes=3)
+
+    await look(server)
+    await look(server)
+
+    raised = [("alert.workers_lost", "alert:workers_lost", "8 Workers went offline and did not sign off")]
+    assert await alerts(server) == raised
+    await poll(server, lost[0][1])
+    server.clock.forward(minutes=2)
+    await look(server)
+    assert await alerts(server) == raised
+
+
+async def test_an_alert_ends_when_everybody_is_back(server):
+    """Ten minutes after its cause was last seen: what comes and goes is one alert."""
+    server.clock.forward(minutes=5)
+    worker_id, token = await connect(server, "press")
+    lose(server, worker_id)
+    server.clock.forward(minutes=3)
+    await look(server)
+    await poll(server, token)
+    server.clock.forward(minutes=9)
+    await look(server)
+    assert len(await alerts(server)) == 1
+
+    server.clock.forward(minutes=2)
+    await look(server)
+
+    assert await alerts(server) == [
+        ("alert.workers_lost", f"worker:{worker_id}", "1 Worker went offline and did not sign off"),
+        ("alert.ended", "alert:workers_lost", ""),
+    ]
+
+
+async def test_a_worker_that_is_refused_again_and_again_raises_one_alert(server, admin, press):
+    """However often it tries, and whichever reference the last refusal has; it is about that Worker."""
+    for _ in range(3):
+        for _ in range(3):
+            await server.token_by_key("press-01", "nonsense")
+            server.clock.forward(seconds=20)
+        await look(server)
+
+    (found,) = await alerts(server)
+    assert found[:2] == ("alert.refused", "worker:press-01")
+
+
+async def test_an_audit_log_that_was_changed_raises_an_alert(server, monkeypatch):
+    """In addition to the log event and the metric: it reaches those who do not look at this Server."""
+    monkeypatch.setattr(type(server.services.store), "audit_is_intact", False)
+
+    await look(server)
+
+    assert [action for action, _, _ in await alerts(server)] == ["alert.audit_log"]
+
+
+async def test_what_is_raised_is_what_the_overview_shows(server, admin, press):
+    """One source; what could merely be set up better is on the overview alone."""
+    for _ in range(3):
+        await server.token_by_key("press-01", "nonsense")
+    await server.http.post("/api/api-keys", json={"name": "brief-key", "expires_in_s": 86_400}, headers=admin)
+    await look(server)
+
+    shown = [f"alert.{c.kind}" for c in await server.services.alerts.find() if c.key]
+    assert sorted(action for action, _, _ in await alerts(server)) == sorted(shown)
+    assert set(shown) == {"alert.refused", "alert.key_expires"}
+
+
+async def test_a_later_outage_raises_another_alert(server):
+    """While Workers of the first are still missing: one that never comes back hides nothing."""
+    first, _ = await connect(server, "press")
+    second, _ = await connect(server, "other")
+    lose(server, first)
+    server.clock.forward(minutes=3)
+    await look(server)
+    server.clock.forward(minutes=12)
+    lose(server, second)
+    server.clock.forward(minutes=3)
+
+    await look(server)
+
+    assert [subject for _, subject, _ in await alerts(server)] == [f"worker:{first}", f"worker:{second}"]
+
+
+async def test_one_server_of_several_watches(server):
+    """The one that started first; the others see the same, and write nothing."""
+    (me,) = await server.services.cluster.all_servers()
+    earlier = msgspec.structs.replace(me, id="another")
+    server.clock.forward(minutes=5)
+    worker_id, _ = await connect(server, "press")
+    lose(server, worker_id)
+    server.clock.forward(minutes=3)
+    await flush(server.services)
+
+    for servers, count in (([earlier, me], 0), ([me, earlier], 1)):
+
+        async def all_servers(servers=servers):
+            return servers
+
+        watch = AlertWatch(
+            store=server.services.store,
+            alerts=server.services.alerts,
+            fleet=server.services.fleet_queries,
+            directory=server.services.directory,
+            all_servers=all_servers,
+            clock=server.clock,
+        )
+        await watch.look()
+        assert len(await alerts(server)) == count
