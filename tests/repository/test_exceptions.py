@@ -11,7 +11,7 @@ CHANGING_METHODS = {"add_note", "with_traceback", "__setattr__"}
 CHAIN = {"__cause__", "__context__", "__traceback__", "__suppress_context__", "__notes__", "args"}
 # One class for each conflict and each noun would be a class for each message: these two set a code for each instance,
 # in their constructors, over that of the class.
-CODES_PER_INSTANCE = {("ConflictError", "code"), ("NotFoundError", "code")}
+CODES_PER_INSTANCE = {("ConflictError", "code"), ("IssuerSignInError", "code"), ("NotFoundError", "code")}
 
 
 def modules() -> list[Path]:

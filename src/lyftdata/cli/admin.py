@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.emergency_access import emergency_access
 from lyftdata.cli.login import read_password
 from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table
 from lyftdata.cli.secret_key_rotation import rotate_secret_key
@@ -43,6 +44,7 @@ def admin() -> None:
 
 
 admin.add_command(rotate_secret_key)
+admin.add_command(emergency_access)
 
 
 @admin.command()

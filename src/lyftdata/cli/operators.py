@@ -191,13 +191,20 @@ def _print_password(answer: dict[str, Any], *, as_json: bool, done: str) -> None
     echo(answer["password"])
 
 
+def _note(operator: dict[str, Any]) -> str:
+    # A Server of another version may not say where its operators sign in.
+    if operator.get("issuer"):
+        return f"signs in at {operator['issuer']}"
+    return "must change password" if operator["must_change_password"] else ""
+
+
 def _show_table(found: list[dict[str, Any]]) -> None:
     rows = [
         (
             o["name"],
             o["role"],
             when(o["created_at"]),
-            "must change password" if o["must_change_password"] else "",
+            _note(o),
         )
         for o in found
     ]

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OctKey, OKPKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 from joserfc.registry import JWS_HEADER_REGISTRY
 
 from lyftdata.core.encoding import decode_base64url
 from lyftdata.core.token_size import MAX_TOKEN_LENGTH
 
-Key = ECKey | OKPKey | OctKey
+Key = ECKey | OKPKey | OctKey | RSAKey
 
 _MAX_HEADER_LENGTH = 512
 _MAX_AUDIENCES = 8
@@ -43,20 +43,23 @@ class UnverifiedJws:
 
     __slots__ = ("claims", "encoded_header_length", "header", "payload", "signature", "signed")
 
-    def __init__(self, unverified: str, *, carries_key: bool = False) -> None:
+    def __init__(
+        self, unverified: str, *, carries_key: bool = False, max_length: int = MAX_TOKEN_LENGTH
+    ) -> None:
         """
         Split a compact JWS.
 
         Args:
             unverified: As received.
             carries_key: Whether the header may hold a public key (`jwk`), as that of a DPoP proof does.
+            max_length: Characters.
 
         Raises:
             JwsError: Too long, not three canonical base64url parts, not JSON objects, or a forbidden header.
         """
         # Resource exhaustion before authentication: the length first, so that no sender makes the parsing below expensive.
-        if len(unverified) > MAX_TOKEN_LENGTH:
-            raise JwsError(f"It is longer than {MAX_TOKEN_LENGTH} characters.")
+        if len(unverified) > max_length:
+            raise JwsError(f"It is longer than {max_length} characters.")
         parts = unverified.split(".")
         if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
             raise JwsError("It is not a compact JWS.")

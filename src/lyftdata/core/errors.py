@@ -10,6 +10,7 @@ LyftdataError
 ├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
 │   └── ApiTokenRejectedError                                 (of NotSignedInError)
+├── PasswordSignInOffError, IssuerSignInError, IssuerUnavailableError
 ├── TooManyRequestsError, TooBusyError, TooManyStartsError   retry later
 └── RefusedError             an authentication or authorization was refused; the causes are in `refusals`
 
@@ -128,6 +129,40 @@ class LoginLockedError(LyftdataError):
     def __init__(self, wait_s: int) -> None:
         super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
         self.wait_s: Final = wait_s
+
+
+class PasswordSignInOffError(LyftdataError):
+    """The settings allow no sign-in by password."""
+
+    code = "password_sign_in_off"
+
+
+class IssuerSignInError(LyftdataError):
+    """
+    A sign-in at the OpenID Connect issuer that is refused.
+
+    Args:
+        code: Stable code of the reason, for example `no_role`.
+        message: What is wrong; holds nothing that the caller has sent.
+        hint: What to do about it.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]  # one class, a code per reason
+
+
+class IssuerUnavailableError(LyftdataError):
+    """The OpenID Connect issuer gave no usable answer; `detail` is for the log."""
+
+    code = "issuer_unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "Your identity provider cannot be reached, or its answer cannot be used.",
+            hint="Try again in a minute. On the Server's host `lyftdata doctor` says what is wrong.",
+        )
+        self.detail: Final = detail
 
 
 class NotSignedInError(LyftdataError):

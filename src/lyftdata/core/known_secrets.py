@@ -13,13 +13,16 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.secret import Secret
 
+MIN_KNOWN_LENGTH = 32
+"""A shorter secret could be a part of an honest name."""
+
 
 class KnownSecrets:
     """
     The secrets that this Server was started with.
 
     Args:
-        secrets: Of 32 characters or more: a shorter one could be a part of an honest name.
+        secrets: Of `MIN_KNOWN_LENGTH` characters or more.
     """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:

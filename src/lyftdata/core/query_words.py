@@ -6,7 +6,7 @@ This is the grammar alone. What a field means, and which there are, is in `worke
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,7 +33,7 @@ class QueryError(InvalidInputError):
 
     def __init__(self, position: int, message: str) -> None:
         super().__init__("q", f"The search is not understood at character {position}: {message}")
-        self.position = position
+        self.position: Final = position
 
 
 class Value(msgspec.Struct, frozen=True):

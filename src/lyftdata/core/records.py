@@ -397,9 +397,11 @@ class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A person who may sign in; the password is kept as an Argon2id hash.
+    A person who may sign in: by a password, kept as an Argon2id hash, or at an OpenID Connect issuer.
 
-    `unlocks` is incremented each time the operator is unlocked: Servers then forget the failed sign-ins before.
+    `unlocks` is incremented each time the operator is unlocked: Servers then forget the failed sign-ins before. `issuer` and
+    `subject` are who the operator is at the issuer; then there is no password, and `password_hash` is empty.
+    `password_expires_at` is the end of a password that was set for an emergency, on the Server's host.
     """
 
     name: str
@@ -408,6 +410,9 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
     must_change_password: bool = False
     created_at: datetime
     unlocks: int = 0
+    issuer: str | None = None
+    subject: str | None = None
+    password_expires_at: datetime | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -425,7 +430,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's signed-in session; the bearer token is kept as a SHA-256 digest."""
+    """
+    An operator's signed-in session; the bearer token is kept as a SHA-256 digest.
+
+    `issuer_session` is the session at the issuer that it was opened by (`sid`), if the issuer named one: it ends with that.
+    """
 
     id: str
     operator: str
@@ -434,6 +443,7 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     address: str
     user_agent: str = ""
+    issuer_session: str | None = None
 
 
 class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):

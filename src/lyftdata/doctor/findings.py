@@ -198,6 +198,17 @@ SIGNING_KEY_NOT_PUBLISHED = _problem(
 )
 ANOTHER_SERVER = _problem("another_server", "Workers that are sent to that address do not reach this Server.")
 
+# --- the issuer that operators sign in at ---------------------------------------------------------------
+ISSUER_UNUSABLE = _problem(
+    "issuer_unusable", "No operator can sign in at an issuer whose metadata or keys cannot be read."
+)
+ISSUER_REFUSES_SERVER = _problem(
+    "issuer_refuses_server", "An issuer signs operators in only for clients and redirect URIs that it knows."
+)
+ISSUER_CLOCK_OFF = _warning(
+    "issuer_clock_off", "An ID token that seems to be expired, or from the future, is refused."
+)
+
 # --- the Server's view of a Worker ----------------------------------------------------------------------
 WORKER_UNKNOWN = _problem("worker_unknown", "The Server lets in only the Workers that it knows.")
 WORKER_DISABLED = _problem("worker_disabled", "A disabled Worker gets no tokens; its program is stopped.")

@@ -25,6 +25,7 @@ from lyftdata.doctor.answer_faults import check_of_failure, check_of_status
 from lyftdata.doctor.database import check_database, find_signing_key, has_database
 from lyftdata.doctor.findings import Finding, each_problem, is_stopped_by
 from lyftdata.doctor.network import Target, check_connection, check_expiry
+from lyftdata.doctor.operators_issuer import check_issuer
 from lyftdata.doctor.secret_files import check_private, check_secret_files
 from lyftdata.server.runtime.issuer import issuer_of, warnings_of
 from lyftdata.server.runtime.settings import (
@@ -58,6 +59,7 @@ async def examine_server(
         return list(each_problem(findings.SETTING_INVALID, error, _SEE_ALL))
     found = [*_check_host(settings, environ, now=now()), *_check_certificate_file(settings, now=now())]
     seen = {finding.check for finding in found}
+    found += [finding async for finding in check_issuer(settings, now=now())]
     answered = [finding async for finding in _check_address(settings, tls_ca=tls_ca, now=now())]
     # A certificate that expires is found in its file and at the address.
     return [*found, *(finding for finding in answered if finding.check not in seen)]

@@ -410,6 +410,10 @@ operators = Table(
     Column("must_change_password", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("unlocks", Integer, nullable=False, server_default="0"),
+    Column("issuer", String(256)),
+    Column("subject", String(255)),
+    Column("password_expires_at", UtcDateTime),
+    Index(None, "issuer", "subject", unique=True),
 )
 
 # Networks from which operators have signed in, as keyed hashes.
@@ -432,6 +436,7 @@ admin_sessions = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("address", String(64), nullable=False),
     Column("user_agent", String(256), nullable=False),
+    Column("issuer_session", String(255)),
     Index(None, "operator"),
 )
 

@@ -13,9 +13,12 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import parse_operator_name
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import MARK_LIFE
-from lyftdata.server.admin.operator_sessions import SESSION_LIFE
+from lyftdata.server.admin.new_sessions import SESSION_LIFE
+from lyftdata.server.admin.oidc.pending import PENDING_LIFE
 from lyftdata.server.runtime.services import Services
 
 _KEPT_AFTER_THE_END = timedelta(days=7)
@@ -53,6 +56,46 @@ def read_device_mark(request: Request, services: Services, *, operator: str) -> 
     """Return the mark that the browser has kept of an operator of this name, or an empty text."""
     secure = _is_secure(request, services)
     return _read(request, _device_name(request, services, operator, secure=secure)) or ""
+
+
+def remember_name(response: Response, request: Request, services: Services, operator: str) -> None:
+    """Let the browser keep who signed in last, so that the form has the name the next time."""
+    secure = _is_secure(request, services)
+    _set(
+        response,
+        _last_name(request, secure=secure),
+        operator,
+        life=MARK_LIFE,
+        secure=secure,
+        samesite="strict",
+    )
+
+
+def read_name(request: Request, services: Services) -> str:
+    """Return who signed in last on this device, as far as it has the form of a name; else an empty text."""
+    name = _read(request, _last_name(request, secure=_is_secure(request, services))) or ""
+    try:
+        return parse_operator_name(name)
+    except InvalidInputError:
+        return ""
+
+
+def set_pending_sign_in(response: Response, request: Request, services: Services, value: str) -> None:
+    """Let the browser keep which sign-in it has begun at the issuer (`server.admin.oidc.pending`)."""
+    secure = _is_secure(request, services)
+    # Lax: the issuer sends the browser back by a link, with which a strict cookie would not come.
+    _set(response, _pending_name(request, secure=secure), value, life=PENDING_LIFE, secure=secure)
+
+
+def read_pending_sign_in(request: Request, services: Services) -> str | None:
+    """Return what `set_pending_sign_in` has left, not verified yet, or None."""
+    return _read(request, _pending_name(request, secure=_is_secure(request, services)))
+
+
+def forget_pending_sign_in(response: Response, request: Request, services: Services) -> None:
+    """Take it back: the sign-in was finished."""
+    secure = _is_secure(request, services)
+    _delete(response, _pending_name(request, secure=secure), secure=secure)
 
 
 def set_flash(
@@ -142,6 +185,14 @@ def _name(request: Request, *, secure: bool) -> str:
 
 def _flash_name(request: Request, *, secure: bool) -> str:
     return f"{_name(request, secure=secure)}_flash"
+
+
+def _last_name(request: Request, *, secure: bool) -> str:
+    return f"{_name(request, secure=secure)}_last_name"
+
+
+def _pending_name(request: Request, *, secure: bool) -> str:
+    return f"{_name(request, secure=secure)}_sign_in"
 
 
 def _device_name(request: Request, services: Services, operator: str, *, secure: bool) -> str:

@@ -12,8 +12,10 @@ from starlette.requests import Request
 
 OVERVIEW = "/"
 _MAX_LENGTH = 4_000
-# These show no page: the form itself, what ends a session, and the stream of changes.
-_NOT_PAGES = frozenset({"/login", "/logout", "/events"})
+# These show no page: the form itself, what begins or ends a session, and the stream of changes.
+_NOT_PAGES = frozenset(
+    {"/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/logout", "/logout", "/events"}
+)
 
 
 def safe_destination(unverified: str) -> str:

@@ -26,6 +26,7 @@ from lyftdata.web.pages import (
     identity_copies,
     incident,
     new_worker,
+    oidc_sign_in,
     operators,
     overview,
     refusals,
@@ -265,6 +266,9 @@ def web_routes() -> Sequence[BaseRoute]:
     return [
         Route("/login", sign_in.show, methods=["GET"], name="login"),
         Route("/login", sign_in.sign_in, methods=["POST"]),
+        Route("/login/oidc", oidc_sign_in.begin, methods=["GET"]),
+        Route("/login/oidc/callback", oidc_sign_in.finish, methods=["GET"]),
+        Route("/login/oidc/logout", oidc_sign_in.log_out, methods=["POST"]),
         Mount("/static", _Files(packages=[("lyftdata.web", "static")])),
         *pages,
     ]

@@ -89,3 +89,25 @@ async def test_one_session_is_ended_by_its_id(store, add):
 
     assert await store.read(lambda conn: admin_sessions.find_session(conn, "s1")) is None
     assert await store.read(lambda conn: admin_sessions.find_session(conn, "s2")) == session(2)
+
+
+async def test_sessions_of_a_session_at_the_issuer_are_ended_by_it(store, add):
+    """Those alone that it has opened, of operators of that issuer alone."""
+    ann = OperatorRecord(
+        name="ann", role=Role.VIEWER, password_hash="", created_at=NOON, issuer="https://id", subject="1"
+    )
+    await store.write(lambda tx: operators.insert_operator(tx, ann))
+    await add(
+        session(1, operator="ann", issuer_session="one"),
+        session(2, operator="ann", issuer_session="two"),
+        session(3, issuer_session="one"),
+    )
+
+    def opened_by(issuer):
+        return store.read(
+            lambda conn: admin_sessions.operators_of_issuer_session(conn, issuer=issuer, issuer_session="one")
+        )
+
+    assert [await opened_by("https://id"), await opened_by("https://other")] == [["ann"], []]
+    await store.write(lambda tx: admin_sessions.delete_of_issuer_session(tx, ["ann"], "one"))
+    assert await ids(store) == ["s3", "s2"]

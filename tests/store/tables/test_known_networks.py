@@ -58,3 +58,10 @@ async def test_one_operator_has_at_most_a_hundred(store):
     assert await is_known(store, 1)
     assert await is_known(store, MAX_PER_OPERATOR)
     assert await is_known(store, operator="bob")
+
+
+async def test_whether_anyone_has_signed_in(store):
+    """From whatever network."""
+    assert not await store.read(known_networks.has_any)
+    await remember(store, operator="bob")
+    assert await store.read(known_networks.has_any)

@@ -1,5 +1,7 @@
 """Operators and their sessions."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from tests.builders import NOON
@@ -35,3 +37,33 @@ async def test_operators_and_their_sessions(store):
     )
     await store.write(lambda tx: operators.delete_operator(tx, "ada"))
     assert await store.read(lambda conn: admin_sessions.find_with_operator(conn, b"d" * 32)) is None
+
+
+async def test_an_operator_of_an_issuer_is_found_by_its_subject_there(store):
+    """By issuer and subject together; two operators cannot be the same subject, and any number can be none."""
+    ann = OperatorRecord(
+        name="ann", role=Role.VIEWER, password_hash="", created_at=NOON, issuer="https://id", subject="1"
+    )
+    local = [OperatorRecord(name=name, role=Role.ADMIN, password_hash="x", created_at=NOON) for name in "ab"]
+    for record in (ann, *local):
+        await store.write(lambda tx, record=record: operators.insert_operator(tx, record))
+    twin = msgspec.structs.replace(ann, name="ann-2")
+    with pytest.raises(ConflictError):
+        await store.write(lambda tx: operators.insert_operator(tx, twin))
+
+    def found(issuer, subject):
+        return store.read(lambda conn: operators.find_by_identity(conn, issuer=issuer, subject=subject))
+
+    assert await found("https://id", "1") == ann
+    assert [await found("https://id/", "1"), await found("https://id", "2")] == [None, None]
+
+
+@pytest.mark.parametrize(("ends_in_s", "has_one"), [(1, True), (0, False), (None, False)])
+async def test_a_password_for_an_emergency_counts_until_its_end(store, ends_in_s, has_one):
+    """Whether there is one is asked for before any password is looked at."""
+    ends_at = None if ends_in_s is None else NOON + timedelta(seconds=ends_in_s)
+    ada = OperatorRecord(
+        name="ada", role=Role.ADMIN, password_hash="x", created_at=NOON, password_expires_at=ends_at
+    )
+    await store.write(lambda tx: operators.insert_operator(tx, ada))
+    assert await store.read(lambda conn: operators.has_emergency_password(conn, now=NOON)) is has_one

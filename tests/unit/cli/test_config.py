@@ -39,14 +39,18 @@ def test_config_check_shows_no_secret_of_the_servers(tmp_path):
         "LYFTDATA_ADMIN_INIT_PASSWORD": "very-secret password",
         "LYFTDATA_SECRET_KEY": "very-secret-3-Zt8qYw3nV5rKc1xLm7Pb",
         "LYFTDATA_SECRET_KEY_NEXT": "very-secret-4-Zt8qYw3nV5rKc1xLm7Pb",
+        "LYFTDATA_OIDC_CLIENT_SECRET": "very-secret at the issuer",
     }
     assert given.keys() == {setting.name for setting in TABLE if setting.secret}
 
-    public_url = "https://lyft.example"
+    plain = {
+        "LYFTDATA_PUBLIC_URL": "https://lyft.example",
+        "LYFTDATA_OIDC_ISSUER": "https://id.example",
+        "LYFTDATA_OIDC_CLIENT_ID": "lyftdata",
+        "LYFTDATA_OIDC_ROLES": "admin: groups=ops",
+    }
     for form in ((), ("--json",)):
-        shown = CommandHost(tmp_path, LYFTDATA_PUBLIC_URL=public_url, **given).run(
-            "config", "check", "server", *form
-        )
+        shown = CommandHost(tmp_path, **plain, **given).run("config", "check", "server", *form)
         assert shown.exit_code == 0, shown.errors
         assert shown.output.count("***") == len(given)
         assert "very-secret" not in shown.output + shown.errors

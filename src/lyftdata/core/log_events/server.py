@@ -41,6 +41,18 @@ SECRET_KEY_SETTLED = LogEvent(
     remedy="If `key` is old, stop the Server and run `lyftdata admin rotate-secret-key` again.",
 )
 
+ISSUER_UNUSABLE = LogEvent(
+    name="issuer_unusable",
+    level="warning",
+    message="The OpenID Connect issuer gave no answer that can be used; an operator could not sign in, or be signed out.",
+    fields={
+        "issuer": "LYFTDATA_OIDC_ISSUER",
+        "problem": "what is wrong; no token and no secret",
+        "left_out": "failures since the last line that were not logged",
+    },
+    remedy="Run `lyftdata doctor server` with the Server's environment; compare the settings with those at the issuer.",
+)
+
 # --- requests -----------------------------------------------------------------------------------------------
 
 OVERLOADED = LogEvent(

@@ -1,7 +1,6 @@
 """Operators' sessions: signs in, identifies callers, lists and ends sessions."""
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
 
 import msgspec
 
@@ -11,20 +10,18 @@ from lyftdata.core.errors import (
     NotFoundError,
     NotSignedInError,
 )
-from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
 from lyftdata.core.secret import Secret
+from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.core.text import clean_text
 from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck, network_digest
-from lyftdata.server.clock import Clock, RandomBytes, random_id
+from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, known_networks
-
-SESSION_LIFE = timedelta(hours=12)
-_MAX_READ_OF_A_USER_AGENT = 1_000
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -46,9 +43,9 @@ class OperatorSessions:
         device_marks: Makes what a browser or a command line keeps after a sign-in.
         network_key: 32 bytes that key the hashes of known networks.
         budget: How much work each operator may have the Server do.
-        known_secrets: Hidden where a caller has put one.
+        new_sessions: Makes sessions.
+        methods: How operators may be signed in.
         clock: Aware UTC time.
-        random_bytes: Makes tokens and IDs.
     """
 
     def __init__(
@@ -59,18 +56,18 @@ class OperatorSessions:
         device_marks: DeviceMarks,
         network_key: bytes,
         budget: OperatorBudget,
-        known_secrets: KnownSecrets,
+        new_sessions: NewSessions,
+        methods: SignInMethods,
         clock: Clock,
-        random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._password_check = password_check
         self._device_marks = device_marks
         self._network_key = network_key
         self._budget = budget
-        self._known_secrets = known_secrets
+        self._new_sessions = new_sessions
+        self._methods = methods
         self._clock = clock
-        self._random_bytes = random_bytes
 
     async def sign_in(
         self, name: str, password: Secret, *, address: str, user_agent: str, unverified_mark: str = ""
@@ -86,9 +83,11 @@ class OperatorSessions:
             unverified_mark: The device mark that the caller has kept, if any; it only decides which failures count.
 
         Raises:
+            PasswordSignInOffError: The settings allow no passwords; it was not looked at.
             LoginLockedError: Too many failures; the password was not looked at.
             LoginFailedError: Name or password is wrong.
         """
+        await self._password_check.check_enabled()
         # Cut before it becomes a dictionary key: what an unproven caller sends must not decide how much is kept.
         name = clean_text(name, 64)
         operator, claim = await self._password_check.look_up(name, address)
@@ -115,7 +114,8 @@ class OperatorSessions:
         """
         digest = session_digest(unverified_token.encode("utf-8", "surrogateescape"))
         found = await self._store.read(lambda conn: admin_sessions.find_with_operator(conn, digest))
-        if found is None or self._clock() >= found[0].expires_at:
+        now = self._clock()
+        if found is None or now >= found[0].expires_at or not self._methods.allows(found[1], now=now):
             raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
         session, operator = found
         self._budget.remember_session(digest, operator.name)
@@ -178,29 +178,18 @@ class OperatorSessions:
     async def _open_session(
         self, operator: OperatorRecord, *, address: str, user_agent: str, device: str | None
     ) -> SignedIn:
-        now = self._clock()
-        token = Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
-        session = AdminSessionRecord(
-            # Hexadecimal: one of base64url may begin with a dash, which `operators revoke-session ID` would take for an option.
-            id=self._random_bytes(16).hex(),
-            operator=operator.name,
-            digest=session_digest(token.reveal().encode()),
-            created_at=now,
-            expires_at=now + SESSION_LIFE,
-            address=address,
-            user_agent=clean_text(self._known_secrets.hide(user_agent[:_MAX_READ_OF_A_USER_AGENT]), 200),
+        new = self._new_sessions.make(
+            operator.name, address=address, user_agent=user_agent, ends_by=operator.password_expires_at
         )
-        actor = Actor(operator=operator.name, role=operator.role, session_id=session.id, address=address)
+        session = new.record
         network = network_digest(self._network_key, operator.name, address)
 
         def op(tx: WriteTx) -> None:
             # The password may have been reset while it was being checked: then this session must not open.
             if get_operator(tx, operator.name).password_hash != operator.password_hash:
                 raise LoginFailedError("Name or password is wrong.")
-            admin_sessions.delete_ended(tx, now)
-            admin_sessions.insert_session(tx, session)
-            known_networks.remember_network(tx, operator.name, network, now=now)
-            tx.audit(actor.audit_event("operator.signed_in", subject_of(operator.name), at=now))
+            open_session(tx, session, operator)
+            known_networks.remember_network(tx, operator.name, network, now=session.created_at)
 
         await self._store.write(op)
-        return SignedIn(token, self._device_marks.issue(operator, device=device), session, operator)
+        return SignedIn(new.token, self._device_marks.issue(operator, device=device), session, operator)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from sqlalchemy import Connection
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import (
@@ -22,7 +23,7 @@ from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import admin_sessions, api_tokens, operators
+from lyftdata.store.tables import admin_sessions, api_tokens, known_networks, operators
 
 
 class Operators:
@@ -100,6 +101,18 @@ class Operators:
         """Return every operator, by name."""
         return await self._store.read(operators.all_operators)
 
+    async def has_anyone_signed_in(self) -> bool:
+        """Return whether anyone has ever signed in: until then the first password of `admin` is what there is to sign in with."""
+
+        def ask(conn: Connection) -> bool:
+            records = operators.all_operators(conn)
+            is_untouched = [(o.name, o.must_change_password, o.unlocks) for o in records] == [
+                ("admin", True, 0)
+            ]
+            return not is_untouched or known_networks.has_any(conn)
+
+        return await self._store.read(ask)
+
     async def add(self, name: str, role: Role, password: Secret | None, *, actor: Actor) -> Secret:
         """
         Make an operator, with the password given or a random one, to be changed at the first sign-in.
@@ -171,6 +184,8 @@ class Operators:
         if new is not None:
             await asyncio.to_thread(check_new_password, new, operator=actor.operator)
             check_replaces(new, current)
+        _check_has_password(await self.get(actor.operator))
+        await self._password_check.check_enabled()
         operator, claim = await self._password_check.look_up(actor.operator, actor.address)
         # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
         claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
@@ -186,6 +201,7 @@ class Operators:
         one.
         """
         operator = await self.get(name)
+        _check_has_password(operator)
         if password is not None:
             await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
@@ -206,11 +222,12 @@ class Operators:
 
         Raises:
             NotFoundError: No such operator.
-            ConflictError: `last_admin`: no operator could undo it; `changed_meanwhile`.
+            ConflictError: `last_admin`: no operator could undo it; `changed_meanwhile`; `role_from_issuer`: the rules decide.
         """
 
         def op(tx: WriteTx) -> OperatorRecord:
             record = get_operator(tx, name)
+            _check_local(record)
             check_unchanged(record, None if expected is None else {"role": expected})
             if role is not Role.ADMIN:
                 _check_not_last_admin(tx, record)
@@ -268,6 +285,8 @@ class Operators:
                 current,
                 password_hash=password_hash,
                 must_change_password=must_change,
+                # Who changes the password of an emergency does not prolong the emergency.
+                password_expires_at=current.password_expires_at if keep_session is not None else None,
                 # Guesses by others do not keep out an operator who was given a new password.
                 unlocks=current.unlocks + (keep_session is None),
             )
@@ -290,8 +309,25 @@ def get_operator(tx: WriteTx, name: str) -> OperatorRecord:
     return record
 
 
+def _check_local(record: OperatorRecord) -> None:
+    if record.issuer is not None:
+        raise ConflictError(
+            "role_from_issuer",
+            f"'{record.name}' signs in at {record.issuer}, whose claims decide the role.",
+            hint="Change it there; it takes effect at the next sign-in.",
+        )
+
+
+def _check_has_password(record: OperatorRecord) -> None:
+    if record.issuer is not None:
+        raise ConflictError(
+            "no_password", f"'{record.name}' signs in at {record.issuer} and has no password."
+        )
+
+
 def _check_not_last_admin(tx: WriteTx, record: OperatorRecord) -> None:
-    admins = [o for o in operators.all_operators(tx.conn) if o.role is Role.ADMIN]
+    # Those of the issuer do not count: no outage there, and no rule, must leave the Server without an admin.
+    admins = [o for o in operators.all_operators(tx.conn) if o.role is Role.ADMIN and o.issuer is None]
     if admins == [record]:
         raise ConflictError(
             "last_admin", f"'{record.name}' is the last admin.", hint="Make another admin first."

@@ -5,12 +5,14 @@ import hmac
 
 from lyftdata.core.errors import (
     LoginLockedError,
+    PasswordSignInOffError,
 )
 from lyftdata.core.lockout import Claim, Lockout
 from lyftdata.core.log_events.server import LOCKOUT_NOT_RECORDED
 from lyftdata.core.rate_limit import network_of
 from lyftdata.core.records import AuditEvent, OperatorRecord
 from lyftdata.core.secret import Secret
+from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.clock import Clock
@@ -31,21 +33,50 @@ class PasswordCheck:
         passwords: Hashes and compares passwords.
         lockout: Counts failed sign-ins.
         network_key: 32 bytes that key the hashes of known networks.
+        methods: How operators may be signed in.
         clock: Aware UTC time.
     """
 
     def __init__(
-        self, *, store: Store, passwords: Passwords, lockout: Lockout, network_key: bytes, clock: Clock
+        self,
+        *,
+        store: Store,
+        passwords: Passwords,
+        lockout: Lockout,
+        network_key: bytes,
+        methods: SignInMethods,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._passwords = passwords
         self._lockout = lockout
         self._network_key = network_key
+        self._methods = methods
         self._clock = clock
         self._detached: set[asyncio.Task[None]] = set()
 
+    async def is_enabled(self) -> bool:
+        """Return whether any password counts: by the settings, or for an emergency."""
+        if self._methods.passwords:
+            return True
+        now = self._clock()
+        return await self._store.read(lambda conn: operators.has_emergency_password(conn, now=now))
+
+    async def check_enabled(self) -> None:
+        """Refuse every password where none counts; raises PasswordSignInOffError, which is the same for every name."""
+        if not await self.is_enabled():
+            raise PasswordSignInOffError(
+                "Sign-in by password is switched off on this Server.",
+                hint="Sign in at your identity provider. In an emergency, on the Server's host: "
+                "lyftdata admin emergency-access NAME",
+            )
+
     async def look_up(self, name: str, address: str) -> tuple[OperatorRecord | None, Claim]:
-        """Return the operator of a name, and what the lockout is to know of an attempt from an address."""
+        """
+        Return the operator of a name, and what the lockout is to know of an attempt from an address.
+
+        An operator without a password that counts now reads as none: the answer must not tell the two apart.
+        """
         now = self._clock()
         network = network_digest(self._network_key, name, address)
         # Both are asked for whether or not there is such an operator: the time must not reveal it.
@@ -55,6 +86,8 @@ class PasswordCheck:
                 known_networks.is_known_network(conn, name, network, now=now),
             )
         )
+        if operator is not None and not self._methods.allows_password(operator, now=now):
+            operator = None
         claim = Claim(
             name=name,
             address=address,

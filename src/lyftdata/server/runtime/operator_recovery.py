@@ -1,5 +1,5 @@
 """
-Restores an operator's access from the Server's host, without a signed-in operator: unlock, and a new password.
+Restores an operator's access from the Server's host, without a signed-in operator: unlock, a new password, or one for an emergency.
 
 It changes the database itself, while Servers run or not. They read operators and sessions from there at each request,
 so what is done here counts at once. Each is an audit event by `host`, with the host's name and its user.
@@ -11,12 +11,14 @@ import os
 import pwd
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 
 import msgspec
 from sqlalchemy import URL
 
-from lyftdata.core.errors import InvalidInputError, NotFoundError
-from lyftdata.core.records import AuditEvent, OperatorRecord
+from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.names import parse_operator_name
+from lyftdata.core.records import AuditEvent, OperatorRecord, Role
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, network_digest
 from lyftdata.server.admin.passwords import Passwords, check_new_password
@@ -82,6 +84,7 @@ def reset_password(
 
     Raises:
         NotFoundError: No such operator.
+        ConflictError: `no_password`: the operator signs in at an issuer.
         InvalidInputError: The password breaks a rule.
         SettingsError, StoreError: The state cannot be used; nothing was changed.
     """
@@ -95,8 +98,13 @@ def reset_password(
 
     def op(tx: WriteTx) -> None:
         record = _get(tx, name)
+        _check_has_password(record)
         changed = msgspec.structs.replace(
-            record, password_hash=password_hash, must_change_password=True, unlocks=record.unlocks + 1
+            record,
+            password_hash=password_hash,
+            must_change_password=True,
+            password_expires_at=None,
+            unlocks=record.unlocks + 1,
         )
         operators.replace_operator(tx, changed)
         admin_sessions.delete_sessions_of(tx, name)
@@ -107,6 +115,77 @@ def reset_password(
             announce(changed, chosen)
 
     write_directly(url, op, audit_key=audit_key_of(secret_key))
+
+
+def open_emergency_access(
+    place: StateLocation,
+    name: str,
+    life: timedelta,
+    *,
+    announce: Callable[[OperatorRecord, Secret], None],
+    clock: Clock = utc_now,
+) -> None:
+    """
+    Give an operator a password for a time, also where the Server accepts no passwords; an admin is made if there is no such operator.
+
+    Their sessions and device marks end, and failed sign-ins are forgotten. Once the time is over, the password and the sessions
+    opened by it are worth nothing.
+
+    Args:
+        place: Where the Server's state is.
+        name: The operator.
+        life: For how long the password counts.
+        announce: Prints the password. Called before the change is kept: if it raises, nothing changes.
+        clock: Aware UTC time.
+
+    Raises:
+        ConflictError: `no_password`: the operator signs in at an issuer.
+        InvalidInputError: A new operator cannot have this name.
+        SettingsError, StoreError: The state cannot be used; nothing was changed.
+    """
+    url = url_of(place)
+    secret_key = secret_key_of(place, url)
+    parse_operator_name(name)
+    password = Secret(random_id(random_bytes))
+    # Before the transaction, in which Servers would wait for it.
+    password_hash = asyncio.run(Passwords().hash(password))
+
+    def op(tx: WriteTx) -> None:
+        now = clock()
+        known = operators.find_operator(tx.conn, name)
+        record = known or OperatorRecord(
+            name=name, role=Role.ADMIN, password_hash=password_hash, created_at=now
+        )
+        _check_has_password(record)
+        changed = msgspec.structs.replace(
+            record,
+            password_hash=password_hash,
+            # It ends by itself, and there is no time to choose another in an emergency.
+            must_change_password=False,
+            password_expires_at=now + life,
+            unlocks=record.unlocks + 1,
+        )
+        if known is None:
+            operators.insert_operator(tx, changed)
+            tx.audit(_event("operator.created", f"operator:{name}", clock, {"role": record.role.value}))
+        else:
+            operators.replace_operator(tx, changed)
+            admin_sessions.delete_sessions_of(tx, name)
+        until = changed.password_expires_at
+        details = {"until": "" if until is None else until.isoformat()}
+        tx.audit(_event("operator.emergency_access", f"operator:{name}", clock, details))
+        announce(changed, password)
+
+    write_directly(url, op, audit_key=audit_key_of(secret_key))
+
+
+def _check_has_password(record: OperatorRecord) -> None:
+    if record.issuer is not None:
+        raise ConflictError(
+            "no_password",
+            f"'{record.name}' signs in at {record.issuer} and has no password.",
+            hint="For an emergency, name another operator: lyftdata admin emergency-access admin",
+        )
 
 
 def _get(tx: WriteTx, name: str) -> OperatorRecord:

@@ -75,6 +75,7 @@ from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.wiring.oidc import OidcParts
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Sessions
@@ -141,6 +142,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     api_token_uses: ApiTokenUses
     password_check: PasswordCheck
     device_marks: DeviceMarks
+    oidc: OidcParts | None
+    """Sign-in at an OpenID Connect issuer, if there is one."""
     budget: OperatorBudget
     known_secrets: KnownSecrets
     host_check: HostCheck

@@ -4,7 +4,7 @@ The Server's start-up settings, read once into a frozen object, and checked for 
 Each setting is a row in `settings_table`; how its text is read is in `settings_values`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import msgspec
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.policy import CopyPolicy, NamePolicy
+from lyftdata.core.role_rules import RoleRule
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.core.text import clean_text
@@ -52,6 +53,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     events_dir: Path | None
     audit_retention: timedelta | None
     signing_algorithm: str
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: Secret | None = None
+    oidc_roles: tuple[RoleRule, ...] = ()
+    oidc_scopes: tuple[str, ...] = ("openid", "profile")
+    oidc_name_claim: str = "preferred_username"
+    oidc_tls_ca: Path | None = None
+    password_sign_in: bool = True
     log_format: str | None
     log_level: str
     log_decisions: bool
@@ -113,7 +122,7 @@ def read_server_settings(
     if unverified and values["allow_unverified_database"]:
         warnings.append(unverified)
     settings = ServerSettings(**values, warnings=tuple(warnings))
-    problems = _contradictions(settings)
+    problems = [*_contradictions(settings), *_oidc_contradictions(settings)]
     if unverified and not settings.allow_unverified_database:
         problems.append(f"{unverified} {ALLOW_UNVERIFIED_HINT}")
     if problems:
@@ -183,3 +192,27 @@ def _contradictions(settings: ServerSettings) -> list[str]:
             "set it to info."
         )
     return problems
+
+
+def _oidc_contradictions(settings: ServerSettings) -> Iterator[str]:
+    """Yield what cannot be meant, one sentence each."""
+    if settings.oidc_issuer is None:
+        given = {
+            "LYFTDATA_OIDC_CLIENT_ID": settings.oidc_client_id,
+            "LYFTDATA_OIDC_CLIENT_SECRET": settings.oidc_client_secret,
+            "LYFTDATA_OIDC_ROLES": settings.oidc_roles,
+        }
+        for name in (name for name, value in given.items() if value):
+            yield f"{name}: set without LYFTDATA_OIDC_ISSUER; set both, or neither."
+        if not settings.password_sign_in:
+            yield (
+                "LYFTDATA_PASSWORD_SIGN_IN: switched off without LYFTDATA_OIDC_ISSUER, so no one could sign in; set the issuer too."
+            )
+        return
+    if settings.oidc_client_id is None:
+        yield "LYFTDATA_OIDC_CLIENT_ID: missing; set the ID of this Server at LYFTDATA_OIDC_ISSUER."
+    if not settings.oidc_roles:
+        yield (
+            "LYFTDATA_OIDC_ROLES: missing, so no one would have a role; set rules such as "
+            "`admin: groups=platform-admins; viewer: groups=staff`."
+        )

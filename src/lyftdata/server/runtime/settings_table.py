@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from lyftdata.core.policy import CopyPolicy, NamePolicy
 from lyftdata.core.settings import LOG_SETTINGS, Setting, parse_switch
+from lyftdata.server.runtime.oidc_settings import OIDC_SETTINGS
 from lyftdata.server.runtime.settings_values import (
     BindAddress,
     parse_admin_password,
@@ -292,6 +293,7 @@ TABLE: tuple[Setting, ...] = (
         doc="For how long events stay in the audit log, 30d to 10950d. Older ones are removed up to a signed checkpoint, from which the "
         "chain goes on.",
     ),
+    *OIDC_SETTINGS,
     *LOG_SETTINGS,
     Setting(
         name="LYFTDATA_LOG_DECISIONS",

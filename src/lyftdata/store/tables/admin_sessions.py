@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import admin_sessions
+from lyftdata.store.schema import admin_sessions, operators
 from lyftdata.store.tables.operators import find_operator
 from lyftdata.store.writer.transaction import WriteTx
 
@@ -35,6 +35,27 @@ def delete_sessions_of(tx: WriteTx, operator: str, *, besides: str | None = None
     if besides is not None:
         statement = statement.where(admin_sessions.c.id != besides)
     tx.conn.execute(statement)
+
+
+def delete_of_issuer_session(tx: WriteTx, names: Collection[str], issuer_session: str) -> None:
+    """End the sessions of these operators that were opened by a session at their issuer."""
+    tx.conn.execute(
+        delete(admin_sessions).where(
+            admin_sessions.c.operator.in_(names), admin_sessions.c.issuer_session == issuer_session
+        )
+    )
+
+
+def operators_of_issuer_session(conn: Connection, *, issuer: str, issuer_session: str) -> list[str]:
+    """Return the names of the operators with a session that was opened by a session at an issuer."""
+    query = (
+        select(admin_sessions.c.operator)
+        .join(operators, operators.c.name == admin_sessions.c.operator)
+        .where(admin_sessions.c.issuer_session == issuer_session, operators.c.issuer == issuer)
+        .distinct()
+        .order_by(admin_sessions.c.operator)
+    )
+    return list(conn.execute(query).scalars())
 
 
 def delete_ended(tx: WriteTx, now: datetime) -> None:

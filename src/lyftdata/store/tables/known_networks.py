@@ -40,3 +40,8 @@ def is_known_network(conn: Connection, operator: str, digest: bytes, *, now: dat
         table.c.operator == operator, table.c.digest == digest, table.c.used_at > now - KNOWN_FOR
     )
     return conn.execute(query).first() is not None
+
+
+def has_any(conn: Connection) -> bool:
+    """Return whether any operator has signed in by password lately."""
+    return conn.execute(select(known_networks.c.operator).limit(1)).first() is not None

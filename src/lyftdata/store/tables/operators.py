@@ -1,5 +1,7 @@
 """Table of operators."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -34,6 +36,19 @@ def find_operator(conn: Connection, name: str) -> OperatorRecord | None:
     """Return the operator of this name, or None."""
     row = conn.execute(select(operators).where(operators.c.name == name)).first()
     return None if row is None else from_row(OperatorRecord, row)
+
+
+def find_by_identity(conn: Connection, *, issuer: str, subject: str) -> OperatorRecord | None:
+    """Return the operator who is this subject at an issuer, or None."""
+    query = select(operators).where(operators.c.issuer == issuer, operators.c.subject == subject)
+    row = conn.execute(query).first()
+    return None if row is None else from_row(OperatorRecord, row)
+
+
+def has_emergency_password(conn: Connection, *, now: datetime) -> bool:
+    """Return whether any operator has a password for an emergency that has not ended."""
+    query = select(operators.c.name).where(operators.c.password_expires_at > now).limit(1)
+    return conn.execute(query).first() is not None
 
 
 def all_operators(conn: Connection) -> list[OperatorRecord]:

@@ -12,7 +12,11 @@ from lyftdata.web.pages.sign_in import signed_out
 async def show(page: Page) -> Response:
     """Show one's own sessions."""
     sessions = await page.services.operator_sessions.list(page.actor.operator)
-    return page.render("account.html", sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True))
+    return page.render(
+        "account.html",
+        operator=await page.services.operators.get(page.actor.operator),
+        sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True),
+    )
 
 
 async def password(page: Page) -> Response:

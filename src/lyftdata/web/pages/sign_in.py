@@ -12,12 +12,14 @@ from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import (
     forget_session,
     read_device_mark,
+    read_name,
     read_session,
+    remember_name,
     set_device_mark,
     set_session,
 )
 from lyftdata.web.destination import safe_destination
-from lyftdata.web.forms import EMPTY, Form, read_form
+from lyftdata.web.forms import EMPTY, read_form
 from lyftdata.web.gate import error_page
 from lyftdata.web.page import Page
 from lyftdata.web.render import render
@@ -29,16 +31,17 @@ async def show(request: Request) -> Response:
     """Show the form; anyone who is signed in already goes on."""
     services: Services = request.app.state.services
     token = read_session(request, services)
+    destination = safe_destination(request.query_params.get("next", ""))
     if token is not None:
         try:
             await services.operator_sessions.identify(token, address=client_address(request.scope))
-            return RedirectResponse(safe_destination(request.query_params.get("next", "")), _SEE_OTHER)
+            return RedirectResponse(destination, _SEE_OTHER)
         except NotSignedInError:
             pass
         except LyftdataError as error:
             return error_page(request, error)
     # Not by the URL: a link that somebody sends must not say it.
-    return _form(request, EMPTY, has_ended=token is not None)
+    return await sign_in_form(request, destination=destination, has_ended=token is not None)
 
 
 async def sign_in(request: Request) -> Response:
@@ -58,10 +61,17 @@ async def sign_in(request: Request) -> Response:
             unverified_mark=read_device_mark(request, services, operator=name),
         )
     except LyftdataError as error:
-        return _form(request, form, problem=error)
+        wanted = form.text("next") or request.query_params.get("next", "")
+        return await sign_in_form(
+            request,
+            destination=safe_destination(wanted),
+            username=form.text("username")[:64],
+            problem=error,
+        )
     response = RedirectResponse(safe_destination(form.text("next")), _SEE_OTHER)
     set_session(response, request, services, signed_in.token)
     set_device_mark(response, request, services, operator=signed_in.operator.name, mark=signed_in.device_mark)
+    remember_name(response, request, services, signed_in.operator.name)
     return response
 
 
@@ -80,14 +90,36 @@ def signed_out(page: Page) -> Response:
     return response
 
 
-def _form(
-    request: Request, form: Form, *, problem: LyftdataError | None = None, has_ended: bool = False
+async def sign_in_form(
+    request: Request,
+    *,
+    destination: str,
+    username: str = "",
+    problem: LyftdataError | None = None,
+    has_ended: bool = False,
 ) -> Response:
+    """
+    Return the page with every way in that is open: the issuer, and the form for a password.
+
+    Args:
+        request: The request.
+        destination: The page to go on to, checked already.
+        username: What was typed.
+        problem: Why the last attempt failed.
+        has_ended: Whether the browser had a session that has ended.
+    """
+    services: Services = request.app.state.services
+    is_first = not await services.operators.has_anyone_signed_in()
     return render(
         "sign_in.html",
         status=200 if problem is None else status_of_error(problem),
-        next=safe_destination(form.text("next") or request.query_params.get("next", "")),
+        next=destination,
         has_ended=has_ended,
-        username=form.text("username")[:64],
+        username=username or read_name(request, services) or ("admin" if is_first else ""),
         problem=problem,
+        issuer=None if services.oidc is None else services.oidc.sign_in.config.host,
+        # By the public URL, to which the issuer sends the browser back: the cookie of the sign-in is of that host.
+        sign_in_url=f"{services.issuer}/login/oidc",
+        takes_passwords=await services.password_check.is_enabled(),
+        is_first_sign_in=is_first,
     )

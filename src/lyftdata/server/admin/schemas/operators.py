@@ -52,12 +52,13 @@ class OperatorChange(Input):
 
 
 class Operator(BaseModel):
-    """A person who may sign in."""
+    """A person who may sign in: by password, or at an OpenID Connect issuer, which is named here."""
 
     name: str
     role: Role
     must_change_password: bool
     created_at: datetime
+    issuer: str | None
 
 
 class CallerIdentity(Operator):

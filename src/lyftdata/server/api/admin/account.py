@@ -134,4 +134,5 @@ def operator_view(record: OperatorRecord) -> models.Operator:
         role=record.role,
         must_change_password=record.must_change_password,
         created_at=record.created_at,
+        issuer=record.issuer,
     )

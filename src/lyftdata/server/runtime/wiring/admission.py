@@ -6,7 +6,7 @@ import msgspec
 
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.keyring import RotationPolicy
-from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.known_secrets import MIN_KNOWN_LENGTH, KnownSecrets
 from lyftdata.core.networks import NetworkGroup
 from lyftdata.server.admission.approval_queue import HeldRequests
 from lyftdata.server.admission.brokers import Brokers
@@ -104,7 +104,13 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         settings.secret_key,
         settings.secret_key_next,
     )
-    known_secrets = KnownSecrets(secret for secret in given if secret is not None)
+    secrets = [secret for secret in given if secret is not None]
+    if (
+        settings.oidc_client_secret is not None
+        and len(settings.oidc_client_secret.reveal()) >= MIN_KNOWN_LENGTH
+    ):
+        secrets.append(settings.oidc_client_secret)
+    known_secrets = KnownSecrets(secrets)
     registrations = Registrations(store=store, directory=directory, clock=clock, random_bytes=source)
     verifier = TokenVerifier(
         directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock

@@ -243,6 +243,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         api_token_uses=operators.api_token_uses,
         password_check=operators.password_check,
         device_marks=operators.device_marks,
+        oidc=operators.oidc,
         budget=operators.budget,
         known_secrets=admission.known_secrets,
         host_check=HostCheck(issuers=basis.issuers, bind_host=settings.bind_address.host),

@@ -7,12 +7,14 @@ import msgspec
 
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.lockout import Lockout
+from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.api_token_uses import ApiTokenUses
 from lyftdata.server.admin.api_tokens import ApiTokens
 from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
+from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
@@ -23,6 +25,7 @@ from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.workers import Workers
 from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.wiring.basis import Basis
+from lyftdata.server.runtime.wiring.oidc import OidcParts, build_oidc
 from lyftdata.store.tables.operators import unlocks_by_name
 
 
@@ -43,6 +46,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_keys: EnrollmentKeys
     resources: Resources
     lockout: Lockout
+    oidc: OidcParts | None
 
 
 async def build_operators(
@@ -58,18 +62,25 @@ async def build_operators(
     device_marks = DeviceMarks(key=basis.key("device marks"), clock=clock, random_bytes=source)
     budget = OperatorBudget()
     network_key = basis.key(NETWORK_KEY_PURPOSE)
+    methods = SignInMethods(passwords=basis.settings.password_sign_in, issuer=basis.settings.oidc_issuer)
     password_check = PasswordCheck(
-        store=store, passwords=passwords, lockout=lockout, network_key=network_key, clock=clock
+        store=store,
+        passwords=passwords,
+        lockout=lockout,
+        network_key=network_key,
+        methods=methods,
+        clock=clock,
     )
+    new_sessions = NewSessions(known_secrets=known_secrets, clock=clock, random_bytes=source)
     operator_sessions = OperatorSessions(
         store=store,
         password_check=password_check,
         device_marks=device_marks,
         network_key=network_key,
         budget=budget,
-        known_secrets=known_secrets,
+        new_sessions=new_sessions,
+        methods=methods,
         clock=clock,
-        random_bytes=source,
     )
     api_token_uses = ApiTokenUses(store=store)
     keys = ApiKeys(store=store, known_secrets=known_secrets, clock=clock, random_bytes=source)
@@ -109,6 +120,7 @@ async def build_operators(
             store=store, issuer=basis.issuer, known_secrets=known_secrets, clock=clock, random_bytes=source
         ),
         lockout=lockout,
+        oidc=build_oidc(basis, new_sessions),
     )
 
 

@@ -1,0 +1,68 @@
+"""
+Decides by rules which role a claim of the issuer gives an operator; without a rule that applies there is none.
+
+    admin: groups=platform-admins; viewer: groups=staff
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import Role
+
+_MAX_RULES = 100
+_RANK = (Role.ADMIN, Role.VIEWER)
+
+
+class RoleRule(msgspec.Struct, frozen=True):
+    """A role for those whose claim holds a value: a text equal to it, or a list with it."""
+
+    role: Role
+    claim: str
+    value: str
+
+
+def parse_role_rules(text: str) -> tuple[RoleRule, ...]:
+    """Read rules separated by semicolons, each `ROLE: CLAIM=VALUE`; raises InvalidInputError."""
+    rules = tuple(_parse_rule(part.strip()) for part in text.replace("\n", ";").split(";") if part.strip())
+    if not 1 <= len(rules) <= _MAX_RULES:
+        raise InvalidInputError("role_rules", f"must hold 1 to {_MAX_RULES} rules")
+    return rules
+
+
+def _parse_rule(text: str) -> RoleRule:
+    role, _, condition = text.partition(":")
+    claim, _, value = condition.partition("=")
+    role, claim, value = role.strip().lower(), claim.strip(), value.strip()
+    if role not in set(Role) or not claim or not value:
+        raise InvalidInputError(
+            "role_rules",
+            "must be rules like `admin: groups=platform-admins; viewer: groups=staff`; the roles are "
+            + " and ".join(Role),
+        )
+    return RoleRule(Role(role), claim, value)
+
+
+def role_of(claims: Mapping[str, Any], rules: Sequence[RoleRule]) -> Role | None:
+    """Return the highest role that any rule gives, or None. Default deny: signing in at the issuer alone gives nothing."""
+    given = {rule.role for rule in rules if rule.value in _texts(find_claim(claims, rule.claim))}
+    return next((role for role in _RANK if role in given), None)
+
+
+def find_claim(claims: Mapping[str, Any], name: str) -> object:
+    """
+    Return a claim, or None: by its whole name, which may hold dots, or else by a path such as `realm_access.roles`.
+    """
+    if name in claims:
+        return claims[name]
+    found: object = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _texts(claim: object) -> Iterator[str]:
+    """Yield the texts that a claim holds. Compared exactly: `staff` is not `non-staff`, nor `Staff`."""
+    yield from (text for text in (claim if isinstance(claim, list) else [claim]) if isinstance(text, str))

@@ -1,0 +1,35 @@
+"""Decides by which ways an operator may be signed in at a moment."""
+
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.records import OperatorRecord
+
+
+class SignInMethods(msgspec.Struct, frozen=True):
+    """
+    What the settings allow.
+
+    Attributes:
+        passwords: Whether operators may sign in by password.
+        issuer: The OpenID Connect issuer that operators sign in at, or None.
+    """
+
+    passwords: bool = True
+    issuer: str | None = None
+
+    def allows_password(self, operator: OperatorRecord, *, now: datetime) -> bool:
+        """Return whether the operator has a password that counts now."""
+        if operator.issuer is not None:
+            return False
+        # A password for an emergency was set on the Server's host, for a time, and counts even if others do not.
+        if operator.password_expires_at is not None:
+            return now < operator.password_expires_at
+        return self.passwords
+
+    def allows(self, operator: OperatorRecord, *, now: datetime) -> bool:
+        """Return whether a session of the operator may go on."""
+        if operator.issuer is not None:
+            return operator.issuer == self.issuer
+        return self.allows_password(operator, now=now)

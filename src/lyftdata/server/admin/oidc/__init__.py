@@ -1,0 +1,1 @@
+"""Sign-in of operators at an OpenID Connect issuer (docs/decisions/0039): optional, and nothing of it runs without an issuer."""

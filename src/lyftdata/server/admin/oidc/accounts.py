@@ -1,0 +1,115 @@
+"""
+Finds or makes the operator that an identity of the issuer is.
+
+An operator is a subject at an issuer, and nothing else: neither a name nor an e-mail address, which people can change there, ever
+leads to an account that exists already.
+"""
+
+import hashlib
+import re
+import unicodedata
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.id_tokens import Identity
+from lyftdata.core.records import AuditEvent, OperatorRecord, Role
+from lyftdata.core.role_rules import find_claim
+from lyftdata.server.admin.operators import subject_of
+from lyftdata.store import WriteTx
+from lyftdata.store.tables import admin_sessions, api_tokens, operators
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+_MAX_NAME_LENGTH = 64
+_TAG_LENGTH = 8
+
+
+def admit_operator(
+    tx: WriteTx, identity: Identity, role: Role, *, name_claim: str, now: datetime
+) -> OperatorRecord:
+    """Return the operator of an identity with the role that its claims give now; made at the first sign-in."""
+    known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
+    if known is None:
+        return _make(tx, identity, role, name_claim=name_claim, now=now)
+    if known.role is role:
+        return known
+    changed = msgspec.structs.replace(known, role=role)
+    operators.replace_operator(tx, changed)
+    tx.audit(_event("operator.role_set", known.name, identity, now, role=role))
+    # Privilege that was taken away ends now, and not with the last session that was opened before.
+    admin_sessions.delete_sessions_of(tx, known.name)
+    return changed
+
+
+def refuse_operator(tx: WriteTx, identity: Identity, *, address: str, now: datetime) -> None:
+    """Audit a sign-in without a role, and end the sessions and API tokens of an operator who had one before."""
+    known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
+    if known is not None:
+        admin_sessions.delete_sessions_of(tx, known.name)
+        # A token is worth no more than the operator whom it acts for.
+        for token in api_tokens.revoke_api_tokens_of(tx, known.name, now):
+            tx.audit(
+                AuditEvent(at=now, actor="issuer", action="api_token.revoked", subject=f"api_token:{token}")
+            )
+    tx.audit(
+        AuditEvent(
+            at=now,
+            actor="issuer",
+            action="operator.sign_in_refused",
+            # Not by the name that they have there: it may be that of an operator here.
+            subject="server" if known is None else subject_of(known.name),
+            address=address,
+            details={"issuer": identity.issuer, "subject": identity.subject, "reason": "no_role"},
+        )
+    )
+
+
+def _make(tx: WriteTx, identity: Identity, role: Role, *, name_claim: str, now: datetime) -> OperatorRecord:
+    record = OperatorRecord(
+        name=_free_name(tx, identity, name_claim),
+        role=role,
+        password_hash="",
+        created_at=now,
+        issuer=identity.issuer,
+        subject=identity.subject,
+    )
+    operators.insert_operator(tx, record)
+    tx.audit(_event("operator.created", record.name, identity, now, role=role))
+    return record
+
+
+def _free_name(tx: WriteTx, identity: Identity, name_claim: str) -> str:
+    """
+    Return the name that the issuer gives, or one with a tag of the subject if another operator has it.
+
+    Takeover: a person who may choose a name at the issuer must not become an operator who exists here, nor be mistaken for one.
+    """
+    wanted = _wanted_name(identity, name_claim)
+    digest = hashlib.sha256(f"{identity.issuer}\0{identity.subject}".encode()).hexdigest()
+    tagged = f"{wanted[: _MAX_NAME_LENGTH - _TAG_LENGTH - 1]}-{digest[:_TAG_LENGTH]}"
+    for name in (wanted, tagged):
+        if operators.find_operator(tx.conn, name) is None:
+            return name
+    raise ConflictError("operator_name_taken", f"There are operators '{wanted}' and '{tagged}' already.")
+
+
+def _wanted_name(identity: Identity, name_claim: str) -> str:
+    """Return the claim in the form of an operator's name, or the subject in it; an e-mail address without its domain."""
+    for text in (find_claim(identity.claims, name_claim), identity.subject):
+        if isinstance(text, str):
+            plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+            name = _NOT_IN_A_NAME.sub("-", plain.partition("@")[0]).strip("._-").lstrip("0123456789._-")
+            if name:
+                return name[:_MAX_NAME_LENGTH]
+    return "operator"
+
+
+def _event(action: str, name: str, identity: Identity, now: datetime, **details: str) -> AuditEvent:
+    return AuditEvent(
+        at=now,
+        actor="issuer",
+        action=action,
+        subject=subject_of(name),
+        details={"issuer": identity.issuer, "subject": identity.subject, **details},
+    )

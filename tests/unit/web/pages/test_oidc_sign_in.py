@@ -1,0 +1,495 @@
+"""Signing in at an OpenID Connect issuer, as a browser does it, and everything that an attacker or a wrong issuer does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from tests.builders import ISSUER, FakeClock
+from tests.deployment import PASSWORD, Deployment, Open
+from tests.oidc_issuer import LyingIssuer, lying_issuer
+from tests.unit.web.conftest import FROM_OUR_PAGE
+
+from lyftdata.core.errors import IssuerUnavailableError
+from lyftdata.core.records import Role
+from lyftdata.server.runtime.maintenance import read_state_location
+from lyftdata.server.runtime.operator_recovery import open_emergency_access
+from lyftdata.web.cookies import csrf_token
+
+SESSION = "__Host-lyftdata"
+PENDING = "__Host-lyftdata_sign_in"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return the time, for the Server and the issuer."""
+    return FakeClock()
+
+
+@pytest.fixture
+def issuer(clock: FakeClock) -> Iterator[LyingIssuer]:
+    """Return an issuer."""
+    with lying_issuer(clock) as made:
+        yield made
+
+
+@pytest.fixture
+async def server(opened: Open, clock: FakeClock, issuer: LyingIssuer) -> AsyncIterator[Deployment]:
+    """Return a Server whose operators may sign in there, or by password."""
+    async with opened(clock, **issuer.settings()) as deployment:
+        yield deployment
+
+
+class Person:
+    """Somebody with a browser."""
+
+    def __init__(self, server: Deployment, issuer: LyingIssuer) -> None:
+        self.issuer = issuer
+        self.http = server.from_address("192.0.2.7")
+
+    async def begin(self, path: str = "/login/oidc") -> str:
+        """Go to the issuer; return where the Server sends the browser."""
+        answer = await self.http.get(path)
+        assert answer.status_code == 303, answer.text
+        return answer.headers["location"]
+
+    async def come_back(self, query: dict[str, str], **changes: str) -> httpx2.Response:
+        """Come back from the issuer."""
+        return await self.http.get("/login/oidc/callback", params=query | changes)
+
+    async def sign_in(self, path: str = "/login/oidc", **changes: str) -> httpx2.Response:
+        """Go there and come back."""
+        return await self.come_back(self.issuer.authorize(await self.begin(path)), **changes)
+
+    async def page(self, path: str = "/account") -> httpx2.Response:
+        """Open a page."""
+        return await self.http.get(path)
+
+
+@pytest.fixture
+async def person(server: Deployment, issuer: LyingIssuer) -> AsyncIterator[Person]:
+    """Return somebody who has no session yet."""
+    made = Person(server, issuer)
+    yield made
+    await made.http.aclose()
+
+
+async def events(server: Deployment, action: str) -> list[dict[str, Any]]:
+    """Return the events of an action in the audit log, the latest first."""
+    admin = await server.sign_in()
+    answer = await server.http.get("/api/audit", params={"action": action}, headers=admin)
+    return list(answer.json()["items"])
+
+
+async def test_an_operator_signs_in_and_comes_back_to_the_page_with_its_query(server, person, issuer):
+    """The session is one as after a password: its cookie, its list, its audit event; the operator is made at the first sign-in."""
+    location = await person.begin("/login/oidc?next=%2Fworkers%3Fq%3Dpress%26status%3Donline")
+    asked = {name: value for name, [value] in parse_qs(urlsplit(location).query).items()}
+    answer = await person.come_back(issuer.authorize(location))
+
+    assert asked["redirect_uri"] == f"{ISSUER}/login/oidc/callback"
+    assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/workers?q=press&status=online")
+    assert "You are <b>admin</b>." in (await person.page()).text
+    cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith(f"{SESSION}="))
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= {part.strip() for part in cookie.split(";")}
+    [created] = [e for e in await events(server, "operator.created") if e["actor"] == "issuer"]
+    assert created["details"] == {"issuer": issuer.url, "role": "admin", "subject": "subject-1"}
+
+
+async def test_without_a_rule_that_fits_there_is_no_role(server, person, issuer):
+    """Signing in at the issuer alone gives nothing: the page says so, no operator is made, and it is audited."""
+    issuer.claims |= {"groups": ["sales", "OPS", "ops-guests"]}
+    answer = await person.sign_in()
+
+    assert answer.status_code == 403
+    assert "you have no role on this Server" in answer.text
+    assert (await person.page()).status_code == 303
+    [refused] = await events(server, "operator.sign_in_refused")
+    assert refused["details"] == {"issuer": issuer.url, "reason": "no_role", "subject": "subject-1"}
+    assert [operator.name for operator in await server.services.operators.list()] == ["admin"]
+
+
+async def test_a_role_is_what_the_claims_say_at_each_sign_in(server, person, issuer):
+    """A lower role ends the sessions of the higher one; without a role every session ends, and API tokens with them."""
+    other = Person(server, issuer)
+    assert (await person.sign_in()).status_code == 303
+    session = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
+    body = {"name": "ci-deploy", "role": "admin"}
+    issued = await server.http.post("/api/api-tokens", json=body, headers=session)
+    token = {"Authorization": f"Bearer {issued.json()['token']}"}
+    assert (await server.http.get("/api/workers", headers=token)).status_code == 200
+    issuer.claims |= {"groups": ["staff"]}
+    assert (await other.sign_in()).status_code == 303
+
+    assert (await person.page()).status_code == 303
+    assert "You are <b>viewer</b>." in (await other.page()).text
+
+    issuer.claims |= {"groups": []}
+    assert (await person.sign_in()).status_code == 403
+    assert (await other.page()).status_code == 303
+    assert (await server.http.get("/api/workers", headers=token)).status_code == 401
+
+
+async def test_an_operator_is_a_subject_and_never_a_name(server, person, issuer):
+    """Who calls themselves `admin` at the issuer, or as a colleague does, gets an operator of their own."""
+    issuer.claims |= {"preferred_username": "admin", "email": "admin@example.com", "groups": ["staff"]}
+    await person.sign_in()
+    issuer.claims |= {"sub": "subject-2"}
+    await Person(server, issuer).sign_in()
+
+    local, *made = sorted(await server.services.operators.list(), key=lambda operator: operator.name)
+    assert (local.name, local.role, local.issuer) == ("admin", Role.ADMIN, None)
+    assert {operator.subject for operator in made} == {"subject-1", "subject-2"}
+    assert all(operator.name.startswith("admin-") and operator.role is Role.VIEWER for operator in made)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"realm_access": {"roles": ["ops"]}},
+        {"https://lyftdata.example/roles": "ops"},
+    ],
+)
+async def test_rules_find_nested_claims_and_names_with_dots(opened, clock, issuer, claims):
+    """A path leads into a claim; a name with dots in it is found as it stands; a text counts like a list of one."""
+    issuer.claims = {"sub": "subject-1", "name": "Ann"} | claims
+    rules = "admin: realm_access.roles=ops; admin: https://lyftdata.example/roles=ops"
+    async with opened(clock, **issuer.settings(LYFTDATA_OIDC_ROLES=rules)) as server:
+        assert (await Person(server, issuer).sign_in()).status_code == 303
+
+
+async def test_claims_of_userinfo_count_if_they_are_about_the_same_subject(server, person, issuer):
+    """What the ID token lacks is asked for; about another subject it is not used, and it replaces no claim of the token."""
+    del issuer.claims["groups"]
+    issuer.userinfo = {"groups": ["ops"], "sub": "somebody-else"}
+    assert (await person.sign_in()).status_code == 403
+    issuer.userinfo = {"groups": ["ops"], "preferred_username": "eve"}
+    assert (await person.sign_in()).status_code == 303
+    assert "<h1>ann</h1>" in (await person.page()).text
+
+
+@pytest.mark.parametrize(
+    "changes", [{"nonce": "the nonce of another sign-in"}, {"aud": "another-client"}], ids=str
+)
+async def test_a_wrong_id_token_opens_nothing(person, issuer, changes):
+    """The page says that it cannot be verified, and there is no session; what else can be wrong is in the tests of `core.id_tokens`."""
+    issuer.token_changes = changes
+    answer = await person.sign_in()
+
+    assert (answer.status_code, "cannot be verified" in answer.text) == (403, True)
+    assert (await person.page()).status_code == 303
+
+
+async def test_a_code_and_a_state_count_once(person, issuer):
+    """The same answer once more, with the same cookie, opens no second session; nor does its state with a new code."""
+    location = await person.begin()
+    cookie = person.http.cookies[PENDING]
+    query = issuer.authorize(location)
+    assert (await person.come_back(query)).status_code == 303
+    person.http.cookies.clear()
+
+    for again in (query, query | {"code": issuer.authorize(location)["code"]}):
+        person.http.cookies.set(PENDING, cookie, domain=urlsplit(ISSUER).hostname or "")
+        assert (await person.come_back(again)).status_code == 403
+        assert SESSION not in person.http.cookies
+
+
+async def test_another_browser_is_not_signed_in(server, person, issuer):
+    """Login CSRF: an answer for the attacker's sign-in, sent to a victim, opens no session there, with or without a sign-in begun."""
+    victim = Person(server, issuer)
+    answer = issuer.authorize(await person.begin())
+    assert (await victim.come_back(answer)).status_code == 403
+    await victim.begin()
+    assert (await victim.come_back(answer)).status_code == 403
+    assert SESSION not in victim.http.cookies
+
+
+async def test_a_sign_in_ends_after_ten_minutes(person, issuer, clock):
+    """What has begun waits ten minutes for its end, and no longer."""
+    query = issuer.authorize(await person.begin())
+    clock.now += timedelta(minutes=10)
+    assert (await person.come_back(query)).status_code == 403
+
+
+@pytest.mark.parametrize("always", [True, False])
+async def test_an_answer_of_another_issuer_is_refused_before_its_code_is_used(person, issuer, always):
+    """Mix-up (RFC 9207): `iss` must be this issuer's where it is sent, and must be sent where the issuer says that it always is."""
+    issuer.metadata = {"authorization_response_iss_parameter_supported": always}
+    answer = await person.sign_in(iss="https://evil.example")
+    assert (answer.status_code, "another identity provider" in answer.text) == (403, True)
+    assert "/token" not in issuer.asked
+    assert (await person.sign_in()).status_code == (403 if always else 303)
+    assert (await person.sign_in(iss=issuer.url)).status_code == 303
+
+
+async def test_a_parameter_that_comes_twice_is_not_taken(person, issuer):
+    """Of two codes neither is used."""
+    query = issuer.authorize(await person.begin())
+    answer = await person.http.get("/login/oidc/callback", params=[*query.items(), ("code", "another")])
+    assert answer.status_code == 403
+    assert "/token" not in issuer.asked
+
+
+async def test_a_new_sign_in_has_a_new_session(person, issuer):
+    """Fixation: a session's cookie that somebody else has put there does not become the session."""
+    person.http.cookies.set(SESSION, "lyftdata_session_chosen", domain=urlsplit(ISSUER).hostname or "")
+    await person.sign_in()
+    first = person.http.cookies[SESSION]
+    await person.sign_in()
+    assert len({"lyftdata_session_chosen", first, person.http.cookies[SESSION]}) == 3
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "/%09/evil.example",
+        "/login/oidc",
+        "/logout",
+    ],
+)
+async def test_no_link_leads_elsewhere_through_a_sign_in(person, destination):
+    """Open redirect: only a page of this Server is gone on to."""
+    answer = await person.sign_in(f"/login/oidc?next={destination}")
+    assert answer.status_code == 303
+    assert urlsplit(answer.headers["location"]).netloc == ""
+    assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ({"error": "access_denied"}, "cancelled or denied"),
+        ({"error": "server_error", "error_description": "<b>call 555</b>"}, "could not sign you in"),
+        ({"code": ""}, "could not sign you in"),
+        ({"code": "c" * 3_000}, "could not sign you in"),
+    ],
+)
+async def test_an_error_of_the_issuer_is_a_page_without_its_words(person, issuer, query, text):
+    """What comes by the browser is not shown: anybody could have made the link."""
+    state = issuer.authorize(await person.begin())["state"]
+    answer = await person.come_back({"state": state} | query)
+    assert (answer.status_code, text in answer.text, "555" in answer.text) == (403, True, False)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"issuer": "https://evil.example"},
+        {"token_endpoint": "https//nothing"},
+        {"token_endpoint": "http://192.0.2.1/token"},
+        {"authorization_endpoint": "javascript:alert(1)"},
+        {"jwks_uri": 7},
+    ],
+    ids=str,
+)
+async def test_metadata_that_cannot_be_right_stop_the_sign_in(person, issuer, lie):
+    """Another issuer's metadata, plain http to another machine, or no URL: no secret and no code is sent there."""
+    issuer.metadata = lie
+    answer = await person.http.get("/login/oidc")
+    assert (answer.status_code, "cannot be reached" in answer.text) == (503, True)
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/jwks", "/token"])
+@pytest.mark.parametrize("trouble", ["status", "redirect", "large", "nonsense"])
+async def test_an_issuer_in_trouble_is_a_503_and_not_more(server, person, issuer, path, trouble):
+    """An error, a redirect, an endless or a senseless answer: no redirect is followed, and passwords go on to work."""
+    match trouble:
+        case "status":
+            issuer.status[path] = 500
+        case "redirect":
+            issuer.status[path] = 307
+        case "large":
+            issuer.body[path] = b" " * 70_000
+        case _:
+            issuer.body[path] = b"\xff[]"
+    begun = await person.http.get("/login/oidc")
+    answer = begun
+    if begun.status_code == 303:
+        answer = await person.come_back(issuer.authorize(begun.headers["location"]))
+    assert answer.status_code == 503
+    assert "/elsewhere" not in issuer.asked
+    assert await server.sign_in()
+
+
+async def test_a_server_starts_while_its_issuer_is_down(opened, clock, issuer):
+    """Nothing is asked at the start; the form for a password is there."""
+    issuer.close()
+    async with opened(clock, **issuer.settings()) as server:
+        page = await server.http.get("/login")
+        assert (page.status_code, 'name="password"' in page.text) == (200, True)
+        with pytest.raises(IssuerUnavailableError):
+            await server.services.oidc.sign_in.begin("/")
+
+
+async def test_a_rotated_key_of_the_issuer_is_fetched_once(server, person, issuer):
+    """A key that is not known yet is looked up; made-up names of keys do not make the Server ask again and again."""
+    await person.sign_in()
+    issuer.rotate()
+    assert (await person.sign_in()).status_code == 403  # fetched just before: not within thirty seconds
+    for _ in range(3):
+        token = issuer.make_logout_token()
+        await person.http.post("/login/oidc/logout", data={"logout_token": token})
+    assert issuer.asked.count("/jwks") == 1
+
+
+async def test_passwords_that_are_switched_off_are_refused_and_not_only_hidden(opened, clock, issuer):
+    """Downgrade: neither the form nor the API accepts one, for any name, and sessions that were opened by one are over."""
+    async with opened(clock, **issuer.settings()) as server:
+        before = await server.sign_in()
+    async with opened(clock, **issuer.settings(LYFTDATA_PASSWORD_SIGN_IN="no")) as server:
+        page = await server.http.get("/login")
+        assert (page.status_code, 'name="password"' in page.text) == (200, False)
+        assert (await server.http.get("/api/whoami", headers=before)).status_code == 401
+        for name in ("admin", "no-such-operator"):
+            body = {"username": name, "password": PASSWORD}
+            by_api = await server.http.post("/api/login", json=body)
+            assert (by_api.status_code, by_api.json()["code"]) == (403, "password_sign_in_off")
+            by_form = await server.http.post("/login", data=body, headers=FROM_OUR_PAGE)
+            assert (by_form.status_code, SESSION in server.http.cookies) == (403, False)
+        assert (await Person(server, issuer).sign_in()).status_code == 303
+
+
+async def test_sessions_of_another_issuer_are_over(opened, clock, issuer):
+    """A Server that is given another issuer, or none, accepts no session of the former one's operators."""
+    async with opened(clock, **issuer.settings()) as server:
+        ann = Person(server, issuer)
+        await ann.sign_in()
+        cookie = ann.http.cookies[SESSION]
+    async with opened(clock) as server:
+        other = server.from_address("192.0.2.7")
+        other.cookies.set(SESSION, cookie, domain=urlsplit(ISSUER).hostname or "")
+        assert (await other.get("/account")).status_code == 303
+
+
+async def test_an_operator_of_the_issuer_has_no_password_and_no_role_to_set(server, person, issuer):
+    """Neither by a first password nor by a role does an admin undo what the issuer decides; and the local admin stays the last one."""
+    await person.sign_in()
+    admin = await server.sign_in()
+    for body in ({"reset_password": True}, {"role": "viewer"}):
+        answer = await server.http.patch("/api/operators/ann", json=body, headers=admin)
+        assert answer.json()["code"] in {"no_password", "role_from_issuer"}
+    assert (await server.http.delete("/api/operators/admin", headers=admin)).json()["code"] == "last_admin"
+    for password in ("", PASSWORD):
+        body = {"username": "ann", "password": password}
+        assert (await server.http.post("/api/login", json=body)).status_code == 401
+    listed = (await server.http.get("/api/operators", headers=admin)).json()["items"]
+    assert {o["name"]: o["issuer"] for o in listed} == {"admin": None, "ann": issuer.url}
+
+
+async def test_a_session_is_ended_like_any_other(server, person, issuer):
+    """Listed and revoked by an admin, and ended by signing out."""
+    await person.sign_in()
+    admin = await server.sign_in()
+    sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
+    [of_ann] = [session["id"] for session in sessions if session["operator"] == "ann"]
+    assert (await server.http.delete(f"/api/admin-sessions/{of_ann}", headers=admin)).status_code == 204
+    assert (await person.page()).status_code == 303
+
+    await person.sign_in()
+    token = csrf_token(person.http.cookies[SESSION])
+    assert (await person.http.post("/logout", data={"csrf": token}, headers=FROM_OUR_PAGE)).status_code == 303
+    assert (await person.page()).headers["location"] == "/login?next=%2Faccount"
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"sid": "one", "sub": None}, ["two"]),
+        ({"sid": "one"}, ["two"]),
+        ({}, []),
+        ({"sid": "three"}, ["one", "two"]),
+        ({"sid": "one", "sub": "somebody-else"}, ["one", "two"]),
+        ({"sub": "somebody-else"}, ["one", "two"]),
+    ],
+    ids=str,
+)
+async def test_the_issuer_ends_sessions(server, issuer, changes, left):
+    """Back-channel logout ends the sessions of one at the issuer, or every one of a subject, and nobody else's."""
+    people = {}
+    for sid in ("one", "two"):
+        issuer.token_changes = {"sid": sid}
+        people[sid] = Person(server, issuer)
+        await people[sid].sign_in()
+    token = issuer.make_logout_token(**changes)
+    answer = await server.http.post("/login/oidc/logout", data={"logout_token": token})
+
+    assert answer.status_code == 200
+    assert [sid for sid, person in people.items() if (await person.page()).status_code == 200] == left
+
+
+async def test_a_logout_token_counts_once(server, person, issuer):
+    """Replay: one that was recorded does not end the sessions that were opened since."""
+    await person.sign_in()
+    token = issuer.make_logout_token()
+    assert (await server.http.post("/login/oidc/logout", data={"logout_token": token})).status_code == 200
+    await person.sign_in()
+    assert (await server.http.post("/login/oidc/logout", data={"logout_token": token})).status_code == 400
+    assert (await person.page()).status_code == 200
+    for form in ({}, {"logout_token": "a.b.c"}):
+        assert (await server.http.post("/login/oidc/logout", data=form)).status_code == 400
+
+
+async def test_without_an_issuer_there_is_no_such_page(opened, clock):
+    """A Server whose operators sign in by password knows none of these addresses, and shows no button."""
+    async with opened(clock) as server:
+        assert (await server.http.get("/login/oidc")).status_code == 404
+        assert (await server.http.get("/login/oidc/callback")).status_code == 404
+        assert (await server.http.post("/login/oidc/logout")).status_code == 404
+        assert "/login/oidc" not in (await server.http.get("/login")).text
+
+
+async def test_a_password_for_an_emergency_counts_for_its_time_and_for_its_operator_alone(
+    opened, clock, issuer, tmp_path
+):
+    """Made on the Server's host, where no other password counts; at its end the sessions that it opened are over, too."""
+    environ = issuer.settings(LYFTDATA_PASSWORD_SIGN_IN="no")
+    made: dict[str, str] = {}
+    async with opened(clock, **environ) as server:
+        for name in ("admin", "rescue"):
+            await asyncio.to_thread(
+                open_emergency_access,
+                read_state_location({"LYFTDATA_STAGING_DIR": str(tmp_path / "staging")}),
+                name,
+                timedelta(hours=1),
+                announce=lambda record, password: made.update({record.name: password.reveal()}),
+                clock=clock,
+            )
+        assert 'name="password"' in (await server.http.get("/login")).text
+        sessions = [await server.sign_in(name, password) for name, password in made.items()]
+        wrong = await server.http.post("/api/login", json={"username": "admin", "password": PASSWORD})
+        assert (wrong.status_code, wrong.json()["code"]) == (401, "login_failed")
+        [audited, _] = (
+            await server.http.get(
+                "/api/audit", params={"action": "operator.emergency_access"}, headers=sessions[0]
+            )
+        ).json()["items"]
+        assert (audited["actor"], audited["subject"]) == ("host", "operator:rescue")
+
+        clock.now += timedelta(hours=1)
+        for session in sessions:
+            assert (await server.http.get("/api/whoami", headers=session)).status_code == 401
+        again = await server.http.post("/api/login", json={"username": "admin", "password": made["admin"]})
+        assert (again.status_code, again.json()["code"]) == (403, "password_sign_in_off")
+
+
+async def test_the_last_name_is_remembered_and_the_hint_of_the_first_start_is_not(opened, clock):
+    """`admin` and its first password are for the first sign-in; then the form has the name of the last one in this browser."""
+    async with opened(clock) as server:
+        first = (await server.http.get("/login")).text
+        assert ('value="admin"' in first, "The first password of" in first) == (True, True)
+        await server.http.post(
+            "/login", data={"username": "admin", "password": PASSWORD}, headers=FROM_OUR_PAGE
+        )
+        server.http.cookies.delete(SESSION)
+        again = (await server.http.get("/login")).text
+        assert ('value="admin"' in again, "The first password of" in again) == (True, False)
+        server.http.cookies.set(f"{SESSION}_last_name", '"><script>', domain=urlsplit(ISSUER).hostname or "")
+        elsewhere = (await server.from_address("192.0.2.9").get("/login")).text
+        assert ('value="admin"' in elsewhere, 'value=""' in elsewhere) == (False, True)
