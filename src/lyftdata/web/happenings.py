@@ -38,6 +38,7 @@ _VERBS = {
     "api_key.allowed": "allowed a Worker for",
     "api_key.previous_ended": "ended the old generation of",
     "enrollment_key.previous_ended": "ended the old generation of",
+    "event_destination.secret_rotated": "rotated the secret of",
     "incident.cut_off": "cut off the Workers of",
     "operator.password_set": "set a password of",
     "operator.role_set": "set the role of",
@@ -51,6 +52,7 @@ _NOUNS = {
     "worker": "Worker",
     "api_key": "API key",
     "enrollment_key": "enrollment key",
+    "event_destination": "event destination",
     "operator": "operator",
     "resource": "resource",
     "signing_key": "signing key",
@@ -99,9 +101,15 @@ def find_happenings(
         find_worker: Gives the entry of a Worker, for its name.
         limit: At most so many lines.
     """
-    acts = _acts([event for event in events if event.action not in _LEFT_OUT], find_worker)
+    shown = [event for event in events if event.action not in _LEFT_OUT and not _is_alert(event)]
+    acts = _acts(shown, find_worker)
     found = [*acts, *_outages(fleet, find_worker)]
     return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
+
+
+def _is_alert(event: AuditEvent) -> bool:
+    """Return whether an event says what the overview shows as in need of an operator."""
+    return event.action.startswith("alert.")
 
 
 def _acts(

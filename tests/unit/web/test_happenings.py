@@ -112,3 +112,15 @@ def test_plots_are_marked_where_keys_were_rotated():
     """Nothing else explains that Workers came or went."""
     events = [event("api_key.rotated", "api_key:a"), event("worker.disabled", "worker:b")]
     assert [mark.text for mark in marks_of(events)] == ["key rotated"]
+
+
+def test_alerts_are_not_told_twice():
+    """The overview shows what needs an operator in a list of its own; what was done to a destination of events has its words."""
+    events = [
+        event("alert.refused", "worker:press-09", ago=1, actor="server"),
+        event("alert.ended", "alert:refused", ago=2, actor="server"),
+        event("event_destination.secret_rotated", "event_destination:siem", ago=3),
+    ]
+
+    (line,) = lines(events, fleet())
+    assert line[:3] == ("olga", "rotated the secret of", "event destination siem")
