@@ -161,7 +161,7 @@ async def test_the_pages(server, browser):
     """Each page by its path, its query and its form."""
     failed = []
 
-    async def ask(method: str, url: str, **fields: str) -> None:
+    async def ask(method: str, url: str, /, **fields: str) -> None:
         server.clock.forward(seconds=1)
         if method == "GET":
             answer = await browser.get(url)
