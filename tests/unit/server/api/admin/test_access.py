@@ -59,6 +59,8 @@ ROUTES = {
     ("POST", "/api/enrollment/deny"): "admins",
     ("GET", "/api/refusals"): "all",
     ("GET", "/api/refusals/{reference}"): "all",
+    ("POST", "/api/refusals/ignore"): "admins in person",
+    ("POST", "/api/refusals/reopen"): "admins in person",
     ("GET", "/api/audit"): "all",
     ("GET", "/api/audit/verify"): "all",
     ("GET", "/api/audit/verify/progress"): "all",
