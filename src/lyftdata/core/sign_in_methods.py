@@ -31,5 +31,9 @@ class SignInMethods(msgspec.Struct, frozen=True):
     def allows(self, operator: OperatorRecord, *, now: datetime) -> bool:
         """Return whether a session of the operator may go on."""
         if operator.issuer is not None:
-            return operator.issuer == self.issuer
+            return self.trusts(operator)
         return self.allows_password(operator, now=now)
+
+    def trusts(self, operator: OperatorRecord) -> bool:
+        """Return whether the operator is one of this Server, or of the issuer that is configured now."""
+        return operator.issuer in {None, self.issuer}

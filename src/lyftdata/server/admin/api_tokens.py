@@ -50,7 +50,8 @@ class ApiTokens:
         Raises:
             InvalidInputError: The name, the role or the life is invalid.
             ConflictError: `api_token_name_taken`.
-            ForbiddenError: The operator still has a first password: anyone who read it would keep a way in beyond its change.
+            ForbiddenError: The operator has a first password, or one for an emergency: anyone who read it would keep a way in beyond
+                its change or its end.
         """
         name = parse_api_key_name(name)
         self._known_secrets.check("name", name)
@@ -126,6 +127,12 @@ def _check_may_issue(operator: OperatorRecord, role: Role) -> None:
         raise ForbiddenError(
             "An operator with a first password issues no API tokens.",
             hint="Change the password first: lyftdata password",
+        )
+    # Persistence: access for an hour must not be made into a token for a year.
+    if operator.password_expires_at is not None:
+        raise ForbiddenError(
+            "An operator with a password for an emergency issues no API tokens.",
+            hint="Issue it as an operator who can sign in without one.",
         )
     if lesser_role(role, operator.role) is not role:
         raise InvalidInputError("role", "must not be above your own")

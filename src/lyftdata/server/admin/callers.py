@@ -12,6 +12,7 @@ from lyftdata.core.api_tokens import PREFIX, parse_api_token, verify_api_token
 from lyftdata.core.errors import ApiTokenRejectedError
 from lyftdata.core.log_events.server import API_TOKEN_REJECTED
 from lyftdata.core.policy import lesser_role
+from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 from lyftdata.server.admin.api_token_uses import ApiTokenUses
@@ -35,6 +36,7 @@ class Callers:
         sessions: Operators' sessions.
         uses: Records the last use of API tokens.
         budget: How much work each caller may have the Server do.
+        methods: How operators may be signed in.
         metrics: Counts rejected API tokens.
         clock: Aware UTC time.
     """
@@ -46,6 +48,7 @@ class Callers:
         sessions: OperatorSessions,
         uses: ApiTokenUses,
         budget: OperatorBudget,
+        methods: SignInMethods,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -53,6 +56,7 @@ class Callers:
         self._sessions = sessions
         self._uses = uses
         self._budget = budget
+        self._methods = methods
         self._metrics = metrics
         self._clock = clock
         self._rejections = FailureLog(get_logger(__name__), API_TOKEN_REJECTED)
@@ -99,6 +103,13 @@ class Callers:
         found = await self._store.read(lambda conn: api_tokens.find_with_operator(conn, presented.public_id))
         now = self._clock()
         record, operator = verify_api_token(presented, record=found[0], operator=found[1], now=now)
+        # As with sessions: an issuer that was taken out of the settings vouches for no operator any more.
+        if not self._methods.trusts(operator):
+            raise ApiTokenRejectedError(
+                f"The API token '{record.name}' acts for an operator of an issuer that is not configured any more.",
+                hint="An admin issues another: lyftdata operators token issue",
+                token_name=record.name,
+            )
         actor = Actor(
             operator=operator.name,
             # Privilege escalation: an operator who was demoted keeps no more by their tokens.

@@ -445,10 +445,32 @@ async def test_without_an_issuer_there_is_no_such_page(opened, clock):
         assert "/login/oidc" not in (await server.http.get("/login")).text
 
 
+async def test_an_issuer_that_is_not_configured_any_more_leaves_no_way_in(opened, clock, issuer):
+    """Neither a session of its operators nor an API token that acts for one is accepted after the next start."""
+    headers = {}
+    async with opened(clock, **issuer.settings()) as server:
+        person = Person(server, issuer)
+        await person.sign_in()
+        headers["session"] = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
+        issued = await server.http.post(
+            "/api/api-tokens", json={"name": "ci-deploy", "role": "admin"}, headers=headers["session"]
+        )
+        headers["token"] = {"Authorization": f"Bearer {issued.json()['token']}"}
+        for each in headers.values():
+            assert (await server.http.get("/api/workers", headers=each)).status_code == 200
+        await person.http.aclose()
+    async with opened(clock) as server:
+        codes = {
+            kind: (await server.http.get("/api/workers", headers=each)).json()["code"]
+            for kind, each in headers.items()
+        }
+    assert codes == {"session": "not_signed_in", "token": "api_token_rejected"}
+
+
 async def test_a_password_for_an_emergency_counts_for_its_time_and_for_its_operator_alone(
     opened, clock, issuer, tmp_path
 ):
-    """Made on the Server's host, where no other password counts; at its end the sessions that it opened are over, too."""
+    """Made on the Server's host, where no other password counts; at its end the sessions that it opened are over, and it issues no API token that goes on."""
     environ = issuer.settings(LYFTDATA_PASSWORD_SIGN_IN="no")
     made: dict[str, str] = {}
     async with opened(clock, **environ) as server:
@@ -471,6 +493,10 @@ async def test_a_password_for_an_emergency_counts_for_its_time_and_for_its_opera
             )
         ).json()["items"]
         assert (audited["actor"], audited["subject"]) == ("host", "operator:rescue")
+        token = await server.http.post(
+            "/api/api-tokens", json={"name": "ci-deploy", "role": "admin"}, headers=sessions[0]
+        )
+        assert (token.status_code, "emergency" in token.json()["detail"]) == (403, True)
 
         clock.now += timedelta(hours=1)
         for session in sessions:

@@ -100,6 +100,7 @@ async def build_operators(
             sessions=operator_sessions,
             uses=api_token_uses,
             budget=budget,
+            methods=methods,
             metrics=metrics,
             clock=clock,
         ),
