@@ -5,6 +5,7 @@ Nothing is recorded for it. Enrollments are events of the audit log, and what th
 Both are bounded: by the retention of the audit log, and by the number of refusals that are kept.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -75,6 +76,8 @@ class EnrollmentRehearsals:
         self._refusals = refusals
         self._store = store
         self._clock = clock
+        # Denial of service: it takes memory and a processor for as long as it runs.
+        self._one_at_a_time = asyncio.Semaphore(1)
 
     async def rehearse(self, name: str, changed: ChangedRules, *, days: int) -> EnrollmentRehearsal:
         """
@@ -95,12 +98,14 @@ class EnrollmentRehearsals:
         records = await self._generations(name, since)
         rules = _apply(changed, records)
         fingerprints = self._startup_fingerprints() if name == STARTUP_NAME else None
-        # Before the store is read: what is written in between is in both, and is taken once.
-        unwritten = self._refusals.unwritten()
-        recorded = await self._store.read(
-            lambda conn: _read(conn, records, since=since, fingerprints=fingerprints, unwritten=unwritten)
-        )
-        return _show(name, since, recorded, rules, replay(recorded.attempts, recorded.generations, rules))
+        async with self._one_at_a_time:
+            # Before the store is read: what is written in between is in both, and is taken once.
+            unwritten = self._refusals.unwritten()
+            recorded = await self._store.read(
+                lambda conn: _read(conn, records, since=since, fingerprints=fingerprints, unwritten=unwritten)
+            )
+            # In a thread: Workers' requests are answered while tens of thousands of attempts are replayed.
+            return await asyncio.to_thread(_replay, name, since, recorded, rules)
 
     async def _generations(self, name: str, since: datetime) -> list[EnrollmentKeyRecord]:
         if name != STARTUP_NAME:
@@ -239,6 +244,10 @@ def _refused(one: RefusalAttempt) -> Attempt:
         codes=(one.code,),
         reference=one.reference,
     )
+
+
+def _replay(name: str, since: datetime, recorded: _Recorded, rules: Rules) -> EnrollmentRehearsal:
+    return _show(name, since, recorded, rules, replay(recorded.attempts, recorded.generations, rules))
 
 
 def _show(

@@ -67,7 +67,7 @@ class OperatorBudget:
         self._saved[operator] = (self._left(operator) - cost, self._monotonic())
 
     def charge_check(self, operator: str, events: int) -> None:
-        """Charge the cost of checking an audit log of `events` events."""
+        """Charge the cost of checking or replaying `events` events of the audit log."""
         self.charge(operator, min(_MAX_CHECK_COST, events * _COST_PER_CHECKED_EVENT))
 
     def wait_s(self, operator: str) -> float:

@@ -43,6 +43,7 @@ async def rehearse(page: Page) -> Response:
 
 
 def _render(page: Page, found: EnrollmentRehearsal, values: Mapping[str, str]) -> Response:
+    page.services.budget.charge_check(page.actor.account, found.attempts)
     find_worker = page.services.directory.find_worker
     there = {item.worker_id for item in found.items if item.worker_id and find_worker(item.worker_id)}
     return page.render("enrollment_rehearsal.html", found=found, values=values, offered=_DAYS, there=there)

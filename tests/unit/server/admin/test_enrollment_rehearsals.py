@@ -1,11 +1,15 @@
 """Rehearsals of enrollment keys: which recorded attempts are found, and what operators read of them."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from tests.builders import SECRET_KEY
+from tests.builders import NOON, SECRET_KEY
 
+from lyftdata.core import enrollment_rules
+from lyftdata.core.enrollment_rules import broken_rules
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.server.admin import enrollment_rehearsals
 from lyftdata.store.tables import refusals
 
@@ -198,3 +202,46 @@ async def test_where_attempts_are_missing_the_answer_says_so(server, monkeypatch
     found = await rehearse(server, worker_name="etl-2")
     assert found["complete_since"] == found["items"][0]["last_at"]
     assert (found["admitted"], found["newly_refused"]) == (1, 1)
+
+
+async def test_a_rehearsal_holds_up_nothing_and_is_charged(server, monkeypatch):
+    """Replaying tens of thousands of attempts takes seconds: it is done outside of the event loop, at the cost of who asks."""
+    threads, charged = [], []
+    replay, charge = enrollment_rehearsals._replay, server.services.budget.charge_check
+
+    def noted(*arguments):
+        threads.append(threading.current_thread())
+        return replay(*arguments)
+
+    def note_charge(operator, events):
+        charged.append((operator, events))
+        charge(operator, events)
+
+    monkeypatch.setattr(enrollment_rehearsals, "_replay", noted)
+    monkeypatch.setattr(server.services.budget, "charge_check", note_charge)
+    key = await issue(server)
+    for name in ("etl-1", "etl-2"):
+        await enroll(server, key, name)
+
+    await rehearse(server)
+
+    assert threads
+    assert threading.current_thread() not in threads
+    assert charged == [("admin", 2)]
+
+
+def test_the_networks_of_a_key_are_read_once():
+    """To read one takes many times as long as to compare it, and a rehearsal compares each attempt with each of them."""
+    record = EnrollmentKeyRecord(
+        public_id="a",
+        name="etl-hosts",
+        public_key="",
+        digest=b"",
+        created_at=NOON,
+        created_by="",
+        networks=["10.4.0.0/16", "2001:db8:7::/48"],
+    )
+    before = enrollment_rules._network.cache_info().misses
+    for host in range(100):
+        assert broken_rules(record, address=f"192.0.2.{host}", worker_name="etl-1")
+    assert enrollment_rules._network.cache_info().misses - before <= 2

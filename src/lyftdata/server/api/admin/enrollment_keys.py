@@ -79,14 +79,16 @@ async def end_previous(name: str, actor: Writer, services: ServicesDep) -> model
 
 @router.post("/{name}/rehearse", summary="Rehearse changed rules of an enrollment key")
 async def rehearse_key(
-    name: str, body: EnrollmentRehearsalRequest, _actor: Reader, services: ServicesDep
+    name: str, body: EnrollmentRehearsalRequest, actor: Reader, services: ServicesDep
 ) -> EnrollmentRehearsal:
     """Replay recorded attempts against changed rules, and return who would be refused. Nothing is changed."""
     given = {rule: value for rule, value in body.model_dump().items() if value is not None}
     days, expires_in_s = given.pop("days"), given.pop("expires_in_s", None)
     if expires_in_s is not None:
         given["expires_in"] = timedelta(seconds=expires_in_s)
-    return await services.enrollment_rehearsals.rehearse(name, ChangedRules(**given), days=days)
+    found = await services.enrollment_rehearsals.rehearse(name, ChangedRules(**given), days=days)
+    services.budget.charge_check(actor.account, found.attempts)
+    return found
 
 
 async def _answer(services: Services, issued: IssuedEnrollmentKey) -> models.NewEnrollmentKeyAnswer:
