@@ -1,5 +1,6 @@
 """The pages of Workers: the list with its filters, one Worker, and actions on one or many."""
 
+import hmac
 from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -7,6 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
+from lyftdata.core.encoding import base64url
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
@@ -72,8 +74,8 @@ _DONE_TO_MANY = {
 _DISABLED = "Disabled. Its session ended and its tokens are void."
 _ENABLED = "Enabled. It reconnects within a minute."
 _LABELS_TYPED = 500
-_MAX_DIGITS = 6
-_MORE_MATCH = "Nothing was changed: more Workers match now than you confirmed."
+_TAG_BYTES = 6
+_OTHERS_MATCH = "Nothing was changed: Workers match now that did not when you were asked."
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -219,6 +221,7 @@ async def _ask(page: Page, action: str) -> Response:
         decision=log.items[0] if log.items else None,
         single=True,
         takes_all=False,
+        seal="",
         searched="",
         added={},
         named=_NAMED,
@@ -276,6 +279,7 @@ async def ask_many(page: Page) -> Response:
         decision=None,
         single=False,
         takes_all=takes_all,
+        seal=_seal_workers(page, ids) if takes_all else "",
         searched=_search_text(page),
         added=labels,
         named=_NAMED,
@@ -292,11 +296,11 @@ async def change_many(page: Page) -> Response:
     takes_all, ids = _takes_all(page), await _chosen(page)
     if action == "label":
         _wanted_labels(page)
-    has_more = takes_all and page.form.is_on("confirmed") and len(ids) > _confirmed_number(page)
-    if has_more or (not page.form.is_on("confirmed") and (takes_all or action in _ASKED_FIRST)):
+    has_others = takes_all and page.form.is_on("confirmed") and not _confirmed(page, ids)
+    if has_others or (not page.form.is_on("confirmed") and (takes_all or action in _ASKED_FIRST)):
         chosen = [("all", "yes")] if takes_all else [("id", worker_id) for worker_id in ids]
         again = urlencode([("action", action), *_list_parameters(page).items(), *chosen])
-        return page.redirect("/change-workers", query=again, done=_MORE_MATCH if has_more else "")
+        return page.redirect("/change-workers", query=again, done=_OTHERS_MATCH if has_others else "")
     changed = await _do(page, action, ids)
     _, _, query = _list_path(page, with_ticks=False).partition("?")
     return page.redirect("/workers", query=query, done=_summary(changed, len(ids), action))
@@ -342,9 +346,22 @@ def _takes_all(page: Page) -> bool:
     return "yes" in {page.form.text("all"), page.request.query_params.get("all", "")}
 
 
-def _confirmed_number(page: Page) -> int:
-    text = page.form.text("expected")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
+def _seal_workers(page: Page, worker_ids: Sequence[str]) -> str:
+    """Return what the form carries to say which Workers it was shown with: a tag of each, which only this session can make."""
+    key = page.csrf.encode()
+    return ",".join(
+        base64url(hmac.digest(key, f"worker {worker_id}".encode(), "sha256")[:_TAG_BYTES])
+        for worker_id in worker_ids
+    )
+
+
+def _confirmed(page: Page, worker_ids: Sequence[str]) -> bool:
+    """
+    Return whether every one of these Workers was shown when the operator was asked.
+
+    TOCTOU: the same number is not enough. Where one Worker left and another came, that one would be changed unseen.
+    """
+    return set(_seal_workers(page, worker_ids).split(",")) <= set(page.form.text("expected").split(","))
 
 
 async def _chosen(page: Page) -> list[str]:

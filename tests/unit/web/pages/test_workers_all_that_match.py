@@ -1,4 +1,4 @@
-"""Actions for all Workers that a search finds: the number is confirmed, and never exceeded."""
+"""Actions for all Workers that a search finds: those are confirmed, and no others are changed."""
 
 import re
 
@@ -18,6 +18,11 @@ async def add(server, *ids, **fields):
     await server.services.store.write(op)
 
 
+def hidden_fields(page):
+    """Return what the form of a page carries."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text))
+
+
 def enabled(server):
     """Return the IDs of the Workers that are enabled."""
     return {entry.id for entry in server.services.directory.workers() if entry.enabled}
@@ -34,8 +39,7 @@ async def test_all_that_match_are_changed_once_confirmed(server, browser):
     assert "and 30 more" in text_of(asked)
     assert len(enabled(server)) == 231
 
-    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', asked.text))
-    done = await browser.post("/workers", **form)
+    done = await browser.post("/workers", **hidden_fields(asked))
 
     assert done.headers["location"] == "/workers?q=zone%3Deu-1&sort=-seen"
     assert "230 Workers were disabled." in text_of(await browser.get(done.headers["location"]))
@@ -50,11 +54,29 @@ async def test_more_than_were_confirmed_are_asked_about_again(server, browser):
         again = await browser.post("/workers", **form, expected=number)
         assert again.headers["location"] == "/change-workers?action=disable&q=id%3Aw-&all=yes"
         page = await browser.get(again.headers["location"])
-        assert "Nothing was changed: more Workers match now" in text_of(page)
+        assert "Nothing was changed: Workers match now that did not" in text_of(page)
         assert "Disable 2 Workers?" in text_of(page)
         assert enabled(server) == {"w-1", "w-2"}
 
-    await browser.post("/workers", **form, expected="3")
+    asked = await browser.get("/change-workers?action=disable&all=yes&q=id%3Aw-")
+    await browser.post("/workers", **hidden_fields(asked))
+    assert enabled(server) == set()
+
+
+async def test_other_workers_than_those_confirmed_are_asked_about_again(server, browser):
+    """As many match as were confirmed, but not the same; fewer of those that were confirmed are changed at once."""
+    await add(server, "w-1", "w-2", "w-3")
+    asked = await browser.get("/change-workers?action=disable&all=yes&q=id%3Aw-")
+    await browser.post("/workers/w-1/delete")
+    await add(server, "w-4")
+
+    again = await browser.post("/workers", **hidden_fields(asked))
+    assert again.headers["location"] == "/change-workers?action=disable&q=id%3Aw-&all=yes"
+    assert enabled(server) == {"w-2", "w-3", "w-4"}
+
+    asked = await browser.get(again.headers["location"])
+    await browser.post("/workers/w-2/delete")
+    await browser.post("/workers", **hidden_fields(asked))
     assert enabled(server) == set()
 
 
@@ -71,7 +93,7 @@ async def test_nothing_is_done_for_all_without_a_question(server, browser):
         assert title in text_of(page)
         assert "They are all Workers of this Server." in text_of(page)
     assert server.services.directory.find_worker("w-1").labels == {}
-    form = {"action": "label", "all": "yes", "labels": "rack=7", "confirmed": "yes", "expected": "2"}
+    form = hidden_fields(await browser.get("/change-workers?action=label&all=yes&labels=rack%3D7"))
     wrong = await browser.post("/workers", **form, q="stauts:offline")
     assert (wrong.status_code, "Did you mean 'status:'?" in text_of(wrong)) == (422, True)
     none = await browser.post("/workers", **form, q="nowhere")
