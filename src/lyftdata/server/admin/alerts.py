@@ -259,7 +259,8 @@ class Alerts:
             Alert(
                 kind=AlertKind.DUPLICATE,
                 subject=copy.reference,
-                key=copy.reference,
+                # Not the reference: a copy that does not send it gets another one at each request, and each would be an event.
+                key=f"copy:{copy.worker_id}",
                 worker_id=worker.id,
                 title=f"The identity of {worker.name} is used from a second directory",
                 detail=f"Accepted: {copy.other_host or '?'} ({copy.other_address}). Refused: {copy.host or '?'} ({copy.address}).",

@@ -1,6 +1,7 @@
 """Alerts as events of the audit log."""
 
 import msgspec
+from tests.identity_directories import IdentityDirectory
 
 from lyftdata.core.records import SessionEnd
 from lyftdata.server.admin.alert_watch import AlertWatch
@@ -100,6 +101,22 @@ async def test_a_worker_that_is_refused_again_and_again_raises_one_alert(server,
 
     (found,) = await alerts(server)
     assert found[:2] == ("alert.refused", "worker:press-01")
+
+
+async def test_a_copy_that_asks_again_and_again_raises_one_alert(server, tmp_path):
+    """A client that does not keep its reference gets another one at each request; it is one alert of that Worker all the same."""
+    host = await IdentityDirectory.enroll(server, tmp_path / "host")
+    await host.token(server)
+    copies = [host.copy(tmp_path / f"copy-{number}") for number in range(3)]
+    await host.token(server)
+    references = set()
+    for copy in copies:
+        references.add((await copy.token(server)).json()["reference"])
+        await look(server)
+        server.clock.forward(minutes=1)
+
+    assert len(references) == 3
+    assert [found[:2] for found in await alerts(server)] == [("alert.duplicate", f"worker:{host.worker_id}")]
 
 
 async def test_an_audit_log_that_was_changed_raises_an_alert(server, monkeypatch):
