@@ -144,7 +144,8 @@ def _act(
     did = _VERBS.get(action, verb.replace("_", " "))
     who = actor.removeprefix("operator:")
     noun = _NOUNS.get(subject_kind, _NOUNS.get(kind, kind))
-    if who in {"enrollment", "server"} or actor.startswith("worker:"):
+    # Impersonation: an operator may be named `server`, also by an issuer.
+    if actor in {"enrollment", "server"} or actor.startswith("worker:"):
         who = ""
     subjects = {event.subject for event in events}
     if len(subjects) > 1:

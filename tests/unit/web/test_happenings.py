@@ -124,3 +124,13 @@ def test_alerts_are_not_told_twice():
 
     (line,) = lines(events, fleet())
     assert line[:3] == ("olga", "rotated the secret of", "event destination siem")
+
+
+def test_an_operator_named_like_the_server_is_named():
+    """An issuer may let people choose such a name: what they do is not shown as what the fleet did by itself."""
+    events = [
+        event("worker.disabled", "worker:press-09", ago=1, actor="operator:server"),
+        event("worker.enrolled", "worker:press-09", ago=2, actor="server"),
+    ]
+
+    assert [who for who, _, _, _ in lines(events, fleet())] == ["server", ""]

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from lyftdata.server.admin.schemas.base import Input
+from lyftdata.server.admin.schemas.base import Input, Moment
 
 KeyStatus = Literal["live", "expired", "revoked"]
 
@@ -32,7 +32,7 @@ class Rotation(Input):
     """
 
     grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] | None = None
-    ends_at: AwareDatetime | None = None
+    ends_at: Moment | None = None
 
 
 class LaggingWorker(BaseModel):

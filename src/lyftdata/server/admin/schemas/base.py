@@ -1,8 +1,9 @@
 """Base classes and error answers of the admin API's models."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from lyftdata.core.names import check_storable
 
@@ -35,6 +36,17 @@ def _check_storable(field: str, value: Any) -> None:
         for inner in value:
             _check_storable(field, inner)
 
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        # The first and the last day that a calendar has, in a zone in which UTC is the day before or after.
+        raise ValueError("must be a time from year 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with a zone, in UTC."""
 
 Labels = Annotated[dict[str, str], Field(max_length=64)]
 

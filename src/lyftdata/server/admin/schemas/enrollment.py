@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from lyftdata.core.enrollment_rules import MAX_NETWORKS, MAX_USES
 from lyftdata.core.policy import NamePolicy
 from lyftdata.core.records import EnrollmentMode
-from lyftdata.server.admin.schemas.base import Input, Labels
+from lyftdata.server.admin.schemas.base import Input, Labels, Moment
 
 
 class EnrollmentKeyStatus(BaseModel):
@@ -72,7 +72,7 @@ class EnrollmentKeyRotation(Input):
     """
 
     grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] | None = None
-    ends_at: AwareDatetime | None = None
+    ends_at: Moment | None = None
 
 
 class LaggingHost(BaseModel):

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from lyftdata.core.actor import Actor
@@ -18,6 +17,7 @@ from lyftdata.server.admin.schemas.audit import (
     AuditPage,
     AuditReport,
 )
+from lyftdata.server.admin.schemas.base import Moment
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 from lyftdata.store import StoreError
@@ -47,8 +47,8 @@ def audit_filter(
         str | None,
         Query(min_length=1, max_length=128, description="An operator's name, `server` or `enrollment`."),
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="ISO 8601 with a zone.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Events before this time.")] = None,
+    since: Annotated[Moment | None, Query(description="ISO 8601 with a zone.")] = None,
+    until: Annotated[Moment | None, Query(description="Events before this time.")] = None,
 ) -> AuditFilter:
     """Return the filter that a query asks for."""
     return AuditFilter(action=action, subject=subject, actor=actor, since=since, until=until)
@@ -126,7 +126,7 @@ async def show_key(
 async def list_access(
     actor: Annotated[Actor, Depends(allowed("audit.read"))],
     services: ServicesDep,
-    at: Annotated[AwareDatetime, Query(description="ISO 8601 with a zone: 2026-03-01T12:00:00Z.")],
+    at: Annotated[Moment, Query(description="ISO 8601 with a zone: 2026-03-01T12:00:00Z.")],
     worker_id: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
 ) -> AccessReport:
     """Return each Worker that had an entry then, whether it could get in, and by which API keys or identity key."""

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 async def test_what_operators_do_is_audited_and_the_chain_is_whole(server, admin, press):
     """Each change has its event, with actor and address; verification finds the chain whole."""
@@ -27,3 +29,13 @@ async def test_what_operators_do_is_audited_and_the_chain_is_whole(server, admin
         for line in (await server.http.get("/api/audit/export", headers=admin)).text.splitlines()
     ]
     assert [e["number"] for e in exported] == list(range(1, len(exported) + 1))
+
+
+@pytest.mark.parametrize("path", ["/api/audit", "/api/audit/export", "/api/audit/access"])
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_time_that_utc_does_not_have_is_refused(server, admin, path, at):
+    """It is an invalid value, and neither a failure of the Server nor an export that breaks off."""
+    for name in ("at",) if path.endswith("access") else ("since", "until"):
+        answer = await server.http.get(path, params={name: at}, headers=admin)
+
+        assert (answer.status_code, answer.json()["field"]) == (422, name)
