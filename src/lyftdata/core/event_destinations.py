@@ -140,13 +140,15 @@ def parse_ca(text: str) -> str:
     pem = text.strip()
     if not pem:
         return ""
-    if len(pem) > _MAX_CA or "PRIVATE KEY" in pem:
+    # OpenSSL's binding takes ASCII alone, and raises a TypeError for other text.
+    if len(pem) > _MAX_CA or not pem.isascii() or "PRIVATE KEY" in pem:
         raise InvalidInputError(
-            "ca", f"must be certificates in PEM form, at most {_MAX_CA} characters, without a private key"
+            "ca",
+            f"must be certificates in PEM form, at most {_MAX_CA} ASCII characters, without a private key",
         )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError, UnicodeEncodeError) as error:
+    except (ssl.SSLError, ValueError) as error:
         raise InvalidInputError("ca", "must be certificates in PEM form") from error
     return pem
 

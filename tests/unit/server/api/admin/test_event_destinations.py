@@ -33,6 +33,8 @@ HOOK = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/
         ("labels", {"labels": [""]}),
         ("ca", {"ca": "no certificate"}),
         ("ca", {"ca": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"}),
+        ("ca", {"ca": "-----BEGIN CERTIFICATE-----\n¡¿\x95\n-----END CERTIFICATE-----"}),
+        ("ca", {"ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}),
     ],
 )
 async def test_destinations_that_make_no_sense(server, admin, unhurried, field, body):
