@@ -230,7 +230,8 @@ class Api:
         hint = str(problem.get("hint") or "")
         field = clean_text(str(problem.get("field") or ""))
         detail = clean_text(str(problem.get("detail", "")), 500)
-        if field and not detail.startswith(field):
+        # A rule reads on from the name of its field; what begins with a capital letter is a sentence of its own.
+        if field and not detail.startswith(field) and not detail[:1].isupper():
             detail = f"{field} {detail}"
         raise ApiError(detail, problem_code=str(problem["code"]), hint=clean_text(hint, 300))
 

@@ -64,7 +64,7 @@ def issue(name: str, role: str, expires: str, output: Path | None, url: str | No
     from lyftdata.cli.api import Api
 
     body = {"name": name, "role": role, "expires_in_s": _seconds(expires)}
-    with Api(url) as api, key_output(output) as token_out:
+    with Api(url) as api, key_output(output, kind="token") as token_out:
         answer = api.post("/api-tokens", body)
         _print_token(answer, token_out, as_json=as_json)
 

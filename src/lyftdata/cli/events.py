@@ -103,7 +103,7 @@ def add(
         "labels": list(labels),
         "ca": "" if ca is None else _read(ca),
     }
-    with Api(url) as api, key_output(output) as secret_out:
+    with Api(url) as api, key_output(output, kind="secret") as secret_out:
         added = api.post("/event-destinations", body)
         secret = added["secret"]
         if as_json:
@@ -111,7 +111,7 @@ def add(
             return
         echo_err(f"Event destination added: {clean_text(added['destination']['name'])}")
         if secret is not None:
-            echo_err("Its receiver verifies messages with this secret, which is not shown again:")
+            echo_err("Its receiver verifies messages with this secret.")
             secret_out.show_or_save(secret)
 
 
@@ -294,7 +294,7 @@ def rotate_secret(
     except InvalidInputError as error:
         raise click.BadParameter(error.message, param_hint="--overlap") from error
     path = f"/event-destinations/{path_part(name)}"
-    with Api(url) as api, key_output(output) as secret_out:
+    with Api(url) as api, key_output(output, kind="secret") as secret_out:
         if seconds == 0:
             question = f"End the present secret of {name} now? Its receiver rejects messages until it has the new one."
             confirm_existing(api, path, question, yes=yes)
@@ -304,7 +304,7 @@ def rotate_secret(
             return
         until = made["previous_secret_until"]
         also = f"; messages are signed with the previous one too until {when(until)}" if until else ""
-        echo_err(f"The new secret of {clean_text(made['name'])}{also}:")
+        echo_err(f"{clean_text(made['name'])} has a new secret{also}.")
         secret_out.show_or_save(made["secret"])
 
 
@@ -413,7 +413,12 @@ def _show_one(found: dict[str, Any]) -> None:
             ("Labels", " ".join(found["labels"]) or "any"),
             ("Certificates", "its own" if found["ca"] else "the system's"),
             ("State", _state(found)),
-            ("Delivered", f"{found['delivered']}, up to event {found['through']}"),
+            (
+                "Delivered",
+                f"{found['delivered']}, up to event {found['through']}"
+                if found["delivered"]
+                else f"nothing yet, starting after event {found['through']}",
+            ),
             ("Waiting", _waiting(found)),
             ("Lost", str(found["lost"])),
             ("Last success", when(found["last_success_at"])),

@@ -72,11 +72,19 @@ output_option = click.option(
 
 
 class KeyOutput:
-    """The destination of a new key: alone on standard output, or a new file of mode 0600."""
+    """
+    The destination of a new key: alone on standard output, or a new file of mode 0600.
 
-    def __init__(self, file: Path | None, stream: TextIO | None) -> None:
+    Args:
+        file: The path of the file, or None for standard output.
+        stream: The open file.
+        kind: What to call it in messages, such as `token`.
+    """
+
+    def __init__(self, file: Path | None, stream: TextIO | None, *, kind: str = "key") -> None:
         self._file = file
         self._stream = stream
+        self._kind = kind
 
     def show_or_save(self, key: str) -> None:
         """Print the key on standard output, or write it to the file; report which on standard error."""
@@ -96,7 +104,7 @@ class KeyOutput:
     def _write(self, stream: TextIO, key: str) -> None:
         print(key, file=stream, flush=True)
         os.fsync(stream.fileno())
-        echo_err(f"The key is in {self._file}. It is not shown.")
+        echo_err(f"The {self._kind} is in {self._file}. It is not shown.")
 
 
 def _why_not_created(error: OSError) -> str | None:
@@ -106,7 +114,7 @@ def _why_not_created(error: OSError) -> str | None:
 
 
 @contextlib.contextmanager
-def key_output(file: Path | None) -> Iterator[KeyOutput]:
+def key_output(file: Path | None, *, kind: str = "key") -> Iterator[KeyOutput]:
     """
     Open the destination of a new key.
 
@@ -116,7 +124,7 @@ def key_output(file: Path | None) -> Iterator[KeyOutput]:
         click.FileError: It is there already, or cannot be made.
     """
     if file is None:
-        yield KeyOutput(None, None)
+        yield KeyOutput(None, None, kind=kind)
         return
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -124,7 +132,7 @@ def key_output(file: Path | None) -> Iterator[KeyOutput]:
         raise click.FileError(str(file), _why_not_created(error)) from error
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         try:
-            yield KeyOutput(file, stream)
+            yield KeyOutput(file, stream, kind=kind)
         except BaseException:
             # Once the key is in it, the file has the only copy, whatever fails after that.
             if os.fstat(descriptor).st_size == 0:

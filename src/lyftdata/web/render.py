@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
@@ -71,6 +72,7 @@ def _environment() -> Environment:
         "described": describe_details,
         "code": _code,
         "bdi": _bdi,
+        "breakable": _breakable,
     }
     return environment
 
@@ -120,6 +122,11 @@ def _bdi(text: str) -> Markup:
     never gets as far (`core.names`).
     """
     return Markup("<bdi>{}</bdi>").format(text) if text else Markup("")
+
+
+def _breakable(text: str) -> Markup:
+    """Return a code such as `worker.enrolled` that may break after a dot, colon or underscore, rather than within a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[.:_])", str(text)))
 
 
 def _iso(when: datetime) -> str:

@@ -28,6 +28,7 @@ def test_a_destination_is_shown_as_it_was_set(operator, siem):
     shown = operator.done("events", "show", "siem")
     assert "https://127.0.0.1/hooks/x" in shown
     assert "api_key.issued" in shown
+    assert "nothing yet, starting after event" in shown
     listed = operator.json("events", "list")
     assert [one["labels"] for one in listed if one["name"] == "siem"] == [["gpu"]]
     operator.done("events", "set", "siem", "--all-workers", "--all-events")

@@ -49,6 +49,9 @@ def test_where_a_key_went_is_said(tmp_path, capsys):
     with key_output(tmp_path / "press.key") as key_out:
         key_out.show_or_save("lyftdata_x")
     assert capsys.readouterr() == ("", f"The key is in {tmp_path / 'press.key'}. It is not shown.\n")
+    with key_output(tmp_path / "ci.token", kind="token") as token_out:
+        token_out.show_or_save("lyftdata_token_x")
+    assert capsys.readouterr() == ("", f"The token is in {tmp_path / 'ci.token'}. It is not shown.\n")
 
 
 def test_output_that_cannot_be_written_is_told(tmp_path):

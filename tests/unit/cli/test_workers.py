@@ -58,4 +58,5 @@ def test_workers_are_searched_in_one_argument(operator):
     assert found("--search", "needle") == ["needle"]
     wrong = operator.run("workers", "list", "hsot:rack1")
     assert (wrong.exit_code, "Did you mean 'host:'?" in wrong.errors) == (1, True)
+    assert wrong.errors.startswith("Error: The search is not understood at character 1: ")
     assert operator.run("workers", "list", " ").exit_code == 2

@@ -111,7 +111,7 @@ async def ignore(page: Page) -> Response:
         note=page.form.text("note"),
         actor=page.actor,
     )
-    return page.redirect("/refusals", done="Ignored: they are no alert until the time is over.")
+    return page.redirect("/refusals", done="Ignored: they raise no alert until the time is over.")
 
 
 async def reopen(page: Page) -> Response:

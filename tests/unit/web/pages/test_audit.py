@@ -13,7 +13,7 @@ def rows(page):
     assert page.status_code == 200, page.text
     found = re.findall(
         r'data-label="By">.*?>([^<]*)</a></td><th[^>]*><a[^>]*>([^<]*)</a></th><td[^>]*><a[^>]*>([^<]*)</a>',
-        page.text,
+        page.text.replace("<wbr>", ""),
     )
     return [tuple(html.unescape(part) for part in row) for row in found]
 

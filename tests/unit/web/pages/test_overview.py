@@ -72,6 +72,23 @@ async def test_an_outage_is_the_first_thing_on_the_page(opened):
         await browser.http.aclose()
 
 
+@pytest.mark.usefixtures("unhurried")
+async def test_one_lost_worker_is_shown_in_the_singular(opened):
+    """The verdict and its button are about the one Worker."""
+    async with opened() as server:
+        now, clock = server.clock(), server.clock
+        browser = await browser_at(server)
+        await browser.post("/issue-api-key", name="press-keys", workers="", expires="", **{"for": "all"})
+        await server.services.store.write(lambda tx: add_past(tx, range(2), lost=range(1), now=now))
+        await browser.http.aclose()
+    async with opened(clock) as server:
+        browser = await signed_in(server, "admin", OWN)
+        page = await browser.get("/")
+        assert "1 Worker went offline" in text_of(page)
+        assert 'class="button" href="/workers?q=presence:lost">Show it<' in page.text
+        await browser.http.aclose()
+
+
 async def test_rotations_show_who_lags_in_one_step(server, browser):
     """How far each is, until when the old key works, and a link to the Workers that still use it."""
     shared = await browser.post("/issue-api-key", name="press-keys", workers="", expires="", **{"for": "all"})

@@ -131,7 +131,7 @@ async def test_refusals_are_an_inbox(server, browser, viewer, press):
     path = html.unescape(
         the(r'href="(/ignore-refusals\?code=malformed_api_key&amp;subject=worker[^"]+)"', page)
     )
-    assert "They stay refused, counted and in the log" in text_of(await browser.get(path))
+    assert "They are still refused, counted and logged" in text_of(await browser.get(path))
     wrong = await browser.post(
         "/ignore-refusals", code="malformed_api_key", subject="worker:press-01", **{"for": "91d"}
     )

@@ -64,7 +64,7 @@ class IgnoredRefusals(Input):
 
 
 class ReopenedRefusals(Input):
-    """Refusals to ignore no more."""
+    """Refusals to stop ignoring."""
 
     code: str
     subjects: Annotated[list[str], Field(max_length=200)]
