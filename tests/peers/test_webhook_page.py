@@ -29,9 +29,10 @@ async def test_the_receiver_of_the_page_verifies_and_deduplicates(tmp_path, open
         secret = (await server.http.post("/api/event-destinations", json=body, headers=admin)).json()[
             "secret"
         ]
+        (tmp_path / "secret").write_text(secret + "\n", encoding="utf-8")
         with (tmp_path / "out").open("wb") as out, (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "receiver.py", str(port), secret], cwd=tmp_path, stdout=out, stderr=log
+                [sys.executable, "receiver.py", str(port), "secret"], cwd=tmp_path, stdout=out, stderr=log
             )
         try:
             until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "it listens")
