@@ -57,6 +57,12 @@ SECRETS = [
 ALONE = {
     "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": {"LYFTDATA_AUTO_ENROLLMENT_KEY": KEY[::-1]},
     "LYFTDATA_DATABASE_URL": {"LYFTDATA_SECRET_KEY": KEY, "LYFTDATA_PUBLIC_URL": "https://lyft.example"},
+    "LYFTDATA_OIDC_CLIENT_SECRET": {
+        "LYFTDATA_OIDC_ISSUER": "https://id.example",
+        "LYFTDATA_OIDC_CLIENT_ID": "lyftdata",
+        "LYFTDATA_OIDC_ROLES": "admin: groups=admins",
+        "LYFTDATA_PUBLIC_URL": "https://lyft.example",
+    },
 }
 
 
