@@ -55,9 +55,9 @@ async def test_who_did_what_yesterday(server, browser, yesterday):
 async def test_kinds_are_chosen_from_what_the_log_holds(browser, yesterday):
     """With a wildcard for each kind; a wildcard finds what begins so, and nothing else is a wildcard."""
     page = await browser.get("/audit?action=worker.dis*")
-    assert '<option value="worker.*">' in page.text
-    assert '<option value="worker.disabled">' in page.text
-    assert '<option value="worker.dis*" selected>' in page.text
+    assert "<option>worker.*</option>" in page.text
+    assert "<option>worker.disabled</option>" in page.text
+    assert "<option selected>worker.dis*</option>" in page.text
     assert rows(page) == [("admin", "worker.disabled", "worker:press-01")]
     for text in ("worker.%", "worker_disabled", "worker.d_sabled"):
         assert rows(await browser.get(f"/audit?action={text}")) == []
