@@ -16,6 +16,7 @@ cause and by the generator. Split by way in, a newcomer would have to know the f
 no two causes have the same code.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from enum import StrEnum, auto
 from typing import ClassVar, Final, NamedTuple
@@ -765,4 +766,10 @@ def _causes_below(family: type[RefusedError]) -> Iterator[type[RefusedError]]:
 
 def cause_of(code: str) -> type[RefusedError] | None:
     """Return the cause with this stable code, or None."""
-    return next((cause for cause in all_causes() if cause.code == code), None)
+    return _causes_by_code().get(code)
+
+
+# Asked for each refusal of a page that shows thousands.
+@functools.cache
+def _causes_by_code() -> dict[str, type[RefusedError]]:
+    return {cause.code: cause for cause in all_causes()}

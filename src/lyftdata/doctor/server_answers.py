@@ -9,7 +9,7 @@ from lyftdata.client.credentials import Credential
 from lyftdata.client.server_clock import ServerClock
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.origins import same_origin
-from lyftdata.core.refusals import all_causes
+from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import clean_text, parse_reference
 from lyftdata.doctor import findings
 from lyftdata.doctor.answer_faults import check_of_failure, check_of_status
@@ -132,8 +132,10 @@ def _refused(error: RefusedByServerError) -> Finding:
 
 def _remedy(error: RefusedByServerError) -> str:
     # Command injection: people paste a fix, and whatever answers at the address could choose the remedy in its answer.
-    known = next((cause.remedy for cause in all_causes() if cause.code == error.cause_code), "")
-    return known or (_look_up(error.reference) if error.reference else "Try again later.")
+    cause = cause_of(error.cause_code)
+    return (cause.remedy if cause else "") or (
+        _look_up(error.reference) if error.reference else "Try again later."
+    )
 
 
 def _check_session_answer(settings: WorkerSettings, answer: Answer) -> Finding | None:

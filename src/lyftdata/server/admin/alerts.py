@@ -22,6 +22,7 @@ from lyftdata.server.admission.approval_queue import MAX_PENDING, MAX_PENDING_OF
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
+from lyftdata.store.tables.refusals import MAX_GROUPS
 
 _RECENTLY = timedelta(hours=1)
 _TOKENS_RECENTLY = timedelta(days=1)
@@ -169,7 +170,8 @@ class Alerts:
 
     async def find(self) -> list[Alert]:
         """Return what needs attention, the most pressing first."""
-        cases = await self._inbox.cases(limit=500, within=_RECENTLY)
+        # All that are stored: 500 made-up names must not push a Worker's refusals out of sight.
+        cases = await self._inbox.cases(limit=MAX_GROUPS, within=_RECENTLY)
         refused = [case for case in cases if case.state is CaseState.OPEN]
         return [
             *self._audit_log(),

@@ -2,17 +2,19 @@
 Refusals as cases for operators: who is refused for what, and whether that is open, ignored or solved.
 
 A case is solved by itself once its Worker was admitted after its last refusal. It is ignored until a time that an operator has set,
-and then open again if it still goes on.
+and then open again if it still goes on. Refusals of the same Worker from a network that was not in the case when it was ignored are an
+open case of their own: someone else may claim to be that Worker.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.networks import network_of_host
 from lyftdata.core.records import IgnoredRefusalRecord, WorkerRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import clean_text
@@ -119,7 +121,7 @@ class RefusalInbox:
         self, code: str, subjects: Sequence[str], *, for_: timedelta, note: str, actor: Actor
     ) -> None:
         """
-        Ignore cases for a time: they are neither open nor alerts until then.
+        Ignore cases for a time: as far as they are known now, they are neither open nor alerts until then.
 
         Args:
             code: Their cause.
@@ -172,8 +174,8 @@ class RefusalInbox:
         """
         Join groups by Worker and cause; of those who are no Worker, by address and cause.
 
-        A Worker is meant by its ID or, where it enrolls, by its name. Anybody can claim to be one that there is not: what
-        they call themselves is not repeated in alerts, and however many they make up, they take no place from those that there are.
+        A Worker is meant by its ID or, where it enrolls, by its name. Anyone can claim to be a Worker that does not exist: such a name
+        is not repeated in alerts, and however many are made up at one address, they are one case.
         """
         by_name = self._by_unique_name()
         joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
@@ -205,16 +207,37 @@ class RefusalInbox:
         records = await self._store.read(lambda conn: ignored_refusals.list_ignored(conn, now=now))
         ignored = {(record.code, record.subject): record for record in records}
 
-        def with_state(case: RefusalCase) -> RefusalCase:
+        def with_states(case: RefusalCase) -> Iterable[RefusalCase]:
             admitted_at = None if case.worker is None else let_in.get(case.worker.id)
-            if admitted_at is not None and admitted_at >= case.latest.last_at:
-                return msgspec.structs.replace(case, state=CaseState.SOLVED)
             record = ignored.get((case.code, case.subject))
-            if record is None:
-                return case
-            return msgspec.structs.replace(case, state=CaseState.IGNORED, ignored=record)
+            if admitted_at is not None and admitted_at >= case.latest.last_at:
+                return [msgspec.structs.replace(case, state=CaseState.SOLVED)]
+            return [case] if record is None else _split(case, record)
 
-        return [with_state(case) for case in cases]
+        return [part for case in cases for part in with_states(case)]
+
+
+def _split(case: RefusalCase, record: IgnoredRefusalRecord) -> list[RefusalCase]:
+    """
+    Return the part of a case that a decision ignores, and the part that it does not: what comes from other networks since then.
+
+    Hiding: a guesser at another host must not profit from the decision about a Worker that it claims to be.
+    """
+    if case.worker is None:
+        # It is about one address.
+        return [msgspec.structs.replace(case, state=CaseState.IGNORED, ignored=record)]
+    known = _networks_before(case.groups, record.at)
+    ignored = [group for group in case.groups if network_of_host(group.address) in known]
+    others = [group for group in case.groups if network_of_host(group.address) not in known]
+    parts = [
+        msgspec.structs.replace(case, groups=ignored, state=CaseState.IGNORED, ignored=record),
+        msgspec.structs.replace(case, groups=others),
+    ]
+    return [part for part in parts if part.groups]
+
+
+def _networks_before(groups: Sequence[RefusalGroup], at: datetime) -> set[str]:
+    return {network_of_host(group.address) for group in groups if group.first_at <= at}
 
 
 def _checked(code: str, subjects: Sequence[str]) -> list[str]:

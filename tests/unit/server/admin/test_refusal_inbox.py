@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from lyftdata.core.records import RefusalAttempt
+from lyftdata.store.tables.refusals import record_refusals
+
 GIVEN: dict[str, Any] = {
     "code": "malformed_api_key",
     "subjects": ["worker:press-01"],
@@ -17,6 +20,14 @@ async def refuse(server, worker_id="press-01", key="nonsense", *, times=3):
     """Have a Worker refused."""
     for _ in range(times):
         await server.token_by_key(worker_id, key)
+
+
+async def refuse_from(server, address):
+    """Have someone at an address refused who claims to be a Worker."""
+    form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": "nonsense"}
+    async with server.from_address(address) as http:
+        for _ in range(3):
+            await http.post("/oauth2/token", data=form)
 
 
 async def states(server):
@@ -48,6 +59,51 @@ async def test_an_ignored_case_is_no_alert_until_its_time_is_over(server, admin,
     assert ("malformed_api_key", "worker:press-01", "ignored") in await states(server)
     server.clock.forward(seconds=1)
     assert ("malformed_api_key", "worker:press-01", "open") in await states(server)
+
+
+async def test_a_guesser_elsewhere_does_not_hide_under_an_ignored_case(server, admin, press):
+    """The network that the decision was about stays ignored, whatever the address in it; any other is an open case and an alert."""
+    await refuse_from(server, "192.0.2.7")
+    await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
+    server.clock.forward(seconds=1)
+    await refuse_from(server, "192.0.2.8")
+    assert await states(server) == {("malformed_api_key", "worker:press-01", "ignored")}
+    assert await alerts(server) == []
+
+    await refuse_from(server, "198.51.100.9")
+    assert await states(server) == {
+        ("malformed_api_key", "worker:press-01", "ignored"),
+        ("malformed_api_key", "worker:press-01", "open"),
+    }
+    assert await alerts(server) == ["malformed_api_key"]
+
+    await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
+    assert await states(server) == {("malformed_api_key", "worker:press-01", "ignored")}
+    assert await alerts(server) == []
+
+
+async def test_made_up_names_hide_no_worker(server, press):
+    """However many callers that do not exist are refused after it, a Worker that is refused again and again is an alert."""
+    await refuse(server)
+    await server.services.refusals.flush()
+    made_up = [
+        RefusalAttempt(
+            reference=f"R{number:07}",
+            at=server.clock() + timedelta(seconds=1),
+            address=f"198.51.{number // 250}.{number % 250}",
+            claimed_worker=f"ghost-{number}",
+            code="unknown_worker",
+            detail="",
+            proved=False,
+        )
+        for number in range(600)
+    ]
+    await server.services.store.write(lambda tx: record_refusals(tx, made_up))
+    server.clock.forward(seconds=2)
+
+    found = await server.services.alerts.find()
+
+    assert any("press-01 at 127.0.0.1 was refused 3 times" in alert.title for alert in found)
 
 
 async def test_a_case_is_solved_when_its_worker_gets_in(server, press):
