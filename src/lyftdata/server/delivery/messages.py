@@ -32,7 +32,8 @@ EVENT_SCHEMA: Mapping[str, Any] = {
                 "at": {"type": "string", "format": "date-time", "description": "As `timestamp`."},
                 "actor": {
                     "type": "string",
-                    "description": "Who did it: `operator:NAME`, `worker:ID`, `server` or `host`.",
+                    "description": "Who did it: `operator:NAME`, `api_token:NAME`, `worker:ID`, `enrollment`, `issuer` (of operators), `server`, or "
+                    "`host` (a command on the Server's host).",
                 },
                 "action": {"type": "string", "description": "As `type`."},
                 "subject": {
