@@ -194,12 +194,13 @@ class TooManyRequestsError(LyftdataError):
 
     Args:
         wait_s: Seconds until the next request is answered.
+        detail: What there is too much of.
     """
 
     code = "too_many_requests"
 
-    def __init__(self, wait_s: float) -> None:
-        super().__init__("Too many requests for one operator.", hint="Wait a few seconds.")
+    def __init__(self, wait_s: float, detail: str = "Too many requests for one operator.") -> None:
+        super().__init__(detail, hint="Wait a few seconds.")
         self.wait_s: Final = max(1, round(wait_s))
 
 

@@ -79,6 +79,10 @@ class FailureLimiter:
             return None
         return (1 - bucket.tokens) / self._refill_per_s
 
+    def forgive(self, address: str, now_s: float) -> None:
+        """Take back a failure that was counted before its attempt, which has succeeded."""
+        self._bucket(network_of(address), now_s).tokens += 1
+
     def _bucket(self, network: str, now_s: float) -> _Bucket:
         bucket = self._buckets.get(network)
         if bucket is None:

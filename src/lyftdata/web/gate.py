@@ -27,7 +27,6 @@ from lyftdata.core.errors import (
     LyftdataError,
     NotFoundError,
     NotSignedInError,
-    TooManyRequestsError,
 )
 from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
@@ -36,7 +35,7 @@ from lyftdata.server.admin.operator_budget import PAGE_COST
 from lyftdata.server.api.operator_gate import note_operator
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
-from lyftdata.server.http.problems import problem, status_of_error
+from lyftdata.server.http.problems import problem, retry_headers, status_of_error
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import csrf_token, read_session
 from lyftdata.web.destination import OVERVIEW, requested, safe_destination, sign_in_path
@@ -219,8 +218,7 @@ def error_page(request: Request, error: LyftdataError, page: Page | None = None)
         response = render("error_bare.html", status=status, error=error)
     else:
         response = page.render("error.html", status=status, error=error)
-    if isinstance(error, LoginLockedError | TooManyRequestsError):
-        response.headers["Retry-After"] = str(error.wait_s)
+    response.headers.update(retry_headers(error))
     return response
 
 

@@ -43,3 +43,13 @@ def test_memory_is_bounded_and_clocks_may_jump(attempts):
         wait = limiter.record_failure(address, now_s)
         assert wait is None or 0 < wait <= 1
         assert len(limiter._buckets) <= 8
+
+
+def test_what_was_counted_too_early_can_be_taken_back():
+    """An attempt that succeeded after all leaves the limit as it was, and never above its burst."""
+    limiter = FailureLimiter(burst=1, refill_per_s=0.001)
+    assert limiter.record_failure("192.0.2.1", 0.0) is None
+    limiter.forgive("192.0.2.1", 0.0)
+    limiter.forgive("192.0.2.1", 0.0)
+    assert limiter.record_failure("192.0.2.1", 0.0) is None
+    assert limiter.record_failure("192.0.2.1", 0.0) is not None

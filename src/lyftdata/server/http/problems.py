@@ -76,16 +76,19 @@ def status_of_error(error: LyftdataError) -> int:
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
+def retry_headers(error: LyftdataError) -> dict[str, str]:
+    """Return the header that says when to try again (RFC 9110, section 10.2.3), or none."""
+    if isinstance(error, LoginLockedError | TooManyRequestsError):
+        return {"Retry-After": str(error.wait_s)}
+    return {"Retry-After": "5"} if status_of_error(error) == 503 else {}  # noqa: PLR2004
+
+
 async def _handle_lyftdata_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, LyftdataError)  # noqa: S101 - narrows the type; installed for this class alone
     status = status_of_error(error)
-    headers = {}
+    headers = retry_headers(error)
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = 'Bearer realm="lyftdata"'
-    if isinstance(error, LoginLockedError | TooManyRequestsError):
-        headers["Retry-After"] = str(error.wait_s)
-    if status == 503:  # noqa: PLR2004
-        headers["Retry-After"] = "5"
     field = error.field if isinstance(error, InvalidInputError) else None
     return problem(status, error.code, error.message, hint=error.hint, field=field, headers=headers)
 

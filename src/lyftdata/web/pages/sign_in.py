@@ -7,7 +7,7 @@ from lyftdata.core.errors import LyftdataError, NotSignedInError
 from lyftdata.core.text import clean_text
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import check_same_site
-from lyftdata.server.http.problems import status_of_error
+from lyftdata.server.http.problems import retry_headers, status_of_error
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import (
     forget_session,
@@ -110,7 +110,7 @@ async def sign_in_form(
     """
     services: Services = request.app.state.services
     is_first = not await services.operators.has_anyone_signed_in()
-    return render(
+    response = render(
         "sign_in.html",
         status=200 if problem is None else status_of_error(problem),
         next=destination,
@@ -123,3 +123,6 @@ async def sign_in_form(
         takes_passwords=await services.password_check.is_enabled(),
         is_first_sign_in=is_first,
     )
+    if problem is not None:
+        response.headers.update(retry_headers(problem))
+    return response

@@ -328,6 +328,54 @@ async def test_a_server_starts_while_its_issuer_is_down(opened, clock, issuer):
             await server.services.oidc.sign_in.begin("/")
 
 
+async def test_wrong_codes_of_one_network_shut_out_nobody_else(server, person, issuer, clock):
+    """After twenty wrong codes the issuer is asked no more for that network, whatever else it sends; others go on, and so does it later."""
+    for number in range(20):
+        answer = await person.sign_in(code=f"made-up-{number}")
+        assert (answer.status_code, "used before, or is too old" in answer.text) == (403, True)
+
+    query = issuer.authorize(await person.begin())
+    limited = await person.come_back(query | {"code": "made-up"})
+    assert (limited.status_code, limited.headers["retry-after"]) == (429, "3")
+    assert "Too many failed sign-ins from your network." in limited.text
+    assert len(issuer.begun) == 21, "no code of the last answer was spent at the issuer"
+
+    other = Person(server, issuer)
+    other.http = server.from_address("192.0.2.8")
+    assert (await other.sign_in()).status_code == 303
+    await other.http.aclose()
+    clock.forward(seconds=4)
+    assert (await person.sign_in()).status_code == 303
+
+
+async def test_codes_in_flight_count_as_wrong_until_they_are_right(server, issuer):
+    """Twenty at once are asked for; sign-ins that succeed are no failures, however many there are."""
+    people = [Person(server, issuer) for _ in range(22)]
+    for one in people:
+        assert (await one.sign_in()).status_code == 303
+
+    answers = await asyncio.gather(*(one.sign_in(code="made-up") for one in people))
+    assert sorted(answer.status_code for answer in answers) == [403] * 20 + [429] * 2
+    await asyncio.gather(*(one.http.aclose() for one in people))
+
+
+async def test_an_account_without_a_role_cannot_fill_the_audit_log(server, person, issuer, clock):
+    """Five refusals of one identity are audited, then one in ten minutes; another identity has a count of its own."""
+    issuer.claims |= {"groups": ["sales"]}
+    for _ in range(8):
+        assert (await person.sign_in()).status_code == 403
+    assert len(await events(server, "operator.sign_in_refused")) == 5
+
+    issuer.claims |= {"sub": "subject-2"}
+    assert (await person.sign_in()).status_code == 403
+    assert len(await events(server, "operator.sign_in_refused")) == 6
+    issuer.claims |= {"sub": "subject-1"}
+    clock.forward(minutes=11)
+    for _ in range(2):
+        assert (await person.sign_in()).status_code == 403
+    assert len(await events(server, "operator.sign_in_refused")) == 7
+
+
 async def test_a_rotated_key_of_the_issuer_is_fetched_once(server, person, issuer):
     """A key that is not known yet is looked up; made-up names of keys do not make the Server ask again and again."""
     await person.sign_in()

@@ -42,7 +42,9 @@ def admit_operator(
     return changed
 
 
-def refuse_operator(tx: WriteTx, identity: Identity, *, address: str, now: datetime) -> None:
+def refuse_operator(
+    tx: WriteTx, identity: Identity, *, address: str, is_audited: bool, now: datetime
+) -> None:
     """Audit a sign-in without a role, and end the sessions and API tokens of an operator who had one before."""
     known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
     if known is not None:
@@ -52,6 +54,8 @@ def refuse_operator(tx: WriteTx, identity: Identity, *, address: str, now: datet
             tx.audit(
                 AuditEvent(at=now, actor="issuer", action="api_token.revoked", subject=f"api_token:{token}")
             )
+    if not is_audited:
+        return
     tx.audit(
         AuditEvent(
             at=now,

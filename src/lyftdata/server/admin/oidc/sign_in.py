@@ -24,6 +24,7 @@ from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.oidc.accounts import admit_operator, refuse_operator
 from lyftdata.server.admin.oidc.config import OidcConfig
 from lyftdata.server.admin.oidc.issuer import Issuer, Metadata, Tokens
+from lyftdata.server.admin.oidc.limits import OidcLimits
 from lyftdata.server.admin.oidc.pending import Pending, PendingSignIns
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
@@ -57,6 +58,7 @@ class OidcSignIn:
         issuer: Asks it.
         pending: Recognises sign-ins that have begun.
         new_sessions: Makes sessions.
+        limits: What callers without a role have tried.
         store: Where operators and sessions are kept.
         failures: Logs that the issuer cannot be used; callers who have proved nothing cannot fill the log.
         clock: Aware UTC time.
@@ -69,6 +71,7 @@ class OidcSignIn:
         issuer: Issuer,
         pending: PendingSignIns,
         new_sessions: NewSessions,
+        limits: OidcLimits,
         store: Store,
         failures: FailureLog,
         clock: Clock,
@@ -77,6 +80,7 @@ class OidcSignIn:
         self._issuer = issuer
         self._pending = pending
         self._new_sessions = new_sessions
+        self._limits = limits
         self._store = store
         self._failures = failures
         self._clock = clock
@@ -120,13 +124,14 @@ class OidcSignIn:
             IssuerSignInError: Not begun here, used before, refused by the issuer, a wrong ID token, or no role.
             IssuerUnavailableError: The issuer gives no usable answer.
             TooBusyError: Too many sign-ins at once.
+            TooManyRequestsError: Too many failed sign-ins from the caller's network.
         """
         # First of all: nothing that a page of another site made up is looked at any further.
         pending = self._pending.resume(unverified_cookie, unverified_state=unverified_answer.get("state", ""))
         try:
             await self._check_response_issuer(unverified_answer.get("iss"))
             code = _code_of(unverified_answer)
-            tokens = await self._issuer.exchange(code, verifier=pending.verifier)
+            tokens = await self._exchange(code, pending, address=address)
             identity = await self._identity(tokens, pending)
         except IssuerUnavailableError as error:
             self._note_unusable(error.detail)
@@ -140,6 +145,12 @@ class OidcSignIn:
                 hint="Ask an admin of this Server for one: its role rules (LYFTDATA_OIDC_ROLES) give none to your account.",
             )
         return await self._open(identity, role, pending, address=address, user_agent=user_agent)
+
+    async def _exchange(self, code: str, pending: Pending, *, address: str) -> Tokens:
+        self._limits.begin_exchange(address, now=self._clock())
+        tokens = await self._issuer.exchange(code, verifier=pending.verifier)
+        self._limits.code_was_right(address, now=self._clock())
+        return tokens
 
     async def _check_response_issuer(self, unverified_iss: str | None) -> None:
         """Mix-up (RFC 9207): the answer must come from the issuer that was asked, and say so if that issuer always does."""
@@ -207,10 +218,11 @@ class OidcSignIn:
 
     async def _refuse(self, identity: Identity, pending: Pending, *, address: str) -> None:
         now = self._clock()
+        is_audited = self._limits.is_audited(identity, now=now)
 
         def op(tx: WriteTx) -> None:
             _use_up(tx, pending, now=now)
-            refuse_operator(tx, identity, address=address, now=now)
+            refuse_operator(tx, identity, address=address, is_audited=is_audited, now=now)
 
         await self._store.write(op)
 

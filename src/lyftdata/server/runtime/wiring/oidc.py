@@ -8,6 +8,7 @@ from lyftdata.log import get_logger
 from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.oidc.config import OidcConfig
 from lyftdata.server.admin.oidc.issuer import Issuer
+from lyftdata.server.admin.oidc.limits import OidcLimits
 from lyftdata.server.admin.oidc.logout import OidcLogout
 from lyftdata.server.admin.oidc.pending import PendingSignIns
 from lyftdata.server.admin.oidc.sign_in import OidcSignIn
@@ -41,6 +42,7 @@ def build_oidc(basis: Basis, new_sessions: NewSessions) -> OidcParts | None:
             issuer=issuer,
             pending=pending,
             new_sessions=new_sessions,
+            limits=OidcLimits(),
             store=basis.store,
             failures=failures,
             clock=basis.clock,

@@ -1,0 +1,46 @@
+"""Limits what callers who have no role here can cost: requests to the issuer, and events in the audit log."""
+
+from datetime import datetime
+
+from lyftdata.core.errors import TooManyRequestsError
+from lyftdata.core.id_tokens import Identity
+from lyftdata.core.rate_limit import FailureLimiter
+
+_CODES_BURST = 20
+_CODES_PER_S = 1 / 3
+_AUDITED_BURST = 5
+_AUDITED_PER_S = 1 / 600
+
+
+class OidcLimits:
+    """What was tried in vain, by network and by identity. Sign-ins that succeed are never counted."""
+
+    def __init__(self) -> None:
+        self._codes = FailureLimiter(burst=_CODES_BURST, refill_per_s=_CODES_PER_S)
+        self._audited = FailureLimiter(burst=_AUDITED_BURST, refill_per_s=_AUDITED_PER_S)
+
+    def begin_exchange(self, address: str, *, now: datetime) -> None:
+        """
+        Count a code that is about to be exchanged as a wrong one.
+
+        Denial of service: made-up codes must not take all places at the issuer from those who sign in. Counted
+        before the issuer is asked, or many at once would be asked before the first is known to be wrong.
+
+        Raises:
+            TooManyRequestsError: Too many codes from this network were wrong.
+        """
+        wait_s = self._codes.record_failure(address, now.timestamp())
+        if wait_s is not None:
+            raise TooManyRequestsError(wait_s, "Too many failed sign-ins from your network.")
+
+    def code_was_right(self, address: str, *, now: datetime) -> None:
+        """Take back what `begin_exchange` has counted."""
+        self._codes.forgive(address, now.timestamp())
+
+    def is_audited(self, identity: Identity, *, now: datetime) -> bool:
+        """
+        Return whether one more refusal of an identity goes into the audit log, and count it.
+
+        Log flooding: one account at the issuer without a role must not grow the audit log with each of its requests.
+        """
+        return self._audited.record_failure(f"{identity.issuer}\0{identity.subject}", now.timestamp()) is None
