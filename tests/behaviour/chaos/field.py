@@ -43,7 +43,7 @@ def two_servers(root: Path, urls: Sequence[str]) -> Iterator[Balanced]:
     with contextlib.ExitStack() as stack:
         # Before what they reach the database by.
         stack.callback(end_started)
-        site = Balanced(root / "site", urls)
+        site = Balanced(root / "site", urls, check_timeout="3s")
         stack.callback(site.close)
         yield site
 

@@ -15,11 +15,12 @@ NAMES = ("key-1", "key-2", "auto-1", "auto-2")
 PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")
 
 
-def start_haproxy(root: Path, port: int, servers: list[int]) -> Peer:
-    """Start HAProxy with the file of examples/."""
+def start_haproxy(root: Path, port: int, servers: list[int], check_timeout: str) -> Peer:
+    """Start HAProxy with the file of examples/, but for how late a Server may answer a check before it is taken for gone."""
     haproxy = program("haproxy", "haproxy")
     file = root / "haproxy.cfg"
-    file.write_text(example("several-servers/haproxy.cfg", _addresses(port, servers)), encoding="utf-8")
+    changes = _addresses(port, servers) | {"timeout check 3s": f"timeout check {check_timeout}"}
+    file.write_text(example("several-servers/haproxy.cfg", changes), encoding="utf-8")
     return Peer([haproxy, "-f", str(file)], root=root, port=port)
 
 
@@ -85,6 +86,8 @@ class Balanced:
         database_urls: Where both have their state, by whichever way each reaches it.
         balancer: Which balancer to start.
         module: What the Servers run; `lyftdata` unless a test needs it changed.
+        check_timeout: How late a Server may answer HAProxy's check. Long, since tests share their processors with others;
+            as in the example for those that stop a Server in the middle of its work.
         environ: What else is set for the Servers.
     """
 
@@ -95,6 +98,7 @@ class Balanced:
         balancer: str = "haproxy",
         *,
         module: str = "lyftdata",
+        check_timeout: str = "60s",
         **environ: str,
     ) -> None:
         self.root = root
@@ -108,8 +112,11 @@ class Balanced:
         self.servers = [self.start_server(number) for number in range(2)]
         place = root / balancer
         place.mkdir()
-        start = {"haproxy": start_haproxy, "nginx": start_nginx}[balancer]
-        self.balancer = start(place, self.port, self.server_ports)
+        self.balancer = (
+            start_nginx(place, self.port, self.server_ports)
+            if balancer == "nginx"
+            else start_haproxy(place, self.port, self.server_ports, check_timeout)
+        )
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         until(self._signs_in, "the balancer passes on")
 
@@ -157,8 +164,7 @@ class Balanced:
         """
         Return what an operator's command prints as JSON.
 
-        Asked again until it succeeds: on a busy machine the balancer takes a Server that answers late for one that is gone, and
-        ends what it is asked with 502.
+        Asked again until it succeeds: what the balancer had passed on to a Server that is then killed ends with 502.
         """
 
         def asked() -> str:
