@@ -234,6 +234,9 @@ def _show(report: dict[str, Any]) -> None:
             ],
             empty="",
         )
+    echo_err("By hand:")
+    for step in report["by_hand"]:
+        echo_err(f"  {step['text']}")
     echo_err("Not recorded:")
     for sentence in report["not_recorded"]:
         echo_err(f"  {sentence}")

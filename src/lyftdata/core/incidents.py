@@ -61,6 +61,19 @@ class Reason(StrEnum):
     IS_IT = "is_it"
 
 
+class StepCode(StrEnum):
+    """What must be done by hand in an incident."""
+
+    ISSUE_API_KEY = "issue_api_key"
+    ISSUE_ENROLLMENT_KEY = "issue_enrollment_key"
+    CHANGE_SETTING = "change_setting"
+    REPLACE_API_KEY = "replace_api_key"
+    REPLACE_ENROLLMENT_KEY = "replace_enrollment_key"
+    REBUILD_HOST = "rebuild_host"
+    CHECK_OPERATORS = "check_operators"
+    OFFLINE_TOKENS = "offline_tokens"
+
+
 def find_public_id(text: str) -> str | None:
     """Return the public ID of the key that a text holds in full, which is as good as the key for finding out more; or None."""
     found = _WHOLE_KEY.search(text)

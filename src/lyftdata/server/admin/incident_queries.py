@@ -1,13 +1,16 @@
 """The report of an incident, and how far a cut-off has come."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.incidents import CUT_OFF, parse_since
-from lyftdata.core.records import ChainedAuditEvent, TokenOriginRecord, WorkerTraces
+from lyftdata.core.records import TokenOriginRecord, WorkerTraces
 from lyftdata.server.admin.incident_evidence import Evidence, IncidentEvidence
+from lyftdata.server.admin.incident_progress import CutOffTracker
+from lyftdata.server.admin.incident_steps import IncidentSteps
 from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
 from lyftdata.server.admin.schemas.incidents import (
     CutOff,
@@ -50,6 +53,8 @@ class IncidentQueries:
         *,
         subjects: IncidentSubjects,
         evidence: IncidentEvidence,
+        steps: IncidentSteps,
+        cut_offs: CutOffTracker,
         workers: WorkerQueries,
         origins: TokenOriginQueries,
         directory: Directory,
@@ -60,6 +65,8 @@ class IncidentQueries:
     ) -> None:
         self._subjects = subjects
         self._evidence = evidence
+        self._steps = steps
+        self._tracker = cut_offs
         self._workers = workers
         self._origins = origins
         self._directory = directory
@@ -85,6 +92,7 @@ class IncidentQueries:
         evidence = await self._evidence.collect(found, since=start)
         shown = self._connected_first(evidence)[:MAX_WORKERS]
         origins = [origin for of_worker in evidence.origins.values() for origin in of_worker]
+        tokens = self._tokens(origins)
         return IncidentReport(
             made_at=now,
             subject=_subject_view(found),
@@ -92,8 +100,12 @@ class IncidentQueries:
             workers_total=len(evidence.reasons),
             connected=sum(self._sessions.is_online(worker_id) for worker_id in evidence.reasons),
             workers=await self._show(shown, evidence),
-            tokens=self._tokens(origins),
+            tokens=tokens,
             networks=sorted({origin.network for origin in origins}),
+            by_reason=dict(
+                Counter(reason for of_worker in evidence.reasons.values() for reason in of_worker)
+            ),
+            by_hand=self._steps.list_steps(found, evidence, tokens, now=now),
             cut_offs=await self._cut_offs(found),
             not_recorded=list(NOT_RECORDED),
         )
@@ -103,7 +115,7 @@ class IncidentQueries:
         event = await self._store.read(lambda conn: audit_log.find_event(conn, number))
         if event is None or event.event.action != CUT_OFF:
             raise NotFoundError("cut_off", str(number))
-        return self._progress(event)
+        return self._tracker.progress(event)
 
     def _connected_first(self, evidence: Evidence) -> list[str]:
         return sorted(
@@ -167,30 +179,9 @@ class IncidentQueries:
                 conn, limit=_MAX_CUT_OFFS, wanted=AuditFilter(action=CUT_OFF, subject=found.audit_subject)
             )
         )
-        return [CutOff.model_validate(self._progress(event), from_attributes=True) for event in events]
-
-    def _progress(self, chained: ChainedAuditEvent) -> CutOffProgress:
-        event, details = chained.event, chained.event.details
-        ids = [*details["workers"].split(), *details["by_key"].split()]
-        still = [worker_id for worker_id in ids if self._is_still_connected(worker_id, event.at)]
-        return CutOffProgress(
-            number=chained.number,
-            at=event.at,
-            actor=event.actor,
-            subject=event.subject,
-            since=datetime.fromisoformat(details["since"]) if details["since"] else None,
-            action=details["action"],
-            key_revoked=details["key"] == "revoked",
-            workers=len(ids),
-            still_connected=len(still),
-            worker_ids=ids,
-            still_connected_ids=still,
-        )
-
-    def _is_still_connected(self, worker_id: str, cut_off_at: datetime) -> bool:
-        """Return whether a Worker is connected as it was when it was cut off; one that came back since is another matter."""
-        session = self._sessions.find(worker_id)
-        return session is not None and session.since <= cut_off_at
+        return [
+            CutOff.model_validate(self._tracker.progress(event), from_attributes=True) for event in events
+        ]
 
 
 def _subject_view(found: FoundSubject) -> IncidentSubject:

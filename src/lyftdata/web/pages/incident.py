@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.incidents import find_public_id
+from lyftdata.core.query_words import quote as quote_value
 from lyftdata.server.admin.incident_response import Action, Wanted
 from lyftdata.server.admin.schemas.incidents import IncidentReport
 from lyftdata.web.page import Page
@@ -14,6 +15,14 @@ from lyftdata.web.render import HEADERS
 
 _SHOWN = 200
 _MAX_TICKED = 200
+# How the Workers of an incident are searched for, by the kind of subject as the audit log has it.
+_SEARCHED_BY = {
+    "api_key": "key:=",
+    "enrollment_key": "enrolled:=",
+    "worker": "id:=",
+    "address": "address:",
+    "host": "host:=",
+}
 _TARGETS = ("all", "chosen", "none")
 
 
@@ -42,13 +51,17 @@ async def ask_cut_off(page: Page) -> Response:
     wanted = _wanted(page)
     ids = {worker.id for worker in report.workers} if wanted.worker_ids is None else set(wanted.worker_ids)
     chosen = [worker for worker in report.workers if worker.id in ids]
+    connected = _connected(report, wanted, chosen_ids=ids)
     return page.render(
         "incident_confirm.html",
         report=report,
         wanted=wanted,
         targets=page.choice("whom", _TARGETS),
         number=report.workers_total if wanted.worker_ids is None else len(chosen),
-        connected=_connected(report, wanted, chosen_ids=ids),
+        connected=connected,
+        by_key=connected - sum(worker.connected_since is not None for worker in chosen)
+        if wanted.worker_ids
+        else 0,
         enrolled=sum(worker.strategy.value == "auto_enrollment" for worker in chosen),
         last_end=max((tokens.valid_until for tokens in report.tokens), default=None),
     )
@@ -70,7 +83,14 @@ async def progress(page: Page) -> Response:
     """Show how many of a cut-off's Workers are still connected."""
     text = page.part("number")
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0  # noqa: PLR2004
-    return page.render("incident_progress.html", found=await page.services.incident_queries.progress(number))
+    found = await page.services.incident_queries.progress(number)
+    kind, _, name = found.subject.partition(":")
+    return page.render(
+        "incident_progress.html",
+        found=found,
+        subject=f"{kind.replace('_', '-')}:{name}",
+        disabled_search=f"{_SEARCHED_BY[kind]}{quote_value(name)} status:disabled",
+    )
 
 
 async def download(page: Page) -> Response:

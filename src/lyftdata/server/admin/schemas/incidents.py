@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from lyftdata.core.incidents import MAX_SUBJECT_LENGTH, Reason, SubjectKind
+from lyftdata.core.incidents import MAX_SUBJECT_LENGTH, Reason, StepCode, SubjectKind
 from lyftdata.core.records import State, Strategy
 from lyftdata.server.admin.schemas.base import Input
 from lyftdata.server.admin.schemas.workers import TokenOrigin
@@ -61,8 +61,24 @@ class IncidentTokens(BaseModel):
     valid_until: datetime
 
 
+class IncidentStep(BaseModel):
+    """
+    Something that must be done by hand, because no cut-off does it.
+
+    `subject` names the incident of a key that is concerned, as `GET /api/incident` takes it.
+    """
+
+    code: StepCode
+    text: str
+    subject: str | None
+
+
 class CutOff(BaseModel):
-    """A cut-off that was decided: its audit event, and how many of its Workers are still connected."""
+    """
+    A cut-off that was decided: its audit event, and how many of its Workers are still connected.
+
+    `back` is how many have connected again since: after a revoked API key, with another one.
+    """
 
     number: int
     at: datetime
@@ -73,20 +89,30 @@ class CutOff(BaseModel):
     key_revoked: bool
     workers: int
     still_connected: int
+    back: int
 
 
 class CutOffProgress(CutOff):
-    """A cut-off with the IDs of its Workers, and of those that are still connected."""
+    """
+    A cut-off with the IDs of its Workers, and of those that are still connected.
+
+    `back_by_key` counts those that are back by the name of the API key that let them in, "" for their own identity key. `disabled` counts those that are
+    disabled now, `not_back_ids` names all that are neither connected nor deleted.
+    """
 
     worker_ids: list[str]
     still_connected_ids: list[str]
+    back_by_key: dict[str, int]
+    not_back_ids: list[str]
+    disabled: int
 
 
 class IncidentReport(BaseModel):
     """
     Which Workers used a key, an address or a host, what tokens they got, and which are connected.
 
-    `workers` are at most 10,000, the connected ones first; `workers_total` is how many there are. `not_recorded` says what this report cannot show.
+    `workers` are at most 10,000, the connected ones first; `workers_total` is how many there are, `by_reason` for how many of them each
+    reason holds. `by_hand` lists what a cut-off does not do. `not_recorded` says what this report cannot show.
     """
 
     made_at: datetime
@@ -97,6 +123,8 @@ class IncidentReport(BaseModel):
     workers: list[IncidentWorker]
     tokens: list[IncidentTokens]
     networks: list[str]
+    by_reason: dict[Reason, int]
+    by_hand: list[IncidentStep]
     cut_offs: list[CutOff]
     not_recorded: list[str]
 

@@ -4,8 +4,10 @@ import msgspec
 
 from lyftdata.core.incidents import find_public_id
 from lyftdata.server.admin.incident_evidence import IncidentEvidence
+from lyftdata.server.admin.incident_progress import CutOffTracker
 from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
+from lyftdata.server.admin.incident_steps import IncidentSteps
 from lyftdata.server.admin.incident_subjects import IncidentSubjects
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
@@ -44,6 +46,8 @@ def build_incidents(
         queries=IncidentQueries(
             subjects=subjects,
             evidence=evidence,
+            steps=IncidentSteps(subjects=subjects, directory=directory, sessions=sessions.sessions),
+            cut_offs=CutOffTracker(directory=directory, sessions=sessions.sessions),
             workers=read_models.worker_queries,
             origins=read_models.token_origin_queries,
             directory=directory,

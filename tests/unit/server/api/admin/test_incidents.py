@@ -288,3 +288,68 @@ async def test_a_cut_off_is_in_the_audit_log_of_each_of_its_workers(server, admi
     assert await actions("press-010") == ["incident.cut_off", "worker.created"]
     assert await actions("press-02") == ["incident.cut_off", "worker.created"]
     assert await actions("press-01") == ["worker.created"]
+
+
+async def test_a_cut_off_is_followed_until_the_workers_are_back_on_another_key(server, admin):
+    """Each that is back is counted by the key that let it in; those that are disabled cannot be."""
+    key = await key_for_all(server, admin)
+    await add(server, admin, "press-01", "press-02", "press-03")
+    for worker_id in ("press-01", "press-02", "press-03"):
+        await connect(server, worker_id, key)
+    done = await cut_off(server, admin, "press-keys", ["press-03"])
+    assert (done["workers"], done["still_connected"], done["back"], done["disabled"]) == (3, 0, 0, 1)
+    assert sorted(done["not_back_ids"]) == ["press-01", "press-02", "press-03"]
+
+    server.clock.forward(minutes=1)
+    other = await key_for_all(server, admin, "press-keys-2")
+    await connect(server, "press-01", other)
+    progress = await server.http.get(f"/api/incident/cut-offs/{done['number']}", headers=admin)
+
+    assert (progress.json()["back"], progress.json()["back_by_key"]) == (1, {"press-keys-2": 1})
+    assert sorted(progress.json()["not_back_ids"]) == ["press-02", "press-03"]
+    assert (await report(server, admin, "press-keys"))["cut_offs"][0]["back"] == 1
+
+
+async def test_what_must_be_done_by_hand_for_a_host_that_was_taken_over(server, admin):
+    """Every live key that was on it is named, with the others that use it; one that was revoked since is not."""
+    key, gone = await key_for_all(server, admin), await key_for_all(server, admin, "gone-keys")
+    await add(server, admin, "press-01", "press-02", "press-03")
+    await connect(server, "press-01", gone, hostname="evil")
+    server.services.sessions.sign_off("press-01", "boot-press-01")
+    server.clock.forward(seconds=1)
+    await connect(server, "press-01", key, hostname="evil")
+    await connect(server, "press-02", key, hostname="good")
+    await connect(server, "press-03", key, hostname="good")
+    await server.http.post("/api/api-keys/gone-keys/revoke", headers=admin)
+
+    steps = (await report(server, admin, "host:evil"))["by_hand"]
+
+    assert [step["code"] for step in steps] == [
+        "replace_api_key",
+        "rebuild_host",
+        "check_operators",
+        "offline_tokens",
+    ]
+    assert steps[0]["subject"] == "api-key:press-keys"
+    assert "2 other Workers are connected with it." in steps[0]["text"]
+
+
+async def test_what_must_be_done_by_hand_for_an_enrolled_worker(server, admin):
+    """The host may hold the enrollment key, too."""
+    worker_id, _ = await server.enrolled()
+
+    steps = (await report(server, admin, worker_id))["by_hand"]
+
+    assert (steps[0]["code"], steps[0]["subject"]) == ("replace_enrollment_key", "enrollment-key:startup")
+
+
+@pytest.mark.parametrize(
+    ("subject", "code"),
+    [("press-keys", "issue_api_key"), ("etl-hosts", "issue_enrollment_key"), ("startup", "change_setting")],
+)
+async def test_a_leaked_key_must_be_replaced_by_hand(server, admin, subject, code):
+    """How depends on what it is; nobody has got a token, so none is accepted offline."""
+    await key_for_all(server, admin)
+    await server.http.post("/api/enrollment/keys", json={"name": "etl-hosts"}, headers=admin)
+
+    assert [step["code"] for step in (await report(server, admin, subject))["by_hand"]] == [code]
