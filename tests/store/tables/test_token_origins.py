@@ -1,7 +1,9 @@
 """From where Workers' tokens were asked for."""
 
+import itertools
 from datetime import timedelta
 
+import pytest
 from tests.builders import NOON, worker
 from tests.store.conftest import add_workers
 
@@ -47,6 +49,24 @@ async def test_what_two_servers_know_of_an_origin_is_joined(store):
     await merge(store, late)
 
     assert await kept(store) == [expected]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+async def test_the_order_of_writes_does_not_matter(store, order):
+    """One that is there already is only touched: no write moves the last time back, the first time on, or drops an alarm."""
+    await add_workers(store, worker("w-1"))
+    marked = {"elsewhere_at": NOON + timedelta(minutes=2), "session_address": "198.51.100.1"}
+    seen = [
+        origin(minute=2, address="192.0.2.9", **marked),
+        origin(minute=1, last_at=NOON + timedelta(minutes=5), address="192.0.2.8"),
+        origin(minute=3),
+        origin(minute=0, last_at=NOON + timedelta(minutes=4)),
+    ]
+    for number in order:
+        await merge(store, seen[number])
+
+    last = {"last_at": NOON + timedelta(minutes=5), "address": "192.0.2.8"}
+    assert await kept(store) == [origin(minute=0, **last, **marked)]
 
 
 async def test_the_last_few_of_each_worker_are_kept(store):

@@ -8,7 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, Insert, String, Table, Update, func
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    String,
+    Table,
+    Update,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects import sqlite as lite
@@ -171,9 +186,30 @@ def _upsert(dialect: str, table: Table, keep: frozenset[str], add: frozenset[str
     return statement.on_conflict_do_update(index_elements=key, set_=replaced)
 
 
-def execute_many(conn: Connection, statement: Update, rows: Sequence[Mapping[str, Any]]) -> None:
+@functools.lru_cache(maxsize=64)
+def add_to_column(dialect: str, table: Table, column: str, *, parent: Column[str]) -> Insert:
     """
-    Run a statement once a row, for routine traces: thousands a second, whose values are text and aware times alone.
+    Return a statement that adds to one integer column of a row, or inserts the row, if what the row belongs to is there.
+
+    Args:
+        dialect: Name of the dialect.
+        table: The first column of its key refers to `parent`; all columns but the key are integers.
+        column: What is added to; the others are 0 in a row that is inserted.
+        parent: The column of the key referred to.
+    """
+    key = list(table.primary_key)
+    given = [bindparam(one.name, type_=one.type) for one in (*key, table.c[column])]
+    others = [one for one in table.columns if one.name not in {column, *(part.name for part in key)}]
+    build = pg.insert if dialect == "postgresql" else lite.insert
+    row = select(*given, *(literal_column("0") for _ in others)).where(exists().where(parent == given[0]))
+    statement = build(table).from_select([*key, table.c[column], *others], row)
+    added = table.c[column] + statement.excluded[column]
+    return statement.on_conflict_do_update(index_elements=key, set_={column: added})
+
+
+def execute_many(conn: Connection, statement: Update | Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Run a statement once a row, for routine traces: thousands a second, whose values are text, integers and aware times alone.
 
     On SQLite past what SQLAlchemy does for every row of it, which takes longer than the database takes itself.
     """
@@ -185,9 +221,9 @@ def execute_many(conn: Connection, statement: Update, rows: Sequence[Mapping[str
     conn.exec_driver_sql(str(compiled), [tuple(_plain(row[name]) for name in names) for row in rows])
 
 
-def _plain(value: str | datetime) -> str:
+def _plain(value: str | int | datetime) -> str | int:
     """Return a value as SQLAlchemy keeps it in SQLite: a time in UTC, without its zone."""
-    if isinstance(value, str):
+    if isinstance(value, str | int):
         return value
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 

@@ -17,20 +17,19 @@ from lyftdata.store.dialects import dialect
 from lyftdata.store.schema import HOUR_COLUMNS, token_counts, workers
 from lyftdata.store.writer.transaction import WriteTx
 
-_BATCH = 500
 _PRUNED_AT_ONCE = 5_000
-_ADDED = frozenset(HOUR_COLUMNS)
 
 
 def add_counts(tx: WriteTx, counts: Sequence[TokenCountRecord]) -> None:
     """Add counts to those that are kept; those of deleted Workers are left out."""
-    for start in range(0, len(counts), _BATCH):
-        batch = counts[start : start + _BATCH]
-        ids = sorted({count.worker_id for count in batch})
-        alive = set(tx.conn.execute(select(workers.c.id).where(workers.c.id.in_(ids))).scalars())
-        rows = _by_day([count for count in batch if count.worker_id in alive])
-        if rows:
-            dialect.upsert(tx.conn, token_counts, rows, add=_ADDED)
+    by_column: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for count in counts:
+        column = HOUR_COLUMNS[count.hour.hour]
+        row = {"worker_id": count.worker_id, "day": _day_of(count.hour), column: count.tokens}
+        by_column[column].append(row)
+    for column, rows in by_column.items():
+        add = dialect.add_to_column(tx.conn.dialect.name, token_counts, column, parent=workers.c.id)
+        dialect.execute_many(tx.conn, add, rows)
 
 
 def list_counts(conn: Connection, worker_id: str, *, since: datetime) -> list[TokenCountRecord]:
@@ -54,14 +53,6 @@ def prune(tx: WriteTx, *, keep_since: datetime) -> None:
     before = token_counts.c.day < _day_of(keep_since)
     some = select(token_counts.c.worker_id).where(before).limit(_PRUNED_AT_ONCE)
     tx.conn.execute(delete(token_counts).where(before, token_counts.c.worker_id.in_(some.scalar_subquery())))
-
-
-def _by_day(counts: Sequence[TokenCountRecord]) -> list[dict[str, Any]]:
-    # One row a key: PostgreSQL rejects a statement that would change a row twice.
-    rows: dict[tuple[str, datetime], dict[str, int]] = defaultdict(lambda: dict.fromkeys(HOUR_COLUMNS, 0))
-    for count in counts:
-        rows[count.worker_id, _day_of(count.hour)][HOUR_COLUMNS[count.hour.hour]] += count.tokens
-    return [{"worker_id": worker_id, "day": day, **hours} for (worker_id, day), hours in rows.items()]
 
 
 def _day_of(at: datetime) -> datetime:

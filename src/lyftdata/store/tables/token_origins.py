@@ -1,16 +1,17 @@
 """Table of the last few origins of each Worker's tokens: network, credential, audience and time."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, Update, bindparam, delete, select, update
 
 from lyftdata.core.records import TokenOriginRecord
 from lyftdata.store.dialects import dialect
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import token_origins, workers
+from lyftdata.store.schema import UtcDateTime, token_origins, workers
 from lyftdata.store.writer.transaction import WriteTx
 
 KEPT_OF_A_WORKER = 16
@@ -53,6 +54,44 @@ def list_elsewhere(conn: Connection, *, since: datetime, limit: int) -> list[Tok
 
 
 def _merge(conn: Connection, added: Sequence[TokenOriginRecord]) -> None:
+    """Add origins; almost all are there already, and those only change their time and address."""
+    known = _known_since(conn, {origin.worker_id for origin in added})
+    touched: list[TokenOriginRecord] = []
+    rest: list[TokenOriginRecord] = []
+    for origin in added:
+        since = known.get(_key(origin))
+        is_touched = since is not None and since <= origin.first_at and origin.elsewhere_at is None
+        (touched if is_touched else rest).append(origin)
+    if touched:
+        dialect.execute_many(conn, _touch(), [_touch_parameters(origin) for origin in touched])
+    if rest:
+        _merge_others(conn, rest)
+
+
+def _known_since(conn: Connection, worker_ids: Collection[str]) -> dict[_Key, datetime]:
+    query = select(*token_origins.primary_key, token_origins.c.first_at)
+    rows = conn.execute(query.where(token_origins.c.worker_id.in_(sorted(worker_ids))))
+    return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
+
+
+@functools.cache
+def _touch() -> Update:
+    key = [column == bindparam(f"key_{column.name}") for column in token_origins.primary_key]
+    is_later = token_origins.c.last_at < bindparam("at", type_=UtcDateTime)
+    values = {"last_at": bindparam("at", type_=UtcDateTime), "address": bindparam("from_address")}
+    return update(token_origins).where(*key, is_later).values(values)
+
+
+def _touch_parameters(origin: TokenOriginRecord) -> dict[str, str | datetime]:
+    key = zip(token_origins.primary_key, _key(origin), strict=True)
+    return {
+        "at": origin.last_at,
+        "from_address": origin.address,
+        **{f"key_{column.name}": value for column, value in key},
+    }
+
+
+def _merge_others(conn: Connection, added: Sequence[TokenOriginRecord]) -> None:
     ids = sorted({origin.worker_id for origin in added})
     alive = set(conn.execute(select(workers.c.id).where(workers.c.id.in_(ids))).scalars())
     kept: dict[str, dict[_Key, TokenOriginRecord]] = defaultdict(dict)
