@@ -19,8 +19,10 @@ from lyftdata.cli.output import (
     url_option,
     when,
 )
+from lyftdata.cli.scopes import scope_field, scope_option
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import format_labels
 
 _ROLES = click.Choice(["admin", "viewer"])
 
@@ -46,10 +48,20 @@ def token() -> None:
     show_default=True,
     help="Life from now, for example 30d; at most 366d.",
 )
+@scope_option("Limit it to Workers with this label, and to what belongs to these alone")
 @output_option
 @json_option
 @url_option
-def issue(name: str, role: str, expires: str, output: Path | None, url: str | None, *, as_json: bool) -> None:
+def issue(
+    name: str,
+    role: str,
+    expires: str,
+    labels: tuple[str, ...],
+    output: Path | None,
+    url: str | None,
+    *,
+    as_json: bool,
+) -> None:
     """
     Issue an API token that acts for you, under its own name in the audit log.
 
@@ -60,10 +72,11 @@ def issue(name: str, role: str, expires: str, output: Path | None, url: str | No
     \b
     Example:
       lyftdata operators token issue ci-deploy --role admin --expires 90d --output ci-deploy.token
+      lyftdata operators token issue etl-deploy --role admin --label team=etl --output etl-deploy.token
     """
     from lyftdata.cli.api import Api
 
-    body = {"name": name, "role": role, "expires_in_s": _seconds(expires)}
+    body = {"name": name, "role": role, "expires_in_s": _seconds(expires)} | scope_field(labels)
     with Api(url) as api, key_output(output, kind="token") as token_out:
         answer = api.post("/api-tokens", body)
         _print_token(answer, token_out, as_json=as_json)
@@ -133,7 +146,8 @@ def _print_token(answer: dict[str, Any], token_out: KeyOutput, *, as_json: bool)
     if as_json:
         print_json({**found, "token": token_out.for_json(answer["token"])})
         return
-    echo_err(f"API token {found['name']} issued: role {found['role']}, until {found['expires_at']}.")
+    limit = f"limited to {_scope(found)}, " if found.get("scope") else ""
+    echo_err(f"API token {found['name']} issued: role {found['role']}, {limit}until {found['expires_at']}.")
     token_out.show_or_save(answer["token"])
 
 
@@ -151,12 +165,18 @@ def _role(found: dict[str, Any]) -> str:
     return f"{found['effective_role']} (issued as {found['role']})"
 
 
+def _scope(found: dict[str, Any]) -> str:
+    # A Server of another version may know no scopes.
+    return format_labels(found.get("scope") or {}) or "-"
+
+
 def _show_table(found: list[dict[str, Any]]) -> None:
-    columns = ("name", "role", "status", "acts for", "expires", "last used", "from")
+    columns = ("name", "role", "limited to", "status", "acts for", "expires", "last used", "from")
     rows = [
         (
             one["name"],
             _role(one),
+            _scope(one),
             one["status"],
             one["operator"],
             when(one["expires_at"]),
@@ -174,6 +194,7 @@ def _show_one(found: dict[str, Any]) -> None:
             ("name", found["name"]),
             ("token", f"lyftdata_token_{found['public_id']}_…"),
             ("role", _role(found)),
+            ("limited to", _scope(found)),
             ("status", found["status"]),
             ("acts for", found["operator"]),
             ("created", when(found["created_at"])),

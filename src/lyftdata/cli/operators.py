@@ -7,6 +7,8 @@ import click
 from lyftdata.cli import api_tokens
 from lyftdata.cli.confirm import confirm_listed, yes_option
 from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table, url_option, when
+from lyftdata.cli.scopes import scope_field, scope_option
+from lyftdata.core.names import format_labels
 
 _ROLES = click.Choice(["admin", "viewer"])
 
@@ -28,20 +30,22 @@ operators.add_command(api_tokens.token)
 @operators.command()
 @click.argument("name")
 @click.option("--role", type=_ROLES, default="viewer", show_default=True, help="What they may do.")
+@scope_option("Limit them to Workers with this label, and to what belongs to these alone")
 @json_option
 @url_option
-def add(name: str, role: str, url: str | None, *, as_json: bool) -> None:
+def add(name: str, role: str, labels: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
     """
     Add an operator; a first password is made and printed on standard output, once.
 
     \b
     Example:
       lyftdata operators add ada --role viewer
+      lyftdata operators add anna --role admin --label team=etl
     """
     from lyftdata.cli.api import Api
 
     with Api(url) as api:
-        answer = api.post("/operators", {"name": name, "role": role})
+        answer = api.post("/operators", {"name": name, "role": role} | scope_field(labels))
     _print_password(answer, as_json=as_json, done=f"Operator {name} added as {role}")
 
 
@@ -80,6 +84,32 @@ def set_role(name: str, role: str, url: str | None) -> None:
     with Api(url) as api:
         api.patch(f"/operators/{path_part(name)}", {"role": role})
     echo_err(f"Operator {name} is now {role}")
+
+
+@operators.command("set-scope")
+@click.argument("name")
+@scope_option("Limit them to Workers with this label, instead of the limit that they have")
+@click.option("--none", "no_scope", is_flag=True, help="End the limit: they see and may change everything.")
+@url_option
+def set_scope(name: str, labels: tuple[str, ...], url: str | None, *, no_scope: bool) -> None:
+    """
+    Limit an operator to the Workers with some labels, or end the limit; their sessions end, at once.
+
+    \b
+    Example:
+      lyftdata operators set-scope anna --label team=etl
+      lyftdata operators set-scope anna --none
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    if bool(labels) == no_scope:
+        raise click.UsageError("Give --label, or --none to end the limit.")
+    with Api(url) as api:
+        changed = api.patch(
+            f"/operators/{path_part(name)}", scope_field(labels) if labels else {"no_scope": True}
+        )
+    scope = format_labels(changed["operator"]["scope"] or {})
+    echo_err(f"Operator {name} is limited to {scope}" if scope else f"Operator {name} has no limit now")
 
 
 @operators.command("reset-password")
@@ -203,12 +233,14 @@ def _show_table(found: list[dict[str, Any]]) -> None:
         (
             o["name"],
             o["role"],
+            # A Server of another version may know no scopes.
+            format_labels(o.get("scope") or {}) or "-",
             when(o["created_at"]),
             _note(o),
         )
         for o in found
     ]
-    print_table(("name", "role", "created", "note"), rows, empty="There are no operators.")
+    print_table(("name", "role", "limited to", "created", "note"), rows, empty="There are no operators.")
 
 
 def _show_sessions(found: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from lyftdata.core.records import AuditEvent, Role
+from lyftdata.core.scopes import UNLIMITED, Scope
 
 
 class CredentialKind(StrEnum):
@@ -22,10 +23,11 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         operator: The operator's name; of an API token, that of the operator who issued it.
         role: What it may do at most; of an API token, the lesser of its own and the operator's.
-        session_id: What ends its streams when it ends: the ID of the session, or `api_token:` and the token's public id.
+        session_id: What ends its streams when it ends: the ID of the session, or `api_token:`, the token's public id and its scope.
         address: IP address of the caller.
         must_change_password: The operator still has a first password.
         api_token: Name of the API token; None for a session.
+        scope: To which Workers, keys and resources it is limited.
     """
 
     operator: str
@@ -34,6 +36,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     must_change_password: bool = False
     api_token: str | None = None
+    scope: Scope = UNLIMITED
 
     @property
     def credential(self) -> CredentialKind:

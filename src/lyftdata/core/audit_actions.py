@@ -47,6 +47,7 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "operator.locked_out": "An operator was locked out after too many wrong passwords.",
     "operator.password_set": "An operator's password was set.",
     "operator.role_set": "An operator's role was changed.",
+    "operator.scope_set": "An operator was limited to Workers with certain labels, or a limit was ended.",
     "operator.session_ended": "A session of an operator was ended.",
     "operator.sessions_ended": "Every session of an operator was ended.",
     "operator.sign_in_refused": "A sign-in by an OpenID Connect issuer was refused.",

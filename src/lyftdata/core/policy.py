@@ -20,25 +20,34 @@ _ANY_CREDENTIAL = frozenset({CredentialKind.SESSION, CredentialKind.API_TOKEN})
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Who may take an action: with which roles, and by which kinds of credential."""
+    """
+    Who may take an action: with which roles, by which kinds of credential, and whether those may who have a scope.
+
+    `in_scope` alone opens nothing: the route must say as well that it stays within the caller's scope.
+    """
 
     roles: frozenset[Role]
     credentials: frozenset[CredentialKind]
+    in_scope: bool = False
 
 
 _READ = Rule(_EVERY_ROLE, _ANY_CREDENTIAL)
+_READ_IN_SCOPE = Rule(_EVERY_ROLE, _ANY_CREDENTIAL, in_scope=True)
 _WRITE = Rule(_ADMINS, _ANY_CREDENTIAL)
 # Persistence: a token that leaked must make no way in for people, and no way out for the audit log, that outlives its revocation.
 _WRITE_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY)
+# Of what only Servers, or only all Workers together, have (signing keys, settings, the audit log, other operators), a scope leaves nothing.
 
 ACTIONS: Mapping[str, Rule] = {
-    "workers.read": _READ,
+    "workers.read": _READ_IN_SCOPE,
     "workers.write": _WRITE,
-    "api_keys.read": _READ,
+    # The Servers, and all Workers together: counts, lost ones, history, registrations.
+    "fleet.read": _READ,
+    "api_keys.read": _READ_IN_SCOPE,
     "api_keys.write": _WRITE,
-    "resources.read": _READ,
+    "resources.read": _READ_IN_SCOPE,
     "resources.write": _WRITE,
-    "enrollment.read": _READ,
+    "enrollment.read": _READ_IN_SCOPE,
     "enrollment.write": _WRITE,
     "refusals.read": _READ,
     # In person: what a leaked token ignored would go on hiding alerts after the token was revoked.
@@ -55,10 +64,10 @@ ACTIONS: Mapping[str, Rule] = {
     "incident.write": _WRITE,
     "operators.read": _READ,
     "operators.write": _WRITE_IN_PERSON,
-    "api_tokens.read": _READ,
-    "api_tokens.write": _WRITE_IN_PERSON,
-    "identity.read": _READ,
-    "own_account": Rule(_EVERY_ROLE, _SESSION_ONLY),
+    "api_tokens.read": _READ_IN_SCOPE,
+    "api_tokens.write": Rule(_ADMINS, _SESSION_ONLY, in_scope=True),
+    "identity.read": _READ_IN_SCOPE,
+    "own_account": Rule(_EVERY_ROLE, _SESSION_ONLY, in_scope=True),
     "sessions.revoke_any": _WRITE_IN_PERSON,
 }
 """Every action of the admin API, and who may take it; any other action is denied to everyone."""
@@ -68,22 +77,37 @@ def is_allowed(action: str, *, actor: Actor) -> bool:
     """Return whether a caller may take an action; an action that is not in the table is denied."""
     # Default deny: a route whose action was misspelt or forgotten in the table is closed, not open.
     rule = ACTIONS.get(action)
-    return rule is not None and actor.role in rule.roles and actor.credential in rule.credentials
+    return (
+        rule is not None
+        and actor.role in rule.roles
+        and actor.credential in rule.credentials
+        and (rule.in_scope or not actor.scope.is_limited)
+    )
 
 
-def check_allowed(action: str, *, actor: Actor) -> None:
+def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
     """
     Refuse an action that a caller may not take.
 
+    Args:
+        action: Of the table.
+        actor: Who asks.
+        in_scope: Whether what answers stays within the caller's scope. A route that does not say so is closed to who has one.
+
     Raises:
-        ForbiddenError: Not in the table for this role, or not for this kind of credential.
+        ForbiddenError: Not in the table for this role, for this kind of credential, or for a caller with a scope.
     """
-    if is_allowed(action, actor=actor):
+    if is_allowed(action, actor=actor) and (in_scope or not actor.scope.is_limited):
         return
     rule = ACTIONS.get(action)
     if rule is not None and actor.credential not in rule.credentials:
         raise ForbiddenError(
             f"An API token may not do this ({action}).", hint="Sign in as an operator: lyftdata login"
+        )
+    if rule is not None and actor.role in rule.roles:
+        raise ForbiddenError(
+            f"Your access is limited to {actor.scope.text}, and this is not ({action}).",
+            hint="Ask an admin without a scope.",
         )
     raise ForbiddenError(f"The role {actor.role.value} may not do this ({action}).", hint="Ask an admin.")
 

@@ -327,7 +327,8 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     pattern) and `approve_networks` are the rule by which a Worker is approved without an operator; without either no Worker is.
     In mode `warn`, `worker_name` and `networks` refuse no Worker.
     Generations are as in `ApiKeyRecord`. How often it was used changes at each use and is not kept in memory;
-    `is_used_up` is whether it has been used `max_uses` times.
+    `is_used_up` is whether it has been used `max_uses` times. `scope` is that of the operator who issued it, None for no limit: its Workers take
+    no name from a Worker outside.
     """
 
     public_id: str
@@ -349,6 +350,7 @@ class EnrollmentKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
     rotated_at: datetime | None = None
     is_used_up: bool = False
+    scope: Labels | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -401,7 +403,8 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `unlocks` is incremented each time the operator is unlocked: Servers then forget the failed sign-ins before. `issuer` and
     `subject` are who the operator is at the issuer; then there is no password, and `password_hash` is empty.
-    `password_expires_at` is the end of a password that was set for an emergency, on the Server's host.
+    `password_expires_at` is the end of a password that was set for an emergency, on the Server's host. `scope` are the labels of the
+    Workers to which the operator is limited (`core.scopes`), None for no limit.
     """
 
     name: str
@@ -413,6 +416,7 @@ class OperatorRecord(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     subject: str | None = None
     password_expires_at: datetime | None = None
+    scope: Labels | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -450,8 +454,8 @@ class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One API token as the Server keeps it: the public id and the SHA-256 digest of the secret part.
 
-    It acts for `operator`, who issued it, with `role` or that operator's own, whichever is less. `last_used_at` may be some minutes
-    old (`server/admin/api_token_uses.py`).
+    It acts for `operator`, who issued it, with `role` or that operator's own, whichever is less, and within both `scope` and that
+    operator's own. `last_used_at` may be some minutes old (`server/admin/api_token_uses.py`).
     """
 
     public_id: str
@@ -464,6 +468,7 @@ class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
     last_used_from: str | None = None
+    scope: Labels | None = None
 
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -241,6 +241,7 @@ enrollment_keys = Table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
     Column("rotated_at", UtcDateTime),
+    Column("scope", JSON(none_as_null=True)),
     UniqueConstraint("name", "generation"),
 )
 
@@ -413,6 +414,7 @@ operators = Table(
     Column("issuer", String(256)),
     Column("subject", String(255)),
     Column("password_expires_at", UtcDateTime),
+    Column("scope", JSON(none_as_null=True)),
     Index(None, "issuer", "subject", unique=True),
 )
 
@@ -454,6 +456,7 @@ api_tokens = Table(
     Column("revoked_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
     Column("last_used_from", String(64)),
+    Column("scope", JSON(none_as_null=True)),
     Index(None, "operator"),
 )
 

@@ -6,7 +6,7 @@ The gate in front of every page: session, policy and CSRF.
   2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in. What the page costs
      is taken from the operator's budget.
   3. A first or reset password is changed before anything else.
-  4. The policy table must allow the page's action to the operator's role.
+  4. The policy table must allow the page's action to the operator's role, and to their scope if they have one.
   5. What the handler raises becomes a page: the form again with what was wrong, or an error.
 """
 
@@ -53,7 +53,12 @@ _FIXED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFail
 
 
 def guarded(
-    action: str, handler: Handler, *, again: Handler | None = None, again_path: str = ""
+    action: str,
+    handler: Handler,
+    *,
+    in_scope: bool = False,
+    again: Handler | None = None,
+    again_path: str = "",
 ) -> Callable[[Request], Awaitable[Response]]:
     """
     Return an endpoint that lets a request through to a handler if everything above holds.
@@ -61,6 +66,7 @@ def guarded(
     Args:
         action: The policy table's action.
         handler: Answers the request.
+        in_scope: Whether the page shows and changes nothing outside its operator's scope; any other is closed to who has one.
         again: Shows the form again when the handler says that something is wrong with it.
         again_path: The path of the page with that form, with its parts in braces.
     """
@@ -75,7 +81,7 @@ def guarded(
         try:
             page.form = await _read_form(page)
             # Privilege escalation: a form that a viewer was never shown can be posted all the same.
-            check_allowed(action, actor=page.actor)
+            check_allowed(action, actor=page.actor, in_scope=in_scope)
         except LyftdataError as error:
             return error_page(request, error, page)
         if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:

@@ -38,17 +38,22 @@ from lyftdata.web.pages import (
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A page; `again` shows the form once more when something is wrong with what was posted."""
+    """
+    A page; `again` shows the form once more when something is wrong with what was posted.
+
+    `in_scope` says that it shows and changes nothing outside its operator's scope; any other is closed to operators with one.
+    """
 
     method: str
     path: str
     action: str
     handler: Handler
     again: Handler | None = None
+    in_scope: bool = False
 
 
 PAGES: Sequence[Entry] = (
-    Entry("GET", "/", "workers.read", overview.show),
+    Entry("GET", "/", "fleet.read", overview.show),
     Entry("GET", "/events", "events.read", live.events),
     Entry("GET", "/workers", "workers.read", workers.show_list),
     Entry("POST", "/workers", "workers.write", workers.change_many, workers.change_many_again),
@@ -225,12 +230,12 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/api-tokens/{name}", "api_tokens.read", api_tokens.show),
     Entry("GET", "/api-tokens/{name}/revoke", "api_tokens.write", api_tokens.ask_revoke),
     Entry("POST", "/api-tokens/{name}/revoke", "api_tokens.write", api_tokens.revoke),
-    Entry("GET", "/account", "own_account", account.show),
-    Entry("GET", PASSWORD_PATH, "own_account", account.password),
-    Entry("POST", PASSWORD_PATH, "own_account", account.change_password, account.password),
-    Entry("POST", "/account/sessions/{session_id}/end", "own_account", account.end_session),
-    Entry("POST", "/account/sign-out-everywhere", "own_account", account.sign_out_everywhere),
-    Entry("POST", "/logout", "own_account", sign_in.sign_out),
+    Entry("GET", "/account", "own_account", account.show, in_scope=True),
+    Entry("GET", PASSWORD_PATH, "own_account", account.password, in_scope=True),
+    Entry("POST", PASSWORD_PATH, "own_account", account.change_password, account.password, in_scope=True),
+    Entry("POST", "/account/sessions/{session_id}/end", "own_account", account.end_session, in_scope=True),
+    Entry("POST", "/account/sign-out-everywhere", "own_account", account.sign_out_everywhere, in_scope=True),
+    Entry("POST", "/logout", "own_account", sign_in.sign_out, in_scope=True),
 )
 
 
@@ -256,7 +261,9 @@ _SHOWN_AT = {page.handler: page.path for page in PAGES if page.method == "GET"}
 def _endpoint(entry: Entry) -> Callable[[Request], Awaitable[Response]]:
     # A handler without a page of its own says itself what to load instead.
     again_path = _SHOWN_AT.get(entry.again, "") if entry.again else ""
-    return guarded(entry.action, entry.handler, again=entry.again, again_path=again_path)
+    return guarded(
+        entry.action, entry.handler, in_scope=entry.in_scope, again=entry.again, again_path=again_path
+    )
 
 
 @functools.cache

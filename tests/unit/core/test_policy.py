@@ -15,11 +15,14 @@ from lyftdata.core.policy import (
 )
 from lyftdata.core.records import Role, Strategy
 from lyftdata.core.refusals import NameInUseError
+from lyftdata.core.scopes import UNLIMITED, scope_of
 
 
-def caller(role, *, api_token=None):
+def caller(role, *, api_token=None, scope=UNLIMITED):
     """Return an operator with this role, or an API token that acts for one."""
-    return Actor(operator="ada", role=role, session_id="s", address="192.0.2.1", api_token=api_token)
+    return Actor(
+        operator="ada", role=role, session_id="s", address="192.0.2.1", api_token=api_token, scope=scope
+    )
 
 
 FOR_ADMINS = {
@@ -45,6 +48,28 @@ NOT_BY_TOKEN = {
     "sessions.revoke_any",
     "own_account",
 }
+# What can be limited to some Workers. Servers, signing keys, the audit log and operators are everyone's, or are not to be had in part.
+IN_SCOPE = {
+    "workers.read",
+    "api_keys.read",
+    "resources.read",
+    "enrollment.read",
+    "api_tokens.read",
+    "api_tokens.write",
+    "identity.read",
+    "own_account",
+}
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_a_scope_leaves_only_what_can_be_limited(action):
+    """An admin with a scope takes no other action, and none by a route that does not say that it stays within the scope."""
+    etl = caller(Role.ADMIN, scope=scope_of({"team": "etl"}))
+    assert is_allowed(action, actor=etl) is (action in IN_SCOPE)
+
+    with pytest.raises(ForbiddenError, match=r"limited to team=etl"):
+        check_allowed(action, actor=etl, in_scope=False)
+    check_allowed(action, actor=caller(Role.ADMIN), in_scope=False)
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
@@ -68,7 +93,7 @@ def test_an_api_token_may_no_more_than_its_role_and_never_manages_operators(acti
 def test_what_is_not_in_the_table_nobody_may_do(role, api_token):
     """An action that somebody forgot to enter is refused to everybody."""
     with pytest.raises(ForbiddenError):
-        check_allowed("workers.wirte", actor=caller(role, api_token=api_token))
+        check_allowed("workers.wirte", actor=caller(role, api_token=api_token), in_scope=True)
 
 
 def test_the_lesser_of_two_roles_is_the_viewers():

@@ -8,6 +8,7 @@ from datetime import timedelta
 from lyftdata.core.durations import format_duration
 from lyftdata.core.records import ApiKeyRecord
 from lyftdata.core.refusals import cause_of
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
@@ -283,10 +284,11 @@ class Alerts:
 
         # The generation that counts: an older one that ends after a rotation is no concern.
         newest = [
-            max(group, key=lambda record: record.generation) for group in self._api_keys.find(ends_soon)
+            max(group, key=lambda record: record.generation)
+            for group in self._api_keys.find(ends_soon, scope=UNLIMITED)
         ]
         ending = sorted((r for r in newest if ends_soon(r)), key=lambda record: str(record.expires_at))
-        keys = await self._api_keys.show([[record] for record in ending[:_MAX_OF_A_KIND]])
+        keys = await self._api_keys.show([[record] for record in ending[:_MAX_OF_A_KIND]], scope=UNLIMITED)
         return [
             Alert(
                 kind=AlertKind.KEY_EXPIRES,
@@ -305,7 +307,9 @@ class Alerts:
         def ends_soon(record: ApiKeyRecord) -> bool:
             return record.rotated_at is not None and now < (record.expires_at or now) <= latest
 
-        keys = await self._api_keys.show(self._api_keys.find(ends_soon)[:_MAX_ROTATIONS])
+        keys = await self._api_keys.show(
+            self._api_keys.find(ends_soon, scope=UNLIMITED)[:_MAX_ROTATIONS], scope=UNLIMITED
+        )
         ending = [
             (old.expires_at, key.name, old)
             for key in keys
@@ -328,7 +332,7 @@ class Alerts:
         if self._archive_after is None:
             return []
         wanted = parse_worker_query(f"strategy:api_key inactive:>{format_duration(self._archive_after)}")
-        found = [worker for worker in await self._workers.find(wanted) if worker.enabled]
+        found = [worker for worker in await self._workers.find(wanted, scope=UNLIMITED) if worker.enabled]
         if not found:
             return []
         span = format_duration(self._archive_after)

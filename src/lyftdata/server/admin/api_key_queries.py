@@ -6,8 +6,10 @@ from itertools import groupby
 
 import msgspec
 
+from lyftdata.core.errors import NotFoundError
 from lyftdata.core.key_generations import MAX_GRACE, newest_generation, seconds_until
 from lyftdata.core.records import ApiKeyRecord
+from lyftdata.core.scopes import Scope, covers_api_key
 from lyftdata.server.admin.schemas.api_keys import ApiKey, LaggingWorker, PreviousKey
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admission.directory import Directory
@@ -50,18 +52,20 @@ class ApiKeyQueries:
         self._store = store
         self._clock = clock
 
-    async def list_all(self) -> list[ApiKey]:
-        """Return every key, by name, without the keys themselves: only digests are kept."""
-        groups = self.find()
+    async def list_all(self, *, scope: Scope) -> list[ApiKey]:
+        """Return every key within a scope, by name, without the keys themselves: only digests are kept."""
+        groups = self.find(scope=scope)
         found: list[ApiKey] = []
         for start in range(0, len(groups), _KEYS_AT_ONCE):
             # A fleet with a key for each Worker has ten thousand: others are served in between.
-            found += await self.show(groups[start : start + _KEYS_AT_ONCE])
+            found += await self.show(groups[start : start + _KEYS_AT_ONCE], scope=scope)
         return found
 
-    def find(self, wanted: Callable[[ApiKeyRecord], bool] = lambda _record: True) -> list[list[ApiKeyRecord]]:
+    def find(
+        self, wanted: Callable[[ApiKeyRecord], bool] = lambda _record: True, *, scope: Scope
+    ) -> list[list[ApiKeyRecord]]:
         """
-        Return keys by name, each with all its generations, of which at least one is wanted.
+        Return keys within a scope by name, each with all its generations, of which at least one is wanted.
 
         Much cheaper than showing them: what is left is shown by `show`.
         """
@@ -70,21 +74,25 @@ class ApiKeyQueries:
             (record for record in self._directory.api_keys() if record.name in names),
             key=lambda record: record.name,
         )
-        return [list(group) for _, group in groupby(records, key=lambda record: record.name)]
+        groups = (list(group) for _, group in groupby(records, key=lambda record: record.name))
+        return [group for group in groups if covers_api_key(scope, group, self._directory.find_worker)]
 
-    async def get(self, name: str) -> ApiKey:
-        """Return one key, without the key itself; raises NotFoundError."""
+    async def get(self, name: str, *, scope: Scope) -> ApiKey:
+        """Return one key, without the key itself; raises NotFoundError, also for one outside the scope."""
         generations = await self._store.read(lambda conn: api_keys.find_by_name(conn, name))
+        # Of memory, so that the time it takes does not tell a key outside from none.
+        if not covers_api_key(scope, generations, self._directory.find_worker):
+            raise NotFoundError("api_key", name)
         newest_generation(generations, kind="api_key", name=name)
-        return (await self.show([generations]))[0]
+        return (await self.show([generations], scope=scope))[0]
 
-    async def show(self, groups: Sequence[Sequence[ApiKeyRecord]]) -> list[ApiKey]:
-        """Show these keys."""
+    async def show(self, groups: Sequence[Sequence[ApiKeyRecord]], *, scope: Scope) -> list[ApiKey]:
+        """Show these keys, with the Workers within a scope that use them; the keys themselves are within it."""
         ids = [record.public_id for group in groups for record in group]
         rotating = [r.public_id for group in groups if self._is_rotating(group) for r in group]
         last = await self._store.read(lambda conn: api_keys.last_used(conn, ids))
         uses = _Uses(last, await self._uses_by_worker(rotating), self._sessions.online_by_key())
-        return [self._view(list(group), uses) for group in groups]
+        return [self._view(list(group), uses, scope) for group in groups]
 
     def _is_rotating(self, generations: Sequence[ApiKeyRecord]) -> bool:
         newest = max(generations, key=lambda record: record.generation)
@@ -98,7 +106,7 @@ class ApiKeyQueries:
         uses = await self._origins.last_uses([f"key.{public_id}" for public_id in public_ids], since=since)
         return {credential.removeprefix("key."): workers for credential, workers in uses.items()}
 
-    def _view(self, generations: list[ApiKeyRecord], uses: _Uses) -> ApiKey:
+    def _view(self, generations: list[ApiKeyRecord], uses: _Uses, scope: Scope) -> ApiKey:
         """Show a key by its newest generation; older ones that still work are `previous`."""
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
@@ -124,31 +132,40 @@ class ApiKeyQueries:
             revoked_at=newest.revoked_at,
             status=key_status(newest, now),
             last_used_at=used_at,
-            last_used_by=used_by,
+            # It may have been used by a Worker that is gone, and was not of the scope.
+            last_used_by=used_by if used_by is None or self._is_in(scope, used_by) else None,
             previous=[
-                _show_previous(record, generations, uses, now)
+                self._show_previous(record, generations, uses, scope)
                 for record in older
                 if key_status(record, now) == "live"
             ],
-            used_by=sorted(w for record in generations for w in uses.online.get(record.public_id, ())),
+            used_by=sorted(
+                w
+                for record in generations
+                for w in uses.online.get(record.public_id, ())
+                if self._is_in(scope, w)
+            ),
         )
 
+    def _show_previous(
+        self, record: ApiKeyRecord, generations: Sequence[ApiKeyRecord], uses: _Uses, scope: Scope
+    ) -> PreviousKey:
+        """Show an older generation that still works, with the Workers that still use it."""
+        online = set(uses.online.get(record.public_id, ()))
+        used = uses.by_worker.get(record.public_id, {})
+        others = [uses.by_worker.get(r.public_id, {}) for r in generations if r is not record]
+        used_last = {w for w, at in used.items() if all(w not in other or other[w] < at for other in others)}
+        return PreviousKey(
+            public_id=record.public_id,
+            generation=record.generation,
+            expires_at=record.expires_at,
+            ends_in_s=seconds_until(record.expires_at, now=self._clock()),
+            workers=[
+                LaggingWorker(id=worker_id, online=worker_id in online, last_used_at=used.get(worker_id))
+                for worker_id in sorted(online | used_last)
+                if self._is_in(scope, worker_id)
+            ],
+        )
 
-def _show_previous(
-    record: ApiKeyRecord, generations: Sequence[ApiKeyRecord], uses: _Uses, now: datetime
-) -> PreviousKey:
-    """Show an older generation that still works, with the Workers that still use it."""
-    online = set(uses.online.get(record.public_id, ()))
-    used = uses.by_worker.get(record.public_id, {})
-    others = [uses.by_worker.get(r.public_id, {}) for r in generations if r is not record]
-    used_last = {w for w, at in used.items() if all(w not in other or other[w] < at for other in others)}
-    return PreviousKey(
-        public_id=record.public_id,
-        generation=record.generation,
-        expires_at=record.expires_at,
-        ends_in_s=seconds_until(record.expires_at, now=now),
-        workers=[
-            LaggingWorker(id=worker_id, online=worker_id in online, last_used_at=used.get(worker_id))
-            for worker_id in sorted(online | used_last)
-        ],
-    )
+    def _is_in(self, scope: Scope, worker_id: str) -> bool:
+        return scope.covers_worker(self._directory.find_worker(worker_id))

@@ -1,5 +1,6 @@
 """What operators do to API tokens. The token itself is only in the answer to `issue`."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -8,9 +9,10 @@ from lyftdata.core.actor import Actor
 from lyftdata.core.api_tokens import check_token_life, generate_api_token, status_of
 from lyftdata.core.errors import ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.known_secrets import KnownSecrets
-from lyftdata.core.names import parse_api_key_name
+from lyftdata.core.names import format_labels, parse_api_key_name
 from lyftdata.core.policy import lesser_role
 from lyftdata.core.records import ApiTokenRecord, OperatorRecord, Role
+from lyftdata.core.scopes import narrow_labels, scope_of
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.operators import get_operator
 from lyftdata.server.admin.schemas.api_tokens import ApiToken
@@ -37,18 +39,27 @@ class ApiTokens:
         self._clock = clock
         self._random_bytes = random_bytes
 
-    async def issue(self, name: str, role: Role, *, expires_in: timedelta, actor: Actor) -> IssuedApiToken:
+    async def issue(
+        self,
+        name: str,
+        role: Role,
+        *,
+        scope: Mapping[str, str] | None = None,
+        expires_in: timedelta,
+        actor: Actor,
+    ) -> IssuedApiToken:
         """
         Make a token that acts for the operator who asks.
 
         Args:
             name: 5 to 50 letters, digits, `-`, `_`; never given twice.
             role: What it may do at most; not more than the operator may.
+            scope: The labels of the Workers to which it is limited, besides those of the operator; None for none.
             expires_in: Its life from now, at most 366 days.
             actor: Who issues it; the policy table lets no API token do this.
 
         Raises:
-            InvalidInputError: The name, the role or the life is invalid.
+            InvalidInputError: The name, the role, the scope or the life is invalid.
             ConflictError: `api_token_name_taken`.
             ForbiddenError: The operator has a first password, or one for an emergency: anyone who read it would keep a way in beyond
                 its change or its end.
@@ -68,58 +79,60 @@ class ApiTokens:
             expires_at=now + expires_in,
         )
 
-        def op(tx: WriteTx) -> OperatorRecord:
-            # As the operator is now: they may have been deleted or demoted since the request was let in.
+        def op(tx: WriteTx) -> tuple[ApiTokenRecord, OperatorRecord]:
+            # As the operator is now: they may have been deleted, demoted or limited since the request was let in.
             operator = get_operator(tx, actor.operator)
             _check_may_issue(operator, role)
-            api_tokens.insert_api_token(tx, record)
-            details = {
-                "public_id": record.public_id,
-                "role": role.value,
-                "operator": record.operator,
-                "expires_at": record.expires_at.isoformat(),
-            }
-            tx.audit(actor.audit_event("api_token.issued", _subject(name), at=now, details=details))
-            return operator
+            # Kept with the token: what its operator gains later, the token does not.
+            limited = msgspec.structs.replace(record, scope=narrow_labels(operator.scope, scope))
+            api_tokens.insert_api_token(tx, limited)
+            tx.audit(actor.audit_event("api_token.issued", _subject(name), at=now, details=_details(limited)))
+            return limited, operator
 
-        operator = await self._store.write(op)
-        return IssuedApiToken(_show(record, operator, now=now), new.text)
+        limited, operator = await self._store.write(op)
+        return IssuedApiToken(_show(limited, operator, now=now), new.text)
 
     async def revoke(self, name: str, *, actor: Actor) -> ApiToken:
         """
         Revoke a token: no Server accepts it from the next request on. Revoking twice changes nothing.
 
         Raises:
-            NotFoundError: No such token.
+            NotFoundError: No such token, or one that is wider than the caller.
         """
         now = self._clock()
 
         def op(tx: WriteTx) -> None:
-            if _get(api_tokens.find_api_token(tx.conn, name), name).revoked_at is None:
+            record = api_tokens.find_api_token(tx.conn, name)
+            operator = operators.find_operator(tx.conn, actor.operator)
+            if _get(record, name, operator, actor).revoked_at is None:
                 tx.audit(actor.audit_event("api_token.revoked", _subject(name), at=now))
             api_tokens.revoke_api_token(tx, name, now)
 
         await self._store.write(op)
-        return await self.get(name)
+        return await self.get(name, actor=actor)
 
-    async def get(self, name: str) -> ApiToken:
-        """Return one token, without the token itself; raises NotFoundError."""
+    async def get(self, name: str, *, actor: Actor) -> ApiToken:
+        """Return one token, without the token itself; raises NotFoundError, also for one that is wider than the caller."""
         record, operator = await self._store.read(
             lambda conn: (
                 (found := api_tokens.find_api_token(conn, name)),
                 None if found is None else operators.find_operator(conn, found.operator),
             )
         )
-        return _show(_get(record, name), operator, now=self._clock())
+        return _show(_get(record, name, operator, actor), operator, now=self._clock())
 
-    async def list(self) -> list[ApiToken]:
-        """Return every token, by name; those that have ended too."""
+    async def list(self, *, actor: Actor) -> list[ApiToken]:
+        """Return every token that is no wider than the caller, by name; those that have ended too."""
         records, found = await self._store.read(
             lambda conn: (api_tokens.all_api_tokens(conn), operators.all_operators(conn))
         )
         by_name = {operator.name: operator for operator in found}
         now = self._clock()
-        return [_show(record, by_name.get(record.operator), now=now) for record in records]
+        return [
+            _show(record, by_name.get(record.operator), now=now)
+            for record in records
+            if _is_within(record, by_name.get(record.operator), actor)
+        ]
 
 
 def _check_may_issue(operator: OperatorRecord, role: Role) -> None:
@@ -138,10 +151,31 @@ def _check_may_issue(operator: OperatorRecord, role: Role) -> None:
         raise InvalidInputError("role", "must not be above your own")
 
 
-def _get(record: ApiTokenRecord | None, name: str) -> ApiTokenRecord:
-    if record is None:
+def _is_within(record: ApiTokenRecord, operator: OperatorRecord | None, actor: Actor) -> bool:
+    """Return whether a caller may know of a token: with a scope, of those of their own operator that reach no further."""
+    if not actor.scope.is_limited:
+        return True
+    if operator is None or record.operator != actor.operator:
+        return False
+    return scope_of(record.scope).narrowed(scope_of(operator.scope)).is_within(actor.scope)
+
+
+def _get(
+    record: ApiTokenRecord | None, name: str, operator: OperatorRecord | None, actor: Actor
+) -> ApiTokenRecord:
+    if record is None or not _is_within(record, operator, actor):
         raise NotFoundError("api_token", name)
     return record
+
+
+def _details(record: ApiTokenRecord) -> dict[str, str]:
+    details = {
+        "public_id": record.public_id,
+        "role": record.role.value,
+        "operator": record.operator,
+        "expires_at": record.expires_at.isoformat(),
+    }
+    return details | ({} if record.scope is None else {"scope": format_labels(record.scope)})
 
 
 def _subject(name: str) -> str:
@@ -154,6 +188,7 @@ def _show(record: ApiTokenRecord, operator: OperatorRecord | None, *, now: datet
         public_id=record.public_id,
         role=record.role,
         effective_role=None if operator is None else lesser_role(record.role, operator.role),
+        scope=record.scope,
         operator=record.operator,
         status=status_of(record, now=now),
         created_at=record.created_at,

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from lyftdata.core.records import Approval, WorkerRecord
+from lyftdata.core.scopes import Scope
 from lyftdata.server.admin.schemas.approvals import PendingWorker
 from lyftdata.server.admission.directory import Directory
 from lyftdata.store import Store
@@ -17,13 +18,17 @@ class ApprovalQueries:
         self._store = store
         self._expires_after = expires_after
 
-    async def list_pending(self) -> list[PendingWorker]:
-        """Return the Workers that wait for approval, the longest waiting first."""
-        pending = [worker for worker in self._directory.workers() if worker.approval is Approval.PENDING]
+    async def list_pending(self, *, scope: Scope) -> list[PendingWorker]:
+        """Return the Workers within a scope that wait for approval, the longest waiting first."""
+        pending = [
+            worker
+            for worker in self._directory.workers()
+            if worker.approval is Approval.PENDING and scope.covers_worker(worker)
+        ]
         pending.sort(key=lambda worker: (worker.created_at, worker.id))
-        return await self._show(pending)
+        return await self._show(pending, scope)
 
-    async def _show(self, pending: list[WorkerRecord]) -> list[PendingWorker]:
+    async def _show(self, pending: list[WorkerRecord], scope: Scope) -> list[PendingWorker]:
         ids, names = [worker.id for worker in pending], {worker.name for worker in pending}
         traces = await self._store.read(lambda conn: activity.find_traces(conn, ids))
         holders = await self._store.read(lambda conn: workers.find_live_by_names(conn, names))
@@ -44,7 +49,7 @@ class ApprovalQueries:
                     host={} if left is None else left.host,
                     requested_at=since,
                     expires_at=since + self._expires_after,
-                    name_holder=None if holder is None else holder.id,
+                    name_holder=holder.id if holder is not None and scope.covers_worker(holder) else None,
                 )
             )
         return shown

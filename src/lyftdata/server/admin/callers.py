@@ -12,6 +12,8 @@ from lyftdata.core.api_tokens import PREFIX, parse_api_token, verify_api_token
 from lyftdata.core.errors import ApiTokenRejectedError
 from lyftdata.core.log_events.server import API_TOKEN_REJECTED
 from lyftdata.core.policy import lesser_role
+from lyftdata.core.records import ApiTokenRecord, OperatorRecord
+from lyftdata.core.scopes import Scope, scope_of
 from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
@@ -112,11 +114,12 @@ class Callers:
             )
         actor = Actor(
             operator=operator.name,
-            # Privilege escalation: an operator who was demoted keeps no more by their tokens.
+            # Privilege escalation: an operator who was demoted or limited keeps no more by their tokens.
             role=lesser_role(record.role, operator.role),
-            session_id=_TOKEN + record.public_id,
+            session_id=_session_id(record, operator),
             address=address,
             api_token=record.name,
+            scope=_scope(record, operator),
         )
         self._budget.remember_session(session_digest(unverified_token.encode()), actor.account)
         self._budget.take(actor.account, REQUEST_COST)
@@ -125,6 +128,15 @@ class Callers:
 
     async def _ended_tokens(self, session_ids: Collection[str]) -> set[str]:
         now = self._clock()
-        public_ids = [one.removeprefix(_TOKEN) for one in session_ids]
+        public_ids = {one.removeprefix(_TOKEN).partition(":")[0] for one in session_ids}
         live = await self._store.read(lambda conn: api_tokens.live_among(conn, public_ids, now=now))
-        return {one for one in session_ids if one.removeprefix(_TOKEN) not in live}
+        return set(session_ids) - {_session_id(record, operator) for record, operator in live}
+
+
+def _scope(record: ApiTokenRecord, operator: OperatorRecord) -> Scope:
+    return scope_of(record.scope).narrowed(scope_of(operator.scope))
+
+
+def _session_id(record: ApiTokenRecord, operator: OperatorRecord) -> str:
+    """Return what an API token's streams end with: also if its scope changes, since they began with the one before."""
+    return f"{_TOKEN}{record.public_id}:{_scope(record, operator).text}"

@@ -1,13 +1,15 @@
 """What operators read of enrollment keys: those that were issued, and the one of the settings, `startup`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
 from lyftdata.core.enrollment_rules import STARTUP_NAME
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.key_generations import newest_generation, seconds_until
-from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
+from lyftdata.core.records import Approval, EnrollmentKeyRecord, EnrollmentMode
+from lyftdata.core.scopes import UNLIMITED, Scope, covers_enrollment_key
 from lyftdata.server.admin.schemas.enrollment import (
     EnrollmentKey,
     EnrollmentKeyState,
@@ -37,32 +39,36 @@ class EnrollmentKeyQueries:
         self._store = store
         self._clock = clock
 
-    async def list_all(self) -> list[EnrollmentKey]:
-        """Return every key: the one of the settings first, the others by name."""
+    async def list_all(self, *, scope: Scope) -> list[EnrollmentKey]:
+        """Return every key within a scope: the one of the settings first, the others by name."""
         records = sorted(self._directory.enrollment_keys(), key=lambda record: record.name)
-        groups = [list(group) for _, group in groupby(records, key=lambda record: record.name)]
-        return await self._show(groups, with_startup=True)
+        groups = (list(group) for _, group in groupby(records, key=lambda record: record.name))
+        within = [group for group in groups if covers_enrollment_key(scope, group)]
+        return await self._show(within, with_startup=not scope.is_limited, scope=scope)
 
-    async def get(self, name: str) -> EnrollmentKey:
-        """Return one key, without the key itself; raises NotFoundError."""
+    async def get(self, name: str, *, scope: Scope) -> EnrollmentKey:
+        """Return one key, without the key itself; raises NotFoundError, also for one outside the scope."""
         if name == STARTUP_NAME:
-            found = await self._show([], with_startup=True)
+            # It sets no label, so it is within no scope.
+            found = await self._show([], with_startup=not scope.is_limited, scope=scope)
             if not found:
                 raise NotFoundError("enrollment_key", name)
             return found[0]
         generations = await self._store.read(lambda conn: enrollment_keys.find_by_name(conn, name))
+        if not covers_enrollment_key(scope, generations):
+            raise NotFoundError("enrollment_key", name)
         newest_generation(generations, kind="enrollment_key", name=name)
-        return (await self._show([generations], with_startup=False))[0]
+        return (await self._show([generations], with_startup=False, scope=scope))[0]
 
     async def _show(
-        self, groups: Sequence[Sequence[EnrollmentKeyRecord]], *, with_startup: bool
+        self, groups: Sequence[Sequence[EnrollmentKeyRecord]], *, with_startup: bool, scope: Scope
     ) -> list[EnrollmentKey]:
         uses = await self._store.read(enrollment_keys.count_uses)
         accepted = [key.fingerprint for key in self._enrollment.keys]
         wanted = [*accepted, *(record.fingerprint for group in groups for record in group)]
         last_used = await self._store.read(lambda conn: enrollment_key_uses.last_used(conn, wanted))
         found = [self._startup(accepted, last_used)] if with_startup and accepted else []
-        return found + [self._view(list(group), uses, last_used) for group in groups]
+        return found + [self._view(list(group), uses, last_used, scope) for group in groups]
 
     def _startup(self, fingerprints: Sequence[str], last_used: Mapping[str, datetime]) -> EnrollmentKey:
         current, *previous = fingerprints
@@ -89,7 +95,7 @@ class EnrollmentKeyQueries:
             rotated_at=None,
             expires_at=None,
             revoked_at=None,
-            workers=self._workers(fingerprints),
+            workers=self._workers(fingerprints, UNLIMITED),
             last_used_at=self._last_used(fingerprints, last_used),
             fingerprints=list(fingerprints),
             previous=[
@@ -103,13 +109,14 @@ class EnrollmentKeyQueries:
         generations: list[EnrollmentKeyRecord],
         uses: Mapping[str, KeyUses],
         last_used: Mapping[str, datetime],
+        scope: Scope,
     ) -> EnrollmentKey:
         """Show a key by its newest generation; older ones that still work are `previous`."""
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
         fingerprints = [newest.fingerprint, *(record.fingerprint for record in older)]
-        pending = self._directory.pending()
+        pending = self._pending(scope)
         return EnrollmentKey(
             name=newest.name,
             source="issued",
@@ -133,21 +140,27 @@ class EnrollmentKeyQueries:
             rotated_at=newest.created_at if older else None,
             expires_at=newest.expires_at,
             revoked_at=newest.revoked_at,
-            workers=self._workers(fingerprints),
+            workers=self._workers(fingerprints, scope),
             last_used_at=self._last_used(fingerprints, last_used),
             fingerprints=fingerprints,
             previous=[
-                self._show_previous(record, now) for record in older if _status(record, uses, now) == "live"
+                self._show_previous(record, now, scope)
+                for record in older
+                if _status(record, uses, now) == "live"
             ],
         )
 
-    def _show_previous(self, record: EnrollmentKeyRecord, now: datetime) -> PreviousEnrollmentKey:
+    def _show_previous(
+        self, record: EnrollmentKeyRecord, now: datetime, scope: Scope
+    ) -> PreviousEnrollmentKey:
         """Show an older generation that still works, with the hosts that have used it since the rotation."""
         since = record.rotated_at or record.created_at
         lagging = (
             worker
             for worker in self._directory.workers()
-            if worker.enrolled_with == record.fingerprint and worker.created_at >= since
+            if worker.enrolled_with == record.fingerprint
+            and worker.created_at >= since
+            and scope.covers_worker(worker)
         )
         return PreviousEnrollmentKey(
             fingerprint=record.fingerprint,
@@ -164,7 +177,20 @@ class EnrollmentKeyQueries:
             ],
         )
 
-    def _workers(self, fingerprints: Iterable[str]) -> int:
+    def _pending(self, scope: Scope) -> Counter[str]:
+        """Return how many Workers within a scope wait for approval, by the key's fingerprint."""
+        if not scope.is_limited:
+            return self._directory.pending()
+        waiting = (worker for worker in self._directory.workers() if worker.approval is Approval.PENDING)
+        return Counter(str(worker.enrolled_with) for worker in waiting if scope.covers_worker(worker))
+
+    def _workers(self, fingerprints: Collection[str], scope: Scope) -> int:
+        if scope.is_limited:
+            # An operator may have given some of them to another team since.
+            return sum(
+                worker.enrolled_with in fingerprints and scope.covers_worker(worker)
+                for worker in self._directory.workers()
+            )
         return sum(self._directory.enrolled_with(fingerprint) for fingerprint in fingerprints)
 
     def _last_used(self, fingerprints: Iterable[str], written: Mapping[str, datetime]) -> datetime | None:

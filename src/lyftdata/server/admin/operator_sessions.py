@@ -11,6 +11,7 @@ from lyftdata.core.errors import (
     NotSignedInError,
 )
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
+from lyftdata.core.scopes import scope_of
 from lyftdata.core.secret import Secret
 from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.core.text import clean_text
@@ -126,6 +127,7 @@ class OperatorSessions:
             session_id=session.id,
             address=address,
             must_change_password=operator.must_change_password,
+            scope=scope_of(operator.scope),
         )
 
     async def is_signed_in(self, actor: Actor) -> bool:

@@ -1,7 +1,7 @@
 """Operators' accounts, their roles and passwords."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -14,8 +14,9 @@ from lyftdata.core.errors import (
     NotFoundError,
 )
 from lyftdata.core.known_secrets import KnownSecrets
-from lyftdata.core.names import parse_operator_name
+from lyftdata.core.names import format_labels, parse_operator_name
 from lyftdata.core.records import AuditEvent, OperatorRecord, Role
+from lyftdata.core.scopes import parse_scope
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.edits import check_unchanged
@@ -113,9 +114,24 @@ class Operators:
 
         return await self._store.read(ask)
 
-    async def add(self, name: str, role: Role, password: Secret | None, *, actor: Actor) -> Secret:
+    async def add(
+        self,
+        name: str,
+        role: Role,
+        password: Secret | None,
+        *,
+        scope: Mapping[str, str] | None = None,
+        actor: Actor,
+    ) -> Secret:
         """
         Make an operator, with the password given or a random one, to be changed at the first sign-in.
+
+        Args:
+            name: 1 to 64 lower-case letters, digits, `.`, `-`, `_`; unique.
+            role: What they may do.
+            password: None for a random one.
+            scope: The labels of the Workers to which they are limited; None for no limit.
+            actor: Who does it.
 
         Returns:
             The password, to show once.
@@ -128,14 +144,16 @@ class Operators:
         if password is not None:
             await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
-        record = await self._record(name, role, chosen, must_change=True)
+        labels = None if scope is None else parse_scope(scope)
+        record = msgspec.structs.replace(
+            await self._record(name, role, chosen, must_change=True), scope=labels
+        )
+        details = {"role": role.value} | ({} if labels is None else {"scope": format_labels(labels)})
 
         def op(tx: WriteTx) -> None:
             operators.insert_operator(tx, record)
             tx.audit(
-                actor.audit_event(
-                    "operator.created", subject_of(name), at=record.created_at, details={"role": role.value}
-                )
+                actor.audit_event("operator.created", subject_of(name), at=record.created_at, details=details)
             )
 
         await self._store.write(op)
@@ -242,6 +260,41 @@ class Operators:
 
         return await self._store.write(op)
 
+    async def set_scope(self, name: str, scope: Mapping[str, str] | None, *, actor: Actor) -> OperatorRecord:
+        """
+        Limit an operator to the Workers with certain labels, or end the limit; their sessions end.
+
+        Args:
+            name: Whose.
+            scope: The labels; None for no limit.
+            actor: Who does it.
+
+        Raises:
+            InvalidInputError: No label, or one that breaks its rule.
+            NotFoundError: No such operator.
+            ConflictError: `last_admin`; `role_from_issuer`: the rules decide.
+        """
+        labels = None if scope is None else parse_scope(scope)
+
+        def op(tx: WriteTx) -> OperatorRecord:
+            record = get_operator(tx, name)
+            _check_local(record)
+            if labels is not None:
+                _check_not_last_admin(tx, record)
+            if record.scope == labels:
+                return record
+            changed = msgspec.structs.replace(record, scope=labels)
+            operators.replace_operator(tx, changed)
+            # At every Server, what began with the scope before ends: pages that are open, and streams.
+            admin_sessions.delete_sessions_of(tx, name)
+            details = {"scope": format_labels(labels or {})}
+            tx.audit(
+                actor.audit_event("operator.scope_set", subject_of(name), at=self._clock(), details=details)
+            )
+            return changed
+
+        return await self._store.write(op)
+
     async def delete(self, name: str, *, actor: Actor) -> None:
         """Remove an operator, end their sessions and revoke their API tokens; raises as `set_role`."""
 
@@ -326,11 +379,18 @@ def _check_has_password(record: OperatorRecord) -> None:
 
 
 def _check_not_last_admin(tx: WriteTx, record: OperatorRecord) -> None:
-    # Those of the issuer do not count: no outage there, and no rule, must leave the Server without an admin.
-    admins = [o for o in operators.all_operators(tx.conn) if o.role is Role.ADMIN and o.issuer is None]
+    # Those of the issuer do not count: no outage there, and no rule, must leave the Server without an admin. Nor do those with a
+    # scope, who manage no operators.
+    admins = [
+        o
+        for o in operators.all_operators(tx.conn)
+        if o.role is Role.ADMIN and o.issuer is None and o.scope is None
+    ]
     if admins == [record]:
         raise ConflictError(
-            "last_admin", f"'{record.name}' is the last admin.", hint="Make another admin first."
+            "last_admin",
+            f"'{record.name}' is the last admin without a scope.",
+            hint="Make another admin first.",
         )
 
 

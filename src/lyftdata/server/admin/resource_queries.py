@@ -5,6 +5,7 @@ from lyftdata.core.records import (
     ResourceRecord,
 )
 from lyftdata.core.resources import is_granted
+from lyftdata.core.scopes import Scope, covers_resource
 from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.server.admission.directory import Directory
 
@@ -15,17 +16,20 @@ class ResourceQueries:
     def __init__(self, *, directory: Directory) -> None:
         self._directory = directory
 
-    def list_all(self) -> list[Resource]:
-        """Return every resource, by name."""
+    def list_all(self, *, scope: Scope) -> list[Resource]:
+        """Return every resource within a scope, by name."""
         found = sorted(self._directory.resources(), key=lambda record: record.name)
-        return [self._view(record) for record in found]
+        return [self._view(record) for record in found if self._is_in(scope, record)]
 
-    def get(self, name: str) -> Resource:
-        """Return one resource; raises NotFoundError."""
+    def get(self, name: str, *, scope: Scope) -> Resource:
+        """Return one resource; raises NotFoundError, also for one outside the scope."""
         record = next((r for r in self._directory.resources() if r.name == name), None)
-        if record is None:
+        if record is None or not self._is_in(scope, record):
             raise NotFoundError("resource", name)
         return self._view(record)
+
+    def _is_in(self, scope: Scope, record: ResourceRecord) -> bool:
+        return covers_resource(scope, record, self._directory.find_worker)
 
     def _view(self, record: ResourceRecord) -> Resource:
         """Show a resource, with how many Workers it is for."""

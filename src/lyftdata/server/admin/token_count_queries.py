@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.scopes import Scope
 from lyftdata.server.admin.schemas.workers import TokenCount, TokenCounts
 from lyftdata.server.admission import token_counts
 from lyftdata.server.clock import Clock
@@ -20,13 +21,14 @@ class TokenCountQueries:
         self._store = store
         self._clock = clock
 
-    async def counts_of(self, worker_id: str, *, within: timedelta) -> TokenCounts:
+    async def counts_of(self, worker_id: str, *, within: timedelta, scope: Scope) -> TokenCounts:
         """
         Return how many tokens a Worker got in each of the last hours, the earliest first.
 
         Args:
             worker_id: The Worker.
             within: How far back, from an hour to 30 days; the hour in which that begins is counted as a whole.
+            scope: The Workers that may be asked about.
 
         Raises:
             NotFoundError: There is no such Worker.
@@ -34,7 +36,7 @@ class TokenCountQueries:
         """
         if not _MIN_WITHIN <= within <= token_counts.KEPT_FOR:
             raise InvalidInputError("within", f"must be from 1h to {token_counts.KEPT_FOR.days}d")
-        await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        await self._store.read(lambda conn: workers.get_worker_in(conn, worker_id, scope))
         until = self._clock()
         since = (until - within).replace(minute=0, second=0, microsecond=0)
         found = await self._counts.counts_of(worker_id, since=since)

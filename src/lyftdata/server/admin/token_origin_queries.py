@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from lyftdata.core.epochs import changed_at
 from lyftdata.core.records import ApiKeyRecord, TokenOriginRecord, WorkerRecord
+from lyftdata.core.scopes import Scope
 from lyftdata.core.standing import entry_problem, key_problem
 from lyftdata.server.admin.schemas.workers import TokenOrigin
 from lyftdata.server.admission.directory import Directory
@@ -24,9 +25,9 @@ class TokenOriginQueries:
         self._store = store
         self._clock = clock
 
-    async def origins_of(self, worker_id: str) -> list[TokenOrigin]:
+    async def origins_of(self, worker_id: str, *, scope: Scope) -> list[TokenOrigin]:
         """Return the last origins of a Worker's tokens, the latest first; raises NotFoundError."""
-        await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        await self._store.read(lambda conn: workers.get_worker_in(conn, worker_id, scope))
         return [self.view(record) for record in await self._origins.origins_of([worker_id])]
 
     async def from_elsewhere(self, *, within: timedelta) -> list[tuple[WorkerRecord, TokenOriginRecord]]:

@@ -12,6 +12,7 @@ from lyftdata.core.records import (
     WorkerTraces,
     key_rotation_of,
 )
+from lyftdata.core.scopes import Scope
 from lyftdata.core.worker_query import WorkerQuery
 from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
 from lyftdata.server.admin.views import identity_copy_view, worker_session_view
@@ -53,25 +54,25 @@ class WorkerQueries:
         self._store = store
         self._clock = clock
 
-    async def find(self, wanted: WorkerQuery) -> list[WorkerRecord]:
-        """Return the Workers that a search finds, in no order; archived ones only if it asks for them."""
-        return await self._search.find(wanted)
+    async def find(self, wanted: WorkerQuery, *, scope: Scope) -> list[WorkerRecord]:
+        """Return the Workers within a scope that a search finds, in no order; archived ones only if it asks for them."""
+        return await self._search.find(wanted, scope=scope)
 
     async def sort(self, found: list[WorkerRecord], by: Column, *, descending: bool) -> list[WorkerRecord]:
         """Return these Workers in the order of a column."""
         return await self._order.sort(found, by, descending=descending)
 
-    def ids_with_identity_key(self) -> list[str]:
-        """Return the IDs of the Workers that have an identity key in use, archived ones too."""
+    def ids_with_identity_key(self, *, scope: Scope) -> list[str]:
+        """Return the IDs of the Workers within a scope that have an identity key in use, archived ones too."""
         return [
             worker.id
             for worker in self._directory.workers()
-            if worker.thumbprint is not None and worker.superseded_by is None
+            if worker.thumbprint is not None and worker.superseded_by is None and scope.covers_worker(worker)
         ]
 
-    async def page(self, wanted: WorkerQuery, *, limit: int, after: str | None) -> WorkerPage:
-        """Return a page of Workers in order of ID; `after` is `next` of the page before."""
-        found = await self.find(wanted)
+    async def page(self, wanted: WorkerQuery, *, scope: Scope, limit: int, after: str | None) -> WorkerPage:
+        """Return a page of the Workers within a scope, in order of ID; `after` is `next` of the page before."""
+        found = await self.find(wanted, scope=scope)
         following = sorted((w for w in found if after is None or w.id > after), key=lambda w: w.id)
         items = following[:limit]
         return WorkerPage(
@@ -80,9 +81,9 @@ class WorkerQueries:
             total=len(found),
         )
 
-    async def get(self, worker_id: str) -> Worker:
-        """Return one Worker; raises NotFoundError."""
-        record = await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+    async def get(self, worker_id: str, *, scope: Scope) -> Worker:
+        """Return one Worker; raises NotFoundError, also for one outside the scope."""
+        record = await self._store.read(lambda conn: workers.get_worker_in(conn, worker_id, scope))
         return (await self.show([record]))[0]
 
     async def show(self, records: Sequence[WorkerRecord]) -> list[Worker]:
@@ -96,17 +97,17 @@ class WorkerQueries:
             await asyncio.sleep(0)
         return shown
 
-    async def sessions_of(self, worker_id: str) -> list[WorkerSession]:
+    async def sessions_of(self, worker_id: str, *, scope: Scope) -> list[WorkerSession]:
         """Return the last sessions of a Worker, the latest first; raises NotFoundError."""
-        await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        await self._store.read(lambda conn: workers.get_worker_in(conn, worker_id, scope))
         kept = await self._session_log.sessions_of(worker_id)
         current = self._sessions.find(worker_id)
         since = None if current is None else current.since
         return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
 
-    async def copies_of(self, worker_id: str) -> list[IdentityCopy]:
+    async def copies_of(self, worker_id: str, *, scope: Scope) -> list[IdentityCopy]:
         """Return the copies of a Worker's identity that were refused, the latest first; raises NotFoundError."""
-        await self._store.read(lambda conn: workers.get_worker(conn, worker_id))
+        await self._store.read(lambda conn: workers.get_worker_in(conn, worker_id, scope))
         found = await self._store.read(lambda conn: identity_copies.list_copies(conn, [worker_id]))
         return [identity_copy_view(record) for record in found.get(worker_id, ())]
 

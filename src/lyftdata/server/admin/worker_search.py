@@ -24,6 +24,7 @@ from lyftdata.core.records import (
     WorkerRecord,
     key_rotation_of,
 )
+from lyftdata.core.scopes import Scope
 from lyftdata.core.worker_query import Condition, Field, LabelMatch, Term, WorkerQuery
 from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admission.directory import Directory
@@ -78,8 +79,8 @@ class WorkerSearch:
         self._startup_keys = startup_keys
         self._clock = clock
 
-    async def find(self, query: WorkerQuery) -> list[WorkerRecord]:
-        """Return the Workers that fit, in no order; archived ones only if the search names that state."""
+    async def find(self, query: WorkerQuery, *, scope: Scope) -> list[WorkerRecord]:
+        """Return the Workers within a scope that fit, in no order; archived ones only if the search names that state."""
         if query.terms:
             # What Workers left behind in this second counts.
             await self._traces.flush()
@@ -90,6 +91,8 @@ class WorkerSearch:
         found: list[WorkerRecord] = []
         for part in in_parts(list(self._directory.workers())):
             candidates = [worker for worker in part if (worker.archived_at is not None) is wants_archived]
+            if scope.is_limited:
+                candidates = list(filter(scope.covers_worker, candidates))
             for fits in predicates:
                 candidates = list(filter(fits, candidates))
             found += candidates

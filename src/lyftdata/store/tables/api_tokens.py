@@ -77,16 +77,21 @@ def all_api_tokens(conn: Connection) -> list[ApiTokenRecord]:
     return _select(conn, true())
 
 
-def live_among(conn: Connection, public_ids: Collection[str], *, now: datetime) -> set[str]:
-    """Return which of these tokens let their bearers in now."""
+def live_among(
+    conn: Connection, public_ids: Collection[str], *, now: datetime
+) -> list[tuple[ApiTokenRecord, OperatorRecord]]:
+    """Return which of these tokens let their bearers in now, each with the operator for whom it acts."""
     table = api_tokens.c
-    is_of_operator = (operators.c.name == table.operator) & (operators.c.created_at <= table.created_at)
-    query = (
-        select(table.public_id)
-        .join(operators, is_of_operator)
-        .where(table.public_id.in_(public_ids), table.revoked_at.is_(None), table.expires_at > now)
-    )
-    return set(conn.execute(query).scalars())
+    is_live = table.public_id.in_(public_ids) & table.revoked_at.is_(None) & (table.expires_at > now)
+    live = _select(conn, is_live)
+    names = {record.operator for record in live}
+    query = select(operators).where(operators.c.name.in_(names))
+    by_name = {row.name: from_row(OperatorRecord, row) for row in conn.execute(query)}
+    return [
+        (record, operator)
+        for record in live
+        if (operator := by_name.get(record.operator)) is not None and operator.created_at <= record.created_at
+    ]
 
 
 def _revoke(tx: WriteTx, which: ColumnElement[bool], now: datetime) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import Approval, Strategy, WorkerRecord
+from lyftdata.core.scopes import Scope
 from lyftdata.store.changes import PresenceChanged, WorkerChanged
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import presence, token_origins, worker_traces, workers
@@ -162,6 +163,21 @@ def get_worker(conn: Connection, worker_id: str) -> WorkerRecord:
             else f"A Worker is found by its ID: '{worker_id}' has the ID {same_name.id}."
         )
         raise NotFoundError("worker", worker_id, hint=hint)
+    return record
+
+
+def get_worker_in(conn: Connection, worker_id: str, scope: Scope) -> WorkerRecord:
+    """
+    Return the entry with this ID, if it is within a scope.
+
+    Raises:
+        NotFoundError: There is no such Worker, or it is outside: the answer is the same, and names no other Worker.
+    """
+    if not scope.is_limited:
+        return get_worker(conn, worker_id)
+    record = find_worker(conn, worker_id)
+    if record is None or not scope.covers_worker(record):
+        raise NotFoundError("worker", worker_id)
     return record
 
 

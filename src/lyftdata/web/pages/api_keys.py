@@ -19,12 +19,16 @@ async def show_list(page: Page) -> Response:
     """Show every key that has the text in its name, a page at a time."""
     page.check_parameters("q", "page")
     part = page.query("q").casefold()
-    found = page.services.api_key_queries.find(lambda record: part in record.name.casefold())
+    found = page.services.api_key_queries.find(
+        lambda record: part in record.name.casefold(), scope=page.actor.scope
+    )
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     return page.render(
         "api_keys.html",
-        keys=await page.services.api_key_queries.show(found[(number - 1) * PER_PAGE : number * PER_PAGE]),
+        keys=await page.services.api_key_queries.show(
+            found[(number - 1) * PER_PAGE : number * PER_PAGE], scope=page.actor.scope
+        ),
         total=len(found),
         number=number,
         pages=pages,
@@ -33,7 +37,9 @@ async def show_list(page: Page) -> Response:
 
 async def show(page: Page) -> Response:
     """Show one key."""
-    return page.render("api_key.html", key=await page.services.api_key_queries.get(page.part("name")))
+    return page.render(
+        "api_key.html", key=await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
+    )
 
 
 async def form(page: Page) -> Response:
@@ -59,7 +65,7 @@ async def issue(page: Page) -> Response:
 
 async def ask_rotate(page: Page) -> Response:
     """Say what rotating does, and ask."""
-    key = await page.services.api_key_queries.get(page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("api_key_confirm.html", action="rotate", key=key, graces=GRACES, worker="")
 
 
@@ -69,7 +75,7 @@ async def rotate(page: Page) -> Response:
     if grace not in GRACES:
         raise InvalidInputError("grace", "must be one of those offered")
     length: timedelta = parse_duration(grace)
-    key = await page.services.api_key_queries.get(page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     page.check_unchanged(key.generation)
     issued = await page.services.api_keys.rotate(page.part("name"), grace=length, actor=page.actor)
     return await _made(page, issued, "rotated")
@@ -77,14 +83,14 @@ async def rotate(page: Page) -> Response:
 
 async def ask_end_previous(page: Page) -> Response:
     """Say who will be cut off, and ask."""
-    key = await page.services.api_key_queries.get(page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("api_key_confirm.html", action="end-previous", key=key, graces=GRACES, worker="")
 
 
 async def end_previous(page: Page) -> Response:
     """End the older generations of a key."""
     name = page.part("name")
-    page.check_unchanged((await page.services.api_key_queries.get(name)).generation)
+    page.check_unchanged((await page.services.api_key_queries.get(name, scope=page.actor.scope)).generation)
     await page.services.api_keys.end_previous(name, actor=page.actor)
     return page.redirect(
         f"/api-keys/{name}", done="The old key has ended, and every Worker that still used it was cut off."
@@ -93,7 +99,7 @@ async def end_previous(page: Page) -> Response:
 
 async def ask_revoke(page: Page) -> Response:
     """Say who will be cut off, and ask."""
-    key = await page.services.api_key_queries.get(page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("api_key_confirm.html", action="revoke", key=key, graces=GRACES, worker="")
 
 
@@ -108,7 +114,7 @@ async def revoke(page: Page) -> Response:
 
 async def ask_allow(page: Page) -> Response:
     """Say what allowing does, and ask."""
-    key = await page.services.api_key_queries.get(page.part("name"))
+    key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render(
         "api_key_confirm.html", action="allow", key=key, graces=GRACES, worker=page.query("worker")
     )
@@ -124,7 +130,7 @@ async def allow(page: Page) -> Response:
 
 
 async def _made(page: Page, issued: IssuedKey, what: str) -> Response:
-    key = await page.services.api_key_queries.get(issued.record.name)
+    key = await page.services.api_key_queries.get(issued.record.name, scope=page.actor.scope)
     return page.render_secret(
         "api_key_made.html", instead=f"/api-keys/{key.name}", key=key, text=issued.text, what=what
     )

@@ -14,12 +14,14 @@ LIVES = {"90d": "In 90 days", "7d": "In 7 days", "30d": "In 30 days", "365d": "I
 async def show_list(page: Page) -> Response:
     """Show every token, those that have ended too."""
     page.check_parameters()
-    return page.render("api_tokens.html", tokens=await page.services.api_tokens.list())
+    return page.render("api_tokens.html", tokens=await page.services.api_tokens.list(actor=page.actor))
 
 
 async def show(page: Page) -> Response:
     """Show one token."""
-    return page.render("api_token.html", token=await page.services.api_tokens.get(page.part("name")))
+    return page.render(
+        "api_token.html", token=await page.services.api_tokens.get(page.part("name"), actor=page.actor)
+    )
 
 
 async def form(page: Page) -> Response:
@@ -48,7 +50,10 @@ async def issue(page: Page) -> Response:
 
 async def ask_revoke(page: Page) -> Response:
     """Say what revoking does, and ask."""
-    return page.render("api_token_confirm.html", token=await page.services.api_tokens.get(page.part("name")))
+    return page.render(
+        "api_token_confirm.html",
+        token=await page.services.api_tokens.get(page.part("name"), actor=page.actor),
+    )
 
 
 async def revoke(page: Page) -> Response:

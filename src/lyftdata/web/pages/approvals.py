@@ -19,7 +19,7 @@ async def show(page: Page) -> Response:
     """List the Workers that wait."""
     return page.render(
         "approvals.html",
-        pending=await page.services.approval_queries.list_pending(),
+        pending=await page.services.approval_queries.list_pending(scope=page.actor.scope),
         status=200 if page.problem is None else status_of_error(page.problem),
         ticked=frozenset(page.request.query_params.getlist("id")),
     )
@@ -33,7 +33,11 @@ async def ask(page: Page) -> Response:
     except InvalidInputError as error:
         page.problem = error
         return await show(page)
-    pending = [worker for worker in await page.services.approval_queries.list_pending() if worker.id in ids]
+    pending = [
+        worker
+        for worker in await page.services.approval_queries.list_pending(scope=page.actor.scope)
+        if worker.id in ids
+    ]
     # A Worker that was denied, or not approved in time, can still be approved, from its own page.
     denied = [
         worker

@@ -9,9 +9,15 @@ from lyftdata.web.snippets import snippets
 
 async def show(page: Page) -> Response:
     """Show the state by fingerprints; the secret itself is not known to any page."""
-    enrolled = await page.services.worker_queries.find(parse_worker_query("strategy:auto_enrollment"))
+    enrolled = await page.services.worker_queries.find(
+        parse_worker_query("strategy:auto_enrollment"), scope=page.actor.scope
+    )
     status = await page.services.enrollment_queries.show()
-    issued = [key for key in await page.services.enrollment_key_queries.list_all() if key.source == "issued"]
+    issued = [
+        key
+        for key in await page.services.enrollment_key_queries.list_all(scope=page.actor.scope)
+        if key.source == "issued"
+    ]
     known = {key.fingerprint for key in status.keys}
     known |= {record.fingerprint for record in page.services.directory.enrollment_keys()}
     former: dict[str, int] = {}

@@ -101,11 +101,11 @@ async def _issued_key(page: Page) -> EnrollmentKey:
     name = page.part("name")
     if name == STARTUP_NAME:
         raise NotFoundError("enrollment_key", name)
-    return await page.services.enrollment_key_queries.get(name)
+    return await page.services.enrollment_key_queries.get(name, scope=page.actor.scope)
 
 
 async def _made(page: Page, issued: IssuedEnrollmentKey, what: str) -> Response:
-    key = await page.services.enrollment_key_queries.get(issued.record.name)
+    key = await page.services.enrollment_key_queries.get(issued.record.name, scope=page.actor.scope)
     return page.render_secret(
         "enrollment_key_made.html", instead=f"/enrollment/{key.name}", key=key, text=issued.text, what=what
     )

@@ -28,9 +28,9 @@ async def let_reenroll(page: Page) -> Response:
 
 
 async def _ask(page: Page, action: str) -> Response:
-    worker = await page.services.worker_queries.get(page.part("worker_id"))
+    worker = await page.services.worker_queries.get(page.part("worker_id"), scope=page.actor.scope)
     reference = page.part("reference")
-    copies = await page.services.worker_queries.copies_of(worker.id)
+    copies = await page.services.worker_queries.copies_of(worker.id, scope=page.actor.scope)
     copy = next((copy for copy in copies if copy.reference == reference), None)
     if copy is None:
         raise NotFoundError("copy", reference)

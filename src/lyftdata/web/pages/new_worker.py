@@ -19,6 +19,7 @@ async def form(page: Page) -> Response:
     now = page.services.clock()
     shared = page.services.api_key_queries.find(  # A key of one Worker's own is not one to re-use.
         lambda key: (key.for_all_workers or len(key.worker_ids) > 1) and key_status(key, now) == "live",
+        scope=page.actor.scope,
     )
     names = [generations[0].name for generations in shared[:_MAX_KEYS]]
     return page.render("worker_new.html", key_names=names, worker_id=page.form.text("id") or page.query("id"))

@@ -102,7 +102,7 @@ async def end_sessions(page: Page) -> Response:
 
 async def _live_tokens(page: Page, operator: str) -> list[str]:
     """Return the names of the API tokens that act for an operator now."""
-    tokens = await page.services.api_tokens.list()
+    tokens = await page.services.api_tokens.list(actor=page.actor)
     return [one.name for one in tokens if one.operator == operator and one.status is ApiTokenStatus.LIVE]
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from lyftdata.core.fleet_verdict import Level
 from lyftdata.core.origins import is_loopback
 from lyftdata.core.records import ApiKeyRecord, State, WorkerRecord
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.server.admin.fleet_queries import FleetState, fleet_view
 from lyftdata.server.admin.schemas.api_keys import ApiKey
 from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
@@ -108,8 +109,8 @@ async def _pressing_keys(services: Services, concerns: Sequence[Alert]) -> list[
         is_rotated = record.rotated_at is not None and record.revoked_at is None
         return record.name in ending or (is_rotated and now < (record.expires_at or now))
 
-    groups = services.api_key_queries.find(is_pressing)
-    keys = await services.api_key_queries.show(groups[:_MAX_KEYS])
+    groups = services.api_key_queries.find(is_pressing, scope=UNLIMITED)
+    keys = await services.api_key_queries.show(groups[:_MAX_KEYS], scope=UNLIMITED)
     return sorted(keys, key=lambda key: (not key.previous, key.name))
 
 

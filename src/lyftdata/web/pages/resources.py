@@ -15,7 +15,9 @@ _SAVED = "Saved. Tokens given from now on follow it."
 async def show_list(page: Page) -> Response:
     """Show every resource."""
     page.check_parameters()
-    return page.render("resources.html", resources=page.services.resource_queries.list_all())
+    return page.render(
+        "resources.html", resources=page.services.resource_queries.list_all(scope=page.actor.scope)
+    )
 
 
 async def form(page: Page) -> Response:
@@ -32,7 +34,7 @@ async def add(page: Page) -> Response:
 
 async def show(page: Page) -> Response:
     """Show one resource, and let it be changed."""
-    resource = page.services.resource_queries.get(page.part("name"))
+    resource = page.services.resource_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render(
         "resource.html",
         resource=resource,
@@ -45,7 +47,7 @@ async def show(page: Page) -> Response:
 async def change(page: Page) -> Response:
     """Change a resource."""
     name = page.part("name")
-    current = _editable(page.services.resource_queries.get(name))
+    current = _editable(page.services.resource_queries.get(name, scope=page.actor.scope))
     edit = read_edit(page, current=current, given=_given(page))
     await page.services.resources.change(
         name, ResourceChange(**edit.changes), expected=edit.expected, actor=page.actor
@@ -65,7 +67,7 @@ async def issue_key(page: Page) -> Response:
 
 async def ask_delete(page: Page) -> Response:
     """Say what deleting does, and ask."""
-    resource = page.services.resource_queries.get(page.part("name"))
+    resource = page.services.resource_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("resource_confirm.html", resource=resource)
 
 

@@ -110,7 +110,7 @@ async def show_list(page: Page) -> Response:
         page.check_parameters("q", "sort", "page", "labels", "action", "all")
         sort = page.choice("sort", _SORTS) or sort
         query = parse_worker_query(_search_text(page))
-        found = await page.services.worker_queries.find(query)
+        found = await page.services.worker_queries.find(query, scope=page.actor.scope)
         found = await page.services.worker_queries.sort(
             found, Column(sort.removeprefix("-")), descending=sort.startswith("-")
         )
@@ -152,21 +152,25 @@ async def show_list(page: Page) -> Response:
 
 async def show(page: Page) -> Response:
     """Show one Worker: identity, where it came from, host, session, and what happened to it."""
-    worker = await page.services.worker_queries.get(page.part("worker_id"))
+    worker = await page.services.worker_queries.get(page.part("worker_id"), scope=page.actor.scope)
     keys = page.services.api_key_queries.find(
-        lambda key: worker.id in key.worker_ids or key.name == worker.api_key
+        lambda key: worker.id in key.worker_ids or key.name == worker.api_key,
+        scope=page.actor.scope,
     )
     return page.render(
         "worker.html",
         worker=worker,
-        keys=await page.services.api_key_queries.show(keys[:_MAX_KEYS]),
-        sessions=await page.services.worker_queries.sessions_of(worker.id),
-        copies=await page.services.worker_queries.copies_of(worker.id),
+        keys=await page.services.api_key_queries.show(keys[:_MAX_KEYS], scope=page.actor.scope),
+        sessions=await page.services.worker_queries.sessions_of(worker.id, scope=page.actor.scope),
+        copies=await page.services.worker_queries.copies_of(worker.id, scope=page.actor.scope),
         ends=SESSION_ENDS,
-        origins=await page.services.token_origin_queries.origins_of(worker.id),
+        origins=await page.services.token_origin_queries.origins_of(worker.id, scope=page.actor.scope),
         origins_kept=KEPT_OF_A_WORKER,
         tokens=token_chart(
-            "Tokens", await page.services.token_count_queries.counts_of(worker.id, within=_TOKENS_WITHIN)
+            "Tokens",
+            await page.services.token_count_queries.counts_of(
+                worker.id, within=_TOKENS_WITHIN, scope=page.actor.scope
+            ),
         ),
         issuers=(page.services.issuer, *page.services.previous_issuers),
         leave_after=describe_span(page.services.settings.ephemeral_leave_after),
@@ -182,7 +186,7 @@ def _editable(worker: Worker) -> dict[str, object]:
 async def rename(page: Page) -> Response:
     """Set name and labels."""
     worker_id, form = page.part("worker_id"), page.form
-    worker = await page.services.worker_queries.get(worker_id)
+    worker = await page.services.worker_queries.get(worker_id, scope=page.actor.scope)
     given = {"name": form.text("name"), "labels": form.labels("labels")}
     edit = read_edit(page, current=_editable(worker), given=given)
     await page.services.workers.change(
@@ -211,7 +215,7 @@ async def ask_delete(page: Page) -> Response:
 
 
 async def _ask(page: Page, action: str) -> Response:
-    worker = await page.services.worker_queries.get(page.part("worker_id"))
+    worker = await page.services.worker_queries.get(page.part("worker_id"), scope=page.actor.scope)
     subject = f"worker:{worker.id}"
     log = await page.services.audit_queries.list_page(limit=1, action="worker.disabled", subject=subject)
     return page.render(
@@ -368,7 +372,9 @@ async def _chosen(page: Page) -> list[str]:
     """Return the IDs of the Workers that the action is for: those that are ticked, or all that the search finds at this moment."""
     if not _takes_all(page):
         return _ticked(page)
-    found = await page.services.worker_queries.find(parse_worker_query(_search_text(page)))
+    found = await page.services.worker_queries.find(
+        parse_worker_query(_search_text(page)), scope=page.actor.scope
+    )
     if not found:
         raise InvalidInputError("workers", "The search finds no Worker.")
     if len(found) > _MAX_BY_SEARCH:

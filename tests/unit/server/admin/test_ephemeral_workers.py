@@ -7,6 +7,7 @@ import pytest
 from lyftdata.core.actor import Actor
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.server.runtime.background import remove_absent
 from lyftdata.server.sessions import registry
 from lyftdata.server.sessions.session import Directive
@@ -86,7 +87,7 @@ async def test_a_worker_that_signs_off_is_removed_at_once(server):
 
     assert not exists(server, worker_id)
     assert (server.services.directory.worker_count(), server.services.sessions.online_count()) == (0, 0)
-    view = await server.services.enrollment_key_queries.get("runners")
+    view = await server.services.enrollment_key_queries.get("runners", scope=UNLIMITED)
     assert (view.workers, view.uses, view.ephemeral) == (0, 1, True)
     left, enrolled_event = await events_of(server, worker_id)
     assert (left.action, left.actor) == ("worker.left", f"worker:{worker_id}")

@@ -6,6 +6,7 @@ import pytest
 from tests.fleets import add_past, connect
 
 from lyftdata.core.fleet_verdict import Level, Presence
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import search_terms
 
 
@@ -117,7 +118,9 @@ async def test_an_outage_of_a_fleet_is_told_in_one_sentence(opened):
         shared = [(one.trait.kind, one.trait.value, one.count) for one in state.verdict.common]
         assert shared[0] == ("label", "zone=eu-9", 312)
         assert ("host", "eu9-rack", 312) in shared
-        found = await server.services.worker_queries.find(search_terms(None, presence=Presence.LOST))
+        found = await server.services.worker_queries.find(
+            search_terms(None, presence=Presence.LOST), scope=UNLIMITED
+        )
         assert {worker.id for worker in found} == {f"f-{number:06}" for number in lost}
         shown = await server.services.fleet_queries.show()
         assert shown.title == "312 Workers went offline in the last 4 minutes"

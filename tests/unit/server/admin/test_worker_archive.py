@@ -6,6 +6,7 @@ import pytest
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role, State
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import search_terms
 from lyftdata.server.admin import worker_archive
 from lyftdata.server.runtime.background import archive_inactive, flush
@@ -21,7 +22,9 @@ async def state(server, worker_id):
 
 async def listed(server, wanted=None):
     """Return the IDs of the Workers that a list has, and the number of all that are counted."""
-    page = await server.services.worker_queries.page(search_terms(None, status=wanted), limit=100, after=None)
+    page = await server.services.worker_queries.page(
+        search_terms(None, status=wanted), scope=UNLIMITED, limit=100, after=None
+    )
     assert page.total == len(page.items)
     return {worker.id for worker in page.items}
 

@@ -2,6 +2,7 @@
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role, State
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import parse_worker_query
 
 ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
@@ -43,15 +44,17 @@ async def test_workers_are_found_by_their_key_and_their_secret(server, press):
     """By the key they are connected with, or used last; by the enrollment key that they came with."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    (key,) = await server.services.api_key_queries.list_all()
+    (key,) = await server.services.api_key_queries.list_all(scope=UNLIMITED)
     wanted = parse_worker_query(f"key:={key.name}")
-    assert await server.services.worker_queries.find(wanted) == []
+    assert await server.services.worker_queries.find(wanted, scope=UNLIMITED) == []
     await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
-    assert [w.id for w in await server.services.worker_queries.find(wanted)] == ["press-01"]
+    assert [w.id for w in await server.services.worker_queries.find(wanted, scope=UNLIMITED)] == ["press-01"]
     enrolled, _ = await server.enrolled()
     (secret,) = server.services.enrollment.keys
 
-    found = await server.services.worker_queries.find(parse_worker_query(f"enrolled:={secret.fingerprint}"))
+    found = await server.services.worker_queries.find(
+        parse_worker_query(f"enrolled:={secret.fingerprint}"), scope=UNLIMITED
+    )
     assert [w.id for w in found] == [enrolled]
 
 

@@ -4,6 +4,7 @@ import pytest
 from tests.builders import SECRET_KEY
 from tests.worker_searches import EVERYTHING, NOT_LISTED, REJECTED, SEARCHES, write_fleet, write_origins
 
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import parse_worker_query
 
 
@@ -31,7 +32,7 @@ async def test_each_search_finds_what_the_table_says(fleet):
     admin = await fleet.sign_in()
     found, listed = {}, {}
     for search, _ in SEARCHES:
-        workers = await fleet.services.worker_queries.find(parse_worker_query(search))
+        workers = await fleet.services.worker_queries.find(parse_worker_query(search), scope=UNLIMITED)
         found[search] = {worker.id for worker in workers}
         query = {"q": search} if search else {}
         answer = await fleet.http.get("/api/workers", params=query, headers=admin)
@@ -59,12 +60,12 @@ async def test_of_a_connected_worker_its_session_counts(server, press, admin):
     """It is found by the host, address, version and key that it has now, and not by those of before."""
 
     async def find(search):
-        found = await server.services.worker_queries.find(parse_worker_query(search))
+        found = await server.services.worker_queries.find(parse_worker_query(search), scope=UNLIMITED)
         return [worker.id for worker in found]
 
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    key = (await server.services.api_key_queries.list_all())[0].name
+    key = (await server.services.api_key_queries.list_all(scope=UNLIMITED))[0].name
     for boot, host, version in (("boot-0001", "before", "1.0"), ("boot-0002", "After", "1.5")):
         poll = {"boot_id": boot, "host": {"hostname": host, "agent_version": version}}
         await server.http.post("/api/worker/session", json=poll, headers=headers)
@@ -106,6 +107,9 @@ async def test_an_enrollment_key_is_found_by_its_name(server, admin):
     (startup,) = server.services.enrollment.keys
 
     for search in ("enrolled:startup", "enrolled:=STARTUP", f"enrolled:={startup.fingerprint}"):
-        found = await server.services.worker_queries.find(parse_worker_query(search))
+        found = await server.services.worker_queries.find(parse_worker_query(search), scope=UNLIMITED)
         assert [worker.id for worker in found] == [enrolled], search
-    assert await server.services.worker_queries.find(parse_worker_query("enrolled:partners")) == []
+    assert (
+        await server.services.worker_queries.find(parse_worker_query("enrolled:partners"), scope=UNLIMITED)
+        == []
+    )

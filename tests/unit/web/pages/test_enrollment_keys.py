@@ -5,6 +5,7 @@ from tests.unit.web.conftest import the
 from tests.unit.web.test_pages import ACTOR, text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
 
 KEY = r"lyftdata_enroll_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
@@ -33,7 +34,7 @@ async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
 
     assert (await enroll(server, key)).status_code == 201
     assert await server.cause(await enroll(server, key, "etl-2")) == "enrollment_key_used_up"
-    view = await server.services.enrollment_key_queries.get("etl-hosts")
+    view = await server.services.enrollment_key_queries.get("etl-hosts", scope=UNLIMITED)
     assert (view.max_uses, view.worker_name, view.labels) == (1, "etl-*", {"team": "etl"})
     assert view.networks == ["10.4.0.0/16", "127.0.0.0/8"]
     assert (view.expires_at - server.clock()).total_seconds() == 86_400
@@ -78,7 +79,7 @@ async def test_an_emptied_number_is_any_number(server, browser):
         approve_networks="",
     )
 
-    view = await server.services.enrollment_key_queries.get("all-hosts")
+    view = await server.services.enrollment_key_queries.get("all-hosts", scope=UNLIMITED)
     assert (view.max_uses, view.expires_at, view.worker_name, view.networks) == (None, None, None, [])
 
 
@@ -128,7 +129,7 @@ async def test_rotating_twice_by_one_form_rotates_once(server, browser):
 
     key = the(KEY, first)
     assert again.status_code == 409
-    assert (await server.services.enrollment_key_queries.get("etl-hosts")).generation == 2
+    assert (await server.services.enrollment_key_queries.get("etl-hosts", scope=UNLIMITED)).generation == 2
     assert (await enroll(server, key)).status_code == 201
 
 

@@ -14,10 +14,15 @@ _MAX_LIFE_S = int(MAX_LIFE.total_seconds())
 
 
 class NewApiToken(Input):
-    """An API token to issue; it expires after 90 days unless another life is given."""
+    """
+    An API token to issue; it expires after 90 days unless another life is given.
+
+    With a `scope` it is limited to Workers with these labels; without, as far as the operator who issues it is.
+    """
 
     name: str
     role: Role
+    scope: dict[str, str] | None = None
     expires_in_s: Annotated[int, Field(gt=0, le=_MAX_LIFE_S)] = _DEFAULT_LIFE_S
 
 
@@ -26,13 +31,15 @@ class ApiToken(BaseModel):
     An API token, without the token: only its digest is kept.
 
     It acts for `operator`, who issued it. `role` is what it was issued with; `effective_role` is what it may do now, the lesser of
-    that and the operator's role, and null once the operator is deleted. `last_used_at` may be ten minutes old.
+    that and the operator's role, and null once the operator is deleted. `scope` are the labels of the Workers to which it is limited,
+    besides those of the operator; null for no limit of its own. `last_used_at` may be ten minutes old.
     """
 
     name: str
     public_id: str
     role: Role
     effective_role: Role | None
+    scope: dict[str, str] | None
     operator: str
     status: ApiTokenStatus
     created_at: datetime

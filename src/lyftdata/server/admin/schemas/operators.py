@@ -36,34 +36,52 @@ class PasswordCheck(Input):
 
 
 class NewOperator(Input):
-    """An operator to add; without a password a random one is made."""
+    """An operator to add; without a password a random one is made. With a `scope` they are limited to Workers with these labels."""
 
     name: str
     role: Role
     password: Password | None = None
+    scope: dict[str, str] | None = None
 
 
 class OperatorChange(Input):
-    """What to change of an operator; `reset_password` makes a random one."""
+    """What to change of an operator; `reset_password` makes a random one, and `no_scope` ends the limit to labels."""
 
     role: Role | None = None
     password: Password | None = None
     reset_password: bool = False
+    scope: dict[str, str] | None = None
+    no_scope: bool = False
 
 
 class Operator(BaseModel):
-    """A person who may sign in: by password, or at an OpenID Connect issuer, which is named here."""
+    """
+    A person who may sign in: by password, or at an OpenID Connect issuer, which is named here.
+
+    `scope` are the labels of the Workers to which they are limited; null for no limit.
+    """
 
     name: str
     role: Role
+    scope: dict[str, str] | None
     must_change_password: bool
     created_at: datetime
     issuer: str | None
 
 
-class CallerIdentity(Operator):
-    """Who asks: an operator with their role, or an API token (`api_token` is its name) with what it may do for them."""
+class CallerIdentity(BaseModel):
+    """
+    Who asks: an operator with their role, or an API token (`api_token` is its name) with what it may do for them.
 
+    `scope` is the whole limit of the caller, `key=value` each and sorted by key; of an API token, its own and its operator's together.
+    """
+
+    name: str
+    role: Role
+    scope: list[str] | None
+    must_change_password: bool
+    created_at: datetime
+    issuer: str | None
     api_token: str | None
 
 

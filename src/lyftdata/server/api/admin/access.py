@@ -68,15 +68,17 @@ def _parameters_of(dependant: Dependant) -> Iterator[str]:
         yield from _parameters_of(dependency)
 
 
-def allowed(action: str) -> Callable[..., Awaitable[Actor]]:
+def allowed(action: str, *, in_scope: bool = False) -> Callable[..., Awaitable[Actor]]:
     """
     Return a dependency that gives the caller if the policy table allows it this action.
+
+    `in_scope` says that the route shows and changes nothing outside the caller's scope; any other is closed to callers with one.
 
     That a first password was not changed yet stops the pages and not this, on purpose: docs/explanation/security-model.md says why.
     """
 
     async def gate(request: Request, actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
-        check_allowed(action, actor=actor)
+        check_allowed(action, actor=actor, in_scope=in_scope)
         _check_parameters(request)
         return actor
 

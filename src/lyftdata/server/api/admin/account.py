@@ -21,8 +21,8 @@ _DEVICE_HEADER_DOC = {
     "schema": {"type": "string"},
 }
 
-Self = Annotated[Actor, Depends(allowed("own_account"))]
-Caller = Annotated[Actor, Depends(allowed("identity.read"))]
+Self = Annotated[Actor, Depends(allowed("own_account", in_scope=True))]
+Caller = Annotated[Actor, Depends(allowed("identity.read", in_scope=True))]
 
 
 @router.post("/login", summary="Sign in")
@@ -60,8 +60,13 @@ async def logout_everywhere(actor: Self, services: ServicesDep) -> None:
 async def whoami(actor: Caller, services: ServicesDep) -> models.CallerIdentity:
     """Return the operator behind this session, or the operator for whom this API token acts, with the token's role."""
     operator = operator_view(await services.operators.get(actor.operator))
+    scope = actor.scope
     return models.CallerIdentity(
-        **operator.model_dump(exclude={"role"}), role=actor.role, api_token=actor.api_token
+        **operator.model_dump(exclude={"role", "scope"}),
+        role=actor.role,
+        # A list: the two may contradict each other.
+        scope=[f"{key}={value}" for key, value in sorted(scope.required)] if scope.is_limited else None,
+        api_token=actor.api_token,
     )
 
 
@@ -132,6 +137,7 @@ def operator_view(record: OperatorRecord) -> models.Operator:
     return models.Operator(
         name=record.name,
         role=record.role,
+        scope=record.scope,
         must_change_password=record.must_change_password,
         created_at=record.created_at,
         issuer=record.issuer,

@@ -13,14 +13,14 @@ from lyftdata.server.runtime.services import Services
 
 router = APIRouter(prefix="/api-keys", tags=["api keys"])
 
-Reader = Annotated[Actor, Depends(allowed("api_keys.read"))]
+Reader = Annotated[Actor, Depends(allowed("api_keys.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("api_keys.write"))]
 
 
 @router.get("", summary="List API keys")
-async def list_keys(_actor: Reader, services: ServicesDep) -> models.ApiKeys:
+async def list_keys(actor: Reader, services: ServicesDep) -> models.ApiKeys:
     """Return every key, by name, without the keys themselves: only digests are kept."""
-    return models.ApiKeys(items=await services.api_key_queries.list_all())
+    return models.ApiKeys(items=await services.api_key_queries.list_all(scope=actor.scope))
 
 
 @router.post("", status_code=201, summary="Issue an API key")
@@ -30,20 +30,20 @@ async def issue_key(body: models.NewApiKey, actor: Writer, services: ServicesDep
     issued = await services.api_keys.issue(
         body.name, worker_ids=body.worker_ids, expires_in=life, actor=actor
     )
-    return await _answer(services, issued)
+    return await _answer(services, issued, actor)
 
 
 @router.get("/{name}", summary="Show an API key")
-async def show_key(name: str, _actor: Reader, services: ServicesDep) -> models.ApiKey:
+async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.ApiKey:
     """Return one key, without the key itself."""
-    return await services.api_key_queries.get(name)
+    return await services.api_key_queries.get(name, scope=actor.scope)
 
 
 @router.post("/{name}/revoke", summary="Revoke an API key")
 async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
     """Cut off every Worker that uses it, before this returns."""
     await services.api_keys.revoke(name, actor=actor)
-    return await services.api_key_queries.get(name)
+    return await services.api_key_queries.get(name, scope=actor.scope)
 
 
 @router.post("/{name}/allow", summary="Let more Workers use an API key")
@@ -52,7 +52,7 @@ async def allow_workers(
 ) -> models.ApiKey:
     """Add Workers to those that a key is for."""
     await services.api_keys.allow(name, body.worker_ids, actor=actor)
-    return await services.api_key_queries.get(name)
+    return await services.api_key_queries.get(name, scope=actor.scope)
 
 
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an API key")
@@ -62,16 +62,16 @@ async def rotate_key(
     """Make the next generation; the one before works until the grace is over, or until the time given."""
     grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
     issued = await services.api_keys.rotate(name, grace=grace, ends_at=body.ends_at, actor=actor)
-    return await _answer(services, issued)
+    return await _answer(services, issued, actor)
 
 
 @router.post("/{name}/end-previous", summary="End the older generations of an API key")
 async def end_previous(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
     """End a rotation before its time: Workers that still use an older generation are cut off before this returns."""
     await services.api_keys.end_previous(name, actor=actor)
-    return await services.api_key_queries.get(name)
+    return await services.api_key_queries.get(name, scope=actor.scope)
 
 
-async def _answer(services: Services, issued: IssuedKey) -> models.NewApiKeyAnswer:
-    view = await services.api_key_queries.get(issued.record.name)
+async def _answer(services: Services, issued: IssuedKey, actor: Actor) -> models.NewApiKeyAnswer:
+    view = await services.api_key_queries.get(issued.record.name, scope=actor.scope)
     return models.NewApiKeyAnswer(api_key=view, key=issued.text.reveal())

@@ -11,14 +11,14 @@ from lyftdata.server.api.admin.access import ServicesDep, allowed
 
 router = APIRouter(prefix="/api-tokens", tags=["api tokens"])
 
-Reader = Annotated[Actor, Depends(allowed("api_tokens.read"))]
-Writer = Annotated[Actor, Depends(allowed("api_tokens.write"))]
+Reader = Annotated[Actor, Depends(allowed("api_tokens.read", in_scope=True))]
+Writer = Annotated[Actor, Depends(allowed("api_tokens.write", in_scope=True))]
 
 
 @router.get("", summary="List API tokens")
-async def list_tokens(_actor: Reader, services: ServicesDep) -> models.ApiTokens:
-    """Return every token, by name, without the tokens themselves: only digests are kept."""
-    return models.ApiTokens(items=await services.api_tokens.list())
+async def list_tokens(actor: Reader, services: ServicesDep) -> models.ApiTokens:
+    """Return every token that is no wider than the caller, by name, without the tokens themselves: only digests are kept."""
+    return models.ApiTokens(items=await services.api_tokens.list(actor=actor))
 
 
 @router.post("", status_code=201, summary="Issue an API token")
@@ -27,15 +27,19 @@ async def issue_token(
 ) -> models.NewApiTokenAnswer:
     """Make a token that acts for the operator who asks; it is in this answer and nowhere else."""
     issued = await services.api_tokens.issue(
-        body.name, body.role, expires_in=timedelta(seconds=body.expires_in_s), actor=actor
+        body.name,
+        body.role,
+        scope=body.scope,
+        expires_in=timedelta(seconds=body.expires_in_s),
+        actor=actor,
     )
     return models.NewApiTokenAnswer(api_token=issued.shown, token=issued.text.reveal())
 
 
 @router.get("/{name}", summary="Show an API token")
-async def show_token(name: str, _actor: Reader, services: ServicesDep) -> models.ApiToken:
+async def show_token(name: str, actor: Reader, services: ServicesDep) -> models.ApiToken:
     """Return one token, without the token itself."""
-    return await services.api_tokens.get(name)
+    return await services.api_tokens.get(name, actor=actor)
 
 
 @router.post("/{name}/revoke", summary="Revoke an API token")

@@ -12,14 +12,14 @@ from lyftdata.server.api.admin.access import ServicesDep, allowed
 
 router = APIRouter(prefix="/enrollment", tags=["enrollment"])
 
-Reader = Annotated[Actor, Depends(allowed("enrollment.read"))]
+Reader = Annotated[Actor, Depends(allowed("enrollment.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("enrollment.write"))]
 
 
 @router.get("/pending", summary="List Workers that wait for approval")
-async def list_pending(_actor: Reader, services: ServicesDep) -> models.PendingWorkers:
+async def list_pending(actor: Reader, services: ServicesDep) -> models.PendingWorkers:
     """Return the Workers that wait for approval, with what is known of each."""
-    return models.PendingWorkers(items=await services.approval_queries.list_pending())
+    return models.PendingWorkers(items=await services.approval_queries.list_pending(scope=actor.scope))
 
 
 @router.post("/approve", summary="Approve Workers")

@@ -18,14 +18,16 @@ from lyftdata.server.runtime.services import Services
 
 router = APIRouter(prefix="/enrollment/keys", tags=["enrollment"])
 
-Reader = Annotated[Actor, Depends(allowed("enrollment.read"))]
+Reader = Annotated[Actor, Depends(allowed("enrollment.read", in_scope=True))]
+# A rehearsal replays the attempts of other Workers, refused ones too: not within any scope.
+Rehearser = Annotated[Actor, Depends(allowed("enrollment.read"))]
 Writer = Annotated[Actor, Depends(allowed("enrollment.write"))]
 
 
 @router.get("", summary="List enrollment keys")
-async def list_keys(_actor: Reader, services: ServicesDep) -> models.EnrollmentKeys:
+async def list_keys(actor: Reader, services: ServicesDep) -> models.EnrollmentKeys:
     """Return every key without the keys themselves; `startup` is the one of LYFTDATA_AUTO_ENROLLMENT_KEY."""
-    return models.EnrollmentKeys(items=await services.enrollment_key_queries.list_all())
+    return models.EnrollmentKeys(items=await services.enrollment_key_queries.list_all(scope=actor.scope))
 
 
 @router.post("", status_code=201, summary="Issue an enrollment key")
@@ -44,20 +46,20 @@ async def issue_key(
         approve_name=body.approve_name,
         approve_networks=body.approve_networks,
     )
-    return await _answer(services, await services.enrollment_keys.issue(body.name, rules, actor=actor))
+    return await _answer(services, await services.enrollment_keys.issue(body.name, rules, actor=actor), actor)
 
 
 @router.get("/{name}", summary="Show an enrollment key")
-async def show_key(name: str, _actor: Reader, services: ServicesDep) -> models.EnrollmentKey:
+async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.EnrollmentKey:
     """Return one key, without the key itself."""
-    return await services.enrollment_key_queries.get(name)
+    return await services.enrollment_key_queries.get(name, scope=actor.scope)
 
 
 @router.post("/{name}/revoke", summary="Revoke an enrollment key")
 async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.EnrollmentKey:
     """Let it enroll no more Workers; those that it has enrolled stay."""
     await services.enrollment_keys.revoke(name, actor=actor)
-    return await services.enrollment_key_queries.get(name)
+    return await services.enrollment_key_queries.get(name, scope=actor.scope)
 
 
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an enrollment key")
@@ -67,19 +69,19 @@ async def rotate_key(
     """Make the next generation, with the same rules; the one before works until the grace is over, or until the time given."""
     grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
     issued = await services.enrollment_keys.rotate(name, grace=grace, ends_at=body.ends_at, actor=actor)
-    return await _answer(services, issued)
+    return await _answer(services, issued, actor)
 
 
 @router.post("/{name}/end-previous", summary="End the older generations of an enrollment key")
 async def end_previous(name: str, actor: Writer, services: ServicesDep) -> models.EnrollmentKey:
     """End a rotation before its time: an older generation enrolls no more Workers. Those that it has enrolled stay."""
     await services.enrollment_keys.end_previous(name, actor=actor)
-    return await services.enrollment_key_queries.get(name)
+    return await services.enrollment_key_queries.get(name, scope=actor.scope)
 
 
 @router.post("/{name}/rehearse", summary="Rehearse changed rules of an enrollment key")
 async def rehearse_key(
-    name: str, body: EnrollmentRehearsalRequest, actor: Reader, services: ServicesDep
+    name: str, body: EnrollmentRehearsalRequest, actor: Rehearser, services: ServicesDep
 ) -> EnrollmentRehearsal:
     """Replay recorded attempts against changed rules, and return who would be refused. Nothing is changed."""
     given = {rule: value for rule, value in body.model_dump().items() if value is not None}
@@ -91,6 +93,8 @@ async def rehearse_key(
     return found
 
 
-async def _answer(services: Services, issued: IssuedEnrollmentKey) -> models.NewEnrollmentKeyAnswer:
-    view = await services.enrollment_key_queries.get(issued.record.name)
+async def _answer(
+    services: Services, issued: IssuedEnrollmentKey, actor: Actor
+) -> models.NewEnrollmentKeyAnswer:
+    view = await services.enrollment_key_queries.get(issued.record.name, scope=actor.scope)
     return models.NewEnrollmentKeyAnswer(enrollment_key=view, key=issued.text.reveal())

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import SecretStr
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.schemas import operators as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
@@ -29,7 +30,9 @@ async def add_operator(
     body: models.NewOperator, actor: Writer, services: ServicesDep
 ) -> models.NewOperatorAnswer:
     """Make an operator; a password that was made up is in this answer and nowhere else."""
-    chosen = await services.operators.add(body.name, body.role, _secret(body.password), actor=actor)
+    chosen = await services.operators.add(
+        body.name, body.role, _secret(body.password), scope=body.scope, actor=actor
+    )
     record = await services.operators.get(body.name)
     shown = chosen.reveal() if body.password is None else None
     return models.NewOperatorAnswer(operator=operator_view(record), password=shown)
@@ -39,7 +42,12 @@ async def add_operator(
 async def change_operator(
     name: str, body: models.OperatorChange, actor: Writer, services: ServicesDep
 ) -> models.NewOperatorAnswer:
-    """Set the role, or reset the password, which ends the operator's sessions."""
+    """Set the role or the scope, or reset the password; a new scope or password ends the operator's sessions."""
+    if body.scope is not None and body.no_scope:
+        raise InvalidInputError("scope", "cannot be set and ended at once")
+    # A limit first: in between, they do not have the new role without it.
+    if body.scope is not None or body.no_scope:
+        await services.operators.set_scope(name, body.scope, actor=actor)
     if body.role is not None:
         await services.operators.set_role(name, body.role, actor=actor)
     shown = None

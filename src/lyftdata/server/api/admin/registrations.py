@@ -11,7 +11,7 @@ from lyftdata.server.api.admin.access import ServicesDep, allowed
 
 router = APIRouter(prefix="/registrations", tags=["workers"])
 
-Reader = Annotated[Actor, Depends(allowed("workers.read"))]
+Reader = Annotated[Actor, Depends(allowed("fleet.read"))]
 
 
 @router.get("/repeated", summary="List clients that register again at each start")

@@ -12,14 +12,14 @@ from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition,
 
 router = APIRouter(prefix="/resources", tags=["resources"])
 
-Reader = Annotated[Actor, Depends(allowed("resources.read"))]
+Reader = Annotated[Actor, Depends(allowed("resources.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("resources.write"))]
 
 
 @router.get("", summary="List resources")
-async def list_resources(_actor: Reader, services: ServicesDep) -> models.Resources:
+async def list_resources(actor: Reader, services: ServicesDep) -> models.Resources:
     """Return every resource, by name."""
-    return models.Resources(items=services.resource_queries.list_all())
+    return models.Resources(items=services.resource_queries.list_all(scope=actor.scope))
 
 
 @router.post("", status_code=201, summary="Define a resource")
@@ -27,15 +27,15 @@ async def add_resource(body: models.NewResource, actor: Writer, services: Servic
     """Define a service for which the Workers chosen here may get tokens; no Worker unless some are chosen."""
     change = ResourceChange(**body.model_dump(exclude={"name"}))
     await services.resources.add(body.name, change, actor=actor)
-    return services.resource_queries.get(body.name)
+    return services.resource_queries.get(body.name, scope=actor.scope)
 
 
 @router.get("/{name}", summary="Show a resource")
 async def show_resource(
-    name: str, _actor: Reader, services: ServicesDep, response: Response
+    name: str, actor: Reader, services: ServicesDep, response: Response
 ) -> models.Resource:
     """Return one resource."""
-    resource = services.resource_queries.get(name)
+    resource = services.resource_queries.get(name, scope=actor.scope)
     response.headers["ETag"] = etag(resource_fields(resource))
     return resource
 
@@ -50,11 +50,11 @@ async def change_resource(
     if_match: IfMatch = None,
 ) -> models.Resource:
     """Change what the body names."""
-    before = services.resource_queries.get(name)
+    before = services.resource_queries.get(name, scope=actor.scope)
     expected = check_precondition(if_match, resource_fields(before))
     change = ResourceChange(**body.model_dump())
     await services.resources.change(name, change, expected=expected, actor=actor)
-    resource = services.resource_queries.get(name)
+    resource = services.resource_queries.get(name, scope=actor.scope)
     response.headers["ETag"] = etag(resource_fields(resource))
     return resource
 

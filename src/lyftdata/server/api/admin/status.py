@@ -14,7 +14,7 @@ router = APIRouter()
 
 @router.get("/server", tags=["server"], summary="Show the Server")
 async def server_status(
-    _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
+    _actor: Annotated[Actor, Depends(allowed("fleet.read"))], services: ServicesDep
 ) -> ServerStatus:
     """Return version, issuer, counts and warnings."""
     return services.status_queries.status()
@@ -22,21 +22,21 @@ async def server_status(
 
 @router.get("/servers", tags=["server"], summary="List the Servers")
 async def list_servers(
-    _actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep
+    _actor: Annotated[Actor, Depends(allowed("fleet.read"))], services: ServicesDep
 ) -> Servers:
     """Return every Server that shares this state; one that is silent for five seconds is given up."""
     return Servers(items=await services.status_queries.servers())
 
 
 @router.get("/fleet", tags=["server"], summary="Show whether the fleet is complete")
-async def fleet(_actor: Annotated[Actor, Depends(allowed("workers.read"))], services: ServicesDep) -> Fleet:
+async def fleet(_actor: Annotated[Actor, Depends(allowed("fleet.read"))], services: ServicesDep) -> Fleet:
     """Return how many of the expected Workers are connected, and what those that were lost have in common."""
     return await services.fleet_queries.show()
 
 
 @router.get("/history", tags=["server"], summary="Show the Server over time")
 async def history(
-    _actor: Annotated[Actor, Depends(allowed("workers.read"))],
+    _actor: Annotated[Actor, Depends(allowed("fleet.read"))],
     services: ServicesDep,
     period: Period = Period.HOUR,
 ) -> History:

@@ -18,13 +18,13 @@ from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition,
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 
-Reader = Annotated[Actor, Depends(allowed("workers.read"))]
+Reader = Annotated[Actor, Depends(allowed("workers.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("workers.write"))]
 
 
 @router.get("", summary="List Workers", response_model=models.WorkerPage)
 async def list_workers(
-    _actor: Reader,
+    actor: Reader,
     services: ServicesDep,
     q: Annotated[
         str | None,
@@ -74,7 +74,7 @@ async def list_workers(
         rotation=key_rotation,
         presence=presence,
     )
-    page = await services.worker_queries.page(wanted, limit=limit, after=after)
+    page = await services.worker_queries.page(wanted, scope=actor.scope, limit=limit, after=after)
     # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.
     return Response(page.model_dump_json(), media_type="application/json")
 
@@ -105,40 +105,48 @@ async def ask_key_rotation(
     """Ask connected Workers now, and others when they connect. The current key of each stays valid until it uses another one."""
     if body.all == bool(body.ids):
         raise InvalidInputError("ids", "must be given, or all set to true, and not both")
-    ids = services.worker_queries.ids_with_identity_key() if body.all else list(dict.fromkeys(body.ids))
+    ids = (
+        services.worker_queries.ids_with_identity_key(scope=actor.scope)
+        if body.all
+        else list(dict.fromkeys(body.ids))
+    )
     if not body.all:
         for worker_id in ids:
-            await services.worker_queries.get(worker_id)
+            await services.worker_queries.get(worker_id, scope=actor.scope)
     asked = await services.workers.ask_key_rotation(ids, actor=actor)
     return models.KeyRotationAsked(asked=len(asked), ids=[record.id for record in asked])
 
 
 @router.get("/{worker_id}", summary="Show a Worker")
 async def show_worker(
-    worker_id: str, _actor: Reader, services: ServicesDep, response: Response
+    worker_id: str, actor: Reader, services: ServicesDep, response: Response
 ) -> models.Worker:
     """Return one Worker."""
-    worker = await services.worker_queries.get(worker_id)
+    worker = await services.worker_queries.get(worker_id, scope=actor.scope)
     response.headers["ETag"] = etag(worker_fields(worker))
     return worker
 
 
 @router.get("/{worker_id}/sessions", summary="List a Worker's last sessions")
-async def list_sessions(worker_id: str, _actor: Reader, services: ServicesDep) -> models.WorkerSessions:
+async def list_sessions(worker_id: str, actor: Reader, services: ServicesDep) -> models.WorkerSessions:
     """Return when it was connected, from where, and why each session ended."""
-    return models.WorkerSessions(items=await services.worker_queries.sessions_of(worker_id))
+    return models.WorkerSessions(
+        items=await services.worker_queries.sessions_of(worker_id, scope=actor.scope)
+    )
 
 
 @router.get("/{worker_id}/token-origins", summary="List from where a Worker's tokens were asked for")
-async def list_token_origins(worker_id: str, _actor: Reader, services: ServicesDep) -> models.TokenOrigins:
+async def list_token_origins(worker_id: str, actor: Reader, services: ServicesDep) -> models.TokenOrigins:
     """Return the last few combinations of network, credential and audience, each with its first and its last time."""
-    return models.TokenOrigins(items=await services.token_origin_queries.origins_of(worker_id))
+    return models.TokenOrigins(
+        items=await services.token_origin_queries.origins_of(worker_id, scope=actor.scope)
+    )
 
 
 @router.get("/{worker_id}/token-counts", summary="Count a Worker's tokens by the hour")
 async def count_tokens(
     worker_id: str,
-    _actor: Reader,
+    actor: Reader,
     services: ServicesDep,
     within: Annotated[
         str,
@@ -148,13 +156,15 @@ async def count_tokens(
     ] = "24h",
 ) -> models.TokenCounts:
     """Return how many tokens it got in each hour, at all Servers together; the earliest hour first."""
-    return await services.token_count_queries.counts_of(worker_id, within=parse_duration(within))
+    return await services.token_count_queries.counts_of(
+        worker_id, within=parse_duration(within), scope=actor.scope
+    )
 
 
 @router.get("/{worker_id}/copies", summary="List the copies of a Worker's identity")
-async def list_copies(worker_id: str, _actor: Reader, services: ServicesDep) -> models.IdentityCopies:
+async def list_copies(worker_id: str, actor: Reader, services: ServicesDep) -> models.IdentityCopies:
     """Return the directories that were refused as copies of this Worker's identity, with both hosts of each."""
-    return models.IdentityCopies(items=await services.worker_queries.copies_of(worker_id))
+    return models.IdentityCopies(items=await services.worker_queries.copies_of(worker_id, scope=actor.scope))
 
 
 @router.post("/{worker_id}/copies/{reference}", summary="Decide about a copy of a Worker's identity")
@@ -179,7 +189,7 @@ async def change_worker(
     """Change what the body names. Disabling ends the Worker's session before this returns."""
     expected = None
     if if_match is not None:
-        before = await services.worker_queries.get(worker_id)
+        before = await services.worker_queries.get(worker_id, scope=actor.scope)
         expected = check_precondition(if_match, worker_fields(before))
     record = await services.workers.change(
         worker_id,

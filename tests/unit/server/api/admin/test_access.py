@@ -12,7 +12,8 @@ OPERATIONS = [
 ]
 
 
-# Who may call a route: `all`, `admins`, and, where no API token may, `all in person` or `admins in person`. A new route is entered here.
+# Who may call a route: `all`, `admins`, and, where no API token may, `all in person` or `admins in person`. Those with a scope may call the
+# routes of `SCOPED` alone. A new route is entered here.
 ROUTES = {
     ("POST", "/api/logout"): "all in person",
     ("POST", "/api/logout-everywhere"): "all in person",
@@ -103,6 +104,34 @@ MAY_CALL = {
     "all in person": {"admin", "viewer"},
     "admins in person": {"admin"},
 }
+# What stays within the scope of its caller; the rest is refused to who has one.
+SCOPED = {
+    ("POST", "/api/logout"),
+    ("POST", "/api/logout-everywhere"),
+    ("GET", "/api/whoami"),
+    ("POST", "/api/me/password"),
+    ("POST", "/api/me/password/check"),
+    ("GET", "/api/admin-sessions"),
+    ("DELETE", "/api/admin-sessions/{session_id}"),
+    ("GET", "/api/workers"),
+    ("GET", "/api/workers/{worker_id}"),
+    ("GET", "/api/workers/{worker_id}/sessions"),
+    ("GET", "/api/workers/{worker_id}/token-origins"),
+    ("GET", "/api/workers/{worker_id}/token-counts"),
+    ("GET", "/api/workers/{worker_id}/copies"),
+    ("GET", "/api/api-keys"),
+    ("GET", "/api/api-keys/{name}"),
+    ("GET", "/api/resources"),
+    ("GET", "/api/resources/{name}"),
+    ("GET", "/api/enrollment/keys"),
+    ("GET", "/api/enrollment/keys/{name}"),
+    ("GET", "/api/enrollment/pending"),
+    ("GET", "/api/api-tokens"),
+    ("POST", "/api/api-tokens"),
+    ("GET", "/api/api-tokens/{name}"),
+    ("POST", "/api/api-tokens/{name}/revoke"),
+}
+CALLERS = [f"{scoped}{caller}" for scoped in ("", "scoped ") for caller in sorted(MAY_CALL["all"])]
 OWN_PASSWORD = "xxx " + PASSWORD
 
 
@@ -131,6 +160,7 @@ async def test_nothing_without_a_session(server, headers, subtests):
 def test_every_route_has_a_row():
     """A new route is entered in the table above, with who may call it."""
     assert set(ROUTES) == set(OPERATIONS) - {("POST", "/api/login")}
+    assert set(ROUTES) > SCOPED
 
 
 async def callers_of(server):
@@ -141,24 +171,31 @@ async def callers_of(server):
     admin = await server.sign_in(password=OWN_PASSWORD)
     await viewer_of(server, admin)
 
-    async def token(role):
-        body = {"name": f"{role}-token", "role": role}
+    for role in ("admin", "viewer"):
+        body = {"name": f"etl-{role}", "role": role, "password": "another long one", "scope": {"team": "etl"}}
+        assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
+
+    async def token(role, scope):
+        body = {"name": f"{role}-token-{len(scope or '')}", "role": role, "scope": scope}
         issued = await server.http.post("/api/api-tokens", json=body, headers=admin)
         return {"Authorization": f"Bearer {issued.json()['token']}"}
 
-    tokens = {role: await token(role) for role in ("admin", "viewer")}
+    tokens = {f"{role} token": await token(role, None) for role in ("admin", "viewer")}
+    tokens |= {f"scoped {role} token": await token(role, {"team": "etl"}) for role in ("admin", "viewer")}
+    passwords = {
+        "admin": ("admin", OWN_PASSWORD),
+        "viewer": ("vera", "another long one"),
+        "scoped admin": ("etl-admin", "another long one"),
+        "scoped viewer": ("etl-viewer", "another long one"),
+    }
 
     async def headers(caller):
-        if caller.endswith(" token"):
-            return tokens[caller.removesuffix(" token")]
-        return await server.sign_in(
-            *{"admin": ("admin", OWN_PASSWORD), "viewer": ("vera", "another long one")}[caller]
-        )
+        return tokens.get(caller) or await server.sign_in(*passwords[caller])
 
     return headers
 
 
-@pytest.mark.parametrize("caller", sorted(MAY_CALL["all"]))
+@pytest.mark.parametrize("caller", CALLERS)
 async def test_each_route_is_for_those_of_its_row(server, caller, unhurried, subtests):
     """Row by row: 403 to every other kind of caller, before anything is looked at."""
     headers_of = await callers_of(server)
@@ -175,7 +212,10 @@ async def test_each_route_is_for_those_of_its_row(server, caller, unhurried, sub
             headers = await headers_of(caller)
 
         with subtests.test(f"{method} {path}"):
-            if caller in MAY_CALL[row]:
+            is_scoped = caller.startswith("scoped ")
+            if caller.removeprefix("scoped ") in MAY_CALL[row] and (
+                not is_scoped or (method, path) in SCOPED
+            ):
                 assert answer.status_code not in {401, 403, 405}
             else:
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")

@@ -1,0 +1,377 @@
+"""What operators and API tokens with a scope see, and the ways around it that they may try."""
+
+import pytest
+from tests.builders import SECRET_KEY
+from tests.deployment import PASSWORD
+
+from lyftdata.server.runtime.background import end_listeners
+
+OWN_PASSWORD = "xxx " + PASSWORD
+ETL = {"team": "etl"}
+ABSENT = "absent-01"
+
+
+async def make(server, headers, path, body):
+    """Post what is to be made, and return the answer's body."""
+    answer = await server.http.post(f"/api{path}", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def operator(server, admin, name="anna", role="admin", scope=None):
+    """Add an operator with a scope and return the headers of their session."""
+    body = {"name": name, "role": role, "password": PASSWORD, "scope": ETL if scope is None else scope}
+    await make(server, admin, "/operators", body)
+    return await server.sign_in(name, PASSWORD)
+
+
+async def own_password(server, name="admin"):
+    """Let an operator change their first password; return the headers of another session."""
+    body = {"current_password": PASSWORD, "new_password": OWN_PASSWORD}
+    answer = await server.http.post(
+        "/api/me/password", json=body, headers=await server.sign_in(name, PASSWORD)
+    )
+    assert answer.status_code == 204, answer.text
+    return await server.sign_in(name, OWN_PASSWORD)
+
+
+async def token(server, headers, name="ci-deploy", role="admin", scope=None):
+    """Issue an API token and return the headers of what uses it."""
+    made = await make(server, headers, "/api-tokens", {"name": name, "role": role, "scope": scope})
+    return {"Authorization": f"Bearer {made['token']}"}
+
+
+@pytest.fixture
+async def fleet(server, admin):
+    """Return an admin's headers, in a deployment with things of two teams and things that both share."""
+    for worker_id, labels in (
+        ("etl-1", ETL | {"zone": "eu"}),
+        ("etl-2", ETL),
+        ("ops-1", {"team": "ops"}),
+        ("bare-1", {}),
+    ):
+        body = {"name": f"n-{worker_id}", "id": worker_id, "labels": labels}
+        await make(server, admin, "/workers", body)
+    for name, ids in (
+        ("etl-only", ["etl-1", "etl-2"]),
+        ("ops-only", ["ops-1"]),
+        ("shared", ["etl-1", "ops-1"]),
+        ("for-all", None),
+    ):
+        await make(server, admin, "/api-keys", {"name": name, "worker_ids": ids})
+    for name, labels in (("etl-hosts", ETL), ("ops-hosts", {"team": "ops"}), ("any-host", {})):
+        await make(server, admin, "/enrollment/keys", {"name": name, "labels": labels})
+    for name, more in (
+        ("etl-lake", {"labels": ["team=etl"]}),
+        ("ops-lake", {"labels": ["team=ops"]}),
+        ("sea", {"for_all_workers": True}),
+        ("by-name", {"worker_names": ["n-etl-1"]}),
+    ):
+        await make(server, admin, "/resources", {"name": name, "audience": f"https://{name}.example"} | more)
+    return admin
+
+
+async def names(server, headers, path, key="name", **params):
+    """Return the names of what a list holds."""
+    answer = await server.http.get(f"/api{path}", params=params, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return [item[key] for item in answer.json()["items"]]
+
+
+LISTS = {
+    "/workers": ("id", ["etl-1", "etl-2"]),
+    "/api-keys": ("name", ["etl-only"]),
+    "/enrollment/keys": ("name", ["etl-hosts"]),
+    "/resources": ("name", ["etl-lake"]),
+    "/enrollment/pending": ("id", []),
+}
+
+
+@pytest.mark.parametrize("role", ["admin", "viewer"])
+async def test_each_list_holds_what_is_of_the_scope_alone(server, fleet, role):
+    """Neither what is another team's, nor what both share, nor what is nobody's."""
+    anna = await operator(server, fleet, role=role)
+
+    for path, (key, expected) in LISTS.items():
+        assert await names(server, anna, path, key) == expected, path
+        assert len(await names(server, fleet, path, key)) >= len(expected)
+
+
+async def test_counts_and_pages_tell_nothing_of_others(server, fleet):
+    """The total, the next page and what a search finds are of the scope, whatever is searched for."""
+    anna = await operator(server, fleet)
+
+    first = (await server.http.get("/api/workers", params={"limit": 1}, headers=anna)).json()
+    second = (
+        await server.http.get("/api/workers", params={"limit": 1, "after": "etl-1"}, headers=anna)
+    ).json()
+
+    assert (first["total"], first["next"], second["next"]) == (2, "etl-1", None)
+    for search in ("ops", "id:ops-1", "name:n-ops-1", "team=ops", "-team=etl", "-zone=eu -team=etl"):
+        found = (await server.http.get("/api/workers", params={"q": search}, headers=anna)).json()
+        assert (found["items"], found["total"]) == ([], 0), search
+    assert await names(server, anna, "/workers", "id", after="ops-1") == []
+
+
+OUTSIDE = [
+    ("/workers/{}", ["ops-1", "bare-1"], "worker"),
+    ("/workers/{}/sessions", ["ops-1"], "worker"),
+    ("/workers/{}/token-origins", ["ops-1"], "worker"),
+    ("/workers/{}/token-counts", ["ops-1"], "worker"),
+    ("/workers/{}/copies", ["ops-1"], "worker"),
+    # By its name: the ID is told to those who may know it.
+    ("/workers/{}", ["n-ops-1"], "worker"),
+    ("/api-keys/{}", ["ops-only", "shared", "for-all"], "api_key"),
+    ("/enrollment/keys/{}", ["ops-hosts", "any-host", "startup"], "enrollment_key"),
+    ("/resources/{}", ["ops-lake", "sea", "by-name"], "resource"),
+    ("/api-tokens/{}", ["admins-own"], "api_token"),
+]
+
+
+async def test_what_is_outside_answers_as_what_does_not_exist(server, fleet, subtests):
+    """The same status, code and text, but for the name that was asked for: a guess confirms nothing."""
+    root = await own_password(server)
+    await token(server, root, "admins-own")
+    anna = await operator(server, root)
+    ann = await token(server, root, "etl-token", scope=ETL)
+
+    for path, outside, _noun in OUTSIDE:
+        for caller in (anna, ann):
+            absent = await server.http.get(f"/api{path.format(ABSENT)}", headers=caller)
+            for name in outside:
+                answer = await server.http.get(f"/api{path.format(name)}", headers=caller)
+                with subtests.test(path.format(name)):
+                    assert answer.status_code == absent.status_code == 404
+                    assert answer.text.replace(name, ABSENT) == absent.text
+                    assert answer.headers.keys() == absent.headers.keys()
+
+
+async def test_a_key_is_in_scope_only_while_every_worker_that_may_use_it_is(server, fleet):
+    """A Worker that an admin gives to another team takes the key that it shares out of the scope, in the same moment."""
+    anna = await operator(server, fleet)
+    assert await names(server, anna, "/api-keys") == ["etl-only"]
+
+    await server.http.patch("/api/workers/etl-2", json={"labels": {"team": "ops"}}, headers=fleet)
+
+    assert await names(server, anna, "/api-keys") == []
+    assert await names(server, anna, "/workers", "id") == ["etl-1"]
+
+
+async def test_a_key_does_not_tell_who_used_it_before(server, fleet):
+    """It was used by a Worker of another team, which is deleted: the key is the scope's now, and that name is not."""
+    anna = await operator(server, fleet)
+    made = await make(server, fleet, "/api-keys", {"name": "passed-on", "worker_ids": ["etl-1", "ops-1"]})
+    assert (await server.token_by_key("ops-1", made["key"])).status_code == 200
+    await server.services.traces.flush()
+    await server.http.delete("/api/workers/ops-1", headers=fleet)
+
+    shown = (await server.http.get("/api/api-keys/passed-on", headers=anna)).json()
+
+    assert (shown["worker_ids"], shown["last_used_by"], shown["used_by"]) == (["etl-1"], None, [])
+
+
+async def test_an_enrollment_key_counts_the_workers_of_the_scope(server, fleet):
+    """One that an admin has given to another team since is not counted any more."""
+    anna = await operator(server, fleet)
+    made = await make(server, fleet, "/enrollment/keys", {"name": "counted", "labels": ETL})
+    from lyftdata.core.identity_keys import generate_identity_key
+
+    enrolled = []
+    for name in ("one", "two"):
+        answer = await server.register(generate_identity_key(), name, credential=made["key"])
+        enrolled.append(answer.json()["client_id"])
+    assert (await server.http.get("/api/enrollment/keys/counted", headers=anna)).json()["workers"] == 2
+
+    await server.http.patch(f"/api/workers/{enrolled[0]}", json={"labels": {}}, headers=fleet)
+
+    assert (await server.http.get("/api/enrollment/keys/counted", headers=anna)).json()["workers"] == 1
+    assert (await server.http.get("/api/enrollment/keys/counted", headers=fleet)).json()["workers"] == 2
+
+
+async def test_a_caller_learns_its_own_limit(server, fleet):
+    """In `whoami`: of a token, its own and its operator's together."""
+    anna = await operator(server, fleet)
+    assert (await server.http.get("/api/whoami", headers=anna)).json()["scope"] == ["team=etl"]
+
+    own = await own_password(server, "anna")
+    narrow = await token(server, own, "etl-eu-token", scope={"zone": "eu"})
+
+    assert (await server.http.get("/api/whoami", headers=narrow)).json()["scope"] == ["team=etl", "zone=eu"]
+    assert (await server.http.get("/api/whoami", headers=fleet)).json()["scope"] is None
+
+
+# --- API tokens ---------------------------------------------------------------------------------------------
+
+
+async def test_a_token_sees_what_both_it_and_its_operator_may(server, fleet):
+    """The labels of both count; a token of an operator without a limit has its own alone."""
+    root = await own_password(server)
+    eu = await token(server, root, "eu-token", scope={"zone": "eu"})
+    assert await names(server, eu, "/workers", "id") == ["etl-1"]
+
+    await operator(server, root)
+    narrow = await token(server, await own_password(server, "anna"), "etl-eu-token", scope={"zone": "eu"})
+
+    assert await names(server, narrow, "/workers", "id") == ["etl-1"]
+
+
+async def test_a_token_is_never_wider_than_who_issued_it(server, fleet):
+    """Without a scope of its own it has its operator's, and keeps that when the operator's limit is ended."""
+    root = await own_password(server)
+    await operator(server, root)
+    anna = await own_password(server, "anna")
+    ci = await token(server, anna)
+
+    other = await server.http.post(
+        "/api/api-tokens", json={"name": "ops-token", "role": "admin", "scope": {"team": "ops"}}, headers=anna
+    )
+    await server.http.patch("/api/operators/anna", json={"no_scope": True}, headers=root)
+
+    assert (other.status_code, other.json()["field"]) == (422, "scope")
+    assert await names(server, ci, "/workers", "id") == ["etl-1", "etl-2"]
+    freed = await server.sign_in("anna", OWN_PASSWORD)
+    assert len(await names(server, freed, "/workers", "id")) == 4
+
+
+async def test_a_limit_of_an_operator_holds_for_their_tokens_at_once(server, fleet):
+    """A token from before the limit is limited with its operator; together they may cover no Worker at all."""
+    root = await own_password(server)
+    await make(server, root, "/operators", {"name": "anna", "role": "admin", "password": PASSWORD})
+    anna = await own_password(server, "anna")
+    wide, ops = (
+        await token(server, anna, "wide-token"),
+        await token(server, anna, "ops-token", scope={"team": "ops"}),
+    )
+    assert len(await names(server, wide, "/workers", "id")) == 4
+
+    await server.http.patch("/api/operators/anna", json={"scope": ETL}, headers=root)
+
+    assert await names(server, wide, "/workers", "id") == ["etl-1", "etl-2"]
+    assert await names(server, ops, "/workers", "id") == []
+    # Both are hers, and narrower than she is: she can revoke them.
+    again = await server.sign_in("anna", OWN_PASSWORD)
+    assert sorted(await names(server, again, "/api-tokens")) == ["ops-token", "wide-token"]
+
+
+async def test_the_tokens_of_others_are_not_known_to_who_has_a_scope(server, fleet):
+    """Neither by the list, nor by revoking them."""
+    root = await own_password(server)
+    wide, narrow = await token(server, root, "wide-token"), await token(server, root, "etl-token", scope=ETL)
+    anna = await operator(server, root)
+
+    assert await names(server, anna, "/api-tokens") == []
+    assert await names(server, narrow, "/api-tokens") == ["etl-token"]
+    answer = await server.http.post("/api/api-tokens/wide-token/revoke", headers=anna)
+    assert (answer.status_code, answer.json()["code"]) == (404, "api_token_not_found")
+    assert (await server.http.get("/api/workers", headers=wide)).status_code == 200
+
+
+# --- operators ----------------------------------------------------------------------------------------------
+
+
+async def test_an_admin_with_a_scope_manages_no_operators(server, fleet):
+    """They can neither free themselves, nor let anybody else in."""
+    anna = await operator(server, fleet)
+
+    for method, path, body in (
+        ("GET", "/operators", None),
+        ("PATCH", "/operators/anna", {"no_scope": True}),
+        ("PATCH", "/operators/admin", {"role": "viewer"}),
+        ("POST", "/operators", {"name": "bob", "role": "admin"}),
+        ("DELETE", "/operators/admin/sessions", None),
+    ):
+        answer = await server.http.request(method, f"/api{path}", json=body, headers=anna)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
+        assert "team=etl" in answer.json()["detail"]
+
+
+async def test_the_sessions_of_others_are_not_shown_to_an_admin_with_a_scope(server, fleet):
+    """An admin sees and ends every session; with a scope, their own."""
+    anna = await operator(server, fleet)
+    other = (await server.http.get("/api/admin-sessions", headers=fleet)).json()["items"]
+    theirs = next(session["id"] for session in other if session["operator"] == "admin")
+
+    assert await names(server, anna, "/admin-sessions", "operator") == ["anna"]
+    answer = await server.http.delete(f"/api/admin-sessions/{theirs}", headers=anna)
+    assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
+
+
+async def test_the_last_admin_without_a_scope_stays(server, fleet):
+    """Nobody could manage operators any more: neither by limiting, nor by demoting, nor by deleting them."""
+    await operator(server, fleet)
+
+    for method, body in (
+        ("PATCH", {"scope": ETL}),
+        ("PATCH", {"role": "viewer"}),
+        ("DELETE", None),
+    ):
+        answer = await server.http.request(method, "/api/operators/admin", json=body, headers=fleet)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_admin")
+
+
+@pytest.mark.parametrize("scope", [{}, {"": ""}, {"team": "a,b"}, {"team": " etl"}])
+async def test_a_scope_needs_labels(server, admin, scope):
+    """An empty one is not taken for no limit."""
+    body = {"name": "anna", "role": "admin", "scope": scope}
+
+    answer = await server.http.post("/api/operators", json=body, headers=admin)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "scope")
+
+
+async def test_a_change_of_scope_is_audited_and_ends_the_sessions(server, fleet):
+    """Who did it and to which labels; what was opened with the scope before is signed out."""
+    anna = await operator(server, fleet)
+
+    changed = await server.http.patch("/api/operators/anna", json={"scope": {"team": "ops"}}, headers=fleet)
+
+    assert changed.json()["operator"]["scope"] == {"team": "ops"}
+    assert (await server.http.get("/api/workers", headers=anna)).status_code == 401
+    audit = await server.http.get("/api/audit", params={"subject": "operator:anna"}, headers=fleet)
+    latest = audit.json()["items"][0]
+    assert (latest["actor"], latest["action"], latest["details"]) == (
+        "operator:admin",
+        "operator.scope_set",
+        {"scope": "team=ops"},
+    )
+    again = await server.sign_in("anna", PASSWORD)
+    assert await names(server, again, "/workers", "id") == ["ops-1"]
+
+
+async def test_an_event_stream_ends_when_a_limit_is_set(server, admin):
+    """It was opened without a limit, by a session and by a token, and would go on showing every Worker."""
+    root = await own_password(server)
+    await make(server, root, "/operators", {"name": "anna", "role": "admin", "password": PASSWORD})
+    anna = await own_password(server, "anna")
+    ci = await token(server, anna)
+    callers = server.services.callers
+    listeners = [
+        server.services.events.admit(
+            await callers.identify(headers["Authorization"].split()[1], address="192.0.2.1")
+        )
+        for headers in (anna, ci, root)
+    ]
+
+    await server.http.patch("/api/operators/anna", json={"scope": ETL}, headers=root)
+    await end_listeners(server.services)
+
+    assert [listener.is_ended for listener in listeners] == [True, True, False]
+
+
+async def test_a_limit_set_at_one_server_holds_at_the_others(opened, cluster):
+    """From the next request on, for sessions and tokens, with no delay by news between Servers."""
+    environ = {"LYFTDATA_DATABASE_URL": cluster.new_database(), "LYFTDATA_SECRET_KEY": SECRET_KEY}
+    async with opened(**environ) as one, opened(**environ) as other:
+        root = await own_password(one)
+        await make(one, root, "/workers", {"name": "ops", "id": "ops-1", "labels": {"team": "ops"}})
+        await make(one, root, "/operators", {"name": "anna", "role": "admin", "password": PASSWORD})
+        anna = await own_password(one, "anna")
+        ci = await token(one, anna)
+        assert (await other.http.get("/api/workers/ops-1", headers=ci)).status_code == 200
+
+        await one.http.patch("/api/operators/anna", json={"scope": ETL}, headers=root)
+
+        assert (await other.http.get("/api/workers/ops-1", headers=ci)).status_code == 404
+        assert (await other.http.get("/api/workers/ops-1", headers=anna)).status_code == 401
+        again = await other.sign_in("anna", OWN_PASSWORD)
+        assert (await other.http.get("/api/workers/ops-1", headers=again)).status_code == 404
