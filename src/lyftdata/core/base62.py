@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 CHECKSUM_LENGTH = 6
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# Two digits at a time: a checksum is computed for each request with an API key.
+_PAIRS = tuple(high + low for high in _BASE62 for low in _BASE62)
 
 
 def generate_base62(random_bytes: Callable[[int], bytes], length: int) -> str:
@@ -22,9 +24,6 @@ def checksum(body: str) -> str:
 
     It finds a key that was cut or mistyped, and lets secret scanners tell a key from text of the same form.
     """
-    number = zlib.crc32(body.encode("ascii"))
-    characters = []
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, 62)
-        characters.append(_BASE62[digit])
-    return "".join(reversed(characters))
+    number, last = divmod(zlib.crc32(body.encode("ascii")), len(_PAIRS))
+    first, middle = divmod(number, len(_PAIRS))
+    return _PAIRS[first] + _PAIRS[middle] + _PAIRS[last]

@@ -13,7 +13,7 @@ given out. A crash loses up to a minute of it.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
@@ -26,16 +26,32 @@ from lyftdata.store import Store
 from lyftdata.store.tables import token_origins
 
 _WRITE_AGAIN_AFTER = timedelta(minutes=1)
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 _MAX_PER_FLUSH = 2_000
 _MAX_WORKERS = 50_000
 _MAX_PENDING = 100_000
 
 
 class _Known(msgspec.Struct):
-    """An origin as this Server knows it, and the `last_at` with which it was last written."""
+    """
+    An origin as this Server knows it: changed in place, since a new record for each token would cost more than all else here.
 
-    record: TokenOriginRecord
+    Attributes:
+        first: What was known when it was first seen, or when the last alarm was raised.
+        last_at: When the last token was given out.
+        address: For which address that was.
+        written_at: The `last_at` with which it was last written; None if it was not.
+        due_at: When it is written again if a token is given out.
+    """
+
+    first: TokenOriginRecord
+    last_at: datetime
+    address: str
     written_at: datetime | None = None
+    due_at: datetime = _ALWAYS
+
+    def as_record(self) -> TokenOriginRecord:
+        return msgspec.structs.replace(self.first, last_at=self.last_at, address=self.address)
 
 
 _Key = tuple[str, str, str]
@@ -76,8 +92,8 @@ class TokenOrigins:
     ) -> None:
         """Note that a token was given out while the Worker was connected from another network."""
         known = self._touch(worker_id, address, credential, audience, at)
-        known.record = msgspec.structs.replace(known.record, elsewhere_at=at, session_address=session_address)
-        self._add_pending((worker_id, (known.record.network, credential, audience)), known)
+        known.first = msgspec.structs.replace(known.first, elsewhere_at=at, session_address=session_address)
+        self._add_pending((worker_id, (known.first.network, credential, audience)), known)
 
     def forget(self, worker_id: str) -> None:
         """Drop what is known of a Worker whose entry is gone."""
@@ -96,7 +112,7 @@ class TokenOrigins:
         records = await self._store.read(
             lambda conn: token_origins.list_by_credential(conn, credentials, since=since)
         )
-        here = [known.record for of_worker in self._known.values() for known in of_worker.values()]
+        here = [known.as_record() for of_worker in self._known.values() for known in of_worker.values()]
         found: dict[str, dict[str, datetime]] = {credential: {} for credential in credentials}
         for use in [*records, *here]:
             workers = found.get(use.credential)
@@ -115,12 +131,13 @@ class TokenOrigins:
     async def _write(self, wanted: Mapping[tuple[str, _Key], _Known]) -> None:
         async with self._flushing:
             for part in in_parts(wanted.items()):
-                records = [known.record for _, known in part]
+                records = [known.as_record() for _, known in part]
                 await self._store.write(partial(token_origins.merge_origins, origins=records))
                 for (key, known), record in zip(part, records, strict=True):
                     known.written_at = record.last_at
+                    known.due_at = record.last_at + _WRITE_AGAIN_AFTER
                     # Not touched while it was written.
-                    if known.record is record:
+                    if known.as_record() == record:
                         self._pending.pop(key, None)
 
     def _touch(self, worker_id: str, address: str, credential: str, audience: str, at: datetime) -> _Known:
@@ -131,12 +148,12 @@ class TokenOrigins:
         self._known.move_to_end(worker_id)
         known = of_worker.get(key)
         if known is None:
-            known = of_worker[key] = _Known(_first_record(worker_id, key, address, at))
+            known = of_worker[key] = _Known(_first_record(worker_id, key, address, at), at, address)
             # Memory exhaustion: a client may come from ever new networks.
             if len(of_worker) > token_origins.KEPT_OF_A_WORKER:
                 del of_worker[next(iter(of_worker))]
-        known.record = msgspec.structs.replace(known.record, last_at=at, address=address)
-        if known.written_at is None or at - known.written_at >= _WRITE_AGAIN_AFTER:
+        known.last_at, known.address = at, address
+        if at >= known.due_at:
             self._add_pending((worker_id, key), known)
         return known
 
@@ -155,7 +172,7 @@ class TokenOrigins:
     def _unwritten(self, worker_ids: Iterable[str]) -> Iterable[tuple[tuple[str, _Key], _Known]]:
         for worker_id in worker_ids:
             for key, known in self._known.get(worker_id, {}).items():
-                if known.written_at is None or known.record.last_at > known.written_at:
+                if known.written_at is None or known.last_at > known.written_at:
                     yield (worker_id, key), known
 
 
