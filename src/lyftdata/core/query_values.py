@@ -1,17 +1,15 @@
 """What the values of a search are compared with: texts, versions, ages, and API keys with their generations."""
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Literal
 
 import msgspec
 
-Comparison = Literal["<", ">", "<=", ">="]
+from lyftdata.core.versions import Version, parse_version
 
-_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){0,7})(.*)", re.DOTALL)
-_PRE_RELEASE = re.compile(r"[.\-_]?(a|b|c|rc|alpha|beta|dev|pre|preview)(?![a-z])", re.IGNORECASE)
+Comparison = Literal["<", ">", "<=", ">="]
 
 
 def fold(text: str) -> str:
@@ -53,24 +51,6 @@ class Age(msgspec.Struct, frozen=True):
 
     comparison: Literal["<", ">"]
     span: timedelta
-
-
-class Version(msgspec.Struct, frozen=True, order=True):
-    """A version as it is compared: its numbers without zeros at the end, and whether it is a release or one before it."""
-
-    numbers: tuple[int, ...]
-    is_release: bool = True
-
-
-def parse_version(text: str) -> Version | None:
-    """Return the version that a text names, such as `1.4`, `v1.4.2` or `1.5.0rc1`; None if it names none."""
-    found = _VERSION.fullmatch(text.strip()) if text.isascii() else None
-    if found is None:
-        return None
-    numbers = tuple(map(int, found[1].split(".")))
-    while len(numbers) > 1 and numbers[-1] == 0:
-        numbers = numbers[:-1]
-    return Version(numbers, _PRE_RELEASE.match(found[2]) is None)
 
 
 _COMPARISONS: Mapping[str, Callable[[Version, Version], bool]] = {

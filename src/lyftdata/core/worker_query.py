@@ -28,11 +28,11 @@ from lyftdata.core.query_values import (
     TextPattern,
     VersionRange,
     fold,
-    parse_version,
 )
 from lyftdata.core.query_words import MAX_LENGTH, QueryError, Value, Word, quote, split_words
 from lyftdata.core.records import KeyRotation, State, Strategy
 from lyftdata.core.text import clean_text
+from lyftdata.core.versions import parse_version
 
 __all__ = [
     "EMPTY_QUERY",

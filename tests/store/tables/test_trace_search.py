@@ -6,8 +6,9 @@ from ipaddress import ip_network
 from tests.builders import NOON, worker
 from tests.store.conftest import ON_SQLITE, add_workers, run_directly
 
-from lyftdata.core.query_values import TextPattern, VersionRange, parse_version
+from lyftdata.core.query_values import TextPattern, VersionRange
 from lyftdata.core.records import WorkerTraces
+from lyftdata.core.versions import parse_version
 from lyftdata.store.tables import activity, trace_search
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from lyftdata.core.query_values import fold, parse_version
+from lyftdata.core.query_values import fold
 from lyftdata.core.records import State, WorkerRecord
+from lyftdata.core.versions import parse_version
 from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock

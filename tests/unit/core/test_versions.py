@@ -1,0 +1,67 @@
+"""Versions as agents report them, read and ordered; the order of PEP 440 is checked against `packaging`."""
+
+import itertools
+
+import pytest
+from packaging.version import Version as Pep440Version
+
+from lyftdata.core.versions import Version, parse_version
+
+IN_ORDER = [
+    "0.9",
+    "1.0.dev1",
+    "1.0.dev2",
+    "1.0a1.dev1",
+    "1.0a1",
+    "1.0a2",
+    "1.0b1",
+    "1.0rc1.dev3",
+    "1.0rc1",
+    "1.0rc10",
+    "1.0",
+    "1.0.post1.dev1",
+    "1.0.post1",
+    "1.0.post2",
+    "1.0.1",
+    "1.2",
+    "1.10",
+    "2027.3.1",
+]
+
+
+def test_versions_are_ordered_as_pep_440_orders_them():
+    """Each is lower than all that follow it, and `packaging` agrees."""
+    read = {text: parse_version(text) or Version(()) for text in IN_ORDER}
+    for lower, higher in itertools.combinations(IN_ORDER, 2):
+        assert read[lower] < read[higher], (lower, higher)
+        assert Pep440Version(lower) < Pep440Version(higher), (lower, higher)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("1.4.0", "1.4"),
+        ("v1.4", "1.4"),
+        (" 1.4 ", "1.4"),
+        ("1.4.0-beta.2", "1.4b2"),
+        ("1.4-rc.1", "1.4rc1"),
+        ("1.4.2+git.abc", "1.4.2"),
+        ("1.4.2-1.el9", "1.4.2"),
+        ("0", "0.0.0"),
+    ],
+)
+def test_versions_that_are_written_differently_are_the_same(text, same):
+    """Zeros at the end, SemVer's pre-releases, and what a distribution adds."""
+    assert parse_version(text) == parse_version(same)
+
+
+@pytest.mark.parametrize("text", ["", "unknown", "latest", "x1.4", "-1", "1" * 10, "\u0661.\u0664"])
+def test_what_is_no_version_has_no_order(text):
+    """It is neither lower nor higher than another."""
+    assert parse_version(text) is None
+
+
+def test_a_hostile_text_is_read_in_no_time():
+    """As long as a Worker may report; whatever it is."""
+    assert parse_version("1" + "." * 127) is not None
+    assert parse_version("1." * 64) is not None
