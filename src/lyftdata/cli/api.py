@@ -108,6 +108,10 @@ class Api:
         """Post JSON and return a header of the answer."""
         return str(self._request("POST", path, json=body).headers.get(header, ""))
 
+    def put(self, path: str, body: Any) -> Any:
+        """Put JSON and return JSON."""
+        return self._send("PUT", path, json=body)
+
     def patch(self, path: str, body: Any) -> Any:
         """Patch with JSON and return JSON."""
         return self._send("PATCH", path, json=body)

@@ -1,23 +1,30 @@
-"""`lyftdata fleet`: tells whether every Worker that is expected is connected."""
+"""`lyftdata fleet`: tells whether every Worker that is expected is connected, and which versions of agents may be."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lyftdata.cli.output import echo, emit, json_option, url_option
-from lyftdata.core.text import clean_text
+from lyftdata.cli.confirm import confirm, yes_option
+from lyftdata.cli.output import echo, echo_err, emit, json_option, print_table, url_option, when
+from lyftdata.core.text import clean_text, count
+
+if TYPE_CHECKING:
+    from lyftdata.cli.api import Api
 
 _EXIT_INCOMPLETE = 1
+_EXIT_AFFECTED = 1
 
 
 @click.group()
 def fleet() -> None:
     """
-    See whether the fleet is complete.
+    See whether the fleet is complete, and which versions its agents have.
 
     \b
     Example:
       lyftdata fleet status
+      lyftdata fleet versions
+      lyftdata fleet policy --warn-below 1.4 --refuse-below 1.2 --from 2027-03-01
     """
 
 
@@ -49,3 +56,167 @@ def _show(found: dict[str, Any]) -> None:
     echo(f"{clean_text(found['title'], 500)}.")
     if found["detail"]:
         echo(clean_text(found["detail"], 1_000))
+
+
+@fleet.command()
+@json_option
+@url_option
+def versions(url: str | None, *, as_json: bool) -> None:
+    """
+    Count the versions of the Workers' agents, as each reported it last.
+
+    \b
+    Example:
+      lyftdata fleet versions
+    """
+    from lyftdata.cli.api import Api
+
+    with Api(url) as api:
+        found = api.get("/fleet/versions")["items"]
+    emit(found, as_json=as_json, show=_show_versions)
+
+
+@fleet.command()
+@click.option("--warn-below", default="", metavar="VERSION", help="Warn agents of earlier versions.")
+@click.option("--refuse-below", default="", metavar="VERSION", help="Refuse agents of earlier versions.")
+@click.option(
+    "--from",
+    "from_",
+    default="",
+    metavar="TIME",
+    help="Refuse from this date or time on, and warn until then; at once unless given.",
+)
+@click.option("--clear", is_flag=True, help="Remove the policy.")
+@click.option(
+    "--check", is_flag=True, help="Change nothing; exit 1 if the policy warns or refuses any Worker."
+)
+@yes_option
+@json_option
+@url_option
+def policy(
+    warn_below: str,
+    refuse_below: str,
+    from_: str,
+    url: str | None,
+    *,
+    clear: bool,
+    check: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """
+    Show or set from which version on agents are accepted.
+
+    Without a version it shows the policy. With one it shows first which Workers would be warned or refused, and asks. The version is
+    what an agent says: this keeps a fleet up to date, and does not keep anyone out.
+
+    \b
+    Example:
+      lyftdata fleet policy --warn-below 1.4 --refuse-below 1.2 --from 2027-03-01
+      lyftdata fleet policy --refuse-below 1.4 --check
+      lyftdata fleet policy --clear
+    """
+    from lyftdata.cli.api import Api
+
+    body = _policy_body(warn_below, refuse_below, from_)
+    if clear and (body is not None or check):
+        raise click.UsageError("--clear cannot be combined with other options.")
+    with Api(url) as api:
+        if clear:
+            confirm("Remove the fleet policy? No agent is warned or refused any more.", yes=yes)
+            api.delete("/fleet/policy")
+            echo_err("The fleet policy is removed.")
+            return
+        found = api.get("/fleet/policy") if body is None else api.post("/fleet/policy/preview", body)
+        if body is not None and not check:
+            found = _set_policy(api, body, found, yes=yes)
+    emit(found, as_json=as_json, show=_show_policy)
+    if check and found["total"]:
+        raise click.exceptions.Exit(_EXIT_AFFECTED)
+
+
+def _policy_body(warn_below: str, refuse_below: str, from_: str) -> dict[str, Any] | None:
+    from lyftdata.core.errors import InvalidInputError
+    from lyftdata.core.fleet_policy import parse_refuse_from
+
+    if not (warn_below or refuse_below or from_):
+        return None
+    try:
+        refuse_from = parse_refuse_from(from_)
+    except InvalidInputError as error:
+        raise click.UsageError(f"--from {error.message}") from error
+    return {
+        "warn_below": warn_below,
+        "refuse_below": refuse_below,
+        "refuse_from": None if refuse_from is None else refuse_from.isoformat(),
+    }
+
+
+def _set_policy(api: "Api", body: dict[str, Any], found: dict[str, Any], *, yes: bool) -> Any:
+    """Ask with what the policy would do now, and save it."""
+    if not yes:
+        _show_affected(found, to=echo_err)
+        confirm(f"Set this policy? It {_effect(found)}.", yes=yes)
+    return api.put("/fleet/policy", body)
+
+
+def _effect(found: dict[str, Any]) -> str:
+    now = f"refuses {count(found['refused'], 'Worker')} now and warns {found['warned']:,}"
+    return f"{now}, of which {found['refused_later']:,} will be refused" if found["refused_later"] else now
+
+
+def _show_affected(found: dict[str, Any], *, to: Any) -> None:
+    for one in found["items"]:
+        until = f" from {one['refused_from']}" if one["refused_from"] and one["standing"] == "warned" else ""
+        verb = "refused" if one["standing"] == "refused" or until else "warned"
+        state = "online" if one["online"] else "offline"
+        to(f"{one['name']} ({one['id']}): agent {one['version']}, {state}: {verb}{until}")
+    if found["total"] > len(found["items"]):
+        to(f"and {found['total'] - len(found['items']):,} more")
+
+
+def _show_policy(found: dict[str, Any]) -> None:
+    policy = found["policy"]
+    if policy is None:
+        echo("No fleet policy: agents of every version are accepted.")
+        return
+    if policy["warn_below"]:
+        echo(f"Warned: agents below {policy['warn_below']}.")
+    if policy["refuse_below"]:
+        echo(f"Refused: agents below {policy['refuse_below']}, from {policy['refuse_from']} on.")
+    echo(f"It {_effect(found)}. {count(found['unknown'], 'Worker')} without a version: neither.")
+    if found["items"]:
+        _show_affected(found, to=echo)
+    if found["refused_agents"]:
+        rows = [
+            (
+                one["name"],
+                one["version"],
+                one["hostname"] or "-",
+                one["address"],
+                f"{one['attempts']:,}",
+                f"{one['starts']:,}",
+                f"{one['entries']:,}",
+                when(one["last_at"]),
+            )
+            for one in found["refused_agents"]
+        ]
+        columns = (
+            "refused within the hour",
+            "version",
+            "host",
+            "address",
+            "attempts",
+            "starts",
+            "entries",
+            "last",
+        )
+        print_table(columns, rows, empty="")
+
+
+def _show_versions(found: list[dict[str, Any]]) -> None:
+    rows = [
+        (one["version"] or "(none)", f"{one['workers']:,}", f"{one['online']:,}", one["standing"])
+        for one in found
+    ]
+    print_table(("version", "workers", "online", "standing"), rows, empty="No Worker was connected yet.")

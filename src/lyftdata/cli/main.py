@@ -46,7 +46,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("lyftdata.cli.login:logout", "Sign out."),
     "password": ("lyftdata.cli.login:password", "Change your password."),
     "workers": ("lyftdata.cli.workers:workers", "Add, list, disable and delete Workers."),
-    "fleet": ("lyftdata.cli.fleet:fleet", "See whether the fleet is complete."),
+    "fleet": (
+        "lyftdata.cli.fleet:fleet",
+        "See whether the fleet is complete, and which versions its agents have.",
+    ),
     "api-key": ("lyftdata.cli.api_key:api_key", "Issue, list, rotate and revoke API keys."),
     "resources": ("lyftdata.cli.resources:resources", "Define services for which Workers may get tokens."),
     "enrollment": ("lyftdata.cli.enrollment:enrollment", "Show Auto-Enrollment, make an enrollment key."),

@@ -10,6 +10,7 @@ from lyftdata.core.audit import KEY_ROTATED, PRUNED
 from lyftdata.core.incidents import CUT_OFF
 
 AUDIT_ACTIONS: Mapping[str, str] = {
+    "alert.agent_too_old": "Alert: Workers are refused because their agents are too old for the fleet policy.",
     "alert.approval": "Alert: Workers wait for approval.",
     "alert.audit_log": "Alert: the audit log was changed or cut.",
     "alert.duplicate": "Alert: a Worker runs twice, or its identity was copied.",
@@ -40,6 +41,8 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "event_destination.resumed": "Delivery to a destination was resumed.",
     "event_destination.secret_rotated": "The secret that signs a webhook was rotated.",
     "event_destination.tested": "A test event was sent to a destination.",
+    "fleet_policy.cleared": "The policy for the versions of agents was removed.",
+    "fleet_policy.set": "The policy for the versions of agents was set.",
     CUT_OFF: "Workers were cut off because of an incident.",
     "operator.created": "An operator was added.",
     "operator.deleted": "An operator was deleted.",

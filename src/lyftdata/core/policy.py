@@ -58,6 +58,8 @@ ACTIONS: Mapping[str, Rule] = {
     # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
     "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
     "event_destinations.write": _WRITE_IN_PERSON,
+    "fleet_policy.read": _READ,
+    "fleet_policy.write": _WRITE,
     "signing_keys.read": _READ,
     "signing_keys.write": _WRITE,
     "incident.read": _READ,

@@ -554,6 +554,20 @@ class DuplicateInstanceError(ProvedError):
     final = False
 
 
+class AgentTooOldError(ProvedError):
+    """The Worker's agent reports a version that the fleet policy refuses."""
+
+    code = "agent_too_old"
+    meaning = "This Worker's agent is of a version that the Server's fleet policy does not accept any more."
+    remedy = (
+        "Update lyftdata on the Worker's host and start the Worker again: `lyftdata fleet policy` shows from which version on agents are "
+        "accepted. To let it in as it is, set a lower `--refuse-below`, or clear the policy (`lyftdata fleet policy --clear`): it "
+        "connects by itself then."
+    )
+    # Not final: a policy that was a mistake must not need a person at each host.
+    final = False
+
+
 class HostPlace(NamedTuple):
     """A host that signs: the name that it gives itself, and the address that its request came from."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lyftdata.core.fleet_policy import FleetPolicyRecord
 from lyftdata.core.records import (
     ApiKeyRecord,
     EnrollmentKeyRecord,
@@ -40,6 +41,12 @@ class ResourceChanged(msgspec.Struct, frozen=True):
 
     name: str
     record: ResourceRecord | None
+
+
+class FleetPolicyChanged(msgspec.Struct, frozen=True):
+    """The policy for the versions of agents is now this, or gone."""
+
+    record: FleetPolicyRecord | None
 
 
 class TokenRevoked(msgspec.Struct, frozen=True):
@@ -79,6 +86,7 @@ class AllChanged(msgspec.Struct, frozen=True):
     enrollment_keys: list[EnrollmentKeyRecord]
     resources: list[ResourceRecord]
     revoked_tokens: dict[str, datetime]
+    fleet_policy: FleetPolicyRecord | None
     presence: list[PresenceRecord]
 
 
@@ -87,6 +95,7 @@ Change = (
     | ApiKeyChanged
     | EnrollmentKeyChanged
     | ResourceChanged
+    | FleetPolicyChanged
     | TokenRevoked
     | SigningKeysChanged
     | PresenceChanged

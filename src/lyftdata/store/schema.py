@@ -551,3 +551,34 @@ open_alerts = Table(
     Column("raised_at", UtcDateTime, nullable=False),
     Column("last_seen_at", UtcDateTime, nullable=False),
 )
+
+# One row at most: no row is no policy.
+fleet_policy = Table(
+    "fleet_policy",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("warn_below", String(32), nullable=False),
+    Column("refuse_below", String(32), nullable=False),
+    Column("refuse_from", UtcDateTime),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("set_by", String(128), nullable=False),
+)
+
+# Agents that the policy refuses, by the family of their Workers' names: one that is started again and again may enroll as another Worker
+# each time.
+refused_agents = Table(
+    "refused_agents",
+    metadata,
+    Column("family", String(128), primary_key=True),
+    Column("worker_id", String(64), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("hostname", String(128), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("attempts", Count, nullable=False),
+    Column("starts", Count, nullable=False),
+    Column("entries", Count, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Index(None, "last_at"),
+)

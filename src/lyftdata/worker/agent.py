@@ -26,6 +26,7 @@ from lyftdata.client.held_token import HeldToken
 from lyftdata.core.backoff import Backoff
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import (
+    AGENT_OUTDATED,
     API_KEY_CHANGED,
     ENROLLING_AGAIN,
     ENROLLING_AS_NEW,
@@ -45,6 +46,7 @@ from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import emit, get_logger
 from lyftdata.service_manager import Notifier
 from lyftdata.worker.client import (
+    AgentNotice,
     Directive,
     PollReply,
     RefusedByServerError,
@@ -162,6 +164,8 @@ class Agent:
         """Whether the identity is of this run, and the Server has given no token for it yet."""
         self._is_rotation_asked = False
         """Whether the Server asks for another identity key."""
+        self._outdated: AgentNotice | None = None
+        """What was last logged of the Server's fleet policy."""
         self._hold_s = 25.0
         self._hold_limit = HoldLimit(monotonic)
         self._last_answer_s = -_MIN_POLL_S
@@ -369,6 +373,7 @@ class Agent:
         self._rejected_in_a_row = 0
         self._awaits_slot = False
         self._hold_s = min(max(reply.hold_s, 1.0), _MAX_HOLD_S)
+        self._note_outdated(reply.outdated)
         for directive in reply.directives:
             self._follow_directive(directive)
         if reply.directives or reply.session != "established":
@@ -379,6 +384,18 @@ class Agent:
             self._online = True
             self._report.online(credential, name=self._name)
         self._supervisor.ensure(functools.partial(self._identity, credential))
+
+    def _note_outdated(self, notice: AgentNotice | None) -> None:
+        """Log once that the Server asks for a newer agent, and again only when it asks for something else."""
+        if notice is not None and notice != self._outdated:
+            emit(
+                _log,
+                AGENT_OUTDATED,
+                version=self._facts["agent_version"],
+                minimum=clean_text(notice.minimum, 32),
+                refused_from=clean_text(notice.refused_from or "", 32) or None,
+            )
+        self._outdated = notice
 
     def _identity(self, credential: Credential) -> dict[str, str]:
         """Return the COMMAND's variables: the Worker's ID and name, and the paths of its token."""

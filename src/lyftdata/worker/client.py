@@ -168,6 +168,13 @@ class Directive(msgspec.Struct, frozen=True):
     reference: str = ""
 
 
+class AgentNotice(msgspec.Struct, frozen=True):
+    """The Server asks for a newer agent: of which version at least, and from when on this one is refused (RFC 3339), if it will be."""
+
+    minimum: str
+    refused_from: str | None = None
+
+
 class PollReply(msgspec.Struct, frozen=True):
     """The answer to a poll."""
 
@@ -176,6 +183,8 @@ class PollReply(msgspec.Struct, frozen=True):
     directives: list[Directive] = []
     removed: bool = False
     """Whether the Worker's entry is gone, after an ephemeral Worker has signed off."""
+    outdated: AgentNotice | None = None
+    """Set while the Server's fleet policy asks for a newer agent."""
 
 
 prepare_structs(PollReply)

@@ -27,3 +27,39 @@ def test_a_missing_worker_is_told_and_fails_the_check(listening, operator):
     assert ended.output.startswith("1 of 1 expected Worker is not connected.\n")
     assert [one["id"] for one in operator.json("workers", "list", "--presence", "missing")] == ["press-01"]
     assert operator.json("workers", "list", "--presence", "lost") == []
+
+
+def test_a_policy_is_shown_before_it_is_saved(listening, operator):
+    """With who is affected; `--check` lists them, changes nothing and exits 1."""
+    key = operator.done("workers", "add", "press-02", "--id", "press-02", "--issue-key").strip()
+    host = listening.worker_host("press-2", LYFTDATA_WORKER_ID="press-02", LYFTDATA_WORKER_API_KEY=key)
+    bearer = {"Authorization": f"Bearer {host.run('token').output.strip()}"}
+    body = {"boot_id": "boot-0001", "host": {"agent_version": "1.1.0"}}
+    httpx2.post(f"{listening.url}/api/worker/session", json=body, headers=bearer, trust_env=False)
+    given = ("--warn-below", "1.4", "--refuse-below", "1.2", "--from", "2099-03-01")
+
+    assert ["1.1.0", "1", "1", "current"] in [
+        line.split() for line in operator.done("fleet", "versions").splitlines()
+    ]
+    checked = operator.run("fleet", "policy", *given, "--check")
+    assert checked.exit_code == 1
+    assert "press-02 (press-02): agent 1.1.0, online: refused from 2099-03-01T00:00:00Z" in checked.output
+    assert operator.run("fleet", "policy", *given).exit_code == 2
+    assert operator.json("fleet", "policy")["policy"] is None
+    assert operator.run("fleet", "policy", "--check").exit_code == 0
+
+    saved = operator.done("fleet", "policy", *given, "--yes")
+    assert saved.startswith(
+        "Warned: agents below 1.4.\nRefused: agents below 1.2, from 2099-03-01T00:00:00Z on.\n"
+    )
+    assert "warns 1, of which 1 will be refused" in saved
+    assert operator.run("fleet", "policy", "--check").exit_code == 1
+    operator.done("fleet", "policy", "--clear", "--yes")
+    assert operator.done("fleet", "policy") == "No fleet policy: agents of every version are accepted.\n"
+
+
+def test_options_that_make_no_policy_are_rejected(operator):
+    """Before anything is asked or sent: exit 2."""
+    assert operator.run("fleet", "policy", "--clear", "--check").exit_code == 2
+    assert operator.run("fleet", "policy", "--refuse-below", "1.2", "--from", "soon").exit_code == 2
+    assert operator.run("fleet", "policy", "--refuse-below", "latest", "--yes").exit_code != 0

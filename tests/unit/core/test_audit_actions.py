@@ -11,7 +11,14 @@ SOURCE = Path(__file__).parents[3] / "src" / "lyftdata"
 _GROUPS = {action.partition(".")[0] for action in AUDIT_ACTIONS}
 _ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
 # Parts of modules' and settings' names that look alike.
-_NOT_ACTIONS = {"incident.read", "incident.write", "worker.html", "operators.name"}
+_NOT_ACTIONS = {
+    "fleet_policy.read",
+    "fleet_policy.write",
+    "incident.read",
+    "incident.write",
+    "worker.html",
+    "operators.name",
+}
 
 
 def _used() -> set[str]:

@@ -31,6 +31,7 @@ FOR_ADMINS = {
     "workers.write",
     "api_keys.write",
     "enrollment.write",
+    "fleet_policy.write",
     "incident.write",
     "refusals.write",
     "signing_keys.write",

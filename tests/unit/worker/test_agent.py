@@ -15,6 +15,7 @@ from lyftdata.service_manager import Notifier
 from lyftdata.worker import status_report
 from lyftdata.worker.agent import Agent
 from lyftdata.worker.client import (
+    AgentNotice,
     Directive,
     PollReply,
     RefusedByServerError,
@@ -395,3 +396,19 @@ def test_backoff_is_jittered_and_bounded():
         waits = [backoff.next_s() for _ in range(100)]
         assert 0.5 <= waits[0] <= 1
         assert max(waits) <= 30
+
+
+async def test_an_outdated_agent_says_so_once(run):
+    """And again when the Server asks for something else; it works on meanwhile."""
+
+    def told(minimum, refused_from=None):
+        return PollReply(session="established", hold_s=25, outdated=AgentNotice(minimum, refused_from))
+
+    soon = "2027-03-01T00:00:00Z"
+    with structlog.testing.capture_logs() as logs:
+        code, _ = await run(ScriptedServer(told("1.4"), told("1.4"), told("1.4", soon), told("1.4", soon)))
+
+    found = [
+        (line["minimum"], line.get("refused_from")) for line in logs if line["event"] == "agent_outdated"
+    ]
+    assert (code, found) == (0, [("1.4", None), ("1.4", soon)])

@@ -46,6 +46,17 @@ REFUSED = LogEvent(
     },
     remedy="On the Server, `lyftdata refusals show REFERENCE` has the cause and the remedy.",
 )
+AGENT_OUTDATED = LogEvent(
+    name="agent_outdated",
+    level="warning",
+    message="The Server asks for a newer version of this agent.",
+    fields={
+        "version": "version of this agent",
+        "minimum": "version to update to at least",
+        "refused_from": "time from which this version is refused, if it will be",
+    },
+    remedy="Update lyftdata on this host, and start the Worker again; before `refused_from`, if that is given.",
+)
 TOKEN_REJECTED = LogEvent(
     name="token_rejected",
     level="error",

@@ -26,6 +26,7 @@ _MAX_OPEN = 500
 # What happens, rather than what could be set up better: that stays on the overview.
 INCIDENTS = frozenset(
     {
+        AlertKind.AGENT_TOO_OLD,
         AlertKind.APPROVAL,
         AlertKind.AUDIT_LOG,
         AlertKind.DUPLICATE,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 from lyftdata.core.durations import format_duration
+from lyftdata.core.fleet_policy import RefusedAgentRecord
 from lyftdata.core.records import ApiKeyRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.scopes import UNLIMITED
@@ -13,6 +14,7 @@ from lyftdata.core.text import count
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
+from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
@@ -127,6 +129,29 @@ def _unknown_worker_alert(refused: RefusalCase) -> Alert:
     )
 
 
+def _too_old(refused: Sequence[RefusedAgentRecord]) -> list[Alert]:
+    """Return one alert for all agents that the fleet policy refuses; those that are started again and again are named first."""
+    if not refused:
+        return []
+    more = f" and {len(refused) - _MAX_NAMED:,} more" if len(refused) > _MAX_NAMED else ""
+    looping = [one for one in refused if one.starts >= _A_PATTERN or one.entries >= _A_PATTERN]
+    loops = [
+        f"{one.family} ({one.starts:,} starts{f', {one.entries:,} entries' if one.entries > 1 else ''})"
+        for one in looping[:_MAX_NAMED]
+    ]
+    rest = f" and {len(looping) - _MAX_NAMED:,} more" if len(looping) > _MAX_NAMED else ""
+    again = f" Started again and again: {', '.join(loops)}{rest}." if loops else ""
+    return [
+        Alert(
+            kind=AlertKind.AGENT_TOO_OLD,
+            subject="",
+            key="agent_too_old",
+            title=f"Agent too old: {', '.join(one.family for one in refused[:_MAX_NAMED])}{more}",
+            detail=f"The fleet policy refused them {sum(one.attempts for one in refused):,} times within the hour.{again}",
+        )
+    ]
+
+
 def _users(number: int) -> str:
     match number:
         case 0:
@@ -146,6 +171,7 @@ class Alerts:
         workers: WorkerQueries,
         api_keys: ApiKeyQueries,
         inbox: RefusalInbox,
+        fleet_versions: FleetVersions,
         token_origins: TokenOriginQueries,
         repeated_registrations: RepeatedRegistrations,
         directory: Directory,
@@ -159,6 +185,7 @@ class Alerts:
         self._workers = workers
         self._api_keys = api_keys
         self._inbox = inbox
+        self._fleet_versions = fleet_versions
         self._token_origins = token_origins
         self._repeated_registrations = repeated_registrations
         self._directory = directory
@@ -181,6 +208,7 @@ class Alerts:
             *await self._from_elsewhere(),
             *self._awaiting_approval(),
             *_misconfigured(refused),
+            *_too_old(await self._fleet_versions.refused()),
             *await self._events_wait(),
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),

@@ -10,10 +10,12 @@ is answered, so once an operator reads "revoked" the credential is refused. Entr
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.fleet_policy import FleetPolicy, FleetPolicyRecord
 from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.log_events.server import IDENTITY_KEY_UNREADABLE
 from lyftdata.core.records import ApiKeyRecord, Approval, EnrollmentKeyRecord, ResourceRecord, WorkerRecord
@@ -23,6 +25,7 @@ from lyftdata.store.changes import (
     ApiKeyChanged,
     Change,
     EnrollmentKeyChanged,
+    FleetPolicyChanged,
     ResourceChanged,
     TokenRevoked,
     WorkerChanged,
@@ -30,9 +33,11 @@ from lyftdata.store.changes import (
 
 _log = get_logger(__name__)
 
+T = TypeVar("T")
+
 
 class Directory:
-    """Worker entries by ID and identity key, API keys by public id, resources; read from any thread, changed in the event loop."""
+    """Worker entries by ID and identity key, API keys by public id, resources, the fleet policy; read from any thread, changed in the event loop."""
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class Directory:
         resources: Iterable[ResourceRecord] = (),
         revoked_tokens: Mapping[str, datetime] | None = None,
         enrollment_keys: Iterable[EnrollmentKeyRecord] = (),
+        fleet_policy: FleetPolicyRecord | None = None,
     ) -> None:
         self._workers: dict[str, WorkerRecord] = {}
         self._identity_keys: dict[str, PublicIdentityKey] = {}
@@ -49,6 +55,7 @@ class Directory:
         self._resources = {resource.name: resource for resource in resources}
         self._revoked_tokens = dict(revoked_tokens or {})
         self._enrollment_keys = {key.public_id: key for key in enrollment_keys}
+        self._fleet_policy = _to_policy(fleet_policy)
         self._enrolled_with: dict[str, int] = {}
         self._archived = 0
         self._ephemeral: set[str] = set()
@@ -114,6 +121,11 @@ class Directory:
         """Return the resource whose key has this public id, or None."""
         return next((r for r in self._resources.values() if r.key_public_id == public_id), None)
 
+    @property
+    def fleet_policy(self) -> FleetPolicy | None:
+        """Return the policy for the versions of agents, or None."""
+        return self._fleet_policy
+
     def is_token_revoked(self, jti: str) -> bool:
         """Return whether this token was revoked (RFC 7009)."""
         return jti in self._revoked_tokens
@@ -157,18 +169,14 @@ class Directory:
             match change:
                 case WorkerChanged(worker_id=worker_id, record=record):
                     self._replace_worker(worker_id, record)
-                case ApiKeyChanged(public_id=public_id, record=None):
-                    self._api_keys.pop(public_id, None)
-                case ApiKeyChanged(public_id=public_id, record=ApiKeyRecord() as record):
-                    self._api_keys[public_id] = record
-                case EnrollmentKeyChanged(public_id=public_id, record=None):
-                    self._enrollment_keys.pop(public_id, None)
-                case EnrollmentKeyChanged(public_id=public_id, record=EnrollmentKeyRecord() as record):
-                    self._enrollment_keys[public_id] = record
-                case ResourceChanged(name=name, record=None):
-                    self._resources.pop(name, None)
-                case ResourceChanged(name=name, record=ResourceRecord() as record):
-                    self._resources[name] = record
+                case ApiKeyChanged(public_id=public_id, record=key):
+                    _set_or_drop(self._api_keys, public_id, key)
+                case EnrollmentKeyChanged(public_id=public_id, record=secret):
+                    _set_or_drop(self._enrollment_keys, public_id, secret)
+                case ResourceChanged(name=name, record=resource):
+                    _set_or_drop(self._resources, name, resource)
+                case FleetPolicyChanged(record=policy):
+                    self._fleet_policy = _to_policy(policy)
                 case TokenRevoked(jti=jti, expires_at=expires_at):
                     self._revoked_tokens[jti] = expires_at
 
@@ -189,6 +197,7 @@ class Directory:
         resources = {resource.name: resource for resource in whole.resources}
         for name in resources.keys() | self._resources.keys():
             yield ResourceChanged(name, resources.get(name))
+        yield FleetPolicyChanged(whole.fleet_policy)
         # Undone revocation: a reload adds revoked tokens, and never removes one.
         yield from (TokenRevoked(jti, expires_at) for jti, expires_at in whole.revoked_tokens.items())
 
@@ -222,6 +231,17 @@ class Directory:
             self._pending[worker.enrolled_with or ""] += step
         if worker.enrolled_with is not None:
             self._enrolled_with[worker.enrolled_with] = self.enrolled_with(worker.enrolled_with) + step
+
+
+def _set_or_drop(records: dict[str, T], key: str, record: T | None) -> None:
+    if record is None:
+        records.pop(key, None)
+    else:
+        records[key] = record
+
+
+def _to_policy(record: FleetPolicyRecord | None) -> FleetPolicy | None:
+    return None if record is None else FleetPolicy(record)
 
 
 def _load_key(worker: WorkerRecord, jwk: str | None) -> PublicIdentityKey | None:

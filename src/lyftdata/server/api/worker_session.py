@@ -3,7 +3,7 @@
 import math
 import random
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from lyftdata.core.refusals import DuplicateInstanceError, RefusedError
 from lyftdata.core.text import clean_text
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.token_verifier import VerifiedWorker
+from lyftdata.server.api.agent_version import check_agent_version
 from lyftdata.server.api.bearer import nonce_response, verified_worker
 from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.api.session_probe import answer_probe
@@ -85,6 +86,8 @@ async def _poll(request: Request, services: Services) -> Response:
     if poll.sign_off:
         return await _sign_off(request, services, verified, poll)
     boot = _boot(poll, services.known_secrets, address=client_address(request.scope))
+    # Before anything is waited for or claimed: an agent that is refused holds nothing.
+    outdated = await check_agent_version(services, verified, boot)
     if poll.await_slot:
         await _wait_for_slot(request, services, verified, boot)
     await services.sessions.wait_for_previous_boot(verified.worker.id, boot.boot_id)
@@ -102,8 +105,8 @@ async def _poll(request: Request, services: Services) -> Response:
         # With the next poll: a client that does not know the directive must not take it for a reason to wait now.
         services.sessions.send_directive(verified.worker.id, ROTATE_KEY)
     if is_new and not place.moves:
-        return _established(services, [])
-    return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s)
+        return _established(services, [], outdated)
+    return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s, outdated=outdated)
 
 
 async def _sign_off(request: Request, services: Services, verified: VerifiedWorker, poll: Poll) -> Response:
@@ -135,6 +138,7 @@ async def _hold(
     verified: VerifiedWorker,
     *,
     at_most_s: float | None,
+    outdated: dict[str, Any] | None,
 ) -> Response:
     # The poll ends with the token it came with, and with its API key: a Worker does not stay connected with an expired credential.
     ends_s = [float(verified.claims.exp)]
@@ -154,17 +158,18 @@ async def _hold(
     )
     match outcome:
         case Directive():
-            return _established(services, [outcome])
+            return _established(services, [outcome], outdated)
         case PollEnd.STOPPING:
             return temporarily_unavailable("The Server is stopping.", retry_after_s=1, close=True)
         case _:
-            return _established(services, [])
+            return _established(services, [], outdated)
 
 
-def _established(services: Services, directives: list[Directive]) -> Response:
-    return json_response(
-        {"session": "established", "hold_s": services.sessions.hold_s(), "directives": directives}
-    )
+def _established(
+    services: Services, directives: list[Directive], outdated: dict[str, Any] | None
+) -> Response:
+    answer = {"session": "established", "hold_s": services.sessions.hold_s(), "directives": directives}
+    return json_response(answer if outdated is None else answer | {"outdated": outdated})
 
 
 def _decode(body: bytes) -> Poll:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 
 import msgspec
 
+from lyftdata.core.fleet_policy import VersionStanding
 from lyftdata.core.log_events.server import CHANGE_NOT_APPLIED, REFUSAL_NOT_RECORDED
 from lyftdata.core.records import PresenceRecord, WorkerRecord
 from lyftdata.core.refusals import ApiKeyRefusedError, RefusedError
@@ -33,6 +34,7 @@ from lyftdata.store.changes import (
     ApiKeyChanged,
     Broadcast,
     Change,
+    FleetPolicyChanged,
     PresenceChanged,
     SigningKeysChanged,
     WorkerChanged,
@@ -129,6 +131,8 @@ class ChangeApplier:
                 self._cluster.presence(worker_id, record)
             case SigningKeysChanged():
                 self._cluster.signing_keys()
+            case FleetPolicyChanged():
+                self._policy_changed()
             case Broadcast(topic=topic, body=body):
                 for receive in self._cluster.broadcast:
                     self._attempt(receive, topic, body)
@@ -163,14 +167,28 @@ class ChangeApplier:
             if session is not None:
                 self._attempt(self._check, session, renew=ends)
 
+    def _policy_changed(self) -> None:
+        """End the sessions of agents that the policy refuses now; those that it refuses later are refused when they poll."""
+        policy = self._directory.fleet_policy
+        if policy is None:
+            return
+        now = self._clock()
+        for session in self._sessions:
+            version = session.boot.host.get("agent_version", "")
+            if policy.standing_of(version, now=now) is VersionStanding.REFUSED:
+                refused = policy.refusal(version, worker_id=session.worker_id)
+                self._attempt(self._stop, session, refused)
+
+    def _stop(self, session: Session, refused: RefusedError) -> None:
+        self._sessions.stop(session.worker_id, stop_directive(refused, self._reference(refused, session)))
+
     def _check(self, session: Session, *, renew: bool) -> None:
         problem = find_problem(self._directory, session.worker_id, session.credential, now=self._clock())
         if problem is Problem.IDENTITY_KEY_REPLACED:
             # Its owner has replaced it, and has the new one to get a token with. The old token is not accepted any more.
             self._sessions.send_directive(session.worker_id, _RENEW)
         elif problem is not None:
-            refused = self._refusal(problem, session)
-            self._sessions.stop(session.worker_id, stop_directive(refused, self._reference(refused, session)))
+            self._stop(session, self._refusal(problem, session))
         elif renew:
             self._sessions.send_directive(session.worker_id, _RENEW)
 

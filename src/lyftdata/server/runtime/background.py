@@ -164,6 +164,7 @@ async def flush(services: Services) -> None:
         lambda: services.token_counts.flush(services.clock()),
         services.worker_archive.flush,
         services.api_token_uses.flush,
+        services.refused_agents.flush,
     )
 
 

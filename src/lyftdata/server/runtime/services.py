@@ -29,7 +29,9 @@ from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.event_destinations import EventDestinations
 from lyftdata.server.admin.event_feed import EventFeed
+from lyftdata.server.admin.fleet_policy import FleetPolicies
 from lyftdata.server.admin.fleet_queries import FleetQueries
+from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
@@ -60,6 +62,7 @@ from lyftdata.server.admission.identity_key_rotation import IdentityKeyRotation
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.refused_agents import RefusedAgents
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.admission.token_counts import TokenCounts
@@ -110,6 +113,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     logins: SharedLogins
     session_log: SessionLog
     refusals: RefusalLog
+    refused_agents: RefusedAgents
     traces: ActivityLog
     token_origins: TokenOrigins
     token_counts: TokenCounts
@@ -130,6 +134,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_keys: EnrollmentKeys
     approvals: Approvals
     resources: Resources
+    fleet_policies: FleetPolicies
     event_destinations: EventDestinations
     event_delivery: EventDelivery
     registrations: Registrations
@@ -149,6 +154,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     host_check: HostCheck
     worker_queries: WorkerQueries
     fleet_queries: FleetQueries
+    fleet_versions: FleetVersions
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     incident_queries: IncidentQueries

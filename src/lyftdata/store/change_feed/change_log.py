@@ -21,6 +21,7 @@ from lyftdata.store.changes import (
     Broadcast,
     Change,
     EnrollmentKeyChanged,
+    FleetPolicyChanged,
     PresenceChanged,
     ResourceChanged,
     SigningKeysChanged,
@@ -31,6 +32,7 @@ from lyftdata.store.schema import changes as table
 from lyftdata.store.tables import (
     api_keys,
     enrollment_keys,
+    fleet_policy,
     presence,
     resources,
     revoked_tokens,
@@ -127,6 +129,7 @@ def _everything(conn: Connection) -> ChangeBatch:
         enrollment_keys=list(enrollment_keys.all_enrollment_keys(conn)),
         resources=list(resources.all_resources(conn)),
         revoked_tokens=revoked_tokens.list_unexpired(conn, _LONG_AGO),
+        fleet_policy=fleet_policy.find_policy(conn),
         presence=list(presence.list_all(conn)),
     )
     return ChangeBatch(until=until, changes=[whole], is_all=True)
@@ -141,6 +144,7 @@ def prune(tx: WriteTx, *, older_than: timedelta) -> None:
 
 
 _BROADCAST = "told"
+_OF_ONE_THING = {SigningKeysChanged: "signing_keys", FleetPolicyChanged: "fleet_policy"}
 
 
 def _row(change: Change) -> dict[str, object]:
@@ -159,8 +163,8 @@ def _row(change: Change) -> dict[str, object]:
             kind, key = "token", change.jti
         case PresenceChanged():
             kind, key = "presence", change.worker_id
-        case SigningKeysChanged():
-            kind, key = "signing_keys", ""
+        case SigningKeysChanged() | FleetPolicyChanged():
+            kind, key = _OF_ONE_THING[type(change)], ""
         case Broadcast():
             kind, key, body = _BROADCAST, change.topic, change.body
         case AllChanged():
@@ -185,6 +189,8 @@ def _looked_up(conn: Connection, wanted: dict[str, dict[str, None]]) -> list[Cha
         found += [EnrollmentKeyChanged(key, secrets.get(key)) for key in ids]
     if ids := wanted.get("resource"):
         found += [ResourceChanged(key, resources.find_resource(conn, key)) for key in ids]
+    if "fleet_policy" in wanted:
+        found.append(FleetPolicyChanged(fleet_policy.find_policy(conn)))
     if ids := wanted.get("token"):
         found += [TokenRevoked(jti, ends) for jti, ends in revoked_tokens.find_revoked(conn, ids).items()]
     if ids := wanted.get("presence"):

@@ -70,6 +70,8 @@ class AlertKind(StrEnum):
     """A Worker runs twice; `subject` is a refusal's reference."""
     REFUSED = "refused"
     """A Worker is refused again and again; `subject` is a refusal's reference."""
+    AGENT_TOO_OLD = "agent_too_old"
+    """Workers are refused because their agents are too old for the fleet policy."""
     OTHER_NETWORK = "other_network"
     """A Worker's token was asked for from another network than that of its session; `subject` is the Worker's ID."""
     APPROVAL = "approval"

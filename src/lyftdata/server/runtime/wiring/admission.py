@@ -20,6 +20,7 @@ from lyftdata.server.admission.name_claims import NameClaims
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.refused_agents import RefusedAgents
 from lyftdata.server.admission.replay import SpentAssertions
 from lyftdata.server.admission.self_management import Registrations
 from lyftdata.server.admission.signature_counters import SignatureCounters
@@ -39,6 +40,7 @@ from lyftdata.server.runtime.wiring.sessions import SessionParts
 from lyftdata.store.tables import (
     api_keys,
     enrollment_keys,
+    fleet_policy,
     resources,
     revoked_tokens,
     signature_counters,
@@ -60,6 +62,7 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     held_requests: HeldRequests
     nonces: Nonces
     refusals: RefusalLog
+    refused_agents: RefusedAgents
     registrations: Registrations
     identity_key_rotation: IdentityKeyRotation
     dpop: Dpop
@@ -80,6 +83,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         await store.read(lambda conn: list(resources.all_resources(conn))),
         await store.read(lambda conn: revoked_tokens.list_unexpired(conn, clock())),
         await store.read(lambda conn: list(enrollment_keys.all_enrollment_keys(conn))),
+        await store.read(fleet_policy.find_policy),
     )
     metrics = Metrics(
         online=parts.sessions.count_here,
@@ -181,6 +185,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         name_claims=name_claims,
         held_requests=HeldRequests(directory),
         nonces=nonces,
+        refused_agents=RefusedAgents(store=store),
         refusals=RefusalLog(
             store=store,
             metrics=metrics,

@@ -24,6 +24,7 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.first_password import print_first_password
+from lyftdata.server.admin.fleet_policy import FleetPolicies
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
 from lyftdata.server.admin.passwords import Passwords
@@ -206,6 +207,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         logins=logins,
         session_log=sessions.session_log,
         refusals=admission.refusals,
+        refused_agents=admission.refused_agents,
         traces=sessions.traces,
         token_origins=admission.token_origins,
         token_counts=admission.token_counts,
@@ -231,6 +233,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
             clock=clock,
         ),
         resources=operators.resources,
+        fleet_policies=FleetPolicies(store=store, clock=clock),
         event_destinations=events.event_destinations,
         event_delivery=events.event_delivery,
         registrations=admission.registrations,
@@ -249,6 +252,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         host_check=HostCheck(issuers=basis.issuers, bind_host=settings.bind_address.host),
         worker_queries=read_models.worker_queries,
         fleet_queries=read_models.fleet_queries,
+        fleet_versions=read_models.fleet_versions,
         token_origin_queries=read_models.token_origin_queries,
         token_count_queries=read_models.token_count_queries,
         incident_queries=incidents.queries,

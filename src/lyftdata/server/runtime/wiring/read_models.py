@@ -14,6 +14,7 @@ from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.fleet_queries import FleetQueries
+from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.refusal_inbox import RefusalInbox
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
@@ -37,6 +38,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
 
     worker_queries: WorkerQueries
     fleet_queries: FleetQueries
+    fleet_versions: FleetVersions
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     api_key_queries: ApiKeyQueries
@@ -73,6 +75,14 @@ def build_read_models(
         sessions=sessions.sessions,
         traces=sessions.traces,
         session_log=sessions.session_log,
+        store=store,
+        clock=clock,
+    )
+    fleet_versions = FleetVersions(
+        directory=directory,
+        sessions=sessions.sessions,
+        traces=sessions.traces,
+        refused_agents=admission.refused_agents,
         store=store,
         clock=clock,
     )
@@ -125,6 +135,7 @@ def build_read_models(
     return ReadModels(
         worker_queries=worker_queries,
         fleet_queries=fleet_queries,
+        fleet_versions=fleet_versions,
         token_origin_queries=token_origin_queries,
         token_count_queries=TokenCountQueries(counts=admission.token_counts, store=store, clock=clock),
         api_key_queries=api_key_queries,
@@ -168,6 +179,7 @@ def build_read_models(
             workers=worker_queries,
             api_keys=api_key_queries,
             inbox=refusal_inbox,
+            fleet_versions=fleet_versions,
             token_origins=token_origin_queries,
             repeated_registrations=leaving.repeated_registrations,
             directory=directory,

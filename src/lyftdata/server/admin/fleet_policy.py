@@ -1,0 +1,67 @@
+"""Sets and clears the policy for the versions of agents, each in one transaction with its audit event."""
+
+from datetime import datetime
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.fleet_policy import FleetPolicyRecord, make_policy
+from lyftdata.server.clock import Clock
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import fleet_policy
+
+_SUBJECT = "fleet_policy"
+
+
+class FleetPolicies:
+    """
+    Changes the one policy; it is in force on every Server within a second.
+
+    Args:
+        store: Holds it.
+        clock: Returns aware UTC time.
+    """
+
+    def __init__(self, *, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def make(
+        self, *, warn_below: str, refuse_below: str, refuse_from: datetime | None, actor: Actor
+    ) -> FleetPolicyRecord:
+        """Return a policy that is not saved; raises InvalidInputError as `make_policy` does."""
+        return make_policy(
+            warn_below=warn_below,
+            refuse_below=refuse_below,
+            refuse_from=refuse_from,
+            at=self._clock(),
+            by=actor.audit_name,
+        )
+
+    async def save(self, record: FleetPolicyRecord, *, actor: Actor) -> None:
+        """Save a policy in place of the one before."""
+
+        def op(tx: WriteTx) -> None:
+            fleet_policy.write_policy(tx, record)
+            tx.audit(
+                actor.audit_event("fleet_policy.set", _SUBJECT, at=record.set_at, details=_details(record))
+            )
+
+        await self._store.write(op)
+
+    async def clear(self, *, actor: Actor) -> None:
+        """Remove the policy, if there is one: no agent is warned or refused."""
+
+        def op(tx: WriteTx) -> None:
+            if fleet_policy.clear_policy(tx):
+                tx.audit(actor.audit_event("fleet_policy.cleared", _SUBJECT, at=self._clock()))
+
+        await self._store.write(op)
+
+
+def _details(record: FleetPolicyRecord) -> dict[str, str]:
+    refuse_from = record.refuse_from
+    given = {
+        "warn_below": record.warn_below,
+        "refuse_below": record.refuse_below,
+        "from": "" if refuse_from is None else f"{refuse_from:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    return {name: value for name, value in given.items() if value}

@@ -1,0 +1,67 @@
+"""Builds the answers about the policy for the versions of agents."""
+
+from lyftdata.core.fleet_policy import FleetPolicyRecord, RefusedAgentRecord, VersionStanding
+from lyftdata.server.admin.fleet_versions import AgentVersion, PolicyEffect
+from lyftdata.server.admin.schemas import fleet_policy as models
+
+
+def effect_view(
+    record: FleetPolicyRecord | None,
+    effect: PolicyEffect | None,
+    *,
+    limit: int,
+    refused_agents: list[RefusedAgentRecord],
+) -> models.PolicyEffect:
+    """Show a policy with its effect; None where there is no policy."""
+    effect = effect or PolicyEffect(affected=[], counts={})
+    return models.PolicyEffect(
+        policy=None if record is None else policy_view(record),
+        warned=effect.counts.get(VersionStanding.WARNED, 0),
+        refused=effect.counts.get(VersionStanding.REFUSED, 0),
+        refused_later=sum(
+            one.standing is VersionStanding.WARNED and one.refused_from is not None for one in effect.affected
+        ),
+        current=effect.counts.get(VersionStanding.CURRENT, 0),
+        unknown=effect.counts.get(VersionStanding.UNKNOWN, 0),
+        total=len(effect.affected),
+        items=[_affected(one) for one in effect.affected[:limit]],
+        refused_agents=[refused_agent_view(record) for record in refused_agents],
+    )
+
+
+def policy_view(record: FleetPolicyRecord) -> models.FleetPolicy:
+    """Show a policy."""
+    return models.FleetPolicy(
+        warn_below=record.warn_below,
+        refuse_below=record.refuse_below,
+        refuse_from=record.refuse_from,
+        set_at=record.set_at,
+        set_by=record.set_by,
+    )
+
+
+def refused_agent_view(record: RefusedAgentRecord) -> models.RefusedAgent:
+    """Show agents that were refused."""
+    return models.RefusedAgent(
+        name=record.family,
+        worker_id=record.worker_id,
+        version=record.version,
+        hostname=record.hostname,
+        address=record.address,
+        attempts=record.attempts,
+        starts=record.starts,
+        entries=record.entries,
+        first_at=record.first_at,
+        last_at=record.last_at,
+    )
+
+
+def _affected(one: AgentVersion) -> models.AffectedWorker:
+    return models.AffectedWorker(
+        id=one.worker.id,
+        name=one.worker.name,
+        version=one.version,
+        online=one.is_online,
+        standing=one.standing,
+        refused_from=one.refused_from,
+    )

@@ -1,0 +1,100 @@
+"""Models of the policy for the versions of agents in the admin API."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from lyftdata.core.fleet_policy import MAX_VERSION_LENGTH, VersionStanding
+from lyftdata.server.admin.schemas.base import Input, Moment
+
+VersionText = Annotated[str, Field(max_length=MAX_VERSION_LENGTH)]
+
+
+class FleetPolicyInput(Input):
+    """
+    A policy to set.
+
+    Agents of a version below `warn_below` are warned. Those below `refuse_below` are warned until `refuse_from` and refused from then
+    on; without a time, at once. Versions such as `1.4`; at least one is given.
+    """
+
+    warn_below: VersionText = ""
+    refuse_below: VersionText = ""
+    refuse_from: Moment | None = None
+
+
+class FleetPolicy(BaseModel):
+    """The policy; versions are empty where it has none."""
+
+    warn_below: str
+    refuse_below: str
+    refuse_from: datetime | None
+    set_at: datetime
+    set_by: str
+
+
+class AffectedWorker(BaseModel):
+    """A Worker that the policy warns or refuses; `refused_from` is from when on it is refused, if it will be."""
+
+    id: str
+    name: str
+    version: str
+    online: bool
+    standing: VersionStanding
+    refused_from: datetime | None
+
+
+class RefusedAgent(BaseModel):
+    """
+    Agents that the policy refused within the last hour, of Workers whose names differ only in generated parts (`*`).
+
+    `starts` are starts of their programs, `entries` Worker entries: one that is recreated has a new start, or a new entry, each time.
+    Version and host name are what the last one said.
+    """
+
+    name: str
+    worker_id: str
+    version: str
+    hostname: str
+    address: str
+    attempts: int
+    starts: int
+    entries: int
+    first_at: datetime
+    last_at: datetime
+
+
+class PolicyEffect(BaseModel):
+    """
+    What a policy does to the Workers that may connect, by the version that each reported last.
+
+    `warned`, `refused`, `current` and `unknown` count them as of now, `refused_later` those of the warned that will be refused.
+    `unknown` report no version, or text that is not a version: they are neither warned nor refused. `items` are those that it warns or refuses, the
+    lowest versions first, at most `limit` of `total`.
+    """
+
+    policy: FleetPolicy | None
+    warned: int
+    refused: int
+    refused_later: int
+    current: int
+    unknown: int
+    total: int
+    items: list[AffectedWorker]
+    refused_agents: list[RefusedAgent]
+
+
+class VersionShare(BaseModel):
+    """How many Workers' agents are of a version; an empty one is of those that report none."""
+
+    version: str
+    workers: int
+    online: int
+    standing: VersionStanding
+
+
+class VersionShares(BaseModel):
+    """How many agents there are of each version, the newest first."""
+
+    items: list[VersionShare]

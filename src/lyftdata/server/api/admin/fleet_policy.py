@@ -1,0 +1,74 @@
+"""`/api/fleet/policy` and `/api/fleet/versions`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.fleet_policy import FleetPolicy
+from lyftdata.server.admin.fleet_policy_views import effect_view
+from lyftdata.server.admin.schemas import fleet_policy as models
+from lyftdata.server.api.admin.access import ServicesDep, allowed
+
+router = APIRouter(prefix="/fleet", tags=["server"])
+
+Reader = Annotated[Actor, Depends(allowed("fleet_policy.read"))]
+Writer = Annotated[Actor, Depends(allowed("fleet_policy.write"))]
+Limit = Annotated[int, Query(ge=0, le=100_000, description="List at most this many Workers.")]
+
+
+@router.get("/versions", summary="Count the versions of agents")
+async def list_versions(_actor: Reader, services: ServicesDep) -> models.VersionShares:
+    """Return how many Workers' agents are of each version, as each reported it last."""
+    shares = await services.fleet_versions.shares()
+    return models.VersionShares(
+        items=[
+            models.VersionShare(
+                version=one.version, workers=one.workers, online=one.online, standing=one.standing
+            )
+            for one in shares
+        ]
+    )
+
+
+@router.get("/policy", summary="Show the policy for the versions of agents")
+async def show_policy(_actor: Reader, services: ServicesDep, limit: Limit = 1_000) -> models.PolicyEffect:
+    """Return the policy and whom it warns and refuses; without a policy, no Worker."""
+    policy = services.directory.fleet_policy
+    return effect_view(
+        None if policy is None else policy.record,
+        None if policy is None else await services.fleet_versions.effect_of(policy),
+        limit=limit,
+        refused_agents=await services.fleet_versions.refused(),
+    )
+
+
+@router.post("/policy/preview", summary="Show whom a policy would affect")
+async def preview_policy(
+    body: models.FleetPolicyInput, actor: Reader, services: ServicesDep, limit: Limit = 1_000
+) -> models.PolicyEffect:
+    """Return whom a policy would warn and refuse, and change nothing."""
+    record = services.fleet_policies.make(
+        warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
+    )
+    effect = await services.fleet_versions.effect_of(FleetPolicy(record))
+    return effect_view(record, effect, limit=limit, refused_agents=[])
+
+
+@router.put("/policy", summary="Set the policy for the versions of agents")
+async def set_policy(
+    body: models.FleetPolicyInput, actor: Writer, services: ServicesDep, limit: Limit = 1_000
+) -> models.PolicyEffect:
+    """Set the policy in place of the one before, and return whom it affects; Workers that it refuses now are disconnected."""
+    record = services.fleet_policies.make(
+        warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
+    )
+    effect = await services.fleet_versions.effect_of(FleetPolicy(record))
+    await services.fleet_policies.save(record, actor=actor)
+    return effect_view(record, effect, limit=limit, refused_agents=[])
+
+
+@router.delete("/policy", status_code=204, summary="Clear the policy for the versions of agents")
+async def clear_policy(actor: Writer, services: ServicesDep) -> None:
+    """Remove the policy: Workers that it refused connect again by themselves."""
+    await services.fleet_policies.clear(actor=actor)

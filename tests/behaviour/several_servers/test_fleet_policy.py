@@ -1,0 +1,61 @@
+"""The fleet policy with several Servers: set at one, in force at all."""
+
+import asyncio
+from datetime import timedelta
+
+PATH = "/api/worker/session"
+HOST = {"agent_version": "1.1.0", "hostname": "rack-7"}
+
+
+async def test_a_policy_set_at_one_server_is_in_force_at_the_other(two):
+    """A session at the other one ends with the cause; cleared at the other, the Worker connects again anywhere."""
+    first, second = two
+    admin = await first.sign_in()
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    key = (await first.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
+    bearer = {
+        "Authorization": f"Bearer {(await second.token_by_key('press-01', key)).json()['access_token']}"
+    }
+    poll = {"boot_id": "boot-0001", "host": HOST}
+    assert (await second.http.post(PATH, json=poll, headers=bearer)).status_code == 200
+    held = asyncio.create_task(second.http.post(PATH, json=poll, headers=bearer))
+
+    policy = {"refuse_below": "1.2"}
+    assert (await first.http.put("/api/fleet/policy", json=policy, headers=admin)).status_code == 200
+
+    answer = (await asyncio.wait_for(held, 60)).json()
+    # The one that was not held yet reads the refusal instead of the directive.
+    assert "agent_too_old" in {answer.get("code"), *(one["code"] for one in answer.get("directives", []))}
+    for server in two:
+        refused = await server.http.post(PATH, json=poll, headers=bearer)
+        assert (refused.status_code, refused.json()["code"]) == (403, "agent_too_old")
+    assert (await second.http.delete("/api/fleet/policy", headers=admin)).status_code == 204
+    async with asyncio.timeout(60):
+        while first.services.directory.fleet_policy is not None:
+            await asyncio.sleep(0.02)
+    assert (await first.http.post(PATH, json=poll, headers=bearer)).status_code == 200
+
+
+async def test_a_session_ends_where_the_poll_that_is_refused_arrives(two):
+    """It was connected to one Server and polls the other when the time of the policy has come: it is offline at once, and not lost."""
+    first, second = two
+    admin = await first.sign_in()
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    key = (await first.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
+    bearer = {"Authorization": f"Bearer {(await first.token_by_key('press-01', key)).json()['access_token']}"}
+    poll = {"boot_id": "boot-0001", "host": HOST}
+    soon = (first.clock() + timedelta(seconds=2)).isoformat()
+    policy = {"refuse_below": "1.2", "refuse_from": soon}
+    assert (await first.http.put("/api/fleet/policy", json=policy, headers=admin)).status_code == 200
+    assert (await first.http.post(PATH, json=poll, headers=bearer)).status_code in {200, 403}
+    async with asyncio.timeout(60):
+        while (
+            answer := await second.http.post(PATH, json=poll | {"max_hold_s": 1}, headers=bearer)
+        ).status_code == 200:
+            pass
+        assert answer.json()["code"] == "agent_too_old"
+        for server in two:
+            while server.services.sessions.find("press-01") is not None:
+                await asyncio.sleep(0.02)
+    sessions = (await second.http.get("/api/workers/press-01/sessions", headers=admin)).json()["items"]
+    assert "lost" not in {one["end"] for one in sessions}

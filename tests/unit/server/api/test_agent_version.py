@@ -1,0 +1,194 @@
+"""The fleet policy where sessions are admitted: who is told, who is refused, and what operators see of it."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.builders import NOON
+
+PATH = "/api/worker/session"
+OLD = {"boot_id": "boot-0001", "host": {"agent_version": "1.1.0", "hostname": "rack-7"}}
+FROM = (NOON + timedelta(minutes=5)).isoformat()
+POLICY = {"warn_below": "1.4", "refuse_below": "1.2", "refuse_from": FROM}
+
+
+async def bearer_of(server, press):
+    """Return the headers of a Worker's requests."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+async def bearer(server, press):
+    """Return the headers of the Worker's requests."""
+    return await bearer_of(server, press)
+
+
+async def set_policy(server, admin, **changes):
+    """Set a policy, and return what it does."""
+    answer = await server.http.put("/api/fleet/policy", json=POLICY | changes, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def poll(server, bearer, version="1.1.0", *, boot_id="boot-0001", **more):
+    """Poll as an agent of a version."""
+    host = {"hostname": "rack-7"} | ({} if version is None else {"agent_version": version})
+    body = {"boot_id": boot_id, "host": host, "max_hold_s": 1} | more
+    return await server.http.post(PATH, json=body, headers=bearer)
+
+
+async def status_of(server, admin):
+    """Return the status of the Worker."""
+    return (await server.http.get("/api/workers/press-01", headers=admin)).json()["status"]
+
+
+async def alerts(server):
+    """Return the alerts about agents that are too old."""
+    return [alert for alert in await server.services.alerts.find() if alert.kind == "agent_too_old"]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("1.1.0", {"minimum": "1.4", "refused_from": "2026-03-01T12:05:00Z"}),
+        ("1.3", {"minimum": "1.4"}),
+        ("1.4", None),
+        ("nonsense", None),
+        (None, None),
+    ],
+)
+async def test_an_agent_is_told_in_the_reply(server, admin, bearer, version, told):
+    """To which version to update, and from when on it is refused; one that reports no version is told nothing."""
+    await set_policy(server, admin)
+    answer = await poll(server, bearer, version)
+    assert (answer.status_code, answer.json().get("outdated")) == (200, told)
+
+
+async def test_an_agent_is_refused_from_the_second_that_was_set(server, admin, bearer):
+    """The connected one at its next poll: its session has ended, the cause is its own, and it may ask again."""
+    await set_policy(server, admin)
+    server.clock.forward(seconds=299)
+    assert (await poll(server, bearer)).status_code == 200
+    assert await status_of(server, admin) == "online"
+    server.clock.forward(seconds=1)
+
+    answer = await poll(server, bearer)
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["final"]) == (
+        403,
+        "agent_too_old",
+        False,
+    )
+    assert "lyftdata fleet policy" in answer.json()["remedy"]
+    assert await server.cause(answer) == "agent_too_old"
+    assert await status_of(server, admin) == "offline"
+    sessions = (await server.http.get("/api/workers/press-01/sessions", headers=admin)).json()["items"]
+    assert [one["end"] for one in sessions] == ["agent_too_old"]
+    metrics = (await server.http.get("/metrics")).text
+    assert 'lyftdata_refusals_total{cause="agent_too_old"} 1.0' in metrics
+    # A token is no session: what the version of an agent says about it is nothing.
+    assert (await poll(server, bearer, "1.2")).status_code == 200
+
+
+async def test_a_policy_ends_the_sessions_that_it_refuses(server, admin, bearer):
+    """At once, with the cause; without it, the same agent connects again."""
+    await poll(server, bearer)
+    held = asyncio.create_task(poll(server, bearer, max_hold_s=60))
+    while server.services.sessions.find_here("press-01").poll is None:
+        await asyncio.sleep(0)
+
+    await set_policy(server, admin, refuse_from=None)
+
+    [directive] = (await held).json()["directives"]
+    assert (directive["kind"], directive["code"], directive.get("final", False)) == (
+        "stop",
+        "agent_too_old",
+        False,
+    )
+    assert await status_of(server, admin) == "offline"
+    assert (await poll(server, bearer)).status_code == 403
+    assert (await server.http.delete("/api/fleet/policy", headers=admin)).status_code == 204
+    assert (await poll(server, bearer)).status_code == 200
+
+
+async def test_a_preview_shows_who_is_affected_and_changes_nothing(server, admin, bearer):
+    """By the version that each reported last, connected or not."""
+    await poll(server, bearer)
+    await server.enrolled("never-connected")
+    before = (await server.http.get("/api/fleet/policy", headers=admin)).json()
+    preview = await server.http.post("/api/fleet/policy/preview", json=POLICY, headers=admin)
+
+    found = preview.json()
+    assert (found["warned"], found["refused_later"], found["refused"], found["total"]) == (1, 1, 0, 1)
+    [affected] = found["items"]
+    assert (affected["id"], affected["version"], affected["online"]) == ("press-01", "1.1.0", True)
+    assert affected["refused_from"] == "2026-03-01T12:05:00Z"
+    assert before["policy"] is None
+    assert (await server.http.get("/api/fleet/policy", headers=admin)).json() == before
+    assert (await poll(server, bearer)).json().get("outdated") is None
+    shares = (await server.http.get("/api/fleet/versions", headers=admin)).json()["items"]
+    assert shares == [{"version": "1.1.0", "workers": 1, "online": 1, "standing": "current"}]
+
+
+async def test_a_policy_is_audited_with_what_it_says(server, admin):
+    """Set and cleared; cleared twice is one event."""
+    await set_policy(server, admin)
+    for _ in range(2):
+        await server.http.delete("/api/fleet/policy", headers=admin)
+    events = (await server.http.get("/api/audit", headers=admin)).json()["items"]
+    found = [(one["action"], one["details"]) for one in events if one["subject"] == "fleet_policy"]
+    assert sorted(found) == [
+        ("fleet_policy.cleared", {}),
+        ("fleet_policy.set", {"warn_below": "1.4", "refuse_below": "1.2", "from": "2026-03-01T12:05:00Z"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "warn_below"),
+        ({"warn_below": "latest"}, "warn_below"),
+        ({"warn_below": "1.1", "refuse_below": "1.2"}, "warn_below"),
+        ({"warn_below": "1.1", "refuse_from": FROM}, "from"),
+    ],
+)
+async def test_a_policy_that_contradicts_itself_is_rejected(server, admin, body, field):
+    """By the preview as by the change, with the field."""
+    for method, path in (("POST", "/api/fleet/policy/preview"), ("PUT", "/api/fleet/policy")):
+        answer = await server.http.request(method, path, json=body, headers=admin)
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+async def test_a_program_that_is_started_for_ever_is_counted_and_named(server, admin, bearer):
+    """Once for each start, however often each of them asks; it is one alert, which ends when the Worker is connected."""
+    await set_policy(server, admin, refuse_from=None)
+    for start in range(4):
+        for _ in range(2):
+            await poll(server, bearer, boot_id=f"boot-000{start}")
+
+    [alert] = await alerts(server)
+    assert alert.title == "Agent too old: press-01"
+    assert alert.detail == (
+        "The fleet policy refused them 8 times within the hour. Started again and again: press-01 (4 starts)."
+    )
+    [found] = (await server.http.get("/api/fleet/policy", headers=admin)).json()["refused_agents"]
+    assert (found["attempts"], found["starts"], found["entries"], found["hostname"]) == (8, 4, 1, "rack-7")
+    await poll(server, bearer, "1.4", boot_id="boot-0009")
+    assert await alerts(server) == []
+
+
+async def test_a_worker_that_enrolls_again_at_each_start_is_one_entry_in_the_count(server, admin):
+    """Its Workers have other IDs, and names that differ in generated parts."""
+    await set_policy(server, admin, refuse_from=None)
+    for pod in ("7d9f8b6c5d", "5c6b8f9d7e", "6f7e5d4c3b"):
+        worker_id, key = await server.enrolled(f"etl-{pod}")
+        token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+        answer = await poll(server, {"Authorization": f"Bearer {token}"}, boot_id=f"boot-{pod}")
+        assert answer.status_code == 403
+
+    [alert] = await alerts(server)
+    assert alert.title == "Agent too old: etl-*"
+    assert alert.detail.endswith("Started again and again: etl-* (3 starts, 3 entries).")
+    await server.http.delete("/api/fleet/policy", headers=admin)
+    assert await alerts(server) == []
