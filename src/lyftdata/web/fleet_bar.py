@@ -1,6 +1,6 @@
 """Divides the bar of the overview: every Worker is in one segment, and each segment leads to its Workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -51,11 +51,24 @@ def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segmen
         ("superseded", counts.get(State.SUPERSEDED, 0), "superseded", {"status": State.SUPERSEDED}),
     ]
     shown = [part for part in parts if part[1] > 0]
-    widths = _widths([number for _, number, _, _ in shown])
+    return place_segments(
+        [
+            (
+                key,
+                number,
+                text,
+                "/workers?q=" + " ".join(f"{field}:{value.value}" for field, value in query.items()),
+            )
+            for key, number, text, query in shown
+        ]
+    )
+
+
+def place_segments(parts: Sequence[tuple[str, int, str, str]]) -> list[Segment]:
+    """Return segments next to each other; each part is its key, its number of Workers, its text and its path."""
     segments, x = [], 0.0
-    for (key, number, text, query), width in zip(shown, widths, strict=True):
-        search = " ".join(f"{field}:{value.value}" for field, value in query.items())
-        path = f"/workers?q={search}"
+    widths = _widths([number for _, number, _, _ in parts])
+    for (key, number, text, path), width in zip(parts, widths, strict=True):
         segments.append(Segment(key, number, text, path, round(x, 1), round(width, 1)))
         x += width + _GAP
     return segments

@@ -15,6 +15,7 @@ from lyftdata.web.gate import PASSWORD_PATH, guarded
 from lyftdata.web.page import Handler
 from lyftdata.web.pages import (
     account,
+    agent_versions,
     api_keys,
     api_tokens,
     approvals,
@@ -162,6 +163,11 @@ PAGES: Sequence[Entry] = (
         signing_keys.withdraw,
         signing_keys.ask_withdraw,
     ),
+    Entry("GET", "/agent-versions", "fleet_policy.read", agent_versions.show),
+    Entry("GET", "/agent-versions/policy", "fleet_policy.write", agent_versions.ask_set),
+    Entry("POST", "/agent-versions/policy", "fleet_policy.write", agent_versions.save),
+    Entry("GET", "/agent-versions/clear", "fleet_policy.write", agent_versions.ask_clear),
+    Entry("POST", "/agent-versions/clear", "fleet_policy.write", agent_versions.clear),
     Entry("GET", "/resources", "resources.read", resources.show_list),
     Entry("GET", "/add-resource", "resources.write", resources.form),
     Entry("POST", "/add-resource", "resources.write", resources.add, resources.form),

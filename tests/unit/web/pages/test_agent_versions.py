@@ -1,0 +1,89 @@
+"""The page of agents' versions: shares, the policy, and who is affected before it is saved."""
+
+import pytest
+
+PATH = "/api/worker/session"
+FIELDS = {"warn_below": "1.4", "refuse_below": "1.2", "from": "2027-03-01"}
+
+
+@pytest.fixture
+async def poll(server, press):
+    """Return a function that polls as an agent of a version."""
+    token = (await server.token_by_key(*press)).json()["access_token"]
+
+    async def poll(version, boot_id="boot-0001"):
+        body = {"boot_id": boot_id, "host": {"agent_version": version, "hostname": "rack-7"}}
+        return await server.http.post(PATH, json=body, headers={"Authorization": f"Bearer {token}"})
+
+    return poll
+
+
+def in_force(server):
+    """Return the policy, or None."""
+    policy = server.services.directory.fleet_policy
+    return None if policy is None else policy.record
+
+
+def query(**fields):
+    """Return the address of the question."""
+    given = FIELDS | fields
+    return "/agent-versions/policy?" + "&".join(f"{name}={value}" for name, value in given.items())
+
+
+async def test_who_is_affected_is_shown_before_anything_is_saved(server, browser, poll):
+    """Then the policy is saved by the form that showed it, and removed by another."""
+    await poll("1.1.0")
+    assert "agents of every version are accepted" in (await browser.get("/agent-versions")).text
+
+    asked = (await browser.get(query())).text
+
+    assert "Set this fleet policy?" in asked
+    assert 'href="/workers/press-01"' in asked
+    assert "refused later" in asked
+    assert in_force(server) is None
+    saved = await browser.post_shown(query(), "/agent-versions/policy", **FIELDS)
+    assert saved.headers["location"] == "/agent-versions"
+    record = in_force(server)
+    assert (record.warn_below, record.refuse_below, record.refuse_from.year) == ("1.4", "1.2", 2027)
+    shown = (await browser.get("/agent-versions")).text
+    assert "1.1.0 · warned" in shown
+    assert 'href="/workers?q=version%3A%3D1.1.0"' in shown
+    await browser.post("/agent-versions/clear")
+    assert in_force(server) is None
+
+
+@pytest.mark.parametrize("wrong", [{"warn_below": "1.1"}, {"refuse_below": "latest"}, {"from": "soon"}])
+async def test_a_policy_that_contradicts_itself_is_shown_again(browser, wrong):
+    """As it was typed, with what is wrong."""
+    answer = await browser.get(query(**wrong))
+    [typed] = wrong.values()
+    assert answer.status_code == 422
+    assert f'value="{typed}"' in answer.text
+    assert 'aria-invalid="true"' in answer.text
+
+
+async def test_a_form_that_was_shown_with_another_policy_changes_nothing(server, browser):
+    """Somebody else was quicker, or it is sent a second time."""
+    await browser.post_shown(query(), "/agent-versions/policy", **FIELDS)
+    again = await browser.post("/agent-versions/policy", **FIELDS, before="")
+    assert again.status_code == 409
+    assert in_force(server).warn_below == "1.4"
+
+
+async def test_what_is_refused_again_and_again_is_named(browser, poll, server, admin):
+    """With its starts; and on the overview."""
+    await server.http.put("/api/fleet/policy", json={"refuse_below": "1.2"}, headers=admin)
+    for start in range(3):
+        await poll("1.1.0", boot_id=f"boot-000{start}")
+    shown = (await browser.get("/agent-versions")).text
+    assert "Refused within the hour" in shown
+    assert "<td>3</td><td>3</td><td>1</td>" in shown
+    assert "Agent too old: press-01" in (await browser.get("/")).text
+
+
+async def test_a_viewer_sees_the_versions_and_no_form(viewer):
+    """And may not ask for one."""
+    shown = (await viewer.get("/agent-versions")).text
+    assert "Agent versions</h1>" in shown
+    assert "Show who is affected" not in shown
+    assert (await viewer.get(query())).status_code == 403
