@@ -34,21 +34,23 @@ class Rule(msgspec.Struct, frozen=True):
 _READ = Rule(_EVERY_ROLE, _ANY_CREDENTIAL)
 _READ_IN_SCOPE = Rule(_EVERY_ROLE, _ANY_CREDENTIAL, in_scope=True)
 _WRITE = Rule(_ADMINS, _ANY_CREDENTIAL)
+_WRITE_IN_SCOPE = Rule(_ADMINS, _ANY_CREDENTIAL, in_scope=True)
 # Persistence: a token that leaked must make no way in for people, and no way out for the audit log, that outlives its revocation.
 _WRITE_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY)
 # Of what only Servers, or only all Workers together, have (signing keys, settings, the audit log, other operators), a scope leaves nothing.
 
 ACTIONS: Mapping[str, Rule] = {
     "workers.read": _READ_IN_SCOPE,
-    "workers.write": _WRITE,
+    "workers.write": _WRITE_IN_SCOPE,
     # The Servers, and all Workers together: counts, lost ones, history, registrations.
     "fleet.read": _READ,
     "api_keys.read": _READ_IN_SCOPE,
-    "api_keys.write": _WRITE,
+    "api_keys.write": _WRITE_IN_SCOPE,
     "resources.read": _READ_IN_SCOPE,
+    # Not in scope: a resource is what a service outside trusts, by an audience that the operator chooses.
     "resources.write": _WRITE,
     "enrollment.read": _READ_IN_SCOPE,
-    "enrollment.write": _WRITE,
+    "enrollment.write": _WRITE_IN_SCOPE,
     "refusals.read": _READ,
     # In person: what a leaked token ignored would go on hiding alerts after the token was revoked.
     "refusals.write": _WRITE_IN_PERSON,

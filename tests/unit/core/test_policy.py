@@ -52,9 +52,12 @@ NOT_BY_TOKEN = {
 # What can be limited to some Workers. Servers, signing keys, the audit log and operators are everyone's, or are not to be had in part.
 IN_SCOPE = {
     "workers.read",
+    "workers.write",
     "api_keys.read",
+    "api_keys.write",
     "resources.read",
     "enrollment.read",
+    "enrollment.write",
     "api_tokens.read",
     "api_tokens.write",
     "identity.read",

@@ -14,6 +14,7 @@ from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord
 from lyftdata.core.secret import Secret
+from lyftdata.server.admin.scope_checks import get_api_key
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import ApiKeyChanged
@@ -60,13 +61,15 @@ class ApiKeys:
         """
         if worker_ids is not None and not worker_ids:
             raise InvalidInputError("worker_ids", "name at least one Worker, or leave it out for all")
+        if worker_ids is None and actor.scope.is_limited:
+            raise InvalidInputError("worker_ids", "name at least one Worker: you are limited to some")
         self._known_secrets.check("name", name)
         check_life(expires_in)
         issued = self._make(parse_api_key_name(name), worker_ids, expires_in, actor)
 
         def op(tx: WriteTx) -> None:
             for worker_id in worker_ids or ():
-                _check_can_use_keys(workers.get_worker(tx.conn, worker_id))
+                _check_can_use_keys(workers.get_worker_in(tx.conn, worker_id, actor.scope))
             self.insert(tx, issued.record, actor)
 
         await self._store.write(op)
@@ -87,7 +90,7 @@ class ApiKeys:
         previous_end = end_of_previous(now=now, grace=grace, ends_at=ends_at)
 
         def op(tx: WriteTx) -> IssuedKey:
-            newest = _newest(tx, name)
+            newest = _newest(tx, name, actor)
             _check_not_revoked(newest)
             life = None if newest.expires_at is None else newest.expires_at - newest.created_at
             issued = self._make_like(newest, life, actor)
@@ -111,7 +114,7 @@ class ApiKeys:
         now = self._clock()
 
         def op(tx: WriteTx) -> None:
-            _newest(tx, name)
+            _newest(tx, name, actor)
             ended = api_keys.end_previous(tx, name, now)
             if ended:
                 details = {"public_ids": ",".join(ended)}
@@ -131,7 +134,7 @@ class ApiKeys:
         now = self._clock()
 
         def op(tx: WriteTx) -> list[ApiKeyRecord]:
-            newest = _newest(tx, name)
+            newest = _newest(tx, name, actor)
             if newest.revoked_at is not None:
                 # Published again, as in `Workers.change`.
                 revoked = api_keys.find_by_name(tx.conn, name)
@@ -159,12 +162,12 @@ class ApiKeys:
     def allow_in(self, tx: WriteTx, name: str, worker_ids: Sequence[str], actor: Actor) -> list[ApiKeyRecord]:
         """Do what `allow` does, within the caller's transaction; raises the same."""
         now = self._clock()
-        newest = _newest(tx, name)
+        newest = _newest(tx, name, actor)
         _check_not_revoked(newest)
         if newest.expires_at is not None and now >= newest.expires_at:
             raise ConflictError("api_key_expired", f"API key '{name}' has expired.", hint="Rotate it first.")
         for worker_id in worker_ids:
-            _check_can_use_keys(workers.get_worker(tx.conn, worker_id))
+            _check_can_use_keys(workers.get_worker_in(tx.conn, worker_id, actor.scope))
         added = set(worker_ids) - newest.worker_ids
         if added and not newest.for_all_workers:
             details = {"workers": ",".join(sorted(added))}
@@ -221,8 +224,8 @@ class ApiKeys:
         return IssuedKey(record, issued.text)
 
 
-def _newest(tx: WriteTx, name: str) -> ApiKeyRecord:
-    return newest_generation(api_keys.find_by_name(tx.conn, name), kind="api_key", name=name)
+def _newest(tx: WriteTx, name: str, actor: Actor) -> ApiKeyRecord:
+    return newest_generation(get_api_key(tx, name, actor), kind="api_key", name=name)
 
 
 def _check_not_revoked(newest: ApiKeyRecord) -> None:

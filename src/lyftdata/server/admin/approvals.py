@@ -80,7 +80,7 @@ class Approvals:
 
     def _approve_one(self, tx: WriteTx, worker_id: str, actor: Actor) -> Decided:
         record = workers.find_worker(tx.conn, worker_id)
-        if record is None:
+        if record is None or not actor.scope.covers_worker(record):
             return _not_found(worker_id)
         if record.approval is None:
             return (
@@ -90,10 +90,16 @@ class Approvals:
             )
         holder = workers.find_live_by_name(tx.conn, record.name)
         try:
-            superseded = self._name_claims.find_superseded(tx, record, holder)
+            superseded = self._name_claims.find_superseded(tx, record, holder, within=actor.scope)
         except NameInUseError as error:
             return Decided(
-                worker_id=worker_id, name=record.name, problem="worker_name_taken", detail=error.detail
+                worker_id=worker_id,
+                name=record.name,
+                problem="worker_name_taken",
+                # It names the holder.
+                detail=error.detail
+                if actor.scope.covers_worker(holder)
+                else "A Worker outside your scope has this name.",
             )
         now = self._clock()
         if superseded is not None:
@@ -107,7 +113,7 @@ class Approvals:
 
     def _deny_one(self, tx: WriteTx, worker_id: str, actor: Actor) -> Decided:
         record = workers.find_worker(tx.conn, worker_id)
-        if record is None:
+        if record is None or not actor.scope.covers_worker(record):
             return _not_found(worker_id)
         if record.approval is None and record.approval_since is None:
             return _never_waited(record)

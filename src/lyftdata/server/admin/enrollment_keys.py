@@ -20,6 +20,7 @@ from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import format_labels, parse_labels
 from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
 from lyftdata.core.secret import Secret
+from lyftdata.server.admin.scope_checks import check_key_grants, get_enrollment_key, with_scope_labels
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import enrollment_keys
@@ -80,13 +81,16 @@ class EnrollmentKeys:
             actor: Who issues it.
 
         Raises:
-            InvalidInputError: The name or one of the rules is invalid.
+            InvalidInputError: The name or one of the rules is invalid, or a label contradicts the scope.
             ConflictError: `enrollment_key_name_taken`.
+            ForbiddenError: Its Workers would get tokens for a resource outside the scope.
         """
         self._check_no_secret(name, rules)
+        rules = msgspec.structs.replace(rules, labels=with_scope_labels(actor.scope, rules.labels))
         issued = self._make(parse_enrollment_key_name(name), rules, actor)
 
         def op(tx: WriteTx) -> None:
+            check_key_grants(tx, issued.record, actor)
             enrollment_keys.insert_enrollment_key(tx, issued.record)
             details = {"public_id": issued.record.public_id, **_describe(issued.record)}
             tx.audit(
@@ -111,12 +115,12 @@ class EnrollmentKeys:
             ConflictError: `enrollment_key_revoked`: a revoked key is not brought back; `enrollment_key_is_a_setting`.
             InvalidInputError: As `end_of_previous`.
         """
-        _check_not_startup(name)
+        _check_not_startup(name, actor)
         now = self._clock()
         previous_end = end_of_previous(now=now, grace=grace, ends_at=ends_at)
 
         def op(tx: WriteTx) -> IssuedEnrollmentKey:
-            newest = _newest(tx, name)
+            newest = _newest(tx, name, actor)
             if newest.revoked_at is not None:
                 raise ConflictError(
                     "enrollment_key_revoked", f"Enrollment key '{name}' was revoked.", hint="Issue a new key."
@@ -141,11 +145,11 @@ class EnrollmentKeys:
             NotFoundError: No such key.
             ConflictError: `enrollment_key_is_a_setting`.
         """
-        _check_not_startup(name)
+        _check_not_startup(name, actor)
         now = self._clock()
 
         def op(tx: WriteTx) -> None:
-            _newest(tx, name)
+            _newest(tx, name, actor)
             ended = enrollment_keys.end_previous(tx, name, now)
             if ended:
                 details = {"public_ids": ",".join(ended)}
@@ -165,11 +169,11 @@ class EnrollmentKeys:
             NotFoundError: No such key.
             ConflictError: `enrollment_key_is_a_setting`.
         """
-        _check_not_startup(name)
+        _check_not_startup(name, actor)
         now = self._clock()
 
         def op(tx: WriteTx) -> None:
-            newest = _newest(tx, name)
+            newest = _newest(tx, name, actor)
             if newest.revoked_at is None:
                 tx.audit(actor.audit_event("enrollment_key.revoked", _subject(name), at=now))
             enrollment_keys.revoke_enrollment_key(tx, name, now)
@@ -207,6 +211,7 @@ class EnrollmentKeys:
             created_at=now,
             created_by=actor.audit_name,
             expires_at=None if rules.expires_in is None else now + rules.expires_in,
+            scope=dict(actor.scope.required) if actor.scope.is_limited else None,
         )
         return IssuedEnrollmentKey(record, text)
 
@@ -223,12 +228,16 @@ class EnrollmentKeys:
             approve_networks=before.approve_networks,
         )
         issued = self._make(before.name, rules, actor)
-        record = msgspec.structs.replace(issued.record, generation=before.generation + 1)
+        # Both hold: that of the first operator, and that of the one who has seen this generation.
+        scope = None if before.scope is None else before.scope | (issued.record.scope or {})
+        record = msgspec.structs.replace(
+            issued.record, generation=before.generation + 1, scope=scope or issued.record.scope
+        )
         return IssuedEnrollmentKey(record, issued.text)
 
 
-def _newest(tx: WriteTx, name: str) -> EnrollmentKeyRecord:
-    return newest_generation(enrollment_keys.find_by_name(tx.conn, name), kind="enrollment_key", name=name)
+def _newest(tx: WriteTx, name: str, actor: Actor) -> EnrollmentKeyRecord:
+    return newest_generation(get_enrollment_key(tx, name, actor), kind="enrollment_key", name=name)
 
 
 def _subject(name: str) -> str:
@@ -251,8 +260,9 @@ def _describe(record: EnrollmentKeyRecord) -> dict[str, str]:
     return {rule: value for rule, value in rules.items() if value}
 
 
-def _check_not_startup(name: str) -> None:
-    if name == STARTUP_NAME:
+def _check_not_startup(name: str, actor: Actor) -> None:
+    # Within a scope it does not exist.
+    if name == STARTUP_NAME and not actor.scope.is_limited:
         raise ConflictError(
             "enrollment_key_is_a_setting",
             "The enrollment key 'startup' is a setting of the Server.",

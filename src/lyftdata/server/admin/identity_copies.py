@@ -33,11 +33,11 @@ class CopyDecisions:
             actor: Who decides.
 
         Raises:
-            NotFoundError: No such Worker, or no such copy of it.
+            NotFoundError: No such Worker within the scope, or no such copy of it.
         """
 
         def op(tx: WriteTx) -> tuple[IdentityCopyRecord, SignatureCounterRecord | None]:
-            worker = workers.get_worker(tx.conn, worker_id)
+            worker = workers.get_worker_in(tx.conn, worker_id, actor.scope)
             copy = identity_copies.get_copy(tx.conn, worker_id, reference)
             admitting = (
                 self._counters.admit_in(tx, worker, reference, now=self._clock())

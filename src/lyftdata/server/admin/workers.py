@@ -15,6 +15,12 @@ from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_i
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.admin.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.admin.edits import check_unchanged
+from lyftdata.server.admin.scope_checks import (
+    check_grants,
+    check_keeps_labels,
+    check_name_free,
+    with_scope_labels,
+)
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
@@ -54,15 +60,19 @@ class Workers:
         Create a Worker for strategy `api_key`; with a key for it alone, or allowed to use one that there is, if asked.
 
         Raises:
-            InvalidInputError: Name, ID or a label breaks its rule; a new key and an existing one at once.
-            NotFoundError: There is no such key.
+            InvalidInputError: Name, ID or a label breaks its rule, or contradicts the scope; a new key and an existing one at once.
+            NotFoundError: There is no such key within the scope.
             ConflictError: `worker_id_taken`, `worker_name_taken`, `api_key_revoked`, `api_key_expired`.
+            ForbiddenError: It would get tokens for a resource outside the scope.
         """
         if issue_key and existing_key is not None:
             raise InvalidInputError("api_key", "cannot be an existing key and a new one at once")
-        record = self._new_entry(name, worker_id, labels, actor)
+        record = self._new_entry(name, worker_id, with_scope_labels(actor.scope, labels), actor)
 
         def op(tx: WriteTx) -> IssuedKey | None:
+            if actor.scope.is_limited:
+                check_name_free(tx, record.name, actor)
+                check_grants(tx, None, record, actor)
             workers.insert_worker(tx, record, unique_name=True)
             tx.audit(
                 actor.audit_event(
@@ -97,21 +107,23 @@ class Workers:
             actor: Who does it.
 
         Raises:
-            InvalidInputError: Name or a label breaks its rule.
-            NotFoundError: No such Worker.
+            InvalidInputError: Name or a label breaks its rule, or a label of the scope is missing.
+            NotFoundError: No such Worker within the scope.
             ConflictError: `worker_name_taken`, `changed_meanwhile`.
+            ForbiddenError: It would get tokens for a resource outside the scope.
         """
         new_name = None if name is None else parse_worker_name(name)
         new_labels = None if labels is None else parse_labels(labels)
         self._check(new_name or "", new_labels or {})
 
         def op(tx: WriteTx) -> WorkerRecord:
-            record = workers.get_worker(tx.conn, worker_id)
+            before = record = workers.get_worker_in(tx.conn, worker_id, actor.scope)
             check_unchanged(record, expected)
             if new_name is not None and new_name != record.name:
                 record = self._rename(tx, record, new_name, actor)
             if new_labels is not None and new_labels != record.labels:
                 record = self._relabel(tx, record, new_labels, actor)
+            check_grants(tx, before, record, actor)
             if enabled is not None and enabled != record.enabled:
                 record = self._switch(tx, record, actor, enabled=enabled)
             elif enabled is not None:
@@ -131,7 +143,7 @@ class Workers:
         actor: Actor,
     ) -> list[WorkerRecord]:
         """
-        Disable, enable or label many Workers, all or none; those that are gone meanwhile are left out.
+        Disable, enable or label many Workers, all or none; those that are gone, or outside the scope, are left out.
 
         Args:
             worker_ids: Whose.
@@ -150,7 +162,7 @@ class Workers:
             return [
                 self._change_one(tx, record, added, actor, enabled=enabled)
                 for record in found
-                if record is not None
+                if record is not None and actor.scope.covers_worker(record)
             ]
 
         return await self._store.write(op)
@@ -164,7 +176,9 @@ class Workers:
         except InvalidInputError as error:
             raise InvalidInputError(error.field, f"{error.message}: '{record.id}' would have more") from error
         if labels != record.labels:
-            record = self._relabel(tx, record, labels, actor)
+            changed = self._relabel(tx, record, labels, actor)
+            check_grants(tx, record, changed, actor)
+            record = changed
         if enabled is not None and enabled != record.enabled:
             record = self._switch(tx, record, actor, enabled=enabled)
         return record
@@ -173,7 +187,7 @@ class Workers:
         """
         Ask Workers to rotate their identity key, and return those that were asked.
 
-        Left out are those without an identity key, superseded ones, and those that are gone. One that is connected is asked at once,
+        Left out are those without an identity key, superseded ones, those outside the scope, and those that are gone. One that is connected is asked at once,
         another one when it connects. In parts: of a large fleet, Workers' requests are answered in between.
         """
         asked: list[WorkerRecord] = []
@@ -182,7 +196,7 @@ class Workers:
                 lambda tx, part=part: [  # type: ignore[misc]
                     self._ask_one(tx, record, actor)
                     for record in map(partial(workers.find_worker, tx.conn), part)
-                    if record is not None and _has_key_in_use(record)
+                    if record is not None and _has_key_in_use(record) and actor.scope.covers_worker(record)
                 ]
             )
         return asked
@@ -203,18 +217,20 @@ class Workers:
         return await self._store.write(lambda tx: self._delete_in(tx, worker_id, actor))
 
     async def delete_many(self, worker_ids: Sequence[str], *, actor: Actor) -> list[WorkerRecord]:
-        """Remove many entries, all or none, and return those removed; those that are gone already are left out."""
+        """Remove many entries, all or none, and return those removed; those that are gone, or outside the scope, are left out."""
 
         def op(tx: WriteTx) -> list[WorkerRecord]:
             return [
                 self._delete_in(tx, worker_id, actor)
                 for worker_id in worker_ids
-                if workers.find_worker(tx.conn, worker_id) is not None
+                if (record := workers.find_worker(tx.conn, worker_id)) is not None
+                and actor.scope.covers_worker(record)
             ]
 
         return await self._store.write(op)
 
     def _delete_in(self, tx: WriteTx, worker_id: str, actor: Actor) -> WorkerRecord:
+        workers.get_worker_in(tx.conn, worker_id, actor.scope)
         record = workers.delete_worker(tx, worker_id)
         details = {"name": record.name, "strategy": record.strategy.value}
         tx.audit(actor.audit_event("worker.deleted", _subject(record), at=self._clock(), details=details))
@@ -241,11 +257,12 @@ class Workers:
         self._known_secrets.check_labels("labels", labels)
 
     def _rename(self, tx: WriteTx, record: WorkerRecord, name: str, actor: Actor) -> WorkerRecord:
-        workers.ensure_name_free(tx.conn, name, besides=record.id)
+        check_name_free(tx, name, actor, besides=record.id)
         details = {"from": record.name, "to": name}
         return self._replace(tx, record, actor, "worker.renamed", details, name=name)
 
     def _relabel(self, tx: WriteTx, record: WorkerRecord, labels: Labels, actor: Actor) -> WorkerRecord:
+        check_keeps_labels(actor.scope, labels)
         details = {"labels": _joined(labels.items())}
         for name, changed in (
             ("added", labels.items() - record.labels.items()),

@@ -55,6 +55,7 @@ from lyftdata.core.refusals import (
     SupersededError,
     WrongEnrollmentKeyError,
 )
+from lyftdata.core.scopes import Scope, scope_of
 from lyftdata.core.standing import approval_problem
 from lyftdata.core.text import count
 from lyftdata.log import emit, get_logger
@@ -297,7 +298,11 @@ class Enrollment:
         self._spend_use(names.tx, registration)
         try:
             superseded = self._name_claims.find_superseded(
-                names.tx, fresh, names.by_name.get(fresh.name), copy_of=registration.metadata.copy_of
+                names.tx,
+                fresh,
+                names.by_name.get(fresh.name),
+                within=_scope(registration.proved),
+                copy_of=registration.metadata.copy_of,
             )
             if superseded is not None and registration.broken:
                 # Name takeover: the rules of a key also bound whose names it can take.
@@ -390,8 +395,19 @@ class Enrollment:
         )
 
 
+def _scope(proved: ProvedKey) -> Scope:
+    return scope_of(None if proved.issued is None else proved.issued.scope)
+
+
 def _with_labels_of(proved: ProvedKey, metadata: ClientMetadata) -> ClientMetadata:
-    """Return the metadata with the labels of the key over the Worker's own; raises ClientMetadataError."""
+    """
+    Return the metadata with the labels of the key over the Worker's own; raises ClientMetadataError.
+
+    Of a key that an operator with a scope has issued, its labels are the only ones. Privilege escalation: that operator may give no
+    label by which a resource outside the scope chooses, and a Worker that enrolls by that key could ask for it.
+    """
+    if proved.issued is not None and proved.issued.scope is not None:
+        return msgspec.structs.replace(metadata, labels=dict(proved.issued.labels))
     if proved.issued is None or not proved.issued.labels:
         return metadata
     try:

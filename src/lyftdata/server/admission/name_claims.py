@@ -6,6 +6,7 @@ from lyftdata.core.epochs import next_epoch
 from lyftdata.core.policy import NamePolicy, decide_same_name
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.refusals import NameInUseError
+from lyftdata.core.scopes import Scope
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
@@ -37,6 +38,7 @@ class NameClaims:
         claimant: WorkerRecord,
         holder: WorkerRecord | None,
         *,
+        within: Scope,
         copy_of: str | None = None,
     ) -> WorkerRecord | None:
         """
@@ -46,6 +48,7 @@ class NameClaims:
             tx: The transaction that gives it the name.
             claimant: The Worker that asks for it.
             holder: Who has it now.
+            within: The scope of who lets it in: a Worker outside keeps its name.
             copy_of: The Worker of whose identity the claimant had a copy. It gets that one's name under no policy: the original
                 is not disturbed.
 
@@ -68,6 +71,13 @@ class NameClaims:
             raise NameInUseError(
                 f"Held by {holder.id}. {error.detail}", claimed_worker=claimant.name, other_worker=holder.id
             ) from error
+        # Reaching beyond a scope: a team's enrollment key would cut off any Worker of another team that is offline.
+        if verdict == "supersede" and not within.covers_worker(holder):
+            raise NameInUseError(
+                f"Held by {holder.id}, which is outside the scope of the enrollment key, or of the operator.",
+                claimed_worker=claimant.name,
+                other_worker=holder.id,
+            )
         return holder if verdict == "supersede" else None
 
     def superseded(self, holder: WorkerRecord, *, by: WorkerRecord) -> WorkerRecord:

@@ -14,7 +14,7 @@ from lyftdata.server.runtime.services import Services
 router = APIRouter(prefix="/api-keys", tags=["api keys"])
 
 Reader = Annotated[Actor, Depends(allowed("api_keys.read", in_scope=True))]
-Writer = Annotated[Actor, Depends(allowed("api_keys.write"))]
+Writer = Annotated[Actor, Depends(allowed("api_keys.write", in_scope=True))]
 
 
 @router.get("", summary="List API keys")

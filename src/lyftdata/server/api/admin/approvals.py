@@ -13,7 +13,7 @@ from lyftdata.server.api.admin.access import ServicesDep, allowed
 router = APIRouter(prefix="/enrollment", tags=["enrollment"])
 
 Reader = Annotated[Actor, Depends(allowed("enrollment.read", in_scope=True))]
-Writer = Annotated[Actor, Depends(allowed("enrollment.write"))]
+Writer = Annotated[Actor, Depends(allowed("enrollment.write", in_scope=True))]
 
 
 @router.get("/pending", summary="List Workers that wait for approval")

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/enrollment/keys", tags=["enrollment"])
 Reader = Annotated[Actor, Depends(allowed("enrollment.read", in_scope=True))]
 # A rehearsal replays the attempts of other Workers, refused ones too: not within any scope.
 Rehearser = Annotated[Actor, Depends(allowed("enrollment.read"))]
-Writer = Annotated[Actor, Depends(allowed("enrollment.write"))]
+Writer = Annotated[Actor, Depends(allowed("enrollment.write", in_scope=True))]
 
 
 @router.get("", summary="List enrollment keys")

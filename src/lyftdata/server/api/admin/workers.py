@@ -19,7 +19,7 @@ from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition,
 router = APIRouter(prefix="/workers", tags=["workers"])
 
 Reader = Annotated[Actor, Depends(allowed("workers.read", in_scope=True))]
-Writer = Annotated[Actor, Depends(allowed("workers.write"))]
+Writer = Annotated[Actor, Depends(allowed("workers.write", in_scope=True))]
 
 
 @router.get("", summary="List Workers", response_model=models.WorkerPage)

@@ -4,6 +4,7 @@ import pytest
 from tests.builders import SECRET_KEY
 from tests.deployment import PASSWORD
 
+from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.runtime.background import end_listeners
 
 OWN_PASSWORD = "xxx " + PASSWORD
@@ -174,8 +175,6 @@ async def test_an_enrollment_key_counts_the_workers_of_the_scope(server, fleet):
     """One that an admin has given to another team since is not counted any more."""
     anna = await operator(server, fleet)
     made = await make(server, fleet, "/enrollment/keys", {"name": "counted", "labels": ETL})
-    from lyftdata.core.identity_keys import generate_identity_key
-
     enrolled = []
     for name in ("one", "two"):
         answer = await server.register(generate_identity_key(), name, credential=made["key"])
@@ -375,3 +374,308 @@ async def test_a_limit_set_at_one_server_holds_at_the_others(opened, cluster):
         assert (await other.http.get("/api/workers/ops-1", headers=anna)).status_code == 401
         again = await other.sign_in("anna", OWN_PASSWORD)
         assert (await other.http.get("/api/workers/ops-1", headers=again)).status_code == 404
+
+
+# --- changes ------------------------------------------------------------------------------------------------
+
+
+async def refusal(server, headers, method, path, body=None):
+    """Return status and code of the answer to what is not allowed; nothing was written."""
+    before = server.services.store.audit_length
+    answer = await server.http.request(method, f"/api{path}", json=body, headers=headers)
+    assert server.services.store.audit_length == before
+    return answer.status_code, answer.json()["code"]
+
+
+def labels_of(server, worker_id):
+    """Return the labels of a Worker as they are now."""
+    return server.services.directory.find_worker(worker_id).labels
+
+
+NOT_FOUND = [
+    ("PATCH", "/workers/{}", {"enabled": False}, ["ops-1", "bare-1"]),
+    ("PATCH", "/workers/{}", {"labels": ETL}, ["ops-1", "bare-1"]),
+    ("PATCH", "/workers/{}", {"name": "mine"}, ["ops-1"]),
+    ("DELETE", "/workers/{}", None, ["ops-1", "bare-1"]),
+    ("POST", "/workers/{}/copies/AAAAAAAA", {"decision": "continue"}, ["ops-1"]),
+    ("POST", "/api-keys/{}/revoke", {}, ["ops-only", "shared", "for-all"]),
+    ("POST", "/api-keys/{}/rotate", {}, ["ops-only", "shared", "for-all"]),
+    ("POST", "/api-keys/{}/end-previous", {}, ["shared"]),
+    ("POST", "/api-keys/{}/allow", {"worker_ids": ["etl-2"]}, ["ops-only", "shared", "for-all"]),
+    ("POST", "/enrollment/keys/{}/revoke", {}, ["ops-hosts", "any-host", "startup"]),
+    ("POST", "/enrollment/keys/{}/rotate", {}, ["ops-hosts", "any-host", "startup"]),
+    ("POST", "/enrollment/keys/{}/end-previous", {}, ["any-host", "startup"]),
+]
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+async def test_what_is_outside_is_not_changed_and_does_not_exist(server, fleet, by_token, subtests):
+    """Taking a Worker into the scope by a label, too: the answer is that of an ID that was made up."""
+    root = await own_password(server)
+    anna = await token(server, root, scope=ETL) if by_token else await operator(server, root)
+
+    for method, path, body, outside in NOT_FOUND:
+        absent = await server.http.request(method, f"/api{path.format(ABSENT)}", json=body, headers=anna)
+        before = server.services.store.audit_length
+        for name in outside:
+            answer = await server.http.request(method, f"/api{path.format(name)}", json=body, headers=anna)
+            with subtests.test(f"{method} {path.format(name)}"):
+                assert answer.status_code == absent.status_code == 404
+                assert answer.text.replace(name, ABSENT) == absent.text
+        assert server.services.store.audit_length == before
+
+
+async def test_a_team_changes_what_is_its_own(server, fleet):
+    """Workers, keys and enrollment keys, from adding to deleting."""
+    anna = await operator(server, fleet)
+
+    made = await make(server, anna, "/workers", {"name": "new", "id": "etl-3", "issue_key": True})
+    assert made["worker"]["labels"] == ETL
+    assert (await server.token_by_key("etl-3", made["api_key"]["key"])).status_code == 200
+    for method, path, body, status in (
+        ("PATCH", "/workers/etl-3", {"labels": ETL | {"gpu": ""}, "name": "newer"}, 200),
+        ("PATCH", "/workers/etl-3", {"enabled": False}, 200),
+        ("POST", "/api-keys/etl-only/allow", {"worker_ids": ["etl-3"]}, 200),
+        ("POST", "/api-keys/etl-only/rotate", {"grace_s": 60}, 201),
+        ("POST", "/api-keys/etl-only/end-previous", {}, 200),
+        ("POST", "/api-keys/etl-only/revoke", {}, 200),
+        ("POST", "/enrollment/keys/etl-hosts/rotate", {}, 201),
+        ("POST", "/enrollment/keys/etl-hosts/revoke", {}, 200),
+        ("POST", "/workers/rotate-keys", {"all": True}, 200),
+        ("DELETE", "/workers/etl-3", None, 204),
+    ):
+        answer = await server.http.request(method, f"/api{path}", json=body, headers=anna)
+        assert answer.status_code == status, (path, answer.text)
+
+
+async def test_a_viewer_with_a_scope_changes_nothing(server, fleet):
+    """The role and the scope both count."""
+    anna = await operator(server, fleet, role="viewer")
+
+    assert await refusal(server, anna, "DELETE", "/workers/etl-1") == (403, "forbidden")
+
+
+@pytest.mark.parametrize("labels", [{}, {"zone": "eu"}, {"team": "ops"}, {"team": ""}])
+async def test_no_worker_leaves_the_scope(server, fleet, labels):
+    """Its label is neither removed nor changed: a Worker would be handed to another team, or be nobody's."""
+    anna = await operator(server, fleet)
+
+    assert await refusal(server, anna, "PATCH", "/workers/etl-1", {"labels": labels}) == (
+        422,
+        "invalid_input",
+    )
+
+    assert labels_of(server, "etl-1") == ETL | {"zone": "eu"}
+
+
+async def test_what_is_made_carries_the_labels_of_the_scope(server, fleet):
+    """They are added to those that are given; one that contradicts them is refused."""
+    anna = await operator(server, fleet)
+
+    made = await make(server, anna, "/workers", {"name": "new", "labels": {"gpu": ""}})
+    key = await make(server, anna, "/enrollment/keys", {"name": "gpu-hosts", "labels": {"gpu": ""}})
+
+    assert made["worker"]["labels"] == key["enrollment_key"]["labels"] == ETL | {"gpu": ""}
+    for path in ("/workers", "/enrollment/keys"):
+        body = {"name": "other-one", "labels": {"team": "ops"}}
+        assert await refusal(server, anna, "POST", path, body) == (422, "invalid_input")
+
+
+async def test_a_scope_that_contradicts_itself_makes_nothing(server, fleet):
+    """A token of one team whose operator was given to another."""
+    root = await own_password(server)
+    await operator(server, root)
+    ci = await token(server, await own_password(server, "anna"))
+    await server.http.patch("/api/operators/anna", json={"scope": {"team": "ops"}}, headers=root)
+
+    assert await refusal(server, ci, "POST", "/workers", {"name": "new"}) == (422, "invalid_input")
+    assert await refusal(server, ci, "PATCH", "/workers/ops-1", {"enabled": False}) == (
+        404,
+        "worker_not_found",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "a-new-key"},
+        {"name": "a-new-key", "worker_ids": None},
+        {"name": "a-new-key", "worker_ids": ["ops-1"]},
+        {"name": "a-new-key", "worker_ids": ["etl-1", "ops-1"]},
+        {"name": "a-new-key", "worker_ids": ["n-ops-1"]},
+    ],
+)
+async def test_no_key_is_issued_for_workers_outside(server, fleet, body):
+    """Neither for all, nor together with one's own."""
+    anna = await operator(server, fleet)
+
+    status, code = await refusal(server, anna, "POST", "/api-keys", body)
+
+    assert (status, code) in {(422, "invalid_input"), (404, "worker_not_found")}
+
+
+async def test_a_key_of_others_is_not_used_for_a_worker_of_ones_own(server, fleet):
+    """A Worker is added with a key of its own, or one of the scope; and no other Worker is let use one's own key."""
+    anna = await operator(server, fleet)
+
+    for name in ("ops-only", "shared", "for-all"):
+        body = {"name": "new", "api_key": name}
+        assert await refusal(server, anna, "POST", "/workers", body) == (404, "api_key_not_found")
+    wanted = {"worker_ids": ["etl-1", "ops-1"]}
+    assert await refusal(server, anna, "POST", "/api-keys/etl-only/allow", wanted) == (404, "worker_not_found")
+
+
+async def test_a_taken_name_does_not_tell_whose_it_is(server, fleet):
+    """Names are unique on the whole Server: that it is taken is said, and its holder is not named."""
+    anna = await operator(server, fleet)
+
+    for method, path in (("POST", "/workers"), ("PATCH", "/workers/etl-1")):
+        answer = await server.http.request(method, f"/api{path}", json={"name": "n-ops-1"}, headers=anna)
+        assert (answer.status_code, answer.json()["code"]) == (409, "worker_name_taken")
+        assert "'ops-1'" not in answer.text
+
+
+async def test_identity_keys_are_rotated_in_scope_alone(server, fleet):
+    """*All* is all of the scope; one outside that is named does not exist."""
+    anna = await operator(server, fleet)
+    theirs, _ = await server.enrolled("theirs")
+    mine, _ = await server.enrolled("mine")
+    await server.http.patch(f"/api/workers/{mine}", json={"labels": ETL}, headers=fleet)
+
+    asked = await server.http.post("/api/workers/rotate-keys", json={"all": True}, headers=anna)
+
+    assert asked.json()["ids"] == [mine]
+    body = {"ids": [mine, theirs]}
+    assert await refusal(server, anna, "POST", "/workers/rotate-keys", body) == (404, "worker_not_found")
+
+
+# --- tokens for services of others --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/workers/etl-1", {"labels": ETL | {"role": "billing"}}),
+        ("PATCH", "/workers/etl-1", {"name": "biller"}),
+        ("POST", "/workers", {"name": "new", "labels": {"role": "billing"}}),
+        ("POST", "/workers", {"name": "biller"}),
+        ("POST", "/enrollment/keys", {"name": "billing-hosts", "labels": {"role": "billing"}}),
+    ],
+)
+async def test_no_worker_is_given_a_resource_outside_by_its_name_or_a_label(
+    server, fleet, method, path, body
+):
+    """Resources choose by these, and a team names and labels its own Workers."""
+    chosen = {"labels": ["role=billing"], "worker_names": ["biller"], "include_enrolled": True}
+    resource: dict[str, object] = {"name": "billing", "audience": "https://billing.example"}
+    resource |= chosen
+    await make(server, fleet, "/resources", resource)
+    anna = await operator(server, fleet)
+
+    answer = await server.http.request(method, f"/api{path}", json=body, headers=anna)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "billing.example" not in answer.text
+    assert (await server.http.request(method, f"/api{path}", json=body, headers=fleet)).status_code < 300
+
+
+async def test_what_a_worker_has_already_stays_when_it_is_changed(server, fleet):
+    """An operator without a scope gave it that."""
+    resource: dict[str, object] = {
+        "name": "zones",
+        "audience": "https://zones.example",
+        "labels": ["zone=eu"],
+    }
+    await make(server, fleet, "/resources", resource)
+    anna = await operator(server, fleet)
+
+    answer = await server.http.patch("/api/workers/etl-1", json={"name": "renamed"}, headers=anna)
+
+    assert answer.status_code == 200
+
+
+async def test_a_team_defines_no_resource(server, fleet):
+    """An audience is what a service of others may trust; nor is the key issued that asks about every Worker's tokens."""
+    anna = await operator(server, fleet)
+
+    for method, path in (
+        ("POST", "/resources"),
+        ("PATCH", "/resources/etl-lake"),
+        ("POST", "/resources/etl-lake/key"),
+    ):
+        assert await refusal(server, anna, method, path, {}) == (403, "forbidden")
+
+
+# --- enrollment ---------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_of_a_teams_key_has_the_labels_of_the_key_alone(server, fleet):
+    """It could ask for one by which a resource outside chooses, or for those of another team."""
+    anna = await operator(server, fleet)
+    key = await make(server, anna, "/enrollment/keys", {"name": "own-hosts", "labels": {"gpu": ""}})
+
+    answer = await server.register(
+        generate_identity_key(), "new", credential=key["key"], labels={"team": "ops", "role": "billing"}
+    )
+
+    assert answer.status_code == 201, answer.text
+    assert labels_of(server, answer.json()["client_id"]) == ETL | {"gpu": ""}
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+async def test_a_teams_key_takes_no_name_from_a_worker_of_another_team(server, fleet, rotated):
+    """Superseding cuts the holder off. The key may have been rotated since by an operator without a scope."""
+    theirs, _ = await server.enrolled("holder")
+    server.clock.forward(minutes=10)
+    anna = await operator(server, fleet)
+    key = await make(server, anna, "/enrollment/keys", {"name": "own-hosts"})
+    if rotated:
+        key = await make(server, fleet, "/enrollment/keys/own-hosts/rotate", {})
+
+    answer = await server.register(generate_identity_key(), "holder", credential=key["key"])
+
+    assert await server.cause(answer) == "name_in_use"
+    assert server.services.directory.find_worker(theirs).superseded_by is None
+    # The secret of the settings may, as before.
+    assert (await server.register(generate_identity_key(), "holder")).status_code == 201
+
+
+async def test_a_key_that_a_team_rotates_is_limited_from_then_on(server, fleet):
+    """An operator without a scope issued it; the team has seen the new generation."""
+    theirs, _ = await server.enrolled("holder")
+    server.clock.forward(minutes=10)
+    anna = await operator(server, fleet)
+    key = await make(server, anna, "/enrollment/keys/etl-hosts/rotate", {})
+
+    answer = await server.register(generate_identity_key(), "holder", credential=key["key"])
+
+    assert await server.cause(answer) == "name_in_use"
+    assert server.services.directory.find_worker(theirs).superseded_by is None
+
+
+async def test_a_team_approves_its_own_workers_alone(server, fleet):
+    """Others that wait do not exist, and one that is approved takes no name from another team's Worker."""
+    anna = await operator(server, fleet)
+    holder, _ = await server.enrolled("holder")
+    server.clock.forward(minutes=10)
+    waiting = {}
+    for team in ("etl", "ops"):
+        body = {"name": f"{team}-queue", "labels": {"team": team}, "mode": "approve"}
+        key = (await make(server, fleet, "/enrollment/keys", body))["key"]
+        for name in (f"{team}-new", "holder"):
+            answer = await server.register(generate_identity_key(), name, credential=key)
+            waiting[team, name] = answer.json()["client_id"]
+    pending = (await server.http.get("/api/enrollment/pending", headers=anna)).json()["items"]
+    assert {one["id"] for one in pending} == {waiting["etl", "etl-new"], waiting["etl", "holder"]}
+    assert [one["name_holder"] for one in pending] == [None, None]
+
+    for decision in ("approve", "deny"):
+        body = {"worker_ids": [waiting["ops", "ops-new"]]}
+        answer = await server.http.post(f"/api/enrollment/{decision}", json=body, headers=anna)
+        assert [one["problem"] for one in answer.json()["items"]] == ["worker_not_found"]
+    body = {"worker_ids": [waiting["etl", "etl-new"], waiting["etl", "holder"]]}
+    answer = await server.http.post("/api/enrollment/approve", json=body, headers=anna)
+
+    assert [one["problem"] for one in answer.json()["items"]] == [None, "worker_name_taken"]
+    assert holder not in answer.text
+    assert server.services.directory.find_worker(holder).superseded_by is None
