@@ -56,7 +56,7 @@ ACTIONS: Mapping[str, Rule] = {
     "refusals.write": _WRITE_IN_PERSON,
     "audit.read": _READ,
     "audit.verify": _READ,
-    "events.read": _READ,
+    "events.read": _READ_IN_SCOPE,
     # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
     "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
     "event_destinations.write": _WRITE_IN_PERSON,

@@ -1,7 +1,7 @@
 """
-Decides by rules which role a claim of the issuer gives an operator; without a rule that applies there is none.
+Decides by rules which role a claim of the issuer gives an operator, and within which scope; without a rule that applies there is none.
 
-    admin: groups=platform-admins; viewer: groups=staff
+    admin: groups=platform-admins; viewer: groups=staff; admin for team=etl: groups=etl-leads
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,22 +10,29 @@ from typing import Any
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.records import Role
+from lyftdata.core.names import parse_label_text
+from lyftdata.core.records import Labels, Role
+from lyftdata.core.scopes import parse_scope
 
 _MAX_RULES = 100
 _RANK = (Role.ADMIN, Role.VIEWER)
 
 
 class RoleRule(msgspec.Struct, frozen=True):
-    """A role for those whose claim holds a value: a text equal to it, or a list with it."""
+    """
+    A role for those whose claim holds a value: a text equal to it, or a list with it.
+
+    `scope` are the labels of the Workers to which the role is limited (`core.scopes`), None for no limit.
+    """
 
     role: Role
     claim: str
     value: str
+    scope: Labels | None = None
 
 
 def parse_role_rules(text: str) -> tuple[RoleRule, ...]:
-    """Read rules separated by semicolons, each `ROLE: CLAIM=VALUE`; raises InvalidInputError."""
+    """Read rules separated by semicolons, each `ROLE: CLAIM=VALUE` or `ROLE for LABELS: CLAIM=VALUE`; raises InvalidInputError."""
     rules = tuple(_parse_rule(part.strip()) for part in text.replace("\n", ";").split(";") if part.strip())
     if not 1 <= len(rules) <= _MAX_RULES:
         raise InvalidInputError("role_rules", f"must hold 1 to {_MAX_RULES} rules")
@@ -33,22 +40,36 @@ def parse_role_rules(text: str) -> tuple[RoleRule, ...]:
 
 
 def _parse_rule(text: str) -> RoleRule:
-    role, _, condition = text.partition(":")
+    given, _, condition = text.partition(":")
+    role, limit, labels = given.strip().partition(" for ")
     claim, _, value = condition.partition("=")
     role, claim, value = role.strip().lower(), claim.strip(), value.strip()
     if role not in set(Role) or not claim or not value:
         raise InvalidInputError(
             "role_rules",
             "must be rules like `admin: groups=platform-admins; viewer: groups=staff`; the roles are "
-            + " and ".join(Role),
+            + " and ".join(Role)
+            + ", each alone or with labels as in `admin for team=etl`",
         )
-    return RoleRule(Role(role), claim, value)
+    return RoleRule(Role(role), claim, value, _parse_limit(labels) if limit else None)
 
 
-def role_of(claims: Mapping[str, Any], rules: Sequence[RoleRule]) -> Role | None:
-    """Return the highest role that any rule gives, or None. Default deny: signing in at the issuer alone gives nothing."""
-    given = {rule.role for rule in rules if rule.value in _texts(find_claim(claims, rule.claim))}
-    return next((role for role in _RANK if role in given), None)
+def _parse_limit(labels: str) -> Labels:
+    try:
+        return parse_scope(parse_label_text(labels))
+    except InvalidInputError as error:
+        raise InvalidInputError("role_rules", f"labels {error.message}") from error
+
+
+def find_rule(claims: Mapping[str, Any], rules: Sequence[RoleRule]) -> RoleRule | None:
+    """
+    Return the rule that decides, or None. Default deny: signing in at the issuer alone gives nothing.
+
+    It is one that gives the highest role; of several, one without a limit, or else the first. Limits are not put together: what two
+    teams may see is not one scope.
+    """
+    fitting = [rule for rule in rules if rule.value in _texts(find_claim(claims, rule.claim))]
+    return min(fitting, key=lambda rule: (_RANK.index(rule.role), rule.scope is not None), default=None)
 
 
 def find_claim(claims: Mapping[str, Any], name: str) -> object:

@@ -58,6 +58,7 @@ IN_SCOPE = {
     "resources.read",
     "enrollment.read",
     "enrollment.write",
+    "events.read",
     "api_tokens.read",
     "api_tokens.write",
     "identity.read",

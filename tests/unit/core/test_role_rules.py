@@ -4,7 +4,7 @@ import pytest
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Role
-from lyftdata.core.role_rules import find_claim, parse_role_rules, role_of
+from lyftdata.core.role_rules import find_claim, find_rule, parse_role_rules
 
 RULES = parse_role_rules(
     "viewer: groups=staff; admin: groups=ops;admin:realm_access.roles = lyftdata-admin\nviewer: https://x.example/role=seer=1"
@@ -32,12 +32,53 @@ RULES = parse_role_rules(
 )
 def test_a_role_is_given_by_an_exact_value_and_by_nothing_else(claims, role):
     """The highest that a rule gives; none without a rule that fits."""
-    assert role_of(claims, RULES) is role
+    rule = find_rule(claims, RULES)
+
+    assert (None if rule is None else rule.role) is role
+    assert rule is None or rule.scope is None
+
+
+SCOPED = parse_role_rules(
+    "viewer for team=etl: g=etl; admin for team=etl,zone=eu: g=leads; admin for team=ops: g=ops; viewer: g=staff; admin: g=root"
+)
+
+
+@pytest.mark.parametrize(
+    ("groups", "role", "scope"),
+    [
+        (["etl"], Role.VIEWER, {"team": "etl"}),
+        (["etl", "staff"], Role.VIEWER, None),
+        (["etl", "leads"], Role.ADMIN, {"team": "etl", "zone": "eu"}),
+        (["ops", "leads"], Role.ADMIN, {"team": "etl", "zone": "eu"}),
+        (["staff", "ops"], Role.ADMIN, {"team": "ops"}),
+        (["ops", "root", "leads"], Role.ADMIN, None),
+    ],
+)
+def test_a_rule_may_limit_its_role_to_labels(groups, role, scope):
+    """Of several that fit, the highest role decides, then one without a limit, then the first; limits are not put together."""
+    rule = find_rule({"g": groups}, SCOPED)
+
+    assert rule is not None
+    assert (rule.role, rule.scope) == (role, scope)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ; ", "admin", "admin: groups", "admin: =ops", "admin: groups=", "owner: groups=ops", "x;" * 101],
+    [
+        "",
+        " ; ",
+        "admin",
+        "admin: groups",
+        "admin: =ops",
+        "admin: groups=",
+        "owner: groups=ops",
+        "x;" * 101,
+        "admin for : g=x",
+        "admin for =a: g=x",
+        "admin for a=1,a=2: g=x",
+        "admin team=etl: g=x",
+        "adminfor team=etl: g=x",
+    ],
 )
 def test_a_rule_that_cannot_be_read_is_an_error(text):
     """Not left out: the rule that was meant would be missed at the next sign-in alone."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import msgspec
 
 from lyftdata.core.log_events.server import EVENT_FEED_FAILED
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.scopes import Scope
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admission.directory import Directory
@@ -23,6 +25,14 @@ _log = get_logger(__name__)
 # When a fleet comes back thousands of events are pending: other work has its turn in between.
 _RENDERED_AT_ONCE = 50
 _PAUSE_S = 0.1
+
+
+class _Rendered(msgspec.Struct, frozen=True):
+    """An event as it is sent, and the Worker that it is about; None if that is gone."""
+
+    worker_id: str
+    worker: WorkerRecord | None
+    data: bytes
 
 
 class EventFeed:
@@ -42,11 +52,16 @@ class EventFeed:
         self._workers = workers
         self._store = store
         self._listeners: set[Listener] = set()
+        # Of listeners with a scope: the Workers within it, so that one that leaves it is known to them, and no other is.
+        self._in_scope: dict[Listener, set[str]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def join(self, listener: Listener) -> None:
-        """Deliver every event from now on to a listener."""
+        """Deliver every event from now on to a listener, as far as it is within their scope."""
         self._listeners.add(listener)
+        if listener.scope.is_limited:
+            workers = filter(listener.scope.covers_worker, self._directory.workers())
+            self._in_scope[listener] = {worker.id for worker in workers}
         if self._task is None:
             # Followed from this step on, not from when the task begins: no event is missed in between.
             self._task = asyncio.create_task(self._run(self._events.follow()))
@@ -54,6 +69,7 @@ class EventFeed:
     def unsubscribe(self, listener: Listener) -> None:
         """Deliver no more events to a listener."""
         self._listeners.discard(listener)
+        self._in_scope.pop(listener, None)
         if not self._listeners and self._task is not None:
             self._task.cancel()
             self._task = None
@@ -69,24 +85,54 @@ class EventFeed:
     async def _deliver(self, events: Sequence[Event]) -> None:
         try:
             for begin in range(0, len(events), _RENDERED_AT_ONCE):
-                data = await self._render(events[begin : begin + _RENDERED_AT_ONCE])
+                rendered = await self._render(events[begin : begin + _RENDERED_AT_ONCE])
+                whole = b"".join(one.data for one in rendered)
                 for listener in self._listeners:
-                    listener.put(data)
+                    known = self._in_scope.get(listener)
+                    data = whole if known is None else _within(listener.scope, rendered, known)
+                    if data:
+                        listener.put(data)
         except Exception as error:  # noqa: BLE001 - whatever it was: the next events may be rendered
             emit(_log, EVENT_FEED_FAILED, problem=str(error))
             # Who has missed an event must read the list: that is what a stream that ends says.
             for listener in self._listeners:
                 listener.end()
 
-    async def _render(self, events: Sequence[Event]) -> bytes:
+    async def _render(self, events: Sequence[Event]) -> list[_Rendered]:
         ids = [event.worker_id for event in events]
         stored = await self._store.read(lambda conn: activity.find_traces(conn, ids))
-        parts = []
+        rendered = []
         for worker_id in ids:
             worker = self._directory.find_worker(worker_id)
-            if worker is None:
-                shown, data = b"worker_deleted", msgspec.json.encode({"id": worker_id})
-            else:
-                shown, data = b"worker", self._workers.view(worker, stored).model_dump_json().encode()
-            parts.append(b"event: " + shown + b"\ndata: " + data + b"\n\n")
-        return b"".join(parts)
+            data = (
+                _deleted(worker_id)
+                if worker is None
+                else _event(b"worker", self._workers.view(worker, stored).model_dump_json().encode())
+            )
+            rendered.append(_Rendered(worker_id, worker, data))
+        return rendered
+
+
+def _within(scope: Scope, rendered: Sequence[_Rendered], known: set[str]) -> bytes:
+    """
+    Return what a listener with a scope is sent, and keep `known`: a Worker that leaves the scope is deleted for them.
+
+    Of a Worker that was never within it they learn nothing, not even that it is gone.
+    """
+    parts = []
+    for one in rendered:
+        if one.worker is not None and scope.covers_worker(one.worker):
+            known.add(one.worker_id)
+            parts.append(one.data)
+        elif one.worker_id in known:
+            known.discard(one.worker_id)
+            parts.append(_deleted(one.worker_id))
+    return b"".join(parts)
+
+
+def _deleted(worker_id: str) -> bytes:
+    return _event(b"worker_deleted", msgspec.json.encode({"id": worker_id}))
+
+
+def _event(kind: bytes, data: bytes) -> bytes:
+    return b"event: " + kind + b"\ndata: " + data + b"\n\n"

@@ -83,7 +83,8 @@ OIDC_SETTINGS: tuple[Setting, ...] = (
         default_doc="none",
         flag="--oidc-roles",
         doc="Which claims give which role: rules `ROLE: CLAIM=VALUE`, separated by semicolons, for example "
-        "`admin: groups=platform-admins; viewer: groups=staff`. A path such as `realm_access.roles` names a claim within a claim. Who "
+        "`admin: groups=platform-admins; viewer: groups=staff`. `admin for team=etl: groups=etl-leads` limits the role to Workers with "
+        "that label. A path such as `realm_access.roles` names a claim within a claim. Who "
         "fits no rule is refused.",
     ),
     Setting(

@@ -33,6 +33,7 @@ class Listener:
 
     def __init__(self, actor: Actor, slot: Slot) -> None:
         self.session_id = actor.session_id
+        self.scope = actor.scope
         self.is_ended = False
         self._slot = slot
         self._wake = asyncio.Event()

@@ -134,6 +134,42 @@ async def test_a_role_is_what_the_claims_say_at_each_sign_in(server, person, iss
     assert (await server.http.get("/api/workers", headers=token)).status_code == 401
 
 
+async def test_claims_limit_an_operator_to_a_team(opened, clock, issuer):
+    """At each sign-in; a scope that changed ends the sessions with the one before, and is audited."""
+    rules = (
+        "admin for team=etl: groups=etl; admin for team=ops: groups=ops; viewer for team=etl: groups=staff"
+    )
+    async with opened(clock, **issuer.settings(LYFTDATA_OIDC_ROLES=rules)) as server:
+        root = await server.sign_in()
+        for team in ("etl", "ops"):
+            body = {"name": team, "id": f"{team}-1", "labels": {"team": team}}
+            await server.http.post("/api/workers", json=body, headers=root)
+        person = Person(server, issuer)
+
+        async def seen(*groups: str) -> list[str]:
+            issuer.claims |= {"groups": list(groups)}
+            assert (await person.sign_in()).status_code == 303
+            session = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
+            answer = await server.http.get("/api/workers", headers=session)
+            return [worker["id"] for worker in answer.json()["items"]]
+
+        assert await seen("etl") == ["etl-1"]
+        first = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
+        assert await seen("ops") == ["ops-1"]
+        assert (await server.http.get("/api/workers", headers=first)).status_code == 401
+        # The rules of two teams: one decides.
+        assert await seen("ops", "etl", "staff") == ["etl-1"]
+        listed = (await server.http.get("/api/operators", headers=root)).json()["items"]
+        name = next(one["name"] for one in listed if one["issuer"])
+        answer = await server.http.patch(f"/api/operators/{name}", json={"no_scope": True}, headers=root)
+        assert (answer.status_code, answer.json()["code"]) == (409, "role_from_issuer")
+        assert [event["details"]["scope"] for event in await events(server, "operator.scope_set")] == [
+            "team=etl",
+            "team=ops",
+        ]
+        await person.http.aclose()
+
+
 async def test_an_operator_is_a_subject_and_never_a_name(server, person, issuer):
     """Who calls themselves `admin` at the issuer, or as a colleague does, gets an operator of their own."""
     issuer.claims |= {"preferred_username": "admin", "email": "admin@example.com", "groups": ["staff"]}

@@ -14,8 +14,9 @@ import msgspec
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.id_tokens import Identity
-from lyftdata.core.records import AuditEvent, OperatorRecord, Role
-from lyftdata.core.role_rules import find_claim
+from lyftdata.core.names import format_labels
+from lyftdata.core.records import AuditEvent, OperatorRecord
+from lyftdata.core.role_rules import RoleRule, find_claim
 from lyftdata.server.admin.operators import subject_of
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import admin_sessions, api_tokens, operators
@@ -26,17 +27,21 @@ _TAG_LENGTH = 8
 
 
 def admit_operator(
-    tx: WriteTx, identity: Identity, role: Role, *, name_claim: str, now: datetime
+    tx: WriteTx, identity: Identity, rule: RoleRule, *, name_claim: str, now: datetime
 ) -> OperatorRecord:
-    """Return the operator of an identity with the role that its claims give now; made at the first sign-in."""
+    """Return the operator of an identity with the role and the scope that its claims give now; made at the first sign-in."""
     known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
     if known is None:
-        return _make(tx, identity, role, name_claim=name_claim, now=now)
-    if known.role is role:
+        return _make(tx, identity, rule, name_claim=name_claim, now=now)
+    if known.role is rule.role and known.scope == rule.scope:
         return known
-    changed = msgspec.structs.replace(known, role=role)
+    changed = msgspec.structs.replace(known, role=rule.role, scope=rule.scope)
     operators.replace_operator(tx, changed)
-    tx.audit(_event("operator.role_set", known.name, identity, now, role=role))
+    if known.role is not rule.role:
+        tx.audit(_event("operator.role_set", known.name, identity, now, role=rule.role))
+    if known.scope != rule.scope:
+        scope = format_labels(rule.scope or {})
+        tx.audit(_event("operator.scope_set", known.name, identity, now, scope=scope))
     # Privilege that was taken away ends now, and not with the last session that was opened before.
     admin_sessions.delete_sessions_of(tx, known.name)
     return changed
@@ -69,17 +74,21 @@ def refuse_operator(
     )
 
 
-def _make(tx: WriteTx, identity: Identity, role: Role, *, name_claim: str, now: datetime) -> OperatorRecord:
+def _make(
+    tx: WriteTx, identity: Identity, rule: RoleRule, *, name_claim: str, now: datetime
+) -> OperatorRecord:
     record = OperatorRecord(
         name=_free_name(tx, identity, name_claim),
-        role=role,
+        role=rule.role,
         password_hash="",
         created_at=now,
         issuer=identity.issuer,
         subject=identity.subject,
+        scope=rule.scope,
     )
     operators.insert_operator(tx, record)
-    tx.audit(_event("operator.created", record.name, identity, now, role=role))
+    details = {"role": rule.role.value} | ({"scope": format_labels(rule.scope)} if rule.scope else {})
+    tx.audit(_event("operator.created", record.name, identity, now, **details))
     return record
 
 

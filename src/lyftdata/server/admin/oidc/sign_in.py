@@ -16,8 +16,8 @@ import msgspec
 
 from lyftdata.core.errors import IssuerSignInError, IssuerUnavailableError
 from lyftdata.core.id_tokens import Identity, IdTokenError, IssuerKey, UnknownKeyError, check_id_token
-from lyftdata.core.records import AdminSessionRecord, OperatorRecord, Role
-from lyftdata.core.role_rules import find_claim, role_of
+from lyftdata.core.records import AdminSessionRecord, OperatorRecord
+from lyftdata.core.role_rules import RoleRule, find_claim, find_rule
 from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.new_sessions import NewSessions, open_session
@@ -136,15 +136,15 @@ class OidcSignIn:
         except IssuerUnavailableError as error:
             self._note_unusable(error.detail)
             raise
-        role = role_of(identity.claims, self.config.role_rules)
-        if role is None:
+        rule = find_rule(identity.claims, self.config.role_rules)
+        if rule is None:
             await self._refuse(identity, pending, address=address)
             raise IssuerSignInError(
                 "no_role",
                 "You are known to your identity provider, but you have no role on this Server.",
                 hint="Ask an admin of this Server for one: its role rules (LYFTDATA_OIDC_ROLES) give none to your account.",
             )
-        return await self._open(identity, role, pending, address=address, user_agent=user_agent)
+        return await self._open(identity, rule, pending, address=address, user_agent=user_agent)
 
     async def _exchange(self, code: str, pending: Pending, *, address: str) -> Tokens:
         self._limits.begin_exchange(address, now=self._clock())
@@ -201,13 +201,13 @@ class OidcSignIn:
         )
 
     async def _open(
-        self, identity: Identity, role: Role, pending: Pending, *, address: str, user_agent: str
+        self, identity: Identity, rule: RoleRule, pending: Pending, *, address: str, user_agent: str
     ) -> SignedInAtIssuer:
         now = self._clock()
 
         def op(tx: WriteTx) -> SignedInAtIssuer:
             _use_up(tx, pending, now=now)
-            operator = admit_operator(tx, identity, role, name_claim=self.config.name_claim, now=now)
+            operator = admit_operator(tx, identity, rule, name_claim=self.config.name_claim, now=now)
             new = self._new_sessions.make(
                 operator.name, address=address, user_agent=user_agent, issuer_session=identity.session
             )

@@ -18,7 +18,7 @@ _STILL_THERE_EVERY_S = 15.0
 
 @router.get("/events", tags=["workers"], summary="Follow Workers live", response_class=StreamingResponse)
 async def events(
-    actor: Annotated[Actor, Depends(allowed("events.read"))], services: ServicesDep
+    actor: Annotated[Actor, Depends(allowed("events.read", in_scope=True))], services: ServicesDep
 ) -> StreamingResponse:
     """Return server-sent events: `worker` with the Worker as it is now, `worker_deleted` with its ID."""
     feed = services.event_feed

@@ -147,6 +147,7 @@ SCOPED = {
     ("GET", "/api/enrollment/keys"),
     ("GET", "/api/enrollment/keys/{name}"),
     ("GET", "/api/enrollment/pending"),
+    ("GET", "/api/events"),
     ("GET", "/api/api-tokens"),
     ("POST", "/api/api-tokens"),
     ("GET", "/api/api-tokens/{name}"),

@@ -1,5 +1,7 @@
 """What operators and API tokens with a scope see, and the ways around it that they may try."""
 
+import json
+
 import pytest
 from tests.builders import SECRET_KEY
 from tests.deployment import PASSWORD
@@ -522,7 +524,10 @@ async def test_a_key_of_others_is_not_used_for_a_worker_of_ones_own(server, flee
         body = {"name": "new", "api_key": name}
         assert await refusal(server, anna, "POST", "/workers", body) == (404, "api_key_not_found")
     wanted = {"worker_ids": ["etl-1", "ops-1"]}
-    assert await refusal(server, anna, "POST", "/api-keys/etl-only/allow", wanted) == (404, "worker_not_found")
+    assert await refusal(server, anna, "POST", "/api-keys/etl-only/allow", wanted) == (
+        404,
+        "worker_not_found",
+    )
 
 
 async def test_a_taken_name_does_not_tell_whose_it_is(server, fleet):
@@ -679,3 +684,56 @@ async def test_a_team_approves_its_own_workers_alone(server, fleet):
     assert [one["problem"] for one in answer.json()["items"]] == [None, "worker_name_taken"]
     assert holder not in answer.text
     assert server.services.directory.find_worker(holder).superseded_by is None
+
+
+# --- the event stream ---------------------------------------------------------------------------------------
+
+
+async def sent_to(listener, feed_events):
+    """Return the kinds and Workers of what a listener is sent by the time that so many events were rendered."""
+    text = b""
+    while text.count(b"event: ") < feed_events:
+        text += await listener.next_data(every_s=5) or b""
+    lines = text.decode().splitlines()
+    kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    ids = [json.loads(line.removeprefix("data: "))["id"] for line in lines if line.startswith("data: ")]
+    return list(zip(kinds, ids, strict=True))
+
+
+async def test_an_event_stream_shows_the_workers_of_the_scope(server, fleet):
+    """One that leaves it is deleted for its listener; of others not even the ID is sent, also when they are deleted."""
+    anna = await operator(server, fleet)
+    listeners = []
+    for headers in (anna, fleet):
+        actor = await server.services.callers.identify(
+            headers["Authorization"].split()[1], address="192.0.2.1"
+        )
+        listeners.append(server.services.events.admit(actor))
+        server.services.event_feed.join(listeners[-1])
+
+    async def change(method, worker_id, body=None):
+        """Change a Worker, and return what the listener without a scope is sent."""
+        await server.http.request(method, f"/api/workers/{worker_id}", json=body, headers=fleet)
+        return await sent_to(listeners[1], 1)
+
+    everything = [
+        *await change("PATCH", "ops-1", {"name": "renamed"}),
+        *await change("DELETE", "ops-1"),
+        *await change("PATCH", "etl-1", {"name": "renamed"}),
+        *await change("PATCH", "etl-1", {"labels": {"team": "ops"}}),
+        *await change("PATCH", "etl-1", {"name": "again"}),
+        *await change("DELETE", "etl-1"),
+        *await change("PATCH", "bare-1", {"labels": ETL}),
+        *await change("DELETE", "bare-1"),
+    ]
+
+    assert len(everything) == 8
+    assert await sent_to(listeners[0], 4) == [
+        ("worker", "etl-1"),
+        ("worker_deleted", "etl-1"),
+        ("worker", "bare-1"),
+        ("worker_deleted", "bare-1"),
+    ]
+    for listener in listeners:
+        server.services.event_feed.unsubscribe(listener)
+        server.services.events.release(listener)
