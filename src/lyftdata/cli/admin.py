@@ -8,10 +8,10 @@ import click
 
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.emergency_access import emergency_access
-from lyftdata.cli.login import read_password
 from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table
 from lyftdata.cli.secret_key_rotation import rotate_secret_key
 from lyftdata.cli.state_location import find_state, staging_option
+from lyftdata.cli.typed_password import read_password
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text

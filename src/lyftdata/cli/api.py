@@ -3,6 +3,7 @@
 import functools
 import os
 import ssl
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn, Self
@@ -15,7 +16,10 @@ import lyftdata
 from lyftdata.bounded_http import proxy_for, tls_context
 from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.given_token import find_given_token
+from lyftdata.cli.output import echo_err
+from lyftdata.cli.typed_password import read_password
 from lyftdata.core.errors import LyftdataError
+from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
 from lyftdata.watched_file import WatchedFile
@@ -158,7 +162,9 @@ class Api:
         self._http.close()
         self._http = new
 
-    def _request(self, method: str, path: str, *, signed_in: bool = True, **options: Any) -> httpx2.Response:
+    def _request(
+        self, method: str, path: str, *, signed_in: bool = True, is_asked_again: bool = True, **options: Any
+    ) -> httpx2.Response:
         headers = self._authorization() if signed_in else {}
         try:
             response = self._http.request(method, f"/api{path}", headers=headers, **options)
@@ -172,9 +178,28 @@ class Api:
             raise click.UsageError(_NOT_TEXT) from None
         except (httpx2.TransportError, ssl.SSLError) as error:
             self._unreachable(error)
+        if is_asked_again and signed_in and self._reauthenticated(response):
+            return self._request(method, path, signed_in=signed_in, is_asked_again=False, **options)
         if response.status_code >= httpx2.codes.MULTIPLE_CHOICES:
             self._fail(response)
         return response
+
+    def _reauthenticated(self, response: httpx2.Response) -> bool:
+        """Ask for the password if that is what the Server wants, and keep the session's new token; return whether it has one."""
+        is_wanted = (
+            response.status_code == httpx2.codes.UNAUTHORIZED
+            and _problem_code(response) == "reauthentication_required"
+        )
+        if not is_wanted or not sys.stdin.isatty():
+            return False
+        echo_err("This cannot be undone: confirm that it is you.")
+        answer = self._request(
+            "POST",
+            "/me/reauthenticate",
+            json={"password": read_password("Password", from_stdin=False).reveal()},
+        )
+        self.credentials.store(self.url, Secret(answer.json()["token"]))
+        return True
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
         response = self._request(method, path, **options)
@@ -242,12 +267,18 @@ class Api:
 
 def _is_rate_limited(response: httpx2.Response) -> bool:
     """Return whether the Server's budget for this operator rejected a request; a 429 after failed sign-ins is not meant."""
-    if response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
-        return False
+    return (
+        response.status_code == httpx2.codes.TOO_MANY_REQUESTS
+        and _problem_code(response) == "too_many_requests"
+    )
+
+
+def _problem_code(response: httpx2.Response) -> str:
+    """Return the stable code of a problem (RFC 9457), or an empty text."""
     try:
-        return bool(response.json()["code"] == "too_many_requests")
+        return str(response.json()["code"])
     except (ValueError, KeyError, TypeError):
-        return False
+        return ""
 
 
 def _lines(pieces: Iterator[str]) -> Iterator[str]:

@@ -1,16 +1,14 @@
 """Signs operators in and out, and changes their own password."""
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo, echo_err, url_option
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.cli.typed_password import read_password
 from lyftdata.core.secret import Secret
-from lyftdata.core.secret_text import parse_typed_secret, trim
 
 if TYPE_CHECKING:
     from lyftdata.cli.api import Api
@@ -129,24 +127,3 @@ def _stored_device_mark(api: "Api", user: str) -> dict[str, str]:
     """Return the stored device mark as a field of the sign-in, so that others' failed sign-ins do not delay this one."""
     mark = api.credentials.find_device(api.url, user)
     return {} if mark is None else {"device": mark.reveal()}
-
-
-def read_password(prompt: str, *, from_stdin: bool) -> Secret:
-    """
-    Ask for a password without showing it, or read a line of standard input.
-
-    Raises:
-        click.UsageError: There is no terminal to ask on, or what was read cannot be a password (exit 2).
-    """
-    if from_stdin:
-        text = sys.stdin.readline()
-        if not trim(text):
-            raise click.UsageError("Standard input holds no password.")
-    elif not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask for the password: use --password-stdin.")
-    else:
-        text = click.prompt(prompt, hide_input=True, err=True)
-    try:
-        return parse_typed_secret(text)
-    except InvalidInputError as error:
-        raise click.UsageError(f"The password {error.message}.") from error

@@ -49,6 +49,7 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "operator.emergency_access": "Emergency access was given on the Server's host.",
     "operator.locked_out": "An operator was locked out after too many wrong passwords.",
     "operator.password_set": "An operator's password was set.",
+    "operator.reauthenticated": "An operator proved again who they are.",
     "operator.role_set": "An operator's role was changed.",
     "operator.scope_set": "An operator was limited to Workers with certain labels, or a limit was ended.",
     "operator.session_ended": "A session of an operator was ended.",

@@ -10,6 +10,7 @@ LyftdataError
 ├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
 │   └── ApiTokenRejectedError                                 (of NotSignedInError)
+├── ReauthenticationRequiredError    signed in too long ago for what cannot be undone
 ├── PasswordSignInOffError, IssuerSignInError, IssuerUnavailableError
 ├── TooManyRequestsError, TooBusyError, TooManyStartsError   retry later
 └── RefusedError             an authentication or authorization was refused; the causes are in `refusals`
@@ -129,6 +130,24 @@ class LoginLockedError(LyftdataError):
     def __init__(self, wait_s: int) -> None:
         super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
         self.wait_s: Final = wait_s
+
+
+class ReauthenticationRequiredError(LyftdataError):
+    """
+    The operator is signed in, and must prove again who they are: what they ask for cannot be undone.
+
+    Args:
+        within_s: How many seconds ago that may have been.
+    """
+
+    code = "reauthentication_required"
+
+    def __init__(self, within_s: int) -> None:
+        super().__init__(
+            "This cannot be undone: confirm first that it is you.",
+            hint="Sign in again: lyftdata login",
+        )
+        self.within_s: Final = within_s
 
 
 class PasswordSignInOffError(LyftdataError):

@@ -3,13 +3,14 @@ Decides what each role may do by each kind of credential, and what happens to a 
 """
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
 from lyftdata.core.actor import Actor, CredentialKind
-from lyftdata.core.errors import ForbiddenError
+from lyftdata.core.errors import ForbiddenError, ReauthenticationRequiredError
 from lyftdata.core.records import Role, Strategy, WorkerRecord
 from lyftdata.core.refusals import NameInUseError
 
@@ -23,12 +24,15 @@ class Rule(msgspec.Struct, frozen=True):
     """
     Who may take an action: with which roles, by which kinds of credential, and whether those may who have a scope.
 
-    `in_scope` alone opens nothing: the route must say as well that it stays within the caller's scope.
+    `in_scope` alone opens nothing: the route must say as well that it stays within the caller's scope. `asks_again` says that the
+    action cannot be undone: the operator must have proved lately who they are. An API token proves its secret with each request and
+    cannot be asked; where that is not enough, `credentials` leaves it out.
     """
 
     roles: frozenset[Role]
     credentials: frozenset[CredentialKind]
     in_scope: bool = False
+    asks_again: bool = False
 
 
 _READ = Rule(_EVERY_ROLE, _ANY_CREDENTIAL)
@@ -38,19 +42,30 @@ _WRITE_IN_SCOPE = Rule(_ADMINS, _ANY_CREDENTIAL, in_scope=True)
 # Persistence: a token that leaked must make no way in for people, and no way out for the audit log, that outlives its revocation.
 _WRITE_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY)
 # Of what only Servers, or only all Workers together, have (signing keys, settings, the audit log, other operators), a scope leaves nothing.
+# What cannot be undone. Session theft: an open browser or a copied cookie is not enough for it.
+_FINAL = Rule(_ADMINS, _ANY_CREDENTIAL, asks_again=True)
+_FINAL_IN_SCOPE = Rule(_ADMINS, _ANY_CREDENTIAL, in_scope=True, asks_again=True)
+_FINAL_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY, asks_again=True)
 
 ACTIONS: Mapping[str, Rule] = {
     "workers.read": _READ_IN_SCOPE,
     "workers.write": _WRITE_IN_SCOPE,
+    "workers.delete": _FINAL_IN_SCOPE,
     # The Servers, and all Workers together: counts, lost ones, history, registrations.
     "fleet.read": _READ,
     "api_keys.read": _READ_IN_SCOPE,
     "api_keys.write": _WRITE_IN_SCOPE,
+    # Rotate, end the previous generation, revoke.
+    "api_keys.end": _FINAL_IN_SCOPE,
     "resources.read": _READ_IN_SCOPE,
     # Not in scope: a resource is what a service outside trusts, by an audience that the operator chooses.
     "resources.write": _WRITE,
+    "resources.issue_key": _FINAL,
+    "resources.delete": _FINAL,
     "enrollment.read": _READ_IN_SCOPE,
     "enrollment.write": _WRITE_IN_SCOPE,
+    # Rotate, end the previous generation, revoke.
+    "enrollment_keys.end": _FINAL_IN_SCOPE,
     "refusals.read": _READ,
     # In person: what a leaked token ignored would go on hiding alerts after the token was revoked.
     "refusals.write": _WRITE_IN_PERSON,
@@ -60,15 +75,20 @@ ACTIONS: Mapping[str, Rule] = {
     # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
     "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
     "event_destinations.write": _WRITE_IN_PERSON,
+    # Who else reads the audit log, by which secret, and who no longer does.
+    "event_destinations.redirect": _FINAL_IN_PERSON,
     "fleet_policy.read": _READ,
     "fleet_policy.write": _WRITE,
     "signing_keys.read": _READ,
     "signing_keys.write": _WRITE,
+    "signing_keys.withdraw": _FINAL,
     "incident.read": _READ,
-    "incident.write": _WRITE,
+    "incident.write": _FINAL,
     "operators.read": _READ,
-    "operators.write": _WRITE_IN_PERSON,
+    # Add, delete, set the role, reset the password.
+    "operators.write": _FINAL_IN_PERSON,
     "api_tokens.read": _READ_IN_SCOPE,
+    "api_tokens.issue": Rule(_ADMINS, _SESSION_ONLY, in_scope=True, asks_again=True),
     "api_tokens.write": Rule(_ADMINS, _SESSION_ONLY, in_scope=True),
     "identity.read": _READ_IN_SCOPE,
     "own_account": Rule(_EVERY_ROLE, _SESSION_ONLY, in_scope=True),
@@ -114,6 +134,26 @@ def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
             hint="Ask an admin without a scope.",
         )
     raise ForbiddenError(f"The role {actor.role.value} may not do this ({action}).", hint="Ask an admin.")
+
+
+def check_recently_authenticated(action: str, *, actor: Actor, within: timedelta, now: datetime) -> None:
+    """
+    Refuse what cannot be undone to an operator who has not proved lately who they are.
+
+    Args:
+        action: Of the table above.
+        actor: Who asks; that they may take the action at all is checked elsewhere (`check_allowed`).
+        within: How long ago they may have proved it.
+        now: Aware UTC time.
+
+    Raises:
+        ReauthenticationRequiredError: It is longer ago, or not known.
+    """
+    rule = ACTIONS.get(action)
+    if rule is None or not rule.asks_again or actor.credential is CredentialKind.API_TOKEN:
+        return
+    if actor.authenticated_at is None or now - actor.authenticated_at >= within:
+        raise ReauthenticationRequiredError(int(within.total_seconds()))
 
 
 def lesser_role(first: Role, second: Role) -> Role:

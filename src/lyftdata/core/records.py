@@ -438,6 +438,8 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     An operator's signed-in session; the bearer token is kept as a SHA-256 digest.
 
     `issuer_session` is the session at the issuer that it was opened by (`sid`), if the issuer named one: it ends with that.
+    `authenticated_at` is when the operator last proved in it who they are, None if that is not known; `used_at` when a person last
+    used it, None for never since it was opened.
     """
 
     id: str
@@ -448,6 +450,13 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     user_agent: str = ""
     issuer_session: str | None = None
+    authenticated_at: datetime | None = None
+    used_at: datetime | None = None
+
+    @property
+    def last_used_at(self) -> datetime:
+        """Return when it was last used: opening it is the first use."""
+        return self.used_at or self.created_at
 
 
 class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):

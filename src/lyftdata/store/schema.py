@@ -439,6 +439,8 @@ admin_sessions = Table(
     Column("address", String(64), nullable=False),
     Column("user_agent", String(256), nullable=False),
     Column("issuer_session", String(255)),
+    Column("authenticated_at", UtcDateTime),
+    Column("used_at", UtcDateTime),
     Index(None, "operator"),
 )
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from starlette.requests import Request
 
 OVERVIEW = "/"
+CONFIRM_PATH = "/account/confirm"
 _MAX_LENGTH = 4_000
 # These show no page: the form itself, what begins or ends a session, and the stream of changes.
 _NOT_PAGES = frozenset(
@@ -37,6 +38,12 @@ def sign_in_path(request: Request) -> str:
     """Return the path of the sign-in page, from which the operator comes back to where the request was made."""
     destination = safe_destination(_asked_from(request))
     return "/login" if destination == OVERVIEW else f"/login?{urlencode({'next': destination})}"
+
+
+def confirm_path(request: Request) -> str:
+    """Return the path of the page that asks operators again who they are, from which they come back to where they were."""
+    destination = safe_destination(_asked_from(request))
+    return CONFIRM_PATH if destination == OVERVIEW else f"{CONFIRM_PATH}?{urlencode({'next': destination})}"
 
 
 def requested(request: Request) -> str:

@@ -7,7 +7,8 @@ The gate in front of every page: session, policy and CSRF.
      is taken from the operator's budget.
   3. A first or reset password is changed before anything else.
   4. The policy table must allow the page's action to the operator's role, and to their scope if they have one.
-  5. What the handler raises becomes a page: the form again with what was wrong, or an error.
+  5. What cannot be undone, and the form for it, needs an operator who has proved lately who they are; others are asked.
+  6. What the handler raises becomes a page: the form again with what was wrong, or an error.
 """
 
 import hmac
@@ -27,6 +28,7 @@ from lyftdata.core.errors import (
     LyftdataError,
     NotFoundError,
     NotSignedInError,
+    ReauthenticationRequiredError,
 )
 from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
@@ -38,7 +40,13 @@ from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.problems import problem, retry_headers, status_of_error
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import csrf_token, read_session
-from lyftdata.web.destination import OVERVIEW, requested, safe_destination, sign_in_path
+from lyftdata.web.destination import (
+    OVERVIEW,
+    confirm_path,
+    requested,
+    safe_destination,
+    sign_in_path,
+)
 from lyftdata.web.forms import EMPTY, MAX_FORM_BYTES, Form, read_form
 from lyftdata.web.page import Handler, Page
 from lyftdata.web.render import render
@@ -46,6 +54,9 @@ from lyftdata.web.render import render
 _log = get_logger(__name__)
 
 _SEE_OTHER = 303
+STREAM_PATH = "/events"
+# `live.js` sends it with what a region asks for by itself.
+BACKGROUND_HEADER = "lyftdata-background"
 PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
 # Errors that the person who filled in the form can fix there.
@@ -86,6 +97,10 @@ def guarded(
             return error_page(request, error, page)
         if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:
             return _to_first_password(request)
+        try:
+            page.check_reauthenticated(action)
+        except ReauthenticationRequiredError:
+            return _to_confirm(request)
         return await _answer(page, handler, again, again_path)
 
     return endpoint
@@ -103,7 +118,10 @@ async def _identified(request: Request) -> Page:
     if token is None:
         raise NotSignedInError("You are not signed in.")
     actor = await services.operator_sessions.identify(
-        token, address=client_address(request.scope), cost=PAGE_COST
+        token,
+        address=client_address(request.scope),
+        cost=PAGE_COST,
+        is_background=request.url.path == STREAM_PATH or BACKGROUND_HEADER in request.headers,
     )
     note_operator(request.scope, actor.account)
     return Page(
@@ -125,6 +143,8 @@ async def _read_form(page: Page) -> Form:
 async def _answer(page: Page, handler: Handler, again: Handler | None, again_path: str) -> Response:
     try:
         return await handler(page)
+    except ReauthenticationRequiredError:
+        return _to_confirm(page.request)
     except _FIXED_IN_THE_FORM as error:
         if again is None or page.request.method != "POST":
             return error_page(page.request, error, page)
@@ -233,6 +253,11 @@ def _to_sign_in(request: Request) -> Response:
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": sign_in_path(request)})
     return RedirectResponse(sign_in_path(request), _SEE_OTHER)
+
+
+def _to_confirm(request: Request) -> Response:
+    """Ask the operator who they are, and come back to the page that was asked for, or whose form was sent."""
+    return RedirectResponse(confirm_path(request), _SEE_OTHER)
 
 
 def _to_first_password(request: Request) -> Response:

@@ -127,6 +127,11 @@ class Page(msgspec.Struct, kw_only=True):
                 hint="What was shown then is not shown again. If you did not keep it, do it again from here.",
             )
 
+    def check_reauthenticated(self, action: str) -> None:
+        """Refuse what cannot be undone, or its form, where the operator is to be asked again; raises ReauthenticationRequiredError."""
+        is_form = self.request.method == "GET"
+        self.services.reauthentication.check(action, actor=self.actor, is_form=is_form)
+
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """Answer with a page; it shows the message of the last action once."""
         flash = self._flash()

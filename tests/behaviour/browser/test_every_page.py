@@ -91,6 +91,7 @@ PAGES = {
     "revoke an api token": "/api-tokens/ci-deploy/revoke",
     "account": "/account",
     "password": "/account/password",
+    "confirm that it is you": "/account/confirm?next=%2Foperators",
     "not there": "/workers/nobody",
 }
 # The one rule of these whose result depends on the colour scheme; the rest read the document.

@@ -64,6 +64,8 @@ class World:
             "LYFTDATA_AUTO_ENROLLMENT_KEY": PUBLISHED_KEY,
             "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": ENROLLMENT_KEY,
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
+            # On a busy machine the tests of a file that share a window take longer than a quarter of an hour.
+            "LYFTDATA_REAUTHENTICATE_AFTER": "12h",
             # So that Workers may come from addresses of their own.
             "LYFTDATA_TRUSTED_PROXIES": "127.0.0.1",
         } | environ

@@ -75,11 +75,43 @@ async def test_a_session_ends_at_its_end(store, add):
 
     for now, expected in ((NOON - timedelta(seconds=1), {"s1", "s2"}), (NOON, {"s1"})):
         found = await store.read(
-            lambda conn, now=now: admin_sessions.open_among(conn, ["s1", "s2", "s9"], now=now)
+            lambda conn, now=now: admin_sessions.open_among(
+                conn, ["s1", "s2", "s9"], now=now, used_after=NOON - timedelta(hours=1)
+            )
         )
         assert found == expected
         await store.write(lambda tx, now=now: admin_sessions.delete_ended(tx, now))
         assert set(await ids(store)) == expected
+
+
+async def test_a_session_is_open_while_it_is_used(store, add):
+    """Its last use counts, or its beginning; an earlier use than the one stored changes nothing."""
+    await add(session(1), session(2), session(3))
+    late, early = NOON + timedelta(minutes=30), NOON + timedelta(minutes=20)
+    await store.write(lambda tx: admin_sessions.touch_used(tx, {"s1": late, "s9": late}))
+    await store.write(lambda tx: admin_sessions.touch_used(tx, {"s1": early}))
+
+    for used_after, expected in ((NOON + timedelta(minutes=2), {"s1", "s3"}), (early, {"s1"}), (late, set())):
+        found = await store.read(
+            lambda conn, used_after=used_after: admin_sessions.open_among(
+                conn, ["s1", "s2", "s3"], now=NOON, used_after=used_after
+            )
+        )
+        assert found == expected
+
+
+async def test_a_renewed_session_has_another_token(store, add):
+    """The digest of the one before finds nothing; the session stays the same one."""
+    await add(session(1), session(2))
+    later = NOON + timedelta(minutes=30)
+    await store.write(
+        lambda tx: admin_sessions.renew_session(tx, "s1", digest=b"n" * 32, authenticated_at=later)
+    )
+
+    found = await store.read(lambda conn: admin_sessions.find_session(conn, "s1"))
+    assert found == session(1, digest=b"n" * 32, authenticated_at=later, used_at=later)
+    assert await store.read(lambda conn: admin_sessions.find_with_operator(conn, session(1).digest)) is None
+    assert await store.read(lambda conn: admin_sessions.find_session(conn, "s2")) == session(2)
 
 
 async def test_one_session_is_ended_by_its_id(store, add):

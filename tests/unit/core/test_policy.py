@@ -1,14 +1,19 @@
 """Who may do what, row by row, and what happens to a name that is taken."""
 
+import contextlib
+from datetime import timedelta
+
+import msgspec
 import pytest
-from tests.builders import worker
+from tests.builders import NOON, worker
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.errors import ForbiddenError
+from lyftdata.core.errors import ForbiddenError, ReauthenticationRequiredError
 from lyftdata.core.policy import (
     ACTIONS,
     NamePolicy,
     check_allowed,
+    check_recently_authenticated,
     decide_same_name,
     is_allowed,
     lesser_role,
@@ -39,12 +44,22 @@ FOR_ADMINS = {
     "resources.write",
     "sessions.revoke_any",
     "api_tokens.write",
+    "api_tokens.issue",
+    "api_keys.end",
+    "enrollment_keys.end",
+    "event_destinations.redirect",
+    "resources.delete",
+    "resources.issue_key",
+    "signing_keys.withdraw",
+    "workers.delete",
 }
 # What makes a way in, or hides alerts, for longer than the token lives, or is about a person.
 NOT_BY_TOKEN = {
     "refusals.write",
     "event_destinations.write",
+    "event_destinations.redirect",
     "operators.write",
+    "api_tokens.issue",
     "api_tokens.write",
     "sessions.revoke_any",
     "own_account",
@@ -60,6 +75,10 @@ IN_SCOPE = {
     "enrollment.write",
     "events.read",
     "api_tokens.read",
+    "api_tokens.issue",
+    "api_keys.end",
+    "enrollment_keys.end",
+    "workers.delete",
     "api_tokens.write",
     "identity.read",
     "own_account",
@@ -91,6 +110,24 @@ def test_an_api_token_may_no_more_than_its_role_and_never_manages_operators(acti
     assert is_allowed(action, actor=caller(Role.VIEWER, api_token="ci")) is (
         action not in NOT_BY_TOKEN | FOR_ADMINS
     )
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_what_cannot_be_undone_needs_an_operator_who_proved_lately_who_they_are(action):
+    """Fifteen minutes after it, or if it is not known, they are asked again; an API token is never asked."""
+    within = timedelta(minutes=15)
+    for ago, is_recent in ((within - timedelta(seconds=1), True), (within, False), (None, False)):
+        asked = msgspec.structs.replace(
+            caller(Role.ADMIN), authenticated_at=None if ago is None else NOON - ago
+        )
+        expected = (
+            pytest.raises(ReauthenticationRequiredError)
+            if ACTIONS[action].asks_again and not is_recent
+            else contextlib.nullcontext()
+        )
+        with expected:
+            check_recently_authenticated(action, actor=asked, within=within, now=NOON)
+    check_recently_authenticated(action, actor=caller(Role.ADMIN, api_token="ci"), within=within, now=NOON)
 
 
 @pytest.mark.parametrize("api_token", [None, "ci"])

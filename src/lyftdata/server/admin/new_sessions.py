@@ -47,6 +47,7 @@ class NewSessions:
         *,
         address: str,
         user_agent: str,
+        authenticated_at: datetime | None,
         ends_by: datetime | None = None,
         issuer_session: str | None = None,
     ) -> NewSession:
@@ -57,12 +58,13 @@ class NewSessions:
             operator: Whose.
             address: IP address of the caller.
             user_agent: What the caller says it is.
+            authenticated_at: When the operator has proved who they are; None if that is not known.
             ends_by: When it ends at the latest.
             issuer_session: The session at the issuer that it is opened by (`sid`).
         """
         now = self._clock()
         # Session fixation: nothing that the caller has sent becomes a part of it.
-        token = Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
+        token = self.make_token()
         ends_at = now + SESSION_LIFE
         record = AdminSessionRecord(
             # Hexadecimal: one of base64url may begin with a dash, which `operators revoke-session ID` would take for an option.
@@ -74,8 +76,13 @@ class NewSessions:
             address=address,
             user_agent=clean_text(self._known_secrets.hide(user_agent[:_MAX_READ_OF_A_USER_AGENT]), 200),
             issuer_session=issuer_session,
+            authenticated_at=authenticated_at,
         )
         return NewSession(token, record)
+
+    def make_token(self) -> Secret:
+        """Return a new token; its digest is what is stored."""
+        return Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
 
 
 def open_session(

@@ -20,6 +20,7 @@ from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck, network_digest
+from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, known_networks
@@ -46,6 +47,7 @@ class OperatorSessions:
         budget: How much work each operator may have the Server do.
         new_sessions: Makes sessions.
         methods: How operators may be signed in.
+        uses: Knows when a session was last used, and ends those that are not used.
         clock: Aware UTC time.
     """
 
@@ -59,6 +61,7 @@ class OperatorSessions:
         budget: OperatorBudget,
         new_sessions: NewSessions,
         methods: SignInMethods,
+        uses: SessionUses,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -68,6 +71,7 @@ class OperatorSessions:
         self._budget = budget
         self._new_sessions = new_sessions
         self._methods = methods
+        self._uses = uses
         self._clock = clock
 
     async def sign_in(
@@ -100,7 +104,14 @@ class OperatorSessions:
             raise LoginFailedError("Name or password is wrong.")
         return await self._open_session(operator, address=address, user_agent=user_agent, device=device)
 
-    async def identify(self, unverified_token: str, *, address: str, cost: float = REQUEST_COST) -> Actor:
+    async def identify(
+        self,
+        unverified_token: str,
+        *,
+        address: str,
+        cost: float = REQUEST_COST,
+        is_background: bool = False,
+    ) -> Actor:
         """
         Return the operator whose session a token is, and take from their budget what the request costs.
 
@@ -108,6 +119,7 @@ class OperatorSessions:
             unverified_token: As given.
             address: IP address of the caller.
             cost: What the request costs at least (`server.operator_budget`).
+            is_background: Whether a page asks by itself: a session that is not used ends, however many pages are open.
 
         Raises:
             NotSignedInError: Unknown, ended or revoked.
@@ -116,11 +128,13 @@ class OperatorSessions:
         digest = session_digest(unverified_token.encode("utf-8", "surrogateescape"))
         found = await self._store.read(lambda conn: admin_sessions.find_with_operator(conn, digest))
         now = self._clock()
-        if found is None or now >= found[0].expires_at or not self._methods.allows(found[1], now=now):
+        if found is None or not self._is_open(found[0]) or not self._methods.allows(found[1], now=now):
             raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
         session, operator = found
         self._budget.remember_session(digest, operator.name)
         self._budget.take(operator.name, cost)
+        if not is_background:
+            self._uses.note(session, at=now)
         return Actor(
             operator=operator.name,
             role=operator.role,
@@ -128,24 +142,27 @@ class OperatorSessions:
             address=address,
             must_change_password=operator.must_change_password,
             scope=scope_of(operator.scope),
+            authenticated_at=session.authenticated_at,
         )
 
     async def is_signed_in(self, actor: Actor) -> bool:
         """Return whether the session of an operator who was identified earlier is still open."""
         session = await self._store.read(lambda conn: admin_sessions.find_session(conn, actor.session_id))
-        return session is not None and self._clock() < session.expires_at
+        return session is not None and self._is_open(session)
 
     async def ended_sessions(self, session_ids: Collection[str]) -> set[str]:
         """Return which of these sessions have ended, by one query."""
         now = self._clock()
-        is_open = await self._store.read(lambda conn: admin_sessions.open_among(conn, session_ids, now=now))
+        used_after = now - self._uses.idle_limit
+        is_open = await self._store.read(
+            lambda conn: admin_sessions.open_among(conn, session_ids, now=now, used_after=used_after)
+        )
         return set(session_ids) - is_open
 
     async def list(self, operator: str | None) -> Sequence[AdminSessionRecord]:
         """Return the open sessions of one operator, or of all."""
-        now = self._clock()
         found = await self._store.read(lambda conn: admin_sessions.list_sessions(conn, operator=operator))
-        return [session for session in found if session.expires_at > now]
+        return [session for session in found if self._is_open(session)]
 
     async def end_session(self, session_id: str, *, actor: Actor, of_any_operator: bool) -> None:
         """
@@ -177,11 +194,19 @@ class OperatorSessions:
 
         await self._store.write(op)
 
+    def _is_open(self, session: AdminSessionRecord) -> bool:
+        now = self._clock()
+        return now < session.expires_at and not self._uses.is_idle(session, now=now)
+
     async def _open_session(
         self, operator: OperatorRecord, *, address: str, user_agent: str, device: str | None
     ) -> SignedIn:
         new = self._new_sessions.make(
-            operator.name, address=address, user_agent=user_agent, ends_by=operator.password_expires_at
+            operator.name,
+            address=address,
+            user_agent=user_agent,
+            authenticated_at=self._clock(),
+            ends_by=operator.password_expires_at,
         )
         session = new.record
         network = network_digest(self._network_key, operator.name, address)

@@ -20,7 +20,7 @@ from lyftdata.core.scopes import parse_scope
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.edits import check_unchanged
-from lyftdata.server.admin.password_check import PasswordCheck
+from lyftdata.server.admin.password_check import PasswordCheck, check_has_password
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.store import Store, WriteTx
@@ -202,14 +202,7 @@ class Operators:
         if new is not None:
             await asyncio.to_thread(check_new_password, new, operator=actor.operator)
             check_replaces(new, current)
-        _check_has_password(await self.get(actor.operator))
-        await self._password_check.check_enabled()
-        operator, claim = await self._password_check.look_up(actor.operator, actor.address)
-        # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
-        claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
-        if operator is None or not await self._password_check.check(current, operator, claim):
-            raise LoginFailedError("The current password is wrong.")
-        return operator
+        return await self._password_check.check_own(current, actor=actor)
 
     async def reset_password(self, name: str, password: Secret | None, *, actor: Actor) -> Secret:
         """
@@ -219,7 +212,7 @@ class Operators:
         one.
         """
         operator = await self.get(name)
-        _check_has_password(operator)
+        check_has_password(operator)
         if password is not None:
             await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
@@ -368,13 +361,6 @@ def _check_local(record: OperatorRecord) -> None:
             "role_from_issuer",
             f"'{record.name}' signs in at {record.issuer}, whose claims decide the role.",
             hint="Change it there; it takes effect at the next sign-in.",
-        )
-
-
-def _check_has_password(record: OperatorRecord) -> None:
-    if record.issuer is not None:
-        raise ConflictError(
-            "no_password", f"'{record.name}' signs in at {record.issuer} and has no password."
         )
 
 

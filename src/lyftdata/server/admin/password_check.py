@@ -3,7 +3,12 @@
 import asyncio
 import hmac
 
+import msgspec
+
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import (
+    ConflictError,
+    LoginFailedError,
     LoginLockedError,
     PasswordSignInOffError,
 )
@@ -114,6 +119,24 @@ class PasswordCheck:
         finally:
             self._lockout.end(attempt)
 
+    async def check_own(self, password: Secret, *, actor: Actor) -> OperatorRecord:
+        """
+        Check the password of an operator who is signed in; a wrong one counts as a failed sign-in: this is no way to guess.
+
+        Raises:
+            LoginFailedError, LoginLockedError: It is wrong, or was guessed at too often.
+            ConflictError: `no_password`: the operator signs in at an issuer.
+            PasswordSignInOffError: The settings allow no passwords.
+        """
+        check_has_password(await self._store.read(lambda conn: operators.find_operator(conn, actor.operator)))
+        await self.check_enabled()
+        operator, claim = await self.look_up(actor.operator, actor.address)
+        # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
+        claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
+        if operator is None or not await self.check(password, operator, claim):
+            raise LoginFailedError("The current password is wrong.")
+        return operator
+
     def _record_lockout(self, name: str, address: str) -> None:
         """
         Record a lockout in the audit log, without delaying the answer.
@@ -140,6 +163,14 @@ class PasswordCheck:
     async def aclose(self) -> None:
         """Wait for what is written in the background."""
         await asyncio.gather(*self._detached, return_exceptions=True)
+
+
+def check_has_password(record: OperatorRecord | None) -> None:
+    """Refuse what needs a password for an operator who signs in at an issuer; raises ConflictError `no_password`."""
+    if record is not None and record.issuer is not None:
+        raise ConflictError(
+            "no_password", f"'{record.name}' signs in at {record.issuer} and has no password."
+        )
 
 
 def network_digest(key: bytes, operator: str, address: str) -> bytes:

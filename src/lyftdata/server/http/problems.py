@@ -20,6 +20,7 @@ from lyftdata.core.errors import (
     NotSignedInError,
     PasswordSignInOffError,
     PreconditionFailedError,
+    ReauthenticationRequiredError,
     TooBusyError,
     TooManyRequestsError,
 )
@@ -38,6 +39,7 @@ _STATUS: dict[type[LyftdataError], int] = {
     IssuerSignInError: 403,
     IssuerUnavailableError: 503,
     NotSignedInError: 401,
+    ReauthenticationRequiredError: 401,
     LoginFailedError: 401,
     LoginLockedError: 429,
     TooManyRequestsError: 429,
@@ -89,6 +91,11 @@ async def _handle_lyftdata_error(_request: Request, error: Exception) -> Respons
     headers = retry_headers(error)
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = 'Bearer realm="lyftdata"'
+    if isinstance(error, ReauthenticationRequiredError):
+        # RFC 9470, section 3.
+        headers["WWW-Authenticate"] += (
+            f', error="insufficient_user_authentication", max_age="{error.within_s}"'
+        )
     field = error.field if isinstance(error, InvalidInputError) else None
     return problem(status, error.code, error.message, hint=error.hint, field=field, headers=headers)
 

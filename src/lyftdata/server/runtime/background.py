@@ -165,6 +165,7 @@ async def flush(services: Services) -> None:
         services.worker_archive.flush,
         services.api_token_uses.flush,
         services.refused_agents.flush,
+        services.session_uses.flush,
     )
 
 

@@ -40,12 +40,14 @@ from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.password_check import PasswordCheck
+from lyftdata.server.admin.reauthentication import Reauthentication
 from lyftdata.server.admin.refusal_inbox import RefusalInbox
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
+from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
@@ -145,6 +147,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     callers: Callers
     api_tokens: ApiTokens
     api_token_uses: ApiTokenUses
+    session_uses: SessionUses
+    reauthentication: Reauthentication
     password_check: PasswordCheck
     device_marks: DeviceMarks
     oidc: OidcParts | None

@@ -61,6 +61,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_name_claim: str = "preferred_username"
     oidc_tls_ca: Path | None = None
     password_sign_in: bool = True
+    operator_idle_limit: timedelta = timedelta(hours=4)
+    reauthenticate_after: timedelta = timedelta(minutes=15)
     log_format: str | None
     log_level: str
     log_decisions: bool

@@ -19,10 +19,12 @@ from lyftdata.server.runtime.settings_values import (
     parse_ephemeral_leave_after,
     parse_events_networks,
     parse_name_policy,
+    parse_operator_idle_limit,
     parse_own_networks,
     parse_previous_urls,
     parse_proxies,
     parse_public_url,
+    parse_reauthenticate_after,
     parse_replaced_kept_for,
     parse_secret_key,
     parse_token_ttl,
@@ -253,6 +255,25 @@ TABLE: tuple[Setting, ...] = (
         flag="--approval-expires-after",
         doc="How long a Worker waits for an operator's approval, 1m to 90d; then it is refused. One that was denied, or not approved in time, is "
         "deleted after the same time.",
+    ),
+    Setting(
+        name="LYFTDATA_OPERATOR_IDLE_LIMIT",
+        field="operator_idle_limit",
+        parse=parse_operator_idle_limit,
+        default=timedelta(hours=4),
+        default_doc="`4h`",
+        flag="--operator-idle-limit",
+        doc="How long after its last use an operator's session ends, 5m to 12h; twelve hours after the sign-in it ends in any case. A page that is "
+        "only open does not use it.",
+    ),
+    Setting(
+        name="LYFTDATA_REAUTHENTICATE_AFTER",
+        field="reauthenticate_after",
+        parse=parse_reauthenticate_after,
+        default=timedelta(minutes=15),
+        default_doc="`15m`",
+        flag="--reauthenticate-after",
+        doc="How long ago operators may have proved who they are when they do what cannot be undone, 1m to 12h; after that they are asked again.",
     ),
     Setting(
         name="LYFTDATA_SIGNING_ALGORITHM",

@@ -165,6 +165,22 @@ def parse_approval_expires_after(text: str) -> timedelta:
     return after
 
 
+def parse_operator_idle_limit(text: str) -> timedelta:
+    """Read after how long without use an operator's session ends: five minutes to twelve hours, its life."""
+    limit = parse_duration(text)
+    if not timedelta(minutes=5) <= limit <= timedelta(hours=12):
+        raise InvalidInputError("operator_idle_limit", "must be from 5m to 12h")
+    return limit
+
+
+def parse_reauthenticate_after(text: str) -> timedelta:
+    """Read for how long after a sign-in nothing is asked again: one minute to twelve hours, a session's life."""
+    after = parse_duration(text)
+    if not timedelta(minutes=1) <= after <= timedelta(hours=12):
+        raise InvalidInputError("reauthenticate_after", "must be from 1m to 12h")
+    return after
+
+
 def parse_audit_retention(text: str) -> timedelta | None:
     """Read for how long audit events are kept: 30 days to 30 years, or `forever`."""
     if text.strip().lower() == "forever":

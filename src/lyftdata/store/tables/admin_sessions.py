@@ -1,9 +1,9 @@
 """Table of operators' sessions: digests of their tokens, never the tokens."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
 from lyftdata.store.rows import from_row, to_row
@@ -22,6 +22,29 @@ def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
     too_many = list(tx.conn.execute(surplus).scalars())
     if too_many:
         tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.id.in_(too_many)))
+
+
+def renew_session(tx: WriteTx, session_id: str, *, digest: bytes, authenticated_at: datetime) -> None:
+    """Give a session another token, after its operator has proved again who they are."""
+    tx.conn.execute(
+        update(admin_sessions)
+        .where(admin_sessions.c.id == session_id)
+        .values(digest=digest, authenticated_at=authenticated_at, used_at=authenticated_at)
+    )
+
+
+def touch_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
+    """Note when sessions were last used, by ID; another Server's later use stays."""
+    if not uses:
+        return
+    table = admin_sessions.c
+    is_older = or_(table.used_at.is_(None), table.used_at < bindparam("at"))
+    statement = (
+        update(admin_sessions)
+        .where((table.id == bindparam("session")) & is_older)
+        .values(used_at=bindparam("at"))
+    )
+    tx.conn.execute(statement, [{"session": session, "at": at} for session, at in uses.items()])
 
 
 def delete_session(tx: WriteTx, session_id: str) -> None:
@@ -69,10 +92,15 @@ def find_session(conn: Connection, session_id: str) -> AdminSessionRecord | None
     return None if row is None else from_row(AdminSessionRecord, row)
 
 
-def open_among(conn: Connection, session_ids: Collection[str], *, now: datetime) -> set[str]:
-    """Return which of these sessions are open."""
-    query = select(admin_sessions.c.id).where(
-        admin_sessions.c.id.in_(session_ids), admin_sessions.c.expires_at > now
+def open_among(
+    conn: Connection, session_ids: Collection[str], *, now: datetime, used_after: datetime
+) -> set[str]:
+    """Return which of these sessions are open: not over, and used after a time."""
+    table = admin_sessions.c
+    query = select(table.id).where(
+        table.id.in_(session_ids),
+        table.expires_at > now,
+        func.coalesce(table.used_at, table.created_at) > used_after,
     )
     return set(conn.execute(query).scalars())
 

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.web.cookies import read_device_mark, set_device_mark
+from lyftdata.web.cookies import read_device_mark, set_device_mark, set_session
 from lyftdata.web.destination import safe_destination
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
@@ -43,6 +43,26 @@ async def change_password(page: Page) -> Response:
         path, query=query, done="Your password was changed. Your other sessions were ended."
     )
     set_device_mark(response, page.request, page.services, operator=operator, mark=mark)
+    return response
+
+
+async def confirm(page: Page) -> Response:
+    """Ask again who the operator is, before what cannot be undone."""
+    wanted = page.form.text("next") or page.request.query_params.get("next", "")
+    return page.render(
+        "confirm.html",
+        next=safe_destination(wanted),
+        operator=await page.services.operators.get(page.actor.operator),
+        sign_in_url=f"{page.services.issuer}/login/oidc",
+    )
+
+
+async def prove(page: Page) -> Response:
+    """Check the password, hand the session's new token to the browser, and go on to the page that was asked for."""
+    done = await page.services.reauthentication.reauthenticate(page.form.secret("password"), actor=page.actor)
+    path, _, query = safe_destination(page.form.text("next")).partition("?")
+    response = page.redirect(path, query=query)
+    set_session(response, page.request, page.services, done.token)
     return response
 
 

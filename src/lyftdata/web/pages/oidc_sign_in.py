@@ -28,9 +28,10 @@ async def begin(request: Request) -> Response:
     if services.oidc is None:
         return await path_not_found(request)
     destination = safe_destination(request.query_params.get("next", ""))
+    asks_again = request.query_params.get("again") == "yes"
     try:
         services.host_check.check(request)
-        begun = await services.oidc.sign_in.begin(destination)
+        begun = await services.oidc.sign_in.begin(destination, asks_again=asks_again)
     except LyftdataError as error:
         return await sign_in_form(request, destination=destination, problem=error)
     response = RedirectResponse(begun.url, _SEE_OTHER, headers=NO_STORE)

@@ -269,6 +269,8 @@ async def ask_many(page: Page) -> Response:
     action, takes_all = page.query("action"), _takes_all(page)
     if action not in (_DONE_TO_MANY if takes_all else _ASKED_FIRST):
         raise InvalidInputError("action", "The action must be disable, enable or delete.")
+    if action == "delete":
+        page.check_reauthenticated("workers.delete")
     try:
         ids = await _chosen(page)
         labels = _wanted_labels(page) if action == "label" else {}
@@ -305,6 +307,8 @@ async def change_many(page: Page) -> Response:
         chosen = [("all", "yes")] if takes_all else [("id", worker_id) for worker_id in ids]
         again = urlencode([("action", action), *_list_parameters(page).items(), *chosen])
         return page.redirect("/change-workers", query=again, done=_OTHERS_MATCH if has_others else "")
+    if action == "delete":
+        page.check_reauthenticated("workers.delete")
     changed = await _do(page, action, ids)
     _, _, query = _list_path(page, with_ticks=False).partition("?")
     return page.redirect("/workers", query=query, done=_summary(changed, len(ids), action))

@@ -14,7 +14,7 @@ const CLICK_WITHIN_MS = 50;
 // htmx reads an element's changed attributes after the swap has settled (20 ms).
 const SETTLED_MS = 50;
 
-// --- Morphing -----------------------------------------------------------------------------------------------------
+// --- Morphing --------------------
 
 // What a person has set in a control, or has opened, the Server does not set back; nor what app.js has shown.
 function mayUpdate(name, element) {
@@ -70,7 +70,7 @@ htmx.defineExtension("morph", {
   handleSwap: (style, target, fragment) => style === "morph" && morph(target, fragment),
 });
 
-// --- Holding an update while a person uses what is shown -----------------------------------------------------------
+// --- Holding an update while a person uses what is shown --------------------
 
 // Elements whose answer was not shown, or that got none: they ask again as soon as that can help.
 const unanswered = new Set();
@@ -155,7 +155,7 @@ document.addEventListener("pointermove", (event) => { if (event.buttons === 0 &&
 document.addEventListener("focusout", () => setTimeout(askAgain, 0));
 document.addEventListener("selectionchange", () => { if (unanswered.size) askAgain(); });
 
-// --- Knowing whether what is shown is current ----------------------------------------------------------------------
+// --- Knowing whether what is shown is current --------------------
 
 function setText(id, text) {
   const element = document.getElementById(id);
@@ -200,6 +200,8 @@ function failed(detail, problem) {
 }
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
+  // Does not use the session.
+  if (detail.elt.matches(REGION)) detail.headers["Lyftdata-Background"] = "yes";
   // A Server that takes the connection and does not answer is as lost as one that refuses it.
   if (detail.target.matches(REGION)) detail.timeout = REQUEST_TIMEOUT_MS;
 });
@@ -213,7 +215,7 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (detail.successful) connected();
 });
 
-// --- The event stream ----------------------------------------------------------------------------------------------
+// --- The event stream --------------------
 
 // It says only that something has changed. A tab that is not looked at holds no connection: browsers give a site six.
 const streamUrl = document.body.dataset.live;

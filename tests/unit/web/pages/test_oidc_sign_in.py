@@ -116,10 +116,12 @@ async def test_without_a_rule_that_fits_there_is_no_role(server, person, issuer)
 async def test_a_role_is_what_the_claims_say_at_each_sign_in(server, person, issuer):
     """A lower role ends the sessions of the higher one; without a role every session ends, and API tokens with them."""
     other = Person(server, issuer)
+    issuer.claims |= {"auth_time": int(server.clock().timestamp())}
     assert (await person.sign_in()).status_code == 303
     session = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
     body = {"name": "ci-deploy", "role": "admin"}
     issued = await server.http.post("/api/api-tokens", json=body, headers=session)
+    assert issued.status_code == 201, issued.text
     token = {"Authorization": f"Bearer {issued.json()['token']}"}
     assert (await server.http.get("/api/workers", headers=token)).status_code == 200
     issuer.claims |= {"groups": ["staff"]}
@@ -534,6 +536,7 @@ async def test_an_issuer_that_is_not_configured_any_more_leaves_no_way_in(opened
     headers = {}
     async with opened(clock, **issuer.settings()) as server:
         person = Person(server, issuer)
+        issuer.claims |= {"auth_time": int(clock().timestamp())}
         await person.sign_in()
         headers["session"] = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
         issued = await server.http.post(
@@ -603,3 +606,46 @@ async def test_the_last_name_is_remembered_and_the_hint_of_the_first_start_is_no
         server.http.cookies.set(f"{SESSION}_last_name", '"><script>', domain=urlsplit(ISSUER).hostname or "")
         elsewhere = (await server.from_address("192.0.2.9").get("/login")).text
         assert ('value="admin"' in elsewhere, 'value=""' in elsewhere) == (False, True)
+
+
+# --- asked again before what cannot be undone -------------------------------------------------------------
+
+CONFIRM = "/login/oidc?again=yes&next=%2Fissue-api-token"
+
+
+async def test_an_operator_of_the_issuer_is_asked_again_there(server, person, issuer, clock):
+    """The page leads to the issuer, which is to ask even those it knows; the sign-in that it confirms opens what cannot be undone."""
+    await person.sign_in()
+    assert (await person.page("/issue-api-token")).headers["location"].startswith("/account/confirm")
+    page = await person.page("/account/confirm?next=%2Fissue-api-token")
+    assert 'name="password"' not in page.text
+    location = await person.begin(CONFIRM)
+    asked = {name: value for name, [value] in parse_qs(urlsplit(location).query).items()}
+    issuer.claims |= {"auth_time": int(clock().timestamp())}
+
+    answer = await person.come_back(issuer.authorize(location))
+
+    assert (asked["prompt"], asked["max_age"]) == ("login", "0")
+    assert answer.headers["location"] == "/issue-api-token"
+    assert (await person.page("/issue-api-token")).status_code == 200
+
+
+@pytest.mark.parametrize("ago_s", [None, 900, 61, True, "now", -3_600])
+async def test_an_issuer_that_did_not_ask_again_confirms_nothing(person, issuer, clock, ago_s):
+    """Downgrade: without `auth_time`, or with one from before, the person at the browser was let through by a session there."""
+    is_number = isinstance(ago_s, int) and not isinstance(ago_s, bool)
+    issuer.claims |= {"auth_time": int(clock().timestamp()) - ago_s if is_number else ago_s}
+    answer = await person.sign_in(CONFIRM)
+
+    assert (answer.status_code, "did not ask you again" in answer.text) == (403, True)
+
+
+async def test_a_sign_in_by_a_session_at_the_issuer_is_not_a_recent_one(person, issuer, clock):
+    """Signing out and in again, without being asked, opens nothing that cannot be undone; one that was just asked does."""
+    issuer.claims |= {"auth_time": int(clock().timestamp()) - 900}
+    await person.sign_in()
+    assert (await person.page("/issue-api-token")).status_code == 303
+
+    issuer.claims |= {"auth_time": int(clock().timestamp()) - 60}
+    await person.sign_in()
+    assert (await person.page("/issue-api-token")).status_code == 200

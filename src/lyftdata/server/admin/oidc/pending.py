@@ -23,7 +23,11 @@ _MAX_NEXT_LENGTH = 2_000
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A sign-in that has begun, with the values that bind the issuer's answers to it."""
+    """
+    A sign-in that has begun, with the values that bind the issuer's answers to it.
+
+    `asks_again` says that the person must prove who they are, even if the issuer knows them already.
+    """
 
     state: str
     nonce: str
@@ -31,6 +35,12 @@ class Pending(msgspec.Struct, frozen=True):
     next: str
     digest: bytes
     expires_at: datetime
+    asks_again: bool
+
+    @property
+    def begun_at(self) -> datetime:
+        """Return when it began."""
+        return self.expires_at - PENDING_LIFE
 
     @property
     def challenge(self) -> str:
@@ -58,11 +68,13 @@ class PendingSignIns:
         self._clock = clock
         self._random_bytes = random_bytes
 
-    def begin(self, destination: str) -> tuple[str, Pending]:
+    def begin(self, destination: str, *, asks_again: bool = False) -> tuple[str, Pending]:
         """Return the value of the cookie, and the sign-in; the overview follows if the page's address is too long to keep."""
         until_s = int((self._clock() + PENDING_LIFE).timestamp())
         kept = destination if len(destination) <= _MAX_NEXT_LENGTH else "/"
-        payload = json.dumps([base64url(self._random_bytes(32)), until_s, kept, self._issuer]).encode()
+        payload = json.dumps(
+            [base64url(self._random_bytes(32)), until_s, kept, self._issuer, asks_again]
+        ).encode()
         return f"{base64url(payload)}.{self._derive(b'cookie', payload)}", self._pending(payload)
 
     def resume(self, unverified_cookie: str | None, *, unverified_state: str) -> Pending:
@@ -92,13 +104,13 @@ class PendingSignIns:
         if not hmac.compare_digest(code.encode(), self._derive(b"cookie", payload).encode()):
             return None
         # Only now: what is parsed was made by a Server.
-        _, until_s, _, issuer = json.loads(payload)
+        _, until_s, _, issuer, _ = json.loads(payload)
         if issuer != self._issuer or self._clock().timestamp() >= until_s:
             return None
         return self._pending(payload)
 
     def _pending(self, payload: bytes) -> Pending:
-        _, until_s, destination, _ = json.loads(payload)
+        _, until_s, destination, _, asks_again = json.loads(payload)
         return Pending(
             state=self._derive(b"state", payload),
             nonce=self._derive(b"nonce", payload),
@@ -106,6 +118,7 @@ class PendingSignIns:
             next=destination,
             digest=hashlib.sha256(b"sign-in\0" + payload).digest(),
             expires_at=datetime.fromtimestamp(until_s, tz=self._clock().tzinfo),
+            asks_again=asks_again,
         )
 
     def _derive(self, purpose: bytes, payload: bytes) -> str:

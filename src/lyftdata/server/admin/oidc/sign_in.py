@@ -9,7 +9,7 @@ Signs operators in at an OpenID Connect issuer: authorization code with PKCE.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -31,6 +31,8 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import spent_assertions
 
 _MAX_CODE_LENGTH = 2_048
+# The clocks of the issuer and of this Server differ by so much at most.
+_CLOCK_LEEWAY = timedelta(minutes=1)
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -85,12 +87,13 @@ class OidcSignIn:
         self._failures = failures
         self._clock = clock
 
-    async def begin(self, destination: str) -> Begun:
+    async def begin(self, destination: str, *, asks_again: bool = False) -> Begun:
         """
         Begin a sign-in.
 
         Args:
             destination: The page of this Server to go on to, checked already.
+            asks_again: Whether the person must prove who they are, even if the issuer knows them already.
 
         Raises:
             IssuerUnavailableError: The issuer's metadata cannot be read.
@@ -100,7 +103,7 @@ class OidcSignIn:
         except IssuerUnavailableError as error:
             self._note_unusable(error.detail)
             raise
-        cookie, pending = self._pending.begin(destination)
+        cookie, pending = self._pending.begin(destination, asks_again=asks_again)
         return Begun(authorization_url(self.config, metadata, pending), cookie)
 
     async def finish(
@@ -136,6 +139,9 @@ class OidcSignIn:
         except IssuerUnavailableError as error:
             self._note_unusable(error.detail)
             raise
+        authenticated_at = _authenticated_at(identity, now=self._clock())
+        if pending.asks_again:
+            _check_asked_again(authenticated_at, pending)
         rule = find_rule(identity.claims, self.config.role_rules)
         if rule is None:
             await self._refuse(identity, pending, address=address)
@@ -144,7 +150,14 @@ class OidcSignIn:
                 "You are known to your identity provider, but you have no role on this Server.",
                 hint="Ask an admin of this Server for one: its role rules (LYFTDATA_OIDC_ROLES) give none to your account.",
             )
-        return await self._open(identity, rule, pending, address=address, user_agent=user_agent)
+        return await self._open(
+            identity,
+            rule,
+            pending,
+            authenticated_at=authenticated_at,
+            address=address,
+            user_agent=user_agent,
+        )
 
     async def _exchange(self, code: str, pending: Pending, *, address: str) -> Tokens:
         self._limits.begin_exchange(address, now=self._clock())
@@ -201,7 +214,14 @@ class OidcSignIn:
         )
 
     async def _open(
-        self, identity: Identity, rule: RoleRule, pending: Pending, *, address: str, user_agent: str
+        self,
+        identity: Identity,
+        rule: RoleRule,
+        pending: Pending,
+        *,
+        authenticated_at: datetime | None,
+        address: str,
+        user_agent: str,
     ) -> SignedInAtIssuer:
         now = self._clock()
 
@@ -209,7 +229,11 @@ class OidcSignIn:
             _use_up(tx, pending, now=now)
             operator = admit_operator(tx, identity, rule, name_claim=self.config.name_claim, now=now)
             new = self._new_sessions.make(
-                operator.name, address=address, user_agent=user_agent, issuer_session=identity.session
+                operator.name,
+                address=address,
+                user_agent=user_agent,
+                authenticated_at=authenticated_at,
+                issuer_session=identity.session,
             )
             open_session(tx, new.record, operator, details={"issuer": identity.issuer})
             return SignedInAtIssuer(new.token, new.record, operator, pending.next)
@@ -242,8 +266,38 @@ def authorization_url(config: OidcConfig, metadata: Metadata, pending: Pending) 
         "code_challenge": pending.challenge,
         "code_challenge_method": "S256",
     }
+    if pending.asks_again:
+        # With `max_age` the ID token must say when the person proved who they are (section 2, `auth_time`).
+        query |= {"prompt": "login", "max_age": "0"}
     separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
     return f"{metadata.authorization_endpoint}{separator}{urlencode(query)}"
+
+
+def _authenticated_at(identity: Identity, *, now: datetime) -> datetime | None:
+    """Return when the person proved to the issuer who they are (`auth_time`); None if the issuer does not say."""
+    at_s = identity.claims.get("auth_time")
+    if isinstance(at_s, bool) or not isinstance(at_s, int | float) or not 0 <= at_s <= now.timestamp():
+        # A time to come is the difference of the clocks, or worth nothing.
+        is_ahead = (
+            isinstance(at_s, int | float) and 0 < at_s - now.timestamp() <= _CLOCK_LEEWAY.total_seconds()
+        )
+        return now if is_ahead else None
+    return datetime.fromtimestamp(at_s, UTC)
+
+
+def _check_asked_again(authenticated_at: datetime | None, pending: Pending) -> None:
+    """
+    Refuse a sign-in that was to ask the person again, and did not.
+
+    Session theft: a person at an open browser can take `prompt=login` out of the address, and is sent back by the issuer's
+    session without being asked.
+    """
+    if authenticated_at is None or authenticated_at < pending.begun_at - _CLOCK_LEEWAY:
+        raise IssuerSignInError(
+            "not_asked_again",
+            "Your identity provider did not ask you again, or does not say that it did (auth_time).",
+            hint="Try again. If it stays so, an admin can look at the settings of this Server there.",
+        )
 
 
 def _code_of(unverified_answer: Mapping[str, str]) -> str:

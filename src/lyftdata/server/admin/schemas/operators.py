@@ -35,6 +35,23 @@ class PasswordCheck(Input):
     new_password: Password | None = None
 
 
+class Reauthentication(Input):
+    """One's own password."""
+
+    password: Password
+
+
+class Reauthenticated(BaseModel):
+    """
+    The token that the session has from now on: shown here and nowhere else.
+
+    `asked_again_at` is when what cannot be undone asks again.
+    """
+
+    token: str
+    asked_again_at: datetime
+
+
 class NewOperator(Input):
     """An operator to add; without a password a random one is made. With a `scope` they are limited to Workers with these labels."""
 
@@ -119,6 +136,7 @@ class AdminSession(BaseModel):
     operator: str
     created_at: datetime
     expires_at: datetime
+    last_used_at: datetime
     address: str
     user_agent: str
     current: bool

@@ -77,9 +77,23 @@ def allowed(action: str, *, in_scope: bool = False) -> Callable[..., Awaitable[A
     That a first password was not changed yet stops the pages and not this, on purpose: docs/explanation/security-model.md says why.
     """
 
-    async def gate(request: Request, actor: Annotated[Actor, Depends(signed_in)]) -> Actor:
-        check_allowed(action, actor=actor, in_scope=in_scope)
+    async def gate(
+        request: Request, actor: Annotated[Actor, Depends(signed_in)], services: ServicesDep
+    ) -> Actor:
+        require(action, actor=actor, services=services, in_scope=in_scope)
         _check_parameters(request)
         return actor
 
     return gate
+
+
+def require(action: str, *, actor: Actor, services: Services, in_scope: bool = False) -> None:
+    """
+    Refuse an action that the policy table does not allow the caller now; also for what only a request's body tells.
+
+    Raises:
+        ForbiddenError: Not for this role, or not for this kind of credential.
+        ReauthenticationRequiredError: It cannot be undone, and the operator has not proved lately who they are.
+    """
+    check_allowed(action, actor=actor, in_scope=in_scope)
+    services.reauthentication.check(action, actor=actor)

@@ -100,6 +100,21 @@ async def check_password_change(body: models.PasswordCheck, actor: Self, service
     )
 
 
+@router.post("/me/reauthenticate", summary="Prove again who you are")
+async def reauthenticate(
+    body: models.Reauthentication, actor: Self, services: ServicesDep
+) -> models.Reauthenticated:
+    """
+    Check the password, and give this session another token; the one that this was asked with ends.
+
+    What cannot be undone answers 401 `reauthentication_required` to a session in which that was too long ago.
+    """
+    done = await services.reauthentication.reauthenticate(
+        Secret(body.password.get_secret_value()), actor=actor
+    )
+    return models.Reauthenticated(token=done.token.reveal(), asked_again_at=done.asked_again_at)
+
+
 @router.get("/admin-sessions", summary="List operators' sessions")
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
     """Return the operator's own sessions; all sessions to an administrator."""
@@ -112,6 +127,7 @@ async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessi
                 operator=session.operator,
                 created_at=session.created_at,
                 expires_at=session.expires_at,
+                last_used_at=session.last_used_at,
                 address=session.address,
                 user_agent=session.user_agent,
                 current=session.id == actor.session_id,

@@ -15,6 +15,7 @@ router = APIRouter(prefix="/api-keys", tags=["api keys"])
 
 Reader = Annotated[Actor, Depends(allowed("api_keys.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("api_keys.write", in_scope=True))]
+Ender = Annotated[Actor, Depends(allowed("api_keys.end", in_scope=True))]
 
 
 @router.get("", summary="List API keys")
@@ -40,7 +41,7 @@ async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.Ap
 
 
 @router.post("/{name}/revoke", summary="Revoke an API key")
-async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
+async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.ApiKey:
     """Cut off every Worker that uses it, before this returns."""
     await services.api_keys.revoke(name, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)
@@ -57,7 +58,7 @@ async def allow_workers(
 
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an API key")
 async def rotate_key(
-    name: str, body: models.Rotation, actor: Writer, services: ServicesDep
+    name: str, body: models.Rotation, actor: Ender, services: ServicesDep
 ) -> models.NewApiKeyAnswer:
     """Make the next generation; the one before works until the grace is over, or until the time given."""
     grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
@@ -66,7 +67,7 @@ async def rotate_key(
 
 
 @router.post("/{name}/end-previous", summary="End the older generations of an API key")
-async def end_previous(name: str, actor: Writer, services: ServicesDep) -> models.ApiKey:
+async def end_previous(name: str, actor: Ender, services: ServicesDep) -> models.ApiKey:
     """End a rotation before its time: Workers that still use an older generation are cut off before this returns."""
     await services.api_keys.end_previous(name, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)

@@ -13,6 +13,7 @@ router = APIRouter(prefix="/api-tokens", tags=["api tokens"])
 
 Reader = Annotated[Actor, Depends(allowed("api_tokens.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("api_tokens.write", in_scope=True))]
+Issuer = Annotated[Actor, Depends(allowed("api_tokens.issue", in_scope=True))]
 
 
 @router.get("", summary="List API tokens")
@@ -23,7 +24,7 @@ async def list_tokens(actor: Reader, services: ServicesDep) -> models.ApiTokens:
 
 @router.post("", status_code=201, summary="Issue an API token")
 async def issue_token(
-    body: models.NewApiToken, actor: Writer, services: ServicesDep
+    body: models.NewApiToken, actor: Issuer, services: ServicesDep
 ) -> models.NewApiTokenAnswer:
     """Make a token that acts for the operator who asks; it is in this answer and nowhere else."""
     issued = await services.api_tokens.issue(

@@ -22,6 +22,7 @@ Reader = Annotated[Actor, Depends(allowed("enrollment.read", in_scope=True))]
 # A rehearsal replays the attempts of other Workers, refused ones too: not within any scope.
 Rehearser = Annotated[Actor, Depends(allowed("enrollment.read"))]
 Writer = Annotated[Actor, Depends(allowed("enrollment.write", in_scope=True))]
+Ender = Annotated[Actor, Depends(allowed("enrollment_keys.end", in_scope=True))]
 
 
 @router.get("", summary="List enrollment keys")
@@ -56,7 +57,7 @@ async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.En
 
 
 @router.post("/{name}/revoke", summary="Revoke an enrollment key")
-async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.EnrollmentKey:
+async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.EnrollmentKey:
     """Let it enroll no more Workers; those that it has enrolled stay."""
     await services.enrollment_keys.revoke(name, actor=actor)
     return await services.enrollment_key_queries.get(name, scope=actor.scope)
@@ -64,7 +65,7 @@ async def revoke_key(name: str, actor: Writer, services: ServicesDep) -> models.
 
 @router.post("/{name}/rotate", status_code=201, summary="Rotate an enrollment key")
 async def rotate_key(
-    name: str, body: models.EnrollmentKeyRotation, actor: Writer, services: ServicesDep
+    name: str, body: models.EnrollmentKeyRotation, actor: Ender, services: ServicesDep
 ) -> models.NewEnrollmentKeyAnswer:
     """Make the next generation, with the same rules; the one before works until the grace is over, or until the time given."""
     grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
@@ -73,7 +74,7 @@ async def rotate_key(
 
 
 @router.post("/{name}/end-previous", summary="End the older generations of an enrollment key")
-async def end_previous(name: str, actor: Writer, services: ServicesDep) -> models.EnrollmentKey:
+async def end_previous(name: str, actor: Ender, services: ServicesDep) -> models.EnrollmentKey:
     """End a rotation before its time: an older generation enrolls no more Workers. Those that it has enrolled stay."""
     await services.enrollment_keys.end_previous(name, actor=actor)
     return await services.enrollment_key_queries.get(name, scope=actor.scope)

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.event_destinations import DestinationChange
 from lyftdata.server.admin.schemas import event_destinations as models
-from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.api.admin.access import ServicesDep, allowed, require
 
 router = APIRouter(prefix="/event-destinations", tags=["event destinations"])
 
 Reader = Annotated[Actor, Depends(allowed("event_destinations.read"))]
 Writer = Annotated[Actor, Depends(allowed("event_destinations.write"))]
+Redirector = Annotated[Actor, Depends(allowed("event_destinations.redirect"))]
 
 
 @router.get("", summary="List event destinations")
@@ -24,7 +25,7 @@ async def list_destinations(_actor: Reader, services: ServicesDep) -> models.Eve
 
 @router.post("", status_code=201, summary="Add an event destination")
 async def add_destination(
-    body: models.NewEventDestination, actor: Writer, services: ServicesDep
+    body: models.NewEventDestination, actor: Redirector, services: ServicesDep
 ) -> models.AddedEventDestination:
     """Deliver events of the audit log there from now on; a webhook's secret is in this answer and nowhere else."""
     change = DestinationChange(url=body.url, events=body.events, labels=body.labels, ca=body.ca)
@@ -48,6 +49,7 @@ async def change_destination(
     """Change what the body names; `paused` pauses or resumes it, and to resume tries at once."""
     given = body.model_dump(exclude={"paused"}, exclude_none=True)
     if given:
+        require("event_destinations.redirect", actor=actor, services=services)
         await services.event_destinations.change(name, DestinationChange(**given), actor=actor)
     if body.paused is not None:
         act = services.event_destinations.pause if body.paused else services.event_destinations.resume
@@ -56,7 +58,7 @@ async def change_destination(
 
 
 @router.delete("/{name}", status_code=204, summary="Delete an event destination")
-async def delete_destination(name: str, actor: Writer, services: ServicesDep) -> None:
+async def delete_destination(name: str, actor: Redirector, services: ServicesDep) -> None:
     """Deliver nothing more there."""
     await services.event_destinations.delete(name, actor=actor)
 
@@ -70,7 +72,7 @@ async def test_destination(name: str, actor: Writer, services: ServicesDep) -> m
 
 @router.post("/{name}/secret", status_code=201, summary="Rotate a webhook's secret")
 async def rotate_secret(
-    name: str, body: models.RotateEventSecret, actor: Writer, services: ServicesDep
+    name: str, body: models.RotateEventSecret, actor: Redirector, services: ServicesDep
 ) -> models.EventSecret:
     """Make a new secret, which is in this answer and nowhere else; for a time, messages carry a signature by each."""
     secret = await services.event_destinations.rotate_secret(

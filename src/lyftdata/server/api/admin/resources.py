@@ -14,6 +14,8 @@ router = APIRouter(prefix="/resources", tags=["resources"])
 
 Reader = Annotated[Actor, Depends(allowed("resources.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("resources.write"))]
+Deleter = Annotated[Actor, Depends(allowed("resources.delete"))]
+Issuer = Annotated[Actor, Depends(allowed("resources.issue_key"))]
 
 
 @router.get("", summary="List resources")
@@ -60,13 +62,13 @@ async def change_resource(
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a resource")
-async def delete_resource(name: str, actor: Writer, services: ServicesDep) -> None:
+async def delete_resource(name: str, actor: Deleter, services: ServicesDep) -> None:
     """Give no more tokens for it."""
     await services.resources.delete(name, actor=actor)
 
 
 @router.post("/{name}/key", status_code=201, summary="Issue a resource's key")
-async def issue_key(name: str, actor: Writer, services: ServicesDep) -> models.ResourceKey:
+async def issue_key(name: str, actor: Issuer, services: ServicesDep) -> models.ResourceKey:
     """Make the key with which the service asks about tokens; it is in this answer and nowhere else."""
     key = await services.resources.issue_key(name, actor=actor)
     return models.ResourceKey(name=name, key=key.reveal())

@@ -8,7 +8,7 @@ from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.server.admin.schemas import signing_keys as models
 from lyftdata.server.admin.views import signing_key_views
-from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.api.admin.access import ServicesDep, allowed, require
 from lyftdata.server.runtime.services import Services
 
 router = APIRouter(prefix="/signing-keys", tags=["signing keys"])
@@ -28,6 +28,8 @@ async def rotate(body: models.SigningKeyRotation, actor: Writer, services: Servi
     """Publish the next key, or let it sign now; withdraw keys, whose tokens are refused before this returns."""
     if body.withdraw and not body.now:
         raise InvalidInputError("withdraw", "needs now: another key must sign at once")
+    if body.withdraw:
+        require("signing_keys.withdraw", actor=actor, services=services)
     if body.now:
         await services.signing_keys.rotate_now(withdraw=frozenset(body.withdraw), actor=actor)
     else:

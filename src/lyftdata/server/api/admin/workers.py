@@ -20,6 +20,7 @@ router = APIRouter(prefix="/workers", tags=["workers"])
 
 Reader = Annotated[Actor, Depends(allowed("workers.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("workers.write", in_scope=True))]
+Deleter = Annotated[Actor, Depends(allowed("workers.delete", in_scope=True))]
 
 
 @router.get("", summary="List Workers", response_model=models.WorkerPage)
@@ -205,6 +206,6 @@ async def change_worker(
 
 
 @router.delete("/{worker_id}", status_code=204, summary="Delete a Worker")
-async def delete_worker(worker_id: str, actor: Writer, services: ServicesDep) -> None:
+async def delete_worker(worker_id: str, actor: Deleter, services: ServicesDep) -> None:
     """Remove the entry; the Worker's session ends before this returns."""
     await services.workers.delete(worker_id, actor=actor)

@@ -244,6 +244,8 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         callers=operators.callers,
         api_tokens=operators.api_tokens,
         api_token_uses=operators.api_token_uses,
+        session_uses=operators.session_uses,
+        reauthentication=operators.reauthentication,
         password_check=operators.password_check,
         device_marks=operators.device_marks,
         oidc=operators.oidc,

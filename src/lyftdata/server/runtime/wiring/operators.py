@@ -20,7 +20,9 @@ from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCheck
 from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admin.reauthentication import Reauthentication
 from lyftdata.server.admin.resources import Resources
+from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.workers import Workers
 from lyftdata.server.metrics import Metrics
@@ -34,6 +36,8 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
 
     operators: Operators
     operator_sessions: OperatorSessions
+    session_uses: SessionUses
+    reauthentication: Reauthentication
     callers: Callers
     api_tokens: ApiTokens
     api_token_uses: ApiTokenUses
@@ -72,6 +76,7 @@ async def build_operators(
         clock=clock,
     )
     new_sessions = NewSessions(known_secrets=known_secrets, clock=clock, random_bytes=source)
+    session_uses = SessionUses(store=store, idle_limit=basis.settings.operator_idle_limit)
     operator_sessions = OperatorSessions(
         store=store,
         password_check=password_check,
@@ -80,6 +85,7 @@ async def build_operators(
         budget=budget,
         new_sessions=new_sessions,
         methods=methods,
+        uses=session_uses,
         clock=clock,
     )
     api_token_uses = ApiTokenUses(store=store)
@@ -95,6 +101,14 @@ async def build_operators(
             random_bytes=source,
         ),
         operator_sessions=operator_sessions,
+        session_uses=session_uses,
+        reauthentication=Reauthentication(
+            store=store,
+            password_check=password_check,
+            new_sessions=new_sessions,
+            within=basis.settings.reauthenticate_after,
+            clock=clock,
+        ),
         callers=Callers(
             store=store,
             sessions=operator_sessions,

@@ -1,0 +1,30 @@
+"""Reads what an operator types without showing it: passwords."""
+
+import sys
+
+import click
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.secret import Secret
+from lyftdata.core.secret_text import parse_typed_secret, trim
+
+
+def read_password(prompt: str, *, from_stdin: bool) -> Secret:
+    """
+    Ask for a password without showing it, or read a line of standard input.
+
+    Raises:
+        click.UsageError: There is no terminal to ask on, or what was read cannot be a password (exit 2).
+    """
+    if from_stdin:
+        text = sys.stdin.readline()
+        if not trim(text):
+            raise click.UsageError("Standard input holds no password.")
+    elif not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask for the password: use --password-stdin.")
+    else:
+        text = click.prompt(prompt, hide_input=True, err=True)
+    try:
+        return parse_typed_secret(text)
+    except InvalidInputError as error:
+        raise click.UsageError(f"The password {error.message}.") from error

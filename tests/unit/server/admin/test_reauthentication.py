@@ -1,0 +1,212 @@
+"""What cannot be undone asks operators again who they are, by the API; and sessions that nobody uses end."""
+
+from datetime import timedelta
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.server.api.admin.test_access import OWN_PASSWORD, callers_of
+
+from lyftdata.core.policy import ACTIONS
+
+# Every route that asks again, with a body that is about something.
+FINAL: dict[tuple[str, str], dict[str, object] | None] = {
+    ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
+    ("PATCH", "/api/operators/vera"): {"role": "admin"},
+    ("DELETE", "/api/operators/vera"): None,
+    ("POST", "/api/api-tokens"): {"name": "persistence", "role": "admin"},
+    ("POST", "/api/incident/cut-offs"): {"subject": "x", "action": "disable", "all": True},
+    ("POST", "/api/signing-keys/rotate"): {"now": True, "withdraw": ["kid"]},
+    ("POST", "/api/api-keys/x/revoke"): {},
+    ("POST", "/api/api-keys/x/rotate"): {},
+    ("POST", "/api/api-keys/x/end-previous"): {},
+    ("POST", "/api/enrollment/keys/x/revoke"): {},
+    ("POST", "/api/enrollment/keys/x/rotate"): {},
+    ("POST", "/api/enrollment/keys/x/end-previous"): {},
+    ("POST", "/api/event-destinations"): {"name": "siem", "transport": "webhook", "url": "https://a.example"},
+    ("PATCH", "/api/event-destinations/x"): {"url": "https://attacker.example"},
+    ("DELETE", "/api/event-destinations/x"): None,
+    ("POST", "/api/event-destinations/x/secret"): {},
+    ("POST", "/api/resources/x/key"): {},
+    ("DELETE", "/api/resources/x"): None,
+    ("DELETE", "/api/workers/x"): None,
+}
+# What the same routes do without asking.
+UNDONE: dict[tuple[str, str], dict[str, object] | None] = {
+    ("POST", "/api/signing-keys/rotate"): {"now": True},
+    ("PATCH", "/api/event-destinations/x"): {"paused": True},
+}
+
+
+async def is_asked(server, headers, method, path, body):
+    """Return whether the Server asks who it is, before it looks at anything else."""
+    answer = await server.http.request(method, path, json=body, headers=headers)
+    return (answer.status_code, answer.json().get("code") if answer.content else None) == (
+        401,
+        "reauthentication_required",
+    )
+
+
+async def prove(server, headers, password=PASSWORD):
+    """Prove again who it is; return the answer."""
+    return await server.http.post("/api/me/reauthenticate", json={"password": password}, headers=headers)
+
+
+async def test_what_cannot_be_undone_asks_again_after_a_while(server, admin, unhurried, subtests):
+    """Fifteen minutes after the sign-in, and not a second before; what can be undone never asks."""
+    server.clock.forward(minutes=14, seconds=59)
+    early = await server.http.delete("/api/workers/nobody", headers=admin)
+    server.clock.forward(seconds=1)
+
+    assert (early.status_code, early.json()["code"]) == (404, "worker_not_found")
+    for (method, path), body in FINAL.items():
+        with subtests.test(f"{method} {path}"):
+            assert await is_asked(server, admin, method, path, body)
+    for (method, path), change in UNDONE.items():
+        with subtests.test(f"{method} {path}"):
+            assert not await is_asked(server, admin, method, path, change)
+    answer = await server.http.delete("/api/workers/nobody", headers=admin)
+    assert answer.headers["www-authenticate"] == (
+        'Bearer realm="lyftdata", error="insufficient_user_authentication", max_age="900"'
+    )
+
+
+def test_every_final_action_is_tried():
+    """An action that asks again, added to the policy table, gets a row above."""
+    assert {name for name, rule in ACTIONS.items() if rule.asks_again} == {
+        "api_keys.end",
+        "api_tokens.issue",
+        "enrollment_keys.end",
+        "event_destinations.redirect",
+        "incident.write",
+        "operators.write",
+        "resources.delete",
+        "resources.issue_key",
+        "signing_keys.withdraw",
+        "workers.delete",
+    }
+
+
+async def test_proving_it_opens_the_way_and_changes_the_token(server, admin):
+    """Session theft: a copy of the token from before is worth nothing after it; the session is the same one."""
+    server.clock.forward(minutes=15)
+    sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
+
+    answer = await prove(server, admin)
+
+    assert answer.status_code == 200
+    assert answer.json()["asked_again_at"] == (server.clock() + timedelta(minutes=15)).isoformat().replace(
+        "+00:00", "Z"
+    )
+    new = {"Authorization": f"Bearer {answer.json()['token']}"}
+    assert not await is_asked(server, new, "DELETE", "/api/workers/nobody", None)
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 401
+    after = (await server.http.get("/api/admin-sessions", headers=new)).json()["items"]
+    assert [one["id"] for one in after] == [one["id"] for one in sessions]
+    log = (await server.http.get("/api/audit?limit=1", headers=new)).json()["items"]
+    assert (log[0]["action"], log[0]["subject"]) == ("operator.reauthenticated", "operator:admin")
+
+
+async def test_it_counts_for_the_session_in_which_it_was_proved(server, admin):
+    """Step-up of another session: the same operator's other session, a thief's perhaps, is asked as before."""
+    other = await server.sign_in()
+    server.clock.forward(minutes=15)
+
+    assert (await prove(server, admin)).status_code == 200
+
+    assert await is_asked(server, other, "DELETE", "/api/workers/nobody", None)
+
+
+async def test_a_wrong_password_opens_nothing_and_is_counted(server, admin):
+    """Brute force by a stolen session: after five wrong ones even the right one must wait, and the session is not changed."""
+    server.clock.forward(minutes=15)
+    for _ in range(5):
+        answer = await prove(server, admin, "wrong wrong wrong")
+        assert (answer.status_code, answer.json()["code"]) == (401, "login_failed")
+
+    answer = await prove(server, admin)
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "login_locked")
+    assert await is_asked(server, admin, "DELETE", "/api/workers/nobody", None)
+
+
+async def test_a_viewer_and_another_operators_password(server):
+    """An operator's session is confirmed by that operator's password alone."""
+    headers_of = await callers_of(server)
+    viewer = await headers_of("viewer")
+
+    assert (await prove(server, viewer, OWN_PASSWORD)).status_code == 401
+    assert (await prove(server, viewer, "another long one")).status_code == 200
+
+
+async def test_an_api_token_is_not_asked_where_tokens_are_let(server):
+    """It proves its secret each time; what needs a person stays forbidden to it."""
+    headers_of = await callers_of(server)
+    token = await headers_of("admin token")
+    server.clock.forward(hours=1)
+
+    assert not await is_asked(server, token, "DELETE", "/api/workers/nobody", None)
+    for path in ("/api/operators", "/api/api-tokens", "/api/me/reauthenticate"):
+        answer = await server.http.post(path, json={}, headers=token)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_a_password_that_was_reset_meanwhile_proves_nothing(server, admin, monkeypatch):
+    """An admin resets the password while the old one is being checked: the thief's session does not come out of it renewed."""
+    from lyftdata.server.admin.passwords import Passwords
+
+    body = {"name": "vera", "role": "admin", "password": "another long one"}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    vera = await server.sign_in("vera", "another long one")
+    matches = Passwords.matches
+
+    async def slow(self, *arguments, **more):
+        right = await matches(self, *arguments, **more)
+        monkeypatch.undo()
+        await server.http.patch("/api/operators/vera", json={"reset_password": True}, headers=admin)
+        return right
+
+    monkeypatch.setattr(Passwords, "matches", slow)
+    answer = await prove(server, vera, "another long one")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "login_failed")
+
+
+# --- the idle limit ----------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_nobody_uses_ends(server, admin):
+    """Four hours after the last request it is over, and not a second before."""
+    server.clock.forward(hours=4, seconds=-1)
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
+    server.clock.forward(hours=4)
+
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 401
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_a_session_that_is_used_goes_on_to_its_end(server, admin, is_written):
+    """Whether the uses were written yet or not; twelve hours after the sign-in it ends all the same."""
+    for _ in range(3):
+        server.clock.forward(hours=3, minutes=50)
+        assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
+        if is_written:
+            await server.services.session_uses.flush()
+    server.clock.forward(minutes=30)
+
+    assert (await server.http.get("/api/whoami", headers=admin)).status_code == 401
+
+
+async def test_a_session_that_has_ended_for_want_of_use_is_not_listed(server, admin):
+    """Nor does its event stream go on; the list says when each was last used."""
+    other = await server.sign_in()
+    server.clock.forward(hours=2)
+    listed = (await server.http.get("/api/admin-sessions", headers=other)).json()["items"]
+    idle = next(one["id"] for one in listed if not one["current"])
+    await server.services.session_uses.flush()
+    server.clock.forward(hours=2)
+
+    listed = (await server.http.get("/api/admin-sessions", headers=other)).json()["items"]
+
+    assert [one["current"] for one in listed] == [True]
+    assert listed[0]["last_used_at"] > listed[0]["created_at"]
+    assert await server.services.callers.ended({idle, listed[0]["id"]}) == {idle}

@@ -1,0 +1,118 @@
+"""Pages that do what cannot be undone ask operators again who they are."""
+
+import html
+
+import pytest
+from tests.builders import ISSUER
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import FROM_OUR_PAGE, the
+
+from lyftdata.core.policy import ACTIONS
+from lyftdata.web.routes import PAGES
+
+OWN = "xxx " + PASSWORD
+FINAL = [entry for entry in PAGES if ACTIONS[entry.action].asks_again]
+CUT_OFF = "/incident/cut-off?subject=press-keys&whom=all&action=disable&revoke=yes"
+
+
+def way_to(page):
+    """Return the address at which the operator is asked, from which they come back to a page."""
+    from urllib.parse import urlencode
+
+    return f"/account/confirm?{urlencode({'next': page})}"
+
+
+async def confirm(browser, wanted, password=OWN):
+    """Fill in the form that asks who it is; return the answer."""
+    form = await browser.get(way_to(wanted))
+    destination = html.unescape(the(r'name="next" value="([^"]*)"', form))
+    return await browser.post("/account/confirm", password=password, next=destination)
+
+
+async def test_every_page_that_does_what_cannot_be_undone_asks(server, browser, press, unhurried, subtests):
+    """Its form asks ten minutes after the sign-in, so that there is time to fill it in; what is sent from it after fifteen."""
+    server.clock.forward(minutes=10)
+    for entry in FINAL:
+        path = entry.path.format(worker_id="press-01", name="press-keys", kid="k")
+        answer = await (browser.get(path) if entry.method == "GET" else browser.post(path))
+
+        with subtests.test(f"{entry.method} {entry.path}"):
+            is_asked = answer.headers.get("location", "").startswith("/account/confirm")
+            assert is_asked == (entry.method == "GET")
+    server.clock.forward(minutes=5)
+    for entry in FINAL:
+        path = entry.path.format(worker_id="press-01", name="press-keys", kid="k")
+        headers = FROM_OUR_PAGE | {"Referer": f"{ISSUER}/operators?page=2"}
+        answer = await (
+            browser.get(path)
+            if entry.method == "GET"
+            else browser.http.post(path, data={"csrf": browser.csrf}, headers=headers)
+        )
+
+        with subtests.test(f"{entry.method} {entry.path}"):
+            assert answer.status_code == 303
+            wanted = path if entry.method == "GET" else "/operators?page=2"
+            assert answer.headers["location"] == way_to(wanted)
+
+
+async def test_the_operator_comes_back_to_what_they_wanted_to_do(server, browser, press):
+    """With the query; the browser has another session token, and the one before is worth nothing."""
+    server.clock.forward(minutes=15)
+    before = dict(browser.http.cookies)
+    asked = await browser.get(CUT_OFF)
+    assert asked.headers["location"] == way_to(CUT_OFF)
+
+    answer = await confirm(browser, CUT_OFF)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, CUT_OFF)
+    assert (await browser.get("/operators/admin/reset")).status_code == 200
+    copied = server.from_address("192.0.2.66")
+    for name, value in before.items():
+        copied.cookies.set(name, value, domain="lyft.example")
+    assert (await copied.get("/account")).headers["location"].startswith("/login")
+    await copied.aclose()
+
+
+async def test_a_wrong_password_asks_again_and_keeps_where_to_go(server, browser):
+    """The page says that it was wrong; nothing was opened."""
+    server.clock.forward(minutes=15)
+
+    answer = await confirm(browser, "/issue-api-token", "wrong wrong wrong")
+
+    assert answer.status_code == 401
+    assert "The current password is wrong." in answer.text
+    assert 'value="/issue-api-token"' in answer.text
+    assert (await browser.get("/issue-api-token")).status_code == 303
+
+
+@pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example", "/logout"])
+async def test_no_link_leads_elsewhere_through_it(browser, wanted):
+    """Open redirect: only a page of this Server is gone on to."""
+    assert (await confirm(browser, wanted)).headers["location"] == "/"
+
+
+async def test_a_deletion_of_many_workers_asks(server, browser, press):
+    """The list of Workers is for what can be undone as well: to disable many asks nothing."""
+    server.clock.forward(minutes=15)
+    ask = "/change-workers?action={}&id=press-01"
+
+    assert (await browser.get(ask.format("disable"))).status_code == 200
+    assert (await browser.get(ask.format("delete"))).headers["location"] == way_to(ask.format("delete"))
+    sent = await browser.post("/workers", action="delete", id="press-01", confirmed="yes")
+    assert sent.headers["location"] == "/account/confirm"
+    assert server.services.directory.find_worker("press-01") is not None
+
+
+async def test_a_page_that_is_only_open_does_not_use_the_session(server, browser):
+    """What it asks for by itself keeps no session alive; what a person does, does."""
+    server.clock.forward(hours=3)
+    background = {"HX-Request": "true", "Lyftdata-Background": "yes"}
+    assert (await browser.get("/workers", headers=background)).status_code == 200
+    server.clock.forward(hours=1)
+    assert (await browser.get("/workers", headers=background)).status_code == 401
+
+    await browser.sign_in("admin", OWN)
+    server.clock.forward(hours=3)
+    assert (await browser.get("/workers", headers={"HX-Request": "true"})).status_code == 200
+    server.clock.forward(hours=1)
+    assert (await browser.get("/workers")).status_code == 200
