@@ -9,9 +9,14 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "lyftdata"
 CHANGING_METHODS = {"add_note", "with_traceback", "__setattr__"}
 CHAIN = {"__cause__", "__context__", "__traceback__", "__suppress_context__", "__notes__", "args"}
-# One class for each conflict and each noun would be a class for each message: these two set a code for each instance,
+# One class for each conflict and each noun would be a class for each message: these set a code for each instance,
 # in their constructors, over that of the class.
-CODES_PER_INSTANCE = {("ConflictError", "code"), ("IssuerSignInError", "code"), ("NotFoundError", "code")}
+CODES_PER_INSTANCE = {
+    ("ConflictError", "code"),
+    ("DeviceLoginError", "code"),
+    ("IssuerSignInError", "code"),
+    ("NotFoundError", "code"),
+}
 
 
 def modules() -> list[Path]:

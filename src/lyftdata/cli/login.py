@@ -1,9 +1,10 @@
 """Signs operators in and out, and changes their own password."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo, echo_err, url_option
@@ -17,24 +18,52 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("user", default="admin")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--device", is_flag=True, help="Show a code, and confirm it in a browser on any machine.")
 @url_option
-def login(user: str, url: str | None, *, password_stdin: bool) -> None:
+def login(user: str, url: str | None, *, password_stdin: bool, device: bool) -> None:
     """
     Sign in to a Server, as USER (admin unless given), for twelve hours.
+
+    With --device you sign in as the operator who confirms the code in a browser, by whichever way they sign in there.
 
     \b
     Example:
       lyftdata login admin
       lyftdata login admin --password-stdin < password.txt
+      lyftdata login --device
     """
     from lyftdata.cli.api import Api
 
+    if device:
+        _login_by_device_code(url, has_password=password_stdin)
+        return
     password = read_password("Password", from_stdin=password_stdin)
     with Api(url, session_only=True) as api:
         body = {"username": user, "password": password.reveal(), **_stored_device_mark(api, user)}
         answer = api.post("/login", body, signed_in=False)
         api.credentials.store(api.url, Secret(answer["token"]))
         api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
+    _report(answer)
+
+
+def _login_by_device_code(url: str | None, *, has_password: bool) -> None:
+    from lyftdata.cli.api import Api
+    from lyftdata.cli.device_login import sign_in_by_device_code
+
+    if (
+        has_password
+        or click.get_current_context().get_parameter_source("user") is not ParameterSource.DEFAULT
+    ):
+        raise click.UsageError(
+            "--device cannot be combined with USER or --password-stdin: the browser says who you are."
+        )
+    with Api(url, session_only=True) as api:
+        answer = sign_in_by_device_code(api)
+        api.credentials.store(api.url, Secret(answer["token"]))
+    _report(answer)
+
+
+def _report(answer: dict[str, Any]) -> None:
     echo("Login successful")
     if find_given_token(os.environ) is not None:
         echo_err("LYFTDATA_API_TOKEN is set: other commands use that token and not this session.")

@@ -46,6 +46,8 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     CUT_OFF: "Workers were cut off because of an incident.",
     "operator.created": "An operator was added.",
     "operator.deleted": "An operator was deleted.",
+    "operator.device_login_approved": "An operator confirmed the sign-in of a command line by device code.",
+    "operator.device_login_denied": "An operator denied the sign-in of a command line by device code.",
     "operator.emergency_access": "Emergency access was given on the Server's host.",
     "operator.locked_out": "An operator was locked out after too many wrong passwords.",
     "operator.password_set": "An operator's password was set.",

@@ -117,6 +117,22 @@ class LoginFailedError(LyftdataError):
     code = "login_failed"
 
 
+class DeviceLoginError(LyftdataError):
+    """
+    A sign-in by device code that is not, or not yet, a session.
+
+    Args:
+        code: `authorization_pending`, `slow_down`, `access_denied` or `expired_token` (RFC 8628, section 3.5), or `unknown_code` where
+            an operator has typed a user code of no sign-in.
+        message: What that means.
+        hint: What to do.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]  # one class, the codes of the standard
+
+
 class LoginLockedError(LyftdataError):
     """
     Too many failures.

@@ -444,6 +444,23 @@ admin_sessions = Table(
     Index(None, "operator"),
 )
 
+# Sign-ins by device code that are not finished. Of both codes there are digests alone.
+device_logins = Table(
+    "device_logins",
+    metadata,
+    Column("device_digest", LargeBinary(32), primary_key=True),
+    Column("user_digest", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("host", String(64), nullable=False),
+    Column("user_agent", String(256), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("interval_s", Integer, nullable=False),
+    Column("asked_at", UtcDateTime),
+    Column("session_id", String(32)),
+)
+
 api_tokens = Table(
     "api_tokens",
     metadata,

@@ -89,6 +89,8 @@ PAGES = {
     "api token": "/api-tokens/ci-deploy",
     "issue an api token": "/issue-api-token",
     "revoke an api token": "/api-tokens/ci-deploy/revoke",
+    "sign in a command line": "/device",
+    "confirm a command line": "/device?user_code={user_code}",
     "account": "/account",
     "password": "/account/password",
     "confirm that it is you": "/account/confirm?next=%2Foperators",

@@ -69,6 +69,7 @@ class World:
             # So that Workers may come from addresses of their own.
             "LYFTDATA_TRUSTED_PROXIES": "127.0.0.1",
         } | environ
+        self._device_logins = 0
         self.keys: dict[str, str] = {}
         self.references: dict[str, str] = {}
         with ThreadPoolExecutor(1) as elsewhere:
@@ -98,9 +99,20 @@ class World:
             self.server.terminate()
 
     def fill(self, path: str) -> str:
-        """Return the path of a page, with what it is about filled in: `{reference}`, `{number}`, `{kid}`, `{pending}` or `{denied}`."""
+        """Return the path of a page, with what it is about filled in: `{reference}`, `{number}`, `{kid}`, `{pending}`, `{denied}` or `{user_code}`."""
         about = {"reference": self.references["api_key_not_for_worker"]} | self.references
+        if "{user_code}" in path:
+            about["user_code"] = self._begin_device_login()
         return path.format(**about)
+
+    def _begin_device_login(self) -> str:
+        """Return the code of a command line that asks to be signed in: each from its own address, since an address may begin few."""
+        self._device_logins += 1
+        headers = {"X-Forwarded-For": f"198.51.100.{self._device_logins}"}
+        answer = httpx2.post(
+            f"{self.url}/api/login/device", json={"host": "laptop-7"}, headers=headers, trust_env=False
+        )
+        return str(answer.raise_for_status().json()["user_code"])
 
     async def _simulate_week(self) -> None:
         now = datetime.now(UTC).replace(microsecond=0)

@@ -81,3 +81,11 @@ def test_a_changed_password_signs_in(host):
     host.done("login", "admin", "--password-stdin", stdin=f"{NEW_PASSWORD}\n")
     # The other tests of this file sign in with the usual one.
     host.done("password", "--password-stdin", stdin=f"{NEW_PASSWORD}\n{PASSWORD}\n")
+
+
+@pytest.mark.parametrize("given", [("vera",), ("--password-stdin",)])
+def test_a_sign_in_by_device_code_takes_no_name_and_no_password(operator, given):
+    """The browser says who it is: exit 2, before anything is asked."""
+    ended = operator.run("login", *given, "--device", stdin="a password\n")
+    assert ended.exit_code == 2
+    assert "--device cannot be combined" in ended.errors

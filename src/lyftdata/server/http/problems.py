@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from lyftdata.core.errors import (
     ConflictError,
+    DeviceLoginError,
     ForbiddenError,
     InvalidInputError,
     IssuerSignInError,
@@ -30,6 +31,7 @@ from lyftdata.server.http.validation_messages import describe_invalid
 from lyftdata.store import StoreError, UnstorableError
 
 _STATUS: dict[type[LyftdataError], int] = {
+    DeviceLoginError: 400,
     InvalidInputError: 422,
     NotFoundError: 404,
     PreconditionFailedError: 412,

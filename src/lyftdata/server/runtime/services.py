@@ -20,6 +20,7 @@ from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
 from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.decision_log import DecisionLog
+from lyftdata.server.admin.device_logins import DeviceLogins
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
@@ -151,6 +152,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reauthentication: Reauthentication
     password_check: PasswordCheck
     device_marks: DeviceMarks
+    device_logins: DeviceLogins
     oidc: OidcParts | None
     """Sign-in at an OpenID Connect issuer, if there is one."""
     budget: OperatorBudget

@@ -20,6 +20,29 @@ class Login(Input):
     device: DeviceMark | None = None
 
 
+class DeviceLogin(Input):
+    """Begins a sign-in by device code; `host` is what the command line calls its host, for the operator who confirms."""
+
+    host: Annotated[str, Field(max_length=256)] = ""
+
+
+class DeviceLoginBegun(BaseModel):
+    """As in RFC 8628, section 3.2: what to show, and what to ask with, every `interval` seconds at most."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class DeviceCode(Input):
+    """The device code of a sign-in that was begun."""
+
+    device_code: Annotated[SecretStr, Field(max_length=256)]
+
+
 class PasswordChange(Input):
     """One's own password: the one in force, and the new one; `device` is this device's mark, if it was kept."""
 
@@ -106,6 +129,14 @@ class Operators(BaseModel):
     """Every operator, by name."""
 
     items: list[Operator]
+
+
+class DeviceSignedIn(BaseModel):
+    """The session of a sign-in by device code."""
+
+    token: str
+    expires_at: datetime
+    operator: Operator
 
 
 class SignedIn(BaseModel):

@@ -44,6 +44,50 @@ async def login(body: models.Login, request: Request, services: ServicesDep) -> 
     )
 
 
+@router.post("/login/device", summary="Begin to sign in by device code")
+async def begin_device_login(
+    body: models.DeviceLogin, request: Request, services: ServicesDep
+) -> models.DeviceLoginBegun:
+    """Return a code that an operator confirms in a browser, and one to ask with (RFC 8628, section 3.2)."""
+    services.host_check.check_browser(request)
+    begun = await services.device_logins.begin(
+        host=body.host,
+        address=client_address(request.scope),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    page = f"{services.issuer}/device"
+    return models.DeviceLoginBegun(
+        device_code=begun.device_code.reveal(),
+        user_code=begun.user_code,
+        verification_uri=page,
+        verification_uri_complete=f"{page}?user_code={begun.user_code}",
+        expires_in=begun.expires_in_s,
+        interval=begun.interval_s,
+    )
+
+
+@router.post("/login/device/token", summary="Sign in by device code")
+async def redeem_device_code(
+    body: models.DeviceCode, request: Request, services: ServicesDep
+) -> models.DeviceSignedIn:
+    """
+    Exchange a device code for a session of twelve hours, once an operator has confirmed it.
+
+    Until then 400, with the codes of RFC 8628, section 3.5: `authorization_pending`, `slow_down`, `access_denied`, `expired_token`.
+    """
+    services.host_check.check_browser(request)
+    signed_in = await services.device_logins.redeem(
+        body.device_code.get_secret_value(),
+        address=client_address(request.scope),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    return models.DeviceSignedIn(
+        token=signed_in.token.reveal(),
+        expires_at=signed_in.session.expires_at,
+        operator=operator_view(signed_in.operator),
+    )
+
+
 @router.post("/logout", status_code=204, summary="Sign out")
 async def logout(actor: Self, services: ServicesDep) -> None:
     """End this session."""

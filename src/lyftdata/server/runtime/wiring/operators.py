@@ -12,6 +12,7 @@ from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.api_token_uses import ApiTokenUses
 from lyftdata.server.admin.api_tokens import ApiTokens
 from lyftdata.server.admin.callers import Callers
+from lyftdata.server.admin.device_logins import DeviceLogins
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.new_sessions import NewSessions
@@ -43,6 +44,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     api_token_uses: ApiTokenUses
     password_check: PasswordCheck
     device_marks: DeviceMarks
+    device_logins: DeviceLogins
     budget: OperatorBudget
     workers: Workers
     worker_archive: WorkerArchive
@@ -122,6 +124,14 @@ async def build_operators(
         api_token_uses=api_token_uses,
         password_check=password_check,
         device_marks=device_marks,
+        device_logins=DeviceLogins(
+            store=store,
+            key=basis.key("user codes of device logins"),
+            new_sessions=new_sessions,
+            known_secrets=known_secrets,
+            clock=clock,
+            random_bytes=source,
+        ),
         budget=budget,
         workers=Workers(
             store=store, api_keys=keys, known_secrets=known_secrets, clock=clock, random_bytes=source

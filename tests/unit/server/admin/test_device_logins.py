@@ -1,0 +1,258 @@
+"""Sign-in by device code (RFC 8628): the whole exchange, and what an attacker would try with each code."""
+
+import asyncio
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import FROM_OUR_PAGE, signed_in
+
+from lyftdata.core.device_login import LIFE, make_user_code, read_user_code
+
+
+async def begin(server, **body):
+    """Begin as a command line does."""
+    given = {"host": "laptop-7"} | body
+    answer = await server.http.post("/api/login/device", json=given)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def ask(server, code, *, wait_s=5):
+    """Ask with a device code; return the status and the error, or the answer of a session."""
+    server.clock.forward(seconds=wait_s)
+    answer = await server.http.post("/api/login/device/token", json={"device_code": code})
+    return answer.json() if answer.status_code == 200 else (answer.status_code, answer.json()["code"])
+
+
+@pytest.fixture
+async def browsers(server, admin):
+    """Return the browsers of an admin and of a viewer, by role."""
+    own = {"admin": "xxx " + PASSWORD, "vera": "zzz " + PASSWORD}
+    body = {"name": "vera", "role": "viewer", "password": "yyy " + PASSWORD}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    for name, first in (("admin", PASSWORD), ("vera", "yyy " + PASSWORD)):
+        headers = await server.sign_in(name, first)
+        change = {"current_password": first, "new_password": own[name]}
+        await server.http.post("/api/me/password", json=change, headers=headers)
+    made = {
+        "admin": await signed_in(server, "admin", own["admin"]),
+        "viewer": await signed_in(server, "vera", own["vera"]),
+    }
+    yield made
+    for browser in made.values():
+        await browser.http.aclose()
+
+
+def headers_of(session):
+    """Return the headers of a session that was opened."""
+    return {"Authorization": f"Bearer {session['token']}"}
+
+
+async def test_a_command_line_is_signed_in_by_the_operator_who_confirms(server, browsers):
+    """It reads that it must wait, then gets one session of twelve hours, which the audit log ties to the browser."""
+    begun = await begin(server)
+    assert begun["verification_uri"] == "https://lyft.example/device"
+    assert begun["verification_uri_complete"].endswith(f"/device?user_code={begun['user_code']}")
+    assert (begun["expires_in"], begun["interval"]) == (600, 5)
+    assert await ask(server, begun["device_code"]) == (400, "authorization_pending")
+
+    shown = (await browsers["admin"].get(f"/device?user_code={begun['user_code'].lower()}")).text
+    assert "laptop-7" in shown
+    assert "Go on only if you have just started" in shown
+    await browsers["admin"].post("/device", user_code=begun["user_code"], decision="approve")
+
+    session = await ask(server, begun["device_code"])
+    who = (await server.http.get("/api/whoami", headers=headers_of(session))).json()
+    assert (who["name"], who["role"]) == ("admin", "admin")
+    events = (await server.http.get("/api/audit", headers=headers_of(session))).json()["items"]
+    found = {one["action"]: one["details"] for one in events[:2]}
+    assert found["operator.signed_in"] == {
+        "method": "device_code",
+        "host": "laptop-7",
+        "approved_from": "192.0.2.50",
+    }
+    assert found["operator.device_login_approved"]["requested_from"] == "127.0.0.1"
+    opened, browser = (await server.services.operator_sessions.list("admin"))[:2]
+    # Confirming a code proves no more than the session in which that was done.
+    assert opened.authenticated_at == browser.authenticated_at < opened.created_at
+
+
+async def test_a_viewer_approves_a_viewers_session(server, browsers):
+    """Not what the one who asked would like to be."""
+    begun = await begin(server)
+    await browsers["viewer"].post("/device", user_code=begun["user_code"], decision="approve")
+    session = await ask(server, begun["device_code"])
+    assert session["operator"]["role"] == "viewer"
+    refused = await server.http.post("/api/workers", json={"name": "x"}, headers=headers_of(session))
+    assert refused.status_code == 403
+
+
+async def test_a_device_code_is_worth_one_session(server, browsers):
+    """Replayed it has expired, also for two that redeem it at the same moment."""
+    begun = await begin(server)
+    await browsers["admin"].post("/device", user_code=begun["user_code"], decision="approve")
+    server.clock.forward(seconds=5)
+    body = {"device_code": begun["device_code"]}
+    answers = await asyncio.gather(
+        *(server.http.post("/api/login/device/token", json=body) for _ in range(4))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
+    assert await ask(server, begun["device_code"]) == (400, "expired_token")
+
+
+async def test_a_code_is_decided_once(server, browsers):
+    """Denied it is denied, and an approval after that is of no code."""
+    begun = await begin(server)
+    await browsers["admin"].post("/device", user_code=begun["user_code"], decision="deny")
+    late = await browsers["viewer"].post("/device", user_code=begun["user_code"], decision="approve")
+    assert (late.status_code, "no sign-in with this code" in late.text) == (400, True)
+    assert await ask(server, begun["device_code"]) == (400, "access_denied")
+    assert await ask(server, begun["device_code"]) == (400, "expired_token")
+
+
+async def test_codes_expire_after_ten_minutes(server, browsers):
+    """To the second: neither approved nor redeemed from then on."""
+    begun, approved = await begin(server), await begin(server)
+    await browsers["admin"].post("/device", user_code=approved["user_code"], decision="approve")
+    server.clock.forward(seconds=LIFE.total_seconds() - 1)
+    assert (await browsers["admin"].get(f"/device?user_code={begun['user_code']}")).status_code == 200
+    server.clock.forward(seconds=1)
+    assert (await browsers["admin"].get(f"/device?user_code={begun['user_code']}")).status_code == 400
+    for each in (begun, approved):
+        assert await ask(server, each["device_code"], wait_s=0) == (400, "expired_token")
+
+
+async def test_one_that_asks_too_often_must_wait_longer_each_time(server):
+    """RFC 8628, section 3.5: five seconds more; then it may ask again."""
+    begun = await begin(server)
+    code = begun["device_code"]
+    assert await ask(server, code, wait_s=0) == (400, "authorization_pending")
+    assert await ask(server, code, wait_s=4) == (400, "slow_down")
+    assert await ask(server, code, wait_s=9) == (400, "slow_down")
+    assert await ask(server, code, wait_s=15) == (400, "authorization_pending")
+
+
+async def test_user_codes_cannot_be_guessed(server, browsers):
+    """34 bits, unbiased; after ten wrong ones an operator must wait, and a right one is not looked up either."""
+    codes = {(await begin(server))["user_code"] for _ in range(5)}
+    assert len(codes) == 5
+    assert all(read_user_code(code) == code for code in codes)
+    right = codes.pop()
+    for _ in range(10):
+        assert (await browsers["viewer"].get("/device?user_code=BBBB-BBBB")).status_code == 400
+    limited = await browsers["viewer"].get(f"/device?user_code={right}")
+    assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
+    posted = await browsers["viewer"].post("/device", user_code=right, decision="approve")
+    assert posted.status_code == 429
+    # It is that operator's limit and nobody else's.
+    assert (await browsers["admin"].get(f"/device?user_code={right}")).status_code == 200
+
+
+async def test_an_address_begins_only_so_many(server):
+    """Each is a row: a flood fills no table."""
+    answers = [await server.http.post("/api/login/device", json={}) for _ in range(21)]
+    assert [answer.status_code for answer in answers] == [200] * 20 + [429]
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields", "status", "outcome"),
+    [
+        (
+            {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+            {},
+            403,
+            "authorization_pending",
+        ),
+        (FROM_OUR_PAGE, {"csrf": "0" * 64}, 403, "authorization_pending"),
+        (FROM_OUR_PAGE, {"decision": ""}, 303, "access_denied"),
+    ],
+)
+async def test_another_site_approves_nothing(server, browsers, headers, fields, status, outcome):
+    """Neither does opening the link, nor a form without a decision: that one denies."""
+    begun, browser = await begin(server), browsers["admin"]
+    await browser.get(f"/device?user_code={begun['user_code']}")
+    form = {"csrf": browser.csrf, "user_code": begun["user_code"], "decision": "approve"} | fields
+    answer = await browser.http.post("/device", data=form, headers=headers)
+    assert answer.status_code == status
+    assert await ask(server, begun["device_code"]) == (400, outcome)
+
+
+async def test_another_site_begins_and_redeems_nothing(server):
+    """A page in a browser cannot sign its visitor in as somebody, nor itself."""
+    cross = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    for path, body in (("/api/login/device", {}), ("/api/login/device/token", {"device_code": "x"})):
+        assert (await server.http.post(path, json=body, headers=cross)).status_code == 403
+
+
+async def test_a_link_leads_past_the_sign_in_to_the_code(server):
+    """By whichever means the operator signs in there: the code is kept."""
+    begun = await begin(server)
+    answer = await server.http.get(f"/device?user_code={begun['user_code']}")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        f"/login?next=%2Fdevice%3Fuser_code%3D{begun['user_code']}",
+    )
+
+
+async def test_an_api_token_and_a_session_approve_nothing_by_the_api(server, admin):
+    """There is no such route: a person confirms on a page."""
+    begun = await begin(server)
+    for path, status in (("/api/login/device/approve", 404), ("/device", 403)):
+        answer = await server.http.post(path, json={"user_code": begun["user_code"]}, headers=admin)
+        assert answer.status_code == status
+    assert await ask(server, begun["device_code"]) == (400, "authorization_pending")
+
+
+async def test_signing_out_before_it_is_redeemed_ends_an_approval(server, browsers):
+    """So does a new password, and the end of the operator."""
+    begun = await begin(server)
+    await browsers["admin"].post("/device", user_code=begun["user_code"], decision="approve")
+    await browsers["admin"].post("/account/sign-out-everywhere")
+    assert await ask(server, begun["device_code"]) == (400, "access_denied")
+
+
+async def test_a_browser_elsewhere_is_told_so(server, browsers):
+    """The sign of a code that somebody else has sent (RFC 8628, section 5.4)."""
+    begun = await begin(server)
+    shown = await browsers["admin"].get(f"/device?user_code={begun['user_code']}")
+    assert "from another network" in shown.text
+    async with server.from_address("192.0.2.50") as http:
+        near = (await http.post("/api/login/device", json={})).json()
+    assert (
+        "from another network"
+        not in (await browsers["admin"].get(f"/device?user_code={near['user_code']}")).text
+    )
+
+
+async def test_the_database_holds_no_code(server):
+    """Neither of the two can be read from a copy of it."""
+    begun = await begin(server)
+
+    def dump(conn):
+        return [tuple(row) for row in conn.exec_driver_sql("SELECT * FROM device_logins")]
+
+    stored = repr(await server.services.store.read(dump))
+    assert begun["device_code"] not in stored
+    assert begun["user_code"] not in stored
+    assert begun["user_code"].replace("-", "") not in stored
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ("wdjb-mjht", "WDJB-MJHT"),
+        ("WDJB MJHT", "WDJB-MJHT"),
+        ("wdjbmjht", "WDJB-MJHT"),
+        ("WDJB-MJH", None),
+        ("AEIO-UAEI", None),
+    ],
+)
+def test_a_code_is_read_as_people_type_it(typed, code):
+    """Upper or lower case, with a dash, a space or nothing (RFC 8628, section 6.1)."""
+    assert read_user_code(typed) == code
+
+
+def test_codes_are_made_without_bias():
+    """A byte that would make some characters likelier is left out."""
+    assert make_user_code(bytes([255] * 16)) is None
+    assert make_user_code(bytes([240, 0, 19, 20, 239, 1, 2, 3, 4])) == "BZBZ-CDFG"
