@@ -112,54 +112,6 @@ async def test_a_policy_ends_the_sessions_that_it_refuses(server, admin, bearer)
     assert (await poll(server, bearer)).status_code == 200
 
 
-async def test_a_preview_shows_who_is_affected_and_changes_nothing(server, admin, bearer):
-    """By the version that each reported last, connected or not."""
-    await poll(server, bearer)
-    await server.enrolled("never-connected")
-    before = (await server.http.get("/api/fleet/policy", headers=admin)).json()
-    preview = await server.http.post("/api/fleet/policy/preview", json=POLICY, headers=admin)
-
-    found = preview.json()
-    assert (found["warned"], found["refused_later"], found["refused"], found["total"]) == (1, 1, 0, 1)
-    [affected] = found["items"]
-    assert (affected["id"], affected["version"], affected["online"]) == ("press-01", "1.1.0", True)
-    assert affected["refused_from"] == "2026-03-01T12:05:00Z"
-    assert before["policy"] is None
-    assert (await server.http.get("/api/fleet/policy", headers=admin)).json() == before
-    assert (await poll(server, bearer)).json().get("outdated") is None
-    shares = (await server.http.get("/api/fleet/versions", headers=admin)).json()["items"]
-    assert shares == [{"version": "1.1.0", "workers": 1, "online": 1, "standing": "current"}]
-
-
-async def test_a_policy_is_audited_with_what_it_says(server, admin):
-    """Set and cleared; cleared twice is one event."""
-    await set_policy(server, admin)
-    for _ in range(2):
-        await server.http.delete("/api/fleet/policy", headers=admin)
-    events = (await server.http.get("/api/audit", headers=admin)).json()["items"]
-    found = [(one["action"], one["details"]) for one in events if one["subject"] == "fleet_policy"]
-    assert sorted(found) == [
-        ("fleet_policy.cleared", {}),
-        ("fleet_policy.set", {"warn_below": "1.4", "refuse_below": "1.2", "from": "2026-03-01T12:05:00Z"}),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "warn_below"),
-        ({"warn_below": "latest"}, "warn_below"),
-        ({"warn_below": "1.1", "refuse_below": "1.2"}, "warn_below"),
-        ({"warn_below": "1.1", "refuse_from": FROM}, "from"),
-    ],
-)
-async def test_a_policy_that_contradicts_itself_is_rejected(server, admin, body, field):
-    """By the preview as by the change, with the field."""
-    for method, path in (("POST", "/api/fleet/policy/preview"), ("PUT", "/api/fleet/policy")):
-        answer = await server.http.request(method, path, json=body, headers=admin)
-        assert (answer.status_code, answer.json()["field"]) == (422, field)
-
-
 async def test_a_program_that_is_started_for_ever_is_counted_and_named(server, admin, bearer):
     """Once for each start, however often each of them asks; it is one alert, which ends when the Worker is connected."""
     await set_policy(server, admin, refuse_from=None)
