@@ -15,8 +15,10 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.errors import ForbiddenError
 from lyftdata.core.records import Approval, AuditEvent, WorkerRecord
 from lyftdata.core.refusals import NameInUseError
+from lyftdata.server.admin.scope_checks import check_grants
 from lyftdata.server.admission.name_claims import NameClaims
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
@@ -100,6 +102,13 @@ class Approvals:
                 detail=error.detail
                 if actor.scope.covers_worker(holder)
                 else "A Worker outside your scope has this name.",
+            )
+        try:
+            # Privilege escalation: it may have chosen its labels and its name itself, and waits because that must not be enough.
+            check_grants(tx, None, record, actor)
+        except ForbiddenError as error:
+            return Decided(
+                worker_id=worker_id, name=record.name, problem="outside_scope", detail=error.message
             )
         now = self._clock()
         if superseded is not None:

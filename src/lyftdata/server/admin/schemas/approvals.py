@@ -50,7 +50,8 @@ class DecidedWorker(BaseModel):
     A Worker about which was decided.
 
     `problem` is null if the decision stands, also where it had been taken before; else `worker_not_found`, `worker_not_pending` (it
-    never needed approval), `worker_name_taken` or `worker_approved`, with a sentence in `detail`.
+    never needed approval), `worker_name_taken`, `worker_approved` or `outside_scope` (it would get tokens for a resource that is outside
+    the caller's scope), with a sentence in `detail`.
     """
 
     id: str

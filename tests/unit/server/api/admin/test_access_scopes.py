@@ -686,6 +686,30 @@ async def test_a_team_approves_its_own_workers_alone(server, fleet):
     assert server.services.directory.find_worker(holder).superseded_by is None
 
 
+@pytest.mark.parametrize("chosen", [{"labels": ["role=billing"]}, {"worker_names": ["biller"]}])
+async def test_a_team_lets_no_worker_in_that_gets_tokens_for_a_resource_outside(server, fleet, chosen):
+    """By a key without a scope a Worker chooses its labels: whose it is, and by which label a resource of others chooses."""
+    resource: dict[str, object] = {
+        "name": "billing",
+        "audience": "https://billing.example",
+        "include_enrolled": True,
+    }
+    await make(server, fleet, "/resources", resource | chosen)
+    key = await make(server, fleet, "/enrollment/keys", {"name": "any-queue", "mode": "approve"})
+    labels = ETL | {"role": "billing"}
+    new = await server.register(generate_identity_key(), "biller", credential=key["key"], labels=labels)
+    body = {"worker_ids": [new.json()["client_id"]]}
+    anna = await operator(server, fleet)
+
+    decided = []
+    for headers in (anna, fleet):
+        answer = await server.http.post("/api/enrollment/approve", json=body, headers=headers)
+        assert "billing.example" not in answer.text
+        decided.append(answer.json()["items"][0]["problem"])
+
+    assert decided == ["outside_scope", None]
+
+
 # --- the event stream ---------------------------------------------------------------------------------------
 
 
