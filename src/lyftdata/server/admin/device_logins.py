@@ -1,12 +1,12 @@
 """
 Signs operators in by device code (RFC 8628): begins, lets an operator decide in a browser, and opens the session.
 
-The session is that of the operator who confirms, with no more than they may, and it lives no longer than the browser's session in which
-that was done is good when it is opened: signing out everywhere before that ends it too.
+The session is that of the operator who confirms, with no more than they may. It ends no later than the browser's session in which that
+was done, which must still be good when it is opened: signing out everywhere before that ends it too.
 """
 
 import hmac
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -38,6 +38,8 @@ from lyftdata.store.tables import admin_sessions, device_logins
 from lyftdata.store.tables.operators import find_operator
 
 _MAX_READ = 1_000
+# One that asks sooner is not counted: that would be a write.
+_MIN_INTERVAL = timedelta(seconds=1)
 
 
 class DeviceLoginBegun(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,9 +189,12 @@ class DeviceLogins:
                 unknown code is expired: a caller who has none learns nothing.
         """
         digest = _digest(unverified_code)
-        # Not in a transaction of the one writer: made-up codes must not hold it up.
-        if await self._store.read(lambda conn: device_logins.find_by_device(conn, digest)) is None:
+        # Not in a transaction of the one writer: neither made-up codes nor one that is asked with in a loop must hold it up.
+        found = await self._store.read(lambda conn: device_logins.find_by_device(conn, digest))
+        if found is None:
             raise _expired()
+        if found.asked_at is not None and self._clock() - found.asked_at < _MIN_INTERVAL:
+            raise _slow_down(found.interval_s)
         outcome = await self._store.write(lambda tx: self._redeem(tx, digest, address, user_agent))
         if isinstance(outcome, DeviceLoginError):
             raise outcome
@@ -212,7 +217,7 @@ class DeviceLogins:
             device_logins.replace_login(
                 tx, msgspec.structs.replace(found, interval_s=interval_s, asked_at=now)
             )
-            return DeviceLoginError("slow_down", f"Ask every {interval_s} seconds at most.")
+            return _slow_down(interval_s)
         if found.state is DeviceLoginState.PENDING:
             device_logins.replace_login(tx, msgspec.structs.replace(found, asked_at=now))
             return DeviceLoginError("authorization_pending", "No operator has confirmed the code yet.")
@@ -238,7 +243,8 @@ class DeviceLogins:
             user_agent=user_agent,
             # Not now: confirming a code proves no more than the browser's session did.
             authenticated_at=browser.authenticated_at,
-            ends_by=operator.password_expires_at,
+            # Persistence: a session that was copied must not make another before it ends, and so last for ever.
+            ends_by=min(browser.expires_at, operator.password_expires_at or browser.expires_at),
             issuer_session=browser.issuer_session,
         )
         details = {"method": "device_code", "host": found.host, "approved_from": browser.address}
@@ -262,6 +268,10 @@ def _approver(
 
 def _digest(device_code: str) -> bytes:
     return session_digest(device_code[:_MAX_READ].encode("utf-8", "surrogatepass"))
+
+
+def _slow_down(interval_s: int) -> DeviceLoginError:
+    return DeviceLoginError("slow_down", f"Ask every {interval_s} seconds at most.")
 
 
 def _no_such_code() -> DeviceLoginError:

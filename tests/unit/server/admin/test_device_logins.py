@@ -1,6 +1,7 @@
 """Sign-in by device code (RFC 8628): the whole exchange, and what an attacker would try with each code."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 from tests.deployment import PASSWORD
@@ -49,7 +50,7 @@ def headers_of(session):
 
 
 async def test_a_command_line_is_signed_in_by_the_operator_who_confirms(server, browsers):
-    """It reads that it must wait, then gets one session of twelve hours, which the audit log ties to the browser."""
+    """It reads that it must wait, then gets one session, which the audit log ties to the browser."""
     begun = await begin(server)
     assert begun["verification_uri"] == "https://lyft.example/device"
     assert begun["verification_uri_complete"].endswith(f"/device?user_code={begun['user_code']}")
@@ -75,6 +76,32 @@ async def test_a_command_line_is_signed_in_by_the_operator_who_confirms(server, 
     opened, browser = (await server.services.operator_sessions.list("admin"))[:2]
     # Confirming a code proves no more than the session in which that was done.
     assert opened.authenticated_at == browser.authenticated_at < opened.created_at
+
+
+async def test_a_copied_session_does_not_prolong_itself(server, browsers):
+    """However often it confirms a code: twelve hours after the sign-in all that came of it has ended."""
+    browser = (await server.services.operator_sessions.list("admin"))[0]
+    server.clock.forward(hours=2)
+    begun = await begin(server)
+    await browsers["admin"].post("/device", user_code=begun["user_code"], decision="approve")
+
+    session = await ask(server, begun["device_code"])
+
+    assert datetime.fromisoformat(session["expires_at"]) == browser.expires_at
+
+
+async def test_one_that_asks_in_a_loop_writes_nothing(server):
+    """Any caller can begin a sign-in; there is one writer, and Workers wait for it."""
+    begun = await begin(server)
+    assert await ask(server, begun["device_code"]) == (400, "authorization_pending")
+
+    def row(conn):
+        return conn.exec_driver_sql("SELECT interval_s, asked_at FROM device_logins").one()
+
+    before = await server.services.store.read(row)
+    for _ in range(3):
+        assert await ask(server, begun["device_code"], wait_s=0) == (400, "slow_down")
+    assert await server.services.store.read(row) == before
 
 
 async def test_a_viewer_approves_a_viewers_session(server, browsers):

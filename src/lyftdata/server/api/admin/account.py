@@ -71,7 +71,7 @@ async def redeem_device_code(
     body: models.DeviceCode, request: Request, services: ServicesDep
 ) -> models.DeviceSignedIn:
     """
-    Exchange a device code for a session of twelve hours, once an operator has confirmed it.
+    Exchange a device code for a session, once an operator has confirmed it; it ends no later than that of their browser.
 
     Until then 400, with the codes of RFC 8628, section 3.5: `authorization_pending`, `slow_down`, `access_denied`, `expired_token`.
     """
