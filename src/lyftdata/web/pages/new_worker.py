@@ -54,7 +54,7 @@ async def create(page: Page) -> Response:
 async def waiting(page: Page) -> Response:
     """Show whether a Worker has connected since it was made, or why it was refused."""
     record = page.services.directory.find_worker(page.part("worker_id"))
-    if record is None:
+    if record is None or not page.actor.scope.covers_worker(record):
         return page.render("_waiting.html", worker=None, is_online=False, refusal=None, since=None)
     return page.render("_waiting.html", worker=record, **await _state(page, record))
 

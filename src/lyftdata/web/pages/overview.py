@@ -50,6 +50,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show(page: Page) -> Response:
     """Show the state of the fleet; of a Server without Workers, how to begin."""
+    if page.actor.scope.is_limited:
+        # It is of all Workers together. Operators with a scope begin with those within it.
+        return page.redirect("/workers")
     page.check_parameters("period")
     services, period = page.services, Period(page.choice("period", list(Period)) or Period.HOUR)
     shared: SharedValues = page.request.app.state.shared

@@ -14,7 +14,7 @@ from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.query_words import MAX_LENGTH
-from lyftdata.core.records import KeyRotation, State, Strategy, WorkerRecord
+from lyftdata.core.records import KeyRotation, State, Strategy, WorkerRecord, key_rotation_of
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import (
     EMPTY_QUERY,
@@ -88,6 +88,14 @@ class Event(msgspec.Struct, frozen=True):
     reference: str = ""
 
 
+class Counts(msgspec.Struct, frozen=True):
+    """How many Workers there are, how many more are archived, and how many have not rotated their key yet."""
+
+    present: int
+    archived: int
+    not_rotated: int
+
+
 class Facet(msgspec.Struct, frozen=True):
     """A link that narrows the list: to which value, the search that it leads to, and whether that value is asked for now."""
 
@@ -121,6 +129,7 @@ async def show_list(page: Page) -> Response:
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
+    counts = _counts(page)
     # A search that is still being typed is answered where its result would be.
     is_typed = isinstance(page.problem, QueryError) and "hx-request" in page.request.headers
     return page.render(
@@ -128,11 +137,13 @@ async def show_list(page: Page) -> Response:
         status=200 if page.problem is None or is_typed else status_of_error(page.problem),
         workers=await page.services.worker_queries.show(shown),
         total=len(found),
-        everything=page.services.directory.worker_count(),
-        archived=page.services.directory.archived_count(),
+        everything=counts.present,
+        archived=counts.archived,
         kept_for=describe_span(kept_for) if kept_for else "",
-        repeated=page.services.repeated_registrations.groups()[:_MAX_REPEATED],
-        not_rotated=page.services.directory.count_rotations_asked(),
+        repeated=[]
+        if page.actor.scope.is_limited
+        else page.services.repeated_registrations.groups()[:_MAX_REPEATED],
+        not_rotated=counts.not_rotated,
         number=number,
         pages=pages,
         sort=sort,
@@ -148,6 +159,17 @@ async def show_list(page: Page) -> Response:
         ticked=frozenset(page.form.all("id") or page.request.query_params.getlist("id")),
         added_labels=_typed_labels(page),
     )
+
+
+def _counts(page: Page) -> Counts:
+    """Count the Workers within the operator's scope; of a whole fleet the directory knows it without looking at each."""
+    directory, scope = page.services.directory, page.actor.scope
+    if not scope.is_limited:
+        return Counts(directory.worker_count(), directory.archived_count(), directory.count_rotations_asked())
+    within = [worker for worker in directory.workers() if scope.covers_worker(worker)]
+    archived = sum(worker.archived_at is not None for worker in within)
+    asked = sum(key_rotation_of(worker) is KeyRotation.ASKED for worker in within)
+    return Counts(len(within) - archived, archived, asked)
 
 
 async def show(page: Page) -> Response:
@@ -217,12 +239,16 @@ async def ask_delete(page: Page) -> Response:
 async def _ask(page: Page, action: str) -> Response:
     worker = await page.services.worker_queries.get(page.part("worker_id"), scope=page.actor.scope)
     subject = f"worker:{worker.id}"
-    log = await page.services.audit_queries.list_page(limit=1, action="worker.disabled", subject=subject)
+    decision = None
+    # The audit log is closed to who has a scope.
+    if page.may("audit.read"):
+        log = await page.services.audit_queries.list_page(limit=1, action="worker.disabled", subject=subject)
+        decision = log.items[0] if log.items else None
     return page.render(
         "workers_confirm.html",
         action=action,
         workers=[worker],
-        decision=log.items[0] if log.items else None,
+        decision=decision,
         single=True,
         takes_all=False,
         seal="",
@@ -277,7 +303,12 @@ async def ask_many(page: Page) -> Response:
     except InvalidInputError as error:
         page.problem = error
         return await show_list(page)
-    records = [r for r in (page.services.directory.find_worker(i) for i in ids) if r is not None]
+    # What is outside the scope is left out like what is gone.
+    records = [
+        record
+        for record in (page.services.directory.find_worker(worker_id) for worker_id in ids)
+        if record is not None and page.actor.scope.covers_worker(record)
+    ]
     return page.render(
         "workers_confirm.html",
         action=action,
@@ -466,7 +497,9 @@ def _detail(entry: AuditEvent) -> str:
 
 
 async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
-    """Join the audit log with the refusals, the latest first."""
+    """Join the audit log with the refusals, the latest first; nothing for who may read neither."""
+    if not (page.may("audit.read") and page.may("refusals.read")):
+        return []
     log = await page.services.audit_queries.list_page(limit=_TIMELINE, subject=f"worker:{worker.id}")
     refused = await page.services.refusal_queries.list_groups(limit=_TIMELINE, claimed_worker=worker.id)
     events = [
