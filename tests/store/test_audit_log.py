@@ -263,3 +263,24 @@ async def test_events_are_found_by_who_when_and_what(store):
             lambda conn, asked=asked: audit_log.events_after(conn, after=1, limit=9, wanted=asked)
         )
         assert [one.number for one in after] == [number for number in reversed(found) if number > 1], wanted
+
+
+async def test_workers_that_somebody_has_decided_about_since_are_found(store):
+    """By operators and API tokens, in events of their own or in a cut-off; what happened before, or by itself, is not meant."""
+
+    def op(tx):
+        for actor, action, subject, details in (
+            ("operator:ann", "worker.disabled", "worker:before", {}),
+            ("operator:ann", "worker.renamed", "worker:renamed", {}),
+            ("api_token:ci", "worker.labelled", "worker:labelled", {}),
+            ("worker:w-9", "worker.key_rotated", "worker:w-9", {}),
+            ("operator:ann", "api_key.allowed", "worker:key", {}),
+            ("operator:ann", "incident.cut_off", "api_key:k", {"workers": "cut-1 cut-2", "by_key": "cut-3"}),
+        ):
+            tx.audit(event(actor=actor, action=action, subject=subject, details=details))
+
+    await store.write(op)
+
+    found = await store.read(lambda conn: audit_log.workers_changed_after(conn, after=1))
+
+    assert found == {"renamed", "labelled", "cut-1", "cut-2", "cut-3"}

@@ -1,23 +1,30 @@
 """`lyftdata workers`: manages Worker entries."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm, confirm_listed, yes_option
-from lyftdata.cli.many_workers import EXIT_FAILED, change_workers, confirm_workers
+from lyftdata.cli.confirm import confirm_listed, yes_option
 from lyftdata.cli.output import (
     KeyOutput,
     echo,
-    echo_err,
     emit,
     json_option,
     key_output,
     output_option,
     print_json,
     url_option,
+)
+from lyftdata.cli.worker_changes import (
+    change_each,
+    delete,
+    disable,
+    enable,
+    label,
+    parse_label_options,
+    rotate_key,
+    undo,
 )
 from lyftdata.cli.worker_tables import (
     print_next_steps,
@@ -29,8 +36,6 @@ from lyftdata.cli.worker_tables import (
     show_workers,
 )
 from lyftdata.cli.worker_watch import follow_workers
-from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.names import parse_label_text
 from lyftdata.core.text import clean_text
 
 _STATES = [
@@ -56,6 +61,10 @@ def workers() -> None:
       lyftdata workers add press-01 --issue-key
       lyftdata workers list
     """
+
+
+for _command in (label, rotate_key, disable, enable, delete, undo):
+    workers.add_command(_command)
 
 
 @workers.command()
@@ -95,7 +104,7 @@ def add(
     body = {
         "name": name,
         "id": worker_id,
-        "labels": _labels(labels),
+        "labels": parse_label_options(labels),
         "issue_key": issue_key,
         "api_key": key_name,
     }
@@ -351,144 +360,7 @@ def rename(worker_id: str, name: str, url: str | None, *, as_json: bool) -> None
     Example:
       lyftdata workers rename press-01 press-north
     """
-    _change((worker_id,), {"name": name}, url, as_json=as_json, done="renamed")
-
-
-@workers.command()
-@click.argument("worker_id", metavar="ID")
-@click.argument("labels", nargs=-1, metavar="KEY=VALUE...")
-@click.option(
-    "--worker", "others", multiple=True, metavar="ID", help="Another Worker; may be given several times."
-)
-@json_option
-@url_option
-def label(
-    worker_id: str, labels: tuple[str, ...], others: tuple[str, ...], url: str | None, *, as_json: bool
-) -> int:
-    """
-    Set a Worker's labels, replacing all it has; none to remove them.
-
-    \b
-    Example:
-      lyftdata workers label press-01 zone=eu-1 gpu
-      lyftdata workers label press-01 zone=eu-1 --worker press-02 --worker press-03
-    """
-    body = {"labels": _labels(labels)}
-    return _change((worker_id, *others), body, url, as_json=as_json, done="labelled")
-
-
-@workers.command("rotate-key")
-@click.argument("worker_ids", metavar="[ID]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Every Worker that has an identity key.")
-@yes_option
-@json_option
-@url_option
-def rotate_key(worker_ids: tuple[str, ...], url: str | None, *, every: bool, yes: bool, as_json: bool) -> int:
-    """
-    Ask Workers to rotate their identity key. They stay connected, and their programs go on.
-
-    A connected Worker does so at once, another one when it connects. Its current key is valid until it has used the new one.
-    `workers list --key-rotation asked` lists those that have not rotated yet: they are offline, or third-party clients.
-
-    \b
-    Example:
-      lyftdata workers rotate-key w-7k2m9qxr
-      lyftdata workers rotate-key --all --yes
-    """
-    from lyftdata.cli.api import Api
-
-    if every == bool(worker_ids):
-        raise click.UsageError("Give the IDs of Workers, or --all.")
-    with Api(url) as api:
-        if every:
-            confirm("Ask every Worker that has an identity key to rotate it?", yes=yes)
-        asked = api.post("/workers/rotate-keys", {"ids": list(worker_ids), "all": every})
-    left_out = [worker_id for worker_id in dict.fromkeys(worker_ids) if worker_id not in asked["ids"]]
-    if as_json:
-        print_json(asked)
-    elif asked["asked"] or every:
-        echo(_asked(asked["asked"]))
-    for worker_id in left_out:
-        echo_err(
-            f"Error: {worker_id} has no identity key to rotate: it has an API key (lyftdata api-key rotate), or was superseded."
-        )
-    return EXIT_FAILED if left_out else 0
-
-
-def _asked(count: int) -> str:
-    who = "1 Worker was" if count == 1 else f"{count:,} Workers were"
-    return f"{who} asked to rotate the identity key. See: lyftdata workers list --key-rotation asked"
-
-
-@workers.command()
-@click.argument("worker_ids", metavar="ID...", nargs=-1, required=True)
-@yes_option
-@json_option
-@url_option
-def disable(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json: bool) -> int:
-    """
-    Disable Workers: their programs stop at once; they reconnect when enabled.
-
-    \b
-    Example:
-      lyftdata workers disable press-01 press-02 --yes
-    """
-    from lyftdata.cli.api import Api
-
-    with Api(url) as api:
-        confirm_workers(
-            api,
-            worker_ids,
-            one="Disable Worker {}? Its session and its program stop at once.",
-            several="Disable {} Workers? Their sessions and programs stop at once.",
-            yes=yes,
-        )
-    return _change(worker_ids, {"enabled": False}, url, as_json=as_json, done="disabled")
-
-
-@workers.command()
-@click.argument("worker_ids", metavar="ID...", nargs=-1, required=True)
-@json_option
-@url_option
-def enable(worker_ids: tuple[str, ...], url: str | None, *, as_json: bool) -> int:
-    """
-    Enable disabled Workers.
-
-    \b
-    Example:
-      lyftdata workers enable press-01 press-02
-    """
-    return _change(worker_ids, {"enabled": True}, url, as_json=as_json, done="enabled")
-
-
-@workers.command()
-@click.argument("worker_ids", metavar="ID...", nargs=-1, required=True)
-@yes_option
-@url_option
-def delete(worker_ids: tuple[str, ...], url: str | None, *, yes: bool) -> int:
-    """
-    Delete Workers: their programs stop at once, permanently.
-
-    A host that still has an enrollment key can enroll again, as a new Worker; the agent of an ephemeral Worker does so by itself at
-    its next start. To keep a host out, disable its Worker, and revoke the key.
-
-    \b
-    Example:
-      lyftdata workers delete press-01 press-02
-    """
-    from lyftdata.cli.api import Api, path_part
-
-    with Api(url) as api:
-        confirm_workers(
-            api,
-            worker_ids,
-            one="Delete Worker {}? Its session ends at once, and its identity cannot be brought back.",
-            several="Delete {} Workers? Their sessions end at once, and their identities cannot be brought back.",
-            yes=yes,
-        )
-        return change_workers(
-            worker_ids, lambda worker_id: api.delete(f"/workers/{path_part(worker_id)}"), done="deleted"
-        )
+    change_each((worker_id,), {"name": name}, url, as_json=as_json, done="renamed")
 
 
 @workers.command()
@@ -503,24 +375,3 @@ def watch(url: str | None, *, as_json: bool) -> None:
       lyftdata workers watch
     """
     follow_workers(url, as_json=as_json)
-
-
-def _change(
-    worker_ids: Sequence[str], body: dict[str, Any], url: str | None, *, as_json: bool, done: str
-) -> int:
-    from lyftdata.cli.api import Api, path_part
-
-    with Api(url) as api:
-        return change_workers(
-            worker_ids,
-            lambda worker_id: api.patch(f"/workers/{path_part(worker_id)}", body),
-            done=done,
-            as_json=as_json,
-        )
-
-
-def _labels(parts: tuple[str, ...]) -> dict[str, str]:
-    try:
-        return parse_label_text(",".join(parts))
-    except InvalidInputError as error:
-        raise click.UsageError(f"{error.field}: {error.message}") from error

@@ -93,4 +93,6 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "worker.replaced_removed": "A registration was removed that its client had replaced by later ones.",
     "worker.retired": "A Worker removed its own entry.",
     "worker.superseded": "A Worker entry was superseded by a new one of the same name.",
+    "workers.changed": "Many Workers were changed at once; the `count` events that follow name each, and this one as `group`.",
+    "workers.undone": "A change of many Workers was undone by the operator who had made it; the events that follow name each.",
 }

@@ -275,6 +275,24 @@ def events_after(
     return [_chained(row) for row in conn.execute(query)]
 
 
+def workers_changed_after(conn: Connection, *, after: int) -> set[str]:
+    """Return the IDs of the Workers about which an operator or an API token has decided something since an event."""
+    table = audit_events.c
+    in_person = or_(table.actor.startswith("operator:"), table.actor.startswith("api_token:"))
+    one = select(table.subject).where(
+        table.number > after,
+        table.subject.startswith("worker:"),
+        table.action.startswith("worker."),
+        in_person,
+    )
+    found = {str(subject).removeprefix("worker:") for subject in conn.execute(one.distinct()).scalars()}
+    # A cut-off names all its Workers, also those that were disabled before.
+    cut_off = select(table.details).where(table.number > after, table.action == CUT_OFF)
+    for details in conn.execute(cut_off).scalars():
+        found.update(details.get("workers", "").split(), details.get("by_key", "").split())
+    return found
+
+
 def last_number(conn: Connection) -> int:
     """Return the number of the last event, 0 if there is none."""
     return conn.execute(select(func.max(audit_events.c.number))).scalar() or 0

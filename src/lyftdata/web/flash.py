@@ -11,29 +11,38 @@ import json
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+import msgspec
+
 from lyftdata.core.encoding import base64url, decode_base64url
 
 _MAX_SENTENCE = 600
 
 
-def seal_flash(sentence: str, *, path: str, session_secret: str, now: datetime, life: timedelta) -> str:
+class Flash(msgspec.Struct, frozen=True):
+    """What a page says once; `undo` is the number of the change that it offers to undo."""
+
+    sentence: str
+    undo: int | None = None
+
+
+def seal_flash(flash: Flash, *, path: str, session_secret: str, now: datetime, life: timedelta) -> str:
     """
     Return the cookie's value.
 
     Args:
-        sentence: What the page says; text, not markup.
+        flash: What the page says; text, not markup.
         path: The path of the page that says it, without its query.
         session_secret: Known to the operator's own pages alone.
         now: Aware UTC time.
         life: For how long it may wait for its page.
     """
     until_s = int((now + life).timestamp())
-    payload = json.dumps([path, until_s, sentence[:_MAX_SENTENCE]]).encode()
+    payload = json.dumps([path, until_s, flash.sentence[:_MAX_SENTENCE], flash.undo]).encode()
     return base64url(payload) + "." + _mac(payload, session_secret)
 
 
-def open_flash(unverified: str, *, path: str, session_secret: str, now: datetime) -> str | None:
-    """Return the sentence for the page at `path`; None if it is forged, for another page or session, or too old."""
+def open_flash(unverified: str, *, path: str, session_secret: str, now: datetime) -> Flash | None:
+    """Return what was said for the page at `path`; None if it is forged, for another page or session, or too old."""
     encoded, _, mac = unverified.partition(".")
     try:
         payload = decode_base64url(encoded)
@@ -41,8 +50,8 @@ def open_flash(unverified: str, *, path: str, session_secret: str, now: datetime
         return None
     if not hmac.compare_digest(mac.encode(), _mac(payload, session_secret).encode()):
         return None
-    for_path, until_s, sentence = json.loads(payload)
-    return str(sentence) if for_path == path and now.timestamp() < until_s else None
+    for_path, until_s, sentence, undo = json.loads(payload)
+    return Flash(sentence, undo) if for_path == path and now.timestamp() < until_s else None
 
 
 def _mac(payload: bytes, session_secret: str) -> str:

@@ -24,8 +24,8 @@ MARKED_ACTIONS = {
 # Those who come and go without saying so within a minute of each other have gone for the same reason.
 _SAME_OUTAGE = timedelta(minutes=1)
 _SAME_ACT = timedelta(minutes=10)
-# Signing in is in the audit log, and says nothing about the fleet.
-_LEFT_OUT = {"operator.signed_in", "signing_key.created"}
+# Signing in is in the audit log, and says nothing about the fleet. Of a change to many Workers each has its own event.
+_LEFT_OUT = {"operator.signed_in", "signing_key.created", "workers.changed", "workers.undone"}
 _VERBS = {
     "worker.created": "added",
     "worker.copy_decided": "decided about a copy of",

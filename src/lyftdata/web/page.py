@@ -18,7 +18,7 @@ from lyftdata.core.text import clean_text
 from lyftdata.server.admin.edits import CHANGED_MEANWHILE
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import forget_flash, read_flash, set_flash
-from lyftdata.web.flash import open_flash, seal_flash
+from lyftdata.web.flash import Flash, open_flash, seal_flash
 from lyftdata.web.forms import EMPTY, Form
 from lyftdata.web.render import render
 
@@ -145,7 +145,8 @@ class Page(msgspec.Struct, kw_only=True):
             form=self.form,
             problem=self.problem,
             now=self.services.clock(),
-            done=flash,
+            done=None if flash is None else flash.sentence,
+            undo=None if flash is None else flash.undo,
             **context,
         )
         if flash is not None:
@@ -163,23 +164,26 @@ class Page(msgspec.Struct, kw_only=True):
         """
         self.instead = instead
         response = self.render(template, **context)
-        return self._with_flash(response, _SHOWN_ONCE, path=instead, life=_SECRET_LIFE)
+        return self._with_flash(response, Flash(_SHOWN_ONCE), path=instead, life=_SECRET_LIFE)
 
-    def redirect(self, path: str, *, done: str = "", query: str = "") -> Response:
+    def redirect(self, path: str, *, done: str = "", undo: int | None = None, query: str = "") -> Response:
         """
         Answer a form: go to a page of this Server.
 
         Args:
             path: Where to, without a query.
             done: What that page says once.
+            undo: The number of the change that it offers to undo.
             query: Its query, encoded, without the question mark.
         """
         response: Response = RedirectResponse(path + (f"?{query}" if query else ""), _SEE_OTHER)
-        return self._with_flash(response, done, path=path, life=_FLASH_LIFE) if done else response
+        if not done:
+            return response
+        return self._with_flash(response, Flash(done, undo), path=path, life=_FLASH_LIFE)
 
-    def _with_flash(self, response: Response, sentence: str, *, path: str, life: timedelta) -> Response:
+    def _with_flash(self, response: Response, flash: Flash, *, path: str, life: timedelta) -> Response:
         value = seal_flash(
-            sentence,
+            flash,
             path=unquote(path),
             session_secret=self.csrf,
             now=self.services.clock(),
@@ -188,7 +192,7 @@ class Page(msgspec.Struct, kw_only=True):
         set_flash(response, self.request, self.services, value, life=life)
         return response
 
-    def _flash(self) -> str | None:
+    def _flash(self) -> Flash | None:
         # A list that renews itself is a part of a page: what was said stays there until the page is left.
         if self.request.method != "GET" or "hx-request" in self.request.headers:
             return None

@@ -210,3 +210,21 @@ def test_a_click_with_shift_ticks_all_in_between(admin):
     page.get_by_role("link", name="Last seen").click()
     expect(page).to_have_url(re.compile("q=press-0&sort=-seen"))
     expect(page.get_by_role("columnheader", name="Last seen")).to_have_attribute("aria-sort", "descending")
+
+
+def test_what_was_done_to_many_is_undone_by_keyboard(admin):
+    """The sentence has a button, which leaves the filter as it is; the Workers are as before, and the button is gone."""
+    page = admin.go("/workers?q=press-0+zone%3Deu-2")
+    for name in ("press-02", "press-04"):
+        page.get_by_role("checkbox", name=name).check()
+    page.get_by_role("button", name="Disable…").click()
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("status").first).to_have_text("2 Workers were disabled.")
+    expect(state_of(page, "press-02")).to_have_text("disabled")
+
+    page.get_by_role("button", name="Undo").press("Enter")
+
+    expect(page.get_by_role("status").first).to_have_text("Undone: 2 Workers are as before.")
+    expect(state_of(page, "press-02")).not_to_have_text("disabled")
+    expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)

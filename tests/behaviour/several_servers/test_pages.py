@@ -1,11 +1,16 @@
 """Pages behind a load balancer: each request may go to another Server."""
 
 import httpx2
+import pytest
 from tests.builders import ISSUER
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import Browser
 
 from lyftdata.app import create_app
+from lyftdata.core.actor import Actor
+from lyftdata.core.bulk_changes import BulkAction
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import Role
 
 
 class AtRandom(httpx2.AsyncBaseTransport):
@@ -41,3 +46,23 @@ async def test_an_operator_notices_nothing_of_the_balancer(two):
     assert made.status_code in {200, 303}, made.text
     assert {page.status_code for page in pages} == {200}
     assert overview.text.count("127.0.0.1:3000</td>") == 2
+
+
+async def test_a_change_made_at_one_server_is_undone_at_another(two):
+    """Nothing of it is in memory: the audit log is all that the other Server needs."""
+    first, second = two
+    admin = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.50")
+    for worker_id in ("press-01", "press-02"):
+        await first.services.workers.add(
+            worker_id, worker_id=worker_id, labels={}, issue_key=False, actor=admin
+        )
+    done = await first.services.bulk_changes.change(
+        BulkAction.DISABLE, ["press-01", "press-02"], added_labels={}, actor=admin
+    )
+    await second.services.workers.change("press-02", name="another", actor=admin)
+
+    undone = await second.services.bulk_changes.undo(done.number, actor=admin)
+
+    assert (undone.restored, undone.changed_since) == (["press-01"], ["press-02"])
+    with pytest.raises(ConflictError, match="undone already"):
+        await first.services.bulk_changes.undo(done.number, actor=admin)

@@ -18,6 +18,7 @@ OPEN = {
     "/",
     "/workers",
     "/change-workers",
+    "/undo-change",
     "/add-worker",
     "/workers/{worker_id}",
     "/workers/{worker_id}/waiting",

@@ -3,12 +3,11 @@ Adds, changes and deletes Worker entries; each use case is one transaction with 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 
 import msgspec
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.epochs import first_epoch, next_epoch
+from lyftdata.core.epochs import first_epoch
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
@@ -20,6 +19,14 @@ from lyftdata.server.admin.scope_checks import (
     check_keeps_labels,
     check_name_free,
     with_scope_labels,
+)
+from lyftdata.server.admin.worker_changes import (
+    Change,
+    ask_for_next_key,
+    relabel,
+    remove,
+    switch,
+    write_changes,
 )
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.sessions.batched import in_parts
@@ -122,10 +129,11 @@ class Workers:
             if new_name is not None and new_name != record.name:
                 record = self._rename(tx, record, new_name, actor)
             if new_labels is not None and new_labels != record.labels:
-                record = self._relabel(tx, record, new_labels, actor)
+                check_keeps_labels(actor.scope, new_labels)
+                record = self._write(tx, record, relabel(record, new_labels), actor)
             check_grants(tx, before, record, actor)
             if enabled is not None and enabled != record.enabled:
-                record = self._switch(tx, record, actor, enabled=enabled)
+                record = self._write(tx, record, switch(record, enabled=enabled, now=self._clock()), actor)
             elif enabled is not None:
                 # Published again although nothing changes: anyone who repeats this may do so because the first commit's
                 # outcome was unknown, and what is connected must not go by the state before it.
@@ -133,55 +141,6 @@ class Workers:
             return record
 
         return await self._store.write(op)
-
-    async def change_many(
-        self,
-        worker_ids: Sequence[str],
-        *,
-        enabled: bool | None = None,
-        added_labels: Labels | None = None,
-        actor: Actor,
-    ) -> list[WorkerRecord]:
-        """
-        Disable, enable or label many Workers, all or none; those that are gone, or outside the scope, are left out.
-
-        Args:
-            worker_ids: Whose.
-            enabled: None leaves it as it is.
-            added_labels: Added to those that each has; other labels stay.
-            actor: Who does it.
-
-        Raises:
-            InvalidInputError: A label breaks its rule, or some Worker would have too many.
-        """
-        added = {} if added_labels is None else parse_labels(added_labels)
-        self._check("", added)
-
-        def op(tx: WriteTx) -> list[WorkerRecord]:
-            found = [workers.find_worker(tx.conn, worker_id) for worker_id in worker_ids]
-            return [
-                self._change_one(tx, record, added, actor, enabled=enabled)
-                for record in found
-                if record is not None and actor.scope.covers_worker(record)
-            ]
-
-        return await self._store.write(op)
-
-    def _change_one(
-        self, tx: WriteTx, record: WorkerRecord, added: Labels, actor: Actor, *, enabled: bool | None
-    ) -> WorkerRecord:
-        try:
-            # What it has is not held against it: it may be of a time with other rules.
-            labels = parse_labels(record.labels | added) if added else record.labels
-        except InvalidInputError as error:
-            raise InvalidInputError(error.field, f"{error.message}: '{record.id}' would have more") from error
-        if labels != record.labels:
-            changed = self._relabel(tx, record, labels, actor)
-            check_grants(tx, record, changed, actor)
-            record = changed
-        if enabled is not None and enabled != record.enabled:
-            record = self._switch(tx, record, actor, enabled=enabled)
-        return record
 
     async def ask_key_rotation(self, worker_ids: Iterable[str], *, actor: Actor) -> list[WorkerRecord]:
         """
@@ -192,20 +151,16 @@ class Workers:
         """
         asked: list[WorkerRecord] = []
         for part in in_parts(worker_ids):
-            asked += await self._store.write(
-                lambda tx, part=part: [  # type: ignore[misc]
-                    self._ask_one(tx, record, actor)
-                    for record in map(partial(workers.find_worker, tx.conn), part)
-                    if record is not None and _has_key_in_use(record) and actor.scope.covers_worker(record)
-                ]
-            )
-        return asked
 
-    def _ask_one(self, tx: WriteTx, record: WorkerRecord, actor: Actor) -> WorkerRecord:
-        details = {"thumbprint": str(record.thumbprint)}
-        return self._replace(
-            tx, record, actor, "worker.key_rotation_asked", details, rotation_asked_at=self._clock()
-        )
+            def op(tx: WriteTx, part: Sequence[str] = part) -> list[WorkerRecord]:
+                now = self._clock()
+                found = workers.find_workers_in(tx.conn, part, actor.scope).values()
+                changes = [c for c in (ask_for_next_key(record, now=now) for record in found) if c is not None]
+                write_changes(tx, changes, actor, now=now)
+                return [change.record for change in changes]
+
+            asked += await self._store.write(op)
+        return asked
 
     async def delete(self, worker_id: str, *, actor: Actor) -> WorkerRecord:
         """
@@ -214,27 +169,13 @@ class Workers:
         Raises:
             NotFoundError: No such Worker.
         """
-        return await self._store.write(lambda tx: self._delete_in(tx, worker_id, actor))
 
-    async def delete_many(self, worker_ids: Sequence[str], *, actor: Actor) -> list[WorkerRecord]:
-        """Remove many entries, all or none, and return those removed; those that are gone, or outside the scope, are left out."""
-
-        def op(tx: WriteTx) -> list[WorkerRecord]:
-            return [
-                self._delete_in(tx, worker_id, actor)
-                for worker_id in worker_ids
-                if (record := workers.find_worker(tx.conn, worker_id)) is not None
-                and actor.scope.covers_worker(record)
-            ]
+        def op(tx: WriteTx) -> WorkerRecord:
+            record = workers.get_worker_in(tx.conn, worker_id, actor.scope)
+            write_changes(tx, [remove(record)], actor, now=self._clock())
+            return record
 
         return await self._store.write(op)
-
-    def _delete_in(self, tx: WriteTx, worker_id: str, actor: Actor) -> WorkerRecord:
-        workers.get_worker_in(tx.conn, worker_id, actor.scope)
-        record = workers.delete_worker(tx, worker_id)
-        details = {"name": record.name, "strategy": record.strategy.value}
-        tx.audit(actor.audit_event("worker.deleted", _subject(record), at=self._clock(), details=details))
-        return record
 
     def _new_entry(self, name: str, worker_id: str | None, labels: Labels, actor: Actor) -> WorkerRecord:
         now = self._clock()
@@ -259,48 +200,18 @@ class Workers:
     def _rename(self, tx: WriteTx, record: WorkerRecord, name: str, actor: Actor) -> WorkerRecord:
         check_name_free(tx, name, actor, besides=record.id)
         details = {"from": record.name, "to": name}
-        return self._replace(tx, record, actor, "worker.renamed", details, name=name)
+        renamed = Change(msgspec.structs.replace(record, name=name), "worker.renamed", details)
+        return self._write(tx, record, renamed, actor)
 
-    def _relabel(self, tx: WriteTx, record: WorkerRecord, labels: Labels, actor: Actor) -> WorkerRecord:
-        check_keeps_labels(actor.scope, labels)
-        details = {"labels": _joined(labels.items())}
-        for name, changed in (
-            ("added", labels.items() - record.labels.items()),
-            ("removed", record.labels.items() - labels.items()),
-        ):
-            if changed:
-                details[name] = _joined(changed)
-        return self._replace(tx, record, actor, "worker.labelled", details, labels=labels)
-
-    def _switch(self, tx: WriteTx, record: WorkerRecord, actor: Actor, *, enabled: bool) -> WorkerRecord:
-        # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled. Enabling ends it
-        # too: what was signed meanwhile was signed for a Worker that was kept out.
-        epoch = next_epoch(record.epoch, now=self._clock())
-        action = "worker.enabled" if enabled else "worker.disabled"
-        return self._replace(tx, record, actor, action, {}, enabled=enabled, epoch=epoch)
-
-    def _replace(
-        self,
-        tx: WriteTx,
-        record: WorkerRecord,
-        actor: Actor,
-        action: str,
-        details: dict[str, str],
-        **fields: object,
+    def _write(
+        self, tx: WriteTx, record: WorkerRecord, change: Change | None, actor: Actor
     ) -> WorkerRecord:
-        changed: WorkerRecord = msgspec.structs.replace(record, **fields)
-        workers.replace_worker(tx, changed)
-        tx.audit(actor.audit_event(action, _subject(record), at=self._clock(), details=details))
-        return changed
-
-
-def _has_key_in_use(record: WorkerRecord) -> bool:
-    return record.thumbprint is not None and record.superseded_by is None
+        """Write a change if there is one, and return the entry as it is then."""
+        if change is None:
+            return record
+        write_changes(tx, [change], actor, now=self._clock())
+        return change.record
 
 
 def _subject(record: WorkerRecord) -> str:
     return f"worker:{record.id}"
-
-
-def _joined(labels: Iterable[tuple[str, str]]) -> str:
-    return ",".join(sorted(f"{key}={value}" for key, value in labels))

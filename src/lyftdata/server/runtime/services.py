@@ -18,6 +18,7 @@ from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
+from lyftdata.server.admin.bulk_changes import BulkChanges
 from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admin.device_logins import DeviceLogins
@@ -127,6 +128,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     samples: SampleLog
     session_probes: StreamLimiter
     workers: Workers
+    bulk_changes: BulkChanges
     worker_archive: WorkerArchive
     ephemeral_workers: EphemeralWorkers
     leaving_workers: LeavingWorkers

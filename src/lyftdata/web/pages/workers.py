@@ -1,6 +1,5 @@
 """The pages of Workers: the list with its filters, one Worker, and actions on one or many."""
 
-import hmac
 from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -8,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.encoding import base64url
+from lyftdata.core.bulk_changes import BulkAction, is_within, seal_match
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
@@ -25,11 +24,11 @@ from lyftdata.core.worker_query import (
     parse_worker_query,
     with_term,
 )
+from lyftdata.server.admin.bulk_changes import BulkChange
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.server.admin.worker_order import Column
 from lyftdata.server.http.problems import status_of_error
-from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
 from lyftdata.web.charts import token_chart
 from lyftdata.web.edit import read_edit, seal_fields
@@ -39,7 +38,6 @@ from lyftdata.web.wording import describe_details, describe_span
 
 PER_PAGE = 50
 _MAX_AT_ONCE = 200
-_MAX_BY_SEARCH = 5_000
 _NAMED = 200
 _TIMELINE = 40
 _MAX_KEYS = 20
@@ -71,10 +69,13 @@ _DONE_TO_MANY = {
     "label": "labelled",
     "rotate-key": "asked to rotate the identity key",
 }
+_SO_ALREADY = ("was so already", "were so already")
+_UNCHANGED = {"rotate-key": ("has no identity key to rotate", "have no identity key to rotate")}
+_NAMED_AS_LEFT = 5
+_MAX_DIGITS = 18
 _DISABLED = "Disabled. Its session ended and its tokens are void."
 _ENABLED = "Enabled. It reconnects within a minute."
 _LABELS_TYPED = 500
-_TAG_BYTES = 6
 _OTHERS_MATCH = "Nothing was changed: Workers match now that did not when you were asked."
 
 
@@ -316,7 +317,7 @@ async def ask_many(page: Page) -> Response:
         decision=None,
         single=False,
         takes_all=takes_all,
-        seal=_seal_workers(page, ids) if takes_all else "",
+        seal=seal_match(ids) if takes_all else "",
         searched=_search_text(page),
         added=labels,
         named=_NAMED,
@@ -331,18 +332,24 @@ async def change_many(page: Page) -> Response:
     if action not in _DONE_TO_MANY:
         raise InvalidInputError("action", "The action must be disable, enable, delete, label or rotate-key.")
     takes_all, ids = _takes_all(page), await _chosen(page)
-    if action == "label":
-        _wanted_labels(page)
-    has_others = takes_all and page.form.is_on("confirmed") and not _confirmed(page, ids)
+    labels = _wanted_labels(page) if action == "label" else {}
+    has_others = takes_all and page.form.is_on("confirmed") and not is_within(ids, page.form.text("expected"))
     if has_others or (not page.form.is_on("confirmed") and (takes_all or action in _ASKED_FIRST)):
         chosen = [("all", "yes")] if takes_all else [("id", worker_id) for worker_id in ids]
         again = urlencode([("action", action), *_list_parameters(page).items(), *chosen])
         return page.redirect("/change-workers", query=again, done=_OTHERS_MATCH if has_others else "")
     if action == "delete":
         page.check_reauthenticated("workers.delete")
-    changed = await _do(page, action, ids)
+    change = await page.services.bulk_changes.change(
+        BulkAction(action),
+        ids,
+        added_labels=labels,
+        search=_search_text(page) if takes_all else None,
+        actor=page.actor,
+    )
     _, _, query = _list_path(page, with_ticks=False).partition("?")
-    return page.redirect("/workers", query=query, done=_summary(changed, len(ids), action))
+    can_undo = change.number if change.undo_until is not None else None
+    return page.redirect("/workers", query=query, done=_summary(change, action), undo=can_undo)
 
 
 async def change_many_again(page: Page) -> Response:
@@ -351,33 +358,36 @@ async def change_many_again(page: Page) -> Response:
     return await show_list(page)
 
 
-async def _do(page: Page, action: str, worker_ids: Sequence[str]) -> int:
-    # In parts: while a thousand are changed, Workers' requests are answered in between.
-    return sum([await _do_part(page, action, part) for part in in_parts(worker_ids)])
+def _summary(change: BulkChange, action: str) -> str:
+    changed = len(change.changed)
+    said = [f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {_DONE_TO_MANY[action]}."]
+    for ids, singular, plural in (
+        (change.unchanged, *_UNCHANGED.get(action, _SO_ALREADY)),
+        (change.gone, "was not in the list any more", "were not in the list any more"),
+    ):
+        if ids:
+            said.append(f"{count(len(ids), 'Worker')} {singular if len(ids) == 1 else plural}.")
+    return " ".join(said)
 
 
-async def _do_part(page: Page, action: str, worker_ids: Sequence[str]) -> int:
-    workers, actor = page.services.workers, page.actor
-    match action:
-        case "disable" | "enable":
-            return len(await workers.change_many(worker_ids, enabled=action == "enable", actor=actor))
-        case "rotate-key":
-            return len(await workers.ask_key_rotation(worker_ids, actor=actor))
-        case "delete":
-            return len(await workers.delete_many(worker_ids, actor=actor))
-        case _:
-            return len(await workers.change_many(worker_ids, added_labels=_wanted_labels(page), actor=actor))
+async def undo(page: Page) -> Response:
+    """Take back what was done to many Workers, and say of which this was not possible."""
+    number = page.form.text("number")
+    is_number = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
+    undone = await page.services.bulk_changes.undo(int(number) if is_number else 0, actor=page.actor)
+    restored = len(undone.restored)
+    said = f"Undone: {count(restored, 'Worker')} {'is' if restored == 1 else 'are'} as before."
+    for ids, why in ((undone.changed_since, "changed since"), (undone.gone, "deleted since")):
+        if ids:
+            said += f" Left alone, because {why}: {_named(ids)}."
+    _, _, query = _list_path(page, with_ticks=False).partition("?")
+    return page.redirect("/workers", query=query, done=said)
 
 
-def _summary(changed: int, ticked: int, action: str) -> str:
-    left_out = ticked - changed
-    done = f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {_DONE_TO_MANY[action]}."
-    if not left_out:
-        return done
-    who = count(left_out, "Worker")
-    if action == "rotate-key":
-        return f"{done} {who} {'has' if left_out == 1 else 'have'} no identity key to rotate."
-    return f"{done} {who} {'was' if left_out == 1 else 'were'} not in the list any more."
+def _named(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:_NAMED_AS_LEFT])
+    more = len(ids) - _NAMED_AS_LEFT
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _takes_all(page: Page) -> bool:
@@ -385,38 +395,12 @@ def _takes_all(page: Page) -> bool:
     return "yes" in {page.form.text("all"), page.request.query_params.get("all", "")}
 
 
-def _seal_workers(page: Page, worker_ids: Sequence[str]) -> str:
-    """Return what the form carries to say which Workers it was shown with: a tag of each, which only this session can make."""
-    key = page.csrf.encode()
-    return ",".join(
-        base64url(hmac.digest(key, f"worker {worker_id}".encode(), "sha256")[:_TAG_BYTES])
-        for worker_id in worker_ids
-    )
-
-
-def _confirmed(page: Page, worker_ids: Sequence[str]) -> bool:
-    """
-    Return whether every one of these Workers was shown when the operator was asked.
-
-    TOCTOU: the same number is not enough. Where one Worker left and another came, that one would be changed unseen.
-    """
-    return set(_seal_workers(page, worker_ids).split(",")) <= set(page.form.text("expected").split(","))
-
-
 async def _chosen(page: Page) -> list[str]:
     """Return the IDs of the Workers that the action is for: those that are ticked, or all that the search finds at this moment."""
     if not _takes_all(page):
         return _ticked(page)
-    found = await page.services.worker_queries.find(
-        parse_worker_query(_search_text(page)), scope=page.actor.scope
-    )
-    if not found:
-        raise InvalidInputError("workers", "The search finds no Worker.")
-    if len(found) > _MAX_BY_SEARCH:
-        raise InvalidInputError(
-            "workers", f"At most {_MAX_BY_SEARCH:,} Workers can be changed at once: narrow the search."
-        )
-    return sorted(worker.id for worker in found)
+    found = await page.services.bulk_changes.find(_search_text(page), scope=page.actor.scope)
+    return [worker.id for worker in found]
 
 
 def _ticked(page: Page) -> list[str]:

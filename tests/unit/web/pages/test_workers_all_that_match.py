@@ -114,3 +114,40 @@ async def test_each_heading_sorts_and_reverses(server, browser):
     assert '<a href="/workers?q=id%3Aw-">Name</a>' in page.text
     for column in ("name", "status", "host", "address", "version", "key", "seen", "created"):
         assert (await browser.get(f"/workers?sort=-{column}")).status_code == 200
+
+
+async def test_what_was_done_to_many_can_be_undone_on_the_page(server, browser):
+    """The list offers it once, without scripts; the filter stays, and the Workers that were changed since are named."""
+    await add(server, "w-1", "w-2", "w-3")
+    asked = await browser.get("/change-workers?action=disable&all=yes&q=id%3Aw-&sort=-seen")
+    done = await browser.post("/workers", **hidden_fields(asked))
+    listed = await browser.get(done.headers["location"])
+    assert "3 Workers were disabled. Undo" in text_of(listed)
+    assert "Undo" not in text_of(await browser.get(done.headers["location"]))
+    await browser.post("/workers/w-2/enable")
+    form = hidden_fields(listed)
+
+    undone = await browser.post("/undo-change", **form)
+
+    assert undone.headers["location"] == "/workers?q=id%3Aw-&sort=-seen"
+    said = text_of(await browser.get(undone.headers["location"]))
+    assert "Undone: 2 Workers are as before. Left alone, because changed since: w-2." in said
+    assert enabled(server) == {"w-1", "w-2", "w-3"}
+    again = await browser.post("/undo-change", **form)
+    assert (again.status_code, "This was undone already." in text_of(again)) == (409, True)
+    for number in ("", "x", "0", "9" * 18, "9" * 40):
+        assert (await browser.post("/undo-change", number=number)).status_code == 404
+
+
+async def test_what_cannot_be_undone_is_not_offered(server, browser):
+    """Deleted Workers do not come back, and labels that were there already leave nothing to undo."""
+    await add(server, "w-1", "w-2", labels={"rack": "7"})
+    same = await browser.post("/workers?action=label", id="w-1", labels="rack=7")
+    listed = text_of(await browser.get(same.headers["location"]))
+    assert "0 Workers were labelled. 1 Worker was so already." in listed
+    gone = await browser.post("/workers", action="delete", confirmed="yes", id="w-1")
+    listed += text_of(await browser.get(gone.headers["location"]))
+    assert "1 Worker was deleted." in listed
+    assert "Undo" not in listed
+    labelled = await browser.post("/workers?action=label", id="w-2", labels="rack=8")
+    assert "1 Worker was labelled. Undo" in text_of(await browser.get(labelled.headers["location"]))

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from lyftdata.core.bulk_changes import MAX_BY_SEARCH, BulkAction
+from lyftdata.core.query_words import MAX_LENGTH
 from lyftdata.core.records import Approval, CopyDecision, KeyRotation, Status, Strategy
 from lyftdata.server.admin.schemas.base import Input, Labels
 
@@ -118,6 +120,64 @@ class WorkerPage(BaseModel):
     items: list[Worker]
     next: str | None
     total: int
+
+
+class WorkersMatched(Input):
+    """A search in the language of the list of Workers; an empty one finds every Worker."""
+
+    q: Annotated[str, Field(max_length=MAX_LENGTH)]
+
+
+class WorkerMatch(BaseModel):
+    """
+    What a search finds now: how many Workers, the first ten in order of ID, and the fingerprint of all of them.
+
+    `match` is sent back with the change, which then changes no Worker that was not found here.
+    """
+
+    count: int
+    first: list[Worker]
+    match: str
+
+
+class BulkChangeWanted(Input):
+    """
+    What to do to all Workers that a search finds. At least one of `match` and `expect` says which Workers are meant.
+
+    `labels` are added, and are for `label` alone. `expect` is how many Workers there must be.
+    """
+
+    action: BulkAction
+    q: Annotated[str, Field(max_length=MAX_LENGTH)]
+    labels: Labels = Field(default={})
+    match: Annotated[str | None, Field(max_length=12 * MAX_BY_SEARCH)] = None
+    expect: Annotated[int | None, Field(ge=0)] = None
+
+
+class BulkChangeDone(BaseModel):
+    """
+    A change to many Workers: those that it has changed, and those that it has not.
+
+    `unchanged` are those that were so already, or have no identity key to rotate. `number` is that of the audit event, by which
+    the change can be undone until `undo_until`. Null if nothing was changed; `undo_until` also if it cannot be undone.
+    """
+
+    number: int | None
+    undo_until: datetime | None
+    changed: int
+    ids: list[str]
+    unchanged: list[str]
+    gone: list[str]
+
+
+class BulkChangeUndone(BaseModel):
+    """A change that was undone: the Workers that are as before, and those that were left alone, by the reason."""
+
+    number: int | None
+    restored: int
+    ids: list[str]
+    gone: list[str]
+    changed_since: list[str]
 
 
 class RepeatedRegistration(BaseModel):

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.bulk_changes import BulkAction, seal_match
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
@@ -13,7 +14,7 @@ from lyftdata.core.records import KeyRotation, State, Strategy
 from lyftdata.core.worker_query import search_terms
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.views import identity_copy_view
-from lyftdata.server.api.admin.access import ServicesDep, allowed
+from lyftdata.server.api.admin.access import ServicesDep, allowed, require
 from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, worker_fields
 
 router = APIRouter(prefix="/workers", tags=["workers"])
@@ -21,6 +22,8 @@ router = APIRouter(prefix="/workers", tags=["workers"])
 Reader = Annotated[Actor, Depends(allowed("workers.read", in_scope=True))]
 Writer = Annotated[Actor, Depends(allowed("workers.write", in_scope=True))]
 Deleter = Annotated[Actor, Depends(allowed("workers.delete", in_scope=True))]
+
+_SHOWN = 10
 
 
 @router.get("", summary="List Workers", response_model=models.WorkerPage)
@@ -116,6 +119,59 @@ async def ask_key_rotation(
             await services.worker_queries.get(worker_id, scope=actor.scope)
     asked = await services.workers.ask_key_rotation(ids, actor=actor)
     return models.KeyRotationAsked(asked=len(asked), ids=[record.id for record in asked])
+
+
+@router.post("/match", summary="Find the Workers that a change would be for")
+async def match_workers(
+    body: models.WorkersMatched, actor: Writer, services: ServicesDep
+) -> models.WorkerMatch:
+    """Return how many Workers a search finds, the first ten, and what a change carries to be for these and no others."""
+    found = await services.bulk_changes.find(body.q, scope=actor.scope)
+    return models.WorkerMatch(
+        count=len(found),
+        first=await services.worker_queries.show(found[:_SHOWN]),
+        match=seal_match([worker.id for worker in found]),
+    )
+
+
+@router.post("/changes", status_code=201, summary="Change all Workers that a search finds")
+async def change_workers(
+    body: models.BulkChangeWanted, actor: Writer, services: ServicesDep
+) -> models.BulkChangeDone:
+    """Disable, enable, delete or label them, or ask them to rotate their identity key: all of them in one transaction, or none."""
+    if body.action is BulkAction.DELETE:
+        require("workers.delete", actor=actor, services=services, in_scope=True)
+    done = await services.bulk_changes.change_found(
+        body.action,
+        body.q,
+        match=body.match,
+        expected=body.expect,
+        added_labels=body.labels,
+        actor=actor,
+    )
+    return models.BulkChangeDone(
+        number=done.number,
+        undo_until=done.undo_until,
+        changed=len(done.changed),
+        ids=list(done.changed),
+        unchanged=list(done.unchanged),
+        gone=list(done.gone),
+    )
+
+
+@router.post("/changes/{number}/undo", summary="Undo a change of many Workers")
+async def undo_change(
+    number: Annotated[int, Path(ge=1, lt=2**63)], actor: Writer, services: ServicesDep
+) -> models.BulkChangeUndone:
+    """Within 15 minutes, for the operator who made it: Workers that anyone has changed since stay as they are, and are named."""
+    undone = await services.bulk_changes.undo(number, actor=actor)
+    return models.BulkChangeUndone(
+        number=undone.number,
+        restored=len(undone.restored),
+        ids=list(undone.restored),
+        gone=list(undone.gone),
+        changed_since=list(undone.changed_since),
+    )
 
 
 @router.get("/{worker_id}", summary="Show a Worker")

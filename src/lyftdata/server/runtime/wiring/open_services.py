@@ -23,6 +23,7 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
+from lyftdata.server.admin.bulk_changes import BulkChanges
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.fleet_policy import FleetPolicies
 from lyftdata.server.admin.identity_copies import CopyDecisions
@@ -220,6 +221,12 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         samples=read_models.samples,
         session_probes=StreamLimiter(total=_MAX_PROBES, per_operator=_MAX_PROBES_PER_WORKER),
         workers=operators.workers,
+        bulk_changes=BulkChanges(
+            queries=read_models.worker_queries,
+            known_secrets=admission.known_secrets,
+            store=store,
+            clock=clock,
+        ),
         worker_archive=operators.worker_archive,
         ephemeral_workers=leaving.ephemeral_workers,
         leaving_workers=leaving.leaving_workers,

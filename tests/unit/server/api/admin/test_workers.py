@@ -50,3 +50,19 @@ async def test_bad_workers_are_refused_with_the_field(server, admin, press, body
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert (await server.http.get("/api/workers", headers=admin)).json()["total"] == 1
     assert len((await server.http.get("/api/api-keys", headers=admin)).json()["items"]) == 1
+
+
+async def test_deleting_all_that_a_search_finds_asks_again_who_the_operator_is(server, admin):
+    """As deleting one does: a session that was left open deletes nothing, and may still disable."""
+    for worker_id in ("w-1", "w-2"):
+        await server.http.post("/api/workers", json={"name": worker_id, "id": worker_id}, headers=admin)
+    server.clock.forward(hours=1)
+    body = {"q": "id:w-", "expect": 2}
+
+    refused = await server.http.post("/api/workers/changes", json=body | {"action": "delete"}, headers=admin)
+    disabled = await server.http.post(
+        "/api/workers/changes", json=body | {"action": "disable"}, headers=admin
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (401, "reauthentication_required")
+    assert (disabled.status_code, disabled.json()["changed"]) == (201, 2)

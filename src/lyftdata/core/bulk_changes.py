@@ -1,0 +1,46 @@
+"""
+What is done to many Workers at once, and how an operator says which Workers were meant.
+
+Attack, or accident: between looking and confirming, one Worker leaves a search and another enters it. The same number is not
+enough; a change carries a tag of each Worker that was shown, and changes no other.
+"""
+
+import hashlib
+from collections.abc import Collection
+from enum import StrEnum
+
+from lyftdata.core.encoding import base64url
+
+MAX_BY_SEARCH = 5_000
+_TAG_BYTES = 9
+_TAG_LENGTH = 12
+
+
+class BulkAction(StrEnum):
+    """What can be done to many Workers at once; `label` adds labels and leaves others."""
+
+    DISABLE = "disable"
+    ENABLE = "enable"
+    DELETE = "delete"
+    LABEL = "label"
+    ROTATE_KEY = "rotate-key"
+
+
+REVERSIBLE = frozenset({BulkAction.DISABLE, BulkAction.ENABLE, BulkAction.LABEL})
+"""A deleted entry and a rotated key do not come back."""
+
+
+def seal_match(worker_ids: Collection[str]) -> str:
+    """Return the fingerprint of a set of Workers: a tag of 12 characters for each, in order of the tags."""
+    return "".join(sorted(map(_tag, worker_ids)))
+
+
+def is_within(worker_ids: Collection[str], sealed: str) -> bool:
+    """Return whether every one of these Workers is in the set with this fingerprint; some of that may be gone."""
+    known = {sealed[at : at + _TAG_LENGTH] for at in range(0, len(sealed), _TAG_LENGTH)}
+    return all(_tag(worker_id) in known for worker_id in worker_ids)
+
+
+def _tag(worker_id: str) -> str:
+    # 72 bits: an ID with the tag of another one cannot be made.
+    return base64url(hashlib.sha256(f"worker {worker_id}".encode()).digest()[:_TAG_BYTES])

@@ -1,0 +1,314 @@
+"""
+Changes many Workers in one transaction, and takes such a change back.
+
+A change is one event of the audit log, which gives it its number, followed by one event for each Worker that it has changed;
+all of them carry that number as `group`. From these events it is undone: nothing else is stored, so any Server can do it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.bulk_changes import MAX_BY_SEARCH, REVERSIBLE, BulkAction, is_within
+from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
+from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.names import parse_labels
+from lyftdata.core.records import ChainedAuditEvent, Labels, WorkerRecord
+from lyftdata.core.redaction import hide_credentials
+from lyftdata.core.scopes import Scope
+from lyftdata.core.text import count
+from lyftdata.core.worker_query import parse_worker_query
+from lyftdata.server.admin.scope_checks import check_grants, check_keeps_labels
+from lyftdata.server.admin.worker_changes import (
+    Change,
+    ask_for_next_key,
+    relabel,
+    remove,
+    restore_labels,
+    switch,
+    write_changes,
+)
+from lyftdata.server.admin.worker_queries import WorkerQueries
+from lyftdata.server.clock import Clock
+from lyftdata.store import Store, WriteTx, audit_log
+from lyftdata.store.tables import workers
+
+CHANGED = "workers.changed"
+UNDONE = "workers.undone"
+UNDO_WITHIN = timedelta(minutes=15)
+"""How long a change can be undone: by then Workers have connected, or were replaced."""
+_SUBJECT = "workers"
+_MAX_UNDONE = 1_000
+
+
+class BulkChange(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A change that was made.
+
+    Attributes:
+        number: By which it is undone; None if nothing was changed.
+        changed: The IDs of the Workers that it has changed.
+        unchanged: The IDs of those that were so already, or have no identity key to rotate.
+        gone: The IDs of those that have no entry any more.
+        undo_until: Until when it can be undone; None if it cannot.
+    """
+
+    number: int | None
+    changed: Sequence[str]
+    unchanged: Sequence[str]
+    gone: Sequence[str]
+    undo_until: datetime | None
+
+
+class Undone(msgspec.Struct, frozen=True, kw_only=True):
+    """A change that was taken back: the Workers that are as before, and those that are not, by the reason."""
+
+    number: int | None
+    action: BulkAction
+    restored: Sequence[str]
+    gone: Sequence[str]
+    changed_since: Sequence[str]
+
+
+class BulkChanges:
+    """Changes many Workers at once, and undoes that."""
+
+    def __init__(
+        self, *, queries: WorkerQueries, known_secrets: KnownSecrets, store: Store, clock: Clock
+    ) -> None:
+        self._queries = queries
+        self._known_secrets = known_secrets
+        self._store = store
+        self._clock = clock
+
+    async def find(self, search: str, *, scope: Scope) -> list[WorkerRecord]:
+        """
+        Return the Workers within a scope that a search finds now, in order of ID.
+
+        Raises:
+            InvalidInputError: The search is not understood, finds no Worker, or finds too many.
+        """
+        found = await self._queries.find(parse_worker_query(search), scope=scope)
+        if not found:
+            raise InvalidInputError("workers", "The search finds no Worker.")
+        if len(found) > MAX_BY_SEARCH:
+            raise InvalidInputError(
+                "workers",
+                f"At most {MAX_BY_SEARCH:,} Workers can be changed at once, and these are {len(found):,}: narrow the search.",
+            )
+        return sorted(found, key=lambda worker: worker.id)
+
+    async def change_found(
+        self,
+        action: BulkAction,
+        search: str,
+        *,
+        match: str | None,
+        expected: int | None,
+        added_labels: Labels,
+        actor: Actor,
+    ) -> BulkChange:
+        """
+        Change the Workers that a search finds, if they are those that were meant.
+
+        Args:
+            action: What is done.
+            search: In the language of `core.worker_query`.
+            match: Fingerprint of those that were shown; every one that is changed must be among them.
+            expected: How many there must be.
+            added_labels: For `label`.
+            actor: Who does it.
+
+        Raises:
+            InvalidInputError: As for `find` and `change`; neither a fingerprint nor a number is given.
+            ConflictError: `matches_changed`, `match_count_differs`; nothing was changed.
+        """
+        if match is None and expected is None:
+            raise InvalidInputError(
+                "expect", "or match must be given: a search alone does not say which Workers are meant"
+            )
+        ids = [worker.id for worker in await self.find(search, scope=actor.scope)]
+        if expected is not None and len(ids) != expected:
+            raise ConflictError(
+                "match_count_differs",
+                f"Nothing was changed: the search finds {count(len(ids), 'Worker')}, and {expected:,} were expected.",
+                hint="Look at them first: lyftdata workers list 'SEARCH'.",
+            )
+        if match is not None and not is_within(ids, match):
+            raise ConflictError(
+                "matches_changed",
+                "Nothing was changed: Workers match now that did not when the search was shown.",
+                hint="Look at them again, and confirm.",
+            )
+        return await self.change(action, ids, added_labels=added_labels, search=search, actor=actor)
+
+    async def change(
+        self,
+        action: BulkAction,
+        worker_ids: Sequence[str],
+        *,
+        added_labels: Labels,
+        actor: Actor,
+        search: str | None = None,
+    ) -> BulkChange:
+        """
+        Change many Workers, all or none, with one group of audit events.
+
+        Args:
+            action: What is done.
+            worker_ids: To which Workers; those that are gone are left out.
+            added_labels: For `label`: added to those that each has.
+            actor: Who does it.
+            search: By which they were found, for the audit log; None if they were named.
+
+        Raises:
+            InvalidInputError: A label breaks its rule or contradicts the scope, or some Worker would have too many.
+            ForbiddenError: A Worker would get tokens for a resource outside the scope.
+        """
+        labels = parse_labels(added_labels)
+        if (action is BulkAction.LABEL) != bool(labels):
+            raise InvalidInputError("labels", "must be given to add labels, and for nothing else")
+        self._known_secrets.check_labels("labels", labels)
+        self._known_secrets.check("q", search or "")
+
+        def op(tx: WriteTx) -> BulkChange:
+            found = workers.find_workers_in(tx.conn, worker_ids, actor.scope)
+            now = self._clock()
+            changes = _changes(found, worker_ids, lambda worker: _make(action, worker, labels, now))
+            details = {"action": action.value}
+            if search is not None:
+                details["search"] = hide_credentials(search)
+            if labels:
+                details["labels"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+            number = self._write(tx, CHANGED, changes, found, details, actor)
+            changed = {change.record.id for change in changes}
+            return BulkChange(
+                number=number,
+                changed=[worker_id for worker_id in worker_ids if worker_id in changed],
+                unchanged=[worker_id for worker_id in worker_ids if worker_id in found.keys() - changed],
+                gone=[worker_id for worker_id in worker_ids if worker_id not in found],
+                undo_until=now + UNDO_WITHIN if number is not None and action in REVERSIBLE else None,
+            )
+
+        return await self._store.write(op)
+
+    async def undo(self, number: int, *, actor: Actor) -> Undone:
+        """
+        Take a change back, except where its Workers were changed since; all of that or nothing.
+
+        Raises:
+            NotFoundError: There is no such change.
+            ForbiddenError: Somebody else has made it.
+            ConflictError: `not_reversible`, `undo_expired`, `undone_already`.
+        """
+
+        def op(tx: WriteTx) -> Undone:
+            group = audit_log.find_event(tx.conn, number)
+            if group is None or group.event.action != CHANGED:
+                raise NotFoundError("bulk_change", str(number))
+            action = self._check_undoable(tx, group, actor)
+            size = int(group.event.details["count"])
+            events = audit_log.events_after(tx.conn, after=number, limit=size)
+            ids = [event.event.subject.removeprefix("worker:") for event in events]
+            since = audit_log.workers_changed_after(tx.conn, after=number + size)
+            found = workers.find_workers_in(tx.conn, ids, actor.scope)
+            untouched = {worker_id: record for worker_id, record in found.items() if worker_id not in since}
+            made = {worker_id: event.event.details for worker_id, event in zip(ids, events, strict=True)}
+            now = self._clock()
+            changes = _changes(untouched, ids, lambda worker: _reverse(action, worker, made[worker.id], now))
+            gone = [worker_id for worker_id in ids if worker_id not in found]
+            restored = {change.record.id for change in changes}
+            kept = [worker_id for worker_id in ids if worker_id in found and worker_id not in restored]
+            details = {
+                "undone": str(number),
+                "action": action.value,
+                "left_out": str(len(ids) - len(changes)),
+            }
+            return Undone(
+                number=self._write(tx, UNDONE, changes, found, details, actor),
+                action=action,
+                restored=[worker_id for worker_id in ids if worker_id in restored],
+                gone=gone,
+                changed_since=kept,
+            )
+
+        return await self._store.write(op)
+
+    def _check_undoable(self, tx: WriteTx, group: ChainedAuditEvent, actor: Actor) -> BulkAction:
+        """Return what a change has done, if this caller may take it back now."""
+        if group.event.actor != actor.audit_name:
+            raise ForbiddenError("Only the operator who has made a change can undo it.")
+        action = BulkAction(group.event.details["action"])
+        if action not in REVERSIBLE:
+            raise ConflictError("not_reversible", "This cannot be undone.")
+        if self._clock() >= group.event.at + UNDO_WITHIN:
+            raise ConflictError(
+                "undo_expired",
+                f"A change can be undone for {UNDO_WITHIN // timedelta(minutes=1)} minutes; nothing was changed.",
+            )
+        later = audit_log.list_of_actions(tx.conn, [UNDONE], since=group.event.at, limit=_MAX_UNDONE)
+        if any(event.event.details.get("undone") == str(group.number) for event in later):
+            raise ConflictError("undone_already", "This was undone already.")
+        return action
+
+    def _write(
+        self,
+        tx: WriteTx,
+        action: str,
+        changes: Sequence[Change],
+        before: Mapping[str, WorkerRecord],
+        details: dict[str, str],
+        actor: Actor,
+    ) -> int | None:
+        """Write the changes and their group of audit events; return its number, None if nothing changes."""
+        if not changes:
+            return None
+        for change in changes:
+            after = change.record
+            if after.labels != before[after.id].labels:
+                check_keeps_labels(actor.scope, after.labels)
+                check_grants(tx, before[after.id], after, actor)
+        now = self._clock()
+        tx.audit(actor.audit_event(action, _SUBJECT, at=now, details=details | {"count": str(len(changes))}))
+        number = tx.head.number
+        write_changes(tx, changes, actor, now=now, details={"group": str(number)})
+        return number
+
+
+def _make(action: BulkAction, worker: WorkerRecord, labels: Labels, now: datetime) -> Change | None:
+    match action:
+        case BulkAction.DISABLE | BulkAction.ENABLE:
+            return switch(worker, enabled=action is BulkAction.ENABLE, now=now)
+        case BulkAction.DELETE:
+            return remove(worker)
+        case BulkAction.ROTATE_KEY:
+            return ask_for_next_key(worker, now=now)
+        case BulkAction.LABEL:
+            return relabel(worker, _with_labels(worker, labels))
+
+
+def _with_labels(worker: WorkerRecord, added: Labels) -> Labels:
+    try:
+        return parse_labels(worker.labels | added)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.field, f"{error.message}: '{worker.id}' would have more") from error
+
+
+def _reverse(
+    action: BulkAction, worker: WorkerRecord, details: Mapping[str, str], now: datetime
+) -> Change | None:
+    """Take back what was done to a Worker; None if it is not as that left it."""
+    if action is BulkAction.LABEL:
+        return restore_labels(worker, details)
+    return switch(worker, enabled=action is BulkAction.DISABLE, now=now)
+
+
+def _changes(
+    found: Mapping[str, WorkerRecord],
+    worker_ids: Iterable[str],
+    make: Callable[[WorkerRecord], Change | None],
+) -> list[Change]:
+    wanted = (make(found[worker_id]) for worker_id in dict.fromkeys(worker_ids) if worker_id in found)
+    return [change for change in wanted if change is not None]

@@ -1,0 +1,104 @@
+"""What operators change in a Worker's entry: how the entry is afterwards, and what the audit log says of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.epochs import next_epoch
+from lyftdata.core.records import Labels, WorkerRecord
+from lyftdata.store import WriteTx
+from lyftdata.store.tables import workers
+
+_DELETED = "worker.deleted"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """
+    A change to one Worker.
+
+    Attributes:
+        record: The entry as it is afterwards; as it was, if it is deleted.
+        action: Of the audit event.
+        details: Of the audit event.
+    """
+
+    record: WorkerRecord
+    action: str
+    details: Mapping[str, str] = {}
+
+
+def switch(record: WorkerRecord, *, enabled: bool, now: datetime) -> Change | None:
+    """Disable or enable; None if it is so already."""
+    if enabled == record.enabled:
+        return None
+    # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled. Enabling ends it
+    # too: what was signed meanwhile was signed for a Worker that was kept out.
+    after = msgspec.structs.replace(record, enabled=enabled, epoch=next_epoch(record.epoch, now=now))
+    return Change(after, "worker.enabled" if enabled else "worker.disabled")
+
+
+def relabel(record: WorkerRecord, labels: Labels) -> Change | None:
+    """Replace all labels; None if they are so already."""
+    if labels == record.labels:
+        return None
+    details = {"labels": join_labels(labels.items())}
+    for name, changed in (
+        ("added", labels.items() - record.labels.items()),
+        ("removed", record.labels.items() - labels.items()),
+    ):
+        if changed:
+            details[name] = join_labels(changed)
+    return Change(msgspec.structs.replace(record, labels=labels), "worker.labelled", details)
+
+
+def restore_labels(record: WorkerRecord, details: Mapping[str, str]) -> Change | None:
+    """Take back what `relabel` has done, by the details of its event; None if the labels are not as it left them."""
+    if join_labels(record.labels.items()) != details["labels"]:
+        return None
+    added, removed = (split_labels(details.get(name, "")) for name in ("added", "removed"))
+    kept = {key: value for key, value in record.labels.items() if key not in added}
+    return relabel(record, kept | removed)
+
+
+def ask_for_next_key(record: WorkerRecord, *, now: datetime) -> Change | None:
+    """Ask to rotate the identity key; None if there is none in use."""
+    if record.thumbprint is None or record.superseded_by is not None:
+        return None
+    after = msgspec.structs.replace(record, rotation_asked_at=now)
+    return Change(after, "worker.key_rotation_asked", {"thumbprint": record.thumbprint})
+
+
+def remove(record: WorkerRecord) -> Change:
+    """Delete the entry."""
+    return Change(record, _DELETED, {"name": record.name, "strategy": record.strategy.value})
+
+
+def write_changes(
+    tx: WriteTx,
+    changes: Sequence[Change],
+    actor: Actor,
+    *,
+    now: datetime,
+    details: Mapping[str, str] | None = None,
+) -> None:
+    """Write changes to different Workers, with an audit event for each, in this order; `details` are added to each event."""
+    removed = [change.record.id for change in changes if change.action == _DELETED]
+    workers.replace_workers(tx, [change.record for change in changes if change.action != _DELETED])
+    workers.delete_workers(tx, removed)
+    for change in changes:
+        subject = f"worker:{change.record.id}"
+        tx.audit(
+            actor.audit_event(change.action, subject, at=now, details={**change.details, **(details or {})})
+        )
+
+
+def join_labels(labels: Iterable[tuple[str, str]]) -> str:
+    """Return labels as the audit log has them: neither keys nor values hold `,` or `=`."""
+    return ",".join(sorted(f"{key}={value}" for key, value in labels))
+
+
+def split_labels(text: str) -> Labels:
+    """Read what `join_labels` wrote; they are not checked again, as the Worker had them."""
+    return {key: value for key, _, value in (part.partition("=") for part in text.split(",") if part)}

@@ -1,0 +1,227 @@
+"""Changes to many Workers: those that were meant, as one group, and taken back only where nobody has changed them since."""
+
+from datetime import timedelta
+
+import pytest
+from tests.builders import worker
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.bulk_changes import BulkAction, seal_match
+from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
+from lyftdata.core.records import Role
+from lyftdata.core.scopes import scope_of
+from lyftdata.server.admin.bulk_changes import CHANGED, UNDO_WITHIN, UNDONE
+from lyftdata.server.admin.incident_response import Wanted
+from lyftdata.store import audit_log
+from lyftdata.store.tables import workers
+
+ANN = Actor(operator="ann", role=Role.ADMIN, session_id="a", address="192.0.2.50")
+BEN = Actor(operator="ben", role=Role.ADMIN, session_id="b", address="192.0.2.51")
+IDS = ["w-1", "w-2", "w-3", "w-4"]
+
+
+@pytest.fixture
+async def fleet(server):
+    """Return a Server with four Workers, the last of which is disabled."""
+
+    def op(tx):
+        for worker_id in IDS:
+            record = worker(worker_id, labels={"zone": "eu-1", "old": ""}, enabled=worker_id != "w-4")
+            workers.insert_worker(tx, record, unique_name=False)
+
+    await server.services.store.write(op)
+    return server
+
+
+def entries(server):
+    """Return the entries of the fleet by ID."""
+    return {record.id: record for record in server.services.directory.workers()}
+
+
+def enabled(server):
+    """Return the IDs of the Workers that are enabled."""
+    return sorted(worker_id for worker_id, record in entries(server).items() if record.enabled)
+
+
+async def change(server, action, ids=IDS, *, actor=ANN, **labels):
+    """Change Workers."""
+    return await server.services.bulk_changes.change(action, ids, added_labels=labels, actor=actor)
+
+
+async def undo(server, number, actor=ANN):
+    """Undo a change."""
+    return await server.services.bulk_changes.undo(number, actor=actor)
+
+
+async def events_after(server, number):
+    """Return the action, subject and details of the audit events from a number on."""
+    found = await server.services.store.read(
+        lambda conn: audit_log.events_after(conn, after=number - 1, limit=100)
+    )
+    return [(e.event.action, e.event.subject, e.event.details) for e in found]
+
+
+async def test_a_change_is_one_group_in_the_audit_log(fleet):
+    """The first event says what was done to how many; one for each Worker that was changed follows, with its number."""
+    done = await change(fleet, BulkAction.DISABLE, [*IDS, "gone"])
+
+    assert (done.changed, done.unchanged, done.gone) == (["w-1", "w-2", "w-3"], ["w-4"], ["gone"])
+    group = {"group": str(done.number)}
+    assert await events_after(fleet, done.number) == [
+        (CHANGED, "workers", {"action": "disable", "count": "3"}),
+        *(("worker.disabled", f"worker:{worker_id}", group) for worker_id in ("w-1", "w-2", "w-3")),
+    ]
+    again = await change(fleet, BulkAction.DISABLE)
+    assert (again.number, again.undo_until, again.unchanged) == (None, None, IDS)
+
+
+async def test_one_worker_that_cannot_be_changed_stops_all(fleet):
+    """A Worker that would have too many labels is named, and no other gets one."""
+    full = {f"k{number}": "" for number in range(32)}
+    await fleet.services.workers.change("w-3", labels=full, actor=ANN)
+
+    with pytest.raises(InvalidInputError, match="'w-3' would have more"):
+        await change(fleet, BulkAction.LABEL, rack="7")
+
+    assert "rack" not in entries(fleet)["w-1"].labels
+
+
+async def test_only_those_that_were_shown_are_changed(fleet):
+    """A Worker that came to match, another number, and a search alone change nothing; fewer of those shown are changed."""
+
+    async def change_found(search, **which):
+        wanted = {"match": None, "expected": None} | which
+        return await fleet.services.bulk_changes.change_found(
+            BulkAction.DISABLE, search, added_labels={}, actor=ANN, **wanted
+        )
+
+    for search, which, code in (
+        ("id:w-", {"match": seal_match(IDS[:3])}, "matches_changed"),
+        ("id:w-", {"match": ""}, "matches_changed"),
+        ("id:w-", {"expected": 3}, "match_count_differs"),
+        ("id:w-", {"expected": 3, "match": seal_match(IDS)}, "match_count_differs"),
+        ("id:w-", {}, "invalid_input"),
+        ("nowhere", {"expected": 0}, "invalid_input"),
+    ):
+        with pytest.raises((ConflictError, InvalidInputError)) as refused:
+            await change_found(search, **which)
+        assert refused.value.code == code
+    assert enabled(fleet) == IDS[:3]
+
+    done = await change_found("id:w- -id:=w-1", match=seal_match(IDS), expected=3)
+
+    assert enabled(fleet) == ["w-1"]
+    assert (await events_after(fleet, done.number))[0][2]["search"] == "id:w- -id:=w-1"
+
+
+async def test_a_secret_that_was_searched_for_is_not_in_the_log(fleet):
+    """An API key that somebody pasted into the search is hidden."""
+    _, key = await fleet.services.workers.add("p", worker_id="p", labels={}, issue_key=True, actor=ANN)
+    search = f"-name:{key.text.reveal()} id:w-"
+    done = await fleet.services.bulk_changes.change(
+        BulkAction.DISABLE, IDS, added_labels={}, search=search, actor=ANN
+    )
+
+    assert key.text.reveal()[-20:] not in str(await events_after(fleet, done.number))
+
+
+@pytest.mark.parametrize("action", [BulkAction.DISABLE, BulkAction.ENABLE])
+async def test_an_undone_switch_leaves_all_as_before(fleet, action):
+    """Those that the change has switched are switched back, and the one that was so before is not."""
+    before = enabled(fleet)
+    done = await change(fleet, action)
+
+    undone = await undo(fleet, done.number)
+
+    assert (undone.restored, undone.changed_since, undone.gone) == (done.changed, [], [])
+    assert enabled(fleet) == before
+    (first, _, details), *each = await events_after(fleet, undone.number)
+    assert (first, details["undone"], len(each)) == (UNDONE, str(done.number), len(done.changed))
+
+
+async def test_undone_labels_are_what_they_were(fleet):
+    """A value that was replaced is back, and a label that was added is gone."""
+    before = {worker_id: record.labels for worker_id, record in entries(fleet).items()}
+    done = await change(fleet, BulkAction.LABEL, zone="eu-2", rack="", old="")
+
+    assert entries(fleet)["w-1"].labels == {"zone": "eu-2", "old": "", "rack": ""}
+    await undo(fleet, done.number)
+
+    assert {worker_id: record.labels for worker_id, record in entries(fleet).items()} == before
+
+
+async def test_what_somebody_has_changed_since_stays(fleet):
+    """Enabled and disabled again, renamed, deleted, or named in a cut-off: such a Worker is left alone, and named."""
+    done = await change(fleet, BulkAction.DISABLE)
+    one = fleet.services.workers
+    await one.change("w-1", enabled=True, actor=BEN)
+    await one.change("w-1", enabled=False, actor=BEN)
+    await fleet.services.incident_response.cut_off(
+        Wanted(subject="worker:w-2", worker_ids=["w-2"], revoke_key=False), actor=BEN
+    )
+    await one.delete("w-3", actor=BEN)
+    with_labels = await change(fleet, BulkAction.LABEL, rack="7")
+    await one.change("w-4", name="another", actor=ANN)
+
+    undone = await undo(fleet, done.number)
+    assert (undone.number, undone.restored) == (None, [])
+    assert (undone.changed_since, undone.gone) == (["w-1", "w-2"], ["w-3"])
+    assert enabled(fleet) == []
+    labelled = await undo(fleet, with_labels.number)
+    assert (labelled.restored, labelled.changed_since) == (["w-1", "w-2"], ["w-4"])
+    assert "rack" in entries(fleet)["w-4"].labels
+
+
+async def test_what_is_outside_the_scope_is_not_there(fleet):
+    """An operator with a scope changes and undoes what is within it, and takes nothing out of it."""
+    team = Actor(
+        operator="ann",
+        role=Role.ADMIN,
+        session_id="a",
+        address="192.0.2.50",
+        scope=scope_of({"team": "etl"}),
+    )
+    await change(fleet, BulkAction.LABEL, ["w-1", "w-2"], team="etl")
+    assert [w.id for w in await fleet.services.bulk_changes.find("id:w-", scope=team.scope)] == ["w-1", "w-2"]
+
+    done = await change(fleet, BulkAction.DISABLE, actor=team)
+
+    assert (done.changed, done.gone) == (["w-1", "w-2"], ["w-3", "w-4"])
+    assert enabled(fleet) == ["w-3"]
+    with pytest.raises(InvalidInputError, match="must include those to which you are limited"):
+        await change(fleet, BulkAction.LABEL, ["w-1"], actor=team, team="ops")
+    everything = await change(fleet, BulkAction.LABEL, ["w-1", "w-3"], rack="7")
+    undone = await undo(fleet, everything.number, team)
+    assert (undone.restored, undone.gone) == (["w-1"], ["w-3"])
+
+
+async def test_who_may_undo_and_until_when(fleet):
+    """Only who has made the change, once, for some minutes, and only what can be taken back."""
+    first, second = await change(fleet, BulkAction.DISABLE, ["w-1"]), await change(fleet, BulkAction.ENABLE)
+    with pytest.raises(ForbiddenError):
+        await undo(fleet, first.number, BEN)
+    with pytest.raises(NotFoundError):
+        await undo(fleet, first.number + 1)
+    undone = await undo(fleet, second.number)
+    for number, code in (
+        (second.number, "undone_already"),
+        (undone.number, "bulk_change_not_found"),
+    ):
+        with pytest.raises((ConflictError, NotFoundError)) as refused:
+            await undo(fleet, number)
+        assert refused.value.code == code
+    deleted = await change(fleet, BulkAction.DELETE, ["w-4"])
+    assert deleted.undo_until is None
+    with pytest.raises(ConflictError) as refused:
+        await undo(fleet, deleted.number)
+    assert refused.value.code == "not_reversible"
+
+    last = await change(fleet, BulkAction.DISABLE, ["w-2"])
+    assert last.undo_until == fleet.clock() + UNDO_WITHIN
+    fleet.clock.now += UNDO_WITHIN - timedelta(seconds=1)
+    assert (await undo(fleet, last.number)).restored == ["w-2"]
+    late = await change(fleet, BulkAction.DISABLE, ["w-2"])
+    fleet.clock.now += UNDO_WITHIN
+    with pytest.raises(ConflictError) as refused:
+        await undo(fleet, late.number)
+    assert refused.value.code == "undo_expired"
