@@ -28,6 +28,7 @@ from lyftdata.web.pages import (
     event_destinations,
     identity_copies,
     incident,
+    jump,
     new_worker,
     oidc_sign_in,
     operators,
@@ -58,6 +59,7 @@ class Entry(msgspec.Struct, frozen=True):
 PAGES: Sequence[Entry] = (
     Entry("GET", "/", "workers.read", overview.show, in_scope=True),
     Entry("GET", "/events", "events.read", live.events),
+    Entry("GET", "/jump", "workers.read", jump.show),
     Entry("GET", "/workers", "workers.read", workers.show_list, in_scope=True),
     Entry("POST", "/workers", "workers.write", workers.change_many, workers.change_many_again, in_scope=True),
     Entry("POST", "/undo-change", "workers.write", workers.undo, workers.show_list, in_scope=True),

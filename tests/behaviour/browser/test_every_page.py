@@ -24,6 +24,7 @@ PAGES = {
     "sign in": "/login",
     "overview": "/",
     "overview of a week": "/?period=week",
+    "jump": "/jump?q=press",
     "workers": "/workers",
     "workers, none fits": "/workers?q=nobody",
     "worker": "/workers/press-01",

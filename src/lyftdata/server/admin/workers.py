@@ -155,7 +155,9 @@ class Workers:
             def op(tx: WriteTx, part: Sequence[str] = part) -> list[WorkerRecord]:
                 now = self._clock()
                 found = workers.find_workers_in(tx.conn, part, actor.scope).values()
-                changes = [c for c in (ask_for_next_key(record, now=now) for record in found) if c is not None]
+                changes = [
+                    c for c in (ask_for_next_key(record, now=now) for record in found) if c is not None
+                ]
                 write_changes(tx, changes, actor, now=now)
                 return [change.record for change in changes]
 
@@ -203,9 +205,7 @@ class Workers:
         renamed = Change(msgspec.structs.replace(record, name=name), "worker.renamed", details)
         return self._write(tx, record, renamed, actor)
 
-    def _write(
-        self, tx: WriteTx, record: WorkerRecord, change: Change | None, actor: Actor
-    ) -> WorkerRecord:
+    def _write(self, tx: WriteTx, record: WorkerRecord, change: Change | None, actor: Actor) -> WorkerRecord:
         """Write a change if there is one, and return the entry as it is then."""
         if change is None:
             return record

@@ -222,9 +222,7 @@ def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, Wor
     return {entry.id: entry for entry in _in_batches(conn, workers.c.id, worker_ids)}
 
 
-def find_workers_in(
-    conn: Connection, worker_ids: Collection[str], scope: Scope
-) -> dict[str, WorkerRecord]:
+def find_workers_in(conn: Connection, worker_ids: Collection[str], scope: Scope) -> dict[str, WorkerRecord]:
     """Return the entries with these IDs within a scope, by ID; others are left out."""
     found = find_workers(conn, worker_ids)
     return {worker_id: record for worker_id, record in found.items() if scope.covers_worker(record)}

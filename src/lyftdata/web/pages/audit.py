@@ -13,7 +13,7 @@ from lyftdata.store.audit_log import AuditFilter
 from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 
-_MOST = 100
+_MOST = 50
 # So many events are checked in a second; longer logs are when somebody asks for it.
 _VERIFIED_AT_ONCE = 20_000
 _FILTERS = ("actor", "action", "subject", "when", "from", "to")

@@ -26,7 +26,7 @@ _IGNORED_FOR = {
     "30d": "30 days",
     "90d": "90 days",
 }
-_REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
+REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
 
 
 class RemedyLink(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ async def show_list(page: Page) -> Response:
     codes = sorted(cause.code for cause in all_causes())
     code, q = page.choice("code", codes), page.query("q")
     state = CaseState(page.choice("state", list(CaseState)) or CaseState.OPEN)
-    if _REFERENCE.match(q):
+    if REFERENCE.match(q):
         try:
             await page.services.refusal_queries.get(q)
             return page.redirect(f"/refusals/{q.upper()}")

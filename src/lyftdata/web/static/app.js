@@ -139,5 +139,40 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) for (const form of document.forms) sent.delete(form);
 });
 
+// The box to jump from: its script is loaded when it is first used, and Enter waits for that.
+function prepareJump(input) {
+  input.placeholder = "Jump to…  Ctrl K";
+  input.form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    input.dataset.entered = "";
+  });
+  input.addEventListener("focus", () => {
+    const script = document.createElement("script");
+    script.src = input.dataset.script;
+    script.addEventListener("error", () => input.form.submit());
+    document.head.append(script);
+  }, { once: true });
+  document.addEventListener("keydown", (event) => {
+    const isAlone = !event.ctrlKey && !event.metaKey && !event.altKey;
+    const isTyped = event.target.matches("input, select, textarea");
+    const isSlash = event.key === "/" && isAlone && !isTyped && localStorage.getItem("slash") !== "off";
+    const isK = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    if (!isSlash && !isK) return;
+    event.preventDefault();
+    input.focus();
+    input.select();
+  });
+}
+
+const jump = document.getElementById("jump");
+if (jump) prepareJump(jump);
+
+// A shortcut of one character can be switched off (WCAG 2.1.4).
+for (const tick of document.querySelectorAll("[data-slash]")) {
+  reveal(tick.closest("[hidden]"));
+  tick.checked = localStorage.getItem("slash") !== "off";
+  tick.addEventListener("change", () => localStorage.setItem("slash", tick.checked ? "on" : "off"));
+}
+
 for (const box of document.querySelectorAll("[data-tabs]")) tabs(box);
 prepare();

@@ -1,0 +1,107 @@
+"""The box to jump from, by keyboard alone: a Worker's host, a reference or a page is two steps away."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from tests.behaviour.browser.conftest import Window
+from tests.behaviour.browser.world import VIEWER
+
+
+@pytest.fixture(scope="module")
+def admin(chromium, world):
+    """Return the window of an admin; signing in is slow, so tests share it."""
+    window = Window(chromium.new_context(viewport={"width": 1280, "height": 800}), world.url)
+    window.sign_in()
+    yield window
+    assert window.complaints == []
+    window.context.close()
+
+
+def box(page):
+    """Return the locator of the box."""
+    return page.get_by_role("combobox", name="Jump to")
+
+
+def options(page):
+    """Return the locator of what the box offers."""
+    return page.get_by_role("listbox", name="Jump to").get_by_role("option")
+
+
+def test_a_host_is_two_steps_away(admin, world):
+    """Ctrl K and the host name, then Enter: also where the answer is not there yet when Enter is pressed."""
+    for path in ("/audit", "/workers"):
+        page = admin.go(path)
+        page.keyboard.press("Control+k")
+        page.keyboard.type("press-03.example")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(f"{world.url}/workers/press-03")
+
+
+def test_the_keyboard_moves_through_what_is_found(admin, world):
+    """The field keeps the focus and names the option; the number of results is said; Escape closes, then empties."""
+    page = admin.go("/audit")
+    page.get_by_role("heading", level=1).click()
+    page.keyboard.press("/")
+    expect(box(page)).to_be_focused()
+    expect(options(page).first).to_be_visible()
+    page.keyboard.type("signing")
+    expect(options(page)).to_have_count(2)
+    expect(page.locator("#said")).to_have_text("2 results")
+    expect(box(page)).to_have_attribute("aria-expanded", "true")
+    for key, number in (("ArrowDown", 1), ("ArrowDown", 0), ("ArrowUp", 1)):
+        page.keyboard.press(key)
+        chosen = options(page).nth(number)
+        expect(chosen).to_have_attribute("aria-selected", "true")
+        expect(box(page)).to_have_attribute("aria-activedescendant", chosen.get_attribute("id"))
+    page.keyboard.press("Escape")
+    expect(options(page)).to_have_count(0)
+    expect(box(page)).to_have_value("signing")
+    page.keyboard.press("Escape")
+    expect(box(page)).to_have_value("")
+    page.keyboard.type("signing")
+    expect(options(page)).to_have_count(2)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{world.url}/signing-keys/rotate")
+
+
+def test_a_slash_that_is_typed_stays_one(admin):
+    """In a field it is text; switched off on the account's page, it does nothing anywhere."""
+    page = admin.go("/workers")
+    page.get_by_label("Search Workers").fill("")
+    page.get_by_label("Search Workers").press("/")
+    expect(page.get_by_label("Search Workers")).to_have_value("/")
+    admin.go("/account")
+    page.get_by_role("checkbox", name=re.compile("goes to the box")).uncheck()
+    admin.go("/audit")
+    page.keyboard.press("/")
+    expect(box(page)).not_to_be_focused()
+    admin.go("/account")
+    page.get_by_role("checkbox", name=re.compile("goes to the box")).check()
+
+
+def test_a_key_is_never_sent(admin):
+    """Pasted into the box it stays in the browser, and Enter sends nothing either."""
+    page = admin.go("/audit")
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.keyboard.press("Control+k")
+    expect(options(page).first).to_be_visible()
+    box(page).fill("lyftdata_abcdefghij_" + "x" * 38)
+    expect(page.locator("#jump-count")).to_have_text("A key is not searched for here: use the Incident page.")
+    page.keyboard.press("Enter")
+    expect(box(page)).to_be_focused()
+    assert not [url for url in sent if "lyftdata_" in url]
+
+
+def test_a_viewer_is_offered_no_action(open_window, world):
+    """What a viewer may not do is not found; the box fits a phone, with a tap."""
+    window = open_window(world.url, viewport={"width": 390, "height": 844}, has_touch=True)
+    page = window.sign_in(VIEWER)
+    box(page).tap()
+    box(page).fill("new worker")
+    expect(page.locator("#jump-count")).to_have_text("Nothing found")
+    box(page).fill("audit")
+    options(page).filter(has_text="Audit").first.tap()
+    expect(page).to_have_url(f"{world.url}/audit")

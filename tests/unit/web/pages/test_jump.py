@@ -1,0 +1,109 @@
+"""The box to jump from: what a text leads to, for whom, and what it never sends."""
+
+import re
+
+from tests.builders import worker
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import the
+from tests.unit.web.test_pages import text_of
+
+from lyftdata.store.tables import workers
+from lyftdata.web.jump_places import ACTIONS, PAGES, find_places
+from lyftdata.web.routes import PAGES as ROUTES
+
+PART = {"HX-Request": "true"}
+
+
+def targets(answer):
+    """Return where the options of an answer lead to, in order."""
+    return re.findall(r'role="option" id="jump-\d+" href="([^"]+)"', answer.text)
+
+
+async def add(server, *records):
+    """Add Worker entries."""
+
+    def op(tx):
+        for record in records:
+            workers.insert_worker(tx, record, unique_name=False)
+
+    await server.services.store.write(op)
+
+
+def test_each_place_is_a_page_with_the_same_rule():
+    """A place that is renamed, or that needs another right than its page, would be a dead link."""
+    rules = {entry.path: entry.action for entry in ROUTES if entry.method == "GET"}
+    for place in (*PAGES, *ACTIONS):
+        assert rules.get(place.path) == place.action, place.title
+
+
+def test_places_are_found_by_the_beginning_of_their_words():
+    """Each word must begin one of the place's; what a caller may not do is not there."""
+
+    def found(text, *denied):
+        return [p.title for p in find_places([*PAGES, *ACTIONS], text, is_allowed=lambda a: a not in denied)]
+
+    assert found("audi") == ["Resources", "Audit", "Add a resource"]
+    assert found("rot sig") == ["Rotate the signing key"]
+    assert found("new wor") == ["New Worker"]
+    assert found("new wor", "workers.write") == []
+    assert found("webhook") == ["Event destinations", "Add an event destination"]
+    assert found("xyz") == []
+
+
+async def test_workers_are_found_as_in_the_list(server, browser):
+    """The one that is called so comes first, then all that match, then the first few; a label leads to its Workers."""
+    await add(
+        server,
+        worker("press-1", labels={"line": "north"}),
+        *(worker(f"press-1{n}", labels={"line": "north"}) for n in range(8)),
+    )
+    found = targets(await browser.get("/jump?q=press-1", headers=PART))
+    assert found[:3] == ["/workers/press-1", "/workers?q=press-1", "/workers/press-10"]
+    assert len([path for path in found if path.startswith("/workers/")]) == 6
+    assert targets(await browser.get("/jump?q=id:%3Dpress-12", headers=PART)) == ["/workers/press-12"]
+    north = targets(await browser.get("/jump?q=nort", headers=PART))
+    assert (north[0], north[7]) == ("/workers?q=nort", "/workers?q=line%3Dnorth")
+    page = await browser.get("/jump?q=press-13")
+    assert '<a href="/workers/press-13">' in page.text
+    assert "Nothing found." in text_of(await browser.get("/jump?q=nowhere"))
+
+
+async def test_keys_references_and_pages_are_found(server, browser):
+    """Each by its name; without a text, all pages and actions."""
+    admin = await server.sign_in(password="xxx " + PASSWORD)
+    await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
+    refused = await server.token_by_key("nobody", "wrong")
+    reference = the(r"[0-9A-HJKMNP-TV-Z]{8}", refused)
+
+    assert "/api-keys/press-keys" in targets(await browser.get("/jump?q=press", headers=PART))
+    assert "/enrollment/startup" not in targets(await browser.get("/jump?q=press", headers=PART))
+    assert targets(await browser.get(f"/jump?q={reference.lower()}", headers=PART)) == [
+        f"/refusals/{reference}"
+    ]
+    everything = targets(await browser.get("/jump", headers=PART))
+    assert everything == [place.path for place in (*PAGES, *ACTIONS)]
+
+
+async def test_a_viewer_is_shown_what_a_viewer_may_do(viewer):
+    """No action that changes anything, and no page for admins alone."""
+    found = targets(await viewer.get("/jump", headers=PART))
+    allowed = {place.path for place in PAGES} - {"/event-destinations"} | {"/account/password"}
+    assert set(found) == allowed
+
+
+async def test_a_key_is_not_searched_for_and_not_shown(server, browser):
+    """Without scripts it was sent: it is not on the page that follows, which leads to the page for it."""
+    made = await browser.post("/add-worker", name="p", id="p", **{"with": "own"})
+    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
+
+    page = await browser.get("/jump", params={"q": key})
+
+    assert "The Incident page finds who has used it" in text_of(page)
+    assert key not in page.text
+
+
+async def test_a_search_that_is_not_understood_says_so(browser):
+    """Pages are found all the same; hostile text stays text."""
+    answer = await browser.get("/jump", params={"q": "hsot:<b>"}, headers=PART)
+    assert "Did you mean" in text_of(answer)
+    assert "<b>" not in answer.text
