@@ -6,6 +6,7 @@ a browser use it.
 """
 
 import hmac
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from typing import Literal
@@ -21,6 +22,8 @@ from lyftdata.server.admin.new_sessions import SESSION_LIFE
 from lyftdata.server.admin.oidc.pending import PENDING_LIFE
 from lyftdata.server.runtime.services import Services
 
+# A cookie without a value is as good as none.
+_NO_COLUMN = "-"
 _KEPT_AFTER_THE_END = timedelta(days=7)
 
 
@@ -117,6 +120,22 @@ def forget_flash(response: Response, request: Request, services: Services) -> No
     _delete(response, _flash_name(request, secure=secure), secure=secure)
 
 
+def set_columns(
+    response: Response, request: Request, services: Services, *, operator: str, columns: Sequence[str]
+) -> None:
+    """Let the browser keep which columns an operator wants to see in the list of Workers."""
+    secure = _is_secure(request, services)
+    name = _columns_name(request, services, operator, secure=secure)
+    _set(response, name, ".".join(columns) or _NO_COLUMN, life=MARK_LIFE, secure=secure, samesite="strict")
+
+
+def read_columns(request: Request, services: Services, *, operator: str) -> list[str] | None:
+    """Return what `set_columns` has left, unchecked; None if nothing was chosen."""
+    secure = _is_secure(request, services)
+    value = _read(request, _columns_name(request, services, operator, secure=secure))
+    return None if value is None else value.split(".")
+
+
 def _set(
     response: Response,
     name: str,
@@ -193,6 +212,10 @@ def _last_name(request: Request, *, secure: bool) -> str:
 
 def _pending_name(request: Request, *, secure: bool) -> str:
     return f"{_name(request, secure=secure)}_sign_in"
+
+
+def _columns_name(request: Request, services: Services, operator: str, *, secure: bool) -> str:
+    return f"{_name(request, secure=secure)}_columns_{services.device_marks.name_tag(operator)}"
 
 
 def _device_name(request: Request, services: Services, operator: str, *, secure: bool) -> str:

@@ -31,6 +31,8 @@ from lyftdata.server.admin.worker_order import Column
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
 from lyftdata.web.charts import token_chart
+from lyftdata.web.columns import COLUMNS, chosen_columns
+from lyftdata.web.cookies import set_columns
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words
@@ -149,6 +151,8 @@ async def show_list(page: Page) -> Response:
         pages=pages,
         sort=sort,
         headings={column.value: _heading(column, sort) for column in Column},
+        columns=chosen_columns(page),
+        every_column=COLUMNS,
         is_rejected=is_rejected,
         searched=_search_text(page),
         max_search=MAX_LENGTH,
@@ -171,6 +175,14 @@ def _counts(page: Page) -> Counts:
     archived = sum(worker.archived_at is not None for worker in within)
     asked = sum(key_rotation_of(worker) is KeyRotation.ASKED for worker in within)
     return Counts(len(within) - archived, archived, asked)
+
+
+async def choose_columns(page: Page) -> Response:
+    """Let the browser keep which columns this operator wants to see."""
+    chosen = [name for name in COLUMNS if name in page.form.all("column")]
+    response = page.redirect("/workers", query=_list_path(page, with_ticks=False).partition("?")[2])
+    set_columns(response, page.request, page.services, operator=page.actor.operator, columns=chosen)
+    return response
 
 
 async def show(page: Page) -> Response:
