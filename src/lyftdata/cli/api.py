@@ -17,7 +17,7 @@ from lyftdata.bounded_http import proxy_for, tls_context
 from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo_err
-from lyftdata.cli.typed_password import read_password
+from lyftdata.cli.typed_password import read_code, read_password
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
@@ -193,11 +193,14 @@ class Api:
         if not is_wanted or not sys.stdin.isatty():
             return False
         echo_err("This cannot be undone: confirm that it is you.")
-        answer = self._request(
-            "POST",
-            "/me/reauthenticate",
-            json={"password": read_password("Password", from_stdin=False).reveal()},
-        )
+        body = {"password": read_password("Password", from_stdin=False).reveal()}
+        try:
+            answer = self._request("POST", "/me/reauthenticate", json=body)
+        except ApiError as error:
+            if error.problem_code != "second_factor_required":
+                raise
+            body["code"] = read_code("Code of your second factor", from_stdin=False).reveal()
+            answer = self._request("POST", "/me/reauthenticate", json=body)
         self.credentials.store(self.url, Secret(answer.json()["token"]))
         return True
 

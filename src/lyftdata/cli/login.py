@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo, echo_err, url_option
-from lyftdata.cli.typed_password import read_password
+from lyftdata.cli.typed_password import read_code, read_password
 from lyftdata.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("user", default="admin")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password from standard input; a second line is the code of the second factor.",
+)
 @click.option("--device", is_flag=True, help="Show a code, and confirm it in a browser on any machine.")
 @url_option
 def login(user: str, url: str | None, *, password_stdin: bool, device: bool) -> None:
@@ -40,7 +44,7 @@ def login(user: str, url: str | None, *, password_stdin: bool, device: bool) -> 
     password = read_password("Password", from_stdin=password_stdin)
     with Api(url, session_only=True) as api:
         body = {"username": user, "password": password.reveal(), **_stored_device_mark(api, user)}
-        answer = api.post("/login", body, signed_in=False)
+        answer = _sign_in(api, body, from_stdin=password_stdin)
         api.credentials.store(api.url, Secret(answer["token"]))
         api.credentials.store_device(api.url, answer["operator"]["name"], Secret(answer["device"]))
     _report(answer)
@@ -69,6 +73,19 @@ def _report(answer: dict[str, Any]) -> None:
         echo_err("LYFTDATA_API_TOKEN is set: other commands use that token and not this session.")
     if answer["operator"]["must_change_password"]:
         echo_err("This is a first password. Change it with: lyftdata password")
+
+
+def _sign_in(api: "Api", body: dict[str, str], *, from_stdin: bool) -> Any:
+    """Sign in, and ask for the code of the second factor if there is to be one."""
+    from lyftdata.cli.api import ApiError
+
+    try:
+        return api.post("/login", body, signed_in=False)
+    except ApiError as error:
+        if error.problem_code != "second_factor_required":
+            raise
+    code = read_code("Code of your second factor", from_stdin=from_stdin)
+    return api.post("/login", {**body, "code": code.reveal()}, signed_in=False)
 
 
 @click.command()

@@ -45,6 +45,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("lyftdata.cli.login:login", "Sign in to a Server."),
     "logout": ("lyftdata.cli.login:logout", "Sign out."),
     "password": ("lyftdata.cli.login:password", "Change your password."),
+    "second-factor": ("lyftdata.cli.second_factor:second_factor", "Manage your second factor."),
     "workers": ("lyftdata.cli.workers:workers", "Add, list, disable and delete Workers."),
     "fleet": (
         "lyftdata.cli.fleet:fleet",

@@ -134,6 +134,29 @@ def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> N
     _print_password(answer, as_json=as_json, done=f"Password of {name} reset")
 
 
+@operators.command("reset-second-factor")
+@click.argument("name")
+@yes_option
+@url_option
+def reset_second_factor(name: str, url: str | None, *, yes: bool) -> None:
+    """
+    Remove the second factor of an operator who has lost it, and their recovery codes; their sessions end.
+
+    \b
+    Example:
+      lyftdata operators reset-second-factor ada
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    question = (
+        f"Remove the second factor of {name}? Their password alone signs them in then; their sessions end."
+    )
+    with Api(url) as api:
+        confirm_listed(api, "/operators", "name", name, question, yes=yes)
+        api.delete(f"/operators/{path_part(name)}/second-factor")
+    echo_err(f"Second factor of {name} removed")
+
+
 @operators.command()
 @click.argument("name")
 @yes_option
@@ -225,7 +248,11 @@ def _note(operator: dict[str, Any]) -> str:
     # A Server of another version may not say where its operators sign in.
     if operator.get("issuer"):
         return f"signs in at {operator['issuer']}"
-    return "must change password" if operator["must_change_password"] else ""
+    notes = [
+        "must change password" if operator["must_change_password"] else "",
+        "second factor" if operator.get("second_factor") else "",
+    ]
+    return ", ".join(note for note in notes if note)
 
 
 def _show_table(found: list[dict[str, Any]]) -> None:

@@ -9,6 +9,26 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_typed_secret, trim
 
 
+def read_code(prompt: str, *, from_stdin: bool) -> Secret:
+    """
+    Ask for a code of the second factor without showing it, or read a line of standard input.
+
+    Raises:
+        click.UsageError: There is neither a terminal nor a line (exit 2).
+    """
+    if from_stdin:
+        text = sys.stdin.readline()
+        if not text.strip():
+            raise click.UsageError(
+                "Standard input holds no code of the second factor: put it on the line after the password."
+            )
+    elif not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask for the code of the second factor.")
+    else:
+        text = click.prompt(prompt, hide_input=True, err=True)
+    return Secret(text.strip())
+
+
 def read_password(prompt: str, *, from_stdin: bool) -> Secret:
     """
     Ask for a password without showing it, or read a line of standard input.

@@ -26,6 +26,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         session_id: What ends its streams when it ends: the ID of the session, or `api_token:`, the token's public id and its scope.
         address: IP address of the caller.
         must_change_password: The operator still has a first password.
+        must_add_second_factor: The settings require a second factor, and the session was opened without one.
         authenticated_at: When the operator last proved in this session who they are; None if that is not known, and for API tokens.
         api_token: Name of the API token; None for a session.
         scope: To which Workers, keys and resources it is limited.
@@ -36,6 +37,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
     address: str
     must_change_password: bool = False
+    must_add_second_factor: bool = False
     authenticated_at: datetime | None = None
     api_token: str | None = None
     scope: Scope = UNLIMITED

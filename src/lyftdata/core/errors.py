@@ -10,6 +10,7 @@ LyftdataError
 ├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
 │   └── ApiTokenRejectedError                                 (of NotSignedInError)
+├── SecondFactorRequiredError, SecondFactorFailedError, SecondFactorMissingError    the password alone is not enough
 ├── ReauthenticationRequiredError    signed in too long ago for what cannot be undone
 ├── PasswordSignInOffError, IssuerSignInError, IssuerUnavailableError
 ├── TooManyRequestsError, TooBusyError, TooManyStartsError   retry later
@@ -146,6 +147,36 @@ class LoginLockedError(LyftdataError):
     def __init__(self, wait_s: int) -> None:
         super().__init__(f"Too many failed sign-ins. Try again in {count(wait_s, 'second')}.")
         self.wait_s: Final = wait_s
+
+
+class SecondFactorRequiredError(LyftdataError):
+    """The password was right, and the operator has a second factor. Nothing can be used before it was checked."""
+
+    code = "second_factor_required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Enter the code of your second factor.",
+            hint="Send it as `code`. From a script: lyftdata login --password-stdin, with the code on a second line.",
+        )
+
+
+class SecondFactorFailedError(LyftdataError):
+    """The code of a second factor is wrong, of another operator, or was used before."""
+
+    code = "second_factor_failed"
+
+
+class SecondFactorMissingError(LyftdataError):
+    """The settings require a second factor, and the session was opened without one."""
+
+    code = "second_factor_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Server requires a second factor, and you signed in without one.",
+            hint="Set one up: lyftdata second-factor setup",
+        )
 
 
 class ReauthenticationRequiredError(LyftdataError):

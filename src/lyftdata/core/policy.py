@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from lyftdata.core.actor import Actor, CredentialKind
-from lyftdata.core.errors import ForbiddenError, ReauthenticationRequiredError
+from lyftdata.core.errors import ForbiddenError, ReauthenticationRequiredError, SecondFactorMissingError
 from lyftdata.core.records import Role, Strategy, WorkerRecord
 from lyftdata.core.refusals import NameInUseError
 
@@ -92,9 +92,14 @@ ACTIONS: Mapping[str, Rule] = {
     "api_tokens.write": Rule(_ADMINS, _SESSION_ONLY, in_scope=True),
     "identity.read": _READ_IN_SCOPE,
     "own_account": Rule(_EVERY_ROLE, _SESSION_ONLY, in_scope=True),
+    # Set up, remove, make recovery codes.
+    "own_second_factor": Rule(_EVERY_ROLE, _SESSION_ONLY, in_scope=True, asks_again=True),
     "sessions.revoke_any": _WRITE_IN_PERSON,
 }
 """Every action of the admin API, and who may take it; any other action is denied to everyone."""
+
+
+_WITHOUT_SECOND_FACTOR = frozenset({"own_account", "own_second_factor", "identity.read"})
 
 
 def is_allowed(action: str, *, actor: Actor) -> bool:
@@ -121,6 +126,8 @@ def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
     Raises:
         ForbiddenError: Not in the table for this role, for this kind of credential, or for a caller with a scope.
     """
+    if actor.must_add_second_factor and action not in _WITHOUT_SECOND_FACTOR:
+        raise SecondFactorMissingError
     if is_allowed(action, actor=actor) and (in_scope or not actor.scope.is_limited):
         return
     rule = ACTIONS.get(action)

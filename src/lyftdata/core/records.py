@@ -439,7 +439,7 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `issuer_session` is the session at the issuer that it was opened by (`sid`), if the issuer named one: it ends with that.
     `authenticated_at` is when the operator last proved in it who they are, None if that is not known; `used_at` when a person last
-    used it, None for never since it was opened.
+    used it, None for never since it was opened. `second_factor` is the second factor by which it was opened, if any.
     """
 
     id: str
@@ -452,11 +452,35 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     issuer_session: str | None = None
     authenticated_at: datetime | None = None
     used_at: datetime | None = None
+    second_factor: str | None = None
 
     @property
     def last_used_at(self) -> datetime:
         """Return when it was last used: opening it is the first use."""
         return self.used_at or self.created_at
+
+
+class SecondFactorKind(StrEnum):
+    """What proves in addition to the password who an operator is."""
+
+    TOTP = "totp"
+
+
+class SecondFactorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A second factor of an operator.
+
+    `sealed` is the secret, encrypted under the Server's secret key. `counter` is the last time step whose code was used: none up to it
+    counts again.
+    """
+
+    id: str
+    operator: str
+    kind: SecondFactorKind
+    sealed: bytes
+    counter: int
+    created_at: datetime
+    used_at: datetime | None = None
 
 
 class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from lyftdata.core.merkle_tree import CompactRange
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent, CheckpointRecord
 from lyftdata.core.sealing import UnsealError
+from lyftdata.core.totp import seal_totp_secret, unseal_totp_secret
 from lyftdata.store import audit_log, audit_tree, migrate
 from lyftdata.store.dialects import dialect, postgresql
 from lyftdata.store.direct_write import check_version
@@ -38,6 +39,7 @@ from lyftdata.store.tables import (
     enrollment_key_uses,
     event_destinations,
     known_networks,
+    second_factors,
     servers,
     signing_keys,
     workers,
@@ -176,6 +178,7 @@ class _Rotation:
             signing_keys=self._encrypt_again(tx, nonce),
         )
         self._seal_targets_again(tx, nonce)
+        self._seal_second_factors_again(tx, nonce)
         found = sum(_rename(tx, old, new) for old, new in renamed.items())
         # They are keyed hashes of addresses: nothing that can be computed again.
         known_networks.forget_all_networks(tx)
@@ -200,6 +203,16 @@ class _Rotation:
                 continue
             sealed = seal_target(target, name=record.name, key=self._new.kek, nonce=nonce())
             event_destinations.replace_destination(tx, msgspec.structs.replace(record, sealed_target=sealed))
+
+    def _seal_second_factors_again(self, tx: WriteTx, nonce: Callable[[], bytes]) -> None:
+        for record in second_factors.all_factors(self._conn):
+            try:
+                secret = unseal_totp_secret(record.sealed, factor_id=record.id, key=self._old.kek)
+            except UnsealError:
+                # Its codes did not count before either: recovery codes do.
+                continue
+            sealed = seal_totp_secret(secret, factor_id=record.id, key=self._new.kek, nonce=nonce())
+            second_factors.replace_sealed(tx, record.id, sealed)
 
     def _append(self, tx: WriteTx, event: AuditEvent) -> None:
         """Append the event, and the checkpoint that both keys have signed."""

@@ -441,6 +441,7 @@ admin_sessions = Table(
     Column("issuer_session", String(255)),
     Column("authenticated_at", UtcDateTime),
     Column("used_at", UtcDateTime),
+    Column("second_factor", String(16)),
     Index(None, "operator"),
 )
 
@@ -459,6 +460,28 @@ device_logins = Table(
     Column("interval_s", Integer, nullable=False),
     Column("asked_at", UtcDateTime),
     Column("session_id", String(32)),
+)
+
+# Secrets of authenticator apps are sealed: a copy of the database makes no codes.
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("operator", String(64), ForeignKey("operators.name", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    Index(None, "operator"),
+)
+
+# Digests of codes that were not used yet.
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("operator", String(64), ForeignKey("operators.name", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary(32), primary_key=True),
 )
 
 api_tokens = Table(

@@ -20,6 +20,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import MARK_LIFE
 from lyftdata.server.admin.new_sessions import SESSION_LIFE
 from lyftdata.server.admin.oidc.pending import PENDING_LIFE
+from lyftdata.server.admin.second_factor_tickets import TICKET_LIFE
 from lyftdata.server.runtime.services import Services
 
 # A cookie without a value is as good as none.
@@ -99,6 +100,24 @@ def forget_pending_sign_in(response: Response, request: Request, services: Servi
     """Take it back: the sign-in was finished."""
     secure = _is_secure(request, services)
     _delete(response, _pending_name(request, secure=secure), secure=secure)
+
+
+def set_ticket(response: Response, request: Request, services: Services, value: str) -> None:
+    """Let the browser keep that its operator's password was right (`server.admin.second_factor_tickets`)."""
+    secure = _is_secure(request, services)
+    name = _ticket_name(request, secure=secure)
+    _set(response, name, value, life=TICKET_LIFE, secure=secure, samesite="strict")
+
+
+def read_ticket(request: Request, services: Services) -> str:
+    """Return what `set_ticket` has left, not verified yet, or an empty text."""
+    return _read(request, _ticket_name(request, secure=_is_secure(request, services))) or ""
+
+
+def forget_ticket(response: Response, request: Request, services: Services) -> None:
+    """Take it back: the operator is signed in."""
+    secure = _is_secure(request, services)
+    _delete(response, _ticket_name(request, secure=secure), secure=secure)
 
 
 def set_flash(
@@ -208,6 +227,10 @@ def _flash_name(request: Request, *, secure: bool) -> str:
 
 def _last_name(request: Request, *, secure: bool) -> str:
     return f"{_name(request, secure=secure)}_last_name"
+
+
+def _ticket_name(request: Request, *, secure: bool) -> str:
+    return f"{_name(request, secure=secure)}_second_factor"
 
 
 def _pending_name(request: Request, *, secure: bool) -> str:

@@ -15,7 +15,15 @@ CONFIRM_PATH = "/account/confirm"
 _MAX_LENGTH = 4_000
 # These show no page: the form itself, what begins or ends a session, and the stream of changes.
 _NOT_PAGES = frozenset(
-    {"/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/logout", "/logout", "/events"}
+    {
+        "/login",
+        "/login/second-factor",
+        "/login/oidc",
+        "/login/oidc/callback",
+        "/login/oidc/logout",
+        "/logout",
+        "/events",
+    }
 )
 
 

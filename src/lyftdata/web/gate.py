@@ -29,6 +29,9 @@ from lyftdata.core.errors import (
     NotFoundError,
     NotSignedInError,
     ReauthenticationRequiredError,
+    SecondFactorFailedError,
+    SecondFactorMissingError,
+    SecondFactorRequiredError,
 )
 from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
@@ -59,8 +62,17 @@ STREAM_PATH = "/events"
 BACKGROUND_HEADER = "lyftdata-background"
 PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
+SECOND_FACTOR_PATH = "/account/second-factor"
 # Errors that the person who filled in the form can fix there.
-_FIXED_IN_THE_FORM = (InvalidInputError, ConflictError, NotFoundError, LoginFailedError, LoginLockedError)
+_FIXED_IN_THE_FORM = (
+    InvalidInputError,
+    ConflictError,
+    NotFoundError,
+    LoginFailedError,
+    LoginLockedError,
+    SecondFactorFailedError,
+    SecondFactorRequiredError,
+)
 
 
 def guarded(
@@ -91,19 +103,32 @@ def guarded(
             return error_page(request, error)
         try:
             page.form = await _read_form(page)
-            # Privilege escalation: a form that a viewer was never shown can be posted all the same.
-            check_allowed(action, actor=page.actor, in_scope=in_scope)
+            elsewhere = _find_first_step(page, action, in_scope=in_scope)
         except LyftdataError as error:
             return error_page(request, error, page)
-        if page.actor.must_change_password and request.url.path not in _WITH_A_FIRST_PASSWORD:
-            return _to_first_password(request)
-        try:
-            page.check_reauthenticated(action)
-        except ReauthenticationRequiredError:
-            return _to_confirm(request)
-        return await _answer(page, handler, again, again_path)
+        return elsewhere or await _answer(page, handler, again, again_path)
 
     return endpoint
+
+
+def _find_first_step(page: Page, action: str, *, in_scope: bool) -> Response | None:
+    """
+    Send to what must be done before anything else: a password of one's own, a second factor, proving who one is.
+
+    Raises:
+        ForbiddenError: The operator may not take the action at all.
+    """
+    if page.actor.must_change_password and page.request.url.path not in _WITH_A_FIRST_PASSWORD:
+        return _to_first_password(page.request)
+    try:
+        # Privilege escalation: a form that a viewer was never shown can be posted all the same.
+        check_allowed(action, actor=page.actor, in_scope=in_scope)
+        page.check_reauthenticated(action)
+    except SecondFactorMissingError:
+        return RedirectResponse(SECOND_FACTOR_PATH, _SEE_OTHER)
+    except ReauthenticationRequiredError:
+        return _to_confirm(page.request)
+    return None
 
 
 async def _identified(request: Request) -> Page:
@@ -240,7 +265,7 @@ def error_page(request: Request, error: LyftdataError, page: Page | None = None)
     status = status_of_error(error)
     if status >= 500:  # noqa: PLR2004
         emit(_log, PAGE_FAILED, path=request.url.path, problem=str(error))
-    if page is None or page.actor.must_change_password:
+    if page is None or page.actor.must_change_password or page.actor.must_add_second_factor:
         response = render("error_bare.html", status=status, error=error)
     else:
         response = page.render("error.html", status=status, error=error)

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from lyftdata.web import live
 from lyftdata.web.destination import CONFIRM_PATH
-from lyftdata.web.gate import PASSWORD_PATH, guarded
+from lyftdata.web.gate import PASSWORD_PATH, SECOND_FACTOR_PATH, guarded
 from lyftdata.web.page import Handler
 from lyftdata.web.pages import (
     account,
@@ -35,6 +35,7 @@ from lyftdata.web.pages import (
     overview,
     refusals,
     resources,
+    second_factors,
     sign_in,
     signing_keys,
     workers,
@@ -255,6 +256,8 @@ PAGES: Sequence[Entry] = (
     Entry("POST", "/operators/{name}/role", "operators.write", operators.set_role, operators.show),
     Entry("GET", "/operators/{name}/reset", "operators.write", operators.ask_reset),
     Entry("POST", "/operators/{name}/reset", "operators.write", operators.reset, operators.ask_reset),
+    Entry("GET", "/operators/{name}/second-factor", "operators.write", second_factors.ask_reset),
+    Entry("POST", "/operators/{name}/second-factor", "operators.write", second_factors.reset),
     Entry("GET", "/operators/{name}/delete", "operators.write", operators.ask_delete),
     Entry("POST", "/operators/{name}/delete", "operators.write", operators.delete, operators.show),
     Entry("GET", "/operators/{name}/end-sessions", "sessions.revoke_any", operators.ask_end_sessions),
@@ -272,6 +275,26 @@ PAGES: Sequence[Entry] = (
     Entry("POST", PASSWORD_PATH, "own_account", account.change_password, account.password, in_scope=True),
     Entry("GET", CONFIRM_PATH, "own_account", account.confirm, in_scope=True),
     Entry("POST", CONFIRM_PATH, "own_account", account.prove, account.confirm, in_scope=True),
+    Entry("GET", SECOND_FACTOR_PATH, "own_second_factor", second_factors.form, in_scope=True),
+    Entry(
+        "POST",
+        SECOND_FACTOR_PATH,
+        "own_second_factor",
+        second_factors.confirm,
+        second_factors.form,
+        in_scope=True,
+    ),
+    Entry(
+        "POST",
+        "/account/second-factor/recovery-codes",
+        "own_second_factor",
+        second_factors.renew_recovery_codes,
+        in_scope=True,
+    ),
+    Entry(
+        "GET", "/account/second-factor/remove", "own_second_factor", second_factors.ask_remove, in_scope=True
+    ),
+    Entry("POST", "/account/second-factor/remove", "own_second_factor", second_factors.remove, in_scope=True),
     Entry("POST", "/account/sessions/{session_id}/end", "own_account", account.end_session, in_scope=True),
     Entry("POST", "/account/sign-out-everywhere", "own_account", account.sign_out_everywhere, in_scope=True),
     Entry("POST", "/logout", "own_account", sign_in.sign_out, in_scope=True),
@@ -312,6 +335,7 @@ def web_routes() -> Sequence[BaseRoute]:
     return [
         Route("/login", sign_in.show, methods=["GET"], name="login"),
         Route("/login", sign_in.sign_in, methods=["POST"]),
+        Route("/login/second-factor", sign_in.check_second_factor, methods=["POST"]),
         Route("/login/oidc", oidc_sign_in.begin, methods=["GET"]),
         Route("/login/oidc/callback", oidc_sign_in.finish, methods=["GET"]),
         Route("/login/oidc/logout", oidc_sign_in.log_out, methods=["POST"]),

@@ -94,6 +94,9 @@ PAGES = {
     "confirm a command line": "/device?user_code={user_code}",
     "account": "/account",
     "password": "/account/password",
+    "set up a second factor": "/account/second-factor",
+    "remove a second factor": "/account/second-factor/remove",
+    "remove another's second factor": "/operators/vera/second-factor",
     "confirm that it is you": "/account/confirm?next=%2Foperators",
     "not there": "/workers/nobody",
 }

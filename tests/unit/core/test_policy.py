@@ -63,6 +63,7 @@ NOT_BY_TOKEN = {
     "api_tokens.write",
     "sessions.revoke_any",
     "own_account",
+    "own_second_factor",
 }
 # What can be limited to some Workers. Servers, signing keys, the audit log and operators are everyone's, or are not to be had in part.
 IN_SCOPE = {
@@ -82,6 +83,7 @@ IN_SCOPE = {
     "api_tokens.write",
     "identity.read",
     "own_account",
+    "own_second_factor",
 }
 
 

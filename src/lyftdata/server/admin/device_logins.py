@@ -243,6 +243,8 @@ class DeviceLogins:
             user_agent=user_agent,
             # Not now: confirming a code proves no more than the browser's session did.
             authenticated_at=browser.authenticated_at,
+            # The browser in which it was confirmed has proved it.
+            second_factor=browser.second_factor,
             # Persistence: a session that was copied must not make another before it ends, and so last for ever.
             ends_by=min(browser.expires_at, operator.password_expires_at or browser.expires_at),
             issuer_session=browser.issuer_session,

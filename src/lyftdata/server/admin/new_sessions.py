@@ -48,6 +48,7 @@ class NewSessions:
         address: str,
         user_agent: str,
         authenticated_at: datetime | None,
+        second_factor: str | None = None,
         ends_by: datetime | None = None,
         issuer_session: str | None = None,
     ) -> NewSession:
@@ -59,6 +60,7 @@ class NewSessions:
             address: IP address of the caller.
             user_agent: What the caller says it is.
             authenticated_at: When the operator has proved who they are; None if that is not known.
+            second_factor: By which second factor the operator was recognised, if any.
             ends_by: When it ends at the latest.
             issuer_session: The session at the issuer that it is opened by (`sid`).
         """
@@ -77,6 +79,7 @@ class NewSessions:
             user_agent=clean_text(self._known_secrets.hide(user_agent[:_MAX_READ_OF_A_USER_AGENT]), 200),
             issuer_session=issuer_session,
             authenticated_at=authenticated_at,
+            second_factor=second_factor,
         )
         return NewSession(token, record)
 

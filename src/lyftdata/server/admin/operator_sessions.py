@@ -9,9 +9,12 @@ from lyftdata.core.errors import (
     LoginFailedError,
     NotFoundError,
     NotSignedInError,
+    SecondFactorFailedError,
 )
+from lyftdata.core.lockout import Claim
 from lyftdata.core.records import AdminSessionRecord, OperatorRecord
 from lyftdata.core.scopes import scope_of
+from lyftdata.core.second_factor_policy import SecondFactorPolicy, lacks_second_factor, takes_second_factor
 from lyftdata.core.secret import Secret
 from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.core.text import clean_text
@@ -20,10 +23,12 @@ from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck, network_digest
+from lyftdata.server.admin.second_factor_check import SecondFactorCheck
+from lyftdata.server.admin.second_factor_tickets import SecondFactorTickets, Ticket
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import admin_sessions, known_networks
+from lyftdata.store.tables import admin_sessions, known_networks, second_factors, spent_assertions
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -33,6 +38,12 @@ class SignedIn(msgspec.Struct, frozen=True):
     device_mark: Secret
     session: AdminSessionRecord
     operator: OperatorRecord
+
+
+class PasswordRight(msgspec.Struct, frozen=True):
+    """A sign-in whose second factor is still to come: what the browser keeps meanwhile. It opens nothing by itself."""
+
+    ticket: str
 
 
 class OperatorSessions:
@@ -47,6 +58,9 @@ class OperatorSessions:
         budget: How much work each operator may have the Server do.
         new_sessions: Makes sessions.
         methods: How operators may be signed in.
+        second_factors: Checks second factors.
+        tickets: Recognises sign-ins whose second factor is still to come.
+        second_factor_policy: Who must have a second factor.
         uses: Knows when a session was last used, and ends those that are not used.
         clock: Aware UTC time.
     """
@@ -61,6 +75,9 @@ class OperatorSessions:
         budget: OperatorBudget,
         new_sessions: NewSessions,
         methods: SignInMethods,
+        second_factors: SecondFactorCheck,
+        tickets: SecondFactorTickets,
+        second_factor_policy: SecondFactorPolicy,
         uses: SessionUses,
         clock: Clock,
     ) -> None:
@@ -71,18 +88,29 @@ class OperatorSessions:
         self._budget = budget
         self._new_sessions = new_sessions
         self._methods = methods
+        self._second_factors = second_factors
+        self._tickets = tickets
+        self._second_factor_policy = second_factor_policy
         self._uses = uses
         self._clock = clock
 
     async def sign_in(
-        self, name: str, password: Secret, *, address: str, user_agent: str, unverified_mark: str = ""
+        self,
+        name: str,
+        password: Secret,
+        *,
+        address: str,
+        user_agent: str,
+        code: Secret | None = None,
+        unverified_mark: str = "",
     ) -> SignedIn:
         """
-        Check name and password and open a session of twelve hours.
+        Check name, password and, if the operator has one, the second factor, and open a session of twelve hours.
 
         Args:
             name: As given.
             password: As given.
+            code: Of the second factor, if it was given.
             address: IP address of the caller.
             user_agent: What the caller says it is.
             unverified_mark: The device mark that the caller has kept, if any; it only decides which failures count.
@@ -91,18 +119,69 @@ class OperatorSessions:
             PasswordSignInOffError: The settings allow no passwords; it was not looked at.
             LoginLockedError: Too many failures; the password was not looked at.
             LoginFailedError: Name or password is wrong.
+            SecondFactorRequiredError, SecondFactorFailedError: The password was right, and that is not enough.
         """
+        operator, claim = await self._check_password(name, password, address, unverified_mark)
+        factor = await self._second_factors.check(operator, code, claim=claim)
+        return await self._open_session(
+            operator, address=address, user_agent=user_agent, device=claim.device, factor=factor
+        )
+
+    async def begin_sign_in(
+        self, name: str, password: Secret, *, address: str, user_agent: str, unverified_mark: str = ""
+    ) -> SignedIn | PasswordRight:
+        """
+        Do the same in two steps, as a page does, for operators who have a second factor: nothing is opened after the first.
+
+        Raises:
+            PasswordSignInOffError, LoginLockedError, LoginFailedError: As `sign_in`.
+        """
+        operator, claim = await self._check_password(name, password, address, unverified_mark)
+        if await self._second_factors.is_wanted(operator):
+            return PasswordRight(self._tickets.issue(operator, device=claim.device))
+        return await self._open_session(
+            operator, address=address, user_agent=user_agent, device=claim.device, factor=None
+        )
+
+    async def finish_sign_in(
+        self, unverified_ticket: str, code: Secret, *, address: str, user_agent: str
+    ) -> SignedIn:
+        """
+        Check the second factor of a sign-in whose password was right, and open a new session.
+
+        Raises:
+            LoginLockedError: Too many failures; the code was not looked at.
+            SecondFactorFailedError, SecondFactorRequiredError: Not begun by this browser, or too long ago; the code is wrong, or missing.
+        """
+        ticket = self._tickets.open(unverified_ticket)
+        operator, claim = await self._password_check.look_up(ticket.operator, address)
+        # Downgrade: a password that was reset meanwhile is not the one that was proved.
+        if operator is None or self._tickets.password_tag(operator) != ticket.password_tag:
+            raise SecondFactorFailedError("The password was changed meanwhile. Begin again.")
+        claim = msgspec.structs.replace(claim, device=ticket.device)
+        factor = await self._second_factors.check(operator, code, claim=claim)
+        return await self._open_session(
+            operator,
+            address=address,
+            user_agent=user_agent,
+            device=ticket.device,
+            factor=factor,
+            ticket=ticket,
+        )
+
+    async def _check_password(
+        self, name: str, password: Secret, address: str, unverified_mark: str
+    ) -> tuple[OperatorRecord, Claim]:
         await self._password_check.check_enabled()
         # Cut before it becomes a dictionary key: what an unproven caller sends must not decide how much is kept.
         name = clean_text(name, 64)
         operator, claim = await self._password_check.look_up(name, address)
         device = self._device_marks.find_device(unverified_mark, operator)
-        right = await self._password_check.check(
-            password, operator, msgspec.structs.replace(claim, device=device)
-        )
+        claim = msgspec.structs.replace(claim, device=device)
+        right = await self._password_check.check(password, operator, claim)
         if not right or operator is None:
             raise LoginFailedError("Name or password is wrong.")
-        return await self._open_session(operator, address=address, user_agent=user_agent, device=device)
+        return operator, claim
 
     async def identify(
         self,
@@ -142,6 +221,7 @@ class OperatorSessions:
             address=address,
             must_change_password=operator.must_change_password,
             scope=scope_of(operator.scope),
+            must_add_second_factor=lacks_second_factor(self._second_factor_policy, operator, session),
             authenticated_at=session.authenticated_at,
         )
 
@@ -199,13 +279,21 @@ class OperatorSessions:
         return now < session.expires_at and not self._uses.is_idle(session, now=now)
 
     async def _open_session(
-        self, operator: OperatorRecord, *, address: str, user_agent: str, device: str | None
+        self,
+        operator: OperatorRecord,
+        *,
+        address: str,
+        user_agent: str,
+        device: str | None,
+        factor: str | None,
+        ticket: Ticket | None = None,
     ) -> SignedIn:
         new = self._new_sessions.make(
             operator.name,
             address=address,
             user_agent=user_agent,
             authenticated_at=self._clock(),
+            second_factor=factor,
             ends_by=operator.password_expires_at,
         )
         session = new.record
@@ -215,7 +303,16 @@ class OperatorSessions:
             # The password may have been reset while it was being checked: then this session must not open.
             if get_operator(tx, operator.name).password_hash != operator.password_hash:
                 raise LoginFailedError("Name or password is wrong.")
-            open_session(tx, session, operator)
+            if ticket is not None and not spent_assertions.spend_all(tx, {ticket.digest: ticket.expires_at}):
+                raise SecondFactorFailedError("This sign-in was finished before. Begin again.")
+            # One that was set up meanwhile is asked for too.
+            if (
+                factor is None
+                and takes_second_factor(operator)
+                and second_factors.factors_of(tx.conn, operator.name)
+            ):
+                raise SecondFactorFailedError("A second factor was set up meanwhile. Begin again.")
+            open_session(tx, session, operator, details=None if factor is None else {"second_factor": factor})
             known_networks.remember_network(tx, operator.name, network, now=session.created_at)
 
         await self._store.write(op)

@@ -202,7 +202,8 @@ class Operators:
         if new is not None:
             await asyncio.to_thread(check_new_password, new, operator=actor.operator)
             check_replaces(new, current)
-        return await self._password_check.check_own(current, actor=actor)
+        operator, _ = await self._password_check.check_own(current, actor=actor)
+        return operator
 
     async def reset_password(self, name: str, password: Secret | None, *, actor: Actor) -> Secret:
         """

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -104,13 +105,31 @@ class PasswordCheck:
 
     async def check(self, password: Secret, operator: OperatorRecord | None, claim: Claim) -> bool:
         """Check a password if it may be looked at, and count the outcome; raises LoginLockedError."""
+        password_hash = None if operator is None else operator.password_hash
+        is_known = claim.is_known_network or claim.device is not None
+        return await self.count(
+            lambda: self._passwords.matches(password, password_hash, is_known=is_known), operator, claim
+        )
+
+    async def count(
+        self, verify: Callable[[], Awaitable[bool]], operator: OperatorRecord | None, claim: Claim
+    ) -> bool:
+        """
+        Verify something if it may be looked at, and count the outcome.
+
+        Args:
+            verify: Returns whether it is right.
+            operator: Whose it is; a lockout of one who exists is audited.
+            claim: Under which name it is counted, and where it comes from.
+
+        Raises:
+            LoginLockedError: Too many failures; it was not looked at.
+        """
         attempt = self._lockout.begin(claim, now=self._clock())
         if attempt.wait_s:
             raise LoginLockedError(attempt.wait_s)
         try:
-            password_hash = None if operator is None else operator.password_hash
-            is_known = claim.is_known_network or claim.device is not None
-            right = await self._passwords.matches(password, password_hash, is_known=is_known)
+            right = await verify()
             if right:
                 self._lockout.succeeded(attempt, now=self._clock())
             elif self._lockout.failed(attempt, now=self._clock()) and operator is not None:
@@ -119,9 +138,12 @@ class PasswordCheck:
         finally:
             self._lockout.end(attempt)
 
-    async def check_own(self, password: Secret, *, actor: Actor) -> OperatorRecord:
+    async def check_own(self, password: Secret, *, actor: Actor) -> tuple[OperatorRecord, Claim]:
         """
         Check the password of an operator who is signed in; a wrong one counts as a failed sign-in: this is no way to guess.
+
+        Returns:
+            The operator, and what the lockout knows of where it came from.
 
         Raises:
             LoginFailedError, LoginLockedError: It is wrong, or was guessed at too often.
@@ -135,7 +157,7 @@ class PasswordCheck:
         claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
         if operator is None or not await self.check(password, operator, claim):
             raise LoginFailedError("The current password is wrong.")
-        return operator
+        return operator, claim
 
     def _record_lockout(self, name: str, address: str) -> None:
         """

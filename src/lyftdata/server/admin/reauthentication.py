@@ -18,6 +18,7 @@ from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.operator_budget import session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck
+from lyftdata.server.admin.second_factor_check import SecondFactorCheck
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions
@@ -40,6 +41,7 @@ class Reauthentication:
     Args:
         store: Where sessions are kept.
         password_check: Checks passwords and counts failures.
+        second_factors: Checks second factors.
         new_sessions: Makes tokens.
         within: How long ago an operator may have proved who they are.
         clock: Aware UTC time.
@@ -50,6 +52,7 @@ class Reauthentication:
         *,
         store: Store,
         password_check: PasswordCheck,
+        second_factors: SecondFactorCheck,
         new_sessions: NewSessions,
         within: timedelta,
         clock: Clock,
@@ -57,6 +60,7 @@ class Reauthentication:
         self.within = within
         self._store = store
         self._password_check = password_check
+        self._second_factors = second_factors
         self._new_sessions = new_sessions
         self._clock = clock
 
@@ -75,16 +79,21 @@ class Reauthentication:
         within = self.within - self.within / _SPARE if is_form else self.within
         check_recently_authenticated(action, actor=actor, within=within, now=self._clock())
 
-    async def reauthenticate(self, password: Secret, *, actor: Actor) -> Reauthenticated:
+    async def reauthenticate(
+        self, password: Secret, code: Secret | None = None, *, actor: Actor
+    ) -> Reauthenticated:
         """
-        Check the password of the operator who asks, and give their session another token.
+        Check the password and the second factor of the operator who asks, and give their session another token.
 
         Raises:
-            LoginFailedError, LoginLockedError: It is wrong, or was guessed at too often.
+            LoginFailedError, LoginLockedError: The password is wrong, or was guessed at too often.
+            SecondFactorRequiredError, SecondFactorFailedError: The code is missing or wrong.
             ConflictError: `no_password`: the operator signs in at an issuer.
             NotSignedInError: The session has ended meanwhile.
         """
-        operator = await self._password_check.check_own(password, actor=actor)
+        operator, claim = await self._password_check.check_own(password, actor=actor)
+        # As at the sign-in: what a second factor protects must not be had for the password alone.
+        factor = await self._second_factors.check(operator, code, claim=claim)
         token, now = self._new_sessions.make_token(), self._clock()
 
         def op(tx: WriteTx) -> None:
@@ -96,6 +105,8 @@ class Reauthentication:
                 raise NotSignedInError("The session has ended.", hint="lyftdata login")
             digest = session_digest(token.reveal().encode())
             admin_sessions.renew_session(tx, session.id, digest=digest, authenticated_at=now)
+            if factor is not None:
+                admin_sessions.set_second_factor(tx, session.id, factor)
             tx.audit(actor.audit_event("operator.reauthenticated", subject_of(operator.name), at=now))
 
         await self._store.write(op)

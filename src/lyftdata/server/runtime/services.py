@@ -49,6 +49,7 @@ from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
+from lyftdata.server.admin.second_factors import SecondFactors
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
@@ -152,6 +153,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     api_token_uses: ApiTokenUses
     session_uses: SessionUses
     reauthentication: Reauthentication
+    second_factors: SecondFactors
     password_check: PasswordCheck
     device_marks: DeviceMarks
     device_logins: DeviceLogins

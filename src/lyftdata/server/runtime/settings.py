@@ -13,6 +13,7 @@ import msgspec
 from lyftdata.core.errors import SettingsError
 from lyftdata.core.policy import CopyPolicy, NamePolicy
 from lyftdata.core.role_rules import RoleRule
+from lyftdata.core.second_factor_policy import SecondFactorPolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.settings import read_settings
 from lyftdata.core.text import clean_text
@@ -62,6 +63,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_tls_ca: Path | None = None
     password_sign_in: bool = True
     operator_idle_limit: timedelta = timedelta(hours=4)
+    second_factor: SecondFactorPolicy = SecondFactorPolicy.OPTIONAL
     reauthenticate_after: timedelta = timedelta(minutes=15)
     log_format: str | None
     log_level: str

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from lyftdata.core.policy import CopyPolicy, NamePolicy
+from lyftdata.core.second_factor_policy import SecondFactorPolicy
 from lyftdata.core.settings import LOG_SETTINGS, Setting, parse_switch
 from lyftdata.server.runtime.oidc_settings import OIDC_SETTINGS
 from lyftdata.server.runtime.settings_values import (
@@ -26,6 +27,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_public_url,
     parse_reauthenticate_after,
     parse_replaced_kept_for,
+    parse_second_factor,
     parse_secret_key,
     parse_token_ttl,
 )
@@ -274,6 +276,16 @@ TABLE: tuple[Setting, ...] = (
         default_doc="`15m`",
         flag="--reauthenticate-after",
         doc="How long ago operators may have proved who they are when they do what cannot be undone, 1m to 12h; after that they are asked again.",
+    ),
+    Setting(
+        name="LYFTDATA_SECOND_FACTOR",
+        field="second_factor",
+        parse=parse_second_factor,
+        default=SecondFactorPolicy.OPTIONAL,
+        default_doc="`optional`",
+        flag="--second-factor",
+        doc="Which operators must have a second factor in addition to their password: `optional` (anyone may), `admins`, or `all`. Until they have set it up they "
+        "can do nothing else. Those who sign in at an issuer are asked there.",
     ),
     Setting(
         name="LYFTDATA_SIGNING_ALGORITHM",

@@ -14,6 +14,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.core.origins import is_loopback_host
 from lyftdata.core.policy import CopyPolicy, NamePolicy
+from lyftdata.core.second_factor_policy import SecondFactorPolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_secret
 from lyftdata.core.settings import one_of
@@ -171,6 +172,14 @@ def parse_operator_idle_limit(text: str) -> timedelta:
     if not timedelta(minutes=5) <= limit <= timedelta(hours=12):
         raise InvalidInputError("operator_idle_limit", "must be from 5m to 12h")
     return limit
+
+
+def parse_second_factor(text: str) -> SecondFactorPolicy:
+    """Read who must have a second factor."""
+    try:
+        return SecondFactorPolicy(text.strip().lower())
+    except ValueError:
+        raise InvalidInputError("second_factor", "must be optional, admins or all") from None
 
 
 def parse_reauthenticate_after(text: str) -> timedelta:

@@ -33,6 +33,13 @@ def renew_session(tx: WriteTx, session_id: str, *, digest: bytes, authenticated_
     )
 
 
+def set_second_factor(tx: WriteTx, session_id: str, second_factor: str | None) -> None:
+    """Note by which second factor a session counts as opened."""
+    tx.conn.execute(
+        update(admin_sessions).where(admin_sessions.c.id == session_id).values(second_factor=second_factor)
+    )
+
+
 def touch_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
     """Note when sessions were last used, by ID; another Server's later use stays."""
     if not uses:

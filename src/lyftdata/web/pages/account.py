@@ -15,6 +15,7 @@ async def show(page: Page) -> Response:
     return page.render(
         "account.html",
         operator=await page.services.operators.get(page.actor.operator),
+        second_factor=await page.services.second_factors.status(page.actor.operator),
         sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True),
     )
 
@@ -53,13 +54,16 @@ async def confirm(page: Page) -> Response:
         "confirm.html",
         next=safe_destination(wanted),
         operator=await page.services.operators.get(page.actor.operator),
+        has_second_factor=bool((await page.services.second_factors.status(page.actor.operator)).factors),
         sign_in_url=f"{page.services.issuer}/login/oidc",
     )
 
 
 async def prove(page: Page) -> Response:
     """Check the password, hand the session's new token to the browser, and go on to the page that was asked for."""
-    done = await page.services.reauthentication.reauthenticate(page.form.secret("password"), actor=page.actor)
+    done = await page.services.reauthentication.reauthenticate(
+        page.form.secret("password"), page.form.secret("code"), actor=page.actor
+    )
     path, _, query = safe_destination(page.form.text("next")).partition("?")
     response = page.redirect(path, query=query)
     set_session(response, page.request, page.services, done.token)

@@ -27,6 +27,7 @@ async def show(page: Page) -> Response:
     return page.render(
         "operators.html",
         operators=operators,
+        having_second_factor=await page.services.second_factors.operators_with_factors(),
         sessions=sessions[(number - 1) * PER_PAGE : number * PER_PAGE],
         open_sessions=Counter(session.operator for session in sessions),
         total=len(sessions),

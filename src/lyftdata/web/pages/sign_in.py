@@ -5,18 +5,22 @@ from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError, NotSignedInError
 from lyftdata.core.text import clean_text
+from lyftdata.server.admin.operator_sessions import PasswordRight, SignedIn
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.problems import retry_headers, status_of_error
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import (
     forget_session,
+    forget_ticket,
     read_device_mark,
     read_name,
     read_session,
+    read_ticket,
     remember_name,
     set_device_mark,
     set_session,
+    set_ticket,
 )
 from lyftdata.web.destination import safe_destination
 from lyftdata.web.forms import EMPTY, read_form
@@ -53,7 +57,7 @@ async def sign_in(request: Request) -> Response:
         check_same_site(request, issuer=services.issuer, require_origin=True)
         form = await read_form(request)
         name = clean_text(form.text("username"), 64)
-        signed_in = await services.operator_sessions.sign_in(
+        signed_in = await services.operator_sessions.begin_sign_in(
             name,
             form.secret("password"),
             address=client_address(request.scope),
@@ -68,7 +72,48 @@ async def sign_in(request: Request) -> Response:
             username=form.text("username")[:64],
             problem=error,
         )
-    response = RedirectResponse(safe_destination(form.text("next")), _SEE_OTHER)
+    if isinstance(signed_in, PasswordRight):
+        destination = safe_destination(form.text("next"))
+        response: Response = second_factor_form(destination)
+        set_ticket(response, request, services, signed_in.ticket)
+        return response
+    return _opened(request, signed_in, form.text("next"))
+
+
+async def check_second_factor(request: Request) -> Response:
+    """Check the second factor of a sign-in whose password was right, and hand the session to the browser."""
+    services: Services = request.app.state.services
+    form = EMPTY
+    try:
+        services.host_check.check(request)
+        check_same_site(request, issuer=services.issuer, require_origin=True)
+        form = await read_form(request)
+        signed_in = await services.operator_sessions.finish_sign_in(
+            read_ticket(request, services),
+            form.secret("code"),
+            address=client_address(request.scope),
+            user_agent=request.headers.get("user-agent", ""),
+        )
+    except LyftdataError as error:
+        return second_factor_form(safe_destination(form.text("next")), problem=error)
+    response = _opened(request, signed_in, form.text("next"))
+    forget_ticket(response, request, services)
+    return response
+
+
+def second_factor_form(destination: str, *, problem: LyftdataError | None = None) -> Response:
+    """Return the page that asks for the code of the second factor; nothing is signed in yet."""
+    return render(
+        "second_factor.html",
+        status=200 if problem is None else status_of_error(problem),
+        next=destination,
+        problem=problem,
+    )
+
+
+def _opened(request: Request, signed_in: SignedIn, destination: str) -> Response:
+    services: Services = request.app.state.services
+    response = RedirectResponse(safe_destination(destination), _SEE_OTHER)
     set_session(response, request, services, signed_in.token)
     set_device_mark(response, request, services, operator=signed_in.operator.name, mark=signed_in.device_mark)
     remember_name(response, request, services, signed_in.operator.name)

@@ -29,6 +29,10 @@ FINAL: dict[tuple[str, str], dict[str, object] | None] = {
     ("POST", "/api/resources/x/key"): {},
     ("DELETE", "/api/resources/x"): None,
     ("DELETE", "/api/workers/x"): None,
+    ("POST", "/api/me/second-factor/totp"): {},
+    ("POST", "/api/me/second-factor/recovery-codes"): {},
+    ("DELETE", "/api/me/second-factor"): None,
+    ("DELETE", "/api/operators/vera/second-factor"): None,
 }
 # What the same routes do without asking.
 UNDONE: dict[tuple[str, str], dict[str, object] | None] = {
@@ -79,6 +83,7 @@ def test_every_final_action_is_tried():
         "event_destinations.redirect",
         "incident.write",
         "operators.write",
+        "own_second_factor",
         "resources.delete",
         "resources.issue_key",
         "signing_keys.withdraw",

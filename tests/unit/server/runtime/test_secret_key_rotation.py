@@ -8,6 +8,7 @@ import sys
 import pytest
 from tests.audit_scripts import run_script
 from tests.builders import ENROLLMENT_KEY, OTHER_SECRET_KEY, SECRET_KEY, event
+from tests.unit.server.admin.test_second_factors import log_in, set_up
 
 from lyftdata.core.audit_checkpoints import published_key
 from lyftdata.core.errors import SettingsError
@@ -15,6 +16,7 @@ from lyftdata.core.event_destinations import unseal_target
 from lyftdata.core.sealing import UnsealError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_key import key_forms
+from lyftdata.core.totp import unseal_totp_secret
 from lyftdata.server.runtime import secret_keys
 from lyftdata.server.runtime.maintenance import read_state_location, secret_key_of
 from lyftdata.server.runtime.operator_recovery import unlock, url_of
@@ -22,7 +24,7 @@ from lyftdata.server.runtime.secret_key_rotation import rotate_secret_key
 from lyftdata.server.runtime.secret_keys import audit_key_of, kek_of, next_secret_key_file, secret_key_file
 from lyftdata.store import Store, StoreError, audit_tree, key_rotation
 from lyftdata.store.direct_write import read_directly
-from lyftdata.store.tables import event_destinations
+from lyftdata.store.tables import event_destinations, second_factors
 
 ORIGIN = "lyft.example/audit"
 
@@ -153,6 +155,22 @@ async def test_targets_of_events_are_sealed_with_the_new_key(opened, both):
     assert (target.url, target.secret) == (body["url"], secret)
     with pytest.raises(UnsealError):
         unseal_target(record, key=old)
+
+
+async def test_second_factors_are_sealed_with_the_new_key(opened, both):
+    """An app goes on to sign in with the new key; the old key opens its secret no more."""
+    async with opened(**both) as server:
+        app, _ = await set_up(server, await server.sign_in())
+    old = kek_of(key_in_force(both))
+
+    rotate(both)
+
+    place = read_state_location(both)
+    (factor,) = read_directly(url_of(place), second_factors.all_factors)
+    with pytest.raises(UnsealError):
+        unseal_totp_secret(factor.sealed, factor_id=factor.id, key=old)
+    async with opened(**both) as server:
+        assert (await log_in(server, app.code())).status_code == 200
 
 
 async def test_without_the_enrollment_key_only_its_fingerprint_is_older(opened, environ):

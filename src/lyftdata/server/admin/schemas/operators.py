@@ -9,14 +9,20 @@ from lyftdata.core.records import Role
 from lyftdata.server.admin.schemas.base import Input
 
 Password = Annotated[SecretStr, Field(max_length=1024)]
+Code = Annotated[SecretStr, Field(max_length=64)]
 DeviceMark = Annotated[SecretStr, Field(max_length=256)]
 
 
 class Login(Input):
-    """Name and password of an operator; `device` is the mark of an earlier sign-in on this device, if it was kept."""
+    """
+    Name and password of an operator; `device` is the mark of an earlier sign-in on this device, if it was kept.
+
+    `code` is of the second factor, or a recovery code: without one the answer is 401 `second_factor_required` if there is to be one.
+    """
 
     username: Annotated[str, Field(max_length=256)]
     password: Password
+    code: Code | None = None
     device: DeviceMark | None = None
 
 
@@ -59,9 +65,10 @@ class PasswordCheck(Input):
 
 
 class Reauthentication(Input):
-    """One's own password."""
+    """One's own password, and a code of the second factor if there is one."""
 
     password: Password
+    code: Code | None = None
 
 
 class Reauthenticated(BaseModel):
@@ -109,6 +116,12 @@ class Operator(BaseModel):
     issuer: str | None
 
 
+class ListedOperator(Operator):
+    """An operator, and whether they have a second factor."""
+
+    second_factor: bool
+
+
 class CallerIdentity(BaseModel):
     """
     Who asks: an operator with their role, or an API token (`api_token` is its name) with what it may do for them.
@@ -128,7 +141,7 @@ class CallerIdentity(BaseModel):
 class Operators(BaseModel):
     """Every operator, by name."""
 
-    items: list[Operator]
+    items: list[ListedOperator]
 
 
 class DeviceSignedIn(BaseModel):

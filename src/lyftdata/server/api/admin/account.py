@@ -34,6 +34,7 @@ async def login(body: models.Login, request: Request, services: ServicesDep) -> 
         Secret(body.password.get_secret_value()),
         address=client_address(request.scope),
         user_agent=request.headers.get("user-agent", ""),
+        code=_code_of(body),
         unverified_mark=_revealed(body.device),
     )
     return models.SignedIn(
@@ -149,12 +150,12 @@ async def reauthenticate(
     body: models.Reauthentication, actor: Self, services: ServicesDep
 ) -> models.Reauthenticated:
     """
-    Check the password, and give this session another token; the one that this was asked with ends.
+    Check the password and the second factor, if there is one, and give this session another token; the one that this was asked with ends.
 
     What cannot be undone answers 401 `reauthentication_required` to a session in which that was too long ago.
     """
     done = await services.reauthentication.reauthenticate(
-        Secret(body.password.get_secret_value()), actor=actor
+        Secret(body.password.get_secret_value()), _code_of(body), actor=actor
     )
     return models.Reauthenticated(token=done.token.reveal(), asked_again_at=done.asked_again_at)
 
@@ -186,6 +187,10 @@ async def end_session(session_id: str, actor: Self, services: ServicesDep) -> No
     """End one session: the operator's own, or any for an administrator."""
     of_any_operator = is_allowed("sessions.revoke_any", actor=actor)
     await services.operator_sessions.end_session(session_id, actor=actor, of_any_operator=of_any_operator)
+
+
+def _code_of(body: models.Login | models.Reauthentication) -> Secret | None:
+    return None if body.code is None else Secret(body.code.get_secret_value())
 
 
 def _revealed(mark: SecretStr | None) -> str:

@@ -20,6 +20,7 @@ from lyftdata.server.api.admin import (
     refusals,
     registrations,
     resources,
+    second_factors,
     signing_keys,
     status,
     workers,
@@ -77,6 +78,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         incidents,
         events,
         operators,
+        second_factors,
         api_tokens,
     ):
         app.include_router(module.router)

@@ -22,7 +22,13 @@ Ender = Annotated[Actor, Depends(allowed("sessions.revoke_any"))]
 @router.get("", summary="List operators")
 async def list_operators(_actor: Reader, services: ServicesDep) -> models.Operators:
     """Return every operator, by name."""
-    return models.Operators(items=[operator_view(record) for record in await services.operators.list()])
+    having = await services.second_factors.operators_with_factors()
+    return models.Operators(
+        items=[
+            models.ListedOperator(**operator_view(record).model_dump(), second_factor=record.name in having)
+            for record in await services.operators.list()
+        ]
+    )
 
 
 @router.post("", status_code=201, summary="Add an operator")

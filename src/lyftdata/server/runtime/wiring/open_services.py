@@ -255,6 +255,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         api_token_uses=operators.api_token_uses,
         session_uses=operators.session_uses,
         reauthentication=operators.reauthentication,
+        second_factors=operators.second_factors,
         password_check=operators.password_check,
         device_marks=operators.device_marks,
         device_logins=operators.device_logins,

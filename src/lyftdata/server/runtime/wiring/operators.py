@@ -23,10 +23,14 @@ from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCh
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.reauthentication import Reauthentication
 from lyftdata.server.admin.resources import Resources
+from lyftdata.server.admin.second_factor_check import SecondFactorCheck
+from lyftdata.server.admin.second_factor_tickets import SecondFactorTickets
+from lyftdata.server.admin.second_factors import SecondFactors
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.workers import Workers
 from lyftdata.server.metrics import Metrics
+from lyftdata.server.runtime.secret_keys import kek_of
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.oidc import OidcParts, build_oidc
 from lyftdata.store.tables.operators import unlocks_by_name
@@ -39,6 +43,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     operator_sessions: OperatorSessions
     session_uses: SessionUses
     reauthentication: Reauthentication
+    second_factors: SecondFactors
     callers: Callers
     api_tokens: ApiTokens
     api_token_uses: ApiTokenUses
@@ -78,6 +83,8 @@ async def build_operators(
         clock=clock,
     )
     new_sessions = NewSessions(known_secrets=known_secrets, clock=clock, random_bytes=source)
+    kek = kek_of(basis.secret_key)
+    second_factor_check = SecondFactorCheck(store=store, password_check=password_check, kek=kek, clock=clock)
     session_uses = SessionUses(store=store, idle_limit=basis.settings.operator_idle_limit)
     operator_sessions = OperatorSessions(
         store=store,
@@ -87,6 +94,11 @@ async def build_operators(
         budget=budget,
         new_sessions=new_sessions,
         methods=methods,
+        second_factors=second_factor_check,
+        tickets=SecondFactorTickets(
+            key=basis.key("sign-ins before the second factor"), clock=clock, random_bytes=source
+        ),
+        second_factor_policy=basis.settings.second_factor,
         uses=session_uses,
         clock=clock,
     )
@@ -107,9 +119,13 @@ async def build_operators(
         reauthentication=Reauthentication(
             store=store,
             password_check=password_check,
+            second_factors=second_factor_check,
             new_sessions=new_sessions,
             within=basis.settings.reauthenticate_after,
             clock=clock,
+        ),
+        second_factors=SecondFactors(
+            store=store, kek=kek, issuer=basis.issuer, clock=clock, random_bytes=source
         ),
         callers=Callers(
             store=store,

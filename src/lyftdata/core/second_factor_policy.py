@@ -1,0 +1,33 @@
+"""Decides which operators need a second factor."""
+
+from enum import StrEnum
+
+from lyftdata.core.records import AdminSessionRecord, OperatorRecord, Role
+
+
+class SecondFactorPolicy(StrEnum):
+    """Who must have a second factor; anyone with a password may have one."""
+
+    OPTIONAL = "optional"
+    ADMINS = "admins"
+    ALL = "all"
+
+
+def takes_second_factor(operator: OperatorRecord) -> bool:
+    """
+    Return whether a second factor is asked for, if the operator has one.
+
+    Not of those who sign in at an issuer, which asks for its own; and not with a password for an emergency, which is set on the
+    Server's host: anyone who can do that can change the database.
+    """
+    return operator.issuer is None and operator.password_expires_at is None
+
+
+def lacks_second_factor(
+    policy: SecondFactorPolicy, operator: OperatorRecord, session: AdminSessionRecord
+) -> bool:
+    """Return whether a session was opened without the second factor that the operator must have."""
+    is_required = policy is SecondFactorPolicy.ALL or (
+        policy is SecondFactorPolicy.ADMINS and operator.role is Role.ADMIN
+    )
+    return is_required and takes_second_factor(operator) and session.second_factor is None

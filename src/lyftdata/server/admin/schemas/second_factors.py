@@ -1,0 +1,46 @@
+"""Models of second factors in the admin API."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field, SecretStr
+
+from lyftdata.core.records import SecondFactorKind
+from lyftdata.server.admin.schemas.base import Input
+from lyftdata.server.admin.schemas.operators import Code
+
+
+class SecondFactor(BaseModel):
+    """A second factor, without its secret."""
+
+    kind: SecondFactorKind
+    created_at: datetime
+    used_at: datetime | None
+
+
+class SecondFactors(BaseModel):
+    """One's own second factors, and how many recovery codes were not used yet."""
+
+    factors: list[SecondFactor]
+    recovery_codes: int
+
+
+class TotpSetup(BaseModel):
+    """A secret for an authenticator app, as text and as an address; `setup` is sent back with the code that the app shows."""
+
+    secret: str
+    uri: str
+    setup: str
+
+
+class TotpConfirmation(Input):
+    """What the setup has answered, and the code that the app shows now."""
+
+    setup: Annotated[SecretStr, Field(max_length=500)]
+    code: Code
+
+
+class RecoveryCodes(BaseModel):
+    """Recovery codes: shown here and nowhere else. Each signs its operator in once."""
+
+    recovery_codes: list[str]

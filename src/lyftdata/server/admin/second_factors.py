@@ -1,0 +1,236 @@
+"""What operators do to second factors: set up an app, make recovery codes, remove; and what an admin does to another's."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.encoding import base64url, decode_base64url
+from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.records import OperatorRecord, SecondFactorKind, SecondFactorRecord
+from lyftdata.core.recovery_codes import make_recovery_codes, recovery_code_digest
+from lyftdata.core.sealing import NONCE_BYTES, UnsealError, seal, unseal
+from lyftdata.core.secret import Secret
+from lyftdata.core.totp import SECRET_BYTES, app_uri, find_step, seal_totp_secret, secret_text
+from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import admin_sessions, operators, second_factors
+
+_SETUP_LIFE = timedelta(minutes=15)
+_MAX_SETUP_LENGTH = 500
+
+
+class TotpSetup(msgspec.Struct, frozen=True):
+    """
+    An app that is being set up: nothing is stored until a code of it has come back.
+
+    `secret` is what is typed into the app, `uri` what it reads from a QR code; `setup` comes back with the code.
+    """
+
+    secret: Secret
+    uri: Secret
+    setup: Secret
+
+
+class SecondFactorStatus(msgspec.Struct, frozen=True):
+    """What an operator has."""
+
+    factors: Sequence[SecondFactorRecord]
+    recovery_codes: int
+
+
+class SecondFactors:
+    """
+    Manages second factors.
+
+    Args:
+        store: Where they are kept.
+        kek: Seals secrets; not in the database.
+        issuer: The Server's public URL, whose host the app shows.
+        clock: Aware UTC time.
+        random_bytes: Makes secrets, codes and IDs.
+    """
+
+    def __init__(
+        self, *, store: Store, kek: bytes, issuer: str, clock: Clock, random_bytes: RandomBytes
+    ) -> None:
+        self._store = store
+        self._kek = kek
+        self._host = urlsplit(issuer).netloc
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def status(self, name: str) -> SecondFactorStatus:
+        """Return what an operator has; nothing for one that does not exist."""
+        return await self._store.read(
+            lambda conn: SecondFactorStatus(
+                second_factors.factors_of(conn, name), second_factors.count_recovery_codes(conn, name)
+            )
+        )
+
+    async def operators_with_factors(self) -> set[str]:
+        """Return the names of the operators who have a second factor."""
+        return await self._store.read(second_factors.operators_with_factors)
+
+    async def begin_totp(self, *, actor: Actor) -> TotpSetup:
+        """Return a new secret for an app; raises ConflictError `second_factor_at_issuer`."""
+        _check_local(await self._store.read(lambda conn: operators.find_operator(conn, actor.operator)))
+        secret = self._random_bytes(SECRET_BYTES)
+        until_s = int((self._clock() + _SETUP_LIFE).timestamp())
+        plain = json.dumps([base64url(secret), until_s]).encode()
+        sealed = seal(
+            plain, key=self._kek, nonce=self._random_bytes(NONCE_BYTES), context=_setup_context(actor)
+        )
+        return self._setup(secret, base64url(sealed), actor)
+
+    def resume_totp(self, unverified_setup: Secret, *, actor: Actor) -> TotpSetup:
+        """Return a setup that has begun, to show it again; raises InvalidInputError."""
+        return self._setup(self._open(unverified_setup, actor), unverified_setup.reveal(), actor)
+
+    async def confirm_totp(self, unverified_setup: Secret, code: Secret, *, actor: Actor) -> Sequence[Secret]:
+        """
+        Store the secret once a code shows that the app has it; an app from before no longer counts. Other sessions end.
+
+        Returns:
+            New recovery codes, to show once.
+
+        Raises:
+            InvalidInputError: `setup` is of another session, or of more than fifteen minutes ago; the code is wrong.
+            ConflictError: `second_factor_at_issuer`.
+        """
+        secret, now = self._open(unverified_setup, actor), self._clock()
+        step = find_step(code.reveal(), secret, now=now)
+        if step is None:
+            raise InvalidInputError("code", "is not the one that the app shows now")
+        record = self._record(secret, step, actor.operator, now=now)
+        codes = make_recovery_codes(self._random_bytes)
+
+        def op(tx: WriteTx) -> None:
+            _check_local(get_operator(tx, actor.operator))
+            second_factors.delete_factors_of(tx, actor.operator)
+            second_factors.insert_factor(tx, record)
+            # Sessions that were opened by the password alone, a thief's perhaps.
+            admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
+            admin_sessions.set_second_factor(tx, actor.session_id, record.kind.value)
+            _store_codes(tx, actor.operator, codes)
+            details = {"kind": record.kind.value}
+            tx.audit(
+                actor.audit_event(
+                    "operator.second_factor_added", subject_of(actor.operator), at=now, details=details
+                )
+            )
+
+        await self._store.write(op)
+        return [Secret(text) for text in codes]
+
+    async def renew_recovery_codes(self, *, actor: Actor) -> Sequence[Secret]:
+        """Return new recovery codes, to show once; those from before are worth nothing. Raises ConflictError `no_second_factor`."""
+        codes = make_recovery_codes(self._random_bytes)
+
+        def op(tx: WriteTx) -> None:
+            if not second_factors.factors_of(tx.conn, actor.operator):
+                raise ConflictError("no_second_factor", "Set up a second factor first.")
+            _store_codes(tx, actor.operator, codes)
+            tx.audit(
+                actor.audit_event(
+                    "operator.recovery_codes_made", subject_of(actor.operator), at=self._clock()
+                )
+            )
+
+        await self._store.write(op)
+        return [Secret(text) for text in codes]
+
+    async def remove(self, *, actor: Actor) -> None:
+        """Remove one's own second factor and recovery codes, and end one's other sessions."""
+
+        def op(tx: WriteTx) -> None:
+            _remove(tx, actor.operator)
+            admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
+            admin_sessions.set_second_factor(tx, actor.session_id, None)
+            tx.audit(
+                actor.audit_event(
+                    "operator.second_factor_removed", subject_of(actor.operator), at=self._clock()
+                )
+            )
+
+        await self._store.write(op)
+
+    async def reset(self, name: str, *, actor: Actor) -> None:
+        """
+        Remove an operator's second factor and recovery codes, and end their sessions: they have lost them.
+
+        Raises:
+            NotFoundError: No such operator.
+            ConflictError: `second_factor_at_issuer`.
+        """
+
+        def op(tx: WriteTx) -> None:
+            _check_local(get_operator(tx, name))
+            _remove(tx, name)
+            admin_sessions.delete_sessions_of(tx, name)
+            tx.audit(actor.audit_event("operator.second_factor_reset", subject_of(name), at=self._clock()))
+
+        await self._store.write(op)
+
+    def _setup(self, secret: bytes, setup: str, actor: Actor) -> TotpSetup:
+        uri = app_uri(secret, operator=actor.operator, host=self._host)
+        return TotpSetup(Secret(secret_text(secret)), Secret(uri), Secret(setup))
+
+    def _open(self, unverified_setup: Secret, actor: Actor) -> bytes:
+        try:
+            text = unverified_setup.reveal()
+            sealed = decode_base64url(text) if len(text) <= _MAX_SETUP_LENGTH else b""
+            encoded, until_s = json.loads(unseal(sealed, key=self._kek, context=_setup_context(actor)))
+        except (ValueError, UnsealError):
+            raise _not_begun() from None
+        if self._clock().timestamp() >= until_s:
+            raise _not_begun()
+        return decode_base64url(encoded)
+
+    def _record(self, secret: bytes, step: int, operator: str, *, now: datetime) -> SecondFactorRecord:
+        factor_id = self._random_bytes(16).hex()
+        sealed = seal_totp_secret(
+            secret, factor_id=factor_id, key=self._kek, nonce=self._random_bytes(NONCE_BYTES)
+        )
+        return SecondFactorRecord(
+            id=factor_id,
+            operator=operator,
+            kind=SecondFactorKind.TOTP,
+            sealed=sealed,
+            # Replay: the code that has confirmed it is used up.
+            counter=step,
+            created_at=now,
+            used_at=now,
+        )
+
+
+def _setup_context(actor: Actor) -> str:
+    return f"totp setup {actor.operator} {actor.session_id}"
+
+
+def _not_begun() -> InvalidInputError:
+    return InvalidInputError(
+        "setup", "was not begun in this session, or more than 15 minutes ago: begin again"
+    )
+
+
+def _check_local(record: OperatorRecord | None) -> None:
+    if record is not None and record.issuer is not None:
+        raise ConflictError(
+            "second_factor_at_issuer",
+            f"'{record.name}' signs in at {record.issuer}, which asks for a second factor of its own.",
+        )
+
+
+def _store_codes(tx: WriteTx, operator: str, codes: Sequence[str]) -> None:
+    digests = [recovery_code_digest(code, operator=operator) for code in codes]
+    second_factors.replace_recovery_codes(tx, operator, digests)
+
+
+def _remove(tx: WriteTx, operator: str) -> None:
+    second_factors.delete_factors_of(tx, operator)
+    second_factors.replace_recovery_codes(tx, operator, [])

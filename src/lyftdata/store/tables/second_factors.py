@@ -1,0 +1,88 @@
+"""Tables of operators' second factors, whose secrets are sealed, and of digests of their recovery codes."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from lyftdata.core.records import SecondFactorRecord
+from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.schema import recovery_codes, second_factors
+from lyftdata.store.writer.transaction import WriteTx
+
+
+def insert_factor(tx: WriteTx, record: SecondFactorRecord) -> None:
+    """Add a factor."""
+    tx.conn.execute(insert(second_factors), to_row(record))
+
+
+def use_factor(tx: WriteTx, factor_id: str, *, counter: int, now: datetime) -> bool:
+    """
+    Use a factor by a counter that is beyond the last one; return whether it was.
+
+    Replay: one statement, so that of two that come at once, at two Servers perhaps, one counts.
+    """
+    table = second_factors.c
+    done = tx.conn.execute(
+        update(second_factors)
+        .where((table.id == factor_id) & (table.counter < counter))
+        .values(counter=counter, used_at=now)
+    )
+    return done.rowcount == 1
+
+
+def replace_sealed(tx: WriteTx, factor_id: str, sealed: bytes) -> None:
+    """Replace what is sealed of a factor, when the secret key is rotated."""
+    tx.conn.execute(update(second_factors).where(second_factors.c.id == factor_id).values(sealed=sealed))
+
+
+def delete_factors_of(tx: WriteTx, operator: str) -> None:
+    """Remove every factor of an operator."""
+    tx.conn.execute(delete(second_factors).where(second_factors.c.operator == operator))
+
+
+def factors_of(conn: Connection, operator: str) -> list[SecondFactorRecord]:
+    """Return the factors of an operator, the oldest first."""
+    query = (
+        select(second_factors)
+        .where(second_factors.c.operator == operator)
+        .order_by(second_factors.c.created_at, second_factors.c.id)
+    )
+    return [from_row(SecondFactorRecord, row) for row in conn.execute(query)]
+
+
+def all_factors(conn: Connection) -> list[SecondFactorRecord]:
+    """Return the factors of every operator."""
+    return [
+        from_row(SecondFactorRecord, row)
+        for row in conn.execute(select(second_factors).order_by(second_factors.c.id))
+    ]
+
+
+def operators_with_factors(conn: Connection) -> set[str]:
+    """Return the names of the operators who have a second factor."""
+    return set(conn.execute(select(second_factors.c.operator).distinct()).scalars())
+
+
+def replace_recovery_codes(tx: WriteTx, operator: str, digests: Collection[bytes]) -> None:
+    """Give an operator these codes, and no others."""
+    tx.conn.execute(delete(recovery_codes).where(recovery_codes.c.operator == operator))
+    if digests:
+        tx.conn.execute(
+            insert(recovery_codes), [{"operator": operator, "digest": digest} for digest in digests]
+        )
+
+
+def spend_recovery_code(tx: WriteTx, operator: str, digest: bytes) -> bool:
+    """Use a code up; return whether it was there. Of two that come at once one counts."""
+    table = recovery_codes.c
+    done = tx.conn.execute(
+        delete(recovery_codes).where((table.operator == operator) & (table.digest == digest))
+    )
+    return done.rowcount == 1
+
+
+def count_recovery_codes(conn: Connection, operator: str) -> int:
+    """Return how many codes an operator has left."""
+    query = select(func.count()).select_from(recovery_codes).where(recovery_codes.c.operator == operator)
+    return conn.execute(query).scalar_one()

@@ -1,0 +1,59 @@
+"""The pages of one's own second factor, and of the reset of another operator's."""
+
+from starlette.responses import Response
+
+from lyftdata.web.page import Page
+from lyftdata.web.pages.sign_in import signed_out
+
+
+async def form(page: Page) -> Response:
+    """Show a new secret; the same one again if the code was wrong."""
+    sent = page.form.secret("setup")
+    if page.problem is not None and page.problem.code == "invalid_input" and sent.reveal():
+        setup = page.services.second_factors.resume_totp(sent, actor=page.actor)
+    else:
+        setup = await page.services.second_factors.begin_totp(actor=page.actor)
+    found = await page.services.second_factors.status(page.actor.operator)
+    return page.render("second_factor_setup.html", setup=setup, replaces=bool(found.factors))
+
+
+async def confirm(page: Page) -> Response:
+    """Set it up, and show the recovery codes once."""
+    codes = await page.services.second_factors.confirm_totp(
+        page.form.secret("setup"), page.form.secret("code"), actor=page.actor
+    )
+    return page.render_secret("recovery_codes.html", instead="/account", codes=codes)
+
+
+async def renew_recovery_codes(page: Page) -> Response:
+    """Make new recovery codes, and show them once."""
+    codes = await page.services.second_factors.renew_recovery_codes(actor=page.actor)
+    return page.render_secret("recovery_codes.html", instead="/account", codes=codes)
+
+
+async def ask_remove(page: Page) -> Response:
+    """Say what removing does, and ask."""
+    return page.render("second_factor_remove.html", operator=page.actor.operator, is_own=True)
+
+
+async def remove(page: Page) -> Response:
+    """Remove one's own."""
+    await page.services.second_factors.remove(actor=page.actor)
+    return page.redirect("/account", done="Your second factor was removed. Your other sessions were ended.")
+
+
+async def ask_reset(page: Page) -> Response:
+    """Say what resetting another's does, and ask."""
+    operator = await page.services.operators.get(page.part("name"))
+    return page.render("second_factor_remove.html", operator=operator.name, is_own=False)
+
+
+async def reset(page: Page) -> Response:
+    """Remove another operator's."""
+    name = page.part("name")
+    await page.services.second_factors.reset(name, actor=page.actor)
+    if name == page.actor.operator:
+        return signed_out(page)
+    return page.redirect(
+        "/operators", done=f"The second factor of {name} was removed, and their sessions were ended."
+    )

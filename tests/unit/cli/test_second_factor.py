@@ -1,0 +1,96 @@
+"""`lyftdata second-factor`, and signing in with one."""
+
+import time
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.hotp import HOTP
+from tests.unit.cli.conftest import CommandHost
+
+from lyftdata.core.totp import parse_secret_text
+
+
+def code_of(secret, steps=0):
+    """Return the code that an app shows, or that of so many steps later."""
+    step = int(time.time()) // 30 + steps
+    return HOTP(parse_secret_text(secret), 6, SHA1()).generate(step).decode()
+
+
+class OperatorHost(CommandHost):
+    """A host, and who is signed in there."""
+
+    operator: str
+    password: str
+    admin: CommandHost
+
+
+@pytest.fixture
+def host(listening, tmp_path, monkeypatch):
+    """Return a host on which an operator of its own is signed in."""
+    admin = listening.signed_in("admin-host")
+    name = f"ada-{tmp_path.name}".lower().replace("_", "-")[:40]
+    password = admin.done("operators", "add", name).strip()
+    made = OperatorHost(tmp_path / "desk", LYFTDATA_URL=listening.url)
+    made.done("login", name, "--password-stdin", stdin=f"{password}\n")
+    made.operator, made.password, made.admin = name, password, admin
+    return made
+
+
+def set_up(host, monkeypatch):
+    """Set up an app, whose code is typed once the secret was printed; return its secret and the recovery codes."""
+    seen: dict[str, str] = {}
+
+    def type_code(prompt, *, from_stdin):
+        from lyftdata.core.secret import Secret
+
+        return Secret(code_of(seen["secret"]))
+
+    def show(text):
+        lines = [line.strip() for line in text.splitlines()]
+        if len(lines) == 3 and lines[2].startswith("otpauth://"):
+            seen["secret"] = lines[1]
+
+    monkeypatch.setattr("lyftdata.cli.second_factor.read_code", type_code)
+    monkeypatch.setattr("lyftdata.cli.second_factor.echo_err", show)
+    codes = host.done("second-factor", "setup").split()
+    monkeypatch.undo()
+    return seen["secret"], codes
+
+
+def test_it_is_set_up_and_asked_for_at_the_sign_in(host, monkeypatch):
+    """By a second line of standard input, or at the terminal; the password alone signs nobody in."""
+    secret, codes = set_up(host, monkeypatch)
+    assert len(codes) == 10
+    assert "10 recovery codes left" in host.done("second-factor", "status")
+
+    alone = host.run("login", host.operator, "--password-stdin", stdin=f"{host.password}\n")
+    assert (alone.exit_code, "holds no code" in alone.errors) == (2, True)
+    piped = f"{host.password}\n{code_of(secret, 1)}\n"
+    host.done("login", host.operator, "--password-stdin", stdin=piped)
+    typed = host.run("login", host.operator, stdin=f"{host.password}\n{codes[0]}\n", columns=100)
+    assert typed.exit_code == 0, typed.errors
+    assert codes[0] not in typed.errors + typed.output
+    assert "9 recovery codes left" in host.done("second-factor", "status")
+
+
+def test_it_is_renewed_and_removed(host, monkeypatch):
+    """New recovery codes end the old ones; without a second factor the password alone signs in."""
+    _, codes = set_up(host, monkeypatch)
+    new = host.done("second-factor", "recovery-codes", "--yes").split()
+    assert not set(codes) & set(new)
+
+    host.done("second-factor", "remove", "--yes")
+
+    assert "You have no second factor" in host.done("second-factor", "status")
+    host.done("login", host.operator, "--password-stdin", stdin=f"{host.password}\n")
+
+
+def test_an_admin_resets_anothers(host, monkeypatch):
+    """The list of operators shows who has one."""
+    set_up(host, monkeypatch)
+    listed = {one["name"]: one["second_factor"] for one in host.admin.json("operators", "list")}
+    assert listed[host.operator]
+
+    host.admin.done("operators", "reset-second-factor", host.operator, "--yes")
+
+    host.done("login", host.operator, "--password-stdin", stdin=f"{host.password}\n")
