@@ -9,22 +9,19 @@ def effect_view(
     record: FleetPolicyRecord | None,
     effect: PolicyEffect | None,
     *,
-    limit: int,
     refused_agents: list[RefusedAgentRecord],
 ) -> models.PolicyEffect:
     """Show a policy with its effect; None where there is no policy."""
-    effect = effect or PolicyEffect(affected=[], counts={})
+    effect = effect or PolicyEffect(affected=[], total=0, refused_later=0, counts={})
     return models.PolicyEffect(
         policy=None if record is None else policy_view(record),
         warned=effect.counts.get(VersionStanding.WARNED, 0),
         refused=effect.counts.get(VersionStanding.REFUSED, 0),
-        refused_later=sum(
-            one.standing is VersionStanding.WARNED and one.refused_from is not None for one in effect.affected
-        ),
+        refused_later=effect.refused_later,
         current=effect.counts.get(VersionStanding.CURRENT, 0),
         unknown=effect.counts.get(VersionStanding.UNKNOWN, 0),
-        total=len(effect.affected),
-        items=[_affected(one) for one in effect.affected[:limit]],
+        total=effect.total,
+        items=[_affected(one) for one in effect.affected],
         refused_agents=[refused_agent_view(record) for record in refused_agents],
     )
 

@@ -1,7 +1,13 @@
-"""Read model of the versions of the fleet's agents: how many there are of each, and whom a policy is about."""
+"""
+Read model of the versions of the fleet's agents: how many there are of each, and whom a policy is about.
 
+Computed in parts, and by version: of a hundred thousand entries, Workers' requests are answered in between.
+"""
+
+import asyncio
+import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,6 +20,7 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refused_agents import RefusedAgents
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
+from lyftdata.server.sessions.batched import in_parts
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store
 from lyftdata.store.tables import trace_search
@@ -45,12 +52,24 @@ class PolicyEffect(msgspec.Struct, frozen=True, kw_only=True):
     What a policy does to the Workers that there are.
 
     Args:
-        affected: Those that it warns or refuses, or will refuse: the lowest versions first.
+        affected: The first of those that it warns or refuses, or will refuse: the lowest versions first.
+        total: How many it warns or refuses, or will refuse.
+        refused_later: How many of them it will refuse.
         counts: How many stand how, of all.
     """
 
     affected: list[AgentVersion]
+    total: int
+    refused_later: int
     counts: Mapping[VersionStanding, int]
+
+
+class _Agents(msgspec.Struct):
+    """The Workers whose agents reported one version, each with whether it is connected, and how that version stands."""
+
+    standing: VersionStanding
+    refused_from: datetime | None
+    workers: list[tuple[WorkerRecord, bool]]
 
 
 class FleetVersions:
@@ -83,23 +102,40 @@ class FleetVersions:
         self._store = store
         self._clock = clock
 
-    async def effect_of(self, policy: FleetPolicy) -> PolicyEffect:
-        """Return what a policy does, whether it is saved or not."""
+    async def effect_of(self, policy: FleetPolicy, *, limit: int) -> PolicyEffect:
+        """Return what a policy does, whether it is saved or not, with the first `limit` Workers that it affects."""
         now = self._clock()
-        every = [
-            _stand(worker, version, policy, now, is_online)
-            for worker, version, is_online in await self._versions()
-        ]
-        affected = [one for one in every if one.standing in {VersionStanding.WARNED, VersionStanding.REFUSED}]
+        agents: dict[str, _Agents] = {}
+        async for worker, version, is_online in self._versions():
+            of_version = agents.get(version)
+            if of_version is None:
+                standing = policy.standing_of(version, now=now)
+                of_version = agents[version] = _Agents(standing, policy.refused_from(version), [])
+            of_version.workers.append((worker, is_online))
+        counts: Counter[VersionStanding] = Counter()
+        for one in agents.values():
+            counts[one.standing] += len(one.workers)
+        affected = {
+            version: one
+            for version, one in agents.items()
+            if one.standing in {VersionStanding.WARNED, VersionStanding.REFUSED}
+        }
         return PolicyEffect(
-            affected=sorted(affected, key=_lowest_first), counts=Counter(one.standing for one in every)
+            affected=_lowest(affected, limit),
+            total=counts[VersionStanding.WARNED] + counts[VersionStanding.REFUSED],
+            refused_later=sum(
+                len(one.workers)
+                for one in affected.values()
+                if one.standing is VersionStanding.WARNED and one.refused_from is not None
+            ),
+            counts=counts,
         )
 
     async def shares(self) -> list[VersionShare]:
         """Return how many agents there are of each version, the newest first; those without one are last."""
         workers: Counter[str] = Counter()
         online: Counter[str] = Counter()
-        for _, version, is_online in await self._versions():
+        async for _, version, is_online in self._versions():
             workers[version] += 1
             online[version] += is_online
         policy, now = self._directory.fleet_policy, self._clock()
@@ -127,37 +163,21 @@ class FleetVersions:
             and not self._sessions.is_online(record.worker_id)
         ]
 
-    async def _versions(self) -> list[tuple[WorkerRecord, str, bool]]:
+    async def _versions(self) -> AsyncIterator[tuple[WorkerRecord, str, bool]]:
+        """Yield the Workers that may connect, with the version that each reported last and whether it is connected."""
         await self._traces.flush()
         stored = await self._store.read(lambda conn: trace_search.values_of(conn, "version"))
-        return list(self._merged(stored))
-
-    def _merged(self, stored: Mapping[str, str]) -> Iterator[tuple[WorkerRecord, str, bool]]:
-        for worker in self._directory.workers():
-            if worker.archived_at is not None or entry_problem(worker) is not None:
-                continue
-            session = self._sessions.find(worker.id)
-            if session is not None:
-                yield worker, session.boot.host.get("agent_version", ""), True
-            elif worker.id in self._traces.seen:
-                # One that was never connected has no agent to speak of.
-                yield worker, stored.get(worker.id, ""), False
-
-
-def _stand(
-    worker: WorkerRecord,
-    version: str,
-    policy: FleetPolicy,
-    now: datetime,
-    is_online: bool,  # noqa: FBT001
-) -> AgentVersion:
-    return AgentVersion(
-        worker=worker,
-        version=version,
-        is_online=is_online,
-        standing=policy.standing_of(version, now=now),
-        refused_from=policy.refused_from(version),
-    )
+        for part in in_parts(list(self._directory.workers())):
+            for worker in part:
+                if worker.archived_at is not None or entry_problem(worker) is not None:
+                    continue
+                session = self._sessions.find(worker.id)
+                if session is not None:
+                    yield worker, session.boot.host.get("agent_version", ""), True
+                elif worker.id in self._traces.seen:
+                    # One that was never connected has no agent to speak of.
+                    yield worker, stored.get(worker.id, ""), False
+            await asyncio.sleep(0)
 
 
 def _standing(policy: FleetPolicy | None, version: str, now: datetime) -> VersionStanding:
@@ -166,9 +186,30 @@ def _standing(policy: FleetPolicy | None, version: str, now: datetime) -> Versio
     return VersionStanding.UNKNOWN if parse_version(version) is None else VersionStanding.CURRENT
 
 
-def _lowest_first(one: AgentVersion) -> tuple[Version, str, str]:
-    return _order(one.version), one.worker.name, one.worker.id
+def _lowest(affected: Mapping[str, _Agents], limit: int) -> list[AgentVersion]:
+    """Return the first of these Workers: the lowest versions first, then by name."""
+    first: list[AgentVersion] = []
+    for version in sorted(affected, key=lambda version: (_order(version), version)):
+        if len(first) >= limit:
+            break
+        one = affected[version]
+        workers = heapq.nsmallest(
+            limit - len(first), one.workers, key=lambda pair: (pair[0].name, pair[0].id)
+        )
+        first += [
+            AgentVersion(
+                worker=worker,
+                version=version,
+                is_online=is_online,
+                standing=one.standing,
+                refused_from=one.refused_from,
+            )
+            for worker, is_online in workers
+        ]
+    return first
 
 
-def _order(version: str) -> Version:
-    return parse_version(version) or Version(())
+def _order(version: str) -> tuple[tuple[int, ...], tuple[int, int, int]]:
+    parsed = parse_version(version) or Version(())
+    # As a tuple, which is compared several times as fast.
+    return parsed.numbers, parsed.stage

@@ -29,8 +29,7 @@ async def _show(page: Page) -> Response:
         total=sum(share.workers for share in shares),
         effect=effect_view(
             None if policy is None else policy.record,
-            None if policy is None else await services.fleet_versions.effect_of(policy),
-            limit=0,
+            None if policy is None else await services.fleet_versions.effect_of(policy, limit=0),
             refused_agents=await services.fleet_versions.refused(),
         ),
     )
@@ -44,12 +43,12 @@ async def ask_set(page: Page) -> Response:
     except InvalidInputError as error:
         page.problem = error
         return await _show(page)
-    effect = await page.services.fleet_versions.effect_of(FleetPolicy(record))
+    effect = await page.services.fleet_versions.effect_of(FleetPolicy(record), limit=_LISTED)
     return page.render(
         "agent_versions_confirm.html",
         record=record,
         since=page.query("from"),
-        effect=effect_view(record, effect, limit=_LISTED, refused_agents=[]),
+        effect=effect_view(record, effect, refused_agents=[]),
         before=page.seal(_in_force(page)),
     )
 

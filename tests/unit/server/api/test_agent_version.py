@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 from tests.builders import NOON
 
+from lyftdata.server.admin import fleet_versions
+
 PATH = "/api/worker/session"
 OLD = {"boot_id": "boot-0001", "host": {"agent_version": "1.1.0", "hostname": "rack-7"}}
 FROM = (NOON + timedelta(minutes=5)).isoformat()
@@ -144,3 +146,44 @@ async def test_a_worker_that_enrolls_again_at_each_start_is_one_entry_in_the_cou
     assert alert.detail.endswith("Started again and again: etl-* (3 starts, 3 entries).")
     await server.http.delete("/api/fleet/policy", headers=admin)
     assert await alerts(server) == []
+
+
+async def test_the_lowest_versions_are_listed_first_and_only_so_many(server, admin):
+    """All are counted; what is listed is bounded, since any viewer may ask, of however large a fleet."""
+    for version in ("1.10", "1.9", "1.1rc1", "2.0"):
+        worker_id, key = await server.enrolled(f"rack-{version}")
+        token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert (await poll(server, bearer, version, boot_id="boot-0001")).status_code == 200
+
+    async def listed(limit):
+        body = {"warn_below": "2", "refuse_below": "1.10", "refuse_from": FROM}
+        return await server.http.post(f"/api/fleet/policy/preview?limit={limit}", json=body, headers=admin)
+
+    found = (await listed(2)).json()
+    assert [one["version"] for one in found["items"]] == ["1.1rc1", "1.9"]
+    assert (found["total"], found["warned"], found["refused_later"], found["current"]) == (3, 3, 2, 1)
+    assert [one["version"] for one in (await listed(1_000)).json()["items"]] == ["1.1rc1", "1.9", "1.10"]
+    assert (await listed(1_001)).status_code == 422
+
+
+async def test_requests_are_answered_while_versions_are_counted(server, admin, monkeypatch):
+    """Denial of service: of a hundred thousand entries, counting in one piece would take seconds of the event loop."""
+    await server.enrolled("rack-7")
+    [entry] = server.services.directory.workers()
+    monkeypatch.setattr(server.services.directory, "workers", lambda: iter([entry] * 5_000))
+    turns, seen = 0, []
+
+    async def answer_others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(fleet_versions, "entry_problem", lambda _worker: seen.append(turns))
+    others = asyncio.create_task(answer_others())
+    await server.services.fleet_versions.shares()
+    others.cancel()
+
+    assert len(seen) == 5_000
+    assert len(set(seen)) >= 5

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/fleet", tags=["server"])
 
 Reader = Annotated[Actor, Depends(allowed("fleet_policy.read"))]
 Writer = Annotated[Actor, Depends(allowed("fleet_policy.write"))]
-Limit = Annotated[int, Query(ge=0, le=100_000, description="List at most this many Workers.")]
+Limit = Annotated[int, Query(ge=0, le=1_000, description="List at most this many Workers.")]
 
 
 @router.get("/versions", summary="Count the versions of agents")
@@ -37,8 +37,7 @@ async def show_policy(_actor: Reader, services: ServicesDep, limit: Limit = 1_00
     policy = services.directory.fleet_policy
     return effect_view(
         None if policy is None else policy.record,
-        None if policy is None else await services.fleet_versions.effect_of(policy),
-        limit=limit,
+        None if policy is None else await services.fleet_versions.effect_of(policy, limit=limit),
         refused_agents=await services.fleet_versions.refused(),
     )
 
@@ -51,8 +50,8 @@ async def preview_policy(
     record = services.fleet_policies.make(
         warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
     )
-    effect = await services.fleet_versions.effect_of(FleetPolicy(record))
-    return effect_view(record, effect, limit=limit, refused_agents=[])
+    effect = await services.fleet_versions.effect_of(FleetPolicy(record), limit=limit)
+    return effect_view(record, effect, refused_agents=[])
 
 
 @router.put("/policy", summary="Set the policy for the versions of agents")
@@ -63,9 +62,9 @@ async def set_policy(
     record = services.fleet_policies.make(
         warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
     )
-    effect = await services.fleet_versions.effect_of(FleetPolicy(record))
+    effect = await services.fleet_versions.effect_of(FleetPolicy(record), limit=limit)
     await services.fleet_policies.save(record, actor=actor)
-    return effect_view(record, effect, limit=limit, refused_agents=[])
+    return effect_view(record, effect, refused_agents=[])
 
 
 @router.delete("/policy", status_code=204, summary="Clear the policy for the versions of agents")
