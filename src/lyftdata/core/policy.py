@@ -103,7 +103,9 @@ _WITHOUT_SECOND_FACTOR = frozenset({"own_account", "own_second_factor", "identit
 
 
 def is_allowed(action: str, *, actor: Actor) -> bool:
-    """Return whether a caller may take an action; an action that is not in the table is denied."""
+    """Return whether a caller may take an action now; an action that is not in the table is denied."""
+    if _lacks_second_factor(action, actor):
+        return False
     # Default deny: a route whose action was misspelt or forgotten in the table is closed, not open.
     rule = ACTIONS.get(action)
     return (
@@ -124,9 +126,10 @@ def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
         in_scope: Whether what answers stays within the caller's scope. A route that does not say so is closed to who has one.
 
     Raises:
+        SecondFactorMissingError: The session was opened without a second factor that it must have.
         ForbiddenError: Not in the table for this role, for this kind of credential, or for a caller with a scope.
     """
-    if actor.must_add_second_factor and action not in _WITHOUT_SECOND_FACTOR:
+    if _lacks_second_factor(action, actor):
         raise SecondFactorMissingError
     if is_allowed(action, actor=actor) and (in_scope or not actor.scope.is_limited):
         return
@@ -141,6 +144,10 @@ def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
             hint="Ask an admin without a scope.",
         )
     raise ForbiddenError(f"The role {actor.role.value} may not do this ({action}).", hint="Ask an admin.")
+
+
+def _lacks_second_factor(action: str, actor: Actor) -> bool:
+    return actor.must_add_second_factor and action not in _WITHOUT_SECOND_FACTOR
 
 
 def check_recently_authenticated(action: str, *, actor: Actor, within: timedelta, now: datetime) -> None:

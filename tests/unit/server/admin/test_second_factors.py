@@ -231,6 +231,26 @@ async def test_a_required_second_factor_is_set_up_before_anything_else(opened, p
         assert seen.status_code == (403 if policy == "all" else 200)
 
 
+async def test_without_a_required_second_factor_an_admin_has_power_over_no_other_session(opened):
+    """A password that was learned: by the routes of one's own account, it neither shows nor ends those of other operators."""
+    async with opened(FakeClock(), LYFTDATA_SECOND_FACTOR="admins") as server:
+        admin = await server.sign_in()
+        await set_up(server, admin)
+        for name, role in (("vera", "viewer"), ("anton", "admin")):
+            body = {"name": name, "role": role, "password": "another long one"}
+            await server.http.post("/api/operators", json=body, headers=admin)
+        await server.sign_in("vera", "another long one")
+        theirs = (await server.services.operator_sessions.list("vera"))[0].id
+        thief = await server.sign_in("anton", "another long one")
+
+        seen = (await server.http.get("/api/admin-sessions", headers=thief)).json()["items"]
+        ended = await server.http.delete(f"/api/admin-sessions/{theirs}", headers=thief)
+
+        assert {one["operator"] for one in seen} == {"anton"}
+        assert ended.status_code == 404
+        assert (await server.http.delete(f"/api/admin-sessions/{theirs}", headers=admin)).status_code == 204
+
+
 async def test_an_emergency_password_alone_signs_in(server, admin, app):
     """It was set on the Server's host, and is audited there: the way in that no lost app closes."""
     import msgspec
