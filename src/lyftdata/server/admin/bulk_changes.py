@@ -20,7 +20,7 @@ from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.scopes import Scope
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import parse_worker_query
-from lyftdata.server.admin.scope_checks import check_grants, check_keeps_labels
+from lyftdata.server.admin.scope_checks import check_all_grants, check_keeps_labels
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
@@ -265,11 +265,10 @@ class BulkChanges:
         """Write the changes and their group of audit events; return its number, None if nothing changes."""
         if not changes:
             return None
-        for change in changes:
-            after = change.record
-            if after.labels != before[after.id].labels:
-                check_keeps_labels(actor.scope, after.labels)
-                check_grants(tx, before[after.id], after, actor)
+        labelled = [c.record for c in changes if c.record.labels != before[c.record.id].labels]
+        for after in labelled:
+            check_keeps_labels(actor.scope, after.labels)
+        check_all_grants(tx, [(before[after.id], after) for after in labelled], actor)
         now = self._clock()
         tx.audit(actor.audit_event(action, _SUBJECT, at=now, details=details | {"count": str(len(changes))}))
         number = tx.head.number

@@ -5,7 +5,7 @@ What is outside is answered as what does not exist. A change must neither take a
 resource outside, which its name, its ID or a label could do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
@@ -62,19 +62,31 @@ def check_grants(tx: WriteTx, before: WorkerRecord | None, after: WorkerRecord, 
     Raises:
         ForbiddenError: It would; the resource is not named.
     """
+    check_all_grants(tx, [(before, after)], actor)
+
+
+def check_all_grants(
+    tx: WriteTx, changes: Iterable[tuple[WorkerRecord | None, WorkerRecord]], actor: Actor
+) -> None:
+    """Do what `check_grants` does for many Workers, each as it was and as it is to be; raises the same."""
     if not actor.scope.is_limited:
         return
-    for resource in list(resources.all_resources(tx.conn)):
-        if resource.for_all_workers or not is_granted(resource, after):
-            continue
-        is_new = before is None or not is_granted(resource, before)
-        if is_new and not covers_resource(
-            actor.scope, resource, lambda worker_id: workers.find_worker(tx.conn, worker_id)
-        ):
-            raise ForbiddenError(
-                "The Worker would get tokens for a resource outside your scope, by its ID, its name or a label.",
-                hint="Choose others, or ask an admin without a scope.",
-            )
+    # Read once: other writers wait for this transaction, and a change may be of thousands of Workers.
+    known = [record for record in resources.all_resources(tx.conn) if not record.for_all_workers]
+    within: set[str] = set()
+    for before, after in changes:
+        for resource in known:
+            is_new = is_granted(resource, after) and (before is None or not is_granted(resource, before))
+            if not is_new or resource.name in within:
+                continue
+            if not covers_resource(
+                actor.scope, resource, lambda worker_id: workers.find_worker(tx.conn, worker_id)
+            ):
+                raise ForbiddenError(
+                    "The Worker would get tokens for a resource outside your scope, by its ID, its name or a label.",
+                    hint="Choose others, or ask an admin without a scope.",
+                )
+            within.add(resource.name)
 
 
 def check_key_grants(tx: WriteTx, key: EnrollmentKeyRecord, actor: Actor) -> None:

@@ -2,18 +2,19 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
-from tests.builders import worker
+from tests.builders import NOON, worker
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import BulkAction, seal_match
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
-from lyftdata.core.records import Role
+from lyftdata.core.records import ResourceRecord, Role
 from lyftdata.core.scopes import scope_of
 from lyftdata.server.admin.bulk_changes import CHANGED, UNDO_WITHIN, UNDONE
 from lyftdata.server.admin.incident_response import Wanted
 from lyftdata.store import audit_log
-from lyftdata.store.tables import workers
+from lyftdata.store.tables import resources, workers
 
 ANN = Actor(operator="ann", role=Role.ADMIN, session_id="a", address="192.0.2.50")
 BEN = Actor(operator="ben", role=Role.ADMIN, session_id="b", address="192.0.2.51")
@@ -193,6 +194,33 @@ async def test_what_is_outside_the_scope_is_not_there(fleet):
     everything = await change(fleet, BulkAction.LABEL, ["w-1", "w-3"], rack="7")
     undone = await undo(fleet, everything.number, team)
     assert (undone.restored, undone.gone) == (["w-1"], ["w-3"])
+
+
+async def test_a_team_labels_none_of_its_workers_into_a_resource_outside(fleet, monkeypatch):
+    """Nor by an undo; resources are read once, however many Workers there are, since every writer waits for it."""
+    team = msgspec.structs.replace(ANN, scope=scope_of({"team": "etl"}))
+    await change(fleet, BulkAction.LABEL, team="etl")
+    chosen = ResourceRecord(
+        name="billing", audience="x-billing", labels=["role=billing"], created_at=NOON, created_by="x"
+    )
+    await fleet.services.store.write(lambda tx: resources.insert_resource(tx, chosen))
+    read = []
+
+    def count_reads(conn):
+        read.append(conn)
+        return all_resources(conn)
+
+    all_resources = resources.all_resources
+    monkeypatch.setattr(resources, "all_resources", count_reads)
+
+    with pytest.raises(ForbiddenError, match="outside your scope"):
+        await change(fleet, BulkAction.LABEL, actor=team, role="billing")
+    assert len(read) == 1
+    await change(fleet, BulkAction.LABEL, role="billing")
+    taken = await change(fleet, BulkAction.LABEL, actor=team, role="etl")
+    with pytest.raises(ForbiddenError, match="outside your scope"):
+        await undo(fleet, taken.number, team)
+    assert {record.labels["role"] for record in entries(fleet).values()} == {"etl"}
 
 
 async def test_who_may_undo_and_until_when(fleet):
