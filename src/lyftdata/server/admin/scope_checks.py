@@ -7,6 +7,8 @@ resource outside, which its name, its ID or a label could do.
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.records import ApiKeyRecord, EnrollmentKeyRecord, Labels, Strategy, WorkerRecord
@@ -57,7 +59,7 @@ def check_grants(tx: WriteTx, before: WorkerRecord | None, after: WorkerRecord, 
     Refuse a change by which a Worker would get tokens for a resource outside the caller's scope.
 
     Privilege escalation: an operator who may name and label a Worker could otherwise have it chosen by any resource that chooses by these. What
-    is for all Workers, and what the Worker has already, was given by an operator without a scope.
+    is for all Workers, or for all that have a label of the scope, and what the Worker has already, was given by an operator without a scope.
 
     Raises:
         ForbiddenError: It would; the resource is not named.
@@ -79,7 +81,7 @@ def check_all_grants(
             is_new = is_granted(resource, after) and (before is None or not is_granted(resource, before))
             if not is_new or resource.name in within:
                 continue
-            if not covers_resource(
+            if not is_granted(resource, _any_worker(actor.scope, after)) and not covers_resource(
                 actor.scope, resource, lambda worker_id: workers.find_worker(tx.conn, worker_id)
             ):
                 raise ForbiddenError(
@@ -87,6 +89,11 @@ def check_all_grants(
                     hint="Choose others, or ask an admin without a scope.",
                 )
             within.add(resource.name)
+
+
+def _any_worker(scope: Scope, like: WorkerRecord) -> WorkerRecord:
+    """Return a Worker that has what every Worker of a scope has, and nothing by which a resource could choose it besides."""
+    return msgspec.structs.replace(like, id="", name="", labels=dict(scope.required))
 
 
 def check_key_grants(tx: WriteTx, key: EnrollmentKeyRecord, actor: Actor) -> None:

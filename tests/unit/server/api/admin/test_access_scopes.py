@@ -584,6 +584,20 @@ async def test_no_worker_is_given_a_resource_outside_by_its_name_or_a_label(
     assert (await server.http.request(method, f"/api{path}", json=body, headers=fleet)).status_code < 300
 
 
+@pytest.mark.parametrize("selector", ["team=etl", "team"])
+async def test_a_resource_for_a_label_of_the_scope_stops_no_team(server, fleet, selector):
+    """Every Worker of the team has it, whatever the team chooses: it could add none, and issue no enrollment key."""
+    resource: dict[str, object] = {"name": "wide", "audience": "https://wide.example", "labels": [selector]}
+    await make(server, fleet, "/resources", resource | {"include_enrolled": True})
+    anna = await operator(server, fleet, scope=ETL | {"zone": "eu"})
+
+    await make(server, anna, "/workers", {"name": "new"})
+    await make(server, anna, "/enrollment/keys", {"name": "own-hosts"})
+
+    # It stays what it was for: not theirs to see.
+    assert await names(server, anna, "/resources") == []
+
+
 async def test_what_a_worker_has_already_stays_when_it_is_changed(server, fleet):
     """An operator without a scope gave it that."""
     resource: dict[str, object] = {
