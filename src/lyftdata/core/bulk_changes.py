@@ -7,11 +7,16 @@ enough; a change carries a tag of each Worker that was shown, and changes no oth
 
 import hashlib
 from collections.abc import Collection
+from datetime import timedelta
 from enum import StrEnum
 
 from lyftdata.core.encoding import base64url
 
 MAX_BY_SEARCH = 5_000
+CHANGED = "workers.changed"
+"""The audit event of a change of many Workers."""
+UNDO_WITHIN = timedelta(minutes=15)
+"""How long a change can be undone: by then Workers have connected, or were replaced."""
 _TAG_BYTES = 9
 _TAG_LENGTH = 12
 

@@ -11,7 +11,14 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.bulk_changes import MAX_BY_SEARCH, REVERSIBLE, BulkAction, is_within
+from lyftdata.core.bulk_changes import (
+    CHANGED,
+    MAX_BY_SEARCH,
+    REVERSIBLE,
+    UNDO_WITHIN,
+    BulkAction,
+    is_within,
+)
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_labels
@@ -24,6 +31,7 @@ from lyftdata.server.admin.scope_checks import check_all_grants, check_keeps_lab
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
+    keep_disabled,
     relabel,
     remove,
     restore_labels,
@@ -35,10 +43,7 @@ from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx, audit_log
 from lyftdata.store.tables import workers
 
-CHANGED = "workers.changed"
 UNDONE = "workers.undone"
-UNDO_WITHIN = timedelta(minutes=15)
-"""How long a change can be undone: by then Workers have connected, or were replaced."""
 _SUBJECT = "workers"
 _MAX_UNDONE = 1_000
 
@@ -184,6 +189,9 @@ class BulkChanges:
                 details["labels"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
             number = self._write(tx, CHANGED, changes, found, details, actor)
             changed = {change.record.id for change in changes}
+            if action is BulkAction.DISABLE:
+                already = [record for worker_id, record in found.items() if worker_id not in changed]
+                keep_disabled(tx, already, actor, now=now)
             return BulkChange(
                 number=number,
                 changed=[worker_id for worker_id in worker_ids if worker_id in changed],

@@ -1,17 +1,19 @@
 """What operators change in a Worker's entry: how the entry is afterwards, and what the audit log says of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.bulk_changes import CHANGED, UNDO_WITHIN, BulkAction
 from lyftdata.core.epochs import next_epoch
 from lyftdata.core.records import Labels, WorkerRecord
-from lyftdata.store import WriteTx
+from lyftdata.store import WriteTx, audit_log
 from lyftdata.store.tables import workers
 
 _DELETED = "worker.deleted"
+_MAX_UNDOABLE = 1_000
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -92,6 +94,28 @@ def write_changes(
         tx.audit(
             actor.audit_event(change.action, subject, at=now, details={**change.details, **(details or {})})
         )
+
+
+def keep_disabled(tx: WriteTx, records: Collection[WorkerRecord], actor: Actor, *, now: datetime) -> None:
+    """
+    Audit that Workers are disabled which were disabled already, where undoing a change of many would enable them.
+
+    That undo leaves alone what somebody has decided since. Without an event it would know nothing of the operator who disabled a Worker in
+    the meantime, because of an incident perhaps, and got the answer that it is disabled.
+    """
+    if not records:
+        return
+    recent = audit_log.list_of_actions(tx.conn, [CHANGED], since=now - UNDO_WITHIN, limit=_MAX_UNDOABLE)
+    undoable: set[str] = set()
+    for group in recent:
+        if group.event.details["action"] == BulkAction.DISABLE:
+            size = int(group.event.details["count"])
+            events = audit_log.events_after(tx.conn, after=group.number, limit=size)
+            undoable.update(each.event.subject for each in events)
+    for record in records:
+        subject = f"worker:{record.id}"
+        if not record.enabled and subject in undoable:
+            tx.audit(actor.audit_event("worker.disabled", subject, at=now, details={"before": "disabled"}))
 
 
 def join_labels(labels: Iterable[tuple[str, str]]) -> str:

@@ -23,6 +23,7 @@ from lyftdata.server.admin.scope_checks import (
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
+    keep_disabled,
     relabel,
     remove,
     switch,
@@ -138,6 +139,7 @@ class Workers:
                 # Published again although nothing changes: anyone who repeats this may do so because the first commit's
                 # outcome was unknown, and what is connected must not go by the state before it.
                 tx.changed(WorkerChanged(record.id, record))
+                keep_disabled(tx, [] if enabled else [record], actor, now=self._clock())
             return record
 
         return await self._store.write(op)

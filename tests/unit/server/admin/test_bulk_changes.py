@@ -7,11 +7,11 @@ import pytest
 from tests.builders import NOON, worker
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.bulk_changes import BulkAction, seal_match
+from lyftdata.core.bulk_changes import CHANGED, UNDO_WITHIN, BulkAction, seal_match
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.records import ResourceRecord, Role
 from lyftdata.core.scopes import scope_of
-from lyftdata.server.admin.bulk_changes import CHANGED, UNDO_WITHIN, UNDONE
+from lyftdata.server.admin.bulk_changes import UNDONE
 from lyftdata.server.admin.incident_response import Wanted
 from lyftdata.store import audit_log
 from lyftdata.store.tables import resources, workers
@@ -171,6 +171,25 @@ async def test_what_somebody_has_changed_since_stays(fleet):
     labelled = await undo(fleet, with_labels.number)
     assert (labelled.restored, labelled.changed_since) == (["w-1", "w-2"], ["w-4"])
     assert "rack" in entries(fleet)["w-4"].labels
+
+
+async def test_whom_somebody_disables_again_stays_disabled(fleet):
+    """The answer was that the Worker is disabled: an undo, by a team perhaps that knows of no incident, must not enable it."""
+    done = await change(fleet, BulkAction.DISABLE, ["w-1", "w-2", "w-3"])
+    await fleet.services.workers.change("w-1", enabled=False, actor=BEN)
+    again = await change(fleet, BulkAction.DISABLE, ["w-2", "w-4"], actor=BEN)
+    # Of one that no undo would enable there is nothing to say.
+    events = await events_after(fleet, done.number + 4)
+    assert [(action, subject) for action, subject, _ in events] == [
+        ("worker.disabled", "worker:w-1"),
+        ("worker.disabled", "worker:w-2"),
+    ]
+
+    undone = await undo(fleet, done.number)
+
+    assert (again.changed, again.unchanged) == ([], ["w-2", "w-4"])
+    assert (undone.restored, undone.changed_since) == (["w-3"], ["w-1", "w-2"])
+    assert enabled(fleet) == ["w-3"]
 
 
 async def test_what_is_outside_the_scope_is_not_there(fleet):
