@@ -148,6 +148,8 @@ class SecondFactors:
         """Remove one's own second factor and recovery codes, and end one's other sessions."""
 
         def op(tx: WriteTx) -> None:
+            if not second_factors.factors_of(tx.conn, actor.operator):
+                return
             _remove(tx, actor.operator)
             admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
             admin_sessions.set_second_factor(tx, actor.session_id, None)
@@ -170,6 +172,8 @@ class SecondFactors:
 
         def op(tx: WriteTx) -> None:
             _check_local(get_operator(tx, name))
+            if not second_factors.factors_of(tx.conn, name):
+                return
             _remove(tx, name)
             admin_sessions.delete_sessions_of(tx, name)
             tx.audit(actor.audit_event("operator.second_factor_reset", subject_of(name), at=self._clock()))

@@ -1,0 +1,60 @@
+"""What the routes of second factors answer: secrets once, to their operator alone, and to no cache."""
+
+import pytest
+from tests.unit.server.admin.test_second_factors import set_up
+
+
+async def test_secrets_are_in_the_answers_that_make_them_and_in_no_other(server, admin):
+    """The app's secret and the recovery codes are shown once, and no answer that holds one may be kept."""
+    begun = await server.http.post("/api/me/second-factor/totp", headers=admin)
+    app, codes = await set_up(server, admin)
+    shown = await server.http.get("/api/me/second-factor", headers=admin)
+
+    assert begun.headers["cache-control"] == "no-store"
+    assert begun.json()["uri"].startswith("otpauth://totp/")
+    secret = begun.json()["secret"].replace(" ", "")
+    assert secret in begun.json()["uri"]
+    assert secret not in begun.json()["setup"]
+    assert len(set(codes)) == 10
+    assert shown.json()["recovery_codes"] == 10
+    assert [factor["kind"] for factor in shown.json()["factors"]] == ["totp"]
+    assert not any(secret in shown.text for secret in (app.code(), *codes))
+
+
+async def test_new_recovery_codes_replace_all_before(server, admin):
+    """None of the old ones is among them."""
+    _, before = await set_up(server, admin)
+    answer = await server.http.post("/api/me/second-factor/recovery-codes", headers=admin)
+
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    after = answer.json()["recovery_codes"]
+    assert len(set(after)) == 10
+    assert not set(after) & set(before)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"setup": "x" * 501, "code": "123456"}, {"setup": "made up", "code": "123456"}, {"code": "123456"}],
+    ids=["empty", "too long", "made up", "without setup"],
+)
+async def test_what_was_not_begun_here_sets_nothing_up(server, admin, body):
+    """The answer says what is wrong, and repeats nothing of it."""
+    answer = await server.http.post("/api/me/second-factor/totp/confirm", json=body, headers=admin)
+
+    assert answer.status_code in {401, 422}
+    assert "123456" not in answer.text
+    assert (await server.http.get("/api/me/second-factor", headers=admin)).json() == {
+        "factors": [],
+        "recovery_codes": 0,
+    }
+
+
+async def test_removing_what_is_not_there_changes_nothing(server, admin):
+    """One's own that is not there is gone already, and leaves no event; an operator that is not there is an error."""
+    own = await server.http.delete("/api/me/second-factor", headers=admin)
+    nobody = await server.http.delete("/api/operators/nobody/second-factor", headers=admin)
+    events = await server.http.get("/api/audit?action=operator.second_factor_*", headers=admin)
+
+    assert (own.status_code, nobody.status_code) == (204, 404)
+    assert events.json()["items"] == []
