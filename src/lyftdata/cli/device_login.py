@@ -41,6 +41,8 @@ def sign_in_by_device_code(
     echo_err(f"    {begun['user_code']}")
     echo_err("")
     echo_err(f"Or open {begun['verification_uri_complete']}")
+    echo_err("")
+    echo_err("Waiting until you have confirmed it there. The code is good for ten minutes.")
     interval_s = min(max(float(begun["interval"]), _MIN_INTERVAL_S), _MAX_INTERVAL_S)
     ends_s = monotonic() + min(float(begun["expires_in"]), _MAX_LIFE_S)
     while monotonic() < ends_s:

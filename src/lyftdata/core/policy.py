@@ -140,7 +140,7 @@ def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
         )
     if rule is not None and actor.role in rule.roles:
         raise ForbiddenError(
-            f"Your access is limited to {actor.scope.text}, and this is not ({action}).",
+            f"Your access is limited to {actor.scope.text}, which does not include this ({action}).",
             hint="Ask an admin without a scope.",
         )
     raise ForbiddenError(f"The role {actor.role.value} may not do this ({action}).", hint="Ask an admin.")

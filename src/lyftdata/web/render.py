@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 import lyftdata
 from lyftdata.core.durations import largest_unit
+from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.names import format_labels
 from lyftdata.core.query_words import quote as quote_value
 from lyftdata.core.text import count
@@ -68,6 +69,7 @@ def _environment() -> Environment:
         "path": lambda text: quote(str(text), safe=""),
         "words": words,
         "heading": lambda code: words(code)[:1].upper() + words(code)[1:],
+        "problem": _problem,
         "count": count,
         "described": describe_details,
         "code": _code,
@@ -75,6 +77,19 @@ def _environment() -> Environment:
         "breakable": _breakable,
     }
     return environment
+
+
+# How a rule begins that says what is wrong with a field: the field is its subject.
+_OF_A_FIELD = ("must ", "cannot ", "is ", "has ", "do ", "or ", "needs ")
+
+
+def _problem(error: LyftdataError) -> str:
+    """Return what is wrong as a sentence; a notice is not next to the field, and names it."""
+    if not isinstance(error, InvalidInputError) or not error.message[:1].islower():
+        return error.message
+    field = words(error.field)
+    colon = "" if error.message.startswith(_OF_A_FIELD) else ":"
+    return f"{field[:1].upper()}{field[1:]}{colon} {error.message}"
 
 
 @functools.cache

@@ -254,6 +254,8 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/operators", "operators.read", operators.show),
     Entry("POST", "/operators", "operators.write", operators.add, operators.show),
     Entry("POST", "/operators/{name}/role", "operators.write", operators.set_role, operators.show),
+    Entry("GET", "/operators/{name}/scope", "operators.write", operators.ask_scope),
+    Entry("POST", "/operators/{name}/scope", "operators.write", operators.set_scope, operators.ask_scope),
     Entry("GET", "/operators/{name}/reset", "operators.write", operators.ask_reset),
     Entry("POST", "/operators/{name}/reset", "operators.write", operators.reset, operators.ask_reset),
     Entry("GET", "/operators/{name}/second-factor", "operators.write", second_factors.ask_reset),

@@ -85,6 +85,7 @@ PAGES = {
     "operators": "/operators",
     "end all sessions": "/operators/vera/end-sessions",
     "reset an operator": "/operators/vera/reset",
+    "limit an operator": "/operators/vera/scope",
     "delete an operator": "/operators/vera/delete",
     "api tokens": "/api-tokens",
     "api token": "/api-tokens/ci-deploy",
@@ -226,6 +227,7 @@ def test_a_row_that_is_folded_is_still_a_row(shown):
     page = shown("/operators", width=390)
     vera = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="vera"))
 
+    vera.get_by_role("rowheader").evaluate("heading => heading.scrollIntoView({block: 'center'})")
     expect(vera.get_by_role("link", name="Delete…")).to_be_in_viewport()
     expect(page.get_by_role("columnheader", name="Role")).to_have_count(1)
 

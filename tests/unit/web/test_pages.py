@@ -457,6 +457,23 @@ async def test_operators_are_added_changed_reset_and_deleted(server, browser):
     assert (await browser.post("/operators", name="ada", role="king")).status_code == 422
 
 
+async def test_an_operator_is_limited_to_labels_and_the_limit_is_ended(server, browser):
+    """When they are added or later; the list shows it, and a form that was shown with another limit changes nothing."""
+    await browser.post("/operators", name="ada", role="admin", scope="team=etl")
+    assert "team=etl" in (await browser.get("/operators")).text
+    seen = the(r'name="seen" value="([^"]+)"', await browser.get("/operators/ada/scope"))
+    wider = await browser.post("/operators/ada/scope", scope="team=etl,zone=eu", seen=seen)
+    assert wider.headers["location"] == "/operators"
+    assert (await server.services.operators.get("ada")).scope == {"team": "etl", "zone": "eu"}
+    stale = await browser.post("/operators/ada/scope", scope="", seen=seen)
+    assert (stale.status_code, 'value=""' in stale.text) == (409, True)
+    assert (await browser.post("/operators/ada/scope", scope="a=b=c d")).status_code == 422
+    last = await browser.post("/operators/admin/scope", scope="team=etl")
+    assert (last.status_code, "last admin" in text_of(last)) == (409, True)
+    await browser.post("/operators/ada/scope", scope="")
+    assert (await server.services.operators.get("ada")).scope is None
+
+
 async def test_sessions_are_ended_by_their_own(server, browser, viewer):
     """One's own and, for admins, anybody's; a viewer not another's."""
     admin = await server.sign_in(password="xxx " + PASSWORD)

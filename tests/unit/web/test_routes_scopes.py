@@ -38,6 +38,7 @@ OPEN = {
     "/resources",
     "/resources/{name}",
 }
+OWN = {"own_account", "own_second_factor"}
 CHANGES_OF_RESOURCES = {"/resources/{name}"}
 
 
@@ -88,7 +89,7 @@ def test_every_page_says_whether_it_stays_within_a_scope():
     """Row by row: those above, and no others."""
     for entry in PAGES:
         is_open = entry.path in OPEN and not (entry.method == "POST" and entry.path in CHANGES_OF_RESOURCES)
-        assert entry.in_scope is (is_open or entry.action == "own_account"), name_of(entry)
+        assert entry.in_scope is (is_open or entry.action in OWN), name_of(entry)
 
 
 async def test_a_page_that_does_not_say_so_is_refused(server, anna, unhurried, subtests):
@@ -121,6 +122,18 @@ async def test_the_menu_leads_to_what_is_open(server, anna):
     for link in links:
         assert (await anna.get(link)).status_code == 200
     assert "admin of team=etl" in page.text
+
+
+async def test_no_link_of_a_page_is_refused(server, anna, subtests):
+    """Neither in the lists nor in the text, also while there is nothing yet."""
+    ways = set()
+    for path in PAGES_OF_THE_TEAM:
+        page = await anna.get(path)
+        ways |= {(way, path) for way in re.findall(r'(?:href|action)="(/[^"?]*)', page.text)}
+    for way, path in sorted(ways):
+        if not way.startswith("/static"):
+            with subtests.test(f"{way} on {path}"):
+                assert (await anna.get(way)).status_code != 403
 
 
 PAGES_OF_THE_TEAM = [

@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from lyftdata.core.api_tokens import ApiTokenStatus
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.records import Role
+from lyftdata.core.names import format_labels
+from lyftdata.core.records import OperatorRecord, Role
 from lyftdata.core.secret import Secret
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
@@ -41,7 +42,8 @@ async def show(page: Page) -> Response:
 async def add(page: Page) -> Response:
     """Make an operator, and show the first password once."""
     name = page.form.text("name")
-    password = await page.services.operators.add(name, _role(page), None, actor=page.actor)
+    scope = page.form.labels("scope") or None
+    password = await page.services.operators.add(name, _role(page), None, scope=scope, actor=page.actor)
     return _shown_once(page, name, password)
 
 
@@ -53,6 +55,23 @@ async def set_role(page: Page) -> Response:
         expected = operator.role if edit.expected else None
         await page.services.operators.set_role(operator.name, role, expected=expected, actor=page.actor)
     return page.redirect("/operators", done=f"{page.part('name')} is now {role}.")
+
+
+async def ask_scope(page: Page) -> Response:
+    """Say what a limit to labels does, and ask for them."""
+    operator = await page.services.operators.get(page.part("name"))
+    return page.render("operator_scope.html", operator=operator, seen=_seen_scope(operator))
+
+
+async def set_scope(page: Page) -> Response:
+    """Limit an operator to Workers with certain labels, or end the limit."""
+    page.form.require("scope")
+    operator, scope = await page.services.operators.get(page.part("name")), page.form.labels("scope")
+    edit = read_edit(page, current={"scope": operator.scope or {}}, given={"scope": scope})
+    if edit.changes:
+        await page.services.operators.set_scope(operator.name, scope or None, actor=page.actor)
+    outcome = f"is limited to {format_labels(scope)}" if scope else "has no limit"
+    return page.redirect("/operators", done=f"{operator.name} {outcome}.")
 
 
 async def ask_reset(page: Page) -> Response:
@@ -109,6 +128,10 @@ async def _live_tokens(page: Page, operator: str) -> list[str]:
 
 def _shown_once(page: Page, name: str, password: Secret) -> Response:
     return page.render_secret("operator_made.html", instead="/operators", name=name, password=password)
+
+
+def _seen_scope(operator: OperatorRecord) -> str:
+    return seal_fields({"scope": operator.scope or {}})
 
 
 def _role(page: Page) -> Role:

@@ -52,14 +52,22 @@ async def test_who_is_affected_is_shown_before_anything_is_saved(server, browser
     assert in_force(server) is None
 
 
-@pytest.mark.parametrize("wrong", [{"warn_below": "1.1"}, {"refuse_below": "latest"}, {"from": "soon"}])
-async def test_a_policy_that_contradicts_itself_is_shown_again(browser, wrong):
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"warn_below": "1.1"}, "Warn below must not be lower"),
+        ({"refuse_below": "latest"}, "Refuse below must be a version"),
+        ({"from": "soon"}, "From must be a date or a time"),
+    ],
+)
+async def test_a_policy_that_contradicts_itself_is_shown_again(browser, wrong, sentence):
     """As it was typed, with what is wrong."""
     answer = await browser.get(query(**wrong))
     [typed] = wrong.values()
     assert answer.status_code == 422
     assert f'value="{typed}"' in answer.text
     assert 'aria-invalid="true"' in answer.text
+    assert sentence in answer.text
 
 
 async def test_a_form_that_was_shown_with_another_policy_changes_nothing(server, browser):
