@@ -39,7 +39,7 @@ API = sorted(
     for route in module.router.routes
     if isinstance(route, APIRoute)
     for method in route.methods or ()
-    if route.path != "/login"
+    if not route.path.startswith("/login")
 )
 # Starlette answers HEAD by the route of GET.
 PAGE_REQUESTS = sorted(

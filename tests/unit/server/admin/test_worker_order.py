@@ -3,6 +3,7 @@
 import pytest
 from tests.worker_searches import write_fleet
 
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.worker_order import Column
 
@@ -31,7 +32,7 @@ async def fleet(server):
 async def test_a_list_is_sorted_by_any_column(fleet):
     """Versions by their numbers, times by time, states in the order of the facets; reversed, what is missing stays last."""
     queries = fleet.services.worker_queries
-    found = await queries.find(parse_worker_query(""))
+    found = await queries.find(parse_worker_query(""), scope=UNLIMITED)
     orders, reverse = {}, {}
     for column in Column:
         orders[column] = [w.id for w in await queries.sort(found, column, descending=False)]
@@ -53,7 +54,7 @@ async def test_a_connected_worker_is_sorted_by_its_session(fleet, press):
     headers = {"Authorization": f"Bearer {token}"}
     await fleet.http.post("/api/worker/session", json=poll, headers=headers)
     queries = fleet.services.worker_queries
-    found = await queries.find(parse_worker_query(""))
+    found = await queries.find(parse_worker_query(""), scope=UNLIMITED)
 
     for column, descending in (
         (Column.SEEN, True),

@@ -129,6 +129,7 @@ async def test_all_that_enrolled_with_a_leaked_secret(server, admin, action, sta
     """Since a time, and no others; a deleted one may enroll again under its old name, a disabled one may not."""
     await server.enrolled("before")
     server.clock.forward(hours=2)
+    admin = await server.sign_in()
     worker_id, key = await server.enrolled("etl-1")
     token = await server.token_by_assertion(server.assertion(key, worker_id))
 
