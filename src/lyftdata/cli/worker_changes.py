@@ -154,6 +154,12 @@ def _asked(count: int) -> str:
 
 @click.command()
 @click.argument("worker_ids", metavar="[ID]...", nargs=-1)
+@click.option("--note", help="Why, for other operators; the Worker does not see it. Not with --where.")
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="The Server enables them then: a time such as 2026-03-01T12:00Z, or how long from now, such as 2h. Not with --where.",
+)
 @where_option
 @expect_option
 @yes_option
@@ -161,6 +167,8 @@ def _asked(count: int) -> str:
 @url_option
 def disable(
     worker_ids: tuple[str, ...],
+    note: str | None,
+    until: str | None,
     where: str | None,
     expect: int | None,
     url: str | None,
@@ -171,15 +179,20 @@ def disable(
     """
     Disable Workers: their programs stop at once; they reconnect when enabled.
 
+    Repeat it to change the note and the end. Without --until they stay disabled until you enable them, also if they had an end.
+
     \b
     Example:
       lyftdata workers disable press-01 press-02 --yes
+      lyftdata workers disable press-01 --note "disk is replaced" --until 2h
       lyftdata workers disable --where 'status:offline zone=eu-1'
       lyftdata workers disable --where 'status:offline zone=eu-1' --yes --expect 40
     """
     from lyftdata.cli.api import Api
 
     check_target(worker_ids, where, expect)
+    if where is not None and (note is not None or until is not None):
+        raise click.UsageError("--note and --until go with the IDs of Workers, not with --where.")
     with Api(url) as api:
         if where is not None:
             return change_where(
@@ -199,7 +212,8 @@ def disable(
             several="Disable {} Workers? Their sessions and programs stop at once.",
             yes=yes,
         )
-    return change_each(worker_ids, {"enabled": False}, url, as_json=as_json, done="disabled")
+    body = {"enabled": False, "disabled_note": note or "", "disabled_until": until or ""}
+    return change_each(worker_ids, body, url, as_json=as_json, done="disabled")
 
 
 @click.command()

@@ -10,9 +10,11 @@ from lyftdata.cli.output import (
     print_table,
     when,
 )
+from lyftdata.core.disabling import MAX_NOTE
 from lyftdata.core.names import format_labels
 from lyftdata.core.text import clean_text, count
 
+_NOTE_IN_LIST = 40
 _DECISIONS = {None: "-", "continue": "continue", "as_new": "as new"}
 
 
@@ -44,6 +46,24 @@ def state_of(worker: dict[str, Any]) -> str:
     return str(worker["status"]) if worker["enabled"] else "disabled"
 
 
+def _state_with_end(worker: dict[str, Any]) -> str:
+    """Return the state for a list, with the end and the note of disabling."""
+    state, until, note = state_of(worker), worker["disabled_until"], worker["disabled_note"]
+    if state != "disabled":
+        return state
+    state += f" until {until}" if until else ""
+    return state + (f" ({clean_text(note, _NOTE_IN_LIST)})" if note else "")
+
+
+def _why_disabled(worker: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the note and the end of disabling, as far as there are any."""
+    until, note = worker["disabled_until"], worker["disabled_note"]
+    return [
+        *([("Disabled until", f"{until} ({when(until)})")] if until else []),
+        *([("Note", clean_text(note, MAX_NOTE))] if note else []),
+    ]
+
+
 def show_workers(found: list[dict[str, Any]], *, is_filtered: bool = False) -> None:
     """Print Workers, one a line; of a filtered list that is empty it is not said that there are no Workers."""
     columns = ("id", "name", "strategy", "status", "labels", "last seen", "host", "address", "api key")
@@ -52,7 +72,7 @@ def show_workers(found: list[dict[str, Any]], *, is_filtered: bool = False) -> N
             worker["id"],
             worker["name"],
             worker["strategy"],
-            state_of(worker),
+            _state_with_end(worker),
             format_labels(worker["labels"]),
             when(worker["last_seen_at"]),
             worker["host"].get("hostname", "-"),
@@ -78,6 +98,7 @@ def show_worker(worker: dict[str, Any]) -> None:
         ("Name", worker["name"]),
         ("Strategy", worker["strategy"]),
         ("Status", state_of(worker)),
+        *_why_disabled(worker),
         ("Labels", format_labels(worker["labels"]) or "-"),
         ("Last seen", when(worker["last_seen_at"])),
         ("Connected since", when(worker["connected_since"])),

@@ -7,15 +7,15 @@ where only one thing has it. Never by the secret itself, which would stand in lo
 
 import ipaddress
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
-from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.networks import Network, parse_network
 from lyftdata.core.text import clean_text
+from lyftdata.core.times import parse_moment
 
 CUT_OFF = "incident.cut_off"
 """The audit event of a cut-off."""
@@ -115,19 +115,14 @@ def parse_since(text: str, *, now: datetime) -> datetime | None:
     if not text:
         return None
     try:
-        since = datetime.fromisoformat(text.upper().removesuffix(" UTC"))
-    except ValueError:
-        try:
-            since = now - parse_duration(text)
-        except InvalidInputError as error:
-            raise InvalidInputError(
-                "since", "must be a time such as 2026-03-01T12:00Z, or how long ago, such as 24h or 7d"
-            ) from error
-    if since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
+        since = parse_moment(text, now=now, ahead=False)
+    except ValueError as error:
+        raise InvalidInputError(
+            "since", "must be a time such as 2026-03-01T12:00Z, or how long ago, such as 24h or 7d"
+        ) from error
     if since > now:
         raise InvalidInputError("since", "must not be in the future")
-    return since.astimezone(UTC)
+    return since
 
 
 def _address(text: str) -> Network:

@@ -103,6 +103,9 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     While an identity key is rotated, `next_jwk` and `next_thumbprint` are the key that takes its place at its first use.
     `rotation_asked_at` is when an operator asked for a rotation that the Worker has not completed; `key_since` when the current key
     was first used, None for the one that the Worker enrolled with.
+
+    A disabled Worker may have a `disabled_note` for other operators, and is enabled by the Server at `disabled_until`; both are None
+    while it is enabled.
     """
 
     id: str
@@ -129,6 +132,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     next_thumbprint: str | None = None
     rotation_asked_at: datetime | None = None
     key_since: datetime | None = None
+    disabled_note: str | None = None
+    disabled_until: datetime | None = None
 
 
 def key_rotation_of(worker: WorkerRecord) -> KeyRotation | None:

@@ -103,6 +103,8 @@ workers = Table(
     Column("next_thumbprint", String(64)),
     Column("rotation_asked_at", UtcDateTime),
     Column("key_since", UtcDateTime),
+    Column("disabled_note", String(200)),
+    Column("disabled_until", UtcDateTime),
     Index(None, "name"),
     Index(None, "next_thumbprint", unique=True),
     Index(None, "approval"),

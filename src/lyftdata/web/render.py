@@ -134,9 +134,11 @@ def _bdi(text: str) -> Markup:
     Return untrusted text isolated from the direction of the text around it (Unicode UAX #9; HTML, `bdi`).
 
     Names may be Hebrew or Arabic, and the digits behind such a name would move before it. What overrides directions
-    never gets as far (`core.names`).
+    never gets as far (`core.names`). ASCII has one direction, that of the page, and goes without: a long table has hundreds.
     """
-    return Markup("<bdi>{}</bdi>").format(text) if text else Markup("")
+    if not text:
+        return Markup("")
+    return escape(text) if str(text).isascii() else Markup("<bdi>{}</bdi>").format(text)
 
 
 def _breakable(text: str) -> Markup:

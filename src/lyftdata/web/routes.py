@@ -72,7 +72,14 @@ PAGES: Sequence[Entry] = (
     Entry("POST", "/workers/{worker_id}", "workers.write", workers.rename, workers.show, in_scope=True),
     Entry("GET", "/workers/{worker_id}/waiting", "workers.read", new_worker.waiting, in_scope=True),
     Entry("GET", "/workers/{worker_id}/disable", "workers.write", workers.ask_disable, in_scope=True),
-    Entry("POST", "/workers/{worker_id}/disable", "workers.write", workers.disable, in_scope=True),
+    Entry(
+        "POST",
+        "/workers/{worker_id}/disable",
+        "workers.write",
+        workers.disable,
+        workers.ask_disable,
+        in_scope=True,
+    ),
     Entry(
         "POST",
         "/workers/{worker_id}/rotate-key",

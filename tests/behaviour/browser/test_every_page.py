@@ -30,6 +30,7 @@ PAGES = {
     "worker": "/workers/press-01",
     "disabled worker": "/workers/press-08",
     "disable a worker": "/workers/press-01/disable",
+    "note and end of disabling": "/workers/press-08/disable",
     "enable a worker": "/workers/press-08/enable",
     "delete a worker": "/workers/press-01/delete",
     "worker with a copy": "/workers/press-02",

@@ -251,7 +251,12 @@ class _Past:
         self._server.clock.forward(days=3)
         await self._enroll("scaler-3", ENROLLMENT_KEY)
         self._admin = await self._server.sign_in(password=PASSWORD)
-        await self._server.http.patch("/api/workers/press-08", json={"enabled": False}, headers=self._admin)
+        disabled = {
+            "enabled": False,
+            "disabled_note": "its disk is replaced, ask Ann",
+            "disabled_until": "30d",
+        }
+        await self._server.http.patch("/api/workers/press-08", json=disabled, headers=self._admin)
         for change in ({"name": "press 1"}, {"name": "press-01", "enabled": False}, {"enabled": True}):
             self._server.clock.forward(hours=1)
             await self._server.http.patch("/api/workers/press-01", json=change, headers=self._admin)

@@ -1,8 +1,10 @@
 """Tables of Workers."""
 
+from collections import defaultdict
+
 import pytest
 
-from lyftdata.cli.worker_tables import show_workers, state_of
+from lyftdata.cli.worker_tables import show_worker, show_workers, state_of
 
 
 def test_an_empty_list_says_whether_it_was_filtered(capsys):
@@ -19,3 +21,30 @@ def test_the_state_of_a_worker_that_is_not_approved_says_why(approval):
     worker = {"archived_at": None, "superseded_by": None, "enabled": True, "status": "offline"}
 
     assert state_of(worker | {"approval": approval}) == approval
+
+
+@pytest.mark.parametrize("until", [None, "2026-03-01T14:00:00Z"])
+def test_a_disabled_worker_is_shown_with_its_note_and_its_end(capsys, until):
+    """In the list the note is cut, and alone it is whole; control characters of either go to no terminal."""
+    worker = defaultdict(
+        lambda: None,
+        id="press-01",
+        name="press-01",
+        strategy="api_key",
+        enabled=False,
+        labels={},
+        host={},
+        disabled_note="disk \x1b[31m" + "x" * 60,
+        disabled_until=until,
+        token_counts={"total": 0},
+    )
+    show_workers([worker])
+    listed = capsys.readouterr().out
+    show_worker(worker)
+    alone = capsys.readouterr().out
+
+    assert ("disabled until 2026-03-01T14:00:00Z (disk" if until else "disabled (disk") in listed
+    assert ("Disabled until" in alone) is (until is not None)
+    assert "x" * 60 in alone
+    assert "x" * 60 not in listed
+    assert "\x1b" not in listed + alone

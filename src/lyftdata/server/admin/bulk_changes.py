@@ -22,7 +22,7 @@ from lyftdata.core.bulk_changes import (
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_labels
-from lyftdata.core.records import ChainedAuditEvent, Labels, WorkerRecord
+from lyftdata.core.records import AuditEvent, ChainedAuditEvent, Labels, WorkerRecord
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.scopes import Scope
 from lyftdata.core.text import count
@@ -31,10 +31,12 @@ from lyftdata.server.admin.scope_checks import check_all_grants, check_keeps_lab
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
+    disable_without_end,
     keep_disabled,
     relabel,
     remove,
     restore_labels,
+    restore_switch,
     switch,
     write_changes,
 )
@@ -223,7 +225,7 @@ class BulkChanges:
             since = audit_log.workers_changed_after(tx.conn, after=number + size)
             found = workers.find_workers_in(tx.conn, ids, actor.scope)
             untouched = {worker_id: record for worker_id, record in found.items() if worker_id not in since}
-            made = {worker_id: event.event.details for worker_id, event in zip(ids, events, strict=True)}
+            made = {worker_id: event.event for worker_id, event in zip(ids, events, strict=True)}
             now = self._clock()
             changes = _changes(untouched, ids, lambda worker: _reverse(action, worker, made[worker.id], now))
             gone = [worker_id for worker_id in ids if worker_id not in found]
@@ -286,8 +288,10 @@ class BulkChanges:
 
 def _make(action: BulkAction, worker: WorkerRecord, labels: Labels, now: datetime) -> Change | None:
     match action:
-        case BulkAction.DISABLE | BulkAction.ENABLE:
-            return switch(worker, enabled=action is BulkAction.ENABLE, now=now)
+        case BulkAction.DISABLE:
+            return disable_without_end(worker, now=now)
+        case BulkAction.ENABLE:
+            return switch(worker, enabled=True, now=now)
         case BulkAction.DELETE:
             return remove(worker)
         case BulkAction.ROTATE_KEY:
@@ -303,13 +307,11 @@ def _with_labels(worker: WorkerRecord, added: Labels) -> Labels:
         raise InvalidInputError(error.field, f"{error.message}: '{worker.id}' would have more") from error
 
 
-def _reverse(
-    action: BulkAction, worker: WorkerRecord, details: Mapping[str, str], now: datetime
-) -> Change | None:
+def _reverse(action: BulkAction, worker: WorkerRecord, event: AuditEvent, now: datetime) -> Change | None:
     """Take back what was done to a Worker; None if it is not as that left it."""
     if action is BulkAction.LABEL:
-        return restore_labels(worker, details)
-    return switch(worker, enabled=action is BulkAction.DISABLE, now=now)
+        return restore_labels(worker, event.details)
+    return restore_switch(worker, event, now=now)
 
 
 def _changes(

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.disabling import MAX_NOTE
 from lyftdata.core.epochs import next_epoch
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.incidents import CUT_OFF, SubjectKind, parse_since
@@ -86,7 +87,8 @@ class IncidentResponse:
             records = workers.find_workers(tx.conn, chosen)
             _check_found(wanted, records)
             if wanted.action == "disable":
-                workers.replace_workers(tx, [_disabled(record, now) for record in records.values()])
+                note = f"Incident {found.subject}"[:MAX_NOTE]
+                workers.replace_workers(tx, [_disabled(record, now, note) for record in records.values()])
             else:
                 workers.delete_workers(tx, list(records))
             details = self._details(records, found, wanted, since)
@@ -165,8 +167,10 @@ def _with_added_since(
     return list(dict.fromkeys([*ids, *enrolled]))
 
 
-def _disabled(record: WorkerRecord, now: datetime) -> WorkerRecord:
+def _disabled(record: WorkerRecord, now: datetime, note: str) -> WorkerRecord:
     """Return an entry as it is disabled; published again even if it was, as in `Workers.change`."""
     if not record.enabled:
-        return record
-    return msgspec.structs.replace(record, enabled=False, epoch=next_epoch(record.epoch, now=now))
+        # Undone cut-off: one that was disabled until a time would come back by itself.
+        return msgspec.structs.replace(record, disabled_note=note, disabled_until=None)
+    epoch = next_epoch(record.epoch, now=now)
+    return msgspec.structs.replace(record, enabled=False, epoch=epoch, disabled_note=note)

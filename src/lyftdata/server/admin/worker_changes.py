@@ -8,12 +8,16 @@ import msgspec
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import CHANGED, UNDO_WITHIN, BulkAction
 from lyftdata.core.epochs import next_epoch
-from lyftdata.core.records import Labels, WorkerRecord
+from lyftdata.core.records import AuditEvent, Labels, WorkerRecord
+from lyftdata.core.times import format_time, parse_moment
 from lyftdata.store import WriteTx, audit_log
 from lyftdata.store.tables import workers
 
 _DELETED = "worker.deleted"
 _MAX_UNDOABLE = 1_000
+_DISABLED = "worker.disabled"
+_DISABLE_CHANGED = "worker.disable_changed"
+_SHOWN = {"disabled_note": "note", "disabled_until": "until"}
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -31,14 +35,61 @@ class Change(msgspec.Struct, frozen=True):
     details: Mapping[str, str] = {}
 
 
-def switch(record: WorkerRecord, *, enabled: bool, now: datetime) -> Change | None:
-    """Disable or enable; None if it is so already."""
+def switch(
+    record: WorkerRecord, *, enabled: bool, now: datetime, fields: Mapping[str, object] | None = None
+) -> Change | None:
+    """Disable, with the note and the end that `fields` has, or enable; None if it is so already."""
     if enabled == record.enabled:
         return None
     # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled. Enabling ends it
     # too: what was signed meanwhile was signed for a Worker that was kept out.
-    after = msgspec.structs.replace(record, enabled=enabled, epoch=next_epoch(record.epoch, now=now))
-    return Change(after, "worker.enabled" if enabled else "worker.disabled")
+    after = msgspec.structs.replace(
+        record,
+        **{"disabled_note": None, "disabled_until": None, **(fields or {})},
+        enabled=enabled,
+        epoch=next_epoch(record.epoch, now=now),
+    )
+    # To enable takes note and end away: its event has them, and it is undone by them.
+    described = _described(record if enabled else after, _SHOWN)
+    details = {name: text for name, text in described.items() if text}
+    return Change(after, "worker.enabled" if enabled else _DISABLED, details)
+
+
+def change_disabling(record: WorkerRecord, fields: Mapping[str, object]) -> Change | None:
+    """Change the note or the end of a Worker that is disabled; None if they are so already."""
+    after = msgspec.structs.replace(record, **fields)
+    if after == record:
+        return None
+    details = _described(after, fields)
+    if record.disabled_until is not None and after.disabled_until != record.disabled_until:
+        details["until_was"] = format_time(record.disabled_until)
+    return Change(after, _DISABLE_CHANGED, details)
+
+
+def disable_without_end(record: WorkerRecord, *, now: datetime) -> Change | None:
+    """Disable; one that is disabled until a time loses that end, and keeps its note. None if it has none."""
+    if record.enabled:
+        return switch(record, enabled=False, now=now)
+    return change_disabling(record, {"disabled_until": None})
+
+
+def restore_switch(record: WorkerRecord, event: AuditEvent, *, now: datetime) -> Change | None:
+    """
+    Take back what `switch` or `disable_without_end` has done, by its event; None if the entry is not as that left it.
+
+    None too for one that was enabled before its end, when that has come: it would be enabled by now.
+    """
+    if event.action == _DISABLE_CHANGED:
+        if record.enabled:
+            return None
+        return change_disabling(record, {"disabled_until": _read_time(event.details["until_was"], now)})
+    if event.action == _DISABLED:
+        return switch(record, enabled=True, now=now)
+    until = _read_time(event.details.get("until", ""), now)
+    if until is not None and until <= now:
+        return None
+    fields = {"disabled_note": event.details.get("note"), "disabled_until": until}
+    return switch(record, enabled=False, now=now, fields=fields)
 
 
 def relabel(record: WorkerRecord, labels: Labels) -> Change | None:
@@ -116,6 +167,19 @@ def keep_disabled(tx: WriteTx, records: Collection[WorkerRecord], actor: Actor, 
         subject = f"worker:{record.id}"
         if not record.enabled and subject in undoable:
             tx.audit(actor.audit_event("worker.disabled", subject, at=now, details={"before": "disabled"}))
+
+
+def _described(record: WorkerRecord, fields: Iterable[str]) -> dict[str, str]:
+    """Return the note and the end of disabling as an audit event has them; an empty text for none."""
+    values = {name: getattr(record, name) for name in fields}
+    return {
+        _SHOWN[name]: format_time(value) if isinstance(value, datetime) else str(value or "")
+        for name, value in values.items()
+    }
+
+
+def _read_time(text: str, now: datetime) -> datetime | None:
+    return parse_moment(text, now=now, ahead=True) if text else None
 
 
 def join_labels(labels: Iterable[tuple[str, str]]) -> str:

@@ -148,6 +148,8 @@ class WorkerQueries:
             name=worker.name,
             strategy=worker.strategy,
             enabled=worker.enabled,
+            disabled_note=worker.disabled_note,
+            disabled_until=worker.disabled_until,
             status=self.status_of(worker.id),
             labels=worker.labels,
             last_seen_at=self._clock()

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.disabling import Disabling, parse_note, parse_until
 from lyftdata.core.epochs import first_epoch
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
@@ -23,6 +24,7 @@ from lyftdata.server.admin.scope_checks import (
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
+    change_disabling,
     keep_disabled,
     relabel,
     remove,
@@ -34,6 +36,8 @@ from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
+
+_NO_MORE = Disabling()
 
 
 class Workers:
@@ -100,29 +104,34 @@ class Workers:
         name: str | None = None,
         labels: Labels | None = None,
         enabled: bool | None = None,
+        disabling: Disabling = _NO_MORE,
         expected: Mapping[str, object] | None = None,
         actor: Actor,
     ) -> WorkerRecord:
         """
-        Rename, label, disable or enable a Worker; what is None stays as it is.
+        Rename, label, disable or enable a Worker; what is None stays as it is, but for the end of disabling.
+
+        To disable a Worker again without an end is to disable it without an end: it must not come back by itself after that.
 
         Args:
             worker_id: Whose.
             name: The new name.
             labels: All its labels from now on.
             enabled: Whether it may connect.
+            disabling: The note and the end of disabling.
             expected: Fields as they were when this was decided; None does not ask.
             actor: Who does it.
 
         Raises:
-            InvalidInputError: Name or a label breaks its rule, or a label of the scope is missing.
+            InvalidInputError: Name, label, note or end breaks its rule, or a label of the scope is missing.
             NotFoundError: No such Worker within the scope.
-            ConflictError: `worker_name_taken`, `changed_meanwhile`.
+            ConflictError: `worker_name_taken`, `changed_meanwhile`; `worker_not_disabled`: it has no note and no end to change.
             ForbiddenError: It would get tokens for a resource outside the scope.
         """
         new_name = None if name is None else parse_worker_name(name)
         new_labels = None if labels is None else parse_labels(labels)
         self._check(new_name or "", new_labels or {})
+        fields = self._read_disabling(disabling, enabled=enabled)
 
         def op(tx: WriteTx) -> WorkerRecord:
             before = record = workers.get_worker_in(tx.conn, worker_id, actor.scope)
@@ -134,8 +143,13 @@ class Workers:
                 record = self._write(tx, record, relabel(record, new_labels), actor)
             check_grants(tx, before, record, actor)
             if enabled is not None and enabled != record.enabled:
-                record = self._write(tx, record, switch(record, enabled=enabled, now=self._clock()), actor)
-            elif enabled is not None:
+                return self._write(
+                    tx, record, switch(record, enabled=enabled, now=self._clock(), fields=fields), actor
+                )
+            if fields:
+                _check_disabled(record)
+                record = self._write(tx, record, change_disabling(record, fields), actor)
+            if enabled is not None:
                 # Published again although nothing changes: anyone who repeats this may do so because the first commit's
                 # outcome was unknown, and what is connected must not go by the state before it.
                 tx.changed(WorkerChanged(record.id, record))
@@ -213,6 +227,27 @@ class Workers:
             return record
         write_changes(tx, [change], actor, now=self._clock())
         return change.record
+
+    def _read_disabling(self, disabling: Disabling, *, enabled: bool | None) -> dict[str, object]:
+        """Return the fields that are to be set; raises InvalidInputError."""
+        if enabled and disabling.is_given:
+            raise InvalidInputError("disabled_note", "goes with a Worker that is disabled")
+        fields: dict[str, object] = {}
+        if disabling.note is not None:
+            self._known_secrets.check("disabled_note", disabling.note)
+            fields["disabled_note"] = parse_note(disabling.note)
+        if disabling.until is not None or enabled is False:
+            fields["disabled_until"] = parse_until(disabling.until or "", now=self._clock())
+        return fields
+
+
+def _check_disabled(record: WorkerRecord) -> None:
+    if record.enabled:
+        raise ConflictError(
+            "worker_not_disabled",
+            f"The Worker '{record.id}' is not disabled.",
+            hint="Disable it with this note and end.",
+        )
 
 
 def _subject(record: WorkerRecord) -> str:

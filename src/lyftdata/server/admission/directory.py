@@ -60,6 +60,7 @@ class Directory:
         self._archived = 0
         self._ephemeral: set[str] = set()
         self._asked_to_rotate: set[str] = set()
+        self._disabled_until: set[str] = set()
         self._pending: Counter[str] = Counter()
         for worker in workers:
             self._replace_worker(worker.id, worker)
@@ -155,6 +156,10 @@ class Directory:
         """Iterate over the entries of ephemeral Workers."""
         return (self._workers[worker_id] for worker_id in self._ephemeral)
 
+    def disabled_until(self) -> Iterator[WorkerRecord]:
+        """Iterate over the entries that are disabled until a time."""
+        return (self._workers[worker_id] for worker_id in self._disabled_until)
+
     def pending(self) -> Counter[str]:
         """Return how many Workers wait for approval, by the fingerprint of their enrollment key; not to be changed."""
         return self._pending
@@ -205,6 +210,7 @@ class Directory:
         before = self._workers.pop(worker_id, None)
         self._ephemeral.discard(worker_id)
         self._asked_to_rotate.discard(worker_id)
+        self._disabled_until.discard(worker_id)
         self._next_keys.pop(worker_id, None)
         known_key = self._identity_keys.pop(worker_id, None)
         if before is not None:
@@ -215,6 +221,8 @@ class Directory:
                 self._ephemeral.add(worker_id)
             if record.rotation_asked_at is not None:
                 self._asked_to_rotate.add(worker_id)
+            if record.disabled_until is not None:
+                self._disabled_until.add(worker_id)
             if known_key is None or known_key.canonical_jwk != record.public_jwk:
                 known_key = _load_key(record, record.public_jwk)
             next_key = _load_key(record, record.next_jwk)

@@ -32,6 +32,7 @@ _FLUSH_EVERY_S = 1.0
 _PRUNE_EVERY_S = 30.0
 _ARCHIVE_EVERY_S = 600.0
 _REMOVE_ABSENT_EVERY_S = 30.0
+_ENABLE_EVERY_S = 2.0
 _DELIVER_EVERY_S = 1.0
 _ALERT_EVERY_S = 15.0
 _LOOK_FOR_REPEATED_EVERY_S = 20.0
@@ -56,6 +57,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         asyncio.create_task(
             _every("remove absent Workers", _REMOVE_ABSENT_EVERY_S, lambda: remove_absent(services))
         ),
+        asyncio.create_task(_every("enable Workers", _ENABLE_EVERY_S, lambda: enable_due(services))),
         asyncio.create_task(
             _every(
                 "look for repeated registrations",
@@ -216,6 +218,11 @@ async def remove_absent(services: Services) -> None:
     """Remove ephemeral Workers that have been absent; what is known of their activity and not written is written before."""
     await flush(services)
     await services.ephemeral_workers.remove_absent()
+
+
+async def enable_due(services: Services) -> None:
+    """Enable the Workers that were disabled until a time which has come."""
+    await services.disabled_workers.enable_due()
 
 
 async def look_for_repeated(services: Services) -> None:

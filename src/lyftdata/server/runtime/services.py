@@ -23,6 +23,7 @@ from lyftdata.server.admin.callers import Callers
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admin.device_logins import DeviceLogins
 from lyftdata.server.admin.device_marks import DeviceMarks
+from lyftdata.server.admin.disabled_workers import DisabledWorkers
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
@@ -132,6 +133,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     bulk_changes: BulkChanges
     worker_archive: WorkerArchive
     ephemeral_workers: EphemeralWorkers
+    disabled_workers: DisabledWorkers
     leaving_workers: LeavingWorkers
     repeated_registrations: RepeatedRegistrations
     identity_copies: IdentityCopies

@@ -131,7 +131,9 @@ async def show(page: Page) -> Response:
     refusal = await page.services.refusal_queries.get(page.part("reference"))
     remedies = find_remedies(page, refusal)
     other = page.services.directory.find_worker(refusal.other_worker)
-    return page.render("refusal.html", refusal=refusal, remedies=remedies, other=other)
+    worker = page.services.directory.find_worker(refusal.claimed_worker)
+    disabled = worker if worker is not None and not worker.enabled and refusal.proved else None
+    return page.render("refusal.html", refusal=refusal, remedies=remedies, other=other, disabled=disabled)
 
 
 def find_remedies(page: Page, refusal: Refusal) -> list[RemedyLink]:

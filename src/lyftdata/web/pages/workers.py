@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.bulk_changes import BulkAction, is_within, seal_match
+from lyftdata.core.disabling import Disabling
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
@@ -261,6 +262,7 @@ async def _ask(page: Page, action: str) -> Response:
         "workers_confirm.html",
         action=action,
         workers=[worker],
+        changes_end=action == "disable" and not worker.enabled,
         decision=decision,
         single=True,
         takes_all=False,
@@ -274,13 +276,14 @@ async def _ask(page: Page, action: str) -> Response:
 
 
 async def disable(page: Page) -> Response:
-    """Disable one Worker."""
-    return await _switch(page, enabled=False)
+    """Disable one Worker, or change the note and the end of one that is disabled."""
+    disabling = Disabling(note=page.form.text("note"), until=page.form.text("until"))
+    return await _switch(page, enabled=False, disabling=disabling)
 
 
 async def enable(page: Page) -> Response:
     """Enable one Worker."""
-    return await _switch(page, enabled=True)
+    return await _switch(page, enabled=True, disabling=Disabling())
 
 
 async def rotate_key(page: Page) -> Response:
@@ -291,10 +294,12 @@ async def rotate_key(page: Page) -> Response:
     return page.redirect(f"/workers/{worker_id}", done=done)
 
 
-async def _switch(page: Page, *, enabled: bool) -> Response:
+async def _switch(page: Page, *, enabled: bool, disabling: Disabling) -> Response:
     worker_id = page.part("worker_id")
-    await page.services.workers.change(worker_id, enabled=enabled, actor=page.actor)
-    return page.redirect(f"/workers/{worker_id}", done=_ENABLED if enabled else _DISABLED)
+    was_enabled = (await page.services.worker_queries.get(worker_id, scope=page.actor.scope)).enabled
+    await page.services.workers.change(worker_id, enabled=enabled, disabling=disabling, actor=page.actor)
+    done = _ENABLED if enabled else _DISABLED if was_enabled else "Saved."
+    return page.redirect(f"/workers/{worker_id}", done=done)
 
 
 async def delete(page: Page) -> Response:
@@ -326,6 +331,7 @@ async def ask_many(page: Page) -> Response:
         "workers_confirm.html",
         action=action,
         workers=await page.services.worker_queries.show(records),
+        changes_end=False,
         decision=None,
         single=False,
         takes_all=takes_all,

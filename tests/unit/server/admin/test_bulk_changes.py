@@ -8,6 +8,7 @@ from tests.builders import NOON, worker
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import CHANGED, UNDO_WITHIN, BulkAction, seal_match
+from lyftdata.core.disabling import Disabling
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.records import ResourceRecord, Role
 from lyftdata.core.scopes import scope_of
@@ -138,6 +139,76 @@ async def test_an_undone_switch_leaves_all_as_before(fleet, action):
     assert enabled(fleet) == before
     (first, _, details), *each = await events_after(fleet, undone.number)
     assert (first, details["undone"], len(each)) == (UNDONE, str(done.number), len(done.changed))
+
+
+def disabling(server):
+    """Return whether each Worker is enabled, its note and its end."""
+    return {
+        worker_id: (record.enabled, record.disabled_note, record.disabled_until)
+        for worker_id, record in entries(server).items()
+    }
+
+
+async def disable_until(server, worker_id, until):
+    """Disable a Worker with a note, until a time."""
+    with_note = Disabling(note="disk is replaced", until=until)
+    await server.services.workers.change(worker_id, enabled=False, disabling=with_note, actor=ANN)
+
+
+async def test_enabling_that_is_undone_brings_back_note_and_end(fleet):
+    """And so does undoing it for a Worker that had neither."""
+    await disable_until(fleet, "w-1", "2h")
+    await disable_until(fleet, "w-2", "")
+    before = disabling(fleet)
+    done = await change(fleet, BulkAction.ENABLE)
+    assert set(disabling(fleet).values()) == {(True, None, None)}
+
+    await undo(fleet, done.number)
+
+    assert disabling(fleet) == before
+    fleet.clock.forward(hours=2)
+    assert await fleet.services.disabled_workers.enable_due() == 1
+
+
+async def test_enabling_stays_where_the_end_has_come_since(fleet):
+    """The Worker would be enabled by now; the others are disabled again."""
+    await disable_until(fleet, "w-1", "10m")
+    done = await change(fleet, BulkAction.ENABLE)
+    fleet.clock.forward(minutes=10)
+
+    undone = await undo(fleet, done.number)
+
+    assert (undone.restored, undone.changed_since) == (["w-4"], ["w-1"])
+    assert disabling(fleet)["w-1"] == (True, None, None)
+
+
+async def test_disabling_that_is_undone_leaves_no_note_and_no_end(fleet):
+    """Those that were enabled are so again, without any."""
+    before = disabling(fleet)
+    done = await change(fleet, BulkAction.DISABLE)
+
+    await undo(fleet, done.number)
+
+    assert disabling(fleet) == before
+    assert before["w-1"] == (True, None, None)
+
+
+async def test_disabling_many_takes_the_end_away_until_it_is_undone(fleet):
+    """A Worker that was disabled until a time counts as changed, and gets its end back but is not enabled."""
+    await disable_until(fleet, "w-4", "2h")
+    before = disabling(fleet)
+
+    done = await change(fleet, BulkAction.DISABLE)
+
+    assert done.changed == IDS
+    assert disabling(fleet)["w-4"] == (False, "disk is replaced", None)
+    assert (await events_after(fleet, done.number))[4] == (
+        "worker.disable_changed",
+        "worker:w-4",
+        {"until": "", "until_was": "2026-03-01 14:00:00 UTC", "group": str(done.number)},
+    )
+    await undo(fleet, done.number)
+    assert disabling(fleet) == before
 
 
 async def test_undone_labels_are_what_they_were(fleet):

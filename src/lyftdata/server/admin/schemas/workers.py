@@ -22,10 +22,17 @@ class NewWorker(Input):
 
 
 class WorkerChange(Input):
-    """What to change of a Worker; what is left out stays."""
+    """
+    What to change of a Worker; what is left out stays.
+
+    `disabled_note` is for other operators. `disabled_until` is when the Server enables the Worker by itself: a time such as `2026-03-01T12:00Z`, or how long
+    from now, such as `2h`. Empty, each is removed. `enabled: false` without `disabled_until` disables without an end, also a Worker that had one.
+    """
 
     name: str | None = None
     enabled: bool | None = None
+    disabled_note: Annotated[str | None, Field(max_length=1000)] = None
+    disabled_until: Annotated[str | None, Field(max_length=64)] = None
     labels: Labels | None = None
 
 
@@ -84,6 +91,7 @@ class Worker(BaseModel):
     it signs off or has been absent for a short time. `key_rotation` is `asked` from when an operator asked for another identity key
     until the Worker uses it, then `done`, before the first time `never`, and null without an identity key. `key_since` is when the current one was first used;
     null for the one that it enrolled with.
+    `disabled_note` says why a Worker is disabled, if an operator said so, and `disabled_until` when the Server enables it by itself; both null while it is enabled.
     `approval` is `pending`, `denied` or `expired` while a Worker that needs approval is not let in, else null.
     """
 
@@ -91,6 +99,8 @@ class Worker(BaseModel):
     name: str
     strategy: Strategy
     enabled: bool
+    disabled_note: str | None
+    disabled_until: datetime | None
     status: Status
     labels: dict[str, str]
     last_seen_at: datetime | None

@@ -19,7 +19,8 @@ IfMatch = Annotated[
 
 def worker_fields(worker: Worker) -> dict[str, object]:
     """Return what can be edited of a Worker."""
-    return {"name": worker.name, "labels": worker.labels, "enabled": worker.enabled}
+    fields = ("name", "labels", "enabled", "disabled_note", "disabled_until")
+    return {name: getattr(worker, name) for name in fields}
 
 
 def resource_fields(resource: Resource) -> dict[str, object]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import BulkAction, seal_match
+from lyftdata.core.disabling import Disabling
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
@@ -253,6 +254,7 @@ async def change_worker(
         name=body.name,
         labels=body.labels,
         enabled=body.enabled,
+        disabling=Disabling(note=body.disabled_note, until=body.disabled_until),
         expected=expected,
         actor=actor,
     )

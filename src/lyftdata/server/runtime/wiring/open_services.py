@@ -24,6 +24,7 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
 from lyftdata.server.admin.bulk_changes import BulkChanges
+from lyftdata.server.admin.disabled_workers import DisabledWorkers
 from lyftdata.server.admin.first_password import print_first_password
 from lyftdata.server.admin.fleet_policy import FleetPolicies
 from lyftdata.server.admin.identity_copies import CopyDecisions
@@ -229,6 +230,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         ),
         worker_archive=operators.worker_archive,
         ephemeral_workers=leaving.ephemeral_workers,
+        disabled_workers=DisabledWorkers(store=store, directory=admission.directory, clock=clock),
         leaving_workers=leaving.leaving_workers,
         repeated_registrations=leaving.repeated_registrations,
         identity_copies=admission.identity_copies,

@@ -1,0 +1,66 @@
+"""How a Worker is disabled: with a note for other operators, and until when; the Worker sees neither."""
+
+from datetime import datetime
+
+import msgspec
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.redaction import hide_credentials
+from lyftdata.core.text import clean_text
+from lyftdata.core.times import parse_moment
+
+MAX_NOTE = 200
+
+
+class Disabling(msgspec.Struct, frozen=True):
+    """
+    What goes with disabling a Worker: `note` and `until` as they are to be, each None where it stays as it is, or is not given.
+
+    An empty note is no note, and an empty `until` is no end: the Worker stays disabled until an operator enables it.
+    """
+
+    note: str | None = None
+    until: str | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Return whether anything is to be changed."""
+        return self.note is not None or self.until is not None
+
+
+def parse_note(text: str) -> str | None:
+    """Read a note, None if it is empty; raises InvalidInputError."""
+    note = clean_text(text.strip(), MAX_NOTE + 1)
+    if len(note) > MAX_NOTE:
+        raise InvalidInputError("disabled_note", f"must be at most {MAX_NOTE} characters")
+    # A key that is pasted to say which one leaked would be in lists, backups and the audit log.
+    if hide_credentials(note) != note:
+        raise InvalidInputError("disabled_note", "must not hold a credential: write its name or public ID")
+    return note or None
+
+
+def parse_until(text: str, *, now: datetime) -> datetime | None:
+    """
+    Read when a disabled Worker is enabled again: a time, or how long from now, such as `2h`; None if it is empty.
+
+    Raises:
+        InvalidInputError: Neither, or not in the future.
+    """
+    if not text.strip():
+        return None
+    try:
+        until = parse_moment(text, now=now, ahead=True)
+    except ValueError as error:
+        raise InvalidInputError(
+            "disabled_until",
+            "must be a time such as 2026-03-01T12:00Z, or how long from now, such as 2h or 3d",
+        ) from error
+    if until <= now:
+        raise InvalidInputError("disabled_until", "must be in the future")
+    return until
+
+
+def is_due(worker: WorkerRecord, *, now: datetime) -> bool:
+    """Return whether a disabled Worker is to be enabled now."""
+    return not worker.enabled and worker.disabled_until is not None and worker.disabled_until <= now

@@ -1,0 +1,76 @@
+"""The note and the end of disabling, as they are typed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lyftdata.core.disabling import MAX_NOTE, is_due, parse_note, parse_until
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.records import Strategy, WorkerRecord
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "until"),
+    [
+        ("", None),
+        ("  ", None),
+        ("2h", NOON + timedelta(hours=2)),
+        ("1d12h", NOON + timedelta(hours=36)),
+        ("2026-03-01T13:00Z", NOON + timedelta(hours=1)),
+        ("2026-03-01 13:00 UTC", NOON + timedelta(hours=1)),
+        ("2026-03-01T13:00", NOON + timedelta(hours=1)),
+        ("2026-03-01T13:00+02:00", None),
+    ],
+)
+def test_an_end_is_a_time_or_how_long_from_now(text, until):
+    """Without a zone it is UTC; with one it is that time."""
+    if "+02" in text:
+        with pytest.raises(InvalidInputError) as caught:
+            parse_until(text, now=NOON)
+        assert caught.value.message == "must be in the future"
+    else:
+        assert parse_until(text, now=NOON) == until
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "2", "0s", "2026-03-01T12:00Z", "9999-12-31T23:59-23:00", "99999999d"]
+)
+def test_an_end_that_cannot_be_meant_is_rejected(text):
+    """Also now itself, and a time that UTC does not have."""
+    with pytest.raises(InvalidInputError) as caught:
+        parse_until(text, now=NOON)
+    assert caught.value.field == "disabled_until"
+
+
+def test_a_note_is_one_line_of_at_most_200_characters():
+    """Nothing is no note."""
+    assert parse_note("  ") is None
+    assert parse_note("x" * MAX_NOTE) == "x" * MAX_NOTE
+    assert "\n" not in (parse_note("a\nb") or "")
+    with pytest.raises(InvalidInputError):
+        parse_note("x" * (MAX_NOTE + 1))
+
+
+@pytest.mark.parametrize(
+    ("enabled", "until", "due"),
+    [
+        (False, NOON, True),
+        (False, NOON + timedelta(microseconds=1), False),
+        (False, None, False),
+        (True, NOON, False),
+    ],
+)
+def test_disabling_ends_at_the_very_second(enabled, until, due):
+    """One without an end stays, and one that is enabled already is left alone."""
+    worker = WorkerRecord(
+        id="press-01",
+        name="press-01",
+        strategy=Strategy.API_KEY,
+        enabled=enabled,
+        disabled_until=until,
+        created_at=NOON,
+        created_by="operator:admin",
+    )
+    assert is_due(worker, now=NOON) is due
