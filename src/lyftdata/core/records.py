@@ -680,6 +680,7 @@ prepare_structs(
     RefusalAttempt,
     RefusalGroup,
     ResourceRecord,
+    SecondFactorRecord,
     ServerRecord,
     SignatureCounterRecord,
     SigningKeyRecord,

@@ -5,20 +5,14 @@ import re
 from pathlib import Path
 
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
+from lyftdata.core.policy import ACTIONS
 from lyftdata.server.admin.alert_watch import INCIDENTS
 
 SOURCE = Path(__file__).parents[3] / "src" / "lyftdata"
 _GROUPS = {action.partition(".")[0] for action in AUDIT_ACTIONS}
 _ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
-# Parts of modules' and settings' names that look alike.
-_NOT_ACTIONS = {
-    "fleet_policy.read",
-    "fleet_policy.write",
-    "incident.read",
-    "incident.write",
-    "worker.html",
-    "operators.name",
-}
+# Actions of the policy table, and parts of modules' and settings' names, that look alike.
+_NOT_ACTIONS = {*ACTIONS, "worker.html", "operators.name"}
 
 
 def _used() -> set[str]:
