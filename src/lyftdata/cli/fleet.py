@@ -184,7 +184,9 @@ def _show_policy(found: dict[str, Any]) -> None:
         echo(f"Warned: agents below {policy['warn_below']}.")
     if policy["refuse_below"]:
         echo(f"Refused: agents below {policy['refuse_below']}, from {policy['refuse_from']} on.")
-    echo(f"It {_effect(found)}. {count(found['unknown'], 'Worker')} without a version: neither.")
+    echo(f"It {_effect(found)}.")
+    if found["unknown"]:
+        echo(f"Workers that report no version, which are neither warned nor refused: {found['unknown']:,}.")
     if found["items"]:
         _show_affected(found, to=echo)
     if found["refused_agents"]:

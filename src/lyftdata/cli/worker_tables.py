@@ -59,7 +59,11 @@ def _why_disabled(worker: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the note and the end of disabling, as far as there are any."""
     until, note = worker["disabled_until"], worker["disabled_note"]
     return [
-        *([("Disabled until", f"{until} ({when(until)})")] if until else []),
+        *(
+            [("Disabled until", until if when(until) == until else f"{until} ({when(until)})")]
+            if until
+            else []
+        ),
         *([("Note", clean_text(note, MAX_NOTE))] if note else []),
     ]
 

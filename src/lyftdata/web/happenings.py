@@ -25,9 +25,18 @@ MARKED_ACTIONS = {
 _SAME_OUTAGE = timedelta(minutes=1)
 _SAME_ACT = timedelta(minutes=10)
 # Signing in is in the audit log, and says nothing about the fleet. Of a change to many Workers each has its own event.
-_LEFT_OUT = {"operator.signed_in", "signing_key.created", "workers.changed", "workers.undone"}
+_LEFT_OUT = {
+    "operator.signed_in",
+    "operator.reauthenticated",
+    "signing_key.created",
+    "workers.changed",
+    "workers.undone",
+}
 _VERBS = {
     "worker.created": "added",
+    "worker.binding_changed": "changed the token binding of",
+    "worker.disable_changed": "changed the note or the end of disabling",
+    "worker.replaced_removed": "was replaced, and is removed",
     "worker.copy_decided": "decided about a copy of",
     "worker.labelled": "labelled",
     "worker.key_rotation_asked": "asked for a new identity key of",
@@ -42,18 +51,30 @@ _VERBS = {
     "incident.cut_off": "cut off the Workers of",
     "fleet_policy.set": "set",
     "fleet_policy.cleared": "removed",
+    "operator.device_login_approved": "confirmed a command line as",
+    "operator.device_login_denied": "denied a command line as",
+    "operator.emergency_access": "opened emergency access for",
+    "operator.locked_out": "was locked out",
     "operator.password_set": "set the password of",
+    "operator.recovery_code_used": "used a recovery code of",
+    "operator.recovery_codes_made": "made new recovery codes for",
     "operator.role_set": "set the role of",
     "operator.scope_set": "set the limit of",
+    "operator.second_factor_added": "added a second factor for",
+    "operator.second_factor_removed": "removed the second factor of",
+    "operator.second_factor_reset": "reset the second factor of",
     "operator.session_ended": "ended a session of",
     "operator.sessions_ended": "ended all sessions of",
+    "operator.sign_in_refused": "refused the sign-in of",
     "refusal.ignored": "ignores refusals of",
     "refusal.reopened": "no longer ignores refusals of",
     "resource.key_issued": "issued a key for",
+    "signing_key.withdrawn": "withdrew",
 }
 _NOUNS = {
     "worker": "Worker",
     "api_key": "API key",
+    "api_token": "API token",
     "enrollment_key": "enrollment key",
     "event_destination": "event destination",
     "fleet_policy": "the fleet policy",
@@ -147,6 +168,8 @@ def _act(
     subject_kind, _, subject = latest.subject.partition(":")
     did = _VERBS.get(action, verb.replace("_", " "))
     who = actor.removeprefix("operator:")
+    if actor.startswith("api_token:"):
+        who = f"{_NOUNS['api_token']} {actor.removeprefix('api_token:')}"
     noun = _NOUNS.get(subject_kind, _NOUNS.get(kind, kind))
     # Impersonation: an operator may be named `server`, also by an issuer.
     if actor in {"enrollment", "server"} or actor.startswith("worker:"):

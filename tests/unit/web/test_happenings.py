@@ -2,13 +2,18 @@
 
 from datetime import timedelta
 
+import pytest
 from tests.builders import NOON, worker
 
+from lyftdata.core.audit_actions import AUDIT_ACTIONS
 from lyftdata.core.fleet_verdict import SharedTrait, Trait, TraitKind, judge
 from lyftdata.core.records import WorkerSessionRecord
 from lyftdata.server.admin.fleet_queries import FleetState
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.web.happenings import find_happenings, marks_of
+
+# Of verbs in the past, and of what goes on.
+_ENDINGS = ("ed", "made", "set", "cut", "left", "withdrew", "was", "is", "ignores", "no")
 
 
 def event(action, subject, *, ago=0, actor="operator:olga", number=1):
@@ -47,6 +52,17 @@ def lines(events, state, limit=10):
     known = {"press-09": worker("press-09", name="press 9")}
     found = find_happenings(events, state, find_worker=known.get, limit=limit)
     return [(one.who, one.did, one.what, one.path) for one in found]
+
+
+@pytest.mark.parametrize("action", sorted(AUDIT_ACTIONS))
+def test_every_action_is_told_in_words(action):
+    """An operator and an API token do something to something: no name of a field or of an action is left in the line."""
+    kind = action.partition(".")[0]
+    for actor, who in (("operator:olga", "olga"), ("api_token:ci-deploy", "API token ci-deploy")):
+        for found, did, what, _ in lines([event(action, f"{kind}:x", actor=actor)], fleet()):
+            assert found == who
+            assert did.partition(" ")[0].endswith(_ENDINGS), f"{who} {did} {what}"
+            assert "_" not in did + what, f"{who} {did} {what}"
 
 
 def test_acts_are_told_by_name_and_lead_to_what_they_are_about():
