@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 
 import pytest
-from fastapi.routing import APIRoute
 from tests.builders import FakeClock
 from tests.unit.web.conftest import FROM_OUR_PAGE
 
@@ -14,32 +13,18 @@ from lyftdata.core.errors import TooManyRequestsError
 from lyftdata.core.records import Role
 from lyftdata.server.admin.operator_budget import OperatorBudget, session_digest
 from lyftdata.server.admin.worker_queries import WorkerQueries
-from lyftdata.server.api.admin import (
-    account,
-    api_keys,
-    audit,
-    enrollment,
-    events,
-    operators,
-    refusals,
-    resources,
-    status,
-    workers,
-)
+from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.api.operator_gate import OperatorGate, note_operator
 from lyftdata.server.runtime.background import end_listeners
 from lyftdata.server.streams.events import Event, Events
 from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.web.routes import PAGES
 
-MODULES = (account, api_keys, audit, enrollment, events, operators, refusals, resources, status, workers)
 API = sorted(
-    (method, f"/api{route.path}")
-    for module in MODULES
-    for route in module.router.routes
-    if isinstance(route, APIRoute)
-    for method in route.methods or ()
-    if not route.path.startswith("/login")
+    (method.upper(), f"/api{path}")
+    for path, methods in admin_app().openapi()["paths"].items()
+    for method in methods
+    if not path.startswith("/login")
 )
 # Starlette answers HEAD by the route of GET.
 PAGE_REQUESTS = sorted(
