@@ -10,12 +10,13 @@ across in per cent and down in units, so that they keep their size.
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
 
 from lyftdata.server.admin.schemas.status import History, HistoryPoint, Period
 from lyftdata.server.admin.schemas.workers import TokenCounts
+from lyftdata.web.zones import zone_name
 
 WIDTH, HEIGHT = 1000.0, 120.0
 # Above the highest gridline stands its number; ticks too near to an edge would be cut.
@@ -27,6 +28,8 @@ _BAR_OF_STEP = 0.7
 _PER_STEP = {Period.HOUR: "minute", Period.DAY: "10 minutes", Period.WEEK: "hour"}
 # Marks that are nearer to each other than this part of the plot would be written over each other.
 _MARKS_APART = 0.12
+# A midnight, from which ticks are counted.
+_ROUND = datetime(2001, 1, 1)  # noqa: DTZ001 - of the wall clock in any zone
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -82,6 +85,7 @@ class _Series(msgspec.Struct, frozen=True):
     until: datetime
     step: timedelta
     points: Sequence[tuple[datetime, int]]
+    zone: tzinfo = UTC
 
 
 def line_chart(
@@ -92,6 +96,7 @@ def line_chart(
     now: int | None = None,
     expected: int | None = None,
     moments: Sequence[Moment] = (),
+    zone: tzinfo = UTC,
 ) -> Chart:
     """
     Return a plot of a level, such as how many Workers are connected.
@@ -103,8 +108,9 @@ def line_chart(
         now: The level at this moment; that of the last step if it is not given.
         expected: The level to compare with.
         moments: What may explain a change.
+        zone: In which times are written.
     """
-    plot = _Plot(_series(history, value), at_least=expected or 0)
+    plot = _Plot(_series(history, value, zone), at_least=expected or 0)
     stretches = plot.stretches()
     line = " ".join(_path(stretch) for stretch in stretches)
     area = " ".join(
@@ -118,7 +124,7 @@ def line_chart(
         title=title,
         summary=f"{title} over the last {history.period}: {now:,} now, {plot.highest:,} at most, {lowest:,} at least."
         + (f" {expected:,} are expected now." if expected is not None else ""),
-        figures=f"{now:,} now · {plot.highest:,} at most · {lowest:,} at least · UTC",
+        figures=f"{now:,} now · {plot.highest:,} at most · {lowest:,} at least · {zone_name(zone)}",
         columns=plot.columns(),
         rows=plot.rows(),
         marks=plot.marks(whole_height=True),
@@ -130,21 +136,23 @@ def line_chart(
     )
 
 
-def bar_chart(title: str, history: History, value: Callable[[HistoryPoint], int]) -> Chart:
+def bar_chart(
+    title: str, history: History, value: Callable[[HistoryPoint], int], *, zone: tzinfo = UTC
+) -> Chart:
     """Return a plot of how often something happened within each step."""
-    return _bars(title, _series(history, value))
+    return _bars(title, _series(history, value, zone))
 
 
-def token_chart(title: str, week: TokenCounts) -> Chart:
+def token_chart(title: str, week: TokenCounts, *, zone: tzinfo = UTC) -> Chart:
     """Return a plot of how many tokens were given out in each hour of a week."""
     points = [(hour.at, hour.tokens) for hour in week.hours]
-    return _bars(title, _Series(Period.WEEK, week.since, week.until, timedelta(hours=1), points))
+    return _bars(title, _Series(Period.WEEK, week.since, week.until, timedelta(hours=1), points, zone))
 
 
-def _series(history: History, value: Callable[[HistoryPoint], int]) -> _Series:
+def _series(history: History, value: Callable[[HistoryPoint], int], zone: tzinfo) -> _Series:
     step = timedelta(seconds=history.step_s)
     points = [(point.at, value(point)) for point in history.points]
-    return _Series(history.period, history.since, history.until, step, points)
+    return _Series(history.period, history.since, history.until, step, points, zone)
 
 
 def _bars(title: str, series: _Series) -> Chart:
@@ -152,7 +160,7 @@ def _bars(title: str, series: _Series) -> Chart:
     every = _PER_STEP[series.period]
     return Chart(
         title=f"{title} per {every}",
-        figures=f"{sum(plot.values):,} in all · {plot.highest:,} at most · UTC",
+        figures=f"{sum(plot.values):,} in all · {plot.highest:,} at most · {zone_name(series.zone)}",
         summary=f"{title} over the last {series.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
         columns=plot.columns(),
         rows=plot.rows(),
@@ -194,7 +202,7 @@ class _Plot:
         marks = []
         for at, number in self._points:
             y = _TOP if whole_height else self._y(number)
-            text = f"{at:%a %H:%M}: {number:,}"
+            text = f"{at.astimezone(self._series.zone):%a %H:%M}: {number:,}"
             marks.append(
                 Mark(round(self._x(at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
             )
@@ -227,15 +235,20 @@ class _Plot:
     def columns(self) -> list[Tick]:
         """Return the places of round times."""
         every = _TICKS[self._series.period]
-        first = self._series.since
-        origin = datetime.min.replace(tzinfo=first.tzinfo)
-        at = first + (every - (first - origin) % every)
+        zone = self._series.zone
+        # Steps of the wall clock: midnight stays midnight over a change of the clocks.
+        wall = self._series.since.astimezone(zone).replace(tzinfo=None)
+        end = self._series.until.astimezone(zone).replace(tzinfo=None)
+        wall += every - (wall - _ROUND) % every
         ticks = []
-        while at <= self._series.until:
+        while wall <= end:
+            at = wall.replace(tzinfo=zone).astimezone(UTC)
             share = self._share(at)
-            if _NO_TICK_WITHIN <= share <= 1 - _NO_TICK_WITHIN:
-                ticks.append(Tick(round(share * 100, 2), at.strftime(_TICK_TEXT[self._series.period])))
-            at += every
+            # A time that was skipped in the spring is that of no moment.
+            is_real = at.astimezone(zone).replace(tzinfo=None) == wall
+            if is_real and _NO_TICK_WITHIN <= share <= 1 - _NO_TICK_WITHIN:
+                ticks.append(Tick(round(share * 100, 2), wall.strftime(_TICK_TEXT[self._series.period])))
+            wall += every
         return ticks
 
     def _share(self, at: datetime) -> float:

@@ -7,7 +7,7 @@ a browser use it.
 
 import hmac
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from hashlib import sha256
 from typing import Literal
 
@@ -22,6 +22,7 @@ from lyftdata.server.admin.new_sessions import SESSION_LIFE
 from lyftdata.server.admin.oidc.pending import PENDING_LIFE
 from lyftdata.server.admin.second_factor_tickets import TICKET_LIFE
 from lyftdata.server.runtime.services import Services
+from lyftdata.web.zones import find_zone, zone_name
 
 # A cookie without a value is as good as none.
 _NO_COLUMN = "-"
@@ -155,6 +156,20 @@ def read_columns(request: Request, services: Services, *, operator: str) -> list
     return None if value is None else value.split(".")
 
 
+def set_zone(response: Response, request: Request, services: Services, zone: tzinfo) -> None:
+    """Let the browser keep in which zone it shows times."""
+    secure = _is_secure(request, services)
+    # A slash would be put between quotes.
+    value = zone_name(zone).replace("/", ".")
+    _set(response, _zone_name(request, secure=secure), value, life=MARK_LIFE, secure=secure, samesite="lax")
+
+
+def read_zone(request: Request, services: Services) -> tzinfo:
+    """Return what `set_zone` has left; UTC if that is nothing, or no zone's name."""
+    value = _read(request, _zone_name(request, secure=_is_secure(request, services))) or ""
+    return find_zone(value.replace(".", "/")) or UTC
+
+
 def _set(
     response: Response,
     name: str,
@@ -235,6 +250,10 @@ def _ticket_name(request: Request, *, secure: bool) -> str:
 
 def _pending_name(request: Request, *, secure: bool) -> str:
     return f"{_name(request, secure=secure)}_sign_in"
+
+
+def _zone_name(request: Request, *, secure: bool) -> str:
+    return f"{_name(request, secure=secure)}_zone"
 
 
 def _columns_name(request: Request, services: Services, operator: str, *, secure: bool) -> str:

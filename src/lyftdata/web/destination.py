@@ -54,6 +54,15 @@ def confirm_path(request: Request) -> str:
     return CONFIRM_PATH if destination == OVERVIEW else f"{CONFIRM_PATH}?{urlencode({'next': destination})}"
 
 
+def came_from(request: Request) -> str:
+    """
+    Return the page of this Server on which a form was that is on every page.
+
+    The browser says it. A page's own address is not written into it: somebody may have pasted a secret there.
+    """
+    return safe_destination(_asked_from(request))
+
+
 def requested(request: Request) -> str:
     """Return path and query of a request, as the browser sent them."""
     raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()

@@ -42,7 +42,7 @@ from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import CrossSiteError, check_same_site
 from lyftdata.server.http.problems import problem, retry_headers, status_of_error
 from lyftdata.server.runtime.services import Services
-from lyftdata.web.cookies import csrf_token, read_session
+from lyftdata.web.cookies import csrf_token, read_session, read_zone
 from lyftdata.web.destination import (
     OVERVIEW,
     confirm_path,
@@ -150,7 +150,12 @@ async def _identified(request: Request) -> Page:
     )
     note_operator(request.scope, actor.account)
     return Page(
-        request=request, services=services, actor=actor, csrf=csrf_token(token), mark=services.events.mark
+        request=request,
+        services=services,
+        actor=actor,
+        csrf=csrf_token(token),
+        mark=services.events.mark,
+        zone=read_zone(request, services),
     )
 
 

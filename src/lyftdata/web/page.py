@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
@@ -37,6 +37,7 @@ class Page(msgspec.Struct, kw_only=True):
     `problem` is what was wrong with the form just posted, when its page is shown again with it. `instead` is what the
     browser's history holds in place of an answer to a form: loaded again or come back to, that is asked for, and the
     form is not sent a second time. `mark` names the state of the fleet that the page shows, or an earlier one. `touched` names the fields that the form just posted has changed.
+    `zone` is the one in which this browser shows times.
     """
 
     request: Request
@@ -48,6 +49,11 @@ class Page(msgspec.Struct, kw_only=True):
     problem: LyftdataError | None = None
     instead: str = ""
     touched: frozenset[str] | None = None
+    zone: tzinfo = UTC
+
+    def now(self) -> datetime:
+        """Return the time, in the zone in which times are shown."""
+        return self.services.clock().astimezone(self.zone)
 
     def keeps(self, name: str) -> bool:
         """Return whether a field is shown again as typed, because the form was rejected."""
@@ -144,7 +150,7 @@ class Page(msgspec.Struct, kw_only=True):
             csrf=self.csrf,
             form=self.form,
             problem=self.problem,
-            now=self.services.clock(),
+            now=self.now(),
             done=None if flash is None else flash.sentence,
             undo=None if flash is None else flash.undo,
             **context,

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,6 +20,7 @@ from lyftdata.core.names import format_labels
 from lyftdata.core.query_words import quote as quote_value
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import label_term
+from lyftdata.web import zones
 from lyftdata.web.wording import describe_details
 
 # What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, in no frame.
@@ -64,6 +65,12 @@ def _environment() -> Environment:
     }
     environment.filters |= {
         "ago": ago,
+        "short": zones.short,
+        "clock": zones.clock,
+        "minute": zones.minute,
+        "in_column": zones.in_column,
+        "in_feed": zones.in_feed,
+        "zone": lambda now: zones.zone_name(now.tzinfo),
         "iso": _iso,
         "labels": format_labels,
         "path": lambda text: quote(str(text), safe=""),
@@ -147,7 +154,7 @@ def _breakable(text: str) -> Markup:
 
 
 def _iso(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _dom_id(*parts: object) -> str:

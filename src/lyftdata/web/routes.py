@@ -64,6 +64,7 @@ PAGES: Sequence[Entry] = (
     Entry("GET", "/workers", "workers.read", workers.show_list, in_scope=True),
     Entry("POST", "/workers", "workers.write", workers.change_many, workers.change_many_again, in_scope=True),
     Entry("POST", "/undo-change", "workers.write", workers.undo, workers.show_list, in_scope=True),
+    Entry("POST", "/choose-zone", "own_account", account.choose_zone, account.show, in_scope=True),
     Entry("POST", "/choose-columns", "own_account", workers.choose_columns, in_scope=True),
     Entry("GET", "/change-workers", "workers.write", workers.ask_many, in_scope=True),
     Entry("GET", "/add-worker", "workers.write", new_worker.form, in_scope=True),

@@ -3,10 +3,11 @@
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.web.cookies import read_device_mark, set_device_mark, set_session
-from lyftdata.web.destination import safe_destination
+from lyftdata.web.cookies import read_device_mark, set_device_mark, set_session, set_zone
+from lyftdata.web.destination import came_from, safe_destination
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
+from lyftdata.web.zones import find_zone
 
 
 async def show(page: Page) -> Response:
@@ -18,6 +19,20 @@ async def show(page: Page) -> Response:
         second_factor=await page.services.second_factors.status(page.actor.operator),
         sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True),
     )
+
+
+async def choose_zone(page: Page) -> Response:
+    """Let the browser keep in which zone it shows times, and go back to where that was chosen."""
+    name = page.form.text("zone")
+    if not name and not page.form.is_on("typed"):
+        # Without scripts nothing but the operator knows which zone is the local one.
+        return page.redirect("/account#times")
+    zone = find_zone(name)
+    if zone is None:
+        raise InvalidInputError("zone", "must be a name of the time zone database, such as Europe/Berlin")
+    response = page.redirect(came_from(page.request))
+    set_zone(response, page.request, page.services, zone)
+    return response
 
 
 async def password(page: Page) -> Response:

@@ -18,6 +18,7 @@ _MOST = 50
 _VERIFIED_AT_ONCE = 20_000
 _FILTERS = ("actor", "action", "subject", "when", "from", "to")
 _SPANS = {"today": "Today", "yesterday": "Yesterday", "7d": "Last 7 days"}
+_FIRST_DAY, _LAST_DAY = datetime(1970, 1, 2), datetime(9_000, 1, 1)  # noqa: DTZ001 - days of any zone
 # What acts besides operators.
 _ACTORS = ("enrollment", "server")
 
@@ -69,14 +70,14 @@ def _filter(page: Page) -> AuditFilter:
         action=page.query("action") or None,
         subject=page.query("subject") or None,
         actor=page.query("actor") or None,
-        since=since,
-        until=until,
+        since=None if since is None else since.astimezone(UTC),
+        until=None if until is None else until.astimezone(UTC),
     )
 
 
 def _span(page: Page) -> tuple[datetime | None, datetime | None]:
-    """Return the first moment that is wanted, and the first that is not any more; days are those of UTC."""
-    today = page.services.clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    """Return the first moment that is wanted, and the first that is not any more; days are those of the zone that is shown."""
+    today = page.now().replace(hour=0, minute=0, second=0, microsecond=0)
     match page.choice("when", list(_SPANS)):
         case "today":
             return today, None
@@ -93,10 +94,11 @@ def _day(page: Page, name: str) -> datetime | None:
     if not text:
         return None
     try:
-        # Denial of service: after the last day that a calendar has there is no next one.
-        return min(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC), datetime(9_000, 1, 1, tzinfo=UTC))
+        day = datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - its zone follows
     except ValueError:
         raise InvalidInputError(name, "must be a day like 2026-03-01") from None
+    # Denial of service: before the first day that a calendar has and after the last one there is none, in no zone.
+    return min(max(day, _FIRST_DAY), _LAST_DAY).replace(tzinfo=page.zone)
 
 
 def _kinds(actions: Sequence[str], chosen: str) -> list[tuple[str, list[str]]]:

@@ -15,7 +15,7 @@ from lyftdata.server.admin.fleet_queries import FleetState, fleet_view
 from lyftdata.server.admin.schemas.api_keys import ApiKey
 from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
 from lyftdata.server.admin.schemas.fleet import Fleet
-from lyftdata.server.admin.schemas.status import Alert, AlertKind, OneServer, Period
+from lyftdata.server.admin.schemas.status import Alert, AlertKind, History, OneServer, Period
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.charts import Chart, Moment, bar_chart, line_chart
 from lyftdata.web.fleet_bar import Segment, fleet_segments
@@ -38,8 +38,10 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     fleet: Fleet
     segments: Sequence[Segment]
     archived: int
-    connected: Chart
-    refused: Chart
+    history: History
+    online: int
+    expected: int | None
+    moments: Sequence[Moment]
     concerns: Sequence[Alert]
     keys: Sequence[ApiKey]
     enrollment: EnrollmentStatus
@@ -60,10 +62,24 @@ async def show(page: Page) -> Response:
     return page.render(
         "overview.html",
         numbers=numbers,
+        connected=_connected_chart(page, numbers),
+        refused=bar_chart("Refusals", numbers.history, lambda point: point.refused, zone=page.zone),
         periods=list(Period),
         period=period,
         server=services.status_queries.status(),
         is_local=is_loopback(services.issuer),
+    )
+
+
+def _connected_chart(page: Page, numbers: Numbers) -> Chart:
+    return line_chart(
+        "Workers connected",
+        numbers.history,
+        lambda point: point.online,
+        now=numbers.online,
+        expected=numbers.expected,
+        moments=numbers.moments,
+        zone=page.zone,
     )
 
 
@@ -85,15 +101,10 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         fleet=fleet_view(state),
         segments=fleet_segments(counts, state.verdict),
         archived=counts[State.ARCHIVED],
-        connected=line_chart(
-            "Workers connected",
-            history,
-            lambda point: point.online,
-            now=services.sessions.online_count(),
-            expected=expected,
-            moments=moments,
-        ),
-        refused=bar_chart("Refusals", history, lambda point: point.refused),
+        history=history,
+        online=services.sessions.online_count(),
+        expected=expected,
+        moments=moments,
         concerns=[concern for concern in concerns if concern.kind not in _SHOWN_AS_CREDENTIALS],
         keys=await _pressing_keys(services, concerns),
         enrollment=await services.enrollment_queries.show(),

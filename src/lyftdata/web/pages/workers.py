@@ -38,6 +38,7 @@ from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words
 from lyftdata.web.wording import describe_details, describe_span
+from lyftdata.web.zones import minute
 
 PER_PAGE = 50
 _MAX_AT_ONCE = 200
@@ -207,6 +208,7 @@ async def show(page: Page) -> Response:
             await page.services.token_count_queries.counts_of(
                 worker.id, within=_TOKENS_WITHIN, scope=page.actor.scope
             ),
+            zone=page.zone,
         ),
         issuers=(page.services.issuer, *page.services.previous_issuers),
         leave_after=describe_span(page.services.settings.ephemeral_leave_after),
@@ -504,6 +506,7 @@ async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
         return []
     log = await page.services.audit_queries.list_page(limit=_TIMELINE, subject=f"worker:{worker.id}")
     refused = await page.services.refusal_queries.list_groups(limit=_TIMELINE, claimed_worker=worker.id)
+    now = page.now()
     events = [
         Event(
             entry.at,
@@ -520,7 +523,7 @@ async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
             group.last_at,
             f"refused: {words(group.code)}",
             group.address,
-            f"{group.count:,} times since {group.first_at:%Y-%m-%d %H:%M} UTC"
+            f"{group.count:,} times since {minute(group.first_at, now)}"
             if group.count > 1
             else group.last_detail,
             group.last_reference,

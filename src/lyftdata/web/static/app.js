@@ -174,5 +174,10 @@ for (const tick of document.querySelectorAll("[data-slash]")) {
   tick.addEventListener("change", () => localStorage.setItem("slash", tick.checked ? "on" : "off"));
 }
 
+// Which zone is the local one, only the browser knows.
+for (const button of document.querySelectorAll("[data-zone]")) {
+  button.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
 for (const box of document.querySelectorAll("[data-tabs]")) tabs(box);
 prepare();

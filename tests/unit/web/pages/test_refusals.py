@@ -116,7 +116,7 @@ async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, brows
     until = server.clock() + timedelta(hours=1)
     assert f"The one before works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)." in made
     assert f"works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)" in page
-    assert "Created 3 days ago by admin Rotated just now by admin" in page
+    assert "Created 3 days ago 1 Mar 12:00 by admin Rotated just now 12:00:00 by admin" in page
 
 
 async def test_refusals_are_an_inbox(server, browser, viewer, press):

@@ -1,0 +1,80 @@
+"""
+Times in the zone that an operator has chosen for a browser: UTC, or a zone of the IANA database by its name.
+
+The Server writes every time itself, so that pages, their updates and the axes of plots agree, without scripts too. A zone
+by name, and not an offset: a time of last month may lie on the other side of a change of the clocks.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+UTC_NAME = "UTC"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
+# Copies of the database with leap seconds are 27 seconds off, and no browser names them.
+_NO_REGIONS = ("right/", "posix/")
+_MAX_NAME = 40
+_SECONDS_SHOWN_FOR = timedelta(hours=1)
+
+
+def find_zone(name: str) -> tzinfo | None:
+    """Return the zone of a name such as `Europe/Berlin`; None if this host's database has none of that name."""
+    if name == UTC_NAME:
+        return UTC
+    if len(name) > _MAX_NAME or not _NAME.fullmatch(name) or name.startswith(_NO_REGIONS):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError):  # A directory, another kind of file, not there.
+        return None
+
+
+def zone_name(zone: tzinfo | None) -> str:
+    """Return a zone's name for people."""
+    return zone.key if isinstance(zone, ZoneInfo) else UTC_NAME
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """Return a time to the second, in the zone of `now`: `2026-11-28 17:03:12 UTC+1`."""
+    local = at.astimezone(now.tzinfo)
+    return f"{local:%Y-%m-%d %H:%M:%S} {_offset(local)}"
+
+
+def minute(at: datetime, now: datetime) -> str:
+    """Return a time to the minute, in the zone of `now`: `2026-11-28 17:03 UTC+1`."""
+    local = at.astimezone(now.tzinfo)
+    return f"{local:%Y-%m-%d %H:%M} {_offset(local)}"
+
+
+def in_column(at: datetime, now: datetime) -> str:
+    """Return a time to the minute for a column whose zone is named elsewhere."""
+    return f"{at.astimezone(now.tzinfo):%Y-%m-%d %H:%M}"
+
+
+def short(at: datetime, now: datetime) -> str:
+    """
+    Return the clock that goes with `2 hours ago`: as much of the time as that leaves open.
+
+    Within an hour `17:03:12`, on the same day `17:03`, in the same year `28 Nov 17:03`, else `2025-11-28`.
+    """
+    local = at.astimezone(now.tzinfo)
+    if abs(at - now) < _SECONDS_SHOWN_FOR:
+        return f"{local:%H:%M:%S}"
+    if local.date() == now.date():
+        return f"{local:%H:%M}"
+    return f"{local.day} {local:%b %H:%M}" if local.year == now.year else f"{local:%Y-%m-%d}"
+
+
+def in_feed(at: datetime, now: datetime) -> str:
+    """Return a time in four to six characters: `17:03` within a day, else `28 Nov`."""
+    local = at.astimezone(now.tzinfo)
+    return f"{local:%H:%M}" if now - at < timedelta(days=1) else f"{local:%d %b}"
+
+
+def _offset(local: datetime) -> str:
+    """Return an offset from UTC: `UTC`, `UTC+1`, `UTC-3:30`; names such as IST mean several zones."""
+    minutes = round((local.utcoffset() or timedelta()).total_seconds() / 60)
+    if not minutes:
+        return UTC_NAME
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02}" if rest else "")

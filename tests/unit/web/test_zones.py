@@ -1,0 +1,199 @@
+"""The zone in which a browser shows times: whose names are taken, and what is written."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.builders import ISSUER
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import FROM_OUR_PAGE, the
+
+from lyftdata.server.admin.schemas.status import History, HistoryPoint, Period
+from lyftdata.web.charts import line_chart
+from lyftdata.web.zones import clock, find_zone, in_column, in_feed, minute, short, zone_name
+
+NEW_YEAR = datetime(2027, 1, 1, 3, 30, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"),
+    [
+        ("UTC", "UTC"),
+        ("Etc/UTC", "UTC"),
+        ("Europe/Berlin", "UTC+1"),
+        ("America/New_York", "UTC-5"),
+        ("Asia/Kolkata", "UTC+5:30"),
+        ("America/St_Johns", "UTC-3:30"),
+        ("America/Argentina/Buenos_Aires", "UTC-3"),
+    ],
+)
+def test_a_time_says_how_far_from_utc_it_is(name, offset):
+    """An abbreviation such as IST means several zones."""
+    zone = find_zone(name)
+    now = NEW_YEAR.astimezone(zone)
+
+    assert zone_name(zone) == name
+    assert clock(NEW_YEAR, now).endswith(f":12 {offset}")
+    assert minute(NEW_YEAR, now).endswith(f"30 {offset}") or offset.endswith(":30")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Europe",
+        "Europe/Atlantis",
+        "europe/../Berlin",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "right/Europe/Berlin",
+        "posix/UTC",
+        "tzdata.zi",
+        "leapseconds",
+        "zone1970.tab",
+        "Europe/Berlin\n",
+        "Europe/Bérlin",
+        "A" * 5_000,
+        "\0",
+    ],
+)
+def test_no_other_file_is_a_zone(name):
+    """The name comes with a cookie: nothing but the database's own names leads to a file."""
+    assert find_zone(name) is None
+
+
+def test_the_clock_with_a_relative_time_says_what_that_leaves_open():
+    """Seconds within the hour, the day if it is another one, the year if it is another one; both sides of each limit."""
+    now = datetime(2027, 1, 1, 4, 30, 11, tzinfo=UTC).astimezone(find_zone("Europe/Berlin"))
+
+    assert short(NEW_YEAR, now) == "04:30:12"
+    assert short(NEW_YEAR - timedelta(seconds=1), now) == "04:30"
+    assert short(datetime(2026, 12, 31, 23, 0, tzinfo=UTC), now) == "00:00"
+    assert short(datetime(2026, 12, 31, 22, 59, tzinfo=UTC), now) == "2026-12-31"
+    assert short(datetime(2027, 1, 5, 9, 0, tzinfo=UTC), now) == "5 Jan 10:00"
+    assert in_feed(NEW_YEAR - timedelta(hours=22), now) == "06:30"
+    assert in_feed(NEW_YEAR - timedelta(hours=24), now) == "31 Dec"
+    assert in_column(NEW_YEAR, now) == "2027-01-01 04:30"
+
+
+@pytest.mark.parametrize(
+    ("name", "since", "ticks"),
+    [
+        ("UTC", datetime(2026, 3, 28, 12, tzinfo=UTC), ["16:00", "20:00", "00:00", "04:00", "08:00"]),
+        (
+            "Asia/Kolkata",
+            datetime(2026, 3, 28, 12, tzinfo=UTC),
+            ["20:00", "00:00", "04:00", "08:00", "12:00", "16:00"],
+        ),
+        # The clocks go forward at 01:00 UTC.
+        (
+            "Europe/Berlin",
+            datetime(2026, 3, 28, 12, tzinfo=UTC),
+            ["16:00", "20:00", "00:00", "04:00", "08:00", "12:00"],
+        ),
+    ],
+)
+def test_the_ticks_of_a_plot_are_round_in_the_zone_that_it_names(name, since, ticks):
+    """Midnight is at midnight, also over a change of the clocks."""
+    zone = find_zone(name) or UTC
+    points = [HistoryPoint(at=since + timedelta(hours=n), online=5, admitted=0, refused=0) for n in range(24)]
+    history = History(
+        period=Period.DAY, since=since, until=since + timedelta(days=1), step_s=3_600, points=points
+    )
+    plot = line_chart("Workers connected", history, lambda point: point.online, zone=zone)
+
+    assert [tick.text for tick in plot.columns] == ticks
+    assert plot.figures.endswith(name)
+    midnight = next(tick for tick in plot.columns if tick.text == "00:00")
+    moment = since + timedelta(days=1) * midnight.at / 100
+    assert abs(moment.astimezone(zone).replace(tzinfo=None) - datetime(2026, 3, 29)) < timedelta(minutes=1)  # noqa: DTZ001
+
+
+def test_a_time_that_was_skipped_is_on_no_axis():
+    """In the night in which the clocks go forward there is no 02:10 in Berlin."""
+    since = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    history = History(
+        period=Period.HOUR, since=since, until=since + timedelta(hours=1), step_s=60,
+        points=[HistoryPoint(at=since, online=1, admitted=0, refused=0)],
+    )  # fmt: skip
+    plot = line_chart(
+        "Workers connected", history, lambda point: point.online, zone=find_zone("Europe/Berlin") or UTC
+    )
+
+    assert [tick.text for tick in plot.columns] == ["01:40", "01:50", "03:00", "03:10", "03:20"]
+
+
+async def choose(browser, zone, *, on="/", **more):
+    """Post the form of the switch, as a browser does from a page."""
+    form = {"csrf": browser.csrf, "zone": zone} | more
+    headers = FROM_OUR_PAGE | {"Referer": ISSUER + on}
+    return await browser.http.post("/choose-zone", data=form, headers=headers)
+
+
+async def test_the_pages_of_a_browser_are_in_the_zone_that_was_chosen_there(server, browser):
+    """Chosen on one page it holds on every page and in every update, and the operator stays where they were."""
+    before = await browser.get("/account")
+    chosen = await choose(browser, "Asia/Kolkata", on="/audit?actor=admin&when=today")
+    after = await browser.get("/audit")
+    update = await browser.get("/?period=day", headers={"hx-request": "true"})
+
+    assert 'aria-pressed="true">UTC<' in before.text
+    assert chosen.headers["location"] == "/audit?actor=admin&when=today"
+    assert "Path=/; SameSite=lax" in chosen.headers["set-cookie"]
+    shown = [
+        f"{server.clock().astimezone(find_zone('Asia/Kolkata')):%Y-%m-%d %H:%M}",
+        "UTC+5:30",
+        "days in Asia/Kolkata",
+    ]
+    assert [text for text in shown if text not in after.text] == []
+    assert re.search(r'data-zone aria-pressed="true"', after.text)
+    assert "Just happened <small>Asia/Kolkata</small>" in update.text
+
+
+async def test_a_zone_is_typed_where_no_script_tells_it(browser):
+    """Without scripts "Local" leads to a field, and what is no zone is refused there."""
+    unknown = await choose(browser, "", on="/audit")
+    assert unknown.headers["location"] == "/account#times"
+
+    refused = await choose(browser, "Europe/Atlantis", on="/account", typed="yes")
+    assert refused.status_code == 422
+    assert "Europe/Atlantis" in refused.text
+
+    taken = await choose(browser, "Europe/Lisbon", on="//evil.example/", typed="yes")
+    assert taken.headers["location"] == "/"
+    assert the(r'name="zone" value="([^"]+)" required', await browser.get("/account")) == "Europe/Lisbon"
+
+
+async def test_days_of_the_audit_log_are_those_of_the_zone(server, browser):
+    """Four hours after noon UTC it is one in the morning in Tokyo: what was done at noon was done yesterday there."""
+    server.clock.forward(hours=4)
+    await browser.sign_in("admin", "xxx " + PASSWORD)
+    await browser.learn_token()
+    found = {}
+    for zone in ("UTC", "Asia/Tokyo"):
+        await choose(browser, zone)
+        for when in ("today", "yesterday"):
+            page = await browser.get(
+                f"/audit?when={when}&subject=operator:admin&action=operator.password_set"
+            )
+            found[zone, when] = "No matching events" not in page.text
+    for day in ("0001-01-01", "9999-12-31"):
+        assert (await browser.get(f"/audit?from={day}&to={day}")).status_code == 200
+
+    assert found == {
+        ("UTC", "today"): True,
+        ("UTC", "yesterday"): False,
+        ("Asia/Tokyo", "today"): False,
+        ("Asia/Tokyo", "yesterday"): True,
+    }
+
+
+async def test_a_cookie_that_is_no_zone_shows_utc(browser):
+    """It may be from another program on the same host."""
+    await choose(browser, "Europe/Lisbon")
+    name = next(cookie.name for cookie in browser.http.cookies.jar if cookie.name.endswith("_zone"))
+    for value in ("..%2f..%2fetc", "right.Europe.Berlin", '"', ""):
+        browser.http.cookies.delete(name)
+        browser.http.cookies.set(name, value)
+        page = await browser.get("/account")
+        assert 'aria-pressed="true">UTC<' in page.text
