@@ -50,7 +50,7 @@ def test_every_answer_is_as_the_openapi_document_says(peers, session, tmp_path: 
         *("--checks", ",".join(CHECKS)),
         *(part for path in LEFT_OUT for part in ("--exclude-path", path)),
         # No time limit: it would be spent to its end, and on a busy machine before the chains begin.
-        *("--max-examples", "5", "--generation-deterministic"),
+        *("--max-examples", "8", "--generation-deterministic"),
         # Below what one operator may ask for: an answer that only says "too fast" checks nothing.
         *("--rate-limit", "60/s"),
         *("--no-color", "--warnings", "off"),

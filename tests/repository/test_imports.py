@@ -52,6 +52,15 @@ def test_a_server_loads_the_dictionaries_only_to_assess_a_secret():
     assert done.stdout.split() == ["False", "True"]
 
 
+def test_a_server_loads_the_library_of_passkeys_only_for_the_first_passkey():
+    """It brings CBOR, ASN.1 and OpenSSL along, which most starts of a Server need not wait for."""
+    program = "import sys\nimport lyftdata.serving, lyftdata.app\nprint('webauthn' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
+
+
 def test_without_the_server_installed_it_says_how_to_install_it():
     """`run server` where only the Worker is installed is one clear message, and exit 1."""
     program = (
@@ -77,6 +86,7 @@ def test_a_worker_host_needs_no_server():
         "alembic",
         "argon2",
         "prometheus_client",
+        "webauthn",
         "zxcvbn",
     )
     program = (

@@ -157,12 +157,13 @@ class SecondFactorRequiredError(LyftdataError):
     def __init__(self) -> None:
         super().__init__(
             "Enter the code of your second factor.",
-            hint="Send it as `code`. From a script: lyftdata login --password-stdin, with the code on a second line.",
+            hint="Send it as `code`. From a script: lyftdata login --password-stdin, with the code on a second line. "
+            "With a passkey, sign in by your browser: lyftdata login --device",
         )
 
 
 class SecondFactorFailedError(LyftdataError):
-    """The code of a second factor is wrong, of another operator, or was used before."""
+    """The code or passkey is wrong, of another operator, or was used before."""
 
     code = "second_factor_failed"
 

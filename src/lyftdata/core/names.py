@@ -52,6 +52,15 @@ def parse_worker_id(text: str) -> str:
 
 def parse_worker_name(text: str) -> str:
     """Read a Worker name: 1 to 64 printable characters, trimmed and in Unicode's composed form (NFC)."""
+    return _parse_shown_name(text)
+
+
+def parse_passkey_name(text: str) -> str:
+    """Read what an operator calls a passkey; the same rule."""
+    return _parse_shown_name(text)
+
+
+def _parse_shown_name(text: str) -> str:
     name = unicodedata.normalize("NFC", text).strip()
     # Spoofing: two names must not look alike to an operator by bidi overrides and zero-width characters (which are not printable),
     # by printable characters that show nothing, or by stacked combining marks. Homoglyphs of other scripts are allowed.

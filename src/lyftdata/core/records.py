@@ -488,6 +488,25 @@ class SecondFactorRecord(msgspec.Struct, frozen=True, kw_only=True):
     used_at: datetime | None = None
 
 
+class PasskeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A passkey of an operator: the public half, which cannot sign in.
+
+    `credential_id` is what the authenticator knows it by, `user_handle` what it knows the operator by, `public_key` a COSE_Key (RFC 9052, section 7), and `sign_count` the last
+    counter that it has sent; 0 for ever from those that do not count.
+    """
+
+    id: str
+    operator: str
+    name: str
+    credential_id: bytes
+    user_handle: bytes
+    public_key: bytes
+    sign_count: int
+    created_at: datetime
+    used_at: datetime | None = None
+
+
 class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     One API token as the Server keeps it: the public id and the SHA-256 digest of the secret part.
@@ -676,6 +695,7 @@ prepare_structs(
     IgnoredRefusalRecord,
     OpenAlertRecord,
     OperatorRecord,
+    PasskeyRecord,
     PresenceRecord,
     RefusalAttempt,
     RefusalGroup,

@@ -23,11 +23,16 @@ def takes_second_factor(operator: OperatorRecord) -> bool:
     return operator.issuer is None and operator.password_expires_at is None
 
 
+def needs_second_factor(policy: SecondFactorPolicy, operator: OperatorRecord) -> bool:
+    """Return whether the settings require a second factor of an operator."""
+    is_required = policy is SecondFactorPolicy.ALL or (
+        policy is SecondFactorPolicy.ADMINS and operator.role is Role.ADMIN
+    )
+    return is_required and takes_second_factor(operator)
+
+
 def lacks_second_factor(
     policy: SecondFactorPolicy, operator: OperatorRecord, session: AdminSessionRecord
 ) -> bool:
     """Return whether a session was opened without the second factor that the operator must have."""
-    is_required = policy is SecondFactorPolicy.ALL or (
-        policy is SecondFactorPolicy.ADMINS and operator.role is Role.ADMIN
-    )
-    return is_required and takes_second_factor(operator) and session.second_factor is None
+    return needs_second_factor(policy, operator) and session.second_factor is None

@@ -478,6 +478,23 @@ second_factors = Table(
     Index(None, "operator"),
 )
 
+# Public keys alone: a copy of the database cannot sign in.
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("operator", String(64), ForeignKey("operators.name", ondelete="CASCADE"), nullable=False),
+    Column("name", String(64), nullable=False),
+    # Unique over all operators (WebAuthn Level 3, section 7.1): a credential names one operator.
+    Column("credential_id", LargeBinary(1023), nullable=False, unique=True),
+    Column("user_handle", LargeBinary(64), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    UniqueConstraint("operator", "name"),
+)
+
 # Digests of codes that were not used yet.
 recovery_codes = Table(
     "recovery_codes",

@@ -23,7 +23,11 @@ from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck, network_digest
-from lyftdata.server.admin.second_factor_check import SecondFactorCheck
+from lyftdata.server.admin.second_factor_check import (
+    SecondFactorCheck,
+    SecondFactorChoices,
+    SecondFactorProof,
+)
 from lyftdata.server.admin.second_factor_tickets import SecondFactorTickets, Ticket
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.clock import Clock
@@ -122,7 +126,7 @@ class OperatorSessions:
             SecondFactorRequiredError, SecondFactorFailedError: The password was right, and that is not enough.
         """
         operator, claim = await self._check_password(name, password, address, unverified_mark)
-        factor = await self._second_factors.check(operator, code, claim=claim)
+        factor = await self._second_factors.check(operator, SecondFactorProof(code=code), claim=claim)
         return await self._open_session(
             operator, address=address, user_agent=user_agent, device=claim.device, factor=factor
         )
@@ -143,15 +147,38 @@ class OperatorSessions:
             operator, address=address, user_agent=user_agent, device=claim.device, factor=None
         )
 
+    async def second_factor_choices(self, unverified_ticket: str) -> SecondFactorChoices:
+        """
+        Return by what the operator of a sign-in whose password was right can be recognised, with a challenge for it alone.
+
+        Raises:
+            SecondFactorFailedError: Not begun by this browser, or too long ago.
+        """
+        ticket = self._tickets.open(unverified_ticket)
+        return await self._second_factors.choices(ticket.operator, bound_to=_bound_to(ticket))
+
     async def finish_sign_in(
-        self, unverified_ticket: str, code: Secret, *, address: str, user_agent: str
+        self,
+        unverified_ticket: str,
+        *,
+        code: Secret | None = None,
+        passkey: Secret | None = None,
+        address: str,
+        user_agent: str,
     ) -> SignedIn:
         """
         Check the second factor of a sign-in whose password was right, and open a new session.
 
+        Args:
+            unverified_ticket: What the browser has kept.
+            code: Of an app, or a recovery code.
+            passkey: JSON of the browser's answer to `second_factor_choices`.
+            address: IP address of the caller.
+            user_agent: What the caller says it is.
+
         Raises:
-            LoginLockedError: Too many failures; the code was not looked at.
-            SecondFactorFailedError, SecondFactorRequiredError: Not begun by this browser, or too long ago; the code is wrong, or missing.
+            LoginLockedError: Too many failures; the second factor was not looked at.
+            SecondFactorFailedError, SecondFactorRequiredError: Not begun by this browser, or too long ago; it is wrong, or missing.
         """
         ticket = self._tickets.open(unverified_ticket)
         operator, claim = await self._password_check.look_up(ticket.operator, address)
@@ -159,7 +186,8 @@ class OperatorSessions:
         if operator is None or self._tickets.password_tag(operator) != ticket.password_tag:
             raise SecondFactorFailedError("The password was changed meanwhile. Begin again.")
         claim = msgspec.structs.replace(claim, device=ticket.device)
-        factor = await self._second_factors.check(operator, code, claim=claim)
+        proof = SecondFactorProof(code=code, passkey=passkey, bound_to=_bound_to(ticket))
+        factor = await self._second_factors.check(operator, proof, claim=claim)
         return await self._open_session(
             operator,
             address=address,
@@ -309,7 +337,7 @@ class OperatorSessions:
             if (
                 factor is None
                 and takes_second_factor(operator)
-                and second_factors.factors_of(tx.conn, operator.name)
+                and second_factors.has_factor(tx.conn, operator.name)
             ):
                 raise SecondFactorFailedError("A second factor was set up meanwhile. Begin again.")
             open_session(tx, session, operator, details=None if factor is None else {"second_factor": factor})
@@ -317,3 +345,7 @@ class OperatorSessions:
 
         await self._store.write(op)
         return SignedIn(new.token, self._device_marks.issue(operator, device=device), session, operator)
+
+
+def _bound_to(ticket: Ticket) -> str:
+    return f"sign-in {ticket.operator} {ticket.digest.hex()}"

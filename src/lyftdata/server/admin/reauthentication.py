@@ -18,7 +18,11 @@ from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.operator_budget import session_digest
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck
-from lyftdata.server.admin.second_factor_check import SecondFactorCheck
+from lyftdata.server.admin.second_factor_check import (
+    SecondFactorCheck,
+    SecondFactorChoices,
+    SecondFactorProof,
+)
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions
@@ -79,11 +83,26 @@ class Reauthentication:
         within = self.within - self.within / _SPARE if is_form else self.within
         check_recently_authenticated(action, actor=actor, within=within, now=self._clock())
 
+    async def choices(self, *, actor: Actor) -> SecondFactorChoices:
+        """Return by what the operator who asks can be recognised, with a challenge for this session alone."""
+        return await self._second_factors.choices(actor.operator, bound_to=_bound_to(actor))
+
     async def reauthenticate(
-        self, password: Secret, code: Secret | None = None, *, actor: Actor
+        self,
+        password: Secret,
+        code: Secret | None = None,
+        *,
+        passkey: Secret | None = None,
+        actor: Actor,
     ) -> Reauthenticated:
         """
         Check the password and the second factor of the operator who asks, and give their session another token.
+
+        Args:
+            password: As given.
+            code: Of an app, or a recovery code.
+            passkey: JSON of the browser's answer to `choices`.
+            actor: Who asks.
 
         Raises:
             LoginFailedError, LoginLockedError: The password is wrong, or was guessed at too often.
@@ -93,7 +112,8 @@ class Reauthentication:
         """
         operator, claim = await self._password_check.check_own(password, actor=actor)
         # As at the sign-in: what a second factor protects must not be had for the password alone.
-        factor = await self._second_factors.check(operator, code, claim=claim)
+        proof = SecondFactorProof(code=code, passkey=passkey, bound_to=_bound_to(actor))
+        factor = await self._second_factors.check(operator, proof, claim=claim)
         token, now = self._new_sessions.make_token(), self._clock()
 
         def op(tx: WriteTx) -> None:
@@ -111,3 +131,7 @@ class Reauthentication:
 
         await self._store.write(op)
         return Reauthenticated(token, now + self.within)
+
+
+def _bound_to(actor: Actor) -> str:
+    return f"confirmation {actor.operator} {actor.session_id}"

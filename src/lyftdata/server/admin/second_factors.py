@@ -10,15 +10,22 @@ import msgspec
 from lyftdata.core.actor import Actor
 from lyftdata.core.encoding import base64url, decode_base64url
 from lyftdata.core.errors import ConflictError, InvalidInputError
-from lyftdata.core.records import OperatorRecord, SecondFactorKind, SecondFactorRecord
-from lyftdata.core.recovery_codes import make_recovery_codes, recovery_code_digest
+from lyftdata.core.records import PasskeyRecord, SecondFactorKind, SecondFactorRecord
+from lyftdata.core.recovery_codes import make_recovery_codes
 from lyftdata.core.sealing import NONCE_BYTES, UnsealError, seal, unseal
+from lyftdata.core.second_factor_policy import SecondFactorPolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.totp import SECRET_BYTES, app_uri, find_step, seal_totp_secret, secret_text
 from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.second_factor_rules import (
+    check_local,
+    check_not_needed,
+    remove_all_factors,
+    store_recovery_codes,
+)
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
-from lyftdata.store.tables import admin_sessions, operators, second_factors
+from lyftdata.store.tables import admin_sessions, operators, passkeys, second_factors
 
 _SETUP_LIFE = timedelta(minutes=15)
 _MAX_SETUP_LENGTH = 500
@@ -37,30 +44,45 @@ class TotpSetup(msgspec.Struct, frozen=True):
 
 
 class SecondFactorStatus(msgspec.Struct, frozen=True):
-    """What an operator has."""
+    """What an operator has: apps, passkeys, and recovery codes that were not used yet."""
 
     factors: Sequence[SecondFactorRecord]
+    passkeys: Sequence[PasskeyRecord]
     recovery_codes: int
+
+    @property
+    def has_any(self) -> bool:
+        """Whether they are asked for a second factor."""
+        return bool(self.factors or self.passkeys)
 
 
 class SecondFactors:
     """
-    Manages second factors.
+    Manages second factors; passkeys by themselves are in `passkeys.py`.
 
     Args:
         store: Where they are kept.
         kek: Seals secrets; not in the database.
         issuer: The Server's public URL, whose host the app shows.
+        policy: Who must have a second factor.
         clock: Aware UTC time.
         random_bytes: Makes secrets, codes and IDs.
     """
 
     def __init__(
-        self, *, store: Store, kek: bytes, issuer: str, clock: Clock, random_bytes: RandomBytes
+        self,
+        *,
+        store: Store,
+        kek: bytes,
+        issuer: str,
+        policy: SecondFactorPolicy,
+        clock: Clock,
+        random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._kek = kek
         self._host = urlsplit(issuer).netloc
+        self._policy = policy
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -68,7 +90,9 @@ class SecondFactors:
         """Return what an operator has; nothing for one that does not exist."""
         return await self._store.read(
             lambda conn: SecondFactorStatus(
-                second_factors.factors_of(conn, name), second_factors.count_recovery_codes(conn, name)
+                second_factors.factors_of(conn, name),
+                passkeys.passkeys_of(conn, name),
+                second_factors.count_recovery_codes(conn, name),
             )
         )
 
@@ -78,7 +102,7 @@ class SecondFactors:
 
     async def begin_totp(self, *, actor: Actor) -> TotpSetup:
         """Return a new secret for an app; raises ConflictError `second_factor_at_issuer`."""
-        _check_local(await self._store.read(lambda conn: operators.find_operator(conn, actor.operator)))
+        check_local(await self._store.read(lambda conn: operators.find_operator(conn, actor.operator)))
         secret = self._random_bytes(SECRET_BYTES)
         until_s = int((self._clock() + _SETUP_LIFE).timestamp())
         plain = json.dumps([base64url(secret), until_s]).encode()
@@ -110,13 +134,13 @@ class SecondFactors:
         codes = make_recovery_codes(self._random_bytes)
 
         def op(tx: WriteTx) -> None:
-            _check_local(get_operator(tx, actor.operator))
+            check_local(get_operator(tx, actor.operator))
             second_factors.delete_factors_of(tx, actor.operator)
             second_factors.insert_factor(tx, record)
             # Sessions that were opened by the password alone, a thief's perhaps.
             admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
             admin_sessions.set_second_factor(tx, actor.session_id, record.kind.value)
-            _store_codes(tx, actor.operator, codes)
+            store_recovery_codes(tx, actor.operator, codes)
             details = {"kind": record.kind.value}
             tx.audit(
                 actor.audit_event(
@@ -132,9 +156,9 @@ class SecondFactors:
         codes = make_recovery_codes(self._random_bytes)
 
         def op(tx: WriteTx) -> None:
-            if not second_factors.factors_of(tx.conn, actor.operator):
+            if not second_factors.has_factor(tx.conn, actor.operator):
                 raise ConflictError("no_second_factor", "Set up a second factor first.")
-            _store_codes(tx, actor.operator, codes)
+            store_recovery_codes(tx, actor.operator, codes)
             tx.audit(
                 actor.audit_event(
                     "operator.recovery_codes_made", subject_of(actor.operator), at=self._clock()
@@ -145,25 +169,41 @@ class SecondFactors:
         return [Secret(text) for text in codes]
 
     async def remove(self, *, actor: Actor) -> None:
-        """Remove one's own second factor and recovery codes, and end one's other sessions."""
+        """
+        Remove all of one's own second factors and the recovery codes, and end one's other sessions.
+
+        Raises:
+            ConflictError: `second_factor_needed`.
+        """
+
+        def op(tx: WriteTx) -> None:
+            if second_factors.has_factor(tx.conn, actor.operator):
+                remove_all_factors(tx, actor.operator)
+                self._settle_removal(tx, actor, details=None)
+
+        await self._store.write(op)
+
+    async def remove_app(self, *, actor: Actor) -> None:
+        """
+        Remove one's app, and end one's other sessions; passkeys stay, and with them the recovery codes.
+
+        Raises:
+            ConflictError: `second_factor_needed`.
+        """
 
         def op(tx: WriteTx) -> None:
             if not second_factors.factors_of(tx.conn, actor.operator):
                 return
-            _remove(tx, actor.operator)
-            admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
-            admin_sessions.set_second_factor(tx, actor.session_id, None)
-            tx.audit(
-                actor.audit_event(
-                    "operator.second_factor_removed", subject_of(actor.operator), at=self._clock()
-                )
-            )
+            second_factors.delete_factors_of(tx, actor.operator)
+            if not second_factors.has_factor(tx.conn, actor.operator):
+                remove_all_factors(tx, actor.operator)
+            self._settle_removal(tx, actor, details={"kind": SecondFactorKind.TOTP.value})
 
         await self._store.write(op)
 
     async def reset(self, name: str, *, actor: Actor) -> None:
         """
-        Remove an operator's second factor and recovery codes, and end their sessions: they have lost them.
+        Remove all of an operator's second factors and recovery codes, and end their sessions: they have lost them.
 
         Raises:
             NotFoundError: No such operator.
@@ -171,14 +211,24 @@ class SecondFactors:
         """
 
         def op(tx: WriteTx) -> None:
-            _check_local(get_operator(tx, name))
-            if not second_factors.factors_of(tx.conn, name):
+            check_local(get_operator(tx, name))
+            if not second_factors.has_factor(tx.conn, name):
                 return
-            _remove(tx, name)
+            remove_all_factors(tx, name)
             admin_sessions.delete_sessions_of(tx, name)
             tx.audit(actor.audit_event("operator.second_factor_reset", subject_of(name), at=self._clock()))
 
         await self._store.write(op)
+
+    def _settle_removal(self, tx: WriteTx, actor: Actor, *, details: dict[str, str] | None) -> None:
+        check_not_needed(tx, get_operator(tx, actor.operator), self._policy)
+        admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
+        if not second_factors.has_factor(tx.conn, actor.operator):
+            admin_sessions.set_second_factor(tx, actor.session_id, None)
+        subject = subject_of(actor.operator)
+        tx.audit(
+            actor.audit_event("operator.second_factor_removed", subject, at=self._clock(), details=details)
+        )
 
     def _setup(self, secret: bytes, setup: str, actor: Actor) -> TotpSetup:
         uri = app_uri(secret, operator=actor.operator, host=self._host)
@@ -220,21 +270,3 @@ def _not_begun() -> InvalidInputError:
     return InvalidInputError(
         "setup", "was not begun in this session, or more than 15 minutes ago: begin again"
     )
-
-
-def _check_local(record: OperatorRecord | None) -> None:
-    if record is not None and record.issuer is not None:
-        raise ConflictError(
-            "second_factor_at_issuer",
-            f"'{record.name}' signs in at {record.issuer}, which asks for a second factor of its own.",
-        )
-
-
-def _store_codes(tx: WriteTx, operator: str, codes: Sequence[str]) -> None:
-    digests = [recovery_code_digest(code, operator=operator) for code in codes]
-    second_factors.replace_recovery_codes(tx, operator, digests)
-
-
-def _remove(tx: WriteTx, operator: str) -> None:
-    second_factors.delete_factors_of(tx, operator)
-    second_factors.replace_recovery_codes(tx, operator, [])

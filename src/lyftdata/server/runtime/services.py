@@ -42,6 +42,7 @@ from lyftdata.server.admin.leaving_workers import LeavingWorkers
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
+from lyftdata.server.admin.passkeys import Passkeys
 from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.reauthentication import Reauthentication
 from lyftdata.server.admin.refusal_inbox import RefusalInbox
@@ -156,6 +157,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     session_uses: SessionUses
     reauthentication: Reauthentication
     second_factors: SecondFactors
+    passkeys: Passkeys
     password_check: PasswordCheck
     device_marks: DeviceMarks
     device_logins: DeviceLogins

@@ -1,4 +1,4 @@
-"""Tables of operators' second factors, whose secrets are sealed, and of digests of their recovery codes."""
+"""Tables of operators' apps, whose secrets are sealed, and of digests of their recovery codes; passkeys are in `tables/passkeys.py`."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -7,12 +7,12 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from lyftdata.core.records import SecondFactorRecord
 from lyftdata.store.rows import from_row, to_row
-from lyftdata.store.schema import recovery_codes, second_factors
+from lyftdata.store.schema import passkeys, recovery_codes, second_factors
 from lyftdata.store.writer.transaction import WriteTx
 
 
 def insert_factor(tx: WriteTx, record: SecondFactorRecord) -> None:
-    """Add a factor."""
+    """Add an app."""
     tx.conn.execute(insert(second_factors), to_row(record))
 
 
@@ -37,12 +37,12 @@ def replace_sealed(tx: WriteTx, factor_id: str, sealed: bytes) -> None:
 
 
 def delete_factors_of(tx: WriteTx, operator: str) -> None:
-    """Remove every factor of an operator."""
+    """Remove every app of an operator."""
     tx.conn.execute(delete(second_factors).where(second_factors.c.operator == operator))
 
 
 def factors_of(conn: Connection, operator: str) -> list[SecondFactorRecord]:
-    """Return the factors of an operator, the oldest first."""
+    """Return the apps of an operator, the oldest first."""
     query = (
         select(second_factors)
         .where(second_factors.c.operator == operator)
@@ -52,7 +52,7 @@ def factors_of(conn: Connection, operator: str) -> list[SecondFactorRecord]:
 
 
 def all_factors(conn: Connection) -> list[SecondFactorRecord]:
-    """Return the factors of every operator."""
+    """Return the apps of every operator."""
     return [
         from_row(SecondFactorRecord, row)
         for row in conn.execute(select(second_factors).order_by(second_factors.c.id))
@@ -60,8 +60,19 @@ def all_factors(conn: Connection) -> list[SecondFactorRecord]:
 
 
 def operators_with_factors(conn: Connection) -> set[str]:
-    """Return the names of the operators who have a second factor."""
-    return set(conn.execute(select(second_factors.c.operator).distinct()).scalars())
+    """Return the names of the operators who have a second factor, an app or a passkey."""
+    query = select(second_factors.c.operator).union(select(passkeys.c.operator))
+    return set(conn.execute(query).scalars())
+
+
+def has_factor(conn: Connection, operator: str) -> bool:
+    """Return whether an operator has a second factor, an app or a passkey."""
+    query = (
+        select(second_factors.c.operator)
+        .where(second_factors.c.operator == operator)
+        .union(select(passkeys.c.operator).where(passkeys.c.operator == operator))
+    )
+    return conn.execute(query).first() is not None
 
 
 def replace_recovery_codes(tx: WriteTx, operator: str, digests: Collection[bytes]) -> None:

@@ -69,7 +69,7 @@ async def confirm(page: Page) -> Response:
         "confirm.html",
         next=safe_destination(wanted),
         operator=await page.services.operators.get(page.actor.operator),
-        has_second_factor=bool((await page.services.second_factors.status(page.actor.operator)).factors),
+        has_second_factor=(await page.services.second_factors.status(page.actor.operator)).has_any,
         sign_in_url=f"{page.services.issuer}/login/oidc",
     )
 

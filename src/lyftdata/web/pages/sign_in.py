@@ -90,7 +90,7 @@ async def check_second_factor(request: Request) -> Response:
         form = await read_form(request)
         signed_in = await services.operator_sessions.finish_sign_in(
             read_ticket(request, services),
-            form.secret("code"),
+            code=form.secret("code"),
             address=client_address(request.scope),
             user_agent=request.headers.get("user-agent", ""),
         )

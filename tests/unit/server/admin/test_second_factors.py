@@ -207,7 +207,7 @@ async def test_removing_ones_own_leaves_the_password(server, admin, app):
     assert (await server.http.delete("/api/me/second-factor", headers=admin)).status_code == 204
 
     status = (await server.http.get("/api/me/second-factor", headers=admin)).json()
-    assert status == {"factors": [], "recovery_codes": 0}
+    assert status == {"factors": [], "passkeys": [], "recovery_codes": 0}
     assert (await log_in(server)).status_code == 200
     renewed = await server.http.post("/api/me/second-factor/recovery-codes", headers=admin)
     assert renewed.json()["code"] == "no_second_factor"

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 from tests.audit_scripts import run_script
+from tests.authenticator import Authenticator
 from tests.builders import ENROLLMENT_KEY, OTHER_SECRET_KEY, SECRET_KEY, event
+from tests.unit.server.admin.test_passkeys import actor_of, begin, finish, register
 from tests.unit.server.admin.test_second_factors import log_in, set_up
 
 from lyftdata.core.audit_checkpoints import published_key
@@ -171,6 +173,20 @@ async def test_second_factors_are_sealed_with_the_new_key(opened, both):
         unseal_totp_secret(factor.sealed, factor_id=factor.id, key=old)
     async with opened(**both) as server:
         assert (await log_in(server, app.code())).status_code == 200
+
+
+async def test_a_passkey_signs_in_after_the_rotation(opened, both):
+    """Also one that says whom it is of: that is not computed again from the new key."""
+    key = Authenticator()
+    async with opened(**both) as server:
+        await register(server, await actor_of(server, await server.sign_in()), key)
+
+    rotate(both)
+
+    async with opened(**both) as server:
+        ticket, options = await begin(server)
+        signed_in = await finish(server, ticket, key.get(options, user_handle=key.user_handle))
+        assert signed_in.session.second_factor == "passkey"
 
 
 async def test_without_the_enrollment_key_only_its_fingerprint_is_older(opened, environ):

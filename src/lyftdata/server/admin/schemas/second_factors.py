@@ -18,10 +18,26 @@ class SecondFactor(BaseModel):
     used_at: datetime | None
 
 
+class Passkey(BaseModel):
+    """A passkey, as its operator named it. `id` is the Server's, to remove it by."""
+
+    id: str
+    name: str
+    created_at: datetime
+    used_at: datetime | None
+
+
+class Passkeys(BaseModel):
+    """Passkeys of an operator, the oldest first."""
+
+    items: list[Passkey]
+
+
 class SecondFactors(BaseModel):
-    """One's own second factors, and how many recovery codes were not used yet."""
+    """One's own apps (`factors`) and passkeys, and how many recovery codes were not used yet."""
 
     factors: list[SecondFactor]
+    passkeys: list[Passkey]
     recovery_codes: int
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.records import PasskeyRecord
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.schemas import second_factors as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
@@ -26,6 +27,7 @@ async def show(actor: Self, services: ServicesDep) -> models.SecondFactors:
             models.SecondFactor(kind=one.kind, created_at=one.created_at, used_at=one.used_at)
             for one in found.factors
         ],
+        passkeys=[_passkey(one) for one in found.passkeys],
         recovery_codes=found.recovery_codes,
     )
 
@@ -57,16 +59,54 @@ async def renew_recovery_codes(actor: Owner, services: ServicesDep) -> models.Re
 
 @router.delete("/me/second-factor", status_code=204, summary="Remove one's second factor")
 async def remove(actor: Owner, services: ServicesDep) -> None:
-    """Remove the second factor and the recovery codes, and end one's other sessions."""
+    """
+    Remove app, passkeys and recovery codes, and end one's other sessions.
+
+    409 `second_factor_needed` where the settings require a second factor of the caller.
+    """
     await services.second_factors.remove(actor=actor)
+
+
+@router.delete("/me/second-factor/totp", status_code=204, summary="Remove one's authenticator app")
+async def remove_app(actor: Owner, services: ServicesDep) -> None:
+    """Remove the app alone, and end one's other sessions; passkeys stay. With the last second factor the recovery codes go too."""
+    await services.second_factors.remove_app(actor=actor)
+
+
+@router.delete("/me/passkeys/{passkey_id}", status_code=204, summary="Remove one of one's passkeys")
+async def remove_passkey(passkey_id: str, actor: Owner, services: ServicesDep) -> None:
+    """Remove it, and end one's other sessions. With the last second factor the recovery codes go too. Passkeys are added in the browser."""
+    await services.passkeys.remove(passkey_id, actor=actor)
+
+
+@router.get("/operators/{name}/passkeys", summary="List an operator's passkeys")
+async def list_passkeys(name: str, _actor: OperatorsWriter, services: ServicesDep) -> models.Passkeys:
+    """Return names and times, for an admin who is to remove one."""
+    return models.Passkeys(items=[_passkey(one) for one in await services.passkeys.list(name)])
+
+
+@router.delete(
+    "/operators/{name}/passkeys/{passkey_id}", status_code=204, summary="Remove an operator's passkey"
+)
+async def remove_passkey_of(
+    name: str, passkey_id: str, actor: OperatorsWriter, services: ServicesDep
+) -> None:
+    """Remove a passkey that an operator has lost, and end their sessions."""
+    await services.passkeys.remove_of(name, passkey_id, actor=actor)
 
 
 @router.delete(
     "/operators/{name}/second-factor", status_code=204, summary="Reset an operator's second factor"
 )
 async def reset(name: str, actor: OperatorsWriter, services: ServicesDep) -> None:
-    """Remove the second factor and the recovery codes of an operator who has lost them, and end their sessions."""
+    """Remove app, passkeys and recovery codes of an operator who has lost them, and end their sessions."""
     await services.second_factors.reset(name, actor=actor)
+
+
+def _passkey(record: PasskeyRecord) -> models.Passkey:
+    return models.Passkey(
+        id=record.id, name=record.name, created_at=record.created_at, used_at=record.used_at
+    )
 
 
 def _shown(codes: Sequence[Secret]) -> models.RecoveryCodes:

@@ -258,6 +258,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         session_uses=operators.session_uses,
         reauthentication=operators.reauthentication,
         second_factors=operators.second_factors,
+        passkeys=operators.passkeys,
         password_check=operators.password_check,
         device_marks=operators.device_marks,
         device_logins=operators.device_logins,

@@ -7,6 +7,7 @@ import msgspec
 
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.lockout import Lockout
+from lyftdata.core.relying_party import relying_party_of
 from lyftdata.core.sign_in_methods import SignInMethods
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.api_token_uses import ApiTokenUses
@@ -19,6 +20,9 @@ from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
+from lyftdata.server.admin.passkey_ceremonies import PasskeyCeremonies
+from lyftdata.server.admin.passkey_challenges import PasskeyChallenges
+from lyftdata.server.admin.passkeys import Passkeys
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCheck
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.reauthentication import Reauthentication
@@ -44,6 +48,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     session_uses: SessionUses
     reauthentication: Reauthentication
     second_factors: SecondFactors
+    passkeys: Passkeys
     callers: Callers
     api_tokens: ApiTokens
     api_token_uses: ApiTokenUses
@@ -84,7 +89,17 @@ async def build_operators(
     )
     new_sessions = NewSessions(known_secrets=known_secrets, clock=clock, random_bytes=source)
     kek = kek_of(basis.secret_key)
-    second_factor_check = SecondFactorCheck(store=store, password_check=password_check, kek=kek, clock=clock)
+    policy = basis.settings.second_factor
+    ceremonies = PasskeyCeremonies(
+        relying_party=relying_party_of(basis.issuer),
+        challenges=PasskeyChallenges(
+            key=basis.key("challenges of passkeys"), clock=clock, random_bytes=source
+        ),
+        handle_key=basis.key("operators to authenticators"),
+    )
+    second_factor_check = SecondFactorCheck(
+        store=store, password_check=password_check, ceremonies=ceremonies, kek=kek, clock=clock
+    )
     session_uses = SessionUses(store=store, idle_limit=basis.settings.operator_idle_limit)
     operator_sessions = OperatorSessions(
         store=store,
@@ -98,7 +113,7 @@ async def build_operators(
         tickets=SecondFactorTickets(
             key=basis.key("sign-ins before the second factor"), clock=clock, random_bytes=source
         ),
-        second_factor_policy=basis.settings.second_factor,
+        second_factor_policy=policy,
         uses=session_uses,
         clock=clock,
     )
@@ -125,7 +140,10 @@ async def build_operators(
             clock=clock,
         ),
         second_factors=SecondFactors(
-            store=store, kek=kek, issuer=basis.issuer, clock=clock, random_bytes=source
+            store=store, kek=kek, issuer=basis.issuer, policy=policy, clock=clock, random_bytes=source
+        ),
+        passkeys=Passkeys(
+            store=store, ceremonies=ceremonies, policy=policy, clock=clock, random_bytes=source
         ),
         callers=Callers(
             store=store,

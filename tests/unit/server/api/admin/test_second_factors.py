@@ -46,6 +46,7 @@ async def test_what_was_not_begun_here_sets_nothing_up(server, admin, body):
     assert "123456" not in answer.text
     assert (await server.http.get("/api/me/second-factor", headers=admin)).json() == {
         "factors": [],
+        "passkeys": [],
         "recovery_codes": 0,
     }
 

@@ -1,0 +1,214 @@
+"""What operators do to passkeys: register and remove their own; and what an admin does to another's."""
+
+from collections.abc import Sequence
+
+from lyftdata.core.actor import Actor
+from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.names import parse_passkey_name
+from lyftdata.core.records import OperatorRecord, PasskeyRecord
+from lyftdata.core.recovery_codes import make_recovery_codes
+from lyftdata.core.second_factor_policy import SecondFactorPolicy
+from lyftdata.core.secret import Secret
+from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.passkey_ceremonies import NewPasskey, PasskeyCeremonies, PasskeyRefusedError
+from lyftdata.server.admin.second_factor_check import PASSKEY
+from lyftdata.server.admin.second_factor_rules import check_local, check_not_needed, store_recovery_codes
+from lyftdata.server.clock import Clock, RandomBytes
+from lyftdata.store import Store, WriteTx
+from lyftdata.store.tables import admin_sessions, operators, passkeys, second_factors, spent_assertions
+
+MAX_PASSKEYS = 20
+"""Of one operator: all are named in each question to a browser."""
+
+
+class Passkeys:
+    """
+    Manages passkeys. They are registered in the browser alone: a passkey answers to the Server's own pages and to nothing else.
+
+    Args:
+        store: Where they are kept.
+        ceremonies: Asks browsers, and verifies their answers.
+        policy: Who must have a second factor.
+        clock: Aware UTC time.
+        random_bytes: Makes IDs and recovery codes.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ceremonies: PasskeyCeremonies,
+        policy: SecondFactorPolicy,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._store = store
+        self._ceremonies = ceremonies
+        self._policy = policy
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether browsers make passkeys for this Server's public URL."""
+        return self._ceremonies.is_possible
+
+    async def list(self, operator: str) -> Sequence[PasskeyRecord]:
+        """Return an operator's passkeys, the oldest first; raises NotFoundError."""
+        record, found = await self._read(operator)
+        if record is None:
+            raise NotFoundError("operator", operator)
+        return found
+
+    async def begin(self, *, actor: Actor) -> str:
+        """
+        Return what the browser is asked to make a passkey with, in this session and within five minutes.
+
+        Raises:
+            ConflictError: `second_factor_at_issuer`, `passkeys_unavailable` or `too_many_passkeys`.
+        """
+        if not self.is_possible:
+            raise ConflictError(
+                "passkeys_unavailable",
+                "Browsers make passkeys only for a Server whose public URL has https and a host name.",
+                hint="Set LYFTDATA_PUBLIC_URL, or use an authenticator app.",
+            )
+        record, existing = await self._read(actor.operator)
+        check_local(record)
+        _check_room(existing)
+        return self._ceremonies.creation_options(actor.operator, existing, bound_to=_bound_to(actor))
+
+    async def add(self, name: str, unverified_answer: Secret, *, actor: Actor) -> Sequence[Secret]:
+        """
+        Store the passkey that a browser has made.
+
+        Sessions that were opened without a second factor end; this one is as good as one that was opened with it.
+
+        Args:
+            name: What the operator calls it; 1 to 64 characters, and not the name of another of their passkeys.
+            unverified_answer: JSON of the browser's answer to `begin`.
+            actor: Whose it is.
+
+        Returns:
+            Recovery codes, to show once, if it is the operator's first second factor; else nothing.
+
+        Raises:
+            InvalidInputError: The name breaks its rule; the answer is not right, or is of another session or too long ago.
+            ConflictError: `second_factor_at_issuer`, `too_many_passkeys`; `passkey_known`: it is registered already.
+        """
+        name = parse_passkey_name(name)
+        try:
+            new = await self._ceremonies.verify_creation(
+                unverified_answer.reveal(), bound_to=_bound_to(actor)
+            )
+        except PasskeyRefusedError as error:
+            raise _not_accepted() from error
+        passkey_id = self._random_bytes(16).hex()
+        codes = make_recovery_codes(self._random_bytes)
+
+        def op(tx: WriteTx) -> bool:
+            if not spent_assertions.spend_all(tx, {new.challenge.digest: new.challenge.expires_at}):
+                raise _not_accepted()
+            is_first = not second_factors.has_factor(tx.conn, actor.operator)
+            record = self._insert(tx, new, actor.operator, passkey_id, name)
+            if is_first:
+                # Sessions that were opened by the password alone, a thief's perhaps.
+                admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
+                store_recovery_codes(tx, actor.operator, codes)
+            admin_sessions.set_second_factor(tx, actor.session_id, PASSKEY)
+            self._audit(tx, "operator.passkey_added", record, actor)
+            return is_first
+
+        is_first = await self._store.write(op)
+        return [Secret(text) for text in codes] if is_first else []
+
+    async def remove(self, passkey_id: str, *, actor: Actor) -> None:
+        """
+        Remove one of one's own passkeys, and end one's other sessions; with the last second factor, the recovery codes go too.
+
+        Raises:
+            NotFoundError: One has no such passkey.
+            ConflictError: `second_factor_needed`.
+        """
+
+        def op(tx: WriteTx) -> None:
+            self._delete(tx, actor.operator, passkey_id, actor)
+            check_not_needed(tx, get_operator(tx, actor.operator), self._policy)
+            if not second_factors.has_factor(tx.conn, actor.operator):
+                admin_sessions.set_second_factor(tx, actor.session_id, None)
+            admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
+
+        await self._store.write(op)
+
+    async def remove_of(self, name: str, passkey_id: str, *, actor: Actor) -> None:
+        """
+        Remove a passkey of an operator who has lost it, and end their sessions.
+
+        Raises:
+            NotFoundError: No such operator, or they have no such passkey.
+        """
+
+        def op(tx: WriteTx) -> None:
+            get_operator(tx, name)
+            self._delete(tx, name, passkey_id, actor)
+            admin_sessions.delete_sessions_of(tx, name)
+
+        await self._store.write(op)
+
+    async def _read(self, operator: str) -> tuple[OperatorRecord | None, Sequence[PasskeyRecord]]:
+        return await self._store.read(
+            lambda conn: (operators.find_operator(conn, operator), passkeys.passkeys_of(conn, operator))
+        )
+
+    def _insert(
+        self, tx: WriteTx, new: NewPasskey, operator: str, passkey_id: str, name: str
+    ) -> PasskeyRecord:
+        check_local(get_operator(tx, operator))
+        existing = passkeys.passkeys_of(tx.conn, operator)
+        _check_room(existing)
+        if name in {one.name for one in existing}:
+            raise InvalidInputError("name", "is the name of another one of your passkeys")
+        record = PasskeyRecord(
+            id=passkey_id,
+            operator=operator,
+            name=name,
+            credential_id=new.credential_id,
+            user_handle=self._ceremonies.user_handle(operator, existing),
+            public_key=new.public_key,
+            sign_count=new.sign_count,
+            created_at=self._clock(),
+        )
+        if not passkeys.insert_passkey(tx, record):
+            # Of whichever operator: a credential that signs in two would let one act as the other.
+            raise ConflictError("passkey_known", "This passkey is registered already.")
+        return record
+
+    def _delete(self, tx: WriteTx, operator: str, passkey_id: str, actor: Actor) -> None:
+        found = next((one for one in passkeys.passkeys_of(tx.conn, operator) if one.id == passkey_id), None)
+        if found is None:
+            raise NotFoundError("passkey", passkey_id)
+        passkeys.delete_passkey(tx, operator, passkey_id)
+        if not second_factors.has_factor(tx.conn, operator):
+            second_factors.replace_recovery_codes(tx, operator, [])
+        self._audit(tx, "operator.passkey_removed", found, actor)
+
+    def _audit(self, tx: WriteTx, action: str, record: PasskeyRecord, actor: Actor) -> None:
+        subject, details = subject_of(record.operator), {"name": record.name}
+        tx.audit(actor.audit_event(action, subject, at=self._clock(), details=details))
+
+
+def _bound_to(actor: Actor) -> str:
+    return f"registration {actor.operator} {actor.session_id}"
+
+
+def _not_accepted() -> InvalidInputError:
+    return InvalidInputError(
+        "passkey", "was not made for this page, or the page was open for more than five minutes: try again"
+    )
+
+
+def _check_room(existing: Sequence[PasskeyRecord]) -> None:
+    if len(existing) >= MAX_PASSKEYS:
+        raise ConflictError(
+            "too_many_passkeys", f"You have {len(existing)} passkeys. Remove one that you no longer use."
+        )

@@ -1,0 +1,49 @@
+"""What holds for apps and passkeys alike: whose they are, their recovery codes, and what the last one leaves behind."""
+
+from collections.abc import Sequence
+
+from lyftdata.core.errors import ConflictError
+from lyftdata.core.records import OperatorRecord
+from lyftdata.core.recovery_codes import recovery_code_digest
+from lyftdata.core.second_factor_policy import SecondFactorPolicy, needs_second_factor
+from lyftdata.store import WriteTx
+from lyftdata.store.tables import passkeys, second_factors
+
+
+def check_local(record: OperatorRecord | None) -> None:
+    """Refuse a second factor to an operator who signs in at an issuer; raises ConflictError `second_factor_at_issuer`."""
+    if record is not None and record.issuer is not None:
+        raise ConflictError(
+            "second_factor_at_issuer",
+            f"'{record.name}' signs in at {record.issuer}, which asks for a second factor of its own.",
+        )
+
+
+def store_recovery_codes(tx: WriteTx, operator: str, codes: Sequence[str]) -> None:
+    """Give an operator these recovery codes, and no others."""
+    digests = [recovery_code_digest(code, operator=operator) for code in codes]
+    second_factors.replace_recovery_codes(tx, operator, digests)
+
+
+def remove_all_factors(tx: WriteTx, operator: str) -> None:
+    """Remove every app and passkey of an operator, and their recovery codes."""
+    second_factors.delete_factors_of(tx, operator)
+    passkeys.delete_passkeys_of(tx, operator)
+    second_factors.replace_recovery_codes(tx, operator, [])
+
+
+def check_not_needed(tx: WriteTx, operator: OperatorRecord, policy: SecondFactorPolicy) -> None:
+    """
+    Refuse to leave an operator without the second factor that they must have; the transaction has removed it.
+
+    Without one their password alone would set up the next: a thief's, if they are quicker.
+
+    Raises:
+        ConflictError: `second_factor_needed`.
+    """
+    if needs_second_factor(policy, operator) and not second_factors.has_factor(tx.conn, operator.name):
+        raise ConflictError(
+            "second_factor_needed",
+            "This Server requires a second factor of you, and this is your last one.",
+            hint="Set up another one first. If it is lost, an admin can reset it.",
+        )
