@@ -77,6 +77,15 @@ async def test_last_use_is_noted(store):
     assert await store.read(lambda conn: api_keys.last_used(conn, ["A", "B"])) == {"A": (NOON, "w-1")}
 
 
+async def test_a_later_use_stays(store):
+    """A Server that writes what it has noted earlier does not replace what another one has noted since."""
+    await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A")))
+    for use in ((NOON, "w-1"), (NOON - timedelta(seconds=1), "w-2")):
+        await store.write(lambda tx, use=use: api_keys.touch_last_used(tx, {"A": use}))
+
+    assert await store.read(lambda conn: api_keys.last_used(conn, ["A"])) == {"A": (NOON, "w-1")}
+
+
 async def test_a_fleet_with_a_key_for_each_worker(store, published):
     """More keys than a database takes values in one statement work, and so does an empty list."""
     many = [f"P{n:05}" for n in range(40_000)]

@@ -111,12 +111,9 @@ class ApiKeyQueries:
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
-        known = [
-            use
-            for record in generations
-            if (use := self._traces.key_pending(record.public_id) or uses.last.get(record.public_id))
-            is not None
-        ]
+        ids = [record.public_id for record in generations]
+        # Another Server may have noted a later use than the one that is pending here.
+        known = [use for find in (self._traces.key_pending, uses.last.get) for use in map(find, ids) if use]
         used_at, used_by = max(known, default=(None, None))
         return ApiKey(
             name=newest.name,

@@ -103,6 +103,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         note_presence(services)
         await _flush_at_stop("operators", services.password_check.aclose())
         await _flush_at_stop("traces and refusals", flush(services))
+        await _flush_at_stop("uses of API keys", services.traces.flush_all())
         await _flush_at_stop("origins of tokens", services.token_origins.flush_all())
         await _flush_at_stop("counts of tokens", services.token_counts.flush_all(services.clock()))
         await _flush_at_stop("that this Server stops", services.cluster.deregister())

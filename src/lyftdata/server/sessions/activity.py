@@ -1,7 +1,7 @@
 """
-Records when Workers were last seen and keys last used: collected in memory, written within a second.
+Records when Workers were last seen and keys last used: collected in memory, written within a second, or a minute (`api_key_uses`).
 
-The token path only sets a dictionary entry. A crash loses a second of traces and never a decision.
+The token path only sets a dictionary entry. A crash loses traces of that time and never a decision.
 """
 
 import asyncio
@@ -12,25 +12,26 @@ from functools import partial
 import msgspec
 
 from lyftdata.core.records import WorkerTraces
+from lyftdata.server.clock import Clock
+from lyftdata.server.sessions.api_key_uses import ApiKeyUses
 from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store
-from lyftdata.store.tables import activity, api_keys, enrollment_key_uses, workers
+from lyftdata.store.tables import activity, enrollment_key_uses, workers
 
 
 class ActivityLog:
     """What Workers leave behind, merged per Worker until the next flush."""
 
-    def __init__(self, *, store: Store, seen: set[str]) -> None:
+    def __init__(self, *, store: Store, seen: set[str], clock: Clock) -> None:
         self._store = store
+        self._api_key_uses = ApiKeyUses(store=store, clock=clock)
         self._workers: dict[str, WorkerTraces] = {}
-        self._keys: dict[str, tuple[datetime, str]] = {}
         self._left: dict[str, datetime] = {}
         self._admitted: dict[str, datetime] = {}
         self._enrollment_keys: dict[str, datetime] = {}
         self._signs_for: dict[str, str] = {}
         # On their way to the store: not pending any more, and not yet to be read from there.
         self._workers_in_flight: dict[str, WorkerTraces] = {}
-        self._keys_in_flight: dict[str, tuple[datetime, str]] = {}
         self._flushing = asyncio.Lock()
         self.seen = seen
         """IDs of Workers that have ever been connected."""
@@ -54,7 +55,7 @@ class ActivityLog:
 
     def key_used(self, public_id: str, worker_id: str, *, at: datetime) -> None:
         """Note who used an API key last."""
-        self._keys[public_id] = (at, worker_id)
+        self._api_key_uses.note(public_id, worker_id, at=at)
 
     def token_given(self, worker_id: str, *, at: datetime) -> None:
         """Note that a Worker was accepted just now; kept in memory alone, to distinguish refusals from before."""
@@ -93,26 +94,30 @@ class ActivityLog:
 
     def key_pending(self, public_id: str) -> tuple[datetime, str] | None:
         """Return the use of a key that is not yet written."""
-        return self._keys.get(public_id) or self._keys_in_flight.get(public_id)
+        return self._api_key_uses.pending(public_id)
 
     async def flush(self) -> None:
         """Write what is pending to the store, in parts; what could not be written stays pending."""
         async with self._flushing:
             self._workers_in_flight, self._workers = self._workers, {}
-            self._keys_in_flight, self._keys = self._keys, {}
             left, enrollment_keys = dict(self._left), dict(self._enrollment_keys)
             try:
                 await self._write_issuers()
-                await self._write(self._workers_in_flight, self._keys_in_flight, left, enrollment_keys)
+                await self._write(self._workers_in_flight, left, enrollment_keys)
+                await self._api_key_uses.flush()
             except BaseException:
                 self._workers = self._workers_in_flight | self._workers
-                self._keys = self._keys_in_flight | self._keys
                 raise
             else:
                 self._left = _without(self._left, left)
                 self._enrollment_keys = _without(self._enrollment_keys, enrollment_keys)
             finally:
-                self._workers_in_flight, self._keys_in_flight = {}, {}
+                self._workers_in_flight = {}
+
+    async def flush_all(self) -> None:
+        """Write everything, also of what is written once a minute."""
+        await self.flush()
+        await self._api_key_uses.flush_all()
 
     async def _write_issuers(self) -> None:
         for part in in_parts(list(self._signs_for.items())):
@@ -124,7 +129,6 @@ class ActivityLog:
     async def _write(
         self,
         seen_workers: Mapping[str, WorkerTraces],
-        keys: Mapping[str, tuple[datetime, str]],
         left: Mapping[str, datetime],
         enrollment_keys: Mapping[str, datetime],
     ) -> None:
@@ -132,8 +136,6 @@ class ActivityLog:
             await self._store.write(partial(activity.upsert_traces, traces=seen))
         for gone in in_parts(left.items()):
             await self._store.write(partial(activity.touch_last_seen, seen=dict(gone)))
-        for used in in_parts(keys.items()):
-            await self._store.write(partial(api_keys.touch_last_used, uses=dict(used)))
         if enrollment_keys:
             await self._store.write(partial(enrollment_key_uses.touch_last_used, uses=enrollment_keys))
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
@@ -90,12 +90,13 @@ def remove_workers(tx: WriteTx, worker_ids: Collection[str]) -> None:
 
 
 def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
-    """Note when and by whom keys were last used, by public id."""
+    """Note when and by whom keys were last used, by public id; a later use that another Server has noted stays."""
     if not uses:
         return
+    is_later = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at"))
     statement = (
         update(api_keys)
-        .where(api_keys.c.public_id == bindparam("key"))
+        .where(api_keys.c.public_id == bindparam("key"), is_later)
         .values(last_used_at=bindparam("at"), last_used_by=bindparam("by"))
     )
     rows = [{"key": key, "at": at, "by": by} for key, (at, by) in uses.items()]
