@@ -29,6 +29,10 @@ _MAX_AUDIENCES = 8
 # compresses (RFC 8725, section 3.6). None of them is needed, so each is refused instead of interpreted.
 _FORBIDDEN_HEADERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"})
 
+# Made once: for a type that is not a class, msgspec would work out with each token how to decode it.
+_json_object = msgspec.json.Decoder(dict[str, Any])
+_json_strings = msgspec.json.Decoder(dict[str, str])
+
 
 class JwsError(Exception):
     """A token that is not accepted; the text is for operators."""
@@ -66,19 +70,12 @@ class UnverifiedJws:
         # Malleability: each part has one accepted spelling (`decode_base64url`). Otherwise one token would have several texts, and
         # a text that differs from the revoked or spent one would still verify.
         self.encoded_header_length = len(parts[0])
-        self.header = _object(_decode(parts[0]))
+        self.header = _header(_decode(parts[0]), carries_key=carries_key)
         self.payload = _decode(parts[1])
         self.claims = _object(self.payload)
         self.signature = _decode(parts[2])
         # It is ASCII, or a part could not have been decoded.
         self.signed = f"{parts[0]}.{parts[1]}".encode()
-        # Type confusion: `alg` as a list or `kid` as a number could compare equal, or fail open, somewhere later.
-        expected = {"jwk"} if carries_key else set()
-        if not all(isinstance(value, str) for name, value in self.header.items() if name not in expected):
-            raise JwsError("Its header has a value that is not a string.")
-        forbidden = (_FORBIDDEN_HEADERS - expected) & self.header.keys()
-        if forbidden:
-            raise JwsError(f"Its header holds {min(forbidden)}.")
 
     def check_signature(self, *, key: Key, algorithms: Collection[str]) -> None:
         """
@@ -173,9 +170,32 @@ def _decode(part: str) -> bytes:
         raise JwsError(f"It {error}.") from error
 
 
+def _header(raw: bytes, *, carries_key: bool) -> dict[str, Any]:
+    """
+    Return a header: each value is a string, except that of `jwk` where a key is expected.
+
+    Type confusion: `alg` as a list or `kid` as a number could compare equal, or fail open, somewhere later.
+    """
+    header: dict[str, Any] = _object(raw) if carries_key else _strings(raw)
+    forbidden = _FORBIDDEN_HEADERS
+    if carries_key:
+        forbidden = _FORBIDDEN_HEADERS - {"jwk"}
+        if not all(isinstance(value, str) for name, value in header.items() if name != "jwk"):
+            raise JwsError("Its header has a value that is not a string.")
+    if not forbidden.isdisjoint(header):
+        raise JwsError(f"Its header holds {min(forbidden & header.keys())}.")
+    return header
+
+
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(raw, type=dict[str, Any])
+        return _json_object.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JwsError("It does not hold a JSON object.") from error
-    return value
+
+
+def _strings(raw: bytes) -> dict[str, str]:
+    try:
+        return _json_strings.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise JwsError("Its header is not a JSON object of strings.") from error

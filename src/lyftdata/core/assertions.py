@@ -189,10 +189,13 @@ def _check_claims(
     claims: dict[str, object], *, worker_id: str, audiences: Collection[str], now: datetime, leeway_s: int
 ) -> VerifiedAssertion:
     # Impersonation: a Worker must not sign in another one's name with its own, valid key (RFC 7523, section 3, points 1 and 2).
-    if text_claim(claims, "iss") != worker_id or text_claim(claims, "sub") != worker_id:
+    if claims.get("iss") != worker_id or claims.get("sub") != worker_id:
+        # Where one is missing or not a string, that says more.
+        text_claim(claims, "iss")
+        text_claim(claims, "sub")
         raise JwsError("Its iss and sub name another Worker.")
     # Relay: another server that a Worker signs for must not be able to use the assertion here (RFC 7523, section 3, point 3).
-    named = set(audience_claim(claims))
+    named = audience_claim(claims)
     audience = next((accepted for accepted in audiences if accepted in named), None)
     if audience is None:
         raise JwsError("It is meant for another Server.")

@@ -144,8 +144,11 @@ def _is_ordered(here: Position, state: CounterState) -> bool:
 def _kept(highest: Position, before: tuple[Position, ...]) -> tuple[Position, ...]:
     """Return what is remembered: the last 90 seconds, and the one before them, below which nothing is accepted any more."""
     within = highest[1] - LATE_WITHIN_MS
-    recent = [position for position in before[: MAX_RECENT - 1] if position[1] >= within]
-    return (*recent, *before[len(recent) : len(recent) + 1])
+    kept = min(len(before), MAX_RECENT - 1)
+    # The latest come first.
+    while kept and before[kept - 1][1] < within:
+        kept -= 1
+    return before[: kept + 1]
 
 
 def host_label(hostname: str) -> str:

@@ -120,7 +120,9 @@ class SpentAssertions:
     def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> Ticket | None:
         """Spend what a Worker has signed, identified by `jti`, until then (Unix time); raises as `spend`."""
         # Under the Worker's own ID: a `jti` of one Worker's choice cannot make another one's assertion a "replay".
-        mine = self._spent.setdefault(worker_id, _Share({}))
+        mine = self._spent.get(worker_id)
+        if mine is None:
+            mine = self._spent[worker_id] = _Share({})
         mine.drop_expired(now_s, self._max_per_worker)
         if jti in mine.until_s:
             raise AssertionReplayedError(f"jti {jti}", claimed_worker=worker_id)

@@ -162,20 +162,20 @@ def _check_dpop(
 
 def _note(services: Services, admitted: Admitted, grant: Grant, *, address: str) -> None:
     """Leave traces and count; nothing here is written before the answer."""
-    now = services.clock()
-    given = {
-        "address": address,
-        "credential": kind_and_value(admitted.credential),
-        "audience": grant.audience,
-    }
-    services.token_origins.token_given(admitted.worker.id, **given, at=now)
-    services.origin_watch.token_given(admitted.worker.id, **given, at=now)
-    services.token_counts.token_given(admitted.worker.id, at=now)
-    services.metrics.token_signed(admitted.worker.strategy)
-    services.traces.token_given(admitted.worker.id, at=now)
-    if admitted.worker.archived_at is not None:
-        services.worker_archive.note_active(admitted.worker.id)
+    now, worker, audience = services.clock(), admitted.worker, grant.audience
+    credential = kind_and_value(admitted.credential)
+    services.token_origins.token_given(
+        worker.id, address=address, credential=credential, audience=audience, at=now
+    )
+    services.origin_watch.token_given(
+        worker.id, address=address, credential=credential, audience=audience, at=now
+    )
+    services.token_counts.token_given(worker.id, at=now)
+    services.metrics.token_signed(worker.strategy)
+    services.traces.token_given(worker.id, at=now)
+    if worker.archived_at is not None:
+        services.worker_archive.note_active(worker.id)
     if admitted.api_key is not None:
-        services.traces.key_used(admitted.api_key.public_id, admitted.worker.id, at=now)
-    if admitted.issuer is not None and admitted.issuer != admitted.worker.signs_for:
-        services.traces.signed_for(admitted.worker.id, admitted.issuer)
+        services.traces.key_used(admitted.api_key.public_id, worker.id, at=now)
+    if admitted.issuer is not None and admitted.issuer != worker.signs_for:
+        services.traces.signed_for(worker.id, admitted.issuer)

@@ -70,8 +70,8 @@ def read_token_request(form: Mapping[str, str]) -> TokenRequest:
         OAuthError: Another grant, two different audiences, or a parameter that is refused.
     """
     _check_grant_type(form)
-    refused = next((name for name in form if name in _REFUSED), None)
-    if refused is not None:
+    if not _REFUSED.keys().isdisjoint(form):
+        refused = next(name for name in form if name in _REFUSED)
         error, advice = _REFUSED[refused]
         raise OAuthError(error, f"The parameter {refused} is not supported: {advice}.")
     return TokenRequest(_read_resource(form), _read_scope(form))

@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
 
 import pytest
 import uvicorn
+from hypothesis import example, given
+from hypothesis import strategies as st
 from starlette.requests import Request
 from uvicorn.server import ServerState
 
 from lyftdata.server.http import request_body
 from lyftdata.server.http.oauth_errors import OAuthError
 from lyftdata.server.http.protocol import BoundedHttpProtocol
-from lyftdata.server.http.request_body import MAX_BODY_BYTES, read_body
+from lyftdata.server.http.request_body import MAX_BODY_BYTES, parse_form, read_body
 from lyftdata.server.http.responses import RawResponse
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -98,3 +101,19 @@ async def test_a_client_that_goes_away_is_not_waited_for():
 
     with pytest.raises(OAuthError, match="went away"):
         await read_body(Request({"type": "http", "headers": []}, receive))
+
+
+@given(st.text("ab=&%+;2Bé\n ", max_size=30).map(str.encode))
+@example(b"&".join(b"a%d=1" % number for number in range(20)))
+@example(b"&".join(b"a%d=1" % number for number in range(21)))
+@example(b"&" * 40)
+def test_a_form_is_read_as_the_standard_library_reads_it(body):
+    """Splitting by ourselves what holds nothing to decode makes no difference, and no field more is accepted."""
+    try:
+        expected = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
+    except ValueError:
+        with pytest.raises(OAuthError):
+            parse_form(body)
+        return
+
+    assert parse_form(body) == expected
