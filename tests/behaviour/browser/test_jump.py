@@ -38,6 +38,35 @@ def test_a_host_is_two_steps_away(admin, world):
         expect(page).to_have_url(f"{world.url}/workers/press-03")
 
 
+def test_enter_opens_nothing_of_an_earlier_text(admin, open_window, world):
+    """Text that is pasted, and Enter at once, wait for their own answer: the one to the empty box comes in between."""
+    # A window of its own, since the clock is that of all of its pages.
+    page = open_window(world.url, storage_state=admin.context.storage_state()).page
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.goto(f"{world.url}/audit")
+    page.clock.install()
+    page.route("**/jump?q=", hold)
+    page.get_by_role("heading", level=1).click()
+    with page.expect_request("**/jump?q="):
+        page.keyboard.press("Control+k")
+        page.clock.run_for(1)
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    box(page).fill("press-03.example")
+    page.keyboard.press("Enter")
+    for route in held:
+        route.continue_()
+    page.evaluate("() => fetch('/jump?q=audit')")
+    assert page.url == f"{world.url}/audit"
+
+    page.clock.run_for(1000)
+
+    expect(page).to_have_url(f"{world.url}/workers/press-03")
+
+
 def test_the_keyboard_moves_through_what_is_found(admin, world):
     """The field keeps the focus and names the option; the number of results is said; Escape closes, then empties."""
     page = admin.go("/audit")

@@ -97,7 +97,13 @@
     timer = setTimeout(ask, delay);
   }
 
-  input.addEventListener("input", () => { isEntered = false; askSoon(WAIT_MS); });
+  input.addEventListener("input", () => {
+    // Its answer is to another text: Enter, pressed before the next one is asked, would open the first of that.
+    request?.abort();
+    request = null;
+    isEntered = false;
+    askSoon(WAIT_MS);
+  });
   input.addEventListener("focus", () => askSoon(0));
   input.addEventListener("blur", close);
   // A press on an option must not take the focus, and with it the options, away before the click.
