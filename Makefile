@@ -44,7 +44,7 @@ celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and 
 
 # Third-party programs that tests drive. Where they cannot be installed, their tests say so and are skipped.
 # apache2-bin and not apache2: the program alone, without a service.
-DEBIAN := chromium postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2 \
+DEBIAN := chromium firefox-esr postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2 \
 	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect rsyslog rsyslog-openssl
 # By itself, since not every release has it. Where it is missing, tests drive all of Chromium, which takes twice the processor time.
 LIGHTER := chromium-headless-shell

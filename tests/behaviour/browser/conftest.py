@@ -1,17 +1,18 @@
 """
-A real Chromium, the system's own, in front of a real Server.
+A real Chromium, the system's own, in front of a real Server; and a real Firefox for the main jobs.
 
 Everything here is of one xdist group: Playwright's event loop lives as long as a module, and no async test may come
 between.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from tests.behaviour.browser.world import ADMIN, World, find_headless_chromium
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from tests.behaviour.browser.world import ADMIN, World, find_firefox, find_headless_chromium
 from tests.processes import PASSWORD, STARTED, Site
 
 # Without these Chromium talks to its maker's services; as root (as in CI) its sandbox cannot start.
@@ -26,16 +27,43 @@ WITHIN_MS = 120_000
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """Return what drives browsers: one for all of them, since a thread has one event loop."""
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Return the system's Chromium."""
     path = find_headless_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        expect.set_options(timeout=WITHIN_MS)
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    expect.set_options(timeout=WITHIN_MS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def firefox(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """
+    Return the system's Firefox, by WebDriver BiDi.
+
+    Playwright's own protocol works with the Firefox that Playwright builds, and with no other.
+    """
+    path = find_firefox()
+    if path is None:
+        pytest.skip("no Firefox on this machine (Debian: apt-get install firefox-esr)")
+    started = tmp_path_factory.mktemp("firefox") / "firefox"
+    started.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("bidi_relay.py")}" "{path}" "$@"\n'
+    )
+    started.chmod(0o700)
+    browser = playwright.firefox.launch(channel="moz-firefox", executable_path=started, timeout=WITHIN_MS)
+    expect.set_options(timeout=WITHIN_MS)
+    yield browser
+    browser.close()
 
 
 class Window:

@@ -9,13 +9,14 @@ import asyncio
 import math
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 from tests.builders import ENROLLMENT_KEY, FakeClock
 from tests.deployment import CHEAP, Deployment
 from tests.processes import PASSWORD, Host, Program, free_port, until
@@ -25,6 +26,7 @@ from lyftdata.core.records import (
     IdentityCopyRecord,
     Sample,
     TokenCountRecord,
+    WorkerRecord,
     WorkerSessionRecord,
     WorkerTraces,
 )
@@ -33,7 +35,7 @@ from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
-from lyftdata.store.tables import activity, identity_copies, samples, token_counts, worker_sessions
+from lyftdata.store.tables import activity, identity_copies, samples, token_counts, worker_sessions, workers
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
@@ -51,10 +53,12 @@ class World:
 
     Args:
         root: An empty directory.
+        crowd: Workers that are there besides; none of them has connected.
         environ: What else the Server is started with.
     """
 
-    def __init__(self, root: Path, **environ: str) -> None:
+    def __init__(self, root: Path, *, crowd: Sequence[WorkerRecord] = (), **environ: str) -> None:
+        self._crowd = crowd
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         staging = root / "server" / "staging"
@@ -131,7 +135,19 @@ class World:
                 await past.first_day()
                 await past.up_to(now)
             await services.store.write(lambda tx: _write_past(tx, now))
+            await services.store.write(self._add_crowd)
             await flush(services)
+
+    def _add_crowd(self, tx: WriteTx) -> None:
+        """Add the Workers that are there besides; those that enrolled did so with the secret that is not accepted any more."""
+        leaked = next(one.enrolled_with for one in workers.all_workers(tx.conn) if one.name == "scaler-1")
+        workers.insert_fresh(
+            tx,
+            [
+                msgspec.structs.replace(one, enrolled_with=leaked) if one.public_jwk else one
+                for one in self._crowd
+            ],
+        )
 
 
 def _write_past(tx: WriteTx, now: datetime) -> None:
@@ -399,3 +415,8 @@ def find_headless_chromium() -> str | None:
     Return the path of the browser for tests: Chromium without windows, which takes half the processor time, or all of Chromium.
     """
     return shutil.which("chromium-headless-shell") or find_chromium()
+
+
+def find_firefox() -> str | None:
+    """Return the path of the system's Firefox, or None."""
+    return shutil.which("firefox-esr")

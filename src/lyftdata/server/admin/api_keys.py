@@ -183,10 +183,10 @@ class ApiKeys:
     def _free_name(self, tx: WriteTx, worker: WorkerRecord) -> str:
         # The name was generated, so its being taken must not cause a refusal: in a large fleet of IDs that begin
         # alike two draws of 24 bits do meet, and a Worker that was deleted and comes again has left its names behind.
-        drawn = (_name_for(worker, self._random_bytes) for _ in range(_DRAWS))
+        drawn = (_name_for(worker.id, self._random_bytes) for _ in range(_DRAWS))
         return next(
             (name for name in drawn if not api_keys.find_by_name(tx.conn, name)),
-            _name_for(worker, self._random_bytes),
+            _name_for(worker.id, self._random_bytes),
         )
 
     def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:
@@ -199,6 +199,10 @@ class ApiKeys:
                 "api_key.issued", f"api_key:{record.name}", at=record.created_at, details=details
             )
         )
+
+    def suggest_name(self, worker_id: str) -> str:
+        """Return a name for a key of one Worker, most likely free; whether there is such a Worker is not asked."""
+        return _name_for(worker_id, self._random_bytes)
 
     def _make(
         self, name: str, worker_ids: Sequence[str] | None, life: timedelta | None, actor: Actor
@@ -243,9 +247,9 @@ def _check_can_use_keys(worker: WorkerRecord) -> None:
         )
 
 
-def _name_for(worker: WorkerRecord, random_bytes: RandomBytes) -> str:
+def _name_for(worker_id: str, random_bytes: RandomBytes) -> str:
     """Return a key name that fits the rule: a Worker's ID may be too short, too long or hold dots."""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)
+    stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker_id)
     if len(stem) > _MAX_STEM:
         # What tells hosts of one domain or rack apart stands at either end.
         half = _MAX_STEM // 2 - 1

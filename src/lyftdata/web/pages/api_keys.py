@@ -43,9 +43,13 @@ async def show(page: Page) -> Response:
 
 
 async def form(page: Page) -> Response:
-    """Show the form for a new key."""
+    """Show the form for a new key: of one Worker that a link names, under a name that the operator may change."""
+    worker_id = page.query("worker")
     return page.render(
-        "api_key_new.html", lives=LIVES, worker_ids=page.form.text("workers") or page.query("worker")
+        "api_key_new.html",
+        lives=LIVES,
+        worker_ids=page.form.text("workers") or worker_id,
+        name=page.form.text("name") or (page.services.api_keys.suggest_name(worker_id) if worker_id else ""),
     )
 
 
