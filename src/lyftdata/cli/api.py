@@ -17,7 +17,7 @@ from lyftdata.bounded_http import proxy_for, tls_context
 from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo_err
-from lyftdata.cli.typed_password import read_code, read_password
+from lyftdata.cli.typed_password import CODE_PROMPT, read_code, read_password
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
@@ -199,7 +199,7 @@ class Api:
         except ApiError as error:
             if error.problem_code != "second_factor_required":
                 raise
-            body["code"] = read_code("Code of your second factor", from_stdin=False).reveal()
+            body["code"] = read_code(CODE_PROMPT, from_stdin=False).reveal()
             answer = self._request("POST", "/me/reauthenticate", json=body)
         self.credentials.store(self.url, Secret(answer.json()["token"]))
         return True

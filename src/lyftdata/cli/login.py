@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo, echo_err, url_option
-from lyftdata.cli.typed_password import read_code, read_password
+from lyftdata.cli.typed_password import CODE_PROMPT, read_code, read_password
 from lyftdata.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def login(user: str, url: str | None, *, password_stdin: bool, device: bool) -> 
     """
     Sign in to a Server, as USER (admin unless given), for twelve hours.
 
-    With --device you sign in as the operator who confirms the code in a browser, by whichever way they sign in there.
+    With --device you sign in as the operator who confirms the code in a browser, by whichever way they sign in there: with a passkey,
+    which works in browsers alone, or at an issuer.
 
     \b
     Example:
@@ -84,7 +85,7 @@ def _sign_in(api: "Api", body: dict[str, str], *, from_stdin: bool) -> Any:
     except ApiError as error:
         if error.problem_code != "second_factor_required":
             raise
-    code = read_code("Code of your second factor", from_stdin=from_stdin)
+    code = read_code(CODE_PROMPT, from_stdin=from_stdin)
     return api.post("/login", {**body, "code": code.reveal()}, signed_in=False)
 
 

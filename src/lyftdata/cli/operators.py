@@ -5,9 +5,10 @@ from typing import Any
 import click
 
 from lyftdata.cli import api_tokens
-from lyftdata.cli.confirm import confirm_listed, yes_option
+from lyftdata.cli.confirm import confirm, confirm_listed, yes_option
 from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table, url_option, when
 from lyftdata.cli.scopes import scope_field, scope_option
+from lyftdata.cli.second_factor import find_passkey
 from lyftdata.core.names import format_labels
 
 _ROLES = click.Choice(["admin", "viewer"])
@@ -140,7 +141,7 @@ def reset_password(name: str, url: str | None, *, yes: bool, as_json: bool) -> N
 @url_option
 def reset_second_factor(name: str, url: str | None, *, yes: bool) -> None:
     """
-    Remove the second factor of an operator who has lost it, and their recovery codes; their sessions end.
+    Remove app, passkeys and recovery codes of an operator who has lost them; their sessions end.
 
     \b
     Example:
@@ -155,6 +156,48 @@ def reset_second_factor(name: str, url: str | None, *, yes: bool) -> None:
         confirm_listed(api, "/operators", "name", name, question, yes=yes)
         api.delete(f"/operators/{path_part(name)}/second-factor")
     echo_err(f"Second factor of {name} removed")
+
+
+@operators.command()
+@click.argument("name")
+@json_option
+@url_option
+def passkeys(name: str, url: str | None, *, as_json: bool) -> None:
+    """
+    List the passkeys of an operator.
+
+    \b
+    Example:
+      lyftdata operators passkeys ada
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        found = api.get(f"/operators/{path_part(name)}/passkeys")["items"]
+    emit(found, as_json=as_json, show=_show_passkeys)
+
+
+@operators.command("remove-passkey")
+@click.argument("name")
+@click.argument("passkey")
+@yes_option
+@url_option
+def remove_passkey(name: str, passkey: str, url: str | None, *, yes: bool) -> None:
+    """
+    Remove a PASSKEY, by its name or ID, of an operator who has lost it; their sessions end.
+
+    \b
+    Example:
+      lyftdata operators remove-passkey ada "key at my desk"
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url) as api:
+        path = f"/operators/{path_part(name)}/passkeys"
+        found = find_passkey(api.get(path)["items"], passkey)
+        confirm(f"Remove the passkey '{found['name']}' of {name}? Their sessions end.", yes=yes)
+        api.delete(f"{path}/{path_part(found['id'])}")
+    echo_err(f"Passkey '{found['name']}' of {name} removed")
 
 
 @operators.command()
@@ -268,6 +311,11 @@ def _show_table(found: list[dict[str, Any]]) -> None:
         for o in found
     ]
     print_table(("name", "role", "limited to", "created", "note"), rows, empty="There are no operators.")
+
+
+def _show_passkeys(found: list[dict[str, Any]]) -> None:
+    rows = [(p["name"], p["id"], when(p["created_at"]), when(p["used_at"])) for p in found]
+    print_table(("name", "id", "since", "last used"), rows, empty="They have no passkeys.")
 
 
 def _show_sessions(found: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""`lyftdata second-factor`: sets up and removes one's own second factor."""
+"""`lyftdata second-factor`: sets up and removes one's own second factors."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ from lyftdata.cli.typed_password import read_code
 @click.group("second-factor")
 def second_factor() -> None:
     """
-    Manage your second factor: an authenticator app, and recovery codes.
+    Manage your second factor: an authenticator app, passkeys, and recovery codes.
+
+    A passkey answers to the Server's pages alone: it is added there, on your account, and signs you in there. With one, sign in here by
+    device code: lyftdata login --device
 
     \b
     Example:
@@ -87,7 +90,7 @@ def recovery_codes(url: str | None, *, yes: bool) -> None:
 @url_option
 def remove(url: str | None, *, yes: bool) -> None:
     """
-    Remove your second factor and your recovery codes; your other sessions end.
+    Remove your app, your passkeys and your recovery codes; your other sessions end.
 
     \b
     Example:
@@ -95,10 +98,59 @@ def remove(url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api
 
-    confirm("Remove your second factor? Your password alone signs you in then.", yes=yes)
+    confirm("Remove your app and your passkeys? Your password alone signs you in then.", yes=yes)
     with Api(url, session_only=True) as api:
         api.delete("/me/second-factor")
     echo_err("Second factor removed")
+
+
+@second_factor.command("remove-app")
+@yes_option
+@url_option
+def remove_app(url: str | None, *, yes: bool) -> None:
+    """
+    Remove your authenticator app; your passkeys stay, and your other sessions end.
+
+    \b
+    Example:
+      lyftdata second-factor remove-app
+    """
+    from lyftdata.cli.api import Api
+
+    confirm("Remove your authenticator app?", yes=yes)
+    with Api(url, session_only=True) as api:
+        api.delete("/me/second-factor/totp")
+    echo_err("Authenticator app removed")
+
+
+@second_factor.command("remove-passkey")
+@click.argument("name")
+@yes_option
+@url_option
+def remove_passkey(name: str, url: str | None, *, yes: bool) -> None:
+    """
+    Remove one of your passkeys, by its name or ID; your other sessions end.
+
+    \b
+    Example:
+      lyftdata second-factor remove-passkey "key at my desk"
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    with Api(url, session_only=True) as api:
+        found = find_passkey(api.get("/me/second-factor")["passkeys"], name)
+        confirm(f"Remove your passkey '{found['name']}'?", yes=yes)
+        api.delete(f"/me/passkeys/{path_part(found['id'])}")
+    echo_err(f"Passkey '{found['name']}' removed")
+
+
+def find_passkey(found: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    """Return the passkey that has a name or ID; exits with a usage error if there is none."""
+    for passkey in found:
+        if wanted in {passkey["name"], passkey["id"]}:
+            return passkey
+    names = ", ".join(repr(passkey["name"]) for passkey in found) or "none"
+    raise click.UsageError(f"There is no passkey '{wanted}'. There are: {names}.")
 
 
 def _print_codes(answer: dict[str, Any]) -> None:
@@ -108,9 +160,17 @@ def _print_codes(answer: dict[str, Any]) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    if not found["factors"]:
-        echo("You have no second factor. Set one up with: lyftdata second-factor setup")
+    # A Server of another version may know no passkeys.
+    passkeys = found.get("passkeys", [])
+    if not found["factors"] and not passkeys:
+        echo(
+            "You have no second factor. Set one up with: lyftdata second-factor setup, or a passkey on your account's page."
+        )
         return
     for factor in found["factors"]:
         echo(f"{factor['kind']} since {when(factor['created_at'])}, last used {when(factor['used_at'])}")
+    for passkey in passkeys:
+        echo(
+            f"passkey '{passkey['name']}' since {when(passkey['created_at'])}, last used {when(passkey['used_at'])}"
+        )
     echo(f"{found['recovery_codes']} recovery codes left")

@@ -8,6 +8,9 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_typed_secret, trim
 
+CODE_PROMPT = "Code of your app, or a recovery code (with a passkey instead: lyftdata login --device)"
+"""Asks for the second factor at a terminal, where passkeys do not work."""
+
 
 def read_code(prompt: str, *, from_stdin: bool) -> Secret:
     """

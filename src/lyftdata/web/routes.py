@@ -33,6 +33,7 @@ from lyftdata.web.pages import (
     oidc_sign_in,
     operators,
     overview,
+    passkeys,
     refusals,
     resources,
     second_factors,
@@ -268,6 +269,8 @@ PAGES: Sequence[Entry] = (
     Entry("POST", "/operators/{name}/reset", "operators.write", operators.reset, operators.ask_reset),
     Entry("GET", "/operators/{name}/second-factor", "operators.write", second_factors.ask_reset),
     Entry("POST", "/operators/{name}/second-factor", "operators.write", second_factors.reset),
+    Entry("GET", "/operators/{name}/passkeys/{passkey_id}/remove", "operators.write", passkeys.ask_remove_of),
+    Entry("POST", "/operators/{name}/passkeys/{passkey_id}/remove", "operators.write", passkeys.remove_of),
     Entry("GET", "/operators/{name}/delete", "operators.write", operators.ask_delete),
     Entry("POST", "/operators/{name}/delete", "operators.write", operators.delete, operators.show),
     Entry("GET", "/operators/{name}/end-sessions", "sessions.revoke_any", operators.ask_end_sessions),
@@ -305,6 +308,18 @@ PAGES: Sequence[Entry] = (
         "GET", "/account/second-factor/remove", "own_second_factor", second_factors.ask_remove, in_scope=True
     ),
     Entry("POST", "/account/second-factor/remove", "own_second_factor", second_factors.remove, in_scope=True),
+    Entry("GET", "/account/passkeys/add", "own_second_factor", passkeys.form, in_scope=True),
+    Entry("POST", "/account/passkeys/add", "own_second_factor", passkeys.add, passkeys.form, in_scope=True),
+    Entry(
+        "GET",
+        "/account/passkeys/{passkey_id}/remove",
+        "own_second_factor",
+        passkeys.ask_remove,
+        in_scope=True,
+    ),
+    Entry(
+        "POST", "/account/passkeys/{passkey_id}/remove", "own_second_factor", passkeys.remove, in_scope=True
+    ),
     Entry("POST", "/account/sessions/{session_id}/end", "own_account", account.end_session, in_scope=True),
     Entry("POST", "/account/sign-out-everywhere", "own_account", account.sign_out_everywhere, in_scope=True),
     Entry("POST", "/logout", "own_account", sign_in.sign_out, in_scope=True),

@@ -8,7 +8,7 @@ from playwright.sync_api import Response, expect
 from starlette.routing import compile_path
 from tests.behaviour.browser.conftest import WITHIN_MS, Window
 from tests.behaviour.browser.history import reload
-from tests.behaviour.browser.world import VIEWER
+from tests.behaviour.browser.world import PASSKEY_ID, PASSKEY_OWNER, VIEWER
 from tests.processes import PASSWORD
 
 from lyftdata.web import routes
@@ -99,6 +99,8 @@ PAGES = {
     "set up a second factor": "/account/second-factor",
     "remove a second factor": "/account/second-factor/remove",
     "remove another's second factor": "/operators/vera/second-factor",
+    "add a passkey": "/account/passkeys/add",
+    "remove another's passkey": f"/operators/{PASSKEY_OWNER}/passkeys/{PASSKEY_ID}/remove",
     "confirm that it is you": "/account/confirm?next=%2Foperators",
     "not there": "/workers/nobody",
 }
@@ -184,6 +186,8 @@ def test_no_page_is_left_out():
         "/audit/verified",
         "/audit/export",
         "/incident/export",
+        # Of an operator who has one: in test_passkeys.py.
+        "/account/passkeys/{passkey_id}/remove",
     }
     opened = [re.sub(r"{\w+}", "7", path.partition("?")[0]) for path in PAGES.values()]
     served = {entry.path for entry in routes.PAGES if entry.method == "GET"} - others

@@ -24,6 +24,9 @@ from tests.processes import PASSWORD, Host, Program, free_port, until
 from lyftdata.app import create_app
 from lyftdata.core.records import (
     IdentityCopyRecord,
+    OperatorRecord,
+    PasskeyRecord,
+    Role,
     Sample,
     TokenCountRecord,
     WorkerRecord,
@@ -35,11 +38,21 @@ from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
-from lyftdata.store.tables import activity, identity_copies, samples, token_counts, worker_sessions, workers
+from lyftdata.store.tables import (
+    activity,
+    identity_copies,
+    operators,
+    passkeys,
+    samples,
+    token_counts,
+    worker_sessions,
+    workers,
+)
 
 FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
 ADMIN, VIEWER = "admin", "vera"
+PASSKEY_OWNER, PASSKEY_ID = "nora", "0" * 32
 PRESSES, BINDERS = 8, 4
 CONNECTED = [
     *(f"press-{n:02}" for n in range(1, PRESSES - 1)),
@@ -173,6 +186,25 @@ def _write_past(tx: WriteTx, now: datetime) -> None:
         other_address="203.0.113.2",
     )
     identity_copies.record_copy(tx, copy)
+    _add_passkey(tx, now)
+
+
+def _add_passkey(tx: WriteTx, now: datetime) -> None:
+    """Add an operator of whom only this is wanted: who has a passkey signs in with it."""
+    operator = OperatorRecord(name=PASSKEY_OWNER, role=Role.VIEWER, password_hash="", created_at=now)
+    operators.insert_operator(tx, operator)
+    passkey = PasskeyRecord(
+        id=PASSKEY_ID,
+        operator=PASSKEY_OWNER,
+        name="Security key at the night desk",
+        credential_id=b"credential",
+        user_handle=b"handle",
+        public_key=b"key",
+        sign_count=7,
+        created_at=now - timedelta(days=3),
+        used_at=now - timedelta(hours=2),
+    )
+    passkeys.insert_passkey(tx, passkey)
 
 
 def _token_counts(past: list[WorkerSessionRecord]) -> list[TokenCountRecord]:

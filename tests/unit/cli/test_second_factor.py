@@ -1,5 +1,8 @@
 """`lyftdata second-factor`, and signing in with one."""
 
+import contextlib
+import os
+import sqlite3
 import time
 
 import pytest
@@ -94,3 +97,56 @@ def test_an_admin_resets_anothers(host, monkeypatch):
     host.admin.done("operators", "reset-second-factor", host.operator, "--yes")
 
     host.done("login", host.operator, "--password-stdin", stdin=f"{host.password}\n")
+
+
+def register(listening, operator, name):
+    """Store a passkey, as the page does for a browser: no command can make one."""
+    with contextlib.closing(sqlite3.connect(listening.staging / "lyftdata.db", timeout=30)) as database:
+        passkey_id = os.urandom(16).hex()
+        row = (passkey_id, operator, name, os.urandom(32), b"handle", b"key", 0, "2026-11-29 12:00:00.000000")
+        columns = "id, operator, name, credential_id, user_handle, public_key, sign_count, created_at"
+        database.execute(f"INSERT INTO passkeys ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.commit()
+    return passkey_id
+
+
+def test_passkeys_are_listed_and_removed_by_name_or_id(listening, host):
+    """Each is asked about first; with a passkey the sign-in says how a command line gets in."""
+    passkey_id = register(listening, host.operator, "key at my desk")
+    register(listening, host.operator, "phone")
+    assert "passkey 'key at my desk' since" in host.done("second-factor", "status")
+    refused = host.run("login", host.operator, stdin=f"{host.password}\n", columns=100)
+    assert "lyftdata login --device" in refused.errors
+
+    unknown = host.run("second-factor", "remove-passkey", "laptop", "--yes")
+    assert (unknown.exit_code, "'key at my desk'" in unknown.errors) == (2, True)
+    host.done("second-factor", "remove-passkey", "phone", "--yes")
+    host.done("second-factor", "remove-passkey", passkey_id, "--yes")
+
+    assert "You have no second factor" in host.done("second-factor", "status")
+
+
+def test_an_admin_lists_and_removes_anothers_passkeys(listening, host):
+    """By the operator and the name; all of them with the second factor."""
+    for name in ("lost", "kept"):
+        register(listening, host.operator, name)
+    listed = host.admin.json("operators", "passkeys", host.operator)
+    assert {one["name"] for one in listed} == {"lost", "kept"}
+    assert "LAST USED" in host.admin.done("operators", "passkeys", host.operator)
+
+    host.admin.done("operators", "remove-passkey", host.operator, "lost", "--yes")
+
+    assert [one["name"] for one in host.admin.json("operators", "passkeys", host.operator)] == ["kept"]
+    host.admin.done("operators", "reset-second-factor", host.operator, "--yes")
+    assert host.admin.json("operators", "passkeys", host.operator) == []
+
+
+def test_the_app_is_removed_by_itself(listening, host, monkeypatch):
+    """Passkeys and recovery codes stay."""
+    set_up(host, monkeypatch)
+    register(listening, host.operator, "phone")
+
+    host.done("second-factor", "remove-app", "--yes")
+
+    status = host.json("second-factor", "status")
+    assert (status["factors"], len(status["passkeys"]), status["recovery_codes"]) == ([], 1, 10)

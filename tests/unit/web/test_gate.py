@@ -32,6 +32,7 @@ def fill(path):
         reference="7K2M9QXD",
         session_id="s",
         kid="some-kid",
+        passkey_id="some-passkey",
         number=1,
     )
 

@@ -70,14 +70,18 @@ async def confirm(page: Page) -> Response:
         next=safe_destination(wanted),
         operator=await page.services.operators.get(page.actor.operator),
         has_second_factor=(await page.services.second_factors.status(page.actor.operator)).has_any,
+        choices=await page.services.reauthentication.choices(actor=page.actor),
         sign_in_url=f"{page.services.issuer}/login/oidc",
     )
 
 
 async def prove(page: Page) -> Response:
-    """Check the password, hand the session's new token to the browser, and go on to the page that was asked for."""
+    """Check the password and the second factor, hand the session's new token to the browser, and go on to the page that was asked for."""
     done = await page.services.reauthentication.reauthenticate(
-        page.form.secret("password"), page.form.secret("code"), actor=page.actor
+        page.form.secret("password"),
+        page.form.secret("code"),
+        passkey=page.form.secret("passkey"),
+        actor=page.actor,
     )
     path, _, query = safe_destination(page.form.text("next")).partition("?")
     response = page.redirect(path, query=query)

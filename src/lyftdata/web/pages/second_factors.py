@@ -32,20 +32,22 @@ async def renew_recovery_codes(page: Page) -> Response:
 
 
 async def ask_remove(page: Page) -> Response:
-    """Say what removing does, and ask."""
-    return page.render("second_factor_remove.html", operator=page.actor.operator, is_own=True)
+    """Say what removing the app does, and ask."""
+    found = await page.services.passkeys.list(page.actor.operator)
+    return page.render("second_factor_remove.html", operator=page.actor.operator, is_own=True, passkeys=found)
 
 
 async def remove(page: Page) -> Response:
-    """Remove one's own."""
-    await page.services.second_factors.remove(actor=page.actor)
-    return page.redirect("/account", done="Your second factor was removed. Your other sessions were ended.")
+    """Remove one's own app."""
+    await page.services.second_factors.remove_app(actor=page.actor)
+    return page.redirect("/account", done="Your app was removed. Your other sessions were ended.")
 
 
 async def ask_reset(page: Page) -> Response:
     """Say what resetting another's does, and ask."""
     operator = await page.services.operators.get(page.part("name"))
-    return page.render("second_factor_remove.html", operator=operator.name, is_own=False)
+    found = await page.services.passkeys.list(operator.name)
+    return page.render("second_factor_remove.html", operator=operator.name, is_own=False, passkeys=found)
 
 
 async def reset(page: Page) -> Response:

@@ -3,9 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lyftdata.core.errors import LyftdataError, NotSignedInError
+from lyftdata.core.errors import LyftdataError, NotSignedInError, SecondFactorFailedError
 from lyftdata.core.text import clean_text
 from lyftdata.server.admin.operator_sessions import PasswordRight, SignedIn
+from lyftdata.server.admin.second_factor_check import SecondFactorChoices
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.problems import retry_headers, status_of_error
@@ -74,7 +75,7 @@ async def sign_in(request: Request) -> Response:
         )
     if isinstance(signed_in, PasswordRight):
         destination = safe_destination(form.text("next"))
-        response: Response = second_factor_form(destination)
+        response = await _second_factor_form(services, signed_in.ticket, destination)
         set_ticket(response, request, services, signed_in.ticket)
         return response
     return _opened(request, signed_in, form.text("next"))
@@ -83,31 +84,41 @@ async def sign_in(request: Request) -> Response:
 async def check_second_factor(request: Request) -> Response:
     """Check the second factor of a sign-in whose password was right, and hand the session to the browser."""
     services: Services = request.app.state.services
-    form = EMPTY
+    form, ticket = EMPTY, read_ticket(request, services)
     try:
         services.host_check.check(request)
         check_same_site(request, issuer=services.issuer, require_origin=True)
         form = await read_form(request)
         signed_in = await services.operator_sessions.finish_sign_in(
-            read_ticket(request, services),
+            ticket,
             code=form.secret("code"),
+            passkey=form.secret("passkey"),
             address=client_address(request.scope),
             user_agent=request.headers.get("user-agent", ""),
         )
     except LyftdataError as error:
-        return second_factor_form(safe_destination(form.text("next")), problem=error)
+        destination = safe_destination(form.text("next"))
+        return await _second_factor_form(services, ticket, destination, problem=error)
     response = _opened(request, signed_in, form.text("next"))
     forget_ticket(response, request, services)
     return response
 
 
-def second_factor_form(destination: str, *, problem: LyftdataError | None = None) -> Response:
-    """Return the page that asks for the code of the second factor; nothing is signed in yet."""
+async def _second_factor_form(
+    services: Services, ticket: str, destination: str, *, problem: LyftdataError | None = None
+) -> Response:
+    """Return the page that asks for the second factor; nothing is signed in yet."""
+    try:
+        choices = await services.operator_sessions.second_factor_choices(ticket)
+    except SecondFactorFailedError:
+        # It names no operator, so there is nothing to offer but a code.
+        choices = SecondFactorChoices(has_app=True, passkey_options="")
     return render(
         "second_factor.html",
         status=200 if problem is None else status_of_error(problem),
         next=destination,
         problem=problem,
+        choices=choices,
     )
 
 
