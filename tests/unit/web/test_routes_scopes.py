@@ -5,9 +5,13 @@ from urllib.parse import quote
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import signed_in
+from tests.unit.web.conftest import signed_in, the
 from tests.unit.web.test_gate import fill, name_of
 
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.policy import ACTIONS
+from lyftdata.core.records import Role
+from lyftdata.core.scopes import UNLIMITED
 from lyftdata.web.routes import PAGES
 
 ETL = {"team": "etl"}
@@ -37,6 +41,19 @@ OPEN = {
     "/api-keys/{name}/allow",
     "/resources",
     "/resources/{name}",
+    "/jump",
+    "/enrollment",
+    "/issue-enrollment-key",
+    "/enrollment/{name}",
+    "/enrollment/{name}/rotate",
+    "/enrollment/{name}/end-previous",
+    "/enrollment/{name}/revoke",
+    "/approvals",
+    "/decide-approvals",
+    "/api-tokens",
+    "/issue-api-token",
+    "/api-tokens/{name}",
+    "/api-tokens/{name}/revoke",
 }
 OWN = {"own_account", "own_second_factor"}
 CHANGES_OF_RESOURCES = {"/resources/{name}"}
@@ -66,7 +83,28 @@ async def root(server, browser):
         "/resources",
         lake | {"name": "ops-lake", "audience": "x-ops", "labels": ["team=ops"]},
     )
+    for name, labels in (("etl-hosts", ETL), ("ops-hosts", {"team": "ops"}), ("any-host", {})):
+        await enroll(server, headers, name, labels, f"n-{name}-new")
+    # It chose the label itself: the Worker is in the scope, and its enrollment key is not.
+    await enroll(server, headers, "no-team", {}, "etl-by-itself", labels=ETL)
+    await post(server, headers, "/api-tokens", {"name": "root-token", "role": "viewer"})
     return headers
+
+
+async def enroll(server, headers, key_name, key_labels, name, **metadata):
+    """Issue an enrollment key, and let a Worker enroll with it that waits for approval; return its ID."""
+    rules = {"name": key_name, "labels": key_labels, "mode": "approve"}
+    issued = await post(server, headers, "/enrollment/keys", rules)
+    identity = generate_identity_key()
+    given = server.proof(identity, name, secret=issued["key"])
+    answer = await server.register(identity, name, credential=given, **metadata)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["client_id"]
+
+
+def id_of(server, name):
+    """Return the ID of the Worker with a name."""
+    return next(worker.id for worker in server.services.directory.workers() if worker.name == name)
 
 
 async def browser_of(server, root, role):
@@ -118,7 +156,7 @@ async def test_the_menu_leads_to_what_is_open(server, anna):
     assert menu is not None
     links = re.findall(r'href="([^"]+)"', menu[0])
 
-    assert links == ["/workers", "/api-keys", "/resources"]
+    assert links == ["/workers", "/enrollment", "/api-keys", "/resources", "/api-tokens"]
     for link in links:
         assert (await anna.get(link)).status_code == 200
     assert "admin of team=etl" in page.text
@@ -151,7 +189,35 @@ PAGES_OF_THE_TEAM = [
     "/issue-api-key",
     "/resources",
     "/resources/etl-lake",
+    "/jump?q=",
+    "/jump?q=n-",
+    "/jump?q=host",
+    "/jump?q=lake",
+    "/jump?q=token",
+    "/jump?q=" + quote("team="),
+    "/enrollment",
+    "/issue-enrollment-key",
+    "/enrollment/etl-hosts",
+    "/enrollment/etl-hosts/rotate",
+    "/enrollment/etl-hosts/end-previous",
+    "/enrollment/etl-hosts/revoke",
+    "/approvals",
+    "/api-tokens",
+    "/issue-api-token",
 ]
+OUTSIDE = (
+    "n-ops-1",
+    "/workers/ops-1",
+    "shared",
+    "for-all",
+    "ops-lake",
+    "x-ops",
+    "ops-hosts",
+    "any-host",
+    "no-team",
+    "root-token",
+    "startup",
+)
 
 
 @pytest.mark.parametrize("path", PAGES_OF_THE_TEAM)
@@ -161,15 +227,58 @@ async def test_no_page_names_what_is_outside(server, anna, path):
 
     assert page.status_code == 200
     # The link back carries what was asked for.
-    for name in ("n-ops-1", "/workers/ops-1", "shared", "for-all", "ops-lake", "x-ops"):
+    for name in OUTSIDE:
         assert name not in page.text, name
 
 
+async def test_no_page_differs_by_what_another_team_has(server, root, anna, subtests):
+    """Byte by byte: no count, name or order tells that others have added, rotated, revoked or disabled something."""
+    await anna.post("/issue-api-token", name="etl-ci", role="viewer", life="7d")
+    # Its page says once that the secret is not shown again.
+    await anna.get("/api-tokens/etl-ci")
+    paths = [*PAGES_OF_THE_TEAM, "/api-tokens/etl-ci", "/api-tokens/etl-ci/revoke"]
+    before = {path: await anna.get(path) for path in paths}
+
+    body = {"name": "n-ops-2", "id": "ops-2", "labels": {"team": "ops"}, "issue_key": True}
+    await post(server, root, "/workers", body)
+    await post(server, root, "/api-keys", {"name": "n-ops-keys", "worker_ids": ["ops-1", "ops-2"]})
+    await enroll(server, root, "n-ops-more", {"team": "ops"}, "n-ops-late")
+    await enroll(server, root, "n-more", {}, "n-late")
+    await post(server, root, "/enrollment/keys/ops-hosts/rotate", {"grace_s": 3600})
+    lake = {"name": "n-ops-lake", "audience": "https://n-ops.example", "labels": ["team=ops"]}
+    await post(server, root, "/resources", lake)
+    await post(server, root, "/api-tokens", {"name": "n-root-token", "role": "viewer"})
+    scope = {"team": "ops"}
+    await post(server, root, "/operators", {"name": "n-otto", "role": "admin", "scope": scope})
+    waiting = [id_of(server, "n-ops-hosts-new"), id_of(server, "n-any-host-new")]
+    await server.http.post("/api/enrollment/deny", json={"worker_ids": waiting}, headers=root)
+
+    for path, page in before.items():
+        with subtests.test(path):
+            assert (await anna.get(path)).content == page.content
+
+
+async def test_what_asks_about_waiting_workers_leaves_out_those_of_others(server, root, anna):
+    """Also those that were denied, which only their IDs name, and the name of a key outside the scope."""
+    ours, theirs = id_of(server, "n-etl-hosts-new"), id_of(server, "n-ops-hosts-new")
+    denied = id_of(server, "n-any-host-new")
+    await server.http.post("/api/enrollment/deny", json={"worker_ids": [denied]}, headers=root)
+
+    page = await anna.get(f"/decide-approvals?action=approve&id={ours}&id={theirs}&id={denied}")
+
+    assert "Approve 1 Worker?" in page.text
+    assert theirs not in page.text
+    assert denied not in page.text
+    pending = await anna.get("/approvals")
+    assert "2 Workers" in pending.text
+    assert "etl-by-itself" in pending.text
+
+
 async def test_the_list_counts_the_workers_of_the_team(server, anna, browser):
-    """Of two, and not of three; the page has no stream that tells of changes elsewhere."""
+    """Of four, and not of seven; the page has no stream that tells of changes elsewhere."""
     page, whole = await anna.get("/workers?q=etl-1"), await browser.get("/workers?q=etl-1")
 
-    assert ("1 Worker of 2" in page.text, "1 Worker of 3" in whole.text) == (True, True)
+    assert ("1 Worker of 4" in page.text, "1 Worker of 7" in whole.text) == (True, True)
     assert ("data-live" in page.text, "data-live" in whole.text) == (False, True)
 
 
@@ -183,12 +292,79 @@ async def test_a_page_of_another_teams_worker_does_not_exist(server, anna, path)
     assert page.text.replace("ops-1", "absent") == absent.text
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/enrollment/{}", "ops-hosts"),
+        ("/enrollment/{}", "any-host"),
+        ("/enrollment/{}", "startup"),
+        ("/enrollment/{}/rotate", "ops-hosts"),
+        ("/enrollment/{}/end-previous", "any-host"),
+        ("/enrollment/{}/revoke", "no-team"),
+        ("/api-tokens/{}", "root-token"),
+        ("/api-tokens/{}/revoke", "root-token"),
+        ("/jump?q={}", "root-token"),
+        ("/jump?q={}", "ops-hosts"),
+        ("/jump?q={}", "ops-1"),
+        ("/jump?q={}", "n-ops-hosts-new"),
+        ("/jump?q={}", "ops-lake"),
+    ],
+)
+async def test_what_is_outside_looks_like_what_was_made_up(server, anna, path, name):
+    """Keys, tokens and waiting Workers of others: the page is that of a name that nothing has."""
+    page, absent = await anna.get(path.format(name)), await anna.get(path.format("absent-one"))
+
+    assert page.status_code == absent.status_code
+    assert page.text.replace(name, "absent-one") == absent.text
+
+
+async def test_a_viewer_of_a_team_reads_and_changes_nothing(server, root, unhurried, subtests):
+    """Page by page: what the policy table lets a viewer do, and nothing else."""
+    bert = await browser_of(server, root, "viewer")
+    before = server.services.store.audit_length
+    for entry in PAGES:
+        if entry.action in OWN:
+            continue
+        path = fill(entry.path)
+
+        answer = await (
+            bert.get(path) if entry.method == "GET" else bert.post(path, name="x", action="delete")
+        )
+
+        with subtests.test(name_of(entry)):
+            may = entry.in_scope and Role.VIEWER in ACTIONS[entry.action].roles
+            assert (answer.status_code != 403) is may
+            assert server.services.store.audit_length == before
+    await bert.http.aclose()
+
+
+async def test_a_leaked_key_is_not_looked_for_within_a_scope(server, root, anna):
+    """The page that could is closed to the team, and is not offered."""
+    issued = await post(server, root, "/api-keys", {"name": "leaked", "worker_ids": ["etl-1"]})
+
+    page = await anna.get(f"/jump?q={issued['key']}")
+
+    assert "This holds a key, which is not searched for here." in page.text
+    assert "/incident" not in page.text
+
+
 async def test_forms_change_nothing_of_another_team(server, anna):
     """One or many at once, whatever is written into a form."""
-    before = server.services.store.audit_length
     directory = server.services.directory
+    theirs = [id_of(server, name) for name in ("n-ops-hosts-new", "n-any-host-new")]
+    rules = dict.fromkeys(("life", "uses", "worker_name", "networks", "approve_name", "approve_networks"), "")
+    before = server.services.store.audit_length
 
     for path, fields in (
+        ("/approvals", {"action": "approve", "id": theirs}),
+        ("/approvals", {"action": "deny", "id": theirs}),
+        ("/enrollment/ops-hosts/revoke", {}),
+        ("/enrollment/any-host/revoke", {}),
+        ("/enrollment/ops-hosts/rotate", {"grace": "0s"}),
+        ("/enrollment/any-host/end-previous", {}),
+        ("/enrollment/startup/revoke", {}),
+        ("/issue-enrollment-key", rules | {"name": "mine-1", "mode": "auto", "labels": "team=ops"}),
+        ("/api-tokens/root-token/revoke", {}),
         ("/workers/ops-1/disable", {}),
         ("/workers/ops-1/delete", {}),
         ("/workers/ops-1/rotate-key", {}),
@@ -217,4 +393,47 @@ async def test_a_team_works_with_its_pages(server, anna):
 
     await anna.post("/workers?action=delete", id=["etl-2", "etl-3", "ops-1"], confirmed="yes")
 
-    assert {worker.id for worker in server.services.directory.workers()} == {"etl-1", "ops-1"}
+    left = {worker.id for worker in server.services.directory.workers()}
+    assert {"etl-1", "etl-2", "etl-3", "ops-1"} & left == {"etl-1", "ops-1"}
+
+
+async def test_a_team_issues_rotates_and_revokes_its_enrollment_keys(server, anna):
+    """Whatever labels the form has, those of the scope are on each Worker that such a key enrolls."""
+    rules = dict.fromkeys(("life", "uses", "worker_name", "networks", "approve_name", "approve_networks"), "")
+    made = await anna.post(
+        "/issue-enrollment-key", **rules, name="etl-more", mode="auto", labels="zone=eu", ephemeral=""
+    )
+    assert "lyftdata_enroll_" in made.text
+    view = await server.services.enrollment_key_queries.get("etl-more", scope=UNLIMITED)
+    assert view.labels == ETL | {"zone": "eu"}
+    assert "etl-more" in (await anna.get("/enrollment")).text
+
+    rotated = await anna.post_shown("/enrollment/etl-more/rotate", "/enrollment/etl-more/rotate", grace="1h")
+    assert "lyftdata_enroll_" in rotated.text
+    assert (await anna.post("/enrollment/etl-more/revoke")).status_code == 303
+    view = await server.services.enrollment_key_queries.get("etl-more", scope=UNLIMITED)
+    assert (view.generation, view.status) == (2, "revoked")
+
+
+async def test_a_team_approves_its_workers_and_no_others(server, anna):
+    """One form with both: its own is let in, and of the other it reads that there is none."""
+    ours, theirs = id_of(server, "n-etl-hosts-new"), id_of(server, "n-ops-hosts-new")
+
+    await anna.post("/approvals", action="approve", id=[ours, theirs])
+
+    directory = server.services.directory
+    assert (directory.find_worker(ours).approval, directory.find_worker(theirs).approval) == (None, "pending")
+
+
+async def test_a_token_of_a_team_is_no_wider_than_its_operator(server, root, anna):
+    """Issued in the pages it has the scope; it is listed to its operator, who revokes it."""
+    made = await anna.post("/issue-api-token", name="etl-ci", role="admin", life="7d")
+    token = the(r"lyftdata_token_[A-Za-z0-9_]+", made)
+    bearer = {"Authorization": f"Bearer {token}"}
+
+    listed = (await server.http.get("/api/workers", headers=bearer)).json()["items"]
+    assert {worker["labels"].get("team") for worker in listed} == {"etl"}
+    tokens = await anna.get("/api-tokens")
+    assert ("etl-ci" in tokens.text, "root-token" in tokens.text) == (True, False)
+    assert (await anna.post("/api-tokens/etl-ci/revoke")).status_code == 303
+    assert (await server.http.get("/api/workers", headers=bearer)).status_code == 401

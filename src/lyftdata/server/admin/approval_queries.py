@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from lyftdata.core.records import Approval, WorkerRecord
-from lyftdata.core.scopes import Scope
+from lyftdata.core.records import Approval, EnrollmentKeyRecord, WorkerRecord
+from lyftdata.core.scopes import Scope, covers_enrollment_key
 from lyftdata.server.admin.schemas.approvals import PendingWorker
 from lyftdata.server.admission.directory import Directory
 from lyftdata.store import Store
@@ -32,7 +32,7 @@ class ApprovalQueries:
         ids, names = [worker.id for worker in pending], {worker.name for worker in pending}
         traces = await self._store.read(lambda conn: activity.find_traces(conn, ids))
         holders = await self._store.read(lambda conn: workers.find_live_by_names(conn, names))
-        keys = {record.fingerprint: record.name for record in self._directory.enrollment_keys()}
+        keys = self._key_names(scope)
         shown = []
         for worker in pending:
             left, holder = traces.get(worker.id), holders.get(worker.name)
@@ -53,3 +53,15 @@ class ApprovalQueries:
                 )
             )
         return shown
+
+    def _key_names(self, scope: Scope) -> dict[str, str]:
+        """Return the names of the enrollment keys within a scope, by the fingerprints of their generations."""
+        generations: dict[str, list[EnrollmentKeyRecord]] = {}
+        for record in self._directory.enrollment_keys():
+            generations.setdefault(record.name, []).append(record)
+        return {
+            record.fingerprint: name
+            for name, records in generations.items()
+            if covers_enrollment_key(scope, records)
+            for record in records
+        }

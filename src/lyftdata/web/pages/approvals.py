@@ -42,7 +42,11 @@ async def ask(page: Page) -> Response:
     denied = [
         worker
         for worker in await page.services.worker_queries.show(
-            [record for record in map(page.services.directory.find_worker, ids) if record is not None]
+            [
+                record
+                for record in map(page.services.directory.find_worker, ids)
+                if record is not None and page.actor.scope.covers_worker(record)
+            ]
         )
         if worker.approval in {Approval.DENIED, Approval.EXPIRED} and action == "approve"
     ]

@@ -8,7 +8,9 @@ from lyftdata.web.snippets import snippets
 
 
 async def show(page: Page) -> Response:
-    """Show the state by fingerprints; the secret itself is not known to any page."""
+    """Show the state by fingerprints; the secret itself is not known to any page. With a scope there are only the keys within it."""
+    if page.actor.scope.is_limited:
+        return await _show_in_scope(page)
     enrolled = await page.services.worker_queries.find(
         parse_worker_query("strategy:auto_enrollment"), scope=page.actor.scope
     )
@@ -33,4 +35,14 @@ async def show(page: Page) -> Response:
         total=len(enrolled),
         pending=page.services.directory.pending().total(),
         snippets=snippets(plain, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name
+    )
+
+
+async def _show_in_scope(page: Page) -> Response:
+    """Show keys and waiting Workers within a scope: the secrets of the settings, and what they enrolled, are the whole Server's."""
+    scope = page.actor.scope
+    return page.render(
+        "enrollment_in_scope.html",
+        issued=await page.services.enrollment_key_queries.list_all(scope=scope),
+        pending=len(await page.services.approval_queries.list_pending(scope=scope)),
     )

@@ -40,10 +40,12 @@ async def show(page: Page) -> Response:
     targets: list[Target] = []
     if holds_credential(text):
         # The box never sends one; without scripts, what was typed is not searched for.
-        problem = (
-            "This holds a key. The Incident page finds who has used it, and keeps it out of the address."
-        )
-        targets, text = [Target("Page", "Incident", "/incident")], ""
+        problem, text = "This holds a key, which is not searched for here.", ""
+        if page.may("incident.read"):
+            problem = (
+                "This holds a key. The Incident page finds who has used it, and keeps it out of the address."
+            )
+            targets = [Target("Page", "Incident", "/incident")]
     else:
         try:
             targets = await _find(page, text)
