@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs screenshots lock clean
+.PHONY: help run dist wheel celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -156,6 +156,9 @@ format: $(VENV)/dev.stamp  ## Format the code
 docs: $(VENV)/dev.stamp  ## Generate the reference pages from the program
 	$(BIN)/python tools/generate_docs.py
 
+site: $(VENV)/dev.stamp  ## Build the documentation site in site/, with every dead link an error
+	$(BIN)/python tools/build_site.py
+
 screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page (needs chromium and pngquant)
 	PYTHONPATH=. $(BIN)/python tools/screenshots.py
 
@@ -168,4 +171,4 @@ lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --group build --group lowest pyproject.toml -o requirements/lowest.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) $(BENCH) $(LOWEST) $(NODE)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(LOWEST) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
