@@ -29,13 +29,14 @@ dist: $(VENV)/run.stamp  ## Build the wheel, and the lists of a Worker's and a S
 	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
 	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt
 
-# As the README has it: every file by its hash, the wheel too. Started from outside the checkout, so that only what the wheel holds is found.
-wheel: dist  ## Build the wheel, install each side into an empty environment, and start a Server from it
+# Every file by its hash, the wheel too: a Worker from the index, as the README has it, and both sides from a folder of wheels, as the page for hosts without
+# internet access has it. Started from outside the checkout, so that only what the wheel holds is found.
+wheel: dist  ## Build the wheel, install each side into an empty environment, also without internet access, and start a Server from it
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	for side in worker server; do \
-	  $(PYTHON) -m venv "$$scratch/$$side" && \
-	  (cd dist && "$$scratch/$$side/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r $$side.txt) || exit 1; \
-	done && \
+	$(PYTHON) -m venv "$$scratch/from-index" && \
+	(cd dist && "$$scratch/from-index/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r worker.txt) && \
+	"$$scratch/from-index/bin/lyftdata" run worker --help >/dev/null && \
+	$(BIN)/python tests/installed_offline.py "$$scratch" && \
 	"$$scratch/worker/bin/lyftdata" run worker --help >/dev/null && \
 	cd "$$scratch" && server/bin/python -I $(CURDIR)/tests/started_wheel.py "$$scratch/server/bin/lyftdata"
 
