@@ -86,6 +86,7 @@ def test_a_worker_host_needs_no_server():
         "alembic",
         "argon2",
         "prometheus_client",
+        "segno",
         "webauthn",
         "zxcvbn",
     )

@@ -1,5 +1,6 @@
 """`lyftdata second-factor`: sets up and removes one's own second factors."""
 
+import sys
 from typing import Any
 
 import click
@@ -58,6 +59,7 @@ def setup(url: str | None, *, code_stdin: bool) -> None:
 
     with Api(url, session_only=True) as api:
         begun = api.post("/me/second-factor/totp")
+        _show_qr_code(begun.get("qr_text", ""))
         echo_err(
             f"Type this secret into the app, or give it the address:\n  {begun['secret']}\n  {begun['uri']}"
         )
@@ -151,6 +153,17 @@ def find_passkey(found: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
             return passkey
     names = ", ".join(repr(passkey["name"]) for passkey in found) or "none"
     raise click.UsageError(f"There is no passkey '{wanted}'. There are: {names}.")
+
+
+def _show_qr_code(text: str) -> None:
+    """Show the QR code at a terminal that has its characters; a log or a pipe gets none."""
+    if not sys.stderr.isatty():
+        return
+    try:
+        text.encode(sys.stderr.encoding or "ascii")
+    except UnicodeEncodeError:
+        return
+    echo_err(text)
 
 
 def _print_codes(answer: dict[str, Any]) -> None:

@@ -150,3 +150,15 @@ def test_the_app_is_removed_by_itself(listening, host, monkeypatch):
 
     status = host.json("second-factor", "status")
     assert (status["factors"], len(status["passkeys"]), status["recovery_codes"]) == ([], 1, 10)
+
+
+def test_the_qr_code_is_for_a_terminal(host):
+    """Where standard error is a file or a pipe, there is the text alone."""
+    at_terminal = host.run("second-factor", "setup", stdin="000000\n", columns=100)
+    piped = host.run("second-factor", "setup", "--code-stdin", stdin="000000\n")
+
+    for ended, is_drawn in ((at_terminal, True), (piped, False)):
+        assert ended.exit_code == 1
+        assert ("▄▄▄▄▄" in ended.errors) is is_drawn
+        assert "otpauth://totp/" in ended.errors
+        assert "▄" not in ended.output

@@ -46,6 +46,9 @@ async def test_it_is_set_up_by_a_text_or_a_link(server, browser):
 
     secret = the(r"<code[^>]*>([A-Z2-7 ]+)</code>", page).replace(" ", "")
     assert f"secret={secret}&amp;issuer=" in page.text
+    drawn = the(r'<svg [^>]*class="qr".*?</svg>', page)
+    assert "style=" not in drawn
+    assert secret not in drawn
     assert "Set up an app" in (await browser.get("/account")).text
 
 

@@ -42,10 +42,15 @@ class SecondFactors(BaseModel):
 
 
 class TotpSetup(BaseModel):
-    """A secret for an authenticator app, as text and as an address; `setup` is sent back with the code that the app shows."""
+    """
+    A secret for an authenticator app, as text and as an address; `setup` is sent back with the code that the app shows.
+
+    `qr_text` is the QR code of the address in half blocks, for a terminal.
+    """
 
     secret: str
     uri: str
+    qr_text: str
     setup: str
 
 

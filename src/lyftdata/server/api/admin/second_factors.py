@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import PasskeyRecord
 from lyftdata.core.secret import Secret
+from lyftdata.server.admin.qr_codes import qr_text
 from lyftdata.server.admin.schemas import second_factors as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 
@@ -36,7 +37,10 @@ async def show(actor: Self, services: ServicesDep) -> models.SecondFactors:
 async def begin_totp(actor: Owner, services: ServicesDep) -> models.TotpSetup:
     """Make a secret. Nothing is stored until a code of the app has come back, within fifteen minutes."""
     setup = await services.second_factors.begin_totp(actor=actor)
-    return models.TotpSetup(secret=setup.secret.reveal(), uri=setup.uri.reveal(), setup=setup.setup.reveal())
+    uri = setup.uri.reveal()
+    return models.TotpSetup(
+        secret=setup.secret.reveal(), uri=uri, qr_text=qr_text(uri), setup=setup.setup.reveal()
+    )
 
 
 @router.post("/me/second-factor/totp/confirm", summary="Set up an authenticator app")

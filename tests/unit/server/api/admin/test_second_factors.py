@@ -14,6 +14,8 @@ async def test_secrets_are_in_the_answers_that_make_them_and_in_no_other(server,
     assert begun.json()["uri"].startswith("otpauth://totp/")
     secret = begun.json()["secret"].replace(" ", "")
     assert secret in begun.json()["uri"]
+    assert begun.json()["qr_text"].count("\n") > 20
+    assert secret not in begun.json()["qr_text"]
     assert secret not in begun.json()["setup"]
     assert len(set(codes)) == 10
     assert shown.json()["recovery_codes"] == 10
