@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
+.PHONY: help run dist wheel sbom celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,8 +24,8 @@ run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until
 	@$(BIN)/lyftdata quickstart
 
 # pip reads `./FILE --hash=…` from the current directory: the lists are used in dist/.
-dist: $(VENV)/run.stamp  ## Build the wheel, and the lists of a Worker's and a Server's dependencies, pinned by hash
-	rm -rf dist && $(BIN)/hatchling build -t wheel -d dist >/dev/null
+dist: $(VENV)/run.stamp  ## Build wheel and sdist, and the lists of a Worker's and a Server's dependencies, pinned by hash
+	rm -rf dist && $(BIN)/hatchling build -t wheel -t sdist -d dist >/dev/null
 	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
 	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt
 
@@ -39,6 +39,25 @@ wheel: dist  ## Build the wheel, install each side into an empty environment, al
 	$(BIN)/python tests/installed_offline.py "$$scratch" && \
 	"$$scratch/worker/bin/lyftdata" run worker --help >/dev/null && \
 	cd "$$scratch" && server/bin/python -I $(CURDIR)/tests/started_wheel.py "$$scratch/server/bin/lyftdata"
+
+# In an environment of its own, since nothing else needs what it is made with.
+RELEASE := .venv-release
+$(RELEASE)/release.stamp: requirements/release.txt
+	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
+	touch $@
+
+# From environments that hold each side as it is installed, and nothing else: no pip. The wheel is asked for by its version: by its
+# file, the path on this machine would be among what is written.
+sbom: dist $(RELEASE)/release.stamp  ## Write what the Server and the Worker consist of, with licences: dist/server.cdx.json, dist/worker.cdx.json
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	for side in worker server; do \
+	  $(PYTHON) -m venv --without-pip "$$scratch/$$side" && \
+	  sed -E 's#^\./lyftdata-([^-]+)-[^ ]+\.whl#lyftdata==\1#' dist/$$side.txt >"$$scratch/$$side.txt" && \
+  $(BIN)/python -m pip --python "$$scratch/$$side/bin/python" install --quiet --disable-pip-version-check --require-hashes --find-links dist -r "$$scratch/$$side.txt" && \
+	  $(RELEASE)/bin/cyclonedx-py environment --output-reproducible --validate -o dist/$$side.cdx.json "$$scratch/$$side/bin/python" && \
+	  $(BIN)/python tools/check_licences.py dist/$$side.cdx.json || exit 1; \
+	done
 
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py
@@ -169,7 +188,8 @@ lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group build -o requirements/build.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group release -o requirements/release.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --group build --group lowest pyproject.toml -o requirements/lowest.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) $(BENCH) $(LOWEST) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(LOWEST) $(RELEASE) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
