@@ -1,6 +1,6 @@
 """Parses posted forms."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -56,6 +56,10 @@ class Form:
     def lines(self, name: str) -> list[str]:
         """Return a field's lines that hold something."""
         return [line.strip() for line in self.text(name).splitlines() if line.strip()]
+
+    def names(self) -> Collection[str]:
+        """Return the names of the fields that were sent."""
+        return self._fields.keys()
 
     def is_on(self, name: str) -> bool:
         """Return whether a box was ticked."""

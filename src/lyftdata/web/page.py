@@ -18,6 +18,7 @@ from lyftdata.core.text import clean_text
 from lyftdata.server.admin.edits import CHANGED_MEANWHILE
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import forget_flash, read_flash, set_flash
+from lyftdata.web.faults import find_fault
 from lyftdata.web.flash import Flash, open_flash, seal_flash
 from lyftdata.web.forms import EMPTY, Form
 from lyftdata.web.render import render
@@ -150,6 +151,7 @@ class Page(msgspec.Struct, kw_only=True):
             csrf=self.csrf,
             form=self.form,
             problem=self.problem,
+            fault=find_fault(self.problem, {*self.form.names(), *self.request.query_params}),
             now=self.now(),
             done=None if flash is None else flash.sentence,
             undo=None if flash is None else flash.undo,

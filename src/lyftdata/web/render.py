@@ -20,7 +20,7 @@ from lyftdata.core.names import format_labels
 from lyftdata.core.query_words import quote as quote_value
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import label_term
-from lyftdata.web import zones
+from lyftdata.web import faults, zones
 from lyftdata.web.wording import describe_details
 
 # What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, in no frame.
@@ -42,7 +42,7 @@ _UNITS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 def render(template: str, *, status: int = 200, **context: Any) -> Response:
     """Return a template as an answer."""
-    text = _environment().get_template(template).render(context)
+    text = _environment().get_template(template).render({"fault": None} | context)
     return HTMLResponse(text, status, headers=HEADERS)
 
 
@@ -56,6 +56,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {
+        "field": faults.field,
+        "error_of": faults.error_of,
         "version": lyftdata.__version__,
         "static": static_url,
         "query": _query,
@@ -79,7 +81,8 @@ def _environment() -> Environment:
         "problem": _problem,
         "count": count,
         "described": describe_details,
-        "code": _code,
+        "code": faults.code,
+        "hint": faults.hint,
         "bdi": _bdi,
         "breakable": _breakable,
     }
@@ -96,7 +99,7 @@ def _problem(error: LyftdataError) -> str:
         return error.message
     field = words(error.field)
     colon = "" if error.message.startswith(_OF_A_FIELD) else ":"
-    return f"{field[:1].upper()}{field[1:]}{colon} {error.message}"
+    return f"{field[:1].upper()}{field[1:]}{colon} {faults.in_words(error.message)}"
 
 
 @functools.cache
@@ -125,15 +128,6 @@ def _span(seconds: float) -> str:
 def words(code: object) -> str:
     """Return a code such as `api_key_revoked` as words for people."""
     return str(code).replace("_", " ").replace("api key", "API key").replace("dpop", "DPoP")
-
-
-def _code(text: str) -> Markup:
-    """Return one of the program's sentences, with text between backticks as code; the rest is escaped like everything."""
-    parts = str(text).split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
-        for number, part in enumerate(parts)
-    )
 
 
 def _bdi(text: str) -> Markup:

@@ -185,7 +185,10 @@ def _parsed(texts: Sequence[str] | None, field: str, parse: Callable[[str], str]
         return None
     if len(texts) > MAX_SELECTORS:
         raise InvalidInputError(field, f"must be at most {MAX_SELECTORS}")
-    return sorted({parse(text) for text in texts})
+    try:
+        return sorted({parse(text) for text in texts})
+    except InvalidInputError as error:
+        raise InvalidInputError(field, error.message) from error
 
 
 def _label_selector(text: str) -> str:

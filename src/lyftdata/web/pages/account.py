@@ -44,7 +44,7 @@ async def password(page: Page) -> Response:
 async def change_password(page: Page) -> Response:
     """Change the password; other sessions end."""
     if page.form.secret("new").reveal() != page.form.secret("again").reveal():
-        raise InvalidInputError("password", "must be typed the same twice")
+        raise InvalidInputError("again", "The new password must be typed the same twice.")
     operator = page.actor.operator
     mark = await page.services.operators.change_own_password(
         page.form.secret("current"),

@@ -146,6 +146,10 @@ def _worker_ids(page: Page) -> list[str] | None:
         case "all":
             return None
         case "chosen":
-            return page.form.text("workers").replace(",", " ").split()
+            ids = page.form.words("workers")
+            if not ids:
+                others = "" if page.actor.scope.is_limited else ", or choose every Worker"
+                raise InvalidInputError("workers", f"Enter at least one Worker ID{others}.")
+            return ids
         case _:
             raise InvalidInputError("for", "must be chosen Workers or every Worker")

@@ -24,6 +24,7 @@ from lyftdata.web.cookies import (
     set_ticket,
 )
 from lyftdata.web.destination import safe_destination
+from lyftdata.web.faults import find_fault
 from lyftdata.web.forms import EMPTY, read_form
 from lyftdata.web.gate import error_page
 from lyftdata.web.page import Page
@@ -119,6 +120,7 @@ async def _second_factor_form(
         next=destination,
         problem=problem,
         choices=choices,
+        fault=find_fault(problem, {"code"}),
     )
 
 
