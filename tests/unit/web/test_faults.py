@@ -71,7 +71,7 @@ WRONG = [
     ("/ignore-refusals", {"code": "unknown_worker", "subject": "address:192.0.2.1", "for": "24h"}, {"for": "9999d"}),
     ("/operators", {"name": "olga", "role": "viewer", "scope": ""}, {"name": "", "role": "root", "scope": "a,a"}),
     ("/operators/vic/scope", {}, {"scope": "a,a"}),
-    ("/issue-api-token", TOKEN, {"name": "x", "role": "root", "life": "9999d"}),
+    ("/issue-api-token", TOKEN, {"scope": "a,a", "name": "x", "role": "root", "life": "9999d"}),
     ("/account/password", NEW_PASSWORD, {"current": "wrong " + PASSWORD, "again": "other"}),
     ("/account/password", NEW_PASSWORD | {"again": "short"}, {"new": "short"}),
     ("/account/confirm", {"next": "/operators"}, {"password": "wrong " + PASSWORD}),

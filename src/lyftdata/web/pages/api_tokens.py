@@ -31,14 +31,19 @@ async def form(page: Page) -> Response:
 
 async def issue(page: Page) -> Response:
     """Make a token, and show it once."""
-    page.form.require("life", "role")
+    # Fail-open: without the field a token would have no limit.
+    page.form.require("life", "role", "scope")
     life, role = page.form.text("life"), page.form.text("role")
     if life not in LIVES:
         raise InvalidInputError("life", "must be one of those offered")
     if role not in set(Role):
         raise InvalidInputError("role", "must be admin or viewer")
     issued = await page.services.api_tokens.issue(
-        page.form.text("name"), Role(role), expires_in=parse_duration(life), actor=page.actor
+        page.form.text("name"),
+        Role(role),
+        scope=page.form.labels("scope") or None,
+        expires_in=parse_duration(life),
+        actor=page.actor,
     )
     return page.render_secret(
         "api_token_made.html",

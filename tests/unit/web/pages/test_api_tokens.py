@@ -1,6 +1,7 @@
 """The pages of API tokens: issue one, shown once; list, revoke."""
 
 import pytest
+from tests.deployment import PASSWORD
 from tests.unit.web.conftest import the
 
 from lyftdata.core.actor import Actor
@@ -10,9 +11,9 @@ ROOT = Actor(operator="admin", role=Role.ADMIN, session_id="session", address="1
 TOKEN = r"lyftdata_token_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
 
 
-async def issue(browser, name="ci-deploy", role="viewer"):
+async def issue(browser, name="ci-deploy", role="viewer", scope=""):
     """Issue a token by the form; return its text."""
-    return the(TOKEN, await browser.post("/issue-api-token", name=name, role=role, life="90d"))
+    return the(TOKEN, await browser.post("/issue-api-token", name=name, role=role, life="90d", scope=scope))
 
 
 async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):
@@ -32,13 +33,31 @@ async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):
 )
 async def test_what_the_form_does_not_offer_is_refused(server, browser, wrong):
     """The form comes again, with what was wrong; no token is made."""
-    fields = {"name": "ci-deploy", "role": "viewer", "life": "90d"} | wrong
+    fields = {"name": "ci-deploy", "role": "viewer", "life": "90d", "scope": ""} | wrong
 
     answer = await browser.post("/issue-api-token", **fields)
 
     assert answer.status_code == 422
     assert "Issue an API token</h1>" in answer.text
     assert await server.services.api_tokens.list(actor=ROOT) == []
+
+
+async def test_a_token_is_limited_by_the_form(server, browser):
+    """It sees the Workers that have the labels, and no others; a form without the field makes none."""
+    admin = await server.sign_in(password="xxx " + PASSWORD)
+    for worker_id, team in (("etl-1", "etl"), ("ops-1", "ops")):
+        body = {"name": worker_id, "id": worker_id, "labels": {"team": team}}
+        assert (await server.http.post("/api/workers", json=body, headers=admin)).status_code == 201
+
+    text = await issue(browser, scope="team=etl")
+
+    bearer = {"Authorization": f"Bearer {text}"}
+    seen = (await server.http.get("/api/workers", headers=bearer)).json()["items"]
+    assert [worker["id"] for worker in seen] == ["etl-1"]
+    assert "team=etl" in (await browser.get("/api-tokens/ci-deploy")).text
+    unlimited = await browser.post("/issue-api-token", name="ci-other", role="viewer", life="90d")
+    assert unlimited.status_code == 422
+    assert [token.name for token in await server.services.api_tokens.list(actor=ROOT)] == ["ci-deploy"]
 
 
 async def test_a_token_is_revoked_by_its_page(server, browser):
