@@ -34,7 +34,8 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     # A page may hold a key that is shown once: neither a disk nor the button "back" keeps it.
-    "Cache-Control": "no-store",
+    # Nor does a proxy compress it (docs/decisions/0049-only-static-files-are-compressed.md).
+    "Cache-Control": "no-store, no-transform",
 }
 
 _UNITS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}

@@ -7,8 +7,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
 
 from lyftdata.web import live
 from lyftdata.web.destination import CONFIRM_PATH
@@ -41,6 +39,7 @@ from lyftdata.web.pages import (
     signing_keys,
     workers,
 )
+from lyftdata.web.static_files import CompressedFiles
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -346,22 +345,6 @@ PAGES: Sequence[Entry] = (
 )
 
 
-class _Files(StaticFiles):
-    """Static files, whose address changes with their content: browsers may keep them for a year."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_cacheable(message: object) -> None:
-            if isinstance(message, dict) and message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"cache-control", b"public, max-age=31536000, immutable"),
-                    (b"cross-origin-resource-policy", b"same-origin"),
-                ]
-            await send(message)  # type: ignore[arg-type]
-
-        await super().__call__(scope, receive, send_cacheable)
-
-
 _SHOWN_AT = {page.handler: page.path for page in PAGES if page.method == "GET"}
 
 
@@ -384,6 +367,6 @@ def web_routes() -> Sequence[BaseRoute]:
         Route("/login/oidc", oidc_sign_in.begin, methods=["GET"]),
         Route("/login/oidc/callback", oidc_sign_in.finish, methods=["GET"]),
         Route("/login/oidc/logout", oidc_sign_in.log_out, methods=["POST"]),
-        Mount("/static", _Files(packages=[("lyftdata.web", "static")])),
+        Mount("/static", CompressedFiles(packages=[("lyftdata.web", "static")])),
         *pages,
     ]
