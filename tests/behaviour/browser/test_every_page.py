@@ -348,6 +348,52 @@ def is_framed(frame):
     return frame.parent_frame is not None and frame.url != "about:blank"
 
 
+# The colours of what is drawn on the page, as the browser has worked them out.
+PRINTED = """[...document.querySelectorAll("body, main, main h1, main h2, main td, main p")].flatMap(e => {
+  const style = getComputedStyle(e);
+  return [style.color, style.backgroundColor].filter(colour => colour !== "rgba(0, 0, 0, 0)"); })"""
+PRESSED = """[...document.querySelectorAll("nav, button, .button, .jump input, form.filters, .tick input")]
+  .filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 90))"""
+# What shows a state by its colour or shape: each must differ from the page behind it.
+UNSEEN = """[...document.querySelectorAll(".status i, .segmented [aria-pressed=true], .segmented a[aria-current], .side a[aria-current], .facets .chip[aria-current]")]
+  .filter(e => { const style = getComputedStyle(e), page = getComputedStyle(document.body).backgroundColor;
+    const isFilled = ![page, "rgba(0, 0, 0, 0)"].includes(style.backgroundColor);
+    const isDrawn = parseFloat(style.borderTopWidth) > 0 && style.borderTopColor !== page;
+    return !isFilled && !isDrawn; }).map(e => e.parentElement.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/workers", "/audit", "/incident?subject=press-keys&since=24h&full=yes"]
+)
+def test_a_page_is_printed_black_on_white(shown, path):
+    """Also from a dark screen: dark text, no dark areas, and nothing that is to be pressed; plots keep their axes."""
+    page = shown(path, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    colours = {tuple(map(int, re.findall(r"[0-9]+", colour)[:3])) for colour in page.evaluate(PRINTED)}
+    pressed = page.evaluate(PRESSED)
+    ticks = page.locator(".plot text.tick")
+    are_axes_there = path != "/" or ticks.first.is_visible()
+    page.emulate_media(media="screen", color_scheme="dark")
+
+    assert {colour for colour in colours if 180 < max(colour) < 255} == set()
+    assert (255, 255, 255) in colours
+    assert (0, 0, 0) in colours
+    assert pressed == []
+    assert are_axes_there
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "path", ["/?period=day", "/workers", "/workers?q=status:online", "/api-keys", "/refusals"]
+)
+def test_every_state_is_seen_in_forced_colours(shown, path, scheme):
+    """With the few colours of a high-contrast theme: a dot is filled or outlined, what is chosen is marked."""
+    page = shown(path, color_scheme=scheme, forced_colors="active")
+
+    assert page.locator(".status i, [aria-current], [aria-pressed=true]").count() > 1
+    assert page.evaluate(UNSEEN) == []
+
+
 def test_no_page_can_be_framed(chromium, world, windows):
     """Another site cannot lay one of the Server's pages under its own buttons."""
     context = chromium.new_context(storage_state=windows().context.storage_state())

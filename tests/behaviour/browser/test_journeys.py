@@ -100,6 +100,8 @@ def test_new_worker_until_it_is_online(site, admin):
     )
     assert wrong.run("run", "worker").returncode == 3
     expect(page.get_by_text("It was refused:")).to_be_visible()
+    # A screen reader announces what changes within a region that it knows: it must stay the same element.
+    said = page.get_by_role("status").filter(has_text="It was refused:").element_handle()
 
     host = site.worker_host("press-01")
     given = dict(re.findall(r"export (\w+)=['\"]?([^'\"\n]+)['\"]?", script))
@@ -111,6 +113,7 @@ def test_new_worker_until_it_is_online(site, admin):
     agent = host.start("run", "worker", **given)
 
     expect(page.get_by_text("press-01 is online.")).to_be_visible()
+    assert "press-01 is online." in said.inner_text()
     page.get_by_role("link", name="Open", exact=True).click()
     expect(page.locator("#live .status").first).to_have_text("online")
     expect(page.get_by_text("Hostname", exact=True)).to_be_visible()
