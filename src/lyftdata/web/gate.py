@@ -5,6 +5,7 @@ The gate in front of every page: session, policy and CSRF.
      pages hold.
   2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in. What the page costs
      is taken from the operator's budget.
+     A form takes as long to arrive as its sender likes: once it is here, this is asked again.
   3. A first or reset password is changed before anything else.
   4. The policy table must allow the page's action to the operator's role, and to their scope if they have one.
   5. What cannot be undone, and the form for it, needs an operator who has proved lately who they are; others are asked.
@@ -20,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Scope
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import (
     ConflictError,
     InvalidInputError,
@@ -103,7 +105,11 @@ def guarded(
             return error_page(request, error)
         try:
             page.form = await _read_form(page)
+            if request.method == "POST":
+                page.actor = await _identified_again(page)
             elsewhere = _find_first_step(page, action, in_scope=in_scope)
+        except NotSignedInError:
+            return _to_sign_in(request)
         except LyftdataError as error:
             return error_page(request, error, page)
         return elsewhere or await _answer(page, handler, again, again_path)
@@ -159,6 +165,16 @@ async def _identified(request: Request) -> Page:
     )
 
 
+async def _identified_again(page: Page) -> Actor:
+    """
+    Return the operator as they are now that the form is here; raises NotSignedInError.
+
+    Persistence: a form that was sent byte by byte would do what its session may no longer do, after the session was ended.
+    """
+    token = read_session(page.request, page.services) or ""
+    return await page.services.operator_sessions.identify_again(token, address=page.actor.address)
+
+
 async def _read_form(page: Page) -> Form:
     """Return the form that was posted, if one was; raises CrossSiteError unless it is of this very session."""
     if page.request.method != "POST":
@@ -173,8 +189,10 @@ async def _read_form(page: Page) -> Form:
 async def _answer(page: Page, handler: Handler, again: Handler | None, again_path: str) -> Response:
     try:
         return await handler(page)
-    except ReauthenticationRequiredError:
-        return _to_confirm(page.request)
+    except (ReauthenticationRequiredError, NotSignedInError) as error:
+        # While the form was dealt with, the session was ended, or too much time has passed.
+        is_ended = isinstance(error, NotSignedInError)
+        return _to_sign_in(page.request) if is_ended else _to_confirm(page.request)
     except _FIXED_IN_THE_FORM as error:
         if again is None or page.request.method != "POST":
             return error_page(page.request, error, page)

@@ -4,6 +4,7 @@ import html
 from urllib.parse import quote
 
 import httpx2
+import msgspec
 import pytest
 from tests.builders import ISSUER
 from tests.deployment import PASSWORD
@@ -12,6 +13,7 @@ from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, signed_in
 from lyftdata.app import create_app
 from lyftdata.core.policy import ACTIONS
 from lyftdata.core.records import Role
+from lyftdata.store.tables import admin_sessions, api_tokens, operators
 from lyftdata.web.routes import PAGES
 
 POSTS = [entry for entry in PAGES if entry.method == "POST"]
@@ -416,6 +418,51 @@ async def test_malformed_forms(server, body, kind):
 
     assert 400 <= answer.status_code < 500
     assert "form" in answer.text
+
+
+async def post_in_two(browser, path, body, between, headers=None):
+    """Send a form, or JSON with other headers, in two parts; something happens before the second."""
+
+    async def parts():
+        yield body[:-1].encode()
+        await between()
+        yield body[-1:].encode()
+
+    kind = {"Content-Type": "application/x-www-form-urlencoded", **FROM_OUR_PAGE}
+    return await browser.http.post(path, content=parts(), headers=headers or kind)
+
+
+async def test_a_form_that_takes_its_time_does_nothing_after_the_session_was_ended(server, browser):
+    """Persistence: who is thrown out leaves no way in behind by a request that was let in before. The same by the API."""
+
+    async def throw_out():
+        await server.services.store.write(lambda tx: admin_sessions.delete_sessions_of(tx, "admin"))
+
+    body = f"csrf={browser.csrf}&name=ci-deploy&role=admin&life=90d&scope="
+    answer = await post_in_two(browser, "/issue-api-token", body, throw_out)
+    assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
+
+    headers = await server.sign_in(password="xxx " + PASSWORD) | {"Content-Type": "application/json"}
+    body = '{"name": "ci-deploy", "role": "admin", "expires_in_s": 3600}'
+    refused = await post_in_two(browser, "/api/api-tokens", body, throw_out, headers)
+
+    assert refused.status_code == 401, refused.text
+    assert await server.services.store.read(api_tokens.all_api_tokens) == []
+
+
+async def test_a_form_that_takes_its_time_is_of_the_role_at_its_end(server, browser, viewer):
+    """Privilege escalation: an admin who was made a viewer in between does what a viewer may do."""
+    store = server.services.store
+
+    async def demote():
+        record = await server.services.operators.get("admin")
+        changed = msgspec.structs.replace(record, role=Role.VIEWER)
+        await store.write(lambda tx: operators.replace_operator(tx, changed))
+
+    answer = await post_in_two(browser, "/operators/vera/role", f"csrf={browser.csrf}&role=admin", demote)
+
+    assert answer.status_code == 403
+    assert (await server.services.operators.get("vera")).role is Role.VIEWER
 
 
 # --- what every page says to the browser -----------------------------------------------------------------

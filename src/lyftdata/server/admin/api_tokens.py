@@ -16,6 +16,7 @@ from lyftdata.core.scopes import narrow_labels, scope_of
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.operators import get_operator
 from lyftdata.server.admin.schemas.api_tokens import ApiToken
+from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import api_tokens, operators
@@ -61,6 +62,7 @@ class ApiTokens:
         Raises:
             InvalidInputError: The name, the role, the scope or the life is invalid.
             ConflictError: `api_token_name_taken`.
+            NotSignedInError: The session has ended meanwhile.
             ForbiddenError: The operator has a first password, or one for an emergency: anyone who read it would keep a way in beyond
                 its change or its end.
         """
@@ -80,6 +82,7 @@ class ApiTokens:
         )
 
         def op(tx: WriteTx) -> tuple[ApiTokenRecord, OperatorRecord]:
+            get_own_session(tx, actor)
             # As the operator is now: they may have been deleted, demoted or limited since the request was let in.
             operator = get_operator(tx, actor.operator)
             _check_may_issue(operator, role)

@@ -232,16 +232,34 @@ class OperatorSessions:
             NotSignedInError: Unknown, ended or revoked.
             TooManyRequestsError: The operator asks for too much.
         """
-        digest = session_digest(unverified_token.encode("utf-8", "surrogateescape"))
-        found = await self._store.read(lambda conn: admin_sessions.find_with_operator(conn, digest))
-        now = self._clock()
-        if found is None or not self._is_open(found[0]) or not self._methods.allows(found[1], now=now):
-            raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
-        session, operator = found
+        digest = _digest(unverified_token)
+        session, operator = await self._find(digest)
         self._budget.remember_session(digest, operator.name)
         self._budget.take(operator.name, cost)
         if not is_background:
-            self._uses.note(session, at=now)
+            self._uses.note(session, at=self._clock())
+        return self._actor(session, operator, address)
+
+    async def identify_again(self, unverified_token: str, *, address: str) -> Actor:
+        """
+        Return the operator once the body of their request is here: its sender decides how long that takes.
+
+        Raises:
+            NotSignedInError: Ended or revoked meanwhile.
+        """
+        return self._actor(*await self._find(_digest(unverified_token)), address)
+
+    async def _find(self, digest: bytes) -> tuple[AdminSessionRecord, OperatorRecord]:
+        found = await self._store.read(lambda conn: admin_sessions.find_with_operator(conn, digest))
+        if (
+            found is None
+            or not self._is_open(found[0])
+            or not self._methods.allows(found[1], now=self._clock())
+        ):
+            raise NotSignedInError("You are not signed in, or the session has ended.", hint="lyftdata login")
+        return found
+
+    def _actor(self, session: AdminSessionRecord, operator: OperatorRecord, address: str) -> Actor:
         return Actor(
             operator=operator.name,
             role=operator.role,
@@ -345,6 +363,10 @@ class OperatorSessions:
 
         await self._store.write(op)
         return SignedIn(new.token, self._device_marks.issue(operator, device=device), session, operator)
+
+
+def _digest(unverified_token: str) -> bytes:
+    return session_digest(unverified_token.encode("utf-8", "surrogateescape"))
 
 
 def _bound_to(ticket: Ticket) -> str:

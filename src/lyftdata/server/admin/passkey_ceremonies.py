@@ -182,7 +182,7 @@ def credential_id_of(unverified: str) -> bytes:
     """Return which credential an answer names; raises PasskeyRefusedError."""
     try:
         return decode_base64url(_parse(unverified)["id"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PasskeyRefusedError("id") from error
 
 

@@ -13,6 +13,7 @@ from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.passkey_ceremonies import NewPasskey, PasskeyCeremonies, PasskeyRefusedError
 from lyftdata.server.admin.second_factor_check import PASSKEY
 from lyftdata.server.admin.second_factor_rules import check_local, check_not_needed, store_recovery_codes
+from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, operators, passkeys, second_factors, spent_assertions
@@ -95,6 +96,7 @@ class Passkeys:
         Raises:
             InvalidInputError: The name breaks its rule; the answer is not right, or is of another session or too long ago.
             ConflictError: `second_factor_at_issuer`, `too_many_passkeys`; `passkey_known`: it is registered already.
+            NotSignedInError: The session has ended meanwhile.
         """
         name = parse_passkey_name(name)
         try:
@@ -107,6 +109,7 @@ class Passkeys:
         codes = make_recovery_codes(self._random_bytes)
 
         def op(tx: WriteTx) -> bool:
+            get_own_session(tx, actor)
             if not spent_assertions.spend_all(tx, {new.challenge.digest: new.challenge.expires_at}):
                 raise _not_accepted()
             is_first = not second_factors.has_factor(tx.conn, actor.operator)
@@ -129,9 +132,11 @@ class Passkeys:
         Raises:
             NotFoundError: One has no such passkey.
             ConflictError: `second_factor_needed`.
+            NotSignedInError: The session has ended meanwhile.
         """
 
         def op(tx: WriteTx) -> None:
+            get_own_session(tx, actor)
             self._delete(tx, actor.operator, passkey_id, actor)
             check_not_needed(tx, get_operator(tx, actor.operator), self._policy)
             if not second_factors.has_factor(tx.conn, actor.operator):

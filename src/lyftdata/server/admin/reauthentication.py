@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.errors import LoginFailedError, NotSignedInError
+from lyftdata.core.errors import LoginFailedError
 from lyftdata.core.policy import check_recently_authenticated
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.new_sessions import NewSessions
@@ -23,6 +23,7 @@ from lyftdata.server.admin.second_factor_check import (
     SecondFactorChoices,
     SecondFactorProof,
 )
+from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions
@@ -120,9 +121,7 @@ class Reauthentication:
             # It may have been reset while it was being checked.
             if get_operator(tx, operator.name).password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")
-            session = admin_sessions.find_session(tx.conn, actor.session_id)
-            if session is None or session.operator != operator.name:
-                raise NotSignedInError("The session has ended.", hint="lyftdata login")
+            session = get_own_session(tx, actor)
             digest = session_digest(token.reveal().encode())
             admin_sessions.renew_session(tx, session.id, digest=digest, authenticated_at=now)
             if factor is not None:

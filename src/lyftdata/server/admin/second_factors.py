@@ -23,6 +23,7 @@ from lyftdata.server.admin.second_factor_rules import (
     remove_all_factors,
     store_recovery_codes,
 )
+from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, operators, passkeys, second_factors
@@ -59,6 +60,8 @@ class SecondFactorStatus(msgspec.Struct, frozen=True):
 class SecondFactors:
     """
     Manages second factors; passkeys by themselves are in `passkeys.py`.
+
+    What operators change of their own is refused with NotSignedInError if their session has ended meanwhile.
 
     Args:
         store: Where they are kept.
@@ -134,6 +137,7 @@ class SecondFactors:
         codes = make_recovery_codes(self._random_bytes)
 
         def op(tx: WriteTx) -> None:
+            get_own_session(tx, actor)
             check_local(get_operator(tx, actor.operator))
             second_factors.delete_factors_of(tx, actor.operator)
             second_factors.insert_factor(tx, record)
@@ -156,6 +160,7 @@ class SecondFactors:
         codes = make_recovery_codes(self._random_bytes)
 
         def op(tx: WriteTx) -> None:
+            get_own_session(tx, actor)
             if not second_factors.has_factor(tx.conn, actor.operator):
                 raise ConflictError("no_second_factor", "Set up a second factor first.")
             store_recovery_codes(tx, actor.operator, codes)
@@ -177,6 +182,7 @@ class SecondFactors:
         """
 
         def op(tx: WriteTx) -> None:
+            get_own_session(tx, actor)
             if second_factors.has_factor(tx.conn, actor.operator):
                 remove_all_factors(tx, actor.operator)
                 self._settle_removal(tx, actor, details=None)
@@ -192,6 +198,7 @@ class SecondFactors:
         """
 
         def op(tx: WriteTx) -> None:
+            get_own_session(tx, actor)
             if not second_factors.factors_of(tx.conn, actor.operator):
                 return
             second_factors.delete_factors_of(tx, actor.operator)

@@ -8,13 +8,14 @@ import pytest
 from tests.authenticator import ATTESTED, PRESENT, VERIFIED, Authenticator
 from tests.builders import FakeClock
 from tests.deployment import PASSWORD
-from tests.unit.server.admin.test_second_factors import set_up
+from tests.unit.server.admin.test_second_factors import App, set_up
 
 from lyftdata.core.errors import (
     ConflictError,
     InvalidInputError,
     LoginLockedError,
     NotFoundError,
+    NotSignedInError,
     SecondFactorFailedError,
     SecondFactorRequiredError,
 )
@@ -285,7 +286,16 @@ async def test_guessing_ends(server, key):
 
 
 @pytest.mark.parametrize(
-    "answer", ["x", "[]", "{}", '{"id": 1, "response": {}}', '{"id": "", "response": {}}', "[" * 9_000]
+    "answer",
+    [
+        "x",
+        "[]",
+        "{}",
+        '{"id": 1, "response": {}}',
+        '{"id": "", "response": {}}',
+        '{"id": ["a", "b", "c", "d"], "response": {}}',
+        "[" * 9_000,
+    ],
 )
 async def test_what_is_no_answer_is_refused(server, actor, key, answer):
     """As a wrong one is, without an error of the parser's; too large a one too."""
@@ -337,6 +347,34 @@ async def test_a_registration_counts_once_and_for_five_minutes(server, actor):
         await passkeys.add("three", Secret(Authenticator().create(options)), actor=actor)
 
     assert [one.name for one in await passkeys.list("admin")] == ["one"]
+
+
+async def test_a_session_that_was_ended_meanwhile_changes_no_second_factor(server, admin, actor, key):
+    """
+    Persistence: a thief's request that was let in just before leaves nothing behind.
+
+    Of two who are to set up their first one, the quicker one ends the other's session; so does an admin's reset.
+    """
+    passkeys, factors = server.services.passkeys, server.services.second_factors
+    (first,) = await passkeys.list("admin")
+    answer = Authenticator().create(await passkeys.begin(actor=actor))
+    setup = await factors.begin_totp(actor=actor)
+    app = App(setup.secret.reveal(), server.clock)
+    before = await factors.status("admin")
+    await server.services.operator_sessions.end_all_sessions(actor=actor)
+
+    for change in (
+        passkeys.add("thief", Secret(answer), actor=actor),
+        passkeys.remove(first.id, actor=actor),
+        factors.confirm_totp(setup.setup, Secret(app.code()), actor=actor),
+        factors.renew_recovery_codes(actor=actor),
+        factors.remove(actor=actor),
+        factors.remove_app(actor=actor),
+    ):
+        with pytest.raises(NotSignedInError):
+            await change
+
+    assert await factors.status("admin") == before
 
 
 async def test_the_first_makes_recovery_codes_and_ends_sessions_of_the_password(server, admin, actor):
