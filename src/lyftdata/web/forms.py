@@ -9,6 +9,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import Labels
 from lyftdata.core.resources import MAX_SELECTORS_BYTES
+from lyftdata.core.scopes import parse_scope
 from lyftdata.core.secret import Secret
 from lyftdata.server.http.oauth_errors import OAuthError
 from lyftdata.server.http.request_body import MAX_BODY_BYTES, read_body
@@ -68,6 +69,18 @@ class Form:
     def labels(self, name: str) -> Labels:
         """Return labels written as `zone=eu-1,gpu`; raises InvalidInputError."""
         return parse_label_text(self.text(name)) if self.text(name) else {}
+
+    def scope(self, name: str) -> Labels | None:
+        """
+        Return the labels to which something is limited; None where the field was left empty, for no limit.
+
+        Fail-open: a form without the field, or with a comma and no label in it, must not read as no limit.
+
+        Raises:
+            InvalidInputError: The field is missing, or what was typed holds no label, or one that breaks its rule.
+        """
+        self.require(name)
+        return parse_scope(self.labels(name)) if self.text(name) else None
 
     def __repr__(self) -> str:
         # Values may be passwords.

@@ -101,7 +101,7 @@ async def test_a_fault_in_the_form_does_not_hide_a_conflict(server, browser, thi
 
 async def test_a_role_that_somebody_else_has_set_is_not_set_back(server, browser):
     """The form of an operator says which role it was shown with."""
-    await browser.post("/operators", name="ada", role="viewer")
+    await browser.post("/operators", name="ada", role="viewer", scope="")
     page = await browser.get("/operators")
     opened = re.findall(r'action="/operators/ada/role"[^>]*>.*?name="seen" value="([^"]+)"', page.text)[0]
     await browser.post("/operators/ada/role", role="admin", seen=opened)

@@ -483,7 +483,7 @@ async def test_every_page_is_under_the_policy(server, browser, press, unhurried,
             assert "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
             assert answer.headers["x-frame-options"] == "DENY"
-            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["cache-control"] == "no-store, no-transform"
             assert "<script>" not in answer.text
             assert " style=" not in answer.text
             assert " onclick" not in answer.text

@@ -233,7 +233,7 @@ async def test_no_page_names_what_is_outside(server, anna, path):
 
 async def test_no_page_differs_by_what_another_team_has(server, root, anna, subtests):
     """Byte by byte: no count, name or order tells that others have added, rotated, revoked or disabled something."""
-    await anna.post("/issue-api-token", name="etl-ci", role="viewer", life="7d")
+    await anna.post("/issue-api-token", name="etl-ci", role="viewer", life="7d", scope="")
     # Its page says once that the secret is not shown again.
     await anna.get("/api-tokens/etl-ci")
     paths = [*PAGES_OF_THE_TEAM, "/api-tokens/etl-ci", "/api-tokens/etl-ci/revoke"]
@@ -427,7 +427,7 @@ async def test_a_team_approves_its_workers_and_no_others(server, anna):
 
 async def test_a_token_of_a_team_is_no_wider_than_its_operator(server, root, anna):
     """Issued in the pages it has the scope; it is listed to its operator, who revokes it."""
-    made = await anna.post("/issue-api-token", name="etl-ci", role="admin", life="7d")
+    made = await anna.post("/issue-api-token", name="etl-ci", role="admin", life="7d", scope="")
     token = the(r"lyftdata_token_[A-Za-z0-9_]+", made)
     bearer = {"Authorization": f"Bearer {token}"}
 

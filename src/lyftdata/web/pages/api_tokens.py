@@ -31,8 +31,7 @@ async def form(page: Page) -> Response:
 
 async def issue(page: Page) -> Response:
     """Make a token, and show it once."""
-    # Fail-open: without the field a token would have no limit.
-    page.form.require("life", "role", "scope")
+    page.form.require("life", "role")
     life, role = page.form.text("life"), page.form.text("role")
     if life not in LIVES:
         raise InvalidInputError("life", "must be one of those offered")
@@ -41,7 +40,7 @@ async def issue(page: Page) -> Response:
     issued = await page.services.api_tokens.issue(
         page.form.text("name"),
         Role(role),
-        scope=page.form.labels("scope") or None,
+        scope=page.form.scope("scope"),
         expires_in=parse_duration(life),
         actor=page.actor,
     )

@@ -42,7 +42,7 @@ async def show(page: Page) -> Response:
 async def add(page: Page) -> Response:
     """Make an operator, and show the first password once."""
     name = page.form.text("name")
-    scope = page.form.labels("scope") or None
+    scope = page.form.scope("scope")
     password = await page.services.operators.add(name, _role(page), None, scope=scope, actor=page.actor)
     return _shown_once(page, name, password)
 
@@ -65,11 +65,10 @@ async def ask_scope(page: Page) -> Response:
 
 async def set_scope(page: Page) -> Response:
     """Limit an operator to Workers with certain labels, or end the limit."""
-    page.form.require("scope")
-    operator, scope = await page.services.operators.get(page.part("name")), page.form.labels("scope")
-    edit = read_edit(page, current={"scope": operator.scope or {}}, given={"scope": scope})
+    operator, scope = await page.services.operators.get(page.part("name")), page.form.scope("scope")
+    edit = read_edit(page, current={"scope": operator.scope or {}}, given={"scope": scope or {}})
     if edit.changes:
-        await page.services.operators.set_scope(operator.name, scope or None, actor=page.actor)
+        await page.services.operators.set_scope(operator.name, scope, actor=page.actor)
     outcome = f"is limited to {format_labels(scope)}" if scope else "has no limit"
     return page.redirect("/operators", done=f"{operator.name} {outcome}.")
 

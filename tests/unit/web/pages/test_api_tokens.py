@@ -29,7 +29,7 @@ async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": "ci"}, {"role": "root"}, {"role": ""}, {"life": "9999d"}, {"life": ""}]
+    "wrong", [{"name": "ci"}, {"role": "root"}, {"role": ""}, {"life": "9999d"}, {"life": ""}, {"scope": ","}]
 )
 async def test_what_the_form_does_not_offer_is_refused(server, browser, wrong):
     """The form comes again, with what was wrong; no token is made."""
