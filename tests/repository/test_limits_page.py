@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lyftdata.core import bulk_changes, device_login
+from lyftdata.core import bulk_changes, device_login, name_patterns
 from lyftdata.server.admin import new_sessions
 from lyftdata.server.runtime.settings_table import TABLE
 
@@ -28,6 +28,7 @@ def hours(life):
     "stated",
     [
         f"**{bulk_changes.MAX_BY_SEARCH:,} Workers in one bulk change**",
+        f"**{name_patterns.MAX_NAMES} Workers added by one range**",
         f"after {minutes(bulk_changes.UNDO_WITHIN)} minutes; by another operator",
         f"all {device_login.MAX_PENDING:,} places: for up to {WORDS[minutes(device_login.LIFE)]} minutes",
         f"until its token ends: {DEFAULTS['LYFTDATA_WORKER_TOKEN_TTL'] // 60} minutes by default",

@@ -12,7 +12,6 @@ from lyftdata.cli.output import (
     emit,
     json_option,
     key_output,
-    output_option,
     print_json,
     url_option,
 )
@@ -73,8 +72,18 @@ for _command in (label, rotate_key, disable, enable, delete, undo):
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be given several times."
 )
-@click.option("--issue-key", is_flag=True, help="Issue an API key for this Worker alone, and print it.")
-@output_option
+@click.option(
+    "--issue-key",
+    is_flag=True,
+    help="Issue an API key for this Worker alone, and print it; of several, one each.",
+)
+@click.option("--shared-key", is_flag=True, help="Issue one API key for all the Workers of a range.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the key to a new file (0600) instead of standard output; for a range, a new directory with an environment file for each Worker.",
+)
 @click.option("--use-key", "key_name", metavar="NAME", help="Allow it to use this existing API key.")
 @json_option
 @url_option
@@ -87,20 +96,42 @@ def add(
     url: str | None,
     *,
     issue_key: bool,
+    shared_key: bool,
     as_json: bool,
 ) -> None:
     """
-    Add a Worker that logs in with an API key.
+    Add a Worker that logs in with an API key, or many at once.
 
     With --issue-key the key is printed on standard output, once, and everything else on standard error.
+
+    A range in NAME stands for up to 500 Workers: all of them are added, or none. --id takes a range for as many. With
+    --output DIRECTORY each Worker has a file NAME.env there (0600), with the Server's address, its ID and its key.
 
     \b
     Example:
       lyftdata workers add press-01 --id press-01 --label zone=eu-1 --issue-key
       lyftdata workers add press-02 --use-key press-keys
+      lyftdata workers add 'press-[01-20]' --issue-key --output press-keys
     """
     from lyftdata.cli.api import Api
+    from lyftdata.cli.new_workers import add_many
+    from lyftdata.core.name_patterns import is_name_pattern
 
+    if is_name_pattern(name):
+        add_many(
+            name,
+            ids=worker_id,
+            labels=parse_label_options(labels),
+            issue_key=issue_key,
+            shared_key=shared_key,
+            existing_key=key_name,
+            output=output,
+            url=url,
+            as_json=as_json,
+        )
+        return
+    if shared_key:
+        raise click.UsageError("--shared-key is for the Workers of a range, such as 'press-[01-20]'.")
     body = {
         "name": name,
         "id": worker_id,

@@ -7,6 +7,7 @@ The reference page docs/reference/event-types.md is generated from here.
 from collections.abc import Mapping
 
 from lyftdata.core.audit import KEY_ROTATED, PRUNED
+from lyftdata.core.bulk_changes import CREATED
 from lyftdata.core.incidents import CUT_OFF
 
 AUDIT_ACTIONS: Mapping[str, str] = {
@@ -103,5 +104,6 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "worker.retired": "A Worker removed its own entry.",
     "worker.superseded": "A Worker entry was superseded by a new one of the same name.",
     "workers.changed": "Many Workers were changed at once; the `count` events that follow name each, and this one as `group`.",
+    CREATED: "Many Workers were added at once; the `count` events that follow name each, and this one as `group`.",
     "workers.undone": "A change of many Workers was undone by the operator who had made it; the events that follow name each.",
 }

@@ -15,6 +15,8 @@ from lyftdata.core.encoding import base64url
 MAX_BY_SEARCH = 5_000
 CHANGED = "workers.changed"
 """The audit event of a change of many Workers."""
+CREATED = "workers.created"
+"""The audit event of many Workers that were added at once."""
 UNDO_WITHIN = timedelta(minutes=15)
 """How long a change can be undone: by then Workers have connected, or were replaced."""
 _TAG_BYTES = 9

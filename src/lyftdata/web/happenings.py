@@ -30,6 +30,7 @@ _LEFT_OUT = {
     "operator.reauthenticated",
     "signing_key.created",
     "workers.changed",
+    "workers.created",
     "workers.undone",
 }
 _VERBS = {

@@ -88,3 +88,20 @@ async def test_deleting_takes_a_worker_out_of_its_keys(store, published):
     assert published == [ApiKeyChanged(key.public_id, left), WorkerChanged("w-1", None)]
     with pytest.raises(NotFoundError):
         await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
+
+
+async def test_of_many_new_entries_every_one_that_is_taken_is_named(store):
+    """By ID first, then by name; an entry that was superseded holds no name."""
+    gone = worker("w-gone", name="free", superseded_by="w-1")
+    await add_workers(store, worker("w-1", name="press-1"), worker("w-2", name="press-2"), gone)
+
+    async def refusal(*records):
+        with pytest.raises(ConflictError) as refused:
+            await store.read(lambda conn: workers.ensure_all_free(conn, records))
+        return refused.value.code, refused.value.message
+
+    code, message = await refusal(worker("w-2", name="a"), worker("w-1", name="b"), worker("w-9", name="c"))
+    assert (code, message.endswith("with these IDs already: 'w-1', 'w-2'.")) == ("worker_id_taken", True)
+    code, message = await refusal(worker("w-8", name="press-2"), worker("w-9", name="c"))
+    assert (code, message.endswith("with this name already: 'press-2'.")) == ("worker_name_taken", True)
+    await store.read(lambda conn: workers.ensure_all_free(conn, [worker("w-9", name="free")]))

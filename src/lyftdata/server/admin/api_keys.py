@@ -176,17 +176,25 @@ class ApiKeys:
 
     def issue_in(self, tx: WriteTx, worker: WorkerRecord, actor: Actor) -> IssuedKey:
         """Issue a key for one Worker alone, named after it, within the change that adds the Worker."""
-        issued = self._make(self._free_name(tx, worker), [worker.id], None, actor)
+        issued = self._make(self._free_name(tx, worker.id), [worker.id], None, actor)
         self.insert(tx, issued.record, actor)
         return issued
 
-    def _free_name(self, tx: WriteTx, worker: WorkerRecord) -> str:
+    def issue_shared_in(
+        self, tx: WriteTx, stem: str, workers: Sequence[WorkerRecord], actor: Actor
+    ) -> IssuedKey:
+        """Issue one key for several Workers, named after `stem`, within the change that adds them."""
+        issued = self._make(self._free_name(tx, stem), [worker.id for worker in workers], None, actor)
+        self.insert(tx, issued.record, actor)
+        return issued
+
+    def _free_name(self, tx: WriteTx, stem: str) -> str:
         # The name was generated, so its being taken must not cause a refusal: in a large fleet of IDs that begin
         # alike two draws of 24 bits do meet, and a Worker that was deleted and comes again has left its names behind.
-        drawn = (_name_for(worker.id, self._random_bytes) for _ in range(_DRAWS))
+        drawn = (_name_for(stem, self._random_bytes) for _ in range(_DRAWS))
         return next(
             (name for name in drawn if not api_keys.find_by_name(tx.conn, name)),
-            _name_for(worker.id, self._random_bytes),
+            _name_for(stem, self._random_bytes),
         )
 
     def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:

@@ -25,6 +25,8 @@ COST_PER_KIB = 0.08
 # Checking the audit log takes a thread, which shares Python's lock with the event loop.
 _COST_PER_CHECKED_EVENT = 0.02
 _MAX_CHECK_COST = 500.0
+# An entry, its events and a key are made in the writer's thread, and applied by the event loop.
+_COST_PER_ADDED = 1.0
 _CREDENTIAL = re.compile(rb"lyftdata_(?:session|token)_[0-9A-Za-z_-]{1,128}")
 
 
@@ -69,6 +71,10 @@ class OperatorBudget:
     def charge_check(self, operator: str, events: int) -> None:
         """Charge the cost of checking or replaying `events` events of the audit log."""
         self.charge(operator, min(_MAX_CHECK_COST, events * _COST_PER_CHECKED_EVENT))
+
+    def charge_added(self, operator: str, workers: int) -> None:
+        """Charge the cost of adding so many Workers in one request."""
+        self.charge(operator, workers * _COST_PER_ADDED)
 
     def wait_s(self, operator: str) -> float:
         """Return for how many seconds an operator is in debt; 0 if they are not."""

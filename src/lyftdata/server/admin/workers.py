@@ -3,19 +3,23 @@ Adds, changes and deletes Worker entries; each use case is one transaction with 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.bulk_changes import CREATED
 from lyftdata.core.disabling import Disabling, parse_note, parse_until
 from lyftdata.core.epochs import first_epoch
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.name_patterns import expand_worker_ids, expand_worker_names
 from lyftdata.core.names import generate_worker_id, parse_labels, parse_worker_id, parse_worker_name
 from lyftdata.core.records import Labels, Strategy, WorkerRecord
 from lyftdata.server.admin.api_keys import ApiKeys, IssuedKey
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.admin.scope_checks import (
+    check_all_grants,
     check_grants,
     check_keeps_labels,
     check_name_free,
@@ -38,6 +42,28 @@ from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
 
 _NO_MORE = Disabling()
+
+
+class NewKey(StrEnum):
+    """Which new API keys several new Workers get: one each, or one for all of them."""
+
+    EACH = "each"
+    SHARED = "shared"
+
+
+class AddedWorkers(msgspec.Struct, frozen=True):
+    """
+    Workers just made.
+
+    Attributes:
+        number: Of the audit event `workers.created` that their own events name as `group`.
+        records: Their entries, in the order of the pattern.
+        issued: Their new keys: none, one for all, or one each in the same order.
+    """
+
+    number: int
+    records: Sequence[WorkerRecord]
+    issued: Sequence[IssuedKey]
 
 
 class Workers:
@@ -86,16 +112,80 @@ class Workers:
                 check_name_free(tx, record.name, actor)
                 check_grants(tx, None, record, actor)
             workers.insert_worker(tx, record, unique_name=True)
-            tx.audit(
-                actor.audit_event(
-                    "worker.created", _subject(record), at=record.created_at, details={"name": record.name}
-                )
-            )
+            _audit_created(tx, record, actor)
             if existing_key is not None:
                 self._api_keys.allow_in(tx, existing_key, [record.id], actor)
             return self._api_keys.issue_in(tx, record, actor) if issue_key else None
 
         return record, await self._store.write(op)
+
+    async def add_many(
+        self,
+        names: str,
+        *,
+        ids: str | None = None,
+        labels: Labels,
+        new_key: NewKey | None,
+        existing_key: str | None = None,
+        actor: Actor,
+    ) -> AddedWorkers:
+        """
+        Create the Workers of a pattern such as `press-[01-20]`, all of them or none, for strategy `api_key`.
+
+        Args:
+            names: The pattern of their names.
+            ids: The pattern of their IDs, for as many; None to generate them.
+            labels: Of each.
+            new_key: Whether each gets a key of its own, or all get one; None for no new key.
+            existing_key: The name of a key that all may use.
+            actor: Who does it.
+
+        Raises:
+            InvalidInputError: A pattern, a name, an ID or a label breaks its rule, or contradicts the scope; a new key and an existing one at once.
+            NotFoundError: There is no such key within the scope.
+            ConflictError: `worker_id_taken`, `worker_name_taken`, `api_key_revoked`, `api_key_expired`.
+            ForbiddenError: One would get tokens for a resource outside the scope.
+        """
+        if new_key is not None and existing_key is not None:
+            raise InvalidInputError("api_key", "cannot be an existing key and a new one at once")
+        records = self._new_entries(names, ids, with_scope_labels(actor.scope, labels), actor)
+
+        def op(tx: WriteTx) -> AddedWorkers:
+            workers.ensure_all_free(tx.conn, records)
+            check_all_grants(tx, [(None, record) for record in records], actor)
+            workers.insert_fresh(tx, records)
+            number = _audit_added(tx, names.strip(), records, actor)
+            if existing_key is not None:
+                self._api_keys.allow_in(tx, existing_key, [record.id for record in records], actor)
+            return AddedWorkers(number, records, self._issue_in(tx, new_key, records, actor))
+
+        return await self._store.write(op)
+
+    def _new_entries(self, names: str, ids: str | None, labels: Labels, actor: Actor) -> list[WorkerRecord]:
+        given_names = expand_worker_names(names)
+        # The pattern is stored too, in the audit log.
+        self._known_secrets.check("name", names)
+        given_ids: Sequence[str | None] = [None] * len(given_names) if ids is None else expand_worker_ids(ids)
+        if len(given_ids) != len(given_names):
+            raise InvalidInputError(
+                "id", f"stands for {len(given_ids):,} Workers, and the name for {len(given_names):,}"
+            )
+        return [
+            self._new_entry(name, worker_id, labels, actor)
+            for name, worker_id in zip(given_names, given_ids, strict=True)
+        ]
+
+    def _issue_in(
+        self, tx: WriteTx, new_key: NewKey | None, records: Sequence[WorkerRecord], actor: Actor
+    ) -> list[IssuedKey]:
+        match new_key:
+            case None:
+                return []
+            case NewKey.EACH:
+                return [self._api_keys.issue_in(tx, record, actor) for record in records]
+            case NewKey.SHARED:
+                stem = f"{records[0].name}-to-{records[-1].name}"
+                return [self._api_keys.issue_shared_in(tx, stem, records, actor)]
 
     async def change(
         self,
@@ -248,6 +338,24 @@ def _check_disabled(record: WorkerRecord) -> None:
             f"The Worker '{record.id}' is not disabled.",
             hint="Disable it with this note and end.",
         )
+
+
+def _audit_added(tx: WriteTx, pattern: str, records: Sequence[WorkerRecord], actor: Actor) -> int:
+    """Write one event for all of them, followed by that of each; return the number of the first, which is in the others."""
+    details = {"names": pattern, "count": str(len(records))}
+    tx.audit(actor.audit_event(CREATED, "workers", at=records[0].created_at, details=details))
+    number = tx.head.number
+    for record in records:
+        _audit_created(tx, record, actor, group=str(number))
+    return number
+
+
+def _audit_created(tx: WriteTx, record: WorkerRecord, actor: Actor, **details: str) -> None:
+    tx.audit(
+        actor.audit_event(
+            "worker.created", _subject(record), at=record.created_at, details={"name": record.name, **details}
+        )
+    )
 
 
 def _subject(record: WorkerRecord) -> str:

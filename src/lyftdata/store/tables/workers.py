@@ -30,6 +30,7 @@ from lyftdata.store.tables import api_keys, resources
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
+_MAX_LISTED = 10
 
 
 def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> None:
@@ -74,6 +75,31 @@ def insert_fresh(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
         ) from error
     for record in records:
         tx.changed(WorkerChanged(record.id, record))
+
+
+def ensure_all_free(conn: Connection, records: Sequence[WorkerRecord]) -> None:
+    """
+    Refuse new entries of which any ID or name is taken; all that are taken are named, and none of their holders.
+
+    Raises:
+        ConflictError: `worker_id_taken`, `worker_name_taken`.
+    """
+    _refuse_taken("id", "IDs", find_workers(conn, [record.id for record in records]))
+    _refuse_taken("name", "names", find_live_by_names(conn, [record.name for record in records]))
+
+
+def _refuse_taken(what: str, plural: str, taken: Collection[str]) -> None:
+    if not taken:
+        return
+    named = sorted(taken)
+    listed = ", ".join(f"'{text}'" for text in named[:_MAX_LISTED])
+    more = f" and {len(named) - _MAX_LISTED:,} more" if len(named) > _MAX_LISTED else ""
+    raise ConflictError(
+        f"worker_{what}_taken",
+        f"No Worker was added: there are Workers with {'this' if len(named) == 1 else 'these'} "
+        f"{what if len(named) == 1 else plural} already: {listed}{more}.",
+        hint="Choose another range, or rename or delete those Workers.",
+    )
 
 
 def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None) -> None:

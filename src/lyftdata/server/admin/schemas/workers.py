@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from lyftdata.core.bulk_changes import MAX_BY_SEARCH, BulkAction
+from lyftdata.core.name_patterns import MAX_PATTERN
 from lyftdata.core.query_words import MAX_LENGTH
 from lyftdata.core.records import Approval, CopyDecision, KeyRotation, Status, Strategy
 from lyftdata.server.admin.schemas.base import Input, Labels
@@ -18,6 +19,21 @@ class NewWorker(Input):
     id: str | None = None
     labels: Labels = Field(default={})
     issue_key: bool = False
+    api_key: Annotated[str | None, Field(max_length=50)] = None
+
+
+class NewWorkers(Input):
+    """
+    Workers to add for strategy `api_key`, at most 500: `press-[01-20]` is press-01 to press-20.
+
+    `ids` is a pattern for as many; if it is missing, IDs are generated. `issue_key` makes a new key for `each`, or one that is `shared` by all; `api_key`
+    names a key that there is, which they may use too.
+    """
+
+    names: Annotated[str, Field(max_length=MAX_PATTERN)]
+    ids: Annotated[str | None, Field(max_length=MAX_PATTERN)] = None
+    labels: Labels = Field(default={})
+    issue_key: Literal["each", "shared"] | None = None
     api_key: Annotated[str | None, Field(max_length=50)] = None
 
 
@@ -291,3 +307,21 @@ class NewWorkerAnswer(BaseModel):
 
     worker: Worker
     api_key: IssuedKey | None
+
+
+class IssuedKeyOf(IssuedKey):
+    """A key just made for these Workers."""
+
+    worker_ids: list[str]
+
+
+class NewWorkersAnswer(BaseModel):
+    """
+    Workers just made, in the order of the pattern, and their keys if any were asked for.
+
+    `number` is that of the audit event which their own events name as `group`.
+    """
+
+    number: int
+    workers: list[Worker]
+    api_keys: list[IssuedKeyOf]

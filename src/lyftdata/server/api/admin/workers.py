@@ -15,6 +15,7 @@ from lyftdata.core.records import KeyRotation, State, Strategy
 from lyftdata.core.worker_query import search_terms
 from lyftdata.server.admin.schemas import workers as models
 from lyftdata.server.admin.views import identity_copy_view
+from lyftdata.server.admin.workers import NewKey
 from lyftdata.server.api.admin.access import ServicesDep, allowed, require
 from lyftdata.server.api.admin.preconditions import IfMatch, check_precondition, etag, worker_fields
 
@@ -101,6 +102,34 @@ async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDe
             name=issued.record.name, public_id=issued.record.public_id, key=issued.text.reveal()
         )
     return models.NewWorkerAnswer(worker=(await services.worker_queries.show([record]))[0], api_key=key)
+
+
+@router.post("/batch", status_code=201, summary="Add many Workers")
+async def add_workers(
+    body: models.NewWorkers, actor: Writer, services: ServicesDep
+) -> models.NewWorkersAnswer:
+    """Create the Workers of a pattern such as `press-[01-20]`, all of them or none; with a new key each, one for all, or one that there is."""
+    added = await services.workers.add_many(
+        body.names,
+        ids=body.ids,
+        labels=body.labels,
+        new_key=None if body.issue_key is None else NewKey(body.issue_key),
+        existing_key=body.api_key,
+        actor=actor,
+    )
+    services.budget.charge_added(actor.account, len(added.records))
+    keys = [
+        models.IssuedKeyOf(
+            name=issued.record.name,
+            public_id=issued.record.public_id,
+            key=issued.text.reveal(),
+            worker_ids=sorted(issued.record.worker_ids),
+        )
+        for issued in added.issued
+    ]
+    return models.NewWorkersAnswer(
+        number=added.number, workers=await services.worker_queries.show(added.records), api_keys=keys
+    )
 
 
 @router.post("/rotate-keys", summary="Ask Workers to rotate their identity key")

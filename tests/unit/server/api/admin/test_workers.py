@@ -66,3 +66,36 @@ async def test_deleting_all_that_a_search_finds_asks_again_who_the_operator_is(s
 
     assert (refused.status_code, refused.json()["code"]) == (401, "reauthentication_required")
     assert (disabled.status_code, disabled.json()["changed"]) == (201, 2)
+
+
+async def test_many_workers_are_added_in_one_request(server, admin):
+    """Each key is in the answer with the Worker that it is for, and works; the cost is taken from the operator's budget."""
+    before = server.services.budget._left("admin")
+    body = {"names": "press-[01-50]", "ids": "press-[01-50]", "labels": {"zone": "eu-1"}, "issue_key": "each"}
+
+    answer = await server.http.post("/api/workers/batch", json=body, headers=admin)
+
+    added = answer.json()
+    assert answer.status_code == 201, answer.text
+    assert [entry["id"] for entry in added["workers"]] == [f"press-{number:02}" for number in range(1, 51)]
+    assert [key["worker_ids"] for key in added["api_keys"]] == [[entry["id"]] for entry in added["workers"]]
+    token = await server.http.post(
+        "/oauth2/token",
+        data={"grant_type": "client_credentials"},
+        auth=("press-50", added["api_keys"][-1]["key"]),
+    )
+    assert token.status_code == 200
+    assert before - server.services.budget._left("admin") > 40
+
+
+async def test_a_range_of_which_one_is_taken_adds_none(server, admin):
+    """The answer names what is taken."""
+    first = await server.http.post("/api/workers", json={"name": "press-02"}, headers=admin)
+    refused = await server.http.post(
+        "/api/workers/batch", json={"names": "press-[01-03]", "issue_key": "shared"}, headers=admin
+    )
+    listed = await server.http.get("/api/workers", headers=admin)
+
+    assert (first.status_code, refused.status_code) == (201, 409)
+    assert (refused.json()["code"], "'press-02'" in refused.json()["detail"]) == ("worker_name_taken", True)
+    assert [entry["name"] for entry in listed.json()["items"]] == ["press-02"]

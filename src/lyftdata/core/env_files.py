@@ -1,0 +1,46 @@
+"""
+An environment file for one Worker: its Server, its ID and its API key.
+
+The same text is read by a shell (`set -a; . FILE`), `docker run --env-file` and systemd's `EnvironmentFile=`, since no value needs quotes.
+"""
+
+import re
+
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.names import parse_worker_id
+from lyftdata.core.secret import Secret
+
+# A shell would run what is behind a blank or a semicolon, and expand `$`.
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
+
+
+def env_file(*, url: str, worker_id: str, api_key: Secret) -> str:
+    """
+    Return the content of a Worker's environment file.
+
+    Args:
+        url: The Server's origin.
+        worker_id: Its ID.
+        api_key: Its key; the text that is returned holds it.
+
+    Raises:
+        InvalidInputError: A value would need quotes, which these readers do not read alike.
+    """
+    values = {
+        "LYFTDATA_URL": url,
+        "LYFTDATA_WORKER_ID": worker_id,
+        "LYFTDATA_WORKER_API_KEY": api_key.reveal(),
+    }
+    for name, value in values.items():
+        if not _NEEDS_NO_QUOTES.fullmatch(value):
+            raise InvalidInputError(name, "holds a character that an environment file cannot hold")
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def env_file_name(name: str, worker_id: str) -> str:
+    """Return what a Worker's file is called: after its name if that is safe in every file system, otherwise after its ID."""
+    # Path traversal: a name may hold slashes, and an ID may not.
+    try:
+        return f"{parse_worker_id(name)}.env"
+    except InvalidInputError:
+        return f"{worker_id}.env"

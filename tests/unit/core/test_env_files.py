@@ -1,0 +1,49 @@
+"""Environment files of Workers."""
+
+import subprocess
+
+import pytest
+
+from lyftdata.core.env_files import env_file, env_file_name
+from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.secret import Secret
+
+KEY = Secret("lyftdata_" + "a" * 10 + "_" + "b" * 38)
+
+
+def test_a_shell_reads_the_file_as_it_stands(tmp_path):
+    """What a shell exports from it is what was put in."""
+    file = tmp_path / "press-01.env"
+    file.write_text(env_file(url="https://[2001:db8::1]:3000", worker_id="press-01", api_key=KEY))
+
+    read = subprocess.run(
+        ["sh", "-c", 'set -a; . "$1"; env', "sh", str(file)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    assert "LYFTDATA_URL=https://[2001:db8::1]:3000" in read
+    assert "LYFTDATA_WORKER_ID=press-01" in read
+    assert f"LYFTDATA_WORKER_API_KEY={KEY.reveal()}" in read
+
+
+@pytest.mark.parametrize("value", ["a b", "a;reboot", "$(reboot)", "a\nb", "'", ""])
+def test_what_would_need_quotes_is_refused(value):
+    """A shell would otherwise run it; the message repeats no value."""
+    with pytest.raises(InvalidInputError) as refused:
+        env_file(url="https://server.example", worker_id="w-1", api_key=Secret(value))
+
+    assert refused.value.field == "LYFTDATA_WORKER_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("press-01", "press-01.env"),
+        ("../../etc/passwd", "w-1.env"),
+        (".hidden", "w-1.env"),
+        ("two words", "w-1.env"),
+        ("-rf", "w-1.env"),
+    ],
+)
+def test_a_file_is_called_after_the_name_if_that_is_safe(name, file):
+    """A name may hold a slash; an ID may not."""
+    assert env_file_name(name, "w-1") == file
