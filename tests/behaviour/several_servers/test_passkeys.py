@@ -1,0 +1,50 @@
+"""Passkeys where each request may go to another Server: what one asks another accepts, once."""
+
+import asyncio
+
+from tests.authenticator import Authenticator
+from tests.deployment import PASSWORD
+from tests.unit.server.admin.test_passkeys import actor_of, begin, finish
+
+from lyftdata.core.errors import NotSignedInError, SecondFactorFailedError
+from lyftdata.core.secret import Secret
+from lyftdata.server.admin.operator_sessions import SignedIn
+
+
+async def test_an_answer_counts_once_at_all_servers_together(two):
+    """Replay: asked by one Server, a passkey's answer that reaches both at the same time opens one session."""
+    first, second = two
+    actor = await actor_of(first, await first.sign_in())
+    key = Authenticator(counts=False)
+    made = key.create(await first.services.passkeys.begin(actor=actor))
+    await second.services.passkeys.add("desk", Secret(made), actor=actor)
+    ticket, options = await begin(first)
+    answer = key.get(options)
+
+    done = await asyncio.gather(*(finish(one, ticket, answer) for one in two), return_exceptions=True)
+
+    assert [type(one) for one in done].count(SignedIn) == 1
+    assert [type(one) for one in done].count(SecondFactorFailedError) == 1
+
+
+async def test_of_two_sessions_that_set_up_the_first_one_only_the_quicker_does(two):
+    """Persistence: a thief who knows the password, and registers a passkey at the same time, is left with nothing."""
+    passkeys = [one.services.passkeys for one in two]
+    actors = [await actor_of(one, await one.sign_in("admin", PASSWORD)) for one in two]
+    answers = [
+        Authenticator().create(await mine.begin(actor=actor))
+        for mine, actor in zip(passkeys, actors, strict=True)
+    ]
+
+    done = await asyncio.gather(
+        *(
+            mine.add(f"key {number}", Secret(answer), actor=actor)
+            for number, (mine, answer, actor) in enumerate(zip(passkeys, answers, actors, strict=True))
+        ),
+        return_exceptions=True,
+    )
+
+    assert sorted(type(one) is NotSignedInError for one in done) == [False, True]
+    (kept,) = await passkeys[0].list("admin")
+    winner = next(number for number, one in enumerate(done) if not isinstance(one, Exception))
+    assert kept.name == f"key {winner}"
