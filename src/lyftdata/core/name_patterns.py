@@ -33,9 +33,12 @@ def expand_worker_names(pattern: str) -> list[str]:
     return [parse_worker_name(text) for text in _expand("name", pattern)]
 
 
-def expand_worker_ids(pattern: str) -> list[str]:
-    """Return the Worker IDs of a pattern, in order; raises as `expand_worker_names`, for `id`."""
-    return [parse_worker_id(text) for text in _expand("id", pattern)]
+def expand_worker_ids(pattern: str, *, size: int) -> list[str]:
+    """Return the Worker IDs of a pattern for so many Workers, in order; raises as `expand_worker_names`, for `id`."""
+    ids = [parse_worker_id(text) for text in _expand("id", pattern)]
+    if len(ids) != size:
+        raise InvalidInputError("id", f"stands for {len(ids):,} Workers, and the name for {size:,}")
+    return ids
 
 
 def _expand(field: str, pattern: str) -> list[str]:

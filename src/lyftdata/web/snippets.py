@@ -80,6 +80,31 @@ def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
     ]
 
 
+def env_file_snippets(*, archive: str, file: str) -> list[Snippet]:
+    """
+    Return the steps that bring one environment file for each Worker to its host, and start it there.
+
+    Args:
+        archive: What the ZIP with all files is called.
+        file: What the first Worker's file in it is called.
+    """
+    directory, service = archive.removesuffix(".zip"), file.removesuffix(".env")
+    return [
+        Snippet(
+            "unpack",
+            "Where the ZIP was saved",
+            "Unpack the files where you have saved the ZIP, so that other users cannot read them. Copy each to its host, for example by scp.",
+            f"(umask 077 && unzip -d {directory} {archive})",
+        ),
+        Snippet(
+            "start",
+            "On each host",
+            f"Paste into a shell on the host of {service}, where its file is and lyftdata {__version__} is installed.",
+            f"chmod 600 {file}\nset -a; . ./{file}; set +a\nlyftdata run worker",
+        ),
+    ]
+
+
 def _ask(secret: str, then: str) -> str:
     """Return shell lines that ask for the secret and give it to what follows."""
     return f"""\

@@ -183,6 +183,7 @@ def test_no_page_is_left_out():
     """What the Server has a page for is opened here; a fragment, a stream and a download are no pages."""
     others = {
         "/events",
+        "/added-workers/{number}/waiting",
         "/workers/{worker_id}/waiting",
         "/audit/verified",
         "/audit/export",

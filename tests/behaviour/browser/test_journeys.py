@@ -4,11 +4,14 @@ import os
 import re
 import signal
 import subprocess
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from tests.behaviour.browser.history import go_back, reload
+from tests.behaviour.browser.test_every_page import RULES
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import PASSWORD
 
@@ -351,6 +354,34 @@ def test_the_log_is_followed_live(site, admin):
     site.operator.done("workers", "add", "press-07", "--id", "press-07")
 
     expect(page.get_by_role("link", name="worker:press-07")).to_be_visible()
+
+
+def test_many_workers_by_one_range(site, admin):
+    """Asked first, then one download whose files start the Workers; the panel counts them, and the page is gone when it is loaded again."""
+    page = admin.go("/add-worker")
+    page.get_by_label("Name", exact=True).fill("press-[01-03]")
+    page.get_by_label("Worker ID").fill("press-[01-03]")
+    page.get_by_role("button", name="Add Worker").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Add 3 Workers?")
+    assert Axe().run(page, options=RULES).violations_count == 0
+    page.get_by_role("button", name="Add 3 Workers").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("3 Workers may connect")
+    assert Axe().run(page, options=RULES).violations_count == 0
+
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download an environment file for each").click()
+    assert started.value.suggested_filename == "press-01-to-press-03.zip"
+    with zipfile.ZipFile(started.value.path()) as archive:
+        text = archive.read("press-02.env").decode()
+    agent = site.worker_host("press-02", **dict(line.split("=", 1) for line in text.splitlines())).start(
+        "run", "worker"
+    )
+    expect(page.locator("#waiting")).to_contain_text("1 of 3 Workers is online.")
+
+    reload(page, heading=re.compile("may connect$"))
+    expect(page).to_have_url(f"{site.url}/workers")
+    expect(page.get_by_role("status").first).to_contain_text("not shown again")
+    agent.terminate()
 
 
 def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operator):

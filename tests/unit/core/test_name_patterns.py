@@ -61,10 +61,18 @@ def test_what_is_no_pattern_is_refused_with_its_reason(pattern, problem):
 
 def test_ids_have_their_own_rule():
     """A name may hold a blank, an ID may not."""
-    assert expand_worker_ids("press-[01-02]") == ["press-01", "press-02"]
+    assert expand_worker_ids("press-[01-02]", size=2) == ["press-01", "press-02"]
     with pytest.raises(InvalidInputError) as refused:
-        expand_worker_ids("press [01-02]")
+        expand_worker_ids("press [01-02]", size=2)
     assert refused.value.field == "id"
+
+
+def test_there_are_as_many_ids_as_names():
+    """Otherwise a Worker would have none, or an ID would be for none."""
+    with pytest.raises(InvalidInputError) as refused:
+        expand_worker_ids("press-[01-03]", size=2)
+
+    assert (refused.value.field, refused.value.message) == ("id", "stands for 3 Workers, and the name for 2")
 
 
 @pytest.mark.parametrize("text", ["press-01", "web [v2]", "a-b", "[]", "press-[01..20]"])

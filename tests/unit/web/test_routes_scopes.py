@@ -24,6 +24,7 @@ OPEN = {
     "/change-workers",
     "/undo-change",
     "/add-worker",
+    "/added-workers/{number}/waiting",
     "/workers/{worker_id}",
     "/workers/{worker_id}/waiting",
     "/workers/{worker_id}/disable",

@@ -165,11 +165,8 @@ class Workers:
         given_names = expand_worker_names(names)
         # The pattern is stored too, in the audit log.
         self._known_secrets.check("name", names)
-        given_ids: Sequence[str | None] = [None] * len(given_names) if ids is None else expand_worker_ids(ids)
-        if len(given_ids) != len(given_names):
-            raise InvalidInputError(
-                "id", f"stands for {len(given_ids):,} Workers, and the name for {len(given_names):,}"
-            )
+        size = len(given_names)
+        given_ids: Sequence[str | None] = [None] * size if ids is None else expand_worker_ids(ids, size=size)
         return [
             self._new_entry(name, worker_id, labels, actor)
             for name, worker_id in zip(given_names, given_ids, strict=True)

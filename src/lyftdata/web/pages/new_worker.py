@@ -5,9 +5,11 @@ from typing import Any
 
 from starlette.responses import Response
 
+from lyftdata.core.name_patterns import is_name_pattern
 from lyftdata.core.records import WorkerRecord
 from lyftdata.server.admin.views import key_status
 from lyftdata.web.page import Page
+from lyftdata.web.pages import new_workers
 from lyftdata.web.snippets import Snippet, snippets
 
 _EXISTING = "existing"
@@ -26,7 +28,9 @@ async def form(page: Page) -> Response:
 
 
 async def create(page: Page) -> Response:
-    """Add the Worker, with a key of its own or allowed to use one that there is."""
+    """Add the Worker, with a key of its own or allowed to use one that there is; of a range, ask first."""
+    if is_name_pattern(page.form.text("name")):
+        return await (new_workers.create if page.form.is_on("confirmed") else new_workers.ask)(page)
     wants_own = page.form.text("with") != _EXISTING
     name = page.form.text("key_name")
     record, issued = await page.services.workers.add(

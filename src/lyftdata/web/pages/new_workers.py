@@ -1,0 +1,138 @@
+"""The pages for adding many Workers by a range: the question, the keys in one download, and how many have connected."""
+
+import base64
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from lyftdata.core.bulk_changes import CREATED
+from lyftdata.core.env_files import env_file, env_file_name
+from lyftdata.core.errors import NotFoundError
+from lyftdata.core.name_patterns import expand_worker_ids, expand_worker_names
+from lyftdata.core.records import WorkerRecord
+from lyftdata.core.secret import Secret
+from lyftdata.server.admin.scope_checks import with_scope_labels
+from lyftdata.server.admin.workers import AddedWorkers, NewKey
+from lyftdata.store import audit_log
+from lyftdata.web.page import Page
+from lyftdata.web.snippets import env_file_snippets, snippets
+
+_NEW_KEYS = {"existing": None, "one": NewKey.SHARED}
+_SHOWN = 8
+_MAX_GROUPS = 200
+_MAX_DIGITS = 18
+
+
+async def ask(page: Page) -> Response:
+    """Show which Workers a range stands for, before they are added."""
+    names, ids = expand_worker_names(page.form.text("name")), page.form.text("id")
+    return page.render(
+        "workers_new_confirm.html",
+        names=names,
+        ids=expand_worker_ids(ids, size=len(names)) if ids else None,
+        labels=with_scope_labels(page.actor.scope, page.form.labels("labels")),
+        choice=page.form.text("with"),
+        shown=_SHOWN,
+    )
+
+
+async def create(page: Page) -> Response:
+    """Add them, and show their keys once."""
+    choice = page.form.text("with")
+    added = await page.services.workers.add_many(
+        page.form.text("name"),
+        ids=page.form.text("id") or None,
+        labels=page.form.labels("labels"),
+        new_key=_NEW_KEYS.get(choice, NewKey.EACH),
+        existing_key=page.form.text("key_name") if choice == "existing" else None,
+        actor=page.actor,
+    )
+    page.services.budget.charge_added(page.actor.account, len(added.records))
+    first, last = added.records[0], added.records[-1]
+    stem = f"{_stem(first)}-to-{_stem(last)}"
+    context: dict[str, Any] = {
+        "workers": added.records,
+        "stem": stem,
+        "key_name": added.issued[0].record.name if added.issued else page.form.text("key_name"),
+        **await _state(page, added.number, added.records),
+    }
+    page.instead = "/workers"
+    plain = {"LYFTDATA_URL": page.services.issuer}
+    if not added.issued:
+        example = {**plain, "LYFTDATA_WORKER_ID": first.id}
+        pasted = snippets(example, secret="LYFTDATA_WORKER_API_KEY", name=first.id)  # noqa: S106 - a variable's name
+        return page.render("workers_made.html", archive=None, snippets=pasted, **context)
+    return page.render_secret(
+        "workers_made.html",
+        instead=page.instead,
+        archive=_download(page.services.issuer, added),
+        shared_key=added.issued[0].text if choice == "one" else None,
+        snippets=env_file_snippets(archive=f"{stem}.zip", file=env_file_name(first.name, first.id)),
+        **context,
+    )
+
+
+async def waiting(page: Page) -> Response:
+    """Show how many of the Workers that were added together are online, and which were refused."""
+    text = page.part("number")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
+    records = await _added(page, number)
+    return page.render("_waiting_many.html", **await _state(page, number, records))
+
+
+async def _added(page: Page, number: int) -> list[WorkerRecord]:
+    """Return the Workers of a group of events that there still are, within the scope; raises NotFoundError."""
+    store, directory = page.services.store, page.services.directory
+    group = await store.read(lambda conn: audit_log.find_event(conn, number))
+    if group is None or group.event.action != CREATED:
+        raise NotFoundError("bulk_change", str(number))
+    size = int(group.event.details["count"])
+    events = await store.read(lambda conn: audit_log.events_after(conn, after=number, limit=size))
+    found = (directory.find_worker(event.event.subject.removeprefix("worker:")) for event in events)
+    return [record for record in found if record is not None and page.actor.scope.covers_worker(record)]
+
+
+async def _state(page: Page, number: int, records: Sequence[WorkerRecord]) -> dict[str, Any]:
+    """Return what the panel shows."""
+    missing = [record for record in records if page.services.sessions.find(record.id) is None]
+    since: Mapping[str, datetime] = {record.id: record.created_at for record in missing}
+    groups = await page.services.refusal_queries.list_groups(limit=_MAX_GROUPS) if missing else []
+    refused = {
+        group.claimed_worker: group
+        for group in reversed(groups)
+        if group.claimed_worker in since and group.last_at >= since[group.claimed_worker]
+    }
+    return {
+        "number": number,
+        "total": len(records),
+        "online": len(records) - len(missing),
+        "waiting": missing,
+        "refused": list(refused.values()),
+    }
+
+
+def _download(url: str, added: AddedWorkers) -> str:
+    """
+    Return a ZIP with an environment file for each Worker, as a `data:` address.
+
+    It is in this answer and nowhere else: neither the Server nor a history of addresses keeps it (decision 9).
+    """
+    keys: Mapping[str, Secret] = {
+        worker_id: issued.text for issued in added.issued for worker_id in issued.record.worker_ids
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for record in added.records:
+            entry = zipfile.ZipInfo(env_file_name(record.name, record.id), record.created_at.timetuple()[:6])
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o100600 << 16
+            archive.writestr(entry, env_file(url=url, worker_id=record.id, api_key=keys[record.id]))
+    return "data:application/zip;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
+
+
+def _stem(record: WorkerRecord) -> str:
+    return env_file_name(record.name, record.id).removesuffix(".env")
