@@ -38,9 +38,14 @@ def env_file(*, url: str, worker_id: str, api_key: Secret) -> str:
 
 
 def env_file_name(name: str, worker_id: str) -> str:
-    """Return what a Worker's file is called: after its name if that is safe in every file system, otherwise after its ID."""
-    # Path traversal: a name may hold slashes, and an ID may not.
+    """
+    Return what a Worker's file is called: after its name if that is safe in every file system, otherwise after its ID.
+
+    Raises:
+        InvalidInputError: The ID breaks its rule.
+    """
+    # Path traversal: a name may hold slashes. An ID holds none, if the Server that says it is honest.
     try:
         return f"{parse_worker_id(name)}.env"
     except InvalidInputError:
-        return f"{worker_id}.env"
+        return f"{parse_worker_id(worker_id)}.env"

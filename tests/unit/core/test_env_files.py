@@ -47,3 +47,10 @@ def test_what_would_need_quotes_is_refused(value):
 def test_a_file_is_called_after_the_name_if_that_is_safe(name, file):
     """A name may hold a slash; an ID may not."""
     assert env_file_name(name, "w-1") == file
+
+
+@pytest.mark.parametrize("worker_id", ["../../.ssh/rc", "/etc/cron.d/x", "a/b", "..", ""])
+def test_a_server_names_no_file_elsewhere(worker_id):
+    """Path traversal: an ID that no honest Server gives is refused, not followed out of the directory."""
+    with pytest.raises(InvalidInputError):
+        env_file_name("Press 1", worker_id)
