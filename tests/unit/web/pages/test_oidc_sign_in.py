@@ -313,7 +313,7 @@ async def test_an_error_of_the_issuer_is_a_page_without_its_words(person, issuer
     """What comes by the browser is not shown: anybody could have made the link."""
     state = issuer.authorize(await person.begin())["state"]
     answer = await person.come_back({"state": state} | query)
-    assert (answer.status_code, text in answer.text, "555" in answer.text) == (403, True, False)
+    assert (answer.status_code, text in answer.text, "call 555" in answer.text) == (403, True, False)
 
 
 @pytest.mark.parametrize(
