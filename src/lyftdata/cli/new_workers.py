@@ -1,6 +1,8 @@
 """`lyftdata workers add` with a range: adds many Workers at once, and writes an environment file for each."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def add_many(
     with Api(url) as api, _env_directory(output) as directory:
         answer = api.post("/workers/batch", body)
         if directory is not None:
-            _write_files(directory, answer, api.url)
+            write_files(directory, answer, api.url)
         if as_json:
             keys = [{**issued, "key": None if directory else issued["key"]} for issued in answer["api_keys"]]
             print_json({**answer, "api_keys": keys})
@@ -85,7 +87,13 @@ def _env_directory(path: Path | None) -> Iterator[Path | None]:
         raise
 
 
-def _write_files(directory: Path, answer: Mapping[str, Any], url: str) -> None:
+def write_files(directory: Path, answer: Mapping[str, Any], url: str) -> None:
+    """
+    Write the environment file of each new Worker.
+
+    Raises:
+        LyftdataError: One cannot be written, or is there already; says how many were.
+    """
     keys = keys_by_worker(answer)
     private = PrivateDirectory(directory, named_by="--output", child="keys")
     written = 0
@@ -93,11 +101,12 @@ def _write_files(directory: Path, answer: Mapping[str, Any], url: str) -> None:
         for worker in answer["workers"]:
             issued = keys[worker["id"]]
             content = env_file(url=url, worker_id=worker["id"], api_key=Secret(issued["key"]))
-            private.create(env_file_name(worker["name"], worker["id"]), content.encode("ascii"))
+            if not private.create(env_file_name(worker["name"], worker["id"]), content.encode("ascii")):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             written += 1
     except OSError as error:
         raise LyftdataError(
-            f"{directory}: {error.strerror}. All Workers were added; {count(written, 'file')} of {len(answer['workers'])} were written.",
+            f"{directory}: {error.strerror}. All Workers were added; files written: {written} of {len(answer['workers'])}.",
             hint="Make new keys for the others: lyftdata api-key rotate NAME. Their names: lyftdata api-key list",
         ) from error
 

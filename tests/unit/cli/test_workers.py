@@ -3,7 +3,9 @@
 import httpx2
 import pytest
 
+from lyftdata.cli import new_workers
 from lyftdata.cli.main import run
+from lyftdata.core.errors import LyftdataError
 
 
 @pytest.mark.parametrize("odd", ["", ".", "..", "a/b", " "])
@@ -108,3 +110,14 @@ def test_json_has_the_keys_unless_they_are_in_files(operator, tmp_path):
     assert [worker["name"] for worker in shown["workers"]] == ["json-1", "json-2"]
     assert all(key["key"].startswith("lyftdata_") for key in shown["api_keys"])
     assert [key["key"] for key in saved["api_keys"]] == [None, None]
+
+
+def test_no_key_is_counted_as_written_that_is_not(tmp_path):
+    """Two Workers whose files would have one name: the first is kept, and the error says how many were written."""
+    workers = [{"id": "a", "name": "a"}, {"id": "b", "name": "a"}]
+    keys = [{"key": f"key-{worker['id']}", "worker_ids": [worker["id"]]} for worker in workers]
+
+    with pytest.raises(LyftdataError, match="files written: 1 of 2"):
+        new_workers.write_files(tmp_path, {"workers": workers, "api_keys": keys}, "http://localhost:3000")
+
+    assert "key-a" in (tmp_path / "a.env").read_text()
