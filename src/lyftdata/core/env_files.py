@@ -1,7 +1,7 @@
 """
 An environment file for one Worker: its Server, its ID and its API key.
 
-The same text is read by a shell (`set -a; . FILE`), `docker run --env-file` and systemd's `EnvironmentFile=`, since no value needs quotes.
+The same text is read by a shell (`set -a; . FILE`), container runtimes and systemd's `EnvironmentFile=`, since no value needs quotes.
 """
 
 import re

@@ -1,11 +1,8 @@
 """`lyftdata workers`."""
 
-import httpx2
 import pytest
 
-from lyftdata.cli import new_workers
 from lyftdata.cli.main import run
-from lyftdata.core.errors import LyftdataError
 
 
 @pytest.mark.parametrize("odd", ["", ".", "..", "a/b", " "])
@@ -31,93 +28,3 @@ def test_workers_are_searched_in_one_argument(operator):
     assert (wrong.exit_code, "Did you mean 'host:'?" in wrong.errors) == (1, True)
     assert wrong.errors.startswith("Error: The search is not understood at character 1: ")
     assert operator.run("workers", "list", " ").exit_code == 2
-
-
-def test_a_range_adds_many_with_a_file_each(listening, operator, tmp_path):
-    """The files are private, hold what a Worker needs, and no key is shown; a Worker gets a token by its file."""
-    directory = tmp_path / "keys"
-
-    ended = operator.run(
-        "workers", "add", "range-[01-03]", "--id", "range-[01-03]", "--issue-key", "--output", str(directory)
-    )
-
-    assert ended.exit_code == 0, ended.errors
-    assert "lyftdata_" not in ended.output + ended.errors
-    assert sorted(file.name for file in directory.iterdir()) == [f"range-0{n}.env" for n in (1, 2, 3)]
-    assert directory.stat().st_mode & 0o777 == 0o700
-    for file in directory.iterdir():
-        assert file.stat().st_mode & 0o777 == 0o600
-        values = dict(line.split("=", 1) for line in file.read_text().splitlines())
-        assert values["LYFTDATA_WORKER_ID"] == file.stem
-        answer = httpx2.post(
-            f"{values['LYFTDATA_URL']}/oauth2/token",
-            data={"grant_type": "client_credentials"},
-            auth=(values["LYFTDATA_WORKER_ID"], values["LYFTDATA_WORKER_API_KEY"]),
-            trust_env=False,
-        )
-        assert answer.status_code == 200
-
-
-def test_a_shared_key_is_printed_alone(operator):
-    """Standard output has the key and nothing else, as for a single Worker."""
-    ended = operator.run("workers", "add", "shared-[1-2]", "--shared-key")
-
-    assert (ended.exit_code, ended.output.startswith("lyftdata_"), ended.output.count("\n")) == (0, True, 1)
-    assert "2 Workers added: shared-1 to shared-2" in ended.errors
-
-
-def test_a_key_each_is_printed_with_its_id(operator):
-    """One line a Worker; without a new key, the IDs."""
-    ended = operator.run("workers", "add", "each-[1-2]", "--id", "each-[1-2]", "--issue-key")
-    plain = operator.run("workers", "add", "plain-[1-2]", "--id", "plain-[1-2]")
-
-    assert [line.split()[0] for line in ended.output.splitlines()] == ["each-1", "each-2"]
-    assert ended.output.count(" lyftdata_") == 2
-    assert plain.output.splitlines() == ["plain-1", "plain-2"]
-
-
-def test_nothing_is_lost_where_the_directory_is_not_new(operator, tmp_path):
-    """No Worker is added; and a refusal leaves no directory."""
-    there, new = tmp_path / "there", tmp_path / "new"
-    there.mkdir()
-    kept = operator.run("workers", "add", "lost-[1-2]", "--issue-key", "--output", str(there))
-    refused = operator.run("workers", "add", "lost-[2-1]", "--issue-key", "--output", str(new))
-
-    assert (kept.exit_code, "no key is overwritten" in kept.errors) == (1, True)
-    assert (refused.exit_code, "goes backwards" in refused.errors) == (1, True)
-    assert not new.exists()
-    assert operator.json("workers", "list", "name:lost") == []
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("use-[1-2]", "--issue-key", "--shared-key"),
-        ("use-[1-2]", "--output", "x"),
-        ("use-1", "--shared-key"),
-    ],
-)
-def test_options_that_contradict_are_refused(operator, arguments):
-    """Before anything is sent."""
-    assert operator.run("workers", "add", *arguments).exit_code == 2
-
-
-def test_json_has_the_keys_unless_they_are_in_files(operator, tmp_path):
-    """Stable fields for programs."""
-    shown = operator.json("workers", "add", "json-[1-2]", "--issue-key")
-    saved = operator.json("workers", "add", "file-[1-2]", "--issue-key", "--output", str(tmp_path / "files"))
-
-    assert [worker["name"] for worker in shown["workers"]] == ["json-1", "json-2"]
-    assert all(key["key"].startswith("lyftdata_") for key in shown["api_keys"])
-    assert [key["key"] for key in saved["api_keys"]] == [None, None]
-
-
-def test_no_key_is_counted_as_written_that_is_not(tmp_path):
-    """Two Workers whose files would have one name: the first is kept, and the error says how many were written."""
-    workers = [{"id": "a", "name": "a"}, {"id": "b", "name": "a"}]
-    keys = [{"key": f"key-{worker['id']}", "worker_ids": [worker["id"]]} for worker in workers]
-
-    with pytest.raises(LyftdataError, match="files written: 1 of 2"):
-        new_workers.write_files(tmp_path, {"workers": workers, "api_keys": keys}, "http://localhost:3000")
-
-    assert "key-a" in (tmp_path / "a.env").read_text()
