@@ -53,6 +53,7 @@ def change_where(
     yes: bool,
     as_json: bool = False,
     labels: dict[str, str] | None = None,
+    disabling: dict[str, str | None] | None = None,
 ) -> int:
     """
     Show which Workers a search finds, ask, and change them: all or none.
@@ -67,6 +68,7 @@ def change_where(
         yes: Go on without asking.
         as_json: Print the Server's answer.
         labels: For `label`.
+        disabling: For `disable`: the fields of the note and the end.
 
     Returns:
         The exit code.
@@ -90,6 +92,7 @@ def change_where(
             "action": action,
             "q": where,
             "labels": labels or {},
+            **(disabling or {}),
             "match": found["match"],
             "expect": expect,
         },

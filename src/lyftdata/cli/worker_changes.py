@@ -154,11 +154,11 @@ def _asked(count: int) -> str:
 
 @click.command()
 @click.argument("worker_ids", metavar="[ID]...", nargs=-1)
-@click.option("--note", help="Why, for other operators; the Worker does not see it. Not with --where.")
+@click.option("--note", help="Why, for other operators; the Worker does not see it.")
 @click.option(
     "--until",
     metavar="TIME",
-    help="The Server enables them then: a time such as 2026-03-01T12:00Z, or how long from now, such as 2h. Not with --where.",
+    help="The Server enables them then: a time such as 2026-03-01T12:00Z, or how long from now, such as 2h.",
 )
 @where_option
 @expect_option
@@ -180,19 +180,18 @@ def disable(
     Disable Workers: their programs stop at once; they reconnect when enabled.
 
     Repeat it to change the note and the end. Without --until they stay disabled until you enable them, also if they had an end.
+    With --where, a Worker that is disabled already keeps its note, and the later of both ends.
 
     \b
     Example:
       lyftdata workers disable press-01 press-02 --yes
       lyftdata workers disable press-01 --note "disk is replaced" --until 2h
-      lyftdata workers disable --where 'status:offline zone=eu-1'
+      lyftdata workers disable --where 'zone=eu-1' --note "power is switched off" --until 2026-03-01T18:00Z
       lyftdata workers disable --where 'status:offline zone=eu-1' --yes --expect 40
     """
     from lyftdata.cli.api import Api
 
     check_target(worker_ids, where, expect)
-    if where is not None and (note is not None or until is not None):
-        raise click.UsageError("--note and --until go with the IDs of Workers, not with --where.")
     with Api(url) as api:
         if where is not None:
             return change_where(
@@ -204,6 +203,7 @@ def disable(
                 expect=expect,
                 yes=yes,
                 as_json=as_json,
+                disabling={"disabled_note": note, "disabled_until": until},
             )
         confirm_workers(
             api,

@@ -1,10 +1,12 @@
 """How a Worker is disabled: with a note for other operators, and until when; the Worker sees neither."""
 
 from datetime import datetime
+from typing import TypedDict
 
 import msgspec
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.redaction import hide_credentials
 from lyftdata.core.text import clean_text
@@ -27,6 +29,32 @@ class Disabling(msgspec.Struct, frozen=True):
     def is_given(self) -> bool:
         """Return whether anything is to be changed."""
         return self.note is not None or self.until is not None
+
+
+NOTHING_MORE = Disabling()
+
+
+class DisabledFields(TypedDict, total=False):
+    """Fields of a Worker's entry that are to be set: the note and the end of disabling."""
+
+    disabled_note: str | None
+    disabled_until: datetime | None
+
+
+def read_disabling(disabling: Disabling, *, known_secrets: KnownSecrets, now: datetime) -> DisabledFields:
+    """Return the fields of an entry that are to be set, without those that are not given; raises InvalidInputError."""
+    fields: DisabledFields = {}
+    if disabling.note is not None:
+        known_secrets.check("disabled_note", disabling.note)
+        fields["disabled_note"] = parse_note(disabling.note)
+    if disabling.until is not None:
+        fields["disabled_until"] = parse_until(disabling.until, now=now)
+    return fields
+
+
+def later_end(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the later of two ends of disabling; None, which is no end, is the latest."""
+    return None if one is None or other is None else max(one, other)
 
 
 def parse_note(text: str) -> str | None:

@@ -38,6 +38,7 @@ PAGES = {
     "let a copy continue": "/workers/press-02/copies/C0PYTEST/continue",
     "let a copy enroll as new": "/workers/press-02/copies/C0PYTEST/reenroll",
     "enable workers": "/change-workers?action=enable&id=press-01&id=press-08&q=press",
+    "disable workers": "/change-workers?action=disable&id=press-01&id=press-08&q=press",
     "delete workers": "/change-workers?action=delete&id=press-01&id=press-08&q=press",
     "agent versions": "/agent-versions",
     "set the fleet policy": "/agent-versions/policy?warn_below=99&refuse_below=98&from=",

@@ -9,11 +9,12 @@ def test_all_that_a_search_finds_are_changed_and_undone(operator):
     def states():
         return {worker["enabled"] for worker in operator.json("workers", "list", "id:bulk-")}
 
-    where = ("workers", "disable", "--where", "id:bulk-")
+    where = ("workers", "disable", "--where", "id:bulk-", "--note", "power is off", "--until", "2h")
     for arguments, code, said in (
         (where, 2, "there is no terminal to ask"),
         ((*where, "--yes", "--expect", "11"), 1, "the search finds 12 Workers, and 11 were expected."),
         ((*where, "bulk-01", "--yes"), 2, "Give the IDs of Workers, or --where QUERY."),
+        ((*where[:-1], "soon", "--yes"), 1, "must be a time such as"),
         (("workers", "disable"), 2, "Give the IDs of Workers, or --where QUERY."),
         (("workers", "delete", "--where", " ", "--yes"), 2, "--where is empty."),
         (("workers", "delete", "bulk-01", "--expect", "1", "--yes"), 2, "--expect goes with --where."),
@@ -32,6 +33,8 @@ def test_all_that_a_search_finds_are_changed_and_undone(operator):
     assert "  bulk-09  bulk-09  never connected\n  and 2 more\n" in ended.errors
     assert "12 Workers disabled\n" in ended.errors
     assert states() == {False}
+    worker = operator.json("workers", "show", "bulk-01")
+    assert (worker["disabled_note"], bool(worker["disabled_until"])) == ("power is off", True)
     number = ended.errors.rstrip().rpartition("lyftdata workers undo ")[2]
     operator.done("workers", "enable", "bulk-03")
     undone = operator.run("workers", "undo", number)

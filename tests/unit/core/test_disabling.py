@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lyftdata.core.disabling import MAX_NOTE, is_due, parse_note, parse_until
+from lyftdata.core.disabling import MAX_NOTE, is_due, later_end, parse_note, parse_until
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Strategy, WorkerRecord
 
@@ -74,3 +74,10 @@ def test_disabling_ends_at_the_very_second(enabled, until, due):
         created_by="operator:admin",
     )
     assert is_due(worker, now=NOON) is due
+
+
+def test_no_end_is_the_latest_end():
+    """Whichever of the two decisions was made first."""
+    later = NOON + timedelta(hours=1)
+    assert later_end(NOON, later) == later_end(later, NOON) == later
+    assert later_end(None, later) is later_end(later, None) is None

@@ -19,6 +19,7 @@ from lyftdata.core.bulk_changes import (
     BulkAction,
     is_within,
 )
+from lyftdata.core.disabling import NOTHING_MORE, DisabledFields, Disabling, read_disabling
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import parse_labels
@@ -31,7 +32,8 @@ from lyftdata.server.admin.scope_checks import check_all_grants, check_keeps_lab
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
-    disable_without_end,
+    describe_disabling,
+    disable_among_many,
     keep_disabled,
     relabel,
     remove,
@@ -115,6 +117,7 @@ class BulkChanges:
         match: str | None,
         expected: int | None,
         added_labels: Labels,
+        disabling: Disabling = NOTHING_MORE,
         actor: Actor,
     ) -> BulkChange:
         """
@@ -126,6 +129,7 @@ class BulkChanges:
             match: Fingerprint of those that were shown; every one that is changed must be among them.
             expected: How many there must be.
             added_labels: For `label`.
+            disabling: For `disable`.
             actor: Who does it.
 
         Raises:
@@ -149,7 +153,9 @@ class BulkChanges:
                 "Nothing was changed: Workers match now that did not when the search was shown.",
                 hint="Look at them again, and confirm.",
             )
-        return await self.change(action, ids, added_labels=added_labels, search=search, actor=actor)
+        return await self.change(
+            action, ids, added_labels=added_labels, disabling=disabling, search=search, actor=actor
+        )
 
     async def change(
         self,
@@ -157,6 +163,7 @@ class BulkChanges:
         worker_ids: Sequence[str],
         *,
         added_labels: Labels,
+        disabling: Disabling = NOTHING_MORE,
         actor: Actor,
         search: str | None = None,
     ) -> BulkChange:
@@ -167,11 +174,12 @@ class BulkChanges:
             action: What is done.
             worker_ids: To which Workers; those that are gone are left out.
             added_labels: For `label`: added to those that each has.
+            disabling: For `disable`: one that is disabled already keeps its note, and the later of both ends.
             actor: Who does it.
             search: By which they were found, for the audit log; None if they were named.
 
         Raises:
-            InvalidInputError: A label breaks its rule or contradicts the scope, or some Worker would have too many.
+            InvalidInputError: A label, the note or the end breaks its rule, a label contradicts the scope, or some Worker would have too many.
             ForbiddenError: A Worker would get tokens for a resource outside the scope.
         """
         labels = parse_labels(added_labels)
@@ -179,16 +187,18 @@ class BulkChanges:
             raise InvalidInputError("labels", "must be given to add labels, and for nothing else")
         self._known_secrets.check_labels("labels", labels)
         self._known_secrets.check("q", search or "")
+        disabled = self._read_disabling(action, disabling)
 
         def op(tx: WriteTx) -> BulkChange:
             found = workers.find_workers_in(tx.conn, worker_ids, actor.scope)
             now = self._clock()
-            changes = _changes(found, worker_ids, lambda worker: _make(action, worker, labels, now))
+            changes = _changes(found, worker_ids, lambda worker: _make(action, worker, labels, disabled, now))
             details = {"action": action.value}
             if search is not None:
                 details["search"] = hide_credentials(search)
             if labels:
                 details["labels"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+            details |= {name: text for name, text in describe_disabling(disabled).items() if text}
             number = self._write(tx, CHANGED, changes, found, details, actor)
             changed = {change.record.id for change in changes}
             if action is BulkAction.DISABLE:
@@ -246,6 +256,11 @@ class BulkChanges:
 
         return await self._store.write(op)
 
+    def _read_disabling(self, action: BulkAction, disabling: Disabling) -> DisabledFields:
+        if disabling.is_given and action is not BulkAction.DISABLE:
+            raise InvalidInputError("disabled_note", "and an end go with disabling, and with nothing else")
+        return read_disabling(disabling, known_secrets=self._known_secrets, now=self._clock())
+
     def _check_undoable(self, tx: WriteTx, group: ChainedAuditEvent, actor: Actor) -> BulkAction:
         """Return what a change has done, if this caller may take it back now."""
         if group.event.actor != actor.audit_name:
@@ -286,10 +301,12 @@ class BulkChanges:
         return number
 
 
-def _make(action: BulkAction, worker: WorkerRecord, labels: Labels, now: datetime) -> Change | None:
+def _make(
+    action: BulkAction, worker: WorkerRecord, labels: Labels, disabled: DisabledFields, now: datetime
+) -> Change | None:
     match action:
         case BulkAction.DISABLE:
-            return disable_without_end(worker, now=now)
+            return disable_among_many(worker, disabled, now=now)
         case BulkAction.ENABLE:
             return switch(worker, enabled=True, now=now)
         case BulkAction.DELETE:

@@ -7,6 +7,7 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import CHANGED, UNDO_WITHIN, BulkAction
+from lyftdata.core.disabling import DisabledFields, later_end
 from lyftdata.core.epochs import next_epoch
 from lyftdata.core.records import AuditEvent, Labels, WorkerRecord
 from lyftdata.core.times import format_time, parse_moment
@@ -50,7 +51,8 @@ def switch(
         epoch=next_epoch(record.epoch, now=now),
     )
     # To enable takes note and end away: its event has them, and it is undone by them.
-    described = _described(record if enabled else after, _SHOWN)
+    disabled = record if enabled else after
+    described = describe_disabling({name: getattr(disabled, name) for name in _SHOWN})
     details = {name: text for name, text in described.items() if text}
     return Change(after, "worker.enabled" if enabled else _DISABLED, details)
 
@@ -60,22 +62,30 @@ def change_disabling(record: WorkerRecord, fields: Mapping[str, object]) -> Chan
     after = msgspec.structs.replace(record, **fields)
     if after == record:
         return None
-    details = _described(after, fields)
+    details = describe_disabling(fields)
     if record.disabled_until is not None and after.disabled_until != record.disabled_until:
         details["until_was"] = format_time(record.disabled_until)
     return Change(after, _DISABLE_CHANGED, details)
 
 
-def disable_without_end(record: WorkerRecord, *, now: datetime) -> Change | None:
-    """Disable; one that is disabled until a time loses that end, and keeps its note. None if it has none."""
+def disable_among_many(record: WorkerRecord, fields: DisabledFields, *, now: datetime) -> Change | None:
+    """
+    Disable, with the note and the end that `fields` has; None if that changes nothing.
+
+    One that is disabled already keeps its note, and the later of both ends: no end is the latest. Among many, no operator looks at each,
+    and a Worker that was cut off in an incident must not come back with the others.
+    """
     if record.enabled:
-        return switch(record, enabled=False, now=now)
-    return change_disabling(record, {"disabled_until": None})
+        return switch(record, enabled=False, now=now, fields=fields)
+    if record.disabled_until is None:
+        return None
+    until = later_end(record.disabled_until, fields.get("disabled_until"))
+    return change_disabling(record, {"disabled_until": until})
 
 
 def restore_switch(record: WorkerRecord, event: AuditEvent, *, now: datetime) -> Change | None:
     """
-    Take back what `switch` or `disable_without_end` has done, by its event; None if the entry is not as that left it.
+    Take back what `switch` or `disable_among_many` has done, by its event; None if the entry is not as that left it.
 
     None too for one that was enabled before its end, when that has come: it would be enabled by now.
     """
@@ -169,12 +179,11 @@ def keep_disabled(tx: WriteTx, records: Collection[WorkerRecord], actor: Actor, 
             tx.audit(actor.audit_event("worker.disabled", subject, at=now, details={"before": "disabled"}))
 
 
-def _described(record: WorkerRecord, fields: Iterable[str]) -> dict[str, str]:
+def describe_disabling(fields: Mapping[str, object]) -> dict[str, str]:
     """Return the note and the end of disabling as an audit event has them; an empty text for none."""
-    values = {name: getattr(record, name) for name in fields}
     return {
         _SHOWN[name]: format_time(value) if isinstance(value, datetime) else str(value or "")
-        for name, value in values.items()
+        for name, value in fields.items()
     }
 
 

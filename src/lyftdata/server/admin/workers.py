@@ -9,7 +9,7 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import CREATED
-from lyftdata.core.disabling import Disabling, parse_note, parse_until
+from lyftdata.core.disabling import NOTHING_MORE, Disabling, read_disabling
 from lyftdata.core.epochs import first_epoch
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
@@ -40,8 +40,6 @@ from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import workers
-
-_NO_MORE = Disabling()
 
 
 class NewKey(StrEnum):
@@ -191,7 +189,7 @@ class Workers:
         name: str | None = None,
         labels: Labels | None = None,
         enabled: bool | None = None,
-        disabling: Disabling = _NO_MORE,
+        disabling: Disabling = NOTHING_MORE,
         expected: Mapping[str, object] | None = None,
         actor: Actor,
     ) -> WorkerRecord:
@@ -315,17 +313,12 @@ class Workers:
         write_changes(tx, [change], actor, now=self._clock())
         return change.record
 
-    def _read_disabling(self, disabling: Disabling, *, enabled: bool | None) -> dict[str, object]:
+    def _read_disabling(self, disabling: Disabling, *, enabled: bool | None) -> Mapping[str, object]:
         """Return the fields that are to be set; raises InvalidInputError."""
         if enabled and disabling.is_given:
             raise InvalidInputError("disabled_note", "goes with a Worker that is disabled")
-        fields: dict[str, object] = {}
-        if disabling.note is not None:
-            self._known_secrets.check("disabled_note", disabling.note)
-            fields["disabled_note"] = parse_note(disabling.note)
-        if disabling.until is not None or enabled is False:
-            fields["disabled_until"] = parse_until(disabling.until or "", now=self._clock())
-        return fields
+        fields = read_disabling(disabling, known_secrets=self._known_secrets, now=self._clock())
+        return {"disabled_until": None, **fields} if enabled is False else fields
 
 
 def _check_disabled(record: WorkerRecord) -> None:

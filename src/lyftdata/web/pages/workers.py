@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.bulk_changes import BulkAction, is_within, seal_match
-from lyftdata.core.disabling import Disabling
+from lyftdata.core.disabling import NOTHING_MORE, DisabledFields, Disabling
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.incidents import CUT_OFF
@@ -279,13 +279,16 @@ async def _ask(page: Page, action: str) -> Response:
 
 async def disable(page: Page) -> Response:
     """Disable one Worker, or change the note and the end of one that is disabled."""
-    disabling = Disabling(note=page.form.text("note"), until=page.form.text("until"))
-    return await _switch(page, enabled=False, disabling=disabling)
+    return await _switch(page, enabled=False, disabling=_wanted_disabling(page))
 
 
 async def enable(page: Page) -> Response:
     """Enable one Worker."""
-    return await _switch(page, enabled=True, disabling=Disabling())
+    return await _switch(page, enabled=True, disabling=NOTHING_MORE)
+
+
+def _wanted_disabling(page: Page) -> Disabling:
+    return Disabling(note=page.form.text("note"), until=page.form.text("until"))
 
 
 async def rotate_key(page: Page) -> Response:
@@ -355,15 +358,16 @@ async def change_many(page: Page) -> Response:
     labels = _wanted_labels(page) if action == "label" else {}
     has_others = takes_all and page.form.is_on("confirmed") and not is_within(ids, page.form.text("expected"))
     if has_others or (not page.form.is_on("confirmed") and (takes_all or action in _ASKED_FIRST)):
-        chosen = [("all", "yes")] if takes_all else [("id", worker_id) for worker_id in ids]
-        again = urlencode([("action", action), *_list_parameters(page).items(), *chosen])
-        return page.redirect("/change-workers", query=again, done=_OTHERS_MATCH if has_others else "")
+        return page.redirect(
+            "/change-workers", query=_question(page), done=_OTHERS_MATCH if has_others else ""
+        )
     if action == "delete":
         page.check_reauthenticated("workers.delete")
     change = await page.services.bulk_changes.change(
         BulkAction(action),
         ids,
         added_labels=labels,
+        disabling=_wanted_disabling(page) if action == "disable" else NOTHING_MORE,
         search=_search_text(page) if takes_all else None,
         actor=page.actor,
     )
@@ -373,7 +377,10 @@ async def change_many(page: Page) -> Response:
 
 
 async def change_many_again(page: Page) -> Response:
-    """Show the list as it was, with ticks and typed text."""
+    """Show the list as it was, with ticks and typed text; or the question, if what was typed there is at fault."""
+    if isinstance(page.problem, InvalidInputError) and page.problem.field in DisabledFields.__annotations__:
+        page.instead = f"/change-workers?{_question(page)}"
+        return await ask_many(page)
     page.instead = _list_path(page, with_ticks=True)
     return await show_list(page)
 
@@ -408,6 +415,15 @@ def _named(ids: Sequence[str]) -> str:
     shown = ", ".join(ids[:_NAMED_AS_LEFT])
     more = len(ids) - _NAMED_AS_LEFT
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _question(page: Page) -> str:
+    """Return the query of the page that asks about what a form is for."""
+    action = page.form.text("action") or page.query("action")
+    chosen = (
+        [("all", "yes")] if _takes_all(page) else [("id", worker_id) for worker_id in page.form.all("id")]
+    )
+    return urlencode([("action", action), *_list_parameters(page).items(), *dict.fromkeys(chosen)])
 
 
 def _takes_all(page: Page) -> bool:

@@ -211,6 +211,78 @@ async def test_disabling_many_takes_the_end_away_until_it_is_undone(fleet):
     assert disabling(fleet) == before
 
 
+WINDOW = Disabling(note="power is switched off", until="2h")
+
+
+async def disable_many(server, disabling, *, action=BulkAction.DISABLE, labels=None):
+    """Disable the fleet with a note and an end."""
+    return await server.services.bulk_changes.change(
+        action, IDS, added_labels=labels or {}, disabling=disabling, actor=ANN
+    )
+
+
+async def test_many_are_disabled_with_a_note_until_a_time(fleet):
+    """The Server enables them then, without those that were disabled before; each event has both, and so has the group."""
+    done = await disable_many(fleet, WINDOW)
+
+    shown = {"note": "power is switched off", "until": "2026-03-01 14:00:00 UTC"}
+    assert (done.changed, done.unchanged) == (["w-1", "w-2", "w-3"], ["w-4"])
+    assert disabling(fleet)["w-1"] == (False, WINDOW.note, NOON + timedelta(hours=2))
+    first, *each = await events_after(fleet, done.number)
+    assert first == (CHANGED, "workers", {"action": "disable", **shown, "count": "3"})
+    assert each[0] == ("worker.disabled", "worker:w-1", {**shown, "group": str(done.number)})
+    fleet.clock.forward(hours=2)
+    assert await fleet.services.disabled_workers.enable_due() == 3
+    assert enabled(fleet) == ["w-1", "w-2", "w-3"]
+
+
+async def test_who_was_kept_out_for_longer_stays_out(fleet):
+    """A Worker that an incident has cut off does not come back with a maintenance window that somebody else had it in."""
+    await fleet.services.incident_response.cut_off(
+        Wanted(subject="worker:w-1", worker_ids=["w-1"], revoke_key=False), actor=BEN
+    )
+    await disable_until(fleet, "w-2", "3h")
+    await disable_until(fleet, "w-3", "1h")
+    before = disabling(fleet)
+
+    done = await disable_many(fleet, WINDOW)
+
+    assert (done.changed, done.unchanged) == (["w-3"], ["w-1", "w-2", "w-4"])
+    after = disabling(fleet)
+    assert after == {**before, "w-3": (False, "disk is replaced", NOON + timedelta(hours=2))}
+    fleet.clock.forward(hours=2)
+    await fleet.services.disabled_workers.enable_due()
+    assert enabled(fleet) == ["w-3"]
+
+
+async def test_an_end_that_was_put_off_comes_back_when_that_is_undone(fleet):
+    """And those that were enabled are so again."""
+    await disable_until(fleet, "w-3", "1h")
+    before = disabling(fleet)
+    done = await disable_many(fleet, WINDOW)
+
+    undone = await undo(fleet, done.number)
+
+    assert undone.restored == ["w-1", "w-2", "w-3"]
+    assert disabling(fleet) == before
+
+
+async def test_a_note_or_an_end_that_cannot_be_meant_changes_nothing(fleet):
+    """A bad end, a secret as a note, and a note for something else than disabling."""
+    _, key = await fleet.services.workers.add("p", worker_id="p", labels={}, issue_key=True, actor=ANN)
+    before = disabling(fleet)
+    for wanted, action, labels, field in (
+        (Disabling(until="soon"), BulkAction.DISABLE, {}, "disabled_until"),
+        (Disabling(note=f"key {key.text.reveal()}"), BulkAction.DISABLE, {}, "disabled_note"),
+        (WINDOW, BulkAction.ENABLE, {}, "disabled_note"),
+        (WINDOW, BulkAction.LABEL, {"rack": "7"}, "disabled_note"),
+    ):
+        with pytest.raises(InvalidInputError) as refused:
+            await disable_many(fleet, wanted, action=action, labels=labels)
+        assert refused.value.field == field
+    assert disabling(fleet) == before
+
+
 async def test_undone_labels_are_what_they_were(fleet):
     """A value that was replaced is back, and a label that was added is gone."""
     before = {worker_id: record.labels for worker_id, record in entries(fleet).items()}

@@ -1,8 +1,14 @@
 """Disabled Workers in the pages: the note, and when the Server enables them."""
 
 import html
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
+import pytest
+from tests.builders import NOON
 from tests.unit.web.conftest import the
+from tests.unit.web.pages.test_workers_all_that_match import add, hidden_fields
+from tests.unit.web.test_pages import text_of
 
 NOTE = "its <disk> is replaced"
 
@@ -55,3 +61,56 @@ async def test_an_end_that_cannot_be_meant_keeps_what_was_typed(server, browser,
     assert 'value="soon"' in page.text
     assert 'value="disk"' in page.text
     assert server.services.directory.find_worker("press-01").enabled
+
+
+def ticked(form):
+    """Return the Workers that a form carries, if it is not for all of a search: fields of one name."""
+    return {} if "all" in form else {"id": ["w-1", "w-2"]}
+
+
+def states(server):
+    """Return whether each Worker is enabled, its note and its end."""
+    return {
+        entry.id: (entry.enabled, entry.disabled_note, entry.disabled_until)
+        for entry in server.services.directory.workers()
+    }
+
+
+@pytest.mark.parametrize("chosen", ["all=yes&q=id%3Aw-", "id=w-1&id=w-2"])
+async def test_many_are_disabled_with_a_note_and_an_end(server, browser, chosen):
+    """For those ticked, and for all that a search finds; the page says that who is disabled already keeps its note and its end."""
+    await add(server, "w-1", "w-2")
+    await browser.post("/workers/w-2/disable", note="quarantined", until="")
+    asked = await browser.get(f"/change-workers?action=disable&{chosen}")
+    assert "1 Worker is disabled already, and keeps its note. The later end holds" in text_of(asked)
+    form = hidden_fields(asked) | {"note": NOTE, "until": "2h"}
+
+    await browser.post("/workers", **form | ticked(form))
+
+    assert states(server) == {
+        "w-1": (False, NOTE, NOON + timedelta(hours=2)),
+        "w-2": (False, "quarantined", None),
+    }
+
+
+@pytest.mark.parametrize("chosen", ["all=yes&q=id%3Aw-", "id=w-1&id=w-2"])
+async def test_a_fault_in_the_note_of_many_is_said_beside_it(server, browser, chosen):
+    """What was typed is there again, with the same Workers; nothing is changed, and Back leads to the question."""
+    await add(server, "w-1", "w-2")
+    path = f"/change-workers?action=disable&{chosen}"
+    form = hidden_fields(await browser.get(path)) | {"note": "disk", "until": "soon"}
+    before = states(server)
+
+    again = await browser.post("/workers", **form | ticked(form))
+
+    assert (again.status_code, states(server)) == (422, before)
+    assert "Disable 2 Workers?" in text_of(again)
+    assert (
+        'value="soon" placeholder="2h, 3d or 2026-03-01T12:00Z" id="field-until" aria-invalid="true"'
+        in again.text
+    )
+    assert 'value="disk"' in again.text
+    back = html.unescape(the(r'data-instead="([^"]*)"', again))
+    assert parse_qs(urlsplit(back).query) == parse_qs(urlsplit(path).query)
+    await browser.post("/workers", **hidden_fields(again) | ticked(form) | {"until": "2h"})
+    assert {enabled for enabled, _, _ in states(server).values()} == {False}

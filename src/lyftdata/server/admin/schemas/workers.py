@@ -171,11 +171,16 @@ class BulkChangeWanted(Input):
     What to do to all Workers that a search finds. At least one of `match` and `expect` says which Workers are meant.
 
     `labels` are added, and are for `label` alone. `expect` is how many Workers there must be.
+
+    `disabled_note` and `disabled_until` are for `disable` alone, as in a change of one Worker. A Worker that is disabled already keeps its note, and the later of
+    both ends: without an end is the latest.
     """
 
     action: BulkAction
     q: Annotated[str, Field(max_length=MAX_LENGTH)]
     labels: Labels = Field(default={})
+    disabled_note: Annotated[str | None, Field(max_length=1000)] = None
+    disabled_until: Annotated[str | None, Field(max_length=64)] = None
     match: Annotated[str | None, Field(max_length=12 * MAX_BY_SEARCH)] = None
     expect: Annotated[int | None, Field(ge=0)] = None
 

@@ -177,6 +177,7 @@ async def change_workers(
         match=body.match,
         expected=body.expect,
         added_labels=body.labels,
+        disabling=Disabling(note=body.disabled_note, until=body.disabled_until),
         actor=actor,
     )
     return models.BulkChangeDone(
