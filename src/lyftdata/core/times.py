@@ -1,5 +1,7 @@
-"""Formats times for people, and reads those that they type."""
+"""Formats times for people, finds them in sentences, and reads those that people type."""
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from lyftdata.core.durations import parse_duration
@@ -9,6 +11,35 @@ from lyftdata.core.errors import InvalidInputError
 def format_time(at: datetime) -> str:
     """Return a time in seconds, with its zone: `2026-11-28 16:02:41 UTC`."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def format_minute(at: datetime) -> str:
+    """Return a time to the minute, with its zone, for a sentence: `2026-11-28 16:02 UTC`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+# As the two above write them, and as `isoformat` does, which older events of the audit log have.
+_IN_TEXT = re.compile(
+    r"(?<![\d.-])\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?P<seconds>:\d\d(?:\.\d{1,6})?)?(?: UTC(?![+-])|\+00:00|Z)(?!\w)"
+)
+
+
+def split_times(text: str) -> Iterator[str | tuple[datetime, bool]]:
+    """
+    Yield a text in parts: what is no time as it is, and each time of UTC as that time, with whether it has seconds.
+
+    Sentences are stored and sent with UTC in them. This is for showing them, in another zone; nothing is decided by it.
+    """
+    done = 0
+    for found in _IN_TEXT.finditer(text):
+        try:
+            at = datetime.fromisoformat(found[0].removesuffix(" UTC"))
+        except ValueError:
+            continue
+        yield text[done : found.start()]
+        yield at.replace(tzinfo=UTC), found["seconds"] is not None
+        done = found.end()
+    yield text[done:]
 
 
 def parse_moment(text: str, *, now: datetime, ahead: bool) -> datetime:

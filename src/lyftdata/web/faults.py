@@ -8,6 +8,7 @@ all: here is one table for all forms. Only a field that the form has sent is fou
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 
 import msgspec
 from jinja2 import pass_context
@@ -15,6 +16,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from lyftdata.core.errors import InvalidInputError, LyftdataError
+from lyftdata.web.zones import local_times
 
 # A field of the API, or the code of another error: the names that forms have for what it is about, the likeliest first.
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -111,11 +113,15 @@ def error_of(context: Context, name: str) -> Markup:
     return Markup('<p class="fault" id="error-{}">{}</p>').format(name, code(fault.sentence))
 
 
-def code(text: str) -> Markup:
-    """Return one of the program's sentences, with text between backticks as code; the rest is escaped like everything."""
+def code(text: str, now: datetime | None = None) -> Markup:
+    """Return one of the program's sentences, with text between backticks as code, and times in the zone of `now`; the rest is escaped."""
     parts = str(text).split("`")
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        Markup("<code>{}</code>").format(part)
+        if number % 2
+        else escape(part)
+        if now is None
+        else local_times(part, now)
         for number, part in enumerate(parts)
     )
 

@@ -83,6 +83,7 @@ def _environment() -> Environment:
         "count": count,
         "described": describe_details,
         "code": faults.code,
+        "local_times": zones.local_times,
         "hint": faults.hint,
         "bdi": _bdi,
         "breakable": _breakable,

@@ -9,6 +9,10 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup, escape
+
+from lyftdata.core.times import format_time, split_times
+
 UTC_NAME = "UTC"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 # Copies of the database with leap seconds are 27 seconds off, and no browser names them.
@@ -49,6 +53,24 @@ def minute(at: datetime, now: datetime) -> str:
 def in_column(at: datetime, now: datetime) -> str:
     """Return a time to the minute for a column whose zone is named elsewhere."""
     return f"{at.astimezone(now.tzinfo):%Y-%m-%d %H:%M}"
+
+
+def local_times(text: str, now: datetime) -> Markup:
+    """Return a sentence, isolated like every untrusted text, with each time of UTC in it in the zone of `now`."""
+    parts = [
+        escape(part) if isinstance(part, str) else _as_element(part[0], now, has_seconds=part[1])
+        for part in split_times(text)
+    ]
+    shown = Markup("").join(parts)
+    return shown if text.isascii() else Markup("<bdi>{}</bdi>").format(shown)
+
+
+def _as_element(at: datetime, now: datetime, *, has_seconds: bool) -> Markup:
+    try:
+        shown = clock(at, now) if has_seconds else minute(at, now)
+    except OverflowError:  # The last day that a calendar has, in a zone in which it is a day later.
+        shown = format_time(at)
+    return Markup('<time datetime="{}">{}</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", shown)
 
 
 def short(at: datetime, now: datetime) -> str:

@@ -7,10 +7,11 @@ import pytest
 from tests.builders import ISSUER
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import FROM_OUR_PAGE, the
+from tests.unit.web.test_pages import text_of
 
 from lyftdata.server.admin.schemas.status import History, HistoryPoint, Period
 from lyftdata.web.charts import line_chart
-from lyftdata.web.zones import clock, find_zone, in_column, in_feed, minute, short, zone_name
+from lyftdata.web.zones import clock, find_zone, in_column, in_feed, local_times, minute, short, zone_name
 
 NEW_YEAR = datetime(2027, 1, 1, 3, 30, 12, tzinfo=UTC)
 
@@ -148,6 +149,44 @@ async def test_the_pages_of_a_browser_are_in_the_zone_that_was_chosen_there(serv
     assert [text for text in shown if text not in after.text] == []
     assert re.search(r'data-zone aria-pressed="true"', after.text)
     assert "Just happened <small>Asia/Kolkata</small>" in update.text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "ends at 2026-12-31 23:30 UTC.",
+            'ends at <time datetime="2026-12-31T23:30:00Z">2027-01-01 00:30 UTC+1</time>.',
+        ),
+        (
+            "<b>2026-12-31 23:30:07 UTC",
+            '&lt;b&gt;<time datetime="2026-12-31T23:30:07Z">2027-01-01 00:30:07 UTC+1</time>',
+        ),
+        ("9999-12-31 23:59 UTC", '<time datetime="9999-12-31T23:59:00Z">9999-12-31 23:59:00 UTC</time>'),
+        ("\u05d0 <i>", "<bdi>\u05d0 &lt;i&gt;</bdi>"),
+    ],
+)
+def test_times_within_a_sentence_are_in_the_zone(text, shown):
+    """All else is escaped; a time that the zone's calendar does not have is left as it is."""
+    assert str(local_times(text, NEW_YEAR.astimezone(find_zone("Europe/Berlin")))) == shown
+
+
+async def test_every_sentence_is_in_the_zone_that_was_chosen(server, browser, press):
+    """What needs an operator, what was refused and why, and details of the audit log; none is in UTC any more."""
+    await browser.post("/workers/press-01/disable", note="until 2026-03-01 13:00 UTC", until="2h")
+    await browser.post("/workers/press-01/enable")
+    headers = await server.sign_in(password="xxx " + PASSWORD)
+    assert (await server.http.post("/api/signing-keys/rotate", json={}, headers=headers)).status_code < 300
+    await choose(browser, "Asia/Kolkata")
+
+    for path, sentence in (
+        ("/", "A new signing key signs worker tokens from 2026-03-0"),
+        ("/workers/press-01", "until 2026-03-01 19:30:00 UTC+5:30"),
+        ("/audit", "note until 2026-03-01 18:30 UTC+5:30"),
+    ):
+        text = text_of(await browser.get(path))
+        assert sentence in text
+        assert re.findall(r"\d\d:\d\d UTC(?![+-])", text) == []
 
 
 async def test_a_zone_is_typed_where_no_script_tells_it(browser):

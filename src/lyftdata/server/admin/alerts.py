@@ -3,7 +3,7 @@ Finds what needs an operator's attention, with the facts from which pages offer 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lyftdata.core.durations import format_duration
 from lyftdata.core.fleet_policy import RefusedAgentRecord
@@ -11,6 +11,7 @@ from lyftdata.core.records import ApiKeyRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.text import count
+from lyftdata.core.times import format_minute
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
@@ -152,6 +153,10 @@ def _too_old(refused: Sequence[RefusedAgentRecord]) -> list[Alert]:
     ]
 
 
+def _minute(at: datetime | None) -> str:
+    return "" if at is None else format_minute(at)
+
+
 def _users(number: int) -> str:
     match number:
         case 0:
@@ -254,7 +259,7 @@ class Alerts:
                 key=worker.id,
                 worker_id=worker.id,
                 title=f"A token of {worker.name} was asked for from {origin.address}",
-                detail=f"The Worker was connected from {origin.session_address}, in another network, at {origin.elsewhere_at:%H:%M} UTC.",
+                detail=f"The Worker was connected from {origin.session_address}, in another network, at {_minute(origin.elsewhere_at)}.",
             )
             for worker, origin in found[:_MAX_OF_A_KIND]
         ]
@@ -322,7 +327,7 @@ class Alerts:
                 kind=AlertKind.KEY_EXPIRES,
                 subject=key.name,
                 key=f"{key.name}:{key.expires_at:%Y-%m-%dT%H:%M}",
-                title=f"API key {key.name} expires on {key.expires_at:%d %B at %H:%M} UTC",
+                title=f"API key {key.name} expires at {_minute(key.expires_at)}",
                 detail=_users(len(key.used_by)),
             )
             for key in keys
@@ -349,7 +354,7 @@ class Alerts:
                 kind=AlertKind.KEY_ROTATION,
                 subject=name,
                 key=f"{name}:{old.generation}",
-                title=f"Generation {old.generation} of API key {name} ends on {ends_at:%d %B at %H:%M} UTC",
+                title=f"Generation {old.generation} of API key {name} ends at {_minute(ends_at)}",
                 detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
             )
             for ends_at, name, old in sorted(ending, key=lambda one: one[:2])[:_MAX_OF_A_KIND]
@@ -403,7 +408,7 @@ class Alerts:
                 kind=AlertKind.SIGNING_KEY,
                 subject="",
                 key=f"{at:%Y-%m-%dT%H:%M}",
-                title=f"A new signing key signs worker tokens from {at:%d %B at %H:%M} UTC",
+                title=f"A new signing key signs worker tokens from {format_minute(at)}",
                 detail="It is published already. Services that check tokens by a copy of the JWKS should reload it by then.",
             )
         ]
