@@ -113,7 +113,7 @@ def test_a_typing_error_keeps_filter_ticks_and_text(admin):
     page.get_by_role("checkbox", name="press-06").check()
     page.get_by_label("Labels to add").fill("a b=c")
     page.get_by_role("button", name="Add labels").click()
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text=re.compile("."))).to_be_visible()
     expect(page.get_by_role("checkbox", name="press-06")).to_be_checked()
     expect(page.get_by_label("Labels to add")).to_have_value("a b=c")
     expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
@@ -152,7 +152,7 @@ def test_back_to_a_form_with_a_fault_is_a_page(admin, world):
     page.get_by_label("Name", exact=True).fill("fault-keys")
     page.get_by_label("Worker IDs").fill("nobody-there")
     page.get_by_role("button", name="Issue").click()
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text=re.compile("."))).to_be_visible()
     admin.go("/account")
     go_back(page, leaving=ADMIN)
 
@@ -188,7 +188,7 @@ def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
     other.get_by_role("textbox", name="Labels").fill("rack=7")
     other.get_by_role("button", name="Save").click()
 
-    expect(other.get_by_role("alert")).to_contain_text("It is now: labels: owner=ann.")
+    expect(other.get_by_role("alert").filter(has_text="It is now: labels: owner=ann.")).to_be_visible()
     expect(other.get_by_role("textbox", name="Labels")).to_have_value("rack=7")
     expect(other.get_by_role("link", name="owner=ann")).to_be_visible()
     other.get_by_role("textbox", name="Labels").fill("owner=ann,rack=7")
@@ -230,3 +230,99 @@ def test_what_was_done_to_many_is_undone_by_keyboard(admin):
     expect(state_of(page, "press-02")).not_to_have_text("disabled")
     expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+
+
+# Timers of a page wait until the test lets them run.
+HOLD_TIMERS = """(() => {
+  const real = window.setTimeout;
+  let held = [];
+  window.setTimeout = (action, ms) => held ? (held.push([action, ms]), 0) : real(action, ms);
+  window.runTimers = () => { const all = held; held = null; for (const [action, ms] of all) real(action, ms); };
+})();"""
+
+
+class LiveRegion:
+    """A live region as Chromium's accessibility tree has it, which is what screen readers are given."""
+
+    def __init__(self, page, element_id):
+        self._cdp = page.context.new_cdp_session(page)
+        self._cdp.send("Accessibility.enable")
+        found = self._cdp.send("Runtime.evaluate", {"expression": f"document.getElementById('{element_id}')"})
+        self._object = found["result"]["objectId"]
+
+    def read(self):
+        """Return the node's ID, its role, how it is announced, and all text in it."""
+        about = {"objectId": self._object, "fetchRelatives": False}
+        (node,) = self._cdp.send("Accessibility.getPartialAXTree", about)["nodes"]
+        assert not node["ignored"]
+        live = {each["name"]: each["value"]["value"] for each in node["properties"]}
+        every = {each["nodeId"]: each for each in self._cdp.send("Accessibility.getFullAXTree")["nodes"]}
+
+        def text(node_id):
+            each = every[node_id]
+            if each.get("role", {}).get("value") == "StaticText":
+                return each["name"]["value"]
+            return "".join(map(text, each.get("childIds", [])))
+
+        return node["nodeId"], node["role"]["value"], live["live"], live["atomic"], text(node["nodeId"])
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "button", "region", "role", "live", "said"),
+    [
+        ("/workers/press-03", {"Labels": "rack=7"}, "Save", "news", "status", "polite", "Saved."),
+        (
+            "/workers/press-03",
+            {"Labels": "a b=c"},
+            "Save",
+            "alarm",
+            "alert",
+            "assertive",
+            "Labels: keys must be",
+        ),
+    ],
+)
+def test_what_an_action_has_done_is_announced(admin, path, fields, button, region, role, live, said):
+    """The region is in the accessibility tree, empty, before its text comes: what is there when a page loads, screen readers skip."""
+    page = admin.open_tab()
+    page.add_init_script(HOLD_TIMERS)
+    page.goto(admin.url + path)
+    for name, text in fields.items():
+        page.get_by_role("textbox", name=name).fill(text)
+    page.get_by_role("button", name=button).click()
+    message = page.locator(f"[data-say={region}]")
+    expect(message).to_be_visible()
+    known = LiveRegion(page, region)
+    before, y = known.read(), message.bounding_box()["y"]
+    node_id = before[0]
+    assert before == (node_id, role, live, True, "")
+
+    page.evaluate("runTimers()")
+
+    expect(page.locator(f"#{region}")).to_contain_text(said)
+    after = known.read()
+    assert after[:4] == (node_id, role, live, True)
+    assert said in after[4]
+    # For the eye nothing has moved.
+    assert page.locator(f"#{region} .notice").bounding_box()["y"] == y
+    page.close()
+
+
+def test_what_is_wrong_with_a_search_is_announced_while_it_is_typed(admin):
+    """By morphing, within a region that was there before; and no more once it is right."""
+    page = admin.open_tab()
+    page.goto(admin.url + "/workers?q=press-0")
+    wrong, counted = LiveRegion(page, "wrong"), LiveRegion(page, "count")
+    assert wrong.read()[1:] == ("alert", "assertive", True, "")
+    found = counted.read()
+
+    page.get_by_label("Search Workers").fill("hsot:x")
+
+    expect(page.locator("#wrong")).to_contain_text("Did you mean 'host:'?")
+    assert wrong.read()[0] == LiveRegion(page, "wrong").read()[0]
+    assert "Did you mean 'host:'?" in wrong.read()[4]
+    page.get_by_label("Search Workers").fill("press-01")
+    expect(page.locator("#count")).to_contain_text("1 Worker of")
+    assert counted.read()[:4] == found[:4]
+    assert (wrong.read()[4], counted.read()[4].startswith("1 Worker of")) == ("", True)
+    page.close()

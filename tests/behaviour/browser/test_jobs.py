@@ -117,7 +117,7 @@ def test_a_form_of_firefox_says_what_is_wrong_with_it(in_firefox):
     page.get_by_label("Labels").fill("=nothing")
     page.get_by_role("button", name="Add Worker").click()
 
-    expect(page.get_by_role("alert")).to_contain_text("Labels: keys must be")
+    expect(page.get_by_role("alert").filter(has_text="Labels: keys must be")).to_be_visible()
     expect(page.get_by_label("Labels")).to_have_value("=nothing")
 
 

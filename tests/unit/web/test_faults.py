@@ -155,7 +155,7 @@ async def test_every_error_lands_next_to_its_field(filled, subtests):
             assert re.fullmatch(r"[A-Z].*[.?]", sentence)
             assert re.search(r"--[a-z]|`|[a-z]_[a-z]", sentence) is None
             assert text.count(" autofocus") == tag.count(" autofocus") == 1
-            assert f'<a href="#field-{name}">' in within(r'role="alert">(.*?)</p>', text)
+            assert f'<a href="#field-{name}">' in within(r'data-say="alarm">(.*?)</p>', text)
             if name in SECRETS or tag.startswith("<select") or (path == "/incident" and name == "subject"):
                 assert len(fields[name]) < 7 or fields[name] not in text
             else:

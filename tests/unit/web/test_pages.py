@@ -92,7 +92,7 @@ async def test_a_new_worker_that_cannot_be_made_leaves_nothing(server, browser, 
     answer = await browser.post("/add-worker", **form)
 
     assert answer.status_code in {404, 409, 422}
-    assert 'role="alert"' in answer.text
+    assert 'data-say="alarm"' in answer.text
     assert f'value="{form["name"]}"' in answer.text
     assert await names(server) == {"press-01"}
     assert await state_of(server) == before
@@ -263,7 +263,7 @@ async def test_bulk_that_makes_no_sense_changes_nothing(server, browser, press, 
     answer = await browser.post("/workers", **form)
 
     assert answer.status_code == 422
-    assert 'role="alert"' in answer.text
+    assert 'data-say="alarm"' in answer.text
     assert "press-01" in answer.text
     assert await state_of(server) == before
 
@@ -792,7 +792,7 @@ async def test_what_chooses_most_workers_can_be_saved_again(server, browser):
 
 def notices(answer):
     """Return what a page says of what was just done."""
-    return re.findall(r'<p class="notice good" role="status">([^<]*)</p>', answer.text)
+    return re.findall(r'<p class="notice good" data-say="news">([^<]*)</p>', answer.text)
 
 
 async def test_what_was_done_is_said_once(browser, press):
