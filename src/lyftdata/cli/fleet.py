@@ -1,5 +1,6 @@
 """`lyftdata fleet`: tells whether every Worker that is expected is connected, and which versions of agents may be."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,19 +60,31 @@ def _show(found: dict[str, Any]) -> None:
 
 
 @fleet.command()
+@click.option(
+    "--over",
+    type=click.Choice(["week", "quarter", "year"]),
+    help="How that has changed: over a week by the hour, over a quarter or a year by the day.",
+)
 @json_option
 @url_option
-def versions(url: str | None, *, as_json: bool) -> None:
+def versions(over: str | None, url: str | None, *, as_json: bool) -> None:
     """
     Count the versions of the Workers' agents, as each reported it last.
+
+    With --over it lists each hour, or day, in which the numbers changed, in UTC. Hours are kept for 8 days, one of each day for 400 days.
 
     \b
     Example:
       lyftdata fleet versions
+      lyftdata fleet versions --over quarter
     """
     from lyftdata.cli.api import Api
 
     with Api(url) as api:
+        if over is not None:
+            history = api.get("/fleet/versions/history", period=over)
+            emit(history, as_json=as_json, show=_show_version_history)
+            return
         found = api.get("/fleet/versions")["items"]
     emit(found, as_json=as_json, show=_show_versions)
 
@@ -214,6 +227,18 @@ def _show_policy(found: dict[str, Any]) -> None:
             "last",
         )
         print_table(columns, rows, empty="")
+
+
+def _show_version_history(history: dict[str, Any]) -> None:
+    rows: list[tuple[str, str]] = []
+    for step in history["points"]:
+        counts = [f"{one['version'] or '(none)'}: {one['workers']:,}" for one in step["versions"]]
+        if step["others"]:
+            counts.append(f"others: {step['others']:,}")
+        said = ", ".join(counts)
+        if not rows or rows[-1][1] != said:
+            rows.append((f"{datetime.fromisoformat(step['at']):%Y-%m-%d %H:%M}", said))
+    print_table(("since (UTC)", "workers by version"), rows, empty="Nothing was counted yet.")
 
 
 def _show_versions(found: list[dict[str, Any]]) -> None:

@@ -265,6 +265,14 @@ class TokenCountRecord(msgspec.Struct, frozen=True):
     tokens: int
 
 
+class VersionCountRecord(msgspec.Struct, frozen=True):
+    """How many Workers' agents were of a version in the hour that begins at `at`; None for all versions that have no row of their own."""
+
+    at: datetime
+    version: str | None
+    workers: int
+
+
 class PresenceState(StrEnum):
     """How a Worker is known to the Servers of a deployment."""
 

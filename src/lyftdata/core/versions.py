@@ -47,6 +47,13 @@ def parse_version(text: str) -> Version | None:
     return Version(numbers, _stage_of(found[2]))
 
 
+def version_order(text: str) -> tuple[tuple[int, ...], tuple[int, int, int]]:
+    """Return what versions are sorted by; what is not a version comes before all that are."""
+    parsed = parse_version(text) or Version(())
+    # As a tuple, which is compared several times as fast.
+    return parsed.numbers, parsed.stage
+
+
 def _stage_of(suffix: str) -> tuple[int, int, int]:
     phase, number = _RELEASE, 0
     if found := _PRE_RELEASE.match(suffix):

@@ -643,3 +643,14 @@ refused_agents = Table(
     Column("last_at", UtcDateTime, nullable=False),
     Index(None, "last_at"),
 )
+
+# How many agents there were of each version. A version may be any text: of all that have no row of their own it is null.
+version_counts = Table(
+    "version_counts",
+    metadata,
+    Column("at", UtcDateTime, primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("version", String(128)),
+    Column("workers", Integer, nullable=False),
+    Column("is_daily", Boolean, nullable=False),
+)

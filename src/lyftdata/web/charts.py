@@ -22,10 +22,7 @@ WIDTH, HEIGHT = 1000.0, 120.0
 # Above the highest gridline stands its number; ticks too near to an edge would be cut.
 _TOP = 14.0
 _NO_TICK_WITHIN = 0.04
-_TICKS = {Period.HOUR: timedelta(minutes=10), Period.DAY: timedelta(hours=4), Period.WEEK: timedelta(days=1)}
-_TICK_TEXT = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a %d"}
 _BAR_OF_STEP = 0.7
-_PER_STEP = {Period.HOUR: "minute", Period.DAY: "10 minutes", Period.WEEK: "hour"}
 # Marks that are nearer to each other than this part of the plot would be written over each other.
 _MARKS_APART = 0.12
 # A midnight, from which ticks are counted.
@@ -46,6 +43,31 @@ class Moment(msgspec.Struct, frozen=True):
     text: str
 
 
+class Layer(msgspec.Struct, frozen=True):
+    """One of several areas that are stacked: an SVG path, the CSS classes that fill it, and where its name is written if there is room."""
+
+    path: str
+    kind: str
+    text: str
+    label_at: float | None
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """How time is divided: what all of it is called, how far apart ticks are and what they say, and what a step is called."""
+
+    span: str
+    tick: timedelta
+    tick_text: str
+    step: str
+
+
+_SCALES = {
+    Period.HOUR: Scale("hour", timedelta(minutes=10), "%H:%M", "minute"),
+    Period.DAY: Scale("day", timedelta(hours=4), "%H:%M", "10 minutes"),
+    Period.WEEK: Scale("week", timedelta(days=1), "%a %d", "hour"),
+}
+
+
 class Mark(msgspec.Struct, frozen=True):
     """One step: where its bar or its column of the line is, and what it says."""
 
@@ -60,7 +82,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything a template needs to draw a plot.
 
-    `line` and `area` are SVG paths, one stretch without gaps each; `figures` says the values that matter in words. `expected` is a level
+    `line` and `area` are SVG paths, one stretch without gaps each; `layers` are stacked, the lowest first; `figures` says the values that matter in words. `expected` is a level
     to compare with, `moments` are times at which something happened.
     """
 
@@ -72,15 +94,16 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     marks: list[Mark]
     line: str = ""
     area: str = ""
+    layers: Sequence[Layer] = ()
     is_empty: bool = False
     expected: Tick | None = None
     moments: list[Tick] = []
 
 
-class _Series(msgspec.Struct, frozen=True):
+class Series(msgspec.Struct, frozen=True):
     """What happened in each step, the oldest first; steps that are left out are gaps."""
 
-    period: Period
+    scale: Scale
     since: datetime
     until: datetime
     step: timedelta
@@ -110,7 +133,7 @@ def line_chart(
         moments: What may explain a change.
         zone: In which times are written.
     """
-    plot = _Plot(_series(history, value, zone), at_least=expected or 0)
+    plot = Plot(_series(history, value, zone), at_least=expected or 0)
     stretches = plot.stretches()
     line = " ".join(_path(stretch) for stretch in stretches)
     area = " ".join(
@@ -146,22 +169,24 @@ def bar_chart(
 def token_chart(title: str, week: TokenCounts, *, zone: tzinfo = UTC) -> Chart:
     """Return a plot of how many tokens were given out in each hour of a week."""
     points = [(hour.at, hour.tokens) for hour in week.hours]
-    return _bars(title, _Series(Period.WEEK, week.since, week.until, timedelta(hours=1), points, zone))
+    return _bars(
+        title, Series(_SCALES[Period.WEEK], week.since, week.until, timedelta(hours=1), points, zone)
+    )
 
 
-def _series(history: History, value: Callable[[HistoryPoint], int], zone: tzinfo) -> _Series:
+def _series(history: History, value: Callable[[HistoryPoint], int], zone: tzinfo) -> Series:
     step = timedelta(seconds=history.step_s)
     points = [(point.at, value(point)) for point in history.points]
-    return _Series(history.period, history.since, history.until, step, points, zone)
+    return Series(_SCALES[history.period], history.since, history.until, step, points, zone)
 
 
-def _bars(title: str, series: _Series) -> Chart:
-    plot = _Plot(series)
-    every = _PER_STEP[series.period]
+def _bars(title: str, series: Series) -> Chart:
+    plot = Plot(series)
+    every = series.scale.step
     return Chart(
         title=f"{title} per {every}",
         figures=f"{sum(plot.values):,} in all · {plot.highest:,} at most · {zone_name(series.zone)}",
-        summary=f"{title} over the last {series.period}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
+        summary=f"{title} over the last {series.scale.span}: {sum(plot.values):,} in all, {plot.highest:,} at most in one step.",
         columns=plot.columns(),
         rows=plot.rows(),
         marks=plot.marks(whole_height=False),
@@ -169,8 +194,10 @@ def _bars(title: str, series: _Series) -> Chart:
     )
 
 
-class _Plot:
-    def __init__(self, series: _Series, *, at_least: int = 0) -> None:
+class Plot:
+    """The axes of a plot, and where in its box times and numbers are."""
+
+    def __init__(self, series: Series, *, at_least: int = 0) -> None:
         self._series = series
         self._step = series.step
         self._points = [(at, number) for at, number in series.points if at + series.step > series.since]
@@ -187,7 +214,7 @@ class _Plot:
         for at, number in self._points:
             if before is None or at - before > self._step:
                 found.append([])
-            found[-1].append((self._x(at), self._y(number)))
+            found[-1].append((self.x(at), self.y(number)))
             before = at
         # A single step has no length: it is drawn as wide as it lasted.
         width = self._width() * _BAR_OF_STEP
@@ -201,21 +228,21 @@ class _Plot:
         width = self._width() * (1.0 if whole_height else _BAR_OF_STEP)
         marks = []
         for at, number in self._points:
-            y = _TOP if whole_height else self._y(number)
+            y = _TOP if whole_height else self.y(number)
             text = f"{at.astimezone(self._series.zone):%a %H:%M}: {number:,}"
             marks.append(
-                Mark(round(self._x(at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
+                Mark(round(self.x(at), 1), round(y, 1), round(width, 2), round(self.base - y, 1), text)
             )
         return marks if whole_height else [mark for mark in marks if mark.height > 0]
 
     def rows(self) -> list[Tick]:
         """Return the gridlines: zero, the middle and the top, as far as they are whole numbers."""
         numbers = [0, self._top // 2, self._top] if self._top % 2 == 0 else [0, self._top]
-        return [Tick(round(self._y(number), 1), f"{number:,}") for number in numbers]
+        return [Tick(round(self.y(number), 1), f"{number:,}") for number in numbers]
 
     def level(self, number: int, text: str) -> Tick:
         """Return where a level is, in units from the top."""
-        return Tick(round(self._y(number), 1), text)
+        return Tick(round(self.y(number), 1), text)
 
     def moments(self, moments: Sequence[Moment]) -> list[Tick]:
         """Return the places of moments, in per cent; those that are too near to a later one are joined with it."""
@@ -234,7 +261,7 @@ class _Plot:
 
     def columns(self) -> list[Tick]:
         """Return the places of round times."""
-        every = _TICKS[self._series.period]
+        every = self._series.scale.tick
         zone = self._series.zone
         # Steps of the wall clock: midnight stays midnight over a change of the clocks.
         wall = self._series.since.astimezone(zone).replace(tzinfo=None)
@@ -247,17 +274,19 @@ class _Plot:
             # A time that was skipped in the spring is that of no moment.
             is_real = at.astimezone(zone).replace(tzinfo=None) == wall
             if is_real and _NO_TICK_WITHIN <= share <= 1 - _NO_TICK_WITHIN:
-                ticks.append(Tick(round(share * 100, 2), wall.strftime(_TICK_TEXT[self._series.period])))
+                ticks.append(Tick(round(share * 100, 2), wall.strftime(self._series.scale.tick_text)))
             wall += every
         return ticks
 
     def _share(self, at: datetime) -> float:
         return max(0.0, (at - self._series.since) / (self._series.until - self._series.since))
 
-    def _x(self, at: datetime) -> float:
+    def x(self, at: datetime) -> float:
+        """Return where a time is across, in units; what is before the period is at its beginning."""
         return self._share(at) * WIDTH
 
-    def _y(self, number: int) -> float:
+    def y(self, number: int) -> float:
+        """Return where a number is, in units from the top."""
         return self.base - number / self._top * (self.base - _TOP)
 
     def _width(self) -> float:

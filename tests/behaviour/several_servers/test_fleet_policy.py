@@ -59,3 +59,31 @@ async def test_a_session_ends_where_the_poll_that_is_refused_arrives(two):
                 await asyncio.sleep(0.02)
     sessions = (await second.http.get("/api/workers/press-01/sessions", headers=admin)).json()["items"]
     assert "lost" not in {one["end"] for one in sessions}
+
+
+async def test_two_servers_count_a_fleet_once(two):
+    """A Worker is connected to each: every hour has both, once, whichever Server wrote it, and both show the same."""
+    first, second = two
+    admin = await first.sign_in()
+    for server, worker_id, version in ((first, "press-01", "1.4.0"), (second, "press-02", "1.3.0")):
+        body = {"name": worker_id, "id": worker_id, "issue_key": True}
+        key = (await first.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
+        token = (await server.token_by_key(worker_id, key)).json()["access_token"]
+        poll = {"boot_id": "boot-0001", "host": {"agent_version": version}}
+        answer = await server.http.post(PATH, json=poll, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+    async with asyncio.timeout(60):
+        for server in two:
+            while len(await server.services.fleet_versions.shares()) < 2:
+                await asyncio.sleep(0.02)
+
+    done = await asyncio.gather(*(server.services.version_histories.look() for server in two))
+
+    assert sorted(done) == [False, True]
+    shown = [
+        (await server.http.get("/api/fleet/versions/history", headers=admin)).json()["points"]
+        for server in two
+    ]
+    assert shown[0] == shown[1]
+    counted = [(one["version"], one["workers"]) for step in shown[0] for one in step["versions"]]
+    assert sorted(counted) == [("1.3.0", 1), ("1.4.0", 1)]

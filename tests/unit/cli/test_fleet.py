@@ -2,6 +2,8 @@
 
 import httpx2
 
+from lyftdata.cli.fleet import _show_version_history
+
 
 def test_a_fleet_without_connected_workers_expects_none(operator):
     """In words and as JSON; there is nothing to complain about."""
@@ -63,3 +65,25 @@ def test_options_that_make_no_policy_are_rejected(operator):
     assert operator.run("fleet", "policy", "--clear", "--check").exit_code == 2
     assert operator.run("fleet", "policy", "--refuse-below", "1.2", "--from", "soon").exit_code == 2
     assert operator.run("fleet", "policy", "--refuse-below", "latest", "--yes").exit_code != 0
+
+
+def test_versions_over_time_are_listed_where_they_change(operator, capsys):
+    """An hour with the same numbers as the one before says nothing new; what Workers report is cleaned."""
+    steps = [
+        ("2026-03-01T12:00:00Z", [("1.3", 5)], 0),
+        ("2026-03-01T13:00:00Z", [("1.3", 5)], 0),
+        ("2026-03-01T14:00:00Z", [("1.4\x1b[31m", 1234), ("", 2)], 7),
+    ]
+    points = [
+        {"at": at, "others": others, "versions": [{"version": v, "workers": n} for v, n in versions]}
+        for at, versions, others in steps
+    ]
+    _show_version_history({"points": points})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == ["2026-03-01 12:00", "2026-03-01 14:00"]
+    assert lines[2].endswith("(none): 2, others: 7")
+    assert "1,234" in lines[2]
+    assert "\x1b" not in lines[2]
+    assert operator.json("fleet", "versions", "--over", "year")["period"] == "year"
+    assert operator.run("fleet", "versions", "--over", "day").exit_code == 2

@@ -15,7 +15,7 @@ import msgspec
 from lyftdata.core.fleet_policy import FleetPolicy, RefusedAgentRecord, VersionStanding
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.standing import entry_problem
-from lyftdata.core.versions import Version, parse_version
+from lyftdata.core.versions import parse_version, version_order
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refused_agents import RefusedAgents
 from lyftdata.server.clock import Clock
@@ -144,11 +144,11 @@ class FleetVersions:
                 version=version,
                 workers=number,
                 online=online[version],
-                standing=_standing(policy, version, now),
+                standing=standing_of(policy, version, now=now),
             )
             for version, number in workers.items()
         ]
-        return sorted(shares, key=lambda share: (_order(share.version), share.version), reverse=True)
+        return sorted(shares, key=lambda share: (version_order(share.version), share.version), reverse=True)
 
     async def refused(self) -> list[RefusedAgentRecord]:
         """Return what the present policy refused within the last hour and is not connected, the most starts first."""
@@ -180,7 +180,8 @@ class FleetVersions:
             await asyncio.sleep(0)
 
 
-def _standing(policy: FleetPolicy | None, version: str, now: datetime) -> VersionStanding:
+def standing_of(policy: FleetPolicy | None, version: str, *, now: datetime) -> VersionStanding:
+    """Return how a version stands to a policy, or without one."""
     if policy is not None:
         return policy.standing_of(version, now=now)
     return VersionStanding.UNKNOWN if parse_version(version) is None else VersionStanding.CURRENT
@@ -189,7 +190,7 @@ def _standing(policy: FleetPolicy | None, version: str, now: datetime) -> Versio
 def _lowest(affected: Mapping[str, _Agents], limit: int) -> list[AgentVersion]:
     """Return the first of these Workers: the lowest versions first, then by name."""
     first: list[AgentVersion] = []
-    for version in sorted(affected, key=lambda version: (_order(version), version)):
+    for version in sorted(affected, key=lambda version: (version_order(version), version)):
         if len(first) >= limit:
             break
         one = affected[version]
@@ -207,9 +208,3 @@ def _lowest(affected: Mapping[str, _Agents], limit: int) -> list[AgentVersion]:
             for worker, is_online in workers
         ]
     return first
-
-
-def _order(version: str) -> tuple[tuple[int, ...], tuple[int, int, int]]:
-    parsed = parse_version(version) or Version(())
-    # As a tuple, which is compared several times as fast.
-    return parsed.numbers, parsed.stage

@@ -36,6 +36,7 @@ _ENABLE_EVERY_S = 2.0
 _DELIVER_EVERY_S = 1.0
 _ALERT_EVERY_S = 15.0
 _LOOK_FOR_REPEATED_EVERY_S = 20.0
+_COUNT_VERSIONS_EVERY_S = 60.0
 _PRUNE_AUDIT_EVERY_S = 3_600.0
 _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
@@ -66,6 +67,9 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
             )
         ),
         asyncio.create_task(_every("look for alerts", _ALERT_EVERY_S, alert_watch(services).look)),
+        asyncio.create_task(
+            _every("count versions of agents", _COUNT_VERSIONS_EVERY_S, lambda: count_versions(services))
+        ),
         asyncio.create_task(_every("deliver events", _DELIVER_EVERY_S, services.event_delivery.look)),
         asyncio.create_task(AuditWatch(services.store, services.warnings).run()),
         asyncio.create_task(checkpoints.run()),
@@ -224,6 +228,11 @@ async def remove_absent(services: Services) -> None:
 async def enable_due(services: Services) -> None:
     """Enable the Workers that were disabled until a time which has come."""
     await services.disabled_workers.enable_due()
+
+
+async def count_versions(services: Services) -> None:
+    """Write down how many agents there are of each version, once an hour."""
+    await services.version_histories.look()
 
 
 async def look_for_repeated(services: Services) -> None:

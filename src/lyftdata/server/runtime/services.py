@@ -56,6 +56,7 @@ from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
+from lyftdata.server.admin.version_history import VersionHistories
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.workers import Workers
@@ -169,6 +170,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     worker_queries: WorkerQueries
     fleet_queries: FleetQueries
     fleet_versions: FleetVersions
+    version_histories: VersionHistories
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     incident_queries: IncidentQueries

@@ -1,12 +1,17 @@
 """The page of agents' versions, and the policy for them: whom it affects is shown before it is saved."""
 
+from functools import partial
+
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_policy import FleetPolicy, FleetPolicyRecord, parse_refuse_from
 from lyftdata.server.admin.fleet_policy_views import effect_view
+from lyftdata.server.admin.fleet_versions import standing_of
+from lyftdata.server.admin.schemas.fleet_policy import VersionPeriod
 from lyftdata.web.page import Page
 from lyftdata.web.version_bar import version_segments
+from lyftdata.web.version_chart import POLICY_ACTIONS, policy_moments, version_chart
 
 _LISTED = 50
 _PATH = "/agent-versions"
@@ -14,19 +19,30 @@ _PATH = "/agent-versions"
 
 async def show(page: Page) -> Response:
     """Show how many agents there are of each version, the policy, and what it refused."""
-    page.check_parameters()
-    return await _show(page)
+    page.check_parameters("period")
+    period = VersionPeriod(page.choice("period", list(VersionPeriod)) or VersionPeriod.WEEK)
+    return await _show(page, period)
 
 
-async def _show(page: Page) -> Response:
+async def _show(page: Page, period: VersionPeriod) -> Response:
     services = page.services
     policy = services.directory.fleet_policy
     shares = await services.fleet_versions.shares()
+    history = await services.version_histories.of(period)
+    changes = await services.audit_queries.list_actions(POLICY_ACTIONS, since=history.since)
     return page.render(
         "agent_versions.html",
         status=200 if page.problem is None else 422,
         segments=version_segments(shares),
         total=sum(share.workers for share in shares),
+        plot=version_chart(
+            history,
+            standing_of=partial(standing_of, policy, now=services.clock()),
+            moments=policy_moments(changes, None if policy is None else policy.record),
+            zone=page.zone,
+        ),
+        period=period,
+        periods=list(VersionPeriod),
         effect=effect_view(
             None if policy is None else policy.record,
             None if policy is None else await services.fleet_versions.effect_of(policy, limit=0),
@@ -42,7 +58,7 @@ async def ask_set(page: Page) -> Response:
         record = _read(page)
     except InvalidInputError as error:
         page.problem = error
-        return await _show(page)
+        return await _show(page, VersionPeriod.WEEK)
     effect = await page.services.fleet_versions.effect_of(FleetPolicy(record), limit=_LISTED)
     return page.render(
         "agent_versions_confirm.html",

@@ -1,6 +1,12 @@
 """The page of agents' versions: shares, the policy, and who is affected before it is saved."""
 
+import re
+from datetime import timedelta
+
 import pytest
+
+from lyftdata.core.records import VersionCountRecord
+from lyftdata.store.tables import version_counts
 
 PATH = "/api/worker/session"
 FIELDS = {"warn_below": "1.4", "refuse_below": "1.2", "from": "2027-03-01"}
@@ -95,3 +101,32 @@ async def test_a_viewer_sees_the_versions_and_no_form(viewer):
     assert "Agent versions</h1>" in shown
     assert "Show who is affected" not in shown
     assert (await viewer.get(query())).status_code == 403
+
+
+async def test_the_page_shows_how_the_versions_have_changed(server, browser, poll):
+    """As a plot and as a table, with what the policy has changed; for a week, a quarter and a year."""
+    assert "No data for this period yet." in (await browser.get("/agent-versions")).text
+    yesterday = server.clock() - timedelta(hours=25)
+    counts = [VersionCountRecord(yesterday, "1.1.0", 1)]
+    await server.services.store.write(lambda tx: version_counts.add_counts(tx, yesterday, counts))
+    await browser.post_shown(query(), "/agent-versions/policy", **FIELDS)
+    await poll("1.4.0-<b>", "boot-0002")
+    await server.services.version_histories.look()
+    server.clock.forward(minutes=5)
+
+    week = (await browser.get("/agent-versions")).text
+
+    assert '<path class="layer current shade-0"' in week
+    assert '<path class="layer warned shade-0"' in week
+    assert "1 now \N{MIDDLE DOT} 1 at most \N{MIDDLE DOT} UTC" in week
+    assert "warn below 1.4, refuse below 1.2" in week
+    assert "<b>" not in week.partition("As a table")[2].partition("</table>")[0]
+    assert re.search(
+        r'<thead><tr><th scope="col">At</th><th scope="col">1.1.0</th><th scope="col">1.4.0-&lt;b&gt;</th></tr></thead>\s*'
+        r'<tbody><tr><th scope="row">2026-03-01 12:00</th><td>0</td><td>1</td></tr>'
+        r'<tr><th scope="row">2026-02-28 11:00</th><td>1</td><td>0</td></tr></tbody>',
+        week,
+    )
+    for period in ("quarter", "year"):
+        assert "layer warned" in (await browser.get(f"/agent-versions?period={period}")).text
+    assert (await browser.get("/agent-versions?period=day")).status_code == 422

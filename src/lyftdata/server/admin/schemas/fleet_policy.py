@@ -1,6 +1,7 @@
 """Models of the policy for the versions of agents in the admin API."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -98,3 +99,40 @@ class VersionShares(BaseModel):
     """How many agents there are of each version, the newest first."""
 
     items: list[VersionShare]
+
+
+class VersionPeriod(StrEnum):
+    """How far back the history of versions goes: a week by the hour, or a quarter or a year by the day."""
+
+    WEEK = "week"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+class VersionCount(BaseModel):
+    """How many Workers' agents were of a version; an empty one is of those that report none."""
+
+    version: str
+    workers: int
+
+
+class VersionStep(BaseModel):
+    """One hour or day: the most common versions, the most Workers first, and how many Workers had another one."""
+
+    at: datetime
+    versions: list[VersionCount]
+    others: int
+
+
+class VersionHistory(BaseModel):
+    """
+    How many agents there were of each version over time, the oldest step first.
+
+    Steps in which no Server ran are left out. The last point may be of an hour, where the steps are days.
+    """
+
+    period: VersionPeriod
+    since: datetime
+    until: datetime
+    step_s: int
+    points: list[VersionStep]

@@ -31,6 +31,18 @@ async def list_versions(_actor: Reader, services: ServicesDep) -> models.Version
     )
 
 
+@router.get("/versions/history", summary="Show the versions of agents over time")
+async def show_version_history(
+    _actor: Reader, services: ServicesDep, period: models.VersionPeriod = models.VersionPeriod.WEEK
+) -> models.VersionHistory:
+    """
+    Return how many Workers' agents were of each version in each hour of a week, or on each day of a quarter or a year.
+
+    Hours are kept for 8 days, days for 400. A step has at most 12 versions; Workers of others are counted together.
+    """
+    return await services.version_histories.of(period)
+
+
 @router.get("/policy", summary="Show the policy for the versions of agents")
 async def show_policy(_actor: Reader, services: ServicesDep, limit: Limit = 1_000) -> models.PolicyEffect:
     """Return the policy and whom it warns and refuses; without a policy, no Worker."""

@@ -269,6 +269,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         worker_queries=read_models.worker_queries,
         fleet_queries=read_models.fleet_queries,
         fleet_versions=read_models.fleet_versions,
+        version_histories=read_models.version_histories,
         token_origin_queries=read_models.token_origin_queries,
         token_count_queries=read_models.token_count_queries,
         incident_queries=incidents.queries,

@@ -22,6 +22,7 @@ from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
+from lyftdata.server.admin.version_history import VersionHistories
 from lyftdata.server.admin.worker_order import WorkerOrder
 from lyftdata.server.admin.worker_queries import WorkerQueries
 from lyftdata.server.admin.worker_search import WorkerSearch
@@ -39,6 +40,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     worker_queries: WorkerQueries
     fleet_queries: FleetQueries
     fleet_versions: FleetVersions
+    version_histories: VersionHistories
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     api_key_queries: ApiKeyQueries
@@ -136,6 +138,7 @@ def build_read_models(
         worker_queries=worker_queries,
         fleet_queries=fleet_queries,
         fleet_versions=fleet_versions,
+        version_histories=VersionHistories(store=store, versions=fleet_versions, clock=clock),
         token_origin_queries=token_origin_queries,
         token_count_queries=TokenCountQueries(counts=admission.token_counts, store=store, clock=clock),
         api_key_queries=api_key_queries,

@@ -92,6 +92,7 @@ ROUTES = {
     ("GET", "/api/history"): "all",
     ("GET", "/api/fleet"): "all",
     ("GET", "/api/fleet/versions"): "all",
+    ("GET", "/api/fleet/versions/history"): "all",
     ("GET", "/api/fleet/policy"): "all",
     ("PUT", "/api/fleet/policy"): "admins",
     ("DELETE", "/api/fleet/policy"): "admins",
