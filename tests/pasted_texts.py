@@ -61,7 +61,9 @@ def from_the_ui() -> Iterator[Text]:
     for secret, name in (("LYFTDATA_WORKER_API_KEY", "press-01"), ("LYFTDATA_AUTO_ENROLLMENT_KEY", "worker")):
         for url in ("https://lyft.example", "http://localhost:3000"):
             plain = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_ID": name}
-            for snippet in snippets(plain, secret=secret, name=name):
+            for snippet in snippets(
+                plain, secret=secret, name=name, command=["python", "/opt/press/press.py"]
+            ):
                 yield Text(f"UI: {snippet.title}, {secret}, {url}", f"{snippet.how}\n{snippet.text}")
     for template in sorted((ROOT / "src").rglob("*.html")):
         yield _file(template)

@@ -8,8 +8,9 @@ by line would otherwise give the next line to `read`.
 
 import hashlib
 import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -23,6 +24,7 @@ _BUILD = f"docker build --target worker --tag {_IMAGE} ."
 _PROMPTS = {"LYFTDATA_WORKER_API_KEY": "API key", "LYFTDATA_AUTO_ENROLLMENT_KEY": "shared secret"}
 # Ends what a shell reads as it stands. No value holds a line like this: all of them are single lines of a known form.
 _END = "END"
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9._/:=@,+-]+")
 
 
 class Snippet(msgspec.Struct, frozen=True):
@@ -34,7 +36,7 @@ class Snippet(msgspec.Struct, frozen=True):
     text: str
 
 
-def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
+def snippets(plain: Variables, *, secret: str, name: str, command: Sequence[str] = ()) -> list[Snippet]:
     """
     Return the ways to start a Worker.
 
@@ -46,7 +48,9 @@ def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
         plain: The Worker's variables with their values, without the secret.
         secret: The variable of the secret.
         name: What files and services are called: letters, digits, dots and dashes.
+        command: The program that it runs, and its arguments: printable, from an operator; empty for none.
     """
+    image = " The program must be in it: build your image from that one." if command else ""
     loopback = " Replace the Server's address by one that leads to it from inside a container."
     note = loopback if is_loopback(plain["LYFTDATA_URL"]) else ""
     return [
@@ -54,39 +58,40 @@ def snippets(plain: Variables, *, secret: str, name: str) -> list[Snippet]:
             "shell",
             "Shell",
             f"Paste into bash or zsh on the Worker's host, where lyftdata {__version__} is installed.",
-            _shell(plain, secret, name),
+            _shell(plain, secret, name, command),
         ),
         Snippet(
             "systemd",
             "systemd",
             f"Paste into bash or zsh, as root, on the Worker's host, where lyftdata {__version__} is installed in /opt/lyftdata: "
             "a service, and a file with the secret, which root alone reads.",
-            _systemd(plain, secret, name),
+            _systemd(plain, secret, name, command),
         ),
         Snippet(
             "compose",
             "Docker Compose",
             f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and paste this into "
-            f"bash or zsh in an empty directory.{note}",
-            _compose(plain, secret, name),
+            f"bash or zsh in an empty directory.{image}{note}",
+            _compose(plain, secret, name, command),
         ),
         Snippet(
             "kubernetes",
             "Kubernetes",
             f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and push it to your "
-            f"registry. Replace registry.example.com by its address, and paste this into bash or zsh.{note}",
-            _kubernetes(plain, secret, name),
+            f"registry. Replace registry.example.com by its address, and paste this into bash or zsh.{image}{note}",
+            _kubernetes(plain, secret, name, command),
         ),
     ]
 
 
-def env_file_snippets(*, archive: str, file: str) -> list[Snippet]:
+def env_file_snippets(*, archive: str, file: str, command: Sequence[str] = ()) -> list[Snippet]:
     """
     Return the steps that bring one environment file for each Worker to its host, and start it there.
 
     Args:
         archive: What the ZIP with all files is called.
         file: What the first Worker's file in it is called.
+        command: The program that each runs, and its arguments; empty for none.
     """
     directory, service = archive.removesuffix(".zip"), file.removesuffix(".env")
     return [
@@ -100,9 +105,14 @@ def env_file_snippets(*, archive: str, file: str) -> list[Snippet]:
             "start",
             "On each host",
             f"Paste into a shell on the host of {service}, where its file is and lyftdata {__version__} is installed.",
-            f"chmod 600 {file}\nset -a; . ./{file}; set +a\nlyftdata run worker",
+            f"chmod 600 {file}\nset -a; . ./{file}; set +a\n{_run_worker(command)}",
         ),
     ]
+
+
+def _run_worker(command: Sequence[str]) -> str:
+    """Return the line of a shell that starts an agent."""
+    return f"lyftdata run worker -- {shlex.join(command)}" if command else "lyftdata run worker"
 
 
 def _ask(secret: str, then: str) -> str:
@@ -118,24 +128,25 @@ def _ask_for_file(secret: str, file: str, *, mode: str = "600") -> str:
     return f"install -m {mode} /dev/null {file}\n{_ask(secret, f'> {file}')}"
 
 
-def _shell(plain: Variables, secret: str, name: str) -> str:
+def _shell(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
     exports = "\n".join(f"export {key}={shlex.quote(text)}" for key, text in plain.items())
     return f"""\
 {{
 {_ask_for_file(secret, f"{name}.key")}
 export {secret}_FILE="$PWD/{name}.key"
 {exports}
-lyftdata run worker
+{_run_worker(command)}
 }}"""
 
 
-def _systemd(plain: Variables, secret: str, name: str) -> str:
+def _systemd(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
+    unit = worker_unit(plain, secret=secret, name=name, command=" ".join(map(_unit_word, command)))
     return f"""\
 {{
 install -d -m 700 /etc/lyftdata
 {_ask_for_file(secret, f"/etc/lyftdata/{name}.key")}
 cat > /etc/systemd/system/lyftdata-{name}.service <<'{_END}'
-{worker_unit(plain, secret=secret, name=name)}
+{unit}
 {_END}
 systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service
 }}"""
@@ -224,10 +235,12 @@ UMask=0077
 """
 
 
-def _compose(plain: Variables, secret: str, name: str) -> str:
+def _compose(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
     environment = "\n".join(f"      {key}: {_yaml(text.replace('$', '$$'))}" for key, text in plain.items())
     # Docker mounts the file with owner and mode as they are, and the Worker in its container is another user: the
     # directory keeps other users of the host out.
+    # Compose puts variables of its own environment where a dollar is.
+    run = f"    command: {_yaml_list(command)}\n".replace("$", "$$") if command else ""
     return f"""\
 {{
 install -d -m 700 ~/.config/lyftdata
@@ -238,7 +251,7 @@ services:
     image: {_IMAGE}
     pull_policy: never
     restart: on-failure
-    environment:
+{run}    environment:
 {environment}
       {secret}_FILE: /run/secrets/worker
       LYFTDATA_JOBS_DIR: /var/lib/lyftdata/worker
@@ -258,11 +271,13 @@ docker compose up --detach
 }}"""
 
 
-def _kubernetes(plain: Variables, secret: str, name: str) -> str:
+def _kubernetes(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
     resource = _resource_name(name)
     environment = "\n".join(
         f"            - {{name: {key}, value: {_yaml(text)}}}" for key, text in plain.items()
     )
+    # Kubernetes puts the container's variables where `$(NAME)` is.
+    run = f"          args: {_yaml_list(command)}\n".replace("$", "$$") if command else ""
     create = f"| kubectl create secret generic lyftdata-{resource} --from-file=secret=/dev/stdin"
     return f"""\
 {{
@@ -295,7 +310,7 @@ spec:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
             capabilities: {{drop: [ALL]}}
-          env:
+{run}          env:
 {environment}
             - {{name: {secret}_FILE, value: /run/secrets/lyftdata/secret}}
             - {{name: LYFTDATA_JOBS_DIR, value: /var/lib/lyftdata/worker}}
@@ -328,6 +343,19 @@ def _unit_text(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
+def _unit_word(word: str) -> str:
+    """Return a word of ExecStart= (systemd.service(5)), where a dollar begins a variable too."""
+    if _PLAIN_WORD.fullmatch(word):
+        return word
+    # An interactive shell would read `!` in what is pasted as a line of its history.
+    return f'"{_unit_text(word)}"'.replace("$", "$$").replace("!", "\\x21")
+
+
+def _yaml_list(command: Sequence[str]) -> str:
+    """Return what a container runs: the agent, and the program under it."""
+    return f"[{', '.join(map(_yaml, ['lyftdata', 'run', 'worker', '--', *command]))}]"
+
+
 def _yaml(value: str) -> str:
-    """Return text as YAML: JSON's strings are a subset of it."""
-    return json.dumps(value)
+    """Return text as YAML: JSON's strings are a subset of it, but for the halves of a character in two escapes."""
+    return json.dumps(value, ensure_ascii=False).replace("!", "\\u0021")

@@ -1,9 +1,11 @@
 """What is pasted on a host says what it should to the program that reads it."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,32 @@ ODD = "a b$HOME`id`\"'\\$(id)#: {x}"
 GIVEN = {"LYFTDATA_URL": "https://lyft.example", "LYFTDATA_WORKER_ID": "press-01"}
 
 
-def made(given=GIVEN, name="press-01"):
+# What one of the four languages would read as something else, each in an argument of its own and all in one.
+ODD_WORDS = [
+    "/opt/a b/run",
+    "--x=$HOME",
+    "$(id)",
+    "`id`",
+    "50%",
+    "%n",
+    "'\"\\",
+    "\\n",
+    "!!",
+    ";",
+    "#",
+    "{x}: [y]",
+    "*",
+    "~",
+    "",
+    "\N{LATIN SMALL LETTER U WITH DIAERESIS}\N{GRINNING FACE}",
+    ODD,
+]
+
+
+def made(given=GIVEN, name="press-01", command=()):
     """Return the snippets by key."""
-    return {snippet.key: snippet for snippet in snippets(given, secret="LYFTDATA_WORKER_API_KEY", name=name)}
+    found = snippets(given, secret="LYFTDATA_WORKER_API_KEY", name=name, command=command)
+    return {snippet.key: snippet for snippet in found}
 
 
 def paste(script, home, **tools):
@@ -218,3 +243,132 @@ def test_two_workers_are_never_one_resource():
         for name in ("press-01", "Press-01", "press.01", "PRESS.01", "a" * 40 + "-x", "a" * 40 + "-y")
     }
     assert len(names) == 6
+
+
+# --- what it shall run --------------------------------------------------------------------------------------------------------------
+
+SHOW = 'printf "%s\\0" "$@" > shown'
+
+
+def arguments(file):
+    """Return what a program was given that wrote each of its arguments with a null character behind it."""
+    return file.read_text().split("\0")[:-1]
+
+
+def test_a_shell_gives_the_agent_the_command_as_it_was_typed(tmp_path):
+    """Every character of every argument; without one the agent runs alone."""
+    paste(made(command=ODD_WORDS)["shell"].text, tmp_path, lyftdata=SHOW)
+
+    assert arguments(tmp_path / "here" / "shown") == ["run", "worker", "--", *ODD_WORDS]
+    assert made()["shell"].text.endswith("\nlyftdata run worker\n}")
+
+
+def test_an_interactive_shell_reads_no_history_from_a_command(tmp_path):
+    """Pasted line by line into bash, `!` is a character in what is run, and in the texts that are written to files."""
+    (tmp_path / "bin").mkdir()
+    for tool, text in {"lyftdata": SHOW, "docker": "echo it runs", "install": ""}.items():
+        program = tmp_path / "bin" / tool
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    environ = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "TERM": "xterm",
+        "PS1": "ready> ",
+    }
+    (tmp_path / ".inputrc").write_text("set enable-bracketed-paste off\n")
+    (tmp_path / ".config" / "lyftdata").mkdir(parents=True)
+    command = ["run", "!x it's !!", 'say "!"']
+    with Typist(["bash", "--norc", "-i"], environ, cwd=tmp_path) as typist:
+        typist.wait_for("ready> ")
+        for key in ("shell", "compose"):
+            typist.enter(made(command=command)[key].text + "\n")
+            typist.wait_for("\nPaste the API key, which is not shown, and press Enter: ")
+            typist.wait_until_hidden()
+            typist.enter("secret\n")
+        typist.wait_for("it runs")
+        typist.enter("exit\n")
+        typist.wait_for_end()
+
+    assert arguments(tmp_path / "shown")[3:] == command
+    compose = yaml.safe_load((tmp_path / "compose.yaml").read_text())
+    assert compose["services"]["worker"]["command"][4:] == command
+
+
+def read_by_systemd(unit):
+    """Return the words of ExecStart= as systemd reads them, and as it gives them to the program."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        file = directory / "lyftdata-press-01.service"
+        file.write_text(unit.replace("/opt/lyftdata/bin/lyftdata", "/bin/true") + "\n")
+        (directory / "run").mkdir()
+        prefix = []
+        if os.geteuid() == 0:
+            # Its test mode is for other users than root.
+            directory.chmod(0o755)
+            os.chown(directory / "run", 65534, 65534)
+            prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": name,
+            "SYSTEMD_UNIT_PATH": f"{name}:",
+            "XDG_RUNTIME_DIR": f"{name}/run",
+        }
+        asked = [*prefix, SYSTEMD, "--test", "--user", f"--unit={file.name}"]
+        done = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
+    (line,) = re.findall(r"Command Line: (/bin/true .*)", done.stdout + done.stderr)
+    # Words, or what is between double quotes with a backslash before what would end them or begin something.
+    words = [
+        re.sub(r"\\(.)", r"\1", quoted) if quoted or not word else word
+        for quoted, word in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
+    ]
+    # Two dollars become one when the program is started (systemd.service(5)).
+    return [word.replace("$$", "$") for word in words]
+
+
+SYSTEMD = "/usr/lib/systemd/systemd"
+
+
+@pytest.mark.skipif(not Path(SYSTEMD).exists(), reason="needs systemd")
+def test_systemd_reads_the_command_as_it_was_typed():
+    """Systemd itself: no specifier, no variable, no second command; and the program is started again when it fails."""
+    unit = between(
+        made(command=ODD_WORDS)["systemd"].text, "cat > /etc/systemd/system/lyftdata-press-01.service"
+    )
+
+    assert read_by_systemd(unit) == [
+        "/bin/true",
+        "run",
+        "worker",
+        "--restart",
+        "on-failure",
+        "--",
+        *ODD_WORDS,
+    ]
+    assert "# Add the program" not in unit
+
+
+def test_containers_run_the_command_as_it_was_typed(tmp_path):
+    """Compose and Kubernetes expand no variable in it (`$$` is a dollar for both); the program must be in the image, which is said."""
+    given = made(command=ODD_WORDS)
+    compose = yaml.safe_load(between(given["compose"].text, "cat > compose.yaml"))
+    workload = yaml.safe_load(between(given["kubernetes"].text, "kubectl apply -f -"))
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+
+    for words in (compose["services"]["worker"]["command"], container["args"]):
+        assert [word.replace("$$", "$") for word in words] == ["lyftdata", "run", "worker", "--", *ODD_WORDS]
+        assert [word for word in words if re.search(r"(?<!\$)(\$\$)*\$(?!\$)", word)] == []
+    for key in ("compose", "kubernetes"):
+        assert "The program must be in it" in given[key].how
+        assert "The program must" not in made()[key].how
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+def test_kubectl_reads_the_command_as_it_was_typed():
+    """Its own parser, which takes no escape that is only JSON's."""
+    text = between(made(command=ODD_WORDS)["kubernetes"].text, "kubectl apply -f -")
+    asked = ["kubectl", "annotate", "--local", "-f", "-", "-o", "json", "x=y"]
+    done = subprocess.run(asked, input=text, capture_output=True, text=True, check=True)
+
+    (container,) = json.loads(done.stdout)["spec"]["template"]["spec"]["containers"]
+    assert [word.replace("$$", "$") for word in container["args"][4:]] == ODD_WORDS

@@ -1,5 +1,6 @@
 """The pages for adding a Worker of strategy `api_key`: its ID and key, what to paste, and waiting until it connects."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,7 @@ async def create(page: Page) -> Response:
         return await (new_workers.create if page.form.is_on("confirmed") else new_workers.ask)(page)
     wants_own = page.form.text("with") != _EXISTING
     name = page.form.text("key_name")
+    command = new_workers.wanted_command(page)
     record, issued = await page.services.workers.add(
         page.form.text("name"),
         worker_id=page.form.text("id") or None,
@@ -46,7 +48,7 @@ async def create(page: Page) -> Response:
         "worker": record,
         "key": shown,
         "key_name": name if issued is None else issued.record.name,
-        "snippets": _snippets(page, record),
+        "snippets": _snippets(page, record, command),
         **await _state(page, record),
     }
     page.instead = f"/workers/{record.id}"
@@ -75,6 +77,11 @@ async def _state(page: Page, record: WorkerRecord) -> dict[str, Any]:
     }
 
 
-def _snippets(page: Page, record: WorkerRecord) -> list[Snippet]:
+def _snippets(page: Page, record: WorkerRecord, command: Sequence[str]) -> list[Snippet]:
     plain = {"LYFTDATA_URL": page.services.issuer, "LYFTDATA_WORKER_ID": record.id}
-    return snippets(plain, secret="LYFTDATA_WORKER_API_KEY", name=record.id)  # noqa: S106 - a variable's name
+    return snippets(
+        plain,
+        secret="LYFTDATA_WORKER_API_KEY",  # noqa: S106 - a variable's name
+        name=record.id,
+        command=command,
+    )

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from lyftdata.core.bulk_changes import CREATED
+from lyftdata.core.command_lines import parse_command
 from lyftdata.core.env_files import env_file, env_file_name
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.name_patterns import expand_worker_ids, expand_worker_names
@@ -30,19 +32,21 @@ _MAX_DIGITS = 18
 async def ask(page: Page) -> Response:
     """Show which Workers a range stands for, before they are added."""
     names, ids = expand_worker_names(page.form.text("name")), page.form.text("id")
+    command = wanted_command(page)
     return page.render(
         "workers_new_confirm.html",
         names=names,
         ids=expand_worker_ids(ids, size=len(names)) if ids else None,
         labels=with_scope_labels(page.actor.scope, page.form.labels("labels")),
         choice=page.form.text("with"),
+        command=shlex.join(command),
         shown=_SHOWN,
     )
 
 
 async def create(page: Page) -> Response:
     """Add them, and show their keys once."""
-    choice = page.form.text("with")
+    choice, command = page.form.text("with"), wanted_command(page)
     added = await page.services.workers.add_many(
         page.form.text("name"),
         ids=page.form.text("id") or None,
@@ -64,16 +68,35 @@ async def create(page: Page) -> Response:
     plain = {"LYFTDATA_URL": page.services.issuer}
     if not added.issued:
         example = {**plain, "LYFTDATA_WORKER_ID": first.id}
-        pasted = snippets(example, secret="LYFTDATA_WORKER_API_KEY", name=first.id)  # noqa: S106 - a variable's name
+        pasted = snippets(
+            example,
+            secret="LYFTDATA_WORKER_API_KEY",  # noqa: S106 - a variable's name
+            name=first.id,
+            command=command,
+        )
         return page.render("workers_made.html", archive=None, snippets=pasted, **context)
     return page.render_secret(
         "workers_made.html",
         instead=page.instead,
         archive=_download(page.services.issuer, added),
         shared_key=added.issued[0].text if choice == "one" else None,
-        snippets=env_file_snippets(archive=f"{stem}.zip", file=env_file_name(first.name, first.id)),
+        snippets=env_file_snippets(
+            archive=f"{stem}.zip", file=env_file_name(first.name, first.id), command=command
+        ),
         **context,
     )
+
+
+def wanted_command(page: Page) -> Sequence[str]:
+    """
+    Return the program that the new Workers are to run; it goes into the texts to paste and is kept nowhere.
+
+    Raises:
+        InvalidInputError: It breaks the rules of `core.command_lines`, or holds a secret of this Server.
+    """
+    text = page.form.text("command")
+    page.services.known_secrets.check("command", text)
+    return parse_command(text)
 
 
 async def waiting(page: Page) -> Response:

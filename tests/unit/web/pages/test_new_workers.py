@@ -1,11 +1,15 @@
 """New Worker with a range: what it asks, the keys in one download, and who is still awaited."""
 
 import base64
+import html
 import io
 import zipfile
 
 import pytest
+from sqlalchemy import select
 from tests.unit.web.conftest import the
+
+from lyftdata.store.schema import metadata
 
 OWN = {"name": "press-[01-20]", "id": "press-[01-20]", "labels": "zone=eu-1", "with": "own", "key_name": ""}
 
@@ -116,3 +120,47 @@ async def test_the_panel_counts_who_is_there(server, browser):
     assert "1 Worker was refused:" in panel
     assert (await browser.get("/added-workers/1/waiting")).status_code == 404
     assert (await browser.get("/added-workers/x/waiting")).status_code == 404
+
+
+COMMAND = "python '/opt/my press/run.py' --zone=eu-1"
+
+
+async def everything_stored(server):
+    """Return all rows of all tables as text."""
+
+    def read(conn):
+        return [str(list(conn.execute(select(table)))) for table in metadata.sorted_tables]
+
+    return "\n".join(await server.services.store.read(read))
+
+
+async def test_the_texts_to_paste_run_what_was_typed_and_the_server_keeps_none_of_it(server, browser):
+    """For one Worker in each of the four texts; for many in what is pasted on each host, and the question names it."""
+    one = OWN | {"name": "binder-01", "id": "binder-01", "command": COMMAND}
+    made = html.unescape((await browser.post("/add-worker", **one)).text)
+    assert f"lyftdata run worker -- {COMMAND}" in made
+    assert 'run worker --restart on-failure -- python "/opt/my press/run.py" --zone=eu-1' in made
+    assert '["lyftdata", "run", "worker", "--", "python", "/opt/my press/run.py", "--zone=eu-1"]' in made
+
+    many = OWN | {"command": COMMAND}
+    asked = await browser.post("/add-worker", **many)
+    assert f"runs <code>{html.escape(COMMAND).replace('&#x27;', '&#39;')}</code>" in asked.text
+    assert f'name="command" value="{html.escape(COMMAND).replace("&#x27;", "&#39;")}"' in asked.text
+    added = html.unescape((await browser.post("/add-worker", **many, confirmed="yes")).text)
+    assert f"lyftdata run worker -- {COMMAND}" in added
+
+    assert "my press" not in await everything_stored(server)
+
+
+@pytest.mark.parametrize("command", ["run | tee log", "run 'x", "curl -H lyftdata_4dGhbYmBk1_" + "a" * 30])
+@pytest.mark.parametrize("name", ["binder-01", "press-[01-20]"])
+async def test_a_command_that_would_not_run_adds_no_worker(server, browser, name, command):
+    """What is wrong is said next to the field, also once it was confirmed; what was typed is there again."""
+    for confirmed in ("", "yes"):
+        form = OWN | {"name": name, "id": "", "command": command, "confirmed": confirmed}
+        answer = await browser.post("/add-worker", **form)
+
+        assert answer.status_code == 422
+        assert 'id="error-command"' in answer.text
+        assert f'value="{html.escape(command).replace("&#x27;", "&#39;")}"' in answer.text
+    assert list(server.services.directory.workers()) == []
