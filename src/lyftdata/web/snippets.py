@@ -211,6 +211,7 @@ DevicePolicy=closed
 LockPersonality=yes
 NoNewPrivileges=yes
 PrivateDevices=yes
+PrivateMounts=yes
 PrivateTmp=yes
 PrivateUsers=yes
 ProtectClock=yes
