@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel sbom celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
+.PHONY: help run dist wheel sbom audit celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +58,20 @@ sbom: dist $(RELEASE)/release.stamp  ## Write what the Server and the Worker con
 	  $(RELEASE)/bin/cyclonedx-py environment --output-reproducible --validate -o dist/$$side.cdx.json "$$scratch/$$side/bin/python" && \
 	  $(BIN)/python tools/check_licences.py dist/$$side.cdx.json || exit 1; \
 	done
+
+# In an environment of its own too. It asks pypi.org, so only the workflow runs it.
+AUDIT := .venv-audit
+$(AUDIT)/audit.stamp: requirements/audit.txt
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	touch $@
+
+# Without pip, since each list is already complete. Not the lowest versions: they are old on purpose, and tested only.
+AUDITED := $(filter-out requirements/lowest.txt,$(wildcard requirements/*.txt))
+audit: $(AUDIT)/audit.stamp  ## Look for known vulnerabilities in every package that is pinned (asks pypi.org)
+	found=0; for list in $(AUDITED); do \
+	  echo "--- $$list"; $(AUDIT)/bin/pip-audit --disable-pip --require-hashes --progress-spinner off --requirement $$list $(AUDIT_ARGS) || found=1; \
+	done; exit $$found
 
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py
@@ -189,7 +203,8 @@ lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group release -o requirements/release.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group audit -o requirements/audit.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --group build --group lowest pyproject.toml -o requirements/lowest.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) $(BENCH) $(LOWEST) $(RELEASE) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(LOWEST) $(RELEASE) $(AUDIT) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,18 @@ from lyftdata.cli.main import cli
 from lyftdata.web.snippets import snippets
 
 ROOT = Path(__file__).parents[1]
-_LEFT_OUT = {".venv", ".venv-bench", "venv", ".git", "node_modules", "dist", "build"}
+_LEFT_OUT = {
+    ".venv",
+    ".venv-audit",
+    ".venv-bench",
+    ".venv-lowest",
+    ".venv-release",
+    "venv",
+    ".git",
+    "node_modules",
+    "dist",
+    "build",
+}
 
 
 class Text(NamedTuple):

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ def test_every_make_command_of_workflows_hooks_and_ci_exists():
     called = {name for text in texts for name in made(text)}
     assert {"check", "test", "lowest", "wheel", "coverage"} <= called
     assert called <= targets
+
+
+def test_pinned_packages_are_audited_each_week():
+    """A vulnerability that becomes known after the last push is found too, in every list but the one of the lowest versions."""
+    audit = ROOT / ".github/workflows/audit.yml"
+    # YAML 1.1 reads the key `on` as true.
+    assert {"push", "schedule"} <= set(yaml.safe_load(audit.read_text())[True])
+    assert [made(text) for text in commands(audit)] == [{"audit"}]
+
+    printed = subprocess.run(
+        ["make", "--dry-run", "audit"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    (lists,) = re.findall(r"for list in (.+); do", printed.stdout)
+    every = {f"requirements/{path.name}" for path in (ROOT / "requirements").glob("*.txt")}
+    assert set(lists.split()) == every - {"requirements/lowest.txt"}
 
 
 def test_a_comment_makes_nothing():
