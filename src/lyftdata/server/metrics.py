@@ -9,9 +9,11 @@ counter grew. Operators read causes from `lyftdata refusals`.
 import contextlib
 from collections.abc import Callable, Collection
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
-from lyftdata.core.refusals import RefusedError
+from lyftdata.core.refusals import RefusedError, all_causes
+
+_UNPROVEN = "unproven"
 
 
 class Metrics:
@@ -25,7 +27,10 @@ class Metrics:
         pending: Callable[[], int],
         audit_is_intact: Callable[[], bool],
         last_checkpoint_at: Callable[[], float],
+        is_writing: Callable[[], bool],
     ) -> None:
+        # When each series began would be a second series of each: Prometheus goes by resets instead.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self.admitted = 0
         self.refusals = 0
@@ -76,7 +81,9 @@ class Metrics:
             "Requests of the admin API with an API token that was not accepted, whatever the cause.",
             registry=self._registry,
         )
-        self._refused_for: dict[str, Counter] = {}
+        # There from the start, since an increase is counted from the first sample.
+        causes = [_UNPROVEN, *(cause.code for cause in all_causes() if cause.proved)]
+        self._refused_for = {cause: self._refusals.labels(cause) for cause in causes}
         Gauge("lyftdata_workers_online", "Workers connected now.", registry=self._registry).set_function(
             online
         )
@@ -96,6 +103,11 @@ class Metrics:
             "When this Server last signed a checkpoint of the audit log; 0 if it has not since its start.",
             registry=self._registry,
         ).set_function(last_checkpoint_at)
+        Gauge(
+            "lyftdata_database_writable",
+            "0 while the database takes no changes, as /readyz says too, else 1.",
+            registry=self._registry,
+        ).set_function(lambda: float(is_writing()))
 
     def token_signed(self, strategy: str) -> None:
         """Count a token."""
@@ -128,7 +140,11 @@ class Metrics:
             self._deliveries.labels(destination, "failed").inc()
 
     def keep_destinations(self, names: Collection[str]) -> None:
-        """Forget the counts of destinations that there are not any more."""
+        """Forget the counts of destinations that do not exist any more, and begin those of new ones at 0."""
+        for name in names:
+            self._destinations.add(name)
+            for result in ("delivered", "failed"):
+                self._deliveries.labels(name, result)
         for name in self._destinations - set(names):
             self._destinations.discard(name)
             for result in ("delivered", "failed"):
@@ -142,7 +158,7 @@ class Metrics:
     def refused(self, refused: RefusedError) -> None:
         """Count a refusal, naming the cause only where the caller learnt it too."""
         self.refusals += 1
-        cause = refused.code if refused.proved else "unproven"
+        cause = refused.code if refused.proved else _UNPROVEN
         counter = self._refused_for.get(cause)
         if counter is None:
             counter = self._refused_for[cause] = self._refusals.labels(cause)

@@ -91,6 +91,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         pending=lambda: directory.pending().total(),
         audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
         last_checkpoint_at=lambda: basis.checkpoints.latest_at,
+        is_writing=store.writer_health.is_writing,
     )
     signing_keys = SigningKeys(
         store=store,
