@@ -1,7 +1,9 @@
-# Images of the Server and of the Worker, made from this checkout; lyftdata is on no public package index.
+# Images made from this checkout; lyftdata is on no public package index. One for both sides, and a smaller one of the Worker alone:
 #
-#     docker build --target server --tag lyftdata-server:0.1.0 .
-#     docker build --target worker --tag lyftdata-worker:0.1.0 .
+#     docker build --target server --tag lyftdata-server:0.1.0 .     # run server, or run worker
+#     docker build --target worker --tag lyftdata-worker:0.1.0 .     # holds no Server
+#
+# Both run as user 10001, with a read-only root file system, and use no shell.
 #
 # Every package is pinned by hash in requirements/. Pin the base image in the same way, by the digest of one that you
 # have checked: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
@@ -40,7 +42,10 @@ USER 10001:10001
 
 FROM base AS server
 COPY --from=server-environment /opt/lyftdata /opt/lyftdata
-ENV LYFTDATA_STAGING_DIR=/var/lib/lyftdata/server
+ENV LYFTDATA_STAGING_DIR=/var/lib/lyftdata/server LYFTDATA_JOBS_DIR=/var/lib/lyftdata/worker
+# For a Server at port 3000 without a certificate of its own. A Worker needs no check: it ends when it can do nothing more.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-I", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
 CMD ["lyftdata", "run", "server"]
 
 # The last one, so that it is what is built where no target is named: it holds no Server.

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel sbom audit celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
+.PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ audit: $(AUDIT)/audit.stamp  ## Look for known vulnerabilities in every package 
 	  echo "--- $$list"; $(AUDIT)/bin/pip-audit --disable-pip --require-hashes --progress-spinner off --requirement $$list $(AUDIT_ARGS) || found=1; \
 	done; exit $$found
 
+deb: dist  ## Build the Debian package dist/lyftdata_VERSION_ARCHITECTURE.deb for the system's Python (needs dpkg-dev)
+	$(BIN)/python tools/build_deb.py dist $(DEB_ARGS)
+
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py
 
@@ -82,6 +85,8 @@ DEBIAN := chromium firefox-esr postgresql pgbouncer nginx haproxy caddy apache2-
 	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect rsyslog rsyslog-openssl
 # By itself, since not every release has it. Where it is missing, tests drive all of Chromium, which takes twice the processor time.
 LIGHTER := chromium-headless-shell
+# By itself too: the package of another source that has kubectl may be there already, and the two cannot be installed together.
+KUBECTL := kubernetes-client
 # Debian starts a server as soon as its package is installed, and at each boot. Running our tests must not leave a server listening:
 # a policy-rc.d that says "forbidden" (101) applies during the installation, and newly installed services are not started at boot.
 POLICY := /usr/sbin/policy-rc.d
@@ -95,7 +100,20 @@ $(VENV)/debian.stamp: Makefile
 	elif [ -n "$$missing" ]; then echo "not installed (needs root and apt-get): $$missing"; fi
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! dpkg-query -W -f='$${Status}' $(LIGHTER) 2>/dev/null | grep -q 'ok installed'; then \
 	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(LIGHTER); } >/dev/null 2>&1 || true; fi
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! command -v kubectl >/dev/null; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(KUBECTL) >/dev/null || echo "not installed (apt-get failed): $(KUBECTL)"; fi
 	@touch $@
+
+# What builds packages and images, and checks them in a Debian of their own; in a list of its own, since no other test needs it.
+PACKAGING := debootstrap debian-archive-keyring lintian dpkg-dev python3 buildah
+$(VENV)/packaging.stamp: Makefile
+	@mkdir -p $(VENV)
+	@missing=$$(for p in $(PACKAGING); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; fi
+	@touch $@
+
+packages: dist $(VENV)/dev.stamp $(VENV)/packaging.stamp  ## Build the Debian package and the images; install, upgrade, run and purge them (as root, on Debian)
+	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -q tests/packages $(PYTEST_ARGS)
 
 # Third-party OAuth clients and servers, from npm: by hashes, and without running their scripts.
 NODE := tests/peers/node
