@@ -1,0 +1,205 @@
+"""The manifests of examples/kubernetes/: rendered by Kustomize, valid for Kubernetes, as restricted as their page says."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.settings_table import TABLE
+from lyftdata.web.snippets import snippets
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "kubernetes"
+PAGE = (ROOT / "docs" / "how-to" / "run-on-kubernetes.md").read_text(encoding="utf-8")
+VERSIONS = ("1.25", "1.31", "1.37")
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
+
+Object = dict[str, Any]
+
+
+def rendered(directory: Path) -> list[Object]:
+    """Return what `kubectl apply -k` would send."""
+    done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def is_old() -> bool:
+    """Return whether kubectl has the Kustomize of 2019."""
+    printed = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, check=False)
+    return "Kustomize Version" not in printed.stdout and "v1.20." in printed.stdout
+
+
+def of_kind(objects: list[Object], kind: str) -> Object:
+    """Return the only object of a kind."""
+    (found,) = (each for each in objects if each["kind"] == kind)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server() -> list[Object]:
+    """Return the Server's objects."""
+    return rendered(EXAMPLES / "server")
+
+
+@pytest.fixture(scope="module")
+def worker() -> list[Object]:
+    """Return the Worker's objects."""
+    return rendered(EXAMPLES / "worker")
+
+
+@pytest.fixture(scope="module")
+def overlay(tmp_path_factory) -> list[Object]:
+    """Return what the overlay of the page makes of the Server's objects."""
+    root = tmp_path_factory.mktemp("overlay")
+    shutil.copytree(EXAMPLES, root / "lyftdata" / "examples" / "kubernetes")
+    mine = root / "mine"
+    mine.mkdir()
+    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        # Debian 12's kubectl, which is of 2020, takes a directory as a base only.
+        (mine / name).write_text(text.replace("resources:\n  - ../", "bases:\n  - ../") if is_old() else text)
+    return rendered(mine)
+
+
+def pods(objects: list[Object]) -> list[Object]:
+    """Return the pods that the objects start."""
+    return [each["spec"]["template"] for each in objects if "template" in each.get("spec", {})]
+
+
+@needs_kubectl
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid(server, worker, overlay, version):
+    """By Kubernetes' own JSON schemas, in which an unknown field is an error."""
+    for each in [*server, *worker, *overlay]:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_an_unknown_field_would_be_found():
+    """The check above can fail."""
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(
+            {"apiVersion": "v1", "kind": "Service", "spec": {"port": 1}}, VERSIONS[0], strict=True
+        )
+
+
+@needs_kubectl
+def test_pods_are_restricted(server, worker):
+    """What Pod Security asks for at its level *restricted*, a read-only root and no token of the cluster."""
+    assert (
+        of_kind(server, "Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        == "restricted"
+    )
+    for pod in [*pods(server), *pods(worker)]:
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 10001
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+        assert all(set(volume) & {"secret", "emptyDir"} for volume in spec["volumes"])
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+            assert {"/tmp", "/var/lib/lyftdata"} <= mounted
+
+
+@needs_kubectl
+def test_each_setting_of_the_server_is_one(server, tmp_path):
+    """The Server takes the ConfigMap with the files of the Secret; each that it names is made on the page."""
+    settings = of_kind(server, "ConfigMap")["data"]
+    (pod,) = pods(server)
+    (container,) = pod["spec"]["containers"]
+    (secrets,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "secrets")
+    (files,) = re.findall(r"kubectl create secret generic lyftdata-server .*", PAGE)
+    given = dict(settings)
+    for name, value in settings.items():
+        if name.endswith("_FILE"):
+            assert Path(value).parent == Path(secrets)
+            assert f"--from-file={Path(value).name}" in files.split()
+            (tmp_path / Path(value).name).write_text(SECRETS[Path(value).name])
+            given[name] = str(tmp_path / Path(value).name)
+    assert {name.removesuffix("_FILE") for name in settings} <= {setting.name for setting in TABLE}
+    given["LYFTDATA_STAGING_DIR"] = str(tmp_path / "staging")
+
+    read = read_server_settings(given, {})
+    assert read.public_url == "https://lyftdata.example.com"
+
+
+# Such as the page says how to make; the URL as of a database whose certificate is checked.
+SECRETS = {
+    "secret-key": "c3s3R0s1T5QAQr7lz1KsT00pKh3adnmaXyZ0123456789",
+    "admin-password": "a long first password",
+    "database-url": "postgresql://lyftdata:PASSWORD@db.example.com/lyftdata?sslmode=verify-full",
+}
+
+
+@needs_kubectl
+def test_what_belongs_together_fits(server):
+    """Service, budget and policy select the Server's pods; ports are named as the container names them; the Secret's name is the page's."""
+    (pod,) = pods(server)
+    labels = pod["metadata"]["labels"]
+    (container,) = pod["spec"]["containers"]
+    ports = {port["name"] for port in container["ports"]}
+    service, policy = of_kind(server, "Service"), of_kind(server, "NetworkPolicy")
+
+    assert service["spec"]["selector"] == labels
+    assert of_kind(server, "PodDisruptionBudget")["spec"]["selector"] == {"matchLabels": labels}
+    assert (
+        of_kind(server, "PodDisruptionBudget")["spec"]["minAvailable"]
+        < of_kind(server, "Deployment")["spec"]["replicas"]
+    )
+    assert policy["spec"]["podSelector"] == {"matchLabels": labels}
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} == ports
+    assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
+    probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+    assert {probe["port"] for probe in probes.values()} == ports
+    assert [probes[kind]["path"] for kind in ("startup", "liveness", "readiness")] == [
+        "/healthz",
+        "/healthz",
+        "/readyz",
+    ]
+    (secret,) = (volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume)
+    assert f"kubectl create secret generic {secret} --namespace {service['metadata']['namespace']} " in PAGE
+
+
+@needs_kubectl
+def test_the_overlay_changes_what_it_says(overlay):
+    """Image and settings are those of the page's overlay, and what it does not name stays."""
+    (pod,) = pods(overlay)
+    settings = of_kind(overlay, "ConfigMap")["data"]
+
+    assert pod["spec"]["containers"][0]["image"] == "registry.internal/lyftdata-server:0.1.0"
+    assert settings["LYFTDATA_PUBLIC_URL"] == "https://lyftdata.internal"
+    assert settings["LYFTDATA_DATABASE_URL_FILE"] == "/run/secrets/lyftdata/database-url"
+
+
+def test_the_worker_is_what_the_ui_gives():
+    """examples/kubernetes/worker/worker.yaml is the manifest of the page New Worker."""
+    plain = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_WORKER_ID": "press-01"}
+    (text,) = (
+        snippet.text
+        for snippet in snippets(plain, secret="LYFTDATA_WORKER_API_KEY", name="press-01")
+        if snippet.key == "kubernetes"
+    )
+    assert f"\n{(EXAMPLES / 'worker' / 'worker.yaml').read_text()}END\n" in text
+
+
+@needs_kubectl
+def test_no_manifest_holds_a_secret(server, worker):
+    """Secrets are made by a command, from files: none is in what may be committed, and none is an environment variable."""
+    assert not [each for each in [*server, *worker] if each["kind"] == "Secret"]
+    for pod in [*pods(server), *pods(worker)]:
+        for container in pod["spec"]["containers"]:
+            assert not [entry for entry in container.get("env", []) if "valueFrom" in entry]
+            assert not [source for source in container.get("envFrom", []) if "secretRef" in source]
