@@ -1,6 +1,7 @@
 """Puts Workers in the order of one of their columns; those that have nothing in it come last, whatever the direction."""
 
-from collections.abc import Callable, Mapping
+import heapq
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -62,16 +63,23 @@ class WorkerOrder:
         self._store = store
         self._clock = clock
 
-    async def sort(self, found: list[WorkerRecord], by: Column, *, descending: bool) -> list[WorkerRecord]:
-        """Return the Workers in this order; of equal ones, by name and ID."""
-        by_name = sorted(found, key=lambda worker: (fold(worker.name), worker.id))
+    async def sort(
+        self, found: Sequence[WorkerRecord], by: Column, *, descending: bool, limit: int
+    ) -> list[WorkerRecord]:
+        """
+        Return the first `limit` Workers in this order; of equal ones, by name and ID.
+
+        A page shows fifty: to put a hundred thousand in order for them would take most of its time.
+        """
         if by is Column.NAME:
-            return by_name[::-1] if descending else by_name
+            first = heapq.nlargest if descending else heapq.nsmallest
+            return first(limit, found, key=_by_name)
         value_of = await self._values(by)
-        valued = [(value_of(worker), worker) for worker in by_name]
+        valued = [(value_of(worker), worker) for worker in found]
         with_value = [pair for pair in valued if pair[0] is not None]
-        with_value.sort(key=lambda pair: pair[0], reverse=descending)
-        return [worker for _, worker in with_value] + [worker for value, worker in valued if value is None]
+        first_ones = _first_by_value(with_value, limit, descending=descending)
+        without = [worker for value, worker in valued if value is None] if len(first_ones) < limit else []
+        return first_ones + heapq.nsmallest(limit - len(first_ones), without, key=_by_name)
 
     async def _values(self, by: Column) -> Callable[[WorkerRecord], Any]:
         if by is Column.STATUS:
@@ -102,3 +110,24 @@ class WorkerOrder:
             return parse_version(found) if by is Column.VERSION and found is not None else found
 
         return value
+
+
+def _by_name(worker: WorkerRecord) -> tuple[str, str]:
+    return fold(worker.name), worker.id
+
+
+def _first_by_value(
+    valued: Sequence[tuple[Any, WorkerRecord]], limit: int, *, descending: bool
+) -> list[WorkerRecord]:
+    """Return the first Workers by their values; only those with the last value that is shown are compared by name too."""
+    if limit < len(valued):
+        values = (value for value, _ in valued)
+        last = (heapq.nlargest if descending else heapq.nsmallest)(limit, values)[-1]
+        before = [pair for pair in valued if (pair[0] > last if descending else pair[0] < last)]
+        equal = [worker for value, worker in valued if value == last]
+        rest = heapq.nsmallest(limit - len(before), equal, key=_by_name)
+    else:
+        before, rest = list(valued), []
+    before.sort(key=lambda pair: _by_name(pair[1]))
+    before.sort(key=lambda pair: pair[0], reverse=descending)
+    return [worker for _, worker in before] + rest

@@ -1,8 +1,10 @@
 """Read model of Workers, for operators. Lists come from memory: see `worker_search`."""
 
 import asyncio
+import heapq
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 
 from lyftdata.core.records import (
     IdentityCopyRecord,
@@ -58,9 +60,11 @@ class WorkerQueries:
         """Return the Workers within a scope that a search finds, in no order; archived ones only if it asks for them."""
         return await self._search.find(wanted, scope=scope)
 
-    async def sort(self, found: list[WorkerRecord], by: Column, *, descending: bool) -> list[WorkerRecord]:
-        """Return these Workers in the order of a column."""
-        return await self._order.sort(found, by, descending=descending)
+    async def sort(
+        self, found: Sequence[WorkerRecord], by: Column, *, descending: bool, limit: int
+    ) -> list[WorkerRecord]:
+        """Return the first `limit` of these Workers in the order of a column."""
+        return await self._order.sort(found, by, descending=descending, limit=limit)
 
     def ids_with_identity_key(self, *, scope: Scope) -> list[str]:
         """Return the IDs of the Workers within a scope that have an identity key in use, archived ones too."""
@@ -73,8 +77,8 @@ class WorkerQueries:
     async def page(self, wanted: WorkerQuery, *, scope: Scope, limit: int, after: str | None) -> WorkerPage:
         """Return a page of the Workers within a scope, in order of ID; `after` is `next` of the page before."""
         found = await self.find(wanted, scope=scope)
-        following = sorted((w for w in found if after is None or w.id > after), key=lambda w: w.id)
-        items = following[:limit]
+        following = found if after is None else [worker for worker in found if worker.id > after]
+        items = heapq.nsmallest(limit, following, key=attrgetter("id"))
         return WorkerPage(
             items=await self.show(items),
             next=items[-1].id if len(following) > limit else None,

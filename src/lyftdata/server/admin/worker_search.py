@@ -181,7 +181,17 @@ class WorkerSearch:
                 left_behind = await self._ids_by_trace(
                     stored, lambda session: any(map(pattern.matches, self._texts(session)))
                 )
-                return _anywhere(pattern, left_behind)
+                return _anywhere(pattern, left_behind, await self._labels(pattern))
+
+    async def _labels(self, pattern: TextPattern) -> set[tuple[str, str]]:
+        """Return the labels of the fleet that fit: of a large one most are the same few, and each is compared once."""
+        labels: set[tuple[str, str]] = set()
+        for part in in_parts(list(self._directory.workers())):
+            labels.update(*(worker.labels.items() for worker in part))
+            await asyncio.sleep(0)
+        return {
+            (key, value) for key, value in labels if pattern.matches(fold(f"{key}={value}" if value else key))
+        }
 
     def _texts(self, session: Session) -> tuple[str, str, str]:
         key = find_used_key(session, self._directory.find_api_key)
@@ -279,31 +289,28 @@ def _label(wanted: LabelMatch) -> Predicate:
     return lambda worker: key in worker.labels and pattern.matches(worker.labels[key])
 
 
-def _anywhere(pattern: TextPattern, left_behind: set[str]) -> Predicate:
+def _anywhere(pattern: TextPattern, left_behind: set[str], labels: set[tuple[str, str]]) -> Predicate:
     """Return whether a text is in the name, the ID or a label of a Worker, or in what it left behind."""
-    matches, whole_part = pattern.matches, pattern.parts[0] if len(pattern.parts) == 1 else None
-    # Of a large fleet most labels are the same few: each is compared once.
-    known: dict[tuple[str, str], bool] = {}
+    matches, part = pattern.matches, pattern.parts[0]
 
-    def is_in_name(worker: WorkerRecord) -> bool:
-        name, worker_id = fold(worker.name), fold(worker.id)
-        if whole_part is not None:
-            return whole_part in name or whole_part in worker_id
-        return matches(name) or matches(worker_id)
+    # For each of a hundred thousand: nothing is called that need not be.
+    def has_part(worker: WorkerRecord) -> bool:
+        return (
+            part in worker.name.casefold()
+            or part in worker.id.casefold()
+            or worker.id in left_behind
+            or (bool(labels) and not labels.isdisjoint(worker.labels.items()))
+        )
 
     def fits(worker: WorkerRecord) -> bool:
-        if worker.id in left_behind or is_in_name(worker):
-            return True
-        for label in worker.labels.items():
-            found = known.get(label)
-            if found is None:
-                key, value = label
-                found = known[label] = matches(fold(f"{key}={value}" if value else key))
-            if found:
-                return True
-        return False
+        return (
+            matches(fold(worker.name))
+            or matches(fold(worker.id))
+            or worker.id in left_behind
+            or not labels.isdisjoint(worker.labels.items())
+        )
 
-    return fits
+    return has_part if len(pattern.parts) == 1 and not pattern.is_whole else fits
 
 
 def _hostname(session: Session) -> str:

@@ -94,10 +94,12 @@ async def _workers(page: Page, text: str) -> list[Target]:
         return []
     wanted = text.casefold()
     exact = [worker for worker in found if wanted in {worker.id.casefold(), worker.name.casefold()}]
-    ordered = await page.services.worker_queries.sort(found, Column.NAME, descending=False)
+    ordered = await page.services.worker_queries.sort(
+        found, Column.NAME, descending=False, limit=2 * _MAX_WORKERS
+    )
     first = [
         *exact[:_MAX_WORKERS],
-        *(worker for worker in ordered[: 2 * _MAX_WORKERS] if worker not in exact),
+        *(worker for worker in ordered if worker not in exact),
     ]
     shown = await page.services.worker_queries.show(first[:_MAX_WORKERS])
     targets = [

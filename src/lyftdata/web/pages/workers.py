@@ -118,22 +118,25 @@ class Heading(msgspec.Struct, frozen=True):
 
 async def show_list(page: Page) -> Response:
     """Show a page of the Workers that the filters leave."""
-    sort, query, found, is_rejected = "name", EMPTY_QUERY, list[WorkerRecord](), False
+    sort, query, is_rejected = "name", EMPTY_QUERY, False
+    found, shown, number = list[WorkerRecord](), list[WorkerRecord](), 1
     try:
         page.check_parameters("q", "sort", "page", "labels", "action", "all")
         sort = page.choice("sort", _SORTS) or sort
         query = parse_worker_query(_search_text(page))
         found = await page.services.worker_queries.find(query, scope=page.actor.scope)
-        found = await page.services.worker_queries.sort(
-            found, Column(sort.removeprefix("-")), descending=sort.startswith("-")
+        number = page.number(_pages(found))
+        first = await page.services.worker_queries.sort(
+            found,
+            Column(sort.removeprefix("-")),
+            descending=sort.startswith("-"),
+            limit=number * PER_PAGE,
         )
+        shown = first[(number - 1) * PER_PAGE :]
     except InvalidInputError as error:
         # Nothing is listed, so nothing can be ticked that was not meant.
         page.problem, is_rejected = page.problem or error, True
     kept_for = page.services.settings.replaced_kept_for
-    pages = max(1, -(-len(found) // PER_PAGE))
-    number = page.number(pages)
-    shown = found[(number - 1) * PER_PAGE : number * PER_PAGE]
     counts = _counts(page)
     # A search that is still being typed is answered where its result would be.
     is_typed = isinstance(page.problem, QueryError) and "hx-request" in page.request.headers
@@ -150,7 +153,7 @@ async def show_list(page: Page) -> Response:
         else page.services.repeated_registrations.groups()[:_MAX_REPEATED],
         not_rotated=counts.not_rotated,
         number=number,
-        pages=pages,
+        pages=_pages(found),
         sort=sort,
         headings={column.value: _heading(column, sort) for column in Column},
         columns=chosen_columns(page),
@@ -166,6 +169,10 @@ async def show_list(page: Page) -> Response:
         ticked=frozenset(page.form.all("id") or page.request.query_params.getlist("id")),
         added_labels=_typed_labels(page),
     )
+
+
+def _pages(found: Sequence[WorkerRecord]) -> int:
+    return max(1, -(-len(found) // PER_PAGE))
 
 
 def _counts(page: Page) -> Counts:

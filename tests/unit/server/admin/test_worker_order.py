@@ -35,8 +35,8 @@ async def test_a_list_is_sorted_by_any_column(fleet):
     found = await queries.find(parse_worker_query(""), scope=UNLIMITED)
     orders, reverse = {}, {}
     for column in Column:
-        orders[column] = [w.id for w in await queries.sort(found, column, descending=False)]
-        reverse[column] = [w.id for w in await queries.sort(found, column, descending=True)]
+        orders[column] = [w.id for w in await queries.sort(found, column, descending=False, limit=99)]
+        reverse[column] = [w.id for w in await queries.sort(found, column, descending=True, limit=99)]
 
     assert orders == {column: order.replace(" |", "").split() for column, order in ORDERS.items()}
     for column, order in ORDERS.items():
@@ -63,5 +63,18 @@ async def test_a_connected_worker_is_sorted_by_its_session(fleet, press):
         (Column.KEY, False),
         (Column.ADDRESS, True),
     ):
-        first = (await queries.sort(found, column, descending=descending))[:3]
+        first = await queries.sort(found, column, descending=descending, limit=3)
         assert "press-01" in {worker.id for worker in first}, column
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_the_first_of_a_list_are_those_of_the_whole_list(fleet, descending):
+    """However many are asked for, also where many have the same value and some have none."""
+    queries = fleet.services.worker_queries
+    found = await queries.find(parse_worker_query(""), scope=UNLIMITED)
+    for column in Column:
+        whole = await queries.sort(found, column, descending=descending, limit=len(found))
+        assert sorted(w.id for w in whole) == sorted(w.id for w in found)
+        for limit in range(1, len(found)):
+            first = await queries.sort(found[::-1], column, descending=descending, limit=limit)
+            assert first == whole[:limit], (column, limit)
