@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.output import echo, echo_err, print_json
-from lyftdata.core.env_files import env_file, env_file_name
+from lyftdata.core.env_files import check_url, env_file, env_file_name
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text, count
@@ -49,7 +49,7 @@ def add_many(
         "issue_key": "each" if issue_key else "shared" if shared_key else None,
         "api_key": existing_key,
     }
-    with Api(url) as api, _env_directory(output) as directory:
+    with Api(url) as api, _env_directory(output, url=api.url) as directory:
         answer = api.post("/workers/batch", body)
         if directory is not None:
             write_files(directory, answer, api.url)
@@ -61,16 +61,18 @@ def add_many(
 
 
 @contextlib.contextmanager
-def _env_directory(path: Path | None) -> Iterator[Path | None]:
+def _env_directory(path: Path | None, *, url: str) -> Iterator[Path | None]:
     """
-    Make the directory of the files before the keys are made: where it cannot be written no key is lost.
+    Make the directory of the files before the keys are made: where these cannot be written no key is lost.
 
     Raises:
         click.FileError: It is there already, or cannot be made.
+        InvalidInputError: No file can hold the Server's URL.
     """
     if path is None:
         yield None
         return
+    check_url(url)
     try:
         path.mkdir(mode=0o700)
     except FileExistsError as error:
@@ -101,7 +103,7 @@ def write_files(directory: Path, answer: Mapping[str, Any], url: str) -> None:
         for worker in answer["workers"]:
             issued = keys[worker["id"]]
             content = env_file(url=url, worker_id=worker["id"], api_key=Secret(issued["key"]))
-            if not private.create(env_file_name(worker["name"], worker["id"]), content.encode("ascii")):
+            if not private.create(env_file_name(worker["name"], worker["id"]), content.encode()):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             written += 1
     except OSError as error:

@@ -1,7 +1,7 @@
 """
 An environment file for one Worker: its Server, its ID and its API key.
 
-The same text is read by a shell (`set -a; . FILE`), container runtimes and systemd's `EnvironmentFile=`, since no value needs quotes.
+A shell reads it (`set -a; . FILE`). No value needs quotes, so that what reads such files without a shell reads the same.
 """
 
 import re
@@ -10,8 +10,9 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret import Secret
 
-# A shell would run what is behind a blank or a semicolon, and expand `$`.
-_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
+# A shell would run what is behind a blank or a semicolon, and expand `$`. Letters of every script are nothing special to it: a
+# host's name may have them.
+_NEEDS_NO_QUOTES = re.compile(r"[\w.:/\[\]-]+")
 
 
 def env_file(*, url: str, worker_id: str, api_key: Secret) -> str:
@@ -32,9 +33,18 @@ def env_file(*, url: str, worker_id: str, api_key: Secret) -> str:
         "LYFTDATA_WORKER_API_KEY": api_key.reveal(),
     }
     for name, value in values.items():
-        if not _NEEDS_NO_QUOTES.fullmatch(value):
-            raise InvalidInputError(name, "holds a character that an environment file cannot hold")
+        _check(name, value)
     return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def check_url(url: str) -> None:
+    """Raise InvalidInputError if no environment file can hold a Server's URL: asked before a key is made that is shown once."""
+    _check("LYFTDATA_URL", url)
+
+
+def _check(name: str, value: str) -> None:
+    if not _NEEDS_NO_QUOTES.fullmatch(value):
+        raise InvalidInputError(name, "holds a character that an environment file cannot hold")
 
 
 def env_file_name(name: str, worker_id: str) -> str:

@@ -4,7 +4,8 @@ import httpx2
 import pytest
 
 from lyftdata.cli import new_workers
-from lyftdata.core.errors import LyftdataError
+from lyftdata.cli.api import Api
+from lyftdata.core.errors import InvalidInputError, LyftdataError
 
 
 def test_a_range_adds_many_with_a_file_each(listening, operator, tmp_path):
@@ -95,3 +96,25 @@ def test_no_key_is_counted_as_written_that_is_not(tmp_path):
         new_workers.write_files(tmp_path, {"workers": workers, "api_keys": keys}, "http://localhost:3000")
 
     assert "key-a" in (tmp_path / "a.env").read_text()
+
+
+def test_a_url_that_no_file_can_hold_is_refused_first(tmp_path, monkeypatch):
+    """No Worker is added and no key is made that could not be written."""
+    sent = []
+    monkeypatch.setattr(Api, "post", lambda *arguments: sent.append(arguments))
+
+    with pytest.raises(InvalidInputError):
+        new_workers.add_many(
+            "x-[1-2]",
+            ids=None,
+            labels={},
+            issue_key=True,
+            shared_key=False,
+            existing_key=None,
+            output=tmp_path / "keys",
+            url="https://a$b",
+            as_json=False,
+        )
+
+    assert sent == []
+    assert not (tmp_path / "keys").exists()

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from lyftdata.core.env_files import env_file, env_file_name
+from lyftdata.core.env_files import check_url, env_file, env_file_name
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.secret import Secret
 
@@ -14,13 +14,13 @@ KEY = Secret("lyftdata_" + "a" * 10 + "_" + "b" * 38)
 def test_a_shell_reads_the_file_as_it_stands(tmp_path):
     """What a shell exports from it is what was put in."""
     file = tmp_path / "press-01.env"
-    file.write_text(env_file(url="https://[2001:db8::1]:3000", worker_id="press-01", api_key=KEY))
+    file.write_text(env_file(url="https://sörver.example:3000", worker_id="press-01", api_key=KEY), "utf-8")
 
     read = subprocess.run(
         ["sh", "-c", 'set -a; . "$1"; env', "sh", str(file)], capture_output=True, text=True, check=True
     ).stdout.splitlines()
 
-    assert "LYFTDATA_URL=https://[2001:db8::1]:3000" in read
+    assert "LYFTDATA_URL=https://sörver.example:3000" in read
     assert "LYFTDATA_WORKER_ID=press-01" in read
     assert f"LYFTDATA_WORKER_API_KEY={KEY.reveal()}" in read
 
@@ -32,6 +32,21 @@ def test_what_would_need_quotes_is_refused(value):
         env_file(url="https://server.example", worker_id="w-1", api_key=Secret(value))
 
     assert refused.value.field == "LYFTDATA_WORKER_API_KEY"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[2001:db8::1]:3000", "http://localhost:3000", "https://xn--srver-jua.example"]
+)
+def test_urls_that_a_file_can_hold(url):
+    """Addresses of both kinds, and names."""
+    check_url(url)
+
+
+@pytest.mark.parametrize("url", ["https://a$b", "https://a;b", "https://a`b", "https://a%b", "https://a b"])
+def test_a_url_that_no_file_can_hold_is_found_before(url):
+    """The URL of a Server may have odd characters, which a shell would run or expand."""
+    with pytest.raises(InvalidInputError):
+        check_url(url)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from lyftdata.core.bulk_changes import CREATED
 from lyftdata.core.command_lines import parse_command
-from lyftdata.core.env_files import env_file, env_file_name
+from lyftdata.core.env_files import check_url, env_file, env_file_name
 from lyftdata.core.errors import NotFoundError
 from lyftdata.core.name_patterns import expand_worker_ids, expand_worker_names
 from lyftdata.core.records import WorkerRecord
@@ -47,6 +47,7 @@ async def ask(page: Page) -> Response:
 async def create(page: Page) -> Response:
     """Add them, and show their keys once."""
     choice, command = page.form.text("with"), wanted_command(page)
+    check_url(page.services.issuer)
     added = await page.services.workers.add_many(
         page.form.text("name"),
         ids=page.form.text("id") or None,
@@ -108,7 +109,12 @@ async def waiting(page: Page) -> Response:
 
 
 async def _added(page: Page, number: int) -> list[WorkerRecord]:
-    """Return the Workers of a group of events that there still are, within the scope; raises NotFoundError."""
+    """
+    Return the Workers of a group of events that there still are, within the scope.
+
+    Raises:
+        NotFoundError: No such group, or no Worker of it is left within the scope: the two read the same.
+    """
     store, directory = page.services.store, page.services.directory
     group = await store.read(lambda conn: audit_log.find_event(conn, number))
     if group is None or group.event.action != CREATED:
@@ -116,7 +122,11 @@ async def _added(page: Page, number: int) -> list[WorkerRecord]:
     size = int(group.event.details["count"])
     events = await store.read(lambda conn: audit_log.events_after(conn, after=number, limit=size))
     found = (directory.find_worker(event.event.subject.removeprefix("worker:")) for event in events)
-    return [record for record in found if record is not None and page.actor.scope.covers_worker(record)]
+    records = [record for record in found if record is not None and page.actor.scope.covers_worker(record)]
+    # Enumeration: otherwise a team could read from the numbers when another one added Workers.
+    if not records:
+        raise NotFoundError("bulk_change", str(number))
+    return records
 
 
 async def _state(page: Page, number: int, records: Sequence[WorkerRecord]) -> dict[str, Any]:
