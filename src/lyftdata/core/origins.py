@@ -38,6 +38,15 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def is_ip_address(host: str) -> bool:
+    """Return whether a host, without brackets, is an IP address and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def same_origin(one: str, other: str) -> bool:
     """Return whether two URLs are of one origin; this machine's loopback names count as one host."""
     return _canonical(one) == _canonical(other)

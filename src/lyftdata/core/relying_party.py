@@ -1,11 +1,10 @@
 """Says as whom the Server asks browsers for passkeys: by its public URL, and never by what a request says."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
 import msgspec
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+from lyftdata.core.origins import is_ip_address, origin_of
 
 
 class RelyingParty(msgspec.Struct, frozen=True):
@@ -32,16 +31,6 @@ def relying_party_of(public_url: str) -> RelyingParty | None:
     parts = urlsplit(public_url)
     host = (parts.hostname or "").lower()
     is_local = host == "localhost" or host.endswith(".localhost")
-    if not host or _is_address(host) or (parts.scheme != "https" and not is_local):
+    if not host or is_ip_address(host) or (parts.scheme != "https" and not is_local):
         return None
-    port = parts.port
-    shown = host if port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{port}"
-    return RelyingParty(id=host, origin=f"{parts.scheme}://{shown}", name=f"lyftdata {parts.netloc}")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return RelyingParty(id=host, origin=origin_of(public_url), name=f"lyftdata {parts.netloc}")

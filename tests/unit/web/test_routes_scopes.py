@@ -275,6 +275,24 @@ async def test_what_asks_about_waiting_workers_leaves_out_those_of_others(server
     assert "etl-by-itself" in pending.text
 
 
+async def test_the_panel_of_another_teams_new_workers_does_not_exist(server, root, anna):
+    """It looks like that of a number that no addition has; one's own has no link to refusals, which are closed."""
+    theirs = await post(server, root, "/workers/batch", {"names": "ops-[8-9]", "labels": {"team": "ops"}})
+    ours = await post(server, root, "/workers/batch", {"names": "e-[8-9]", "ids": "e-[8-9]", "labels": ETL})
+    form = {"grant_type": "client_credentials"}
+    await server.http.post("/oauth2/token", data=form, auth=("e-8", "lyftdata_wrong"))
+    panel = "/added-workers/{}/waiting"
+
+    other, absent = await anna.get(panel.format(theirs["number"])), await anna.get(panel.format(1))
+    own = await anna.get(panel.format(ours["number"]))
+
+    assert (other.status_code, absent.status_code, own.status_code) == (404, 404, 200)
+    assert re.sub(rf"\b{theirs['number']}\b", "1", other.text) == absent.text
+    assert "<b>0 of 2 Workers are online.</b>" in own.text
+    assert "e-8 (" in own.text
+    assert "/refusals/" not in own.text + (await anna.get("/workers/e-8/waiting")).text
+
+
 async def test_the_list_counts_the_workers_of_the_team(server, anna, browser):
     """Of four, and not of seven; the page has no stream that tells of changes elsewhere."""
     page, whole = await anna.get("/workers?q=etl-1"), await browser.get("/workers?q=etl-1")

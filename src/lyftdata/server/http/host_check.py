@@ -6,13 +6,13 @@ passwords from the operator's own address. Such a request names that site in `Ho
 elsewhere, and programs that are no browsers are not led by pages: only names that a browser sends are looked at.
 """
 
-import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from lyftdata.core.errors import ForbiddenError
+from lyftdata.core.origins import is_ip_address
 
 _BROWSER_HEADERS = ("sec-fetch-site", "origin")
 
@@ -44,7 +44,7 @@ class HostCheck:
             UnknownHostError: The name is neither that of the public URL or the bind address, nor localhost, nor an address.
         """
         host = _hostname(request.headers.get("host", ""))
-        if host not in self._names and not _is_address(host):
+        if host not in self._names and not is_ip_address(host):
             raise UnknownHostError(
                 "This Server is not known by that name.",
                 hint=f"Open it at {self._issuer} (LYFTDATA_PUBLIC_URL).",
@@ -61,11 +61,3 @@ def _hostname(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
