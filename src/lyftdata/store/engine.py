@@ -30,6 +30,7 @@ from lyftdata.store.change_feed import change_log
 from lyftdata.store.change_feed.feed import ChangeFeed, ReceivedChanges, channel_of
 from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
+from lyftdata.store.dialects.connection import PooledConnections
 from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.writer import batch, lock_holders
 from lyftdata.store.writer.batch import translated
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 _MAX_IN_A_GROUP = 256
 _READERS = 2
+# No operation at a stop takes that long, unless the database does not answer.
+_FINISHED_WITHIN_S = 15.0
 
 OnChange = Callable[[Sequence[Change]], None]
 
@@ -56,6 +59,7 @@ class Store:
         audit_key: bytes,
         lock: int | None,
         position: change_log.Cursor,
+        connections: PooledConnections,
     ) -> None:
         self._engine = engine
         self._head = head
@@ -73,6 +77,7 @@ class Store:
             else None
         )
         self._lock = lock
+        self._connections = connections
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
         self._on_change: OnChange | None = None
@@ -99,6 +104,7 @@ class Store:
             StoreError: Unreachable, damaged, or of a newer version of this program.
         """
         engine = dialect.make_engine(url)
+        connections = PooledConnections(engine)
         lock = None
         try:
             lock = dialect.lock_database(engine)
@@ -110,7 +116,9 @@ class Store:
             if isinstance(error, DBAPIError):
                 raise StoreError(f"The database cannot be used: {problem_of(error)}.{held_by}") from error
             raise
-        return cls(engine, head=head, audit_key=audit_key, lock=lock, position=position)
+        return cls(
+            engine, head=head, audit_key=audit_key, lock=lock, position=position, connections=connections
+        )
 
     async def write(self, op: Callable[[WriteTx], T]) -> T:
         """
@@ -238,11 +246,20 @@ class Store:
         # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.
         await asyncio.shield(asyncio.to_thread(self._finish))
 
+    def aborting_stuck_connections(self, *, after_s: float) -> contextlib.AbstractContextManager[None]:
+        """
+        Return a context in which callers that still wait for the database after so many seconds get a StoreError.
+
+        For a Server that stops: a pooler or proxy may take what it is sent and never answer, and the network sees nothing wrong.
+        """
+        return self._connections.aborted_after(after_s)
+
     def _finish(self) -> None:
-        self._writer.join()
-        if self._change_feed is not None:
-            self._change_feed.end()
-        self._readers.shutdown()
+        with self.aborting_stuck_connections(after_s=_FINISHED_WITHIN_S):
+            self._writer.join()
+            if self._change_feed is not None:
+                self._change_feed.end()
+            self._readers.shutdown()
         self._engine.dispose()
         dialect.unlock_database(self._lock)
 

@@ -15,9 +15,10 @@ from lyftdata.core.errors import LyftdataError, SettingsError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import PresenceState
 from lyftdata.server.clock import utc_now
+from lyftdata.server.runtime import background
 from lyftdata.server.runtime.background import prune_and_rotate
 from lyftdata.server.runtime.settings import read_server_settings
-from lyftdata.store import audit_log
+from lyftdata.store import StoreError, audit_log, engine
 from lyftdata.store.tables import presence, servers, workers
 from lyftdata.store.tables.signing_keys import all_signing_keys
 
@@ -558,6 +559,25 @@ async def test_a_server_that_is_cut_off_decides_nothing(start_server, cable: Cab
 
         await until(is_back, "the Server is back")
         assert answers <= {503, 401}
+
+
+async def test_a_server_that_is_cut_off_stops(start_server, cable: Cable, database_url, monkeypatch):
+    """Its reader and its writer wait for answers that never come, as behind a pooler that hangs: it aborts them, and ends."""
+    monkeypatch.setattr(background, "_FLUSHED_WITHIN_S", 0.5)
+    monkeypatch.setattr(engine, "_FINISHED_WITHIN_S", 0.5)
+    starting = start_server(url=cable.url(database_url))
+    server = await starting.__aenter__()
+    # Both have a connection that worked.
+    await server.services.store.read(lambda _conn: None)
+    await new_worker(server)
+
+    cable.cut()
+    waiting = asyncio.create_task(server.services.store.read(lambda _conn: None))
+    async with asyncio.timeout(180):
+        await starting.__aexit__(None, None, None)
+
+    with pytest.raises(StoreError):
+        await waiting
 
 
 async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server, database_url):

@@ -42,6 +42,8 @@ _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
 _END_LISTENERS_EVERY_S = 0.8
+# A service manager waits for a minute and a half, as a rule; then what is not written is lost in any case.
+_FLUSHED_WITHIN_S = 30.0
 
 
 @contextlib.asynccontextmanager
@@ -102,19 +104,25 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
         services.events.close()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await services.event_delivery.stop()
-        note_presence(services)
-        await _flush_at_stop("operators", services.password_check.aclose())
-        await _flush_at_stop("traces and refusals", flush(services))
-        await _flush_at_stop("uses of API keys", services.traces.flush_all())
-        await _flush_at_stop("origins of tokens", services.token_origins.flush_all())
-        await _flush_at_stop("counts of tokens", services.token_counts.flush_all(services.clock()))
-        await _flush_at_stop("that this Server stops", services.cluster.deregister())
-        if services.decisions is not None:
-            await _flush_at_stop("decisions", services.decisions.follow())
-        # After every other event.
-        await _flush_at_stop("the last audit checkpoint", checkpoints.stop())
+        with services.store.aborting_stuck_connections(after_s=_FLUSHED_WITHIN_S):
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await services.event_delivery.stop()
+            note_presence(services)
+            await _flush_everything(services, checkpoints)
+
+
+async def _flush_everything(services: Services, checkpoints: CheckpointSchedule) -> None:
+    """Write all that is pending when the Server stops."""
+    await _flush_at_stop("operators", services.password_check.aclose())
+    await _flush_at_stop("traces and refusals", flush(services))
+    await _flush_at_stop("uses of API keys", services.traces.flush_all())
+    await _flush_at_stop("origins of tokens", services.token_origins.flush_all())
+    await _flush_at_stop("counts of tokens", services.token_counts.flush_all(services.clock()))
+    await _flush_at_stop("that this Server stops", services.cluster.deregister())
+    if services.decisions is not None:
+        await _flush_at_stop("decisions", services.decisions.follow())
+    # After every other event.
+    await _flush_at_stop("the last audit checkpoint", checkpoints.stop())
 
 
 def alert_watch(services: Services) -> AlertWatch:
