@@ -30,7 +30,7 @@ from lyftdata.store.change_feed import change_log
 from lyftdata.store.change_feed.feed import ChangeFeed, ReceivedChanges, channel_of
 from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
-from lyftdata.store.dialects.connection import PooledConnections
+from lyftdata.store.dialects.pooled_connections import PooledConnections
 from lyftdata.store.errors import StoreError, problem_of
 from lyftdata.store.writer import batch, lock_holders
 from lyftdata.store.writer.batch import translated
@@ -78,6 +78,10 @@ class Store:
         )
         self._lock = lock
         self._connections = connections
+        # A migration may take its time; what the Server does from here on may not.
+        self._watching = contextlib.ExitStack()
+        if dialect.is_shared(engine):
+            self._watching.enter_context(connections.watched())
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
         self._on_change: OnChange | None = None
@@ -260,6 +264,7 @@ class Store:
             if self._change_feed is not None:
                 self._change_feed.end()
             self._readers.shutdown()
+        self._watching.close()
         self._engine.dispose()
         dialect.unlock_database(self._lock)
 

@@ -1,5 +1,5 @@
 """
-Connections to PostgreSQL that another thread can abort, so that no caller blocks for ever: a dedicated one, and those of a pool.
+A dedicated connection to PostgreSQL that another thread can abort, so that no caller blocks for ever.
 
 A database, or what stands between (a pooler, a proxy), may take what it is sent and never answer; the network sees
 nothing wrong then. The driver waits for ever. The watching thread aborts the connection, and the next question goes
@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 import threading
-import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,71 +18,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
     import psycopg
-
-
-# Longer than making a connection may take.
-_ABORT_EVERY_S = 10.0
-
-
-class PooledConnections:
-    """
-    The connections of an engine's pool, for a Server that stops: it waits for those who use them.
-
-    Args:
-        engine: Before its first connection. Those of SQLite are files, and never stuck.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._sockets = weakref.WeakKeyDictionary[Any, socket.socket]()
-        # The pool closes a connection that was dropped when Python collects it, which may be within this very class.
-        self._mutex = threading.RLock()
-        # Before SQLAlchemy asks its first questions, which may go unanswered as well.
-        event.listen(engine, "connect", self._note, insert=True)
-        event.listen(engine, "close", self._forget)
-
-    @contextlib.contextmanager
-    def aborted_after(self, seconds: float) -> Iterator[None]:
-        """Abort every connection after so many seconds within the block, and then again: one that is made meanwhile may be stuck too."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            wait_s = seconds
-            while not ended.wait(wait_s):
-                self.abort()
-                wait_s = min(seconds, _ABORT_EVERY_S)
-
-        watching = threading.Thread(target=watch, name="store-abort", daemon=True)
-        watching.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            watching.join()
-
-    def abort(self) -> None:
-        """Abort every connection, so that pending callers get an error; from any thread."""
-        with self._mutex:
-            for each in list(self._sockets.values()):
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def _note(self, connection: Any, _record: object) -> None:
-        if not hasattr(connection, "fileno"):
-            return
-        # A handle of its own: the driver's number may mean another connection by the time somebody hangs up.
-        handle = socket.socket(fileno=os.dup(connection.fileno()))
-        # One whose first questions go unanswered is dropped without being closed.
-        weakref.finalize(connection, handle.close)
-        with self._mutex:
-            self._sockets[connection] = handle
-
-    def _forget(self, connection: Any, _record: object) -> None:
-        if not hasattr(connection, "fileno"):
-            return
-        with self._mutex:
-            handle = self._sockets.pop(connection, None)
-        if handle is not None:
-            handle.close()
 
 
 class DedicatedConnection:

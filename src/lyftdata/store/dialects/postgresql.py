@@ -15,7 +15,7 @@ found by querying (`store.change_feed`).
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -65,7 +65,7 @@ def make_engine(url: URL) -> Engine:
         StoreError: The driver is not installed.
     """
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             connect_args=_connect_args(url),
             # Whatever the database's own default is: what is read in a turn must be what the turns before have committed,
@@ -80,6 +80,14 @@ def make_engine(url: URL) -> Engine:
         )
     except ImportError as error:
         raise StoreError("The driver for PostgreSQL is not installed.", hint=INSTALL_SERVER) from error
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(_dialect: object, _record: object, args: tuple[Any, ...], options: dict[str, Any]) -> object:
+    from lyftdata.store.dialects.timed_connection import TimedConnection
+
+    return TimedConnection.connect(*args, **options)
 
 
 def _connect_args(url: URL) -> dict[str, Any]:
