@@ -284,3 +284,44 @@ async def test_workers_that_somebody_has_decided_about_since_are_found(store):
     found = await store.read(lambda conn: audit_log.workers_changed_after(conn, after=1))
 
     assert found == {"renamed", "labelled", "cut-1", "cut-2", "cut-3"}
+
+
+async def test_what_one_has_done_within_a_time_is_counted(store):
+    """Changes of one Worker and the Workers of cut-offs, by any of their names, without what another operator has confirmed."""
+    deleted = {"action": "delete", "workers": "a b c", "by_key": "d"}
+    later = NOON + timedelta(seconds=1)
+    for action, actor, at, details in (
+        ("worker.deleted", "operator:ann", NOON, {}),
+        ("worker.deleted", "operator:ann", later, {}),
+        ("worker.deleted", "api_token:anns", later, {}),
+        ("worker.deleted", "operator:ben", later, {}),
+        ("worker.disabled", "operator:ann", later, {}),
+        ("worker.deleted", "operator:ann", later, {"confirmed_by": "operator:ben"}),
+        ("incident.cut_off", "operator:ann", later, deleted),
+        ("incident.cut_off", "operator:ann", later, deleted | {"action": "disable"}),
+    ):
+        given = event(action=action, actor=actor, at=at, details=details)
+        await store.write(lambda tx, given=given: tx.audit(given))
+
+    def count(action, cut_off):
+        return lambda conn: audit_log.count_by(
+            conn, ["operator:ann", "api_token:anns"], action, cut_off=cut_off, since=NOON
+        )
+
+    assert await store.read(count("worker.deleted", "delete")) == 2 + 3
+    assert await store.read(count("worker.disabled", "disable")) == 1 + 3
+
+
+async def test_events_about_a_subject_since_an_event(store):
+    """Those behind the number, with one of the actions, the oldest first."""
+    for action in ("operator.role_set", "operator.signed_in", "operator.password_set"):
+        await store.write(lambda tx, action=action: tx.audit(event(action=action, subject="operator:ann")))
+    wanted = {"operator.role_set", "operator.password_set"}
+
+    def about(name, after):
+        return lambda conn: audit_log.events_about(conn, name, wanted, after=after)
+
+    found = [one.event.action for one in await store.read(about("operator:ann", 0))]
+    assert found == ["operator.role_set", "operator.password_set"]
+    assert [one.number for one in await store.read(about("operator:ann", 1))] == [3]
+    assert await store.read(about("operator:ben", 0)) == []

@@ -9,6 +9,7 @@ import click
 from lyftdata.cli.confirm import confirm, yes_option
 from lyftdata.cli.emergency_access import emergency_access
 from lyftdata.cli.output import echo, echo_err, emit, json_option, print_json, print_table
+from lyftdata.cli.second_operator_off import second_operator_off
 from lyftdata.cli.secret_key_rotation import rotate_secret_key
 from lyftdata.cli.state_location import find_state, staging_option
 from lyftdata.cli.typed_password import read_password
@@ -45,6 +46,7 @@ def admin() -> None:
 
 admin.add_command(rotate_secret_key)
 admin.add_command(emergency_access)
+admin.add_command(second_operator_off)
 
 
 @admin.command()

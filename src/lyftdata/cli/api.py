@@ -18,7 +18,7 @@ from lyftdata.cli.credentials import Credentials
 from lyftdata.cli.given_token import find_given_token
 from lyftdata.cli.output import echo_err
 from lyftdata.cli.typed_password import CODE_PROMPT, read_code, read_password
-from lyftdata.core.errors import LyftdataError
+from lyftdata.core.errors import LyftdataError, SecondOperatorRequiredError
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_answer, remedy_for_failure
@@ -180,9 +180,29 @@ class Api:
             self._unreachable(error)
         if is_asked_again and signed_in and self._reauthenticated(response):
             return self._request(method, path, signed_in=signed_in, is_asked_again=False, **options)
+        if response.status_code == httpx2.codes.CONFLICT and sys.stdin.isatty():
+            self._explain(response)
         if response.status_code >= httpx2.codes.MULTIPLE_CHOICES:
             self._fail(response)
         return response
+
+    def _explain(self, response: httpx2.Response) -> None:
+        """Of what waits for a second operator now, ask why, and put that into the request."""
+        if _problem_code(response) != SecondOperatorRequiredError.code:
+            return
+        problem = response.json()
+        echo_err(clean_text(str(problem.get("detail", "")), 500))
+        reason = click.prompt(
+            "Reason, for the one who confirms it (Enter for none)", default="", show_default=False, err=True
+        )
+        request_id = problem.get("request_id")
+        if not reason.strip() or not isinstance(request_id, str):
+            return
+        try:
+            self._request("POST", f"/change-requests/{path_part(request_id)}/reason", json={"reason": reason})
+        except ApiError as error:
+            # The request is made; that it has no reason, or has one already, is no failure of what was asked.
+            echo_err(error.message)
 
     def _reauthenticated(self, response: httpx2.Response) -> bool:
         """Ask for the password if that is what the Server wants, and keep the session's new token; return whether it has one."""

@@ -3,7 +3,7 @@
 
 Commands are imported when they are used, so that `lyftdata --help` answers at once.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server for good.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server for good, 4 waits for a second operator.
 """
 
 import difflib
@@ -26,7 +26,7 @@ from lyftdata.cli.standard_streams import (
     missing_streams,
     report_output_errors,
 )
-from lyftdata.core.errors import LyftdataError, SettingsError
+from lyftdata.core.errors import LyftdataError, SecondOperatorRequiredError, SettingsError
 from lyftdata.core.text import clean_lines
 from lyftdata.hardening import hide_from_other_programs
 
@@ -34,6 +34,7 @@ _MAX_LINES, _MAX_LINE_LENGTH = 20, 1_000
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_WAITS = 4
 
 # Name on the command line: where it lives, and the line that `--help` shows without importing it.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -69,6 +70,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "operators": (
         "lyftdata.cli.operators:operators",
         "Manage who may sign in, their sessions, and API tokens.",
+    ),
+    "requests": (
+        "lyftdata.cli.requests:requests",
+        "Confirm what another operator asks for.",
     ),
     "admin": ("lyftdata.cli.admin:admin", "Back up, restore and move a Server's state; unlock operators."),
     "token": ("lyftdata.cli.token:token", "Print a worker token for scripts on this host."),
@@ -180,7 +185,11 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
         _print_error_lines(f"Error: {error.message}")
         if error.hint:
             _print_error_lines(f"Hint: {error.hint}")
-        return EXIT_FAILED
+        return (
+            EXIT_WAITS
+            if getattr(error, "problem_code", "") == SecondOperatorRequiredError.code
+            else EXIT_FAILED
+        )
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): there is nothing to say, and no reader to say it to.
         sys.stderr.close()

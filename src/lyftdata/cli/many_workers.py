@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lyftdata.cli.confirm import confirm, require_terminal
 from lyftdata.cli.output import echo_err, print_json
 from lyftdata.cli.progress import show_progress
+from lyftdata.core.errors import SecondOperatorRequiredError
 
 if TYPE_CHECKING:
     from lyftdata.cli.api import Api
@@ -86,7 +87,8 @@ def _change_one(worker_id: str, change: Callable[[str], Any]) -> Any:
     try:
         return change(worker_id)
     except ApiError as error:
-        if not error.problem_code:  # not an answer about this Worker: no other would get one
+        # Not an answer about this Worker: no other would get one. What waits for a second operator is asked for once, and not for each.
+        if error.problem_code in {"", SecondOperatorRequiredError.code}:
             raise
         echo_err(f"Error: {worker_id}: {error.message}")
         return _FAILED

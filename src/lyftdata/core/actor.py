@@ -16,6 +16,23 @@ class CredentialKind(StrEnum):
     API_TOKEN = "api_token"  # noqa: S105 - a kind, not a token
 
 
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    That another operator confirms what somebody has asked for; whether it counts is checked where it is carried out.
+
+    Attributes:
+        request_id: Of the request.
+        by: Who confirms, in their own session.
+        note: What they say about it.
+        requested_at: When it was asked for: a Worker that was made later was not meant.
+    """
+
+    request_id: str
+    by: "Actor"
+    note: str
+    requested_at: datetime
+
+
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """
     A signed-in operator, or an API token that acts for one, calling from an address.
@@ -30,6 +47,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         authenticated_at: When the operator last proved in this session who they are; None if that is not known, and for API tokens.
         api_token: Name of the API token; None for a session.
         scope: To which Workers, keys and resources it is limited.
+        confirmation: Where a request is carried out, who confirms it; everything is done by the requester.
     """
 
     operator: str
@@ -41,6 +59,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     authenticated_at: datetime | None = None
     api_token: str | None = None
     scope: Scope = UNLIMITED
+    confirmation: Confirmation | None = None
 
     @property
     def credential(self) -> CredentialKind:
@@ -61,12 +80,18 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     def audit_event(
         self, action: str, subject: str, *, at: datetime, details: dict[str, str] | None = None
     ) -> AuditEvent:
-        """Return the audit event for something that it does; `details` holds no secret."""
+        """Return the audit event for something that it does; `details` holds no secret. Who has confirmed it is in the event too."""
+        confirmation = self.confirmation
+        confirmed = (
+            {}
+            if confirmation is None
+            else {"request": confirmation.request_id, "confirmed_by": confirmation.by.audit_name}
+        )
         return AuditEvent(
             at=at,
             actor=self.audit_name,
             action=action,
             subject=subject,
             address=self.address,
-            details=details or {},
+            details={**(details or {}), **confirmed},
         )

@@ -6,6 +6,7 @@ LyftdataError
 ├── InvalidInputError        a name, ID, label or other value breaks its rule; names the field
 ├── ConflictError            the request is well-formed, but conflicts with the state of the Server
 │   └── PreconditionFailedError
+├── SecondOperatorRequiredError      not done yet: another operator must confirm it
 ├── NotFoundError            the thing named does not exist
 ├── ForbiddenError           the caller is authenticated, and may not do this
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
@@ -196,6 +197,29 @@ class ReauthenticationRequiredError(LyftdataError):
             hint="Sign in again: lyftdata login",
         )
         self.within_s: Final = within_s
+
+
+class SecondOperatorRequiredError(LyftdataError):
+    """
+    Nothing was done yet: the rules want another operator to confirm it, and a request for that was made.
+
+    Args:
+        request_id: Of the request.
+        statement: What will be done once it is confirmed.
+        expires_at: Until when it can be, as text.
+        confirmers: The names of the operators who can; empty where the caller may not know them.
+    """
+
+    code = "second_operator_required"
+
+    def __init__(self, request_id: str, *, statement: str, expires_at: str, confirmers: list[str]) -> None:
+        who = " or ".join(confirmers) if confirmers else "another admin"
+        super().__init__(
+            f"Nothing was done yet. Another operator must confirm it: {statement}",
+            hint=f"Request {request_id} waits until {expires_at} for {who}: lyftdata requests confirm {request_id}, or the page Requests.",
+        )
+        self.request_id: Final = request_id
+        self.confirmers: Final = confirmers
 
 
 class PasswordSignInOffError(LyftdataError):

@@ -84,6 +84,15 @@ ACTIONS: Mapping[str, Rule] = {
     "signing_keys.withdraw": _FINAL,
     "incident.read": _READ,
     "incident.write": _FINAL,
+    # What waits for a second operator. To ask for it needs what the action itself needs.
+    "change_requests.read": _READ_IN_SCOPE,
+    # Withdraw one's own, give its reason.
+    "change_requests.write": _WRITE_IN_SCOPE,
+    # In person: a token acts for the operator who issued it, and a leaked one must be no second person.
+    "change_requests.decline": Rule(_ADMINS, _SESSION_ONLY, in_scope=True),
+    "change_requests.confirm": Rule(_ADMINS, _SESSION_ONLY, in_scope=True, asks_again=True),
+    "second_operator.read": _READ,
+    "second_operator.write": _FINAL_IN_PERSON,
     "operators.read": _READ,
     # Add, delete, set the role, reset the password.
     "operators.write": _FINAL_IN_PERSON,

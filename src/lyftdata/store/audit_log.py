@@ -237,6 +237,45 @@ def list_of_actions(
     return [_chained(row) for row in conn.execute(query.order_by(audit_events.c.number.desc()).limit(limit))]
 
 
+def events_about(
+    conn: Connection, subject: str, actions: Collection[str], *, after: int
+) -> list[ChainedAuditEvent]:
+    """Return the events about a subject with one of these actions behind a number, the oldest first."""
+    table = audit_events.c
+    query = select(audit_events).where(
+        table.number > after, table.subject == subject, table.action.in_(sorted(actions))
+    )
+    return [_chained(row) for row in conn.execute(query.order_by(table.number))]
+
+
+def count_by(conn: Connection, actors: Collection[str], action: str, *, cut_off: str, since: datetime) -> int:
+    """
+    Return how many Workers these actors have changed since a time, each by itself or in the cut-off of an incident.
+
+    What a second operator has confirmed is left out.
+
+    Args:
+        conn: A connection.
+        actors: As the log names them.
+        action: The audit action about one Worker.
+        cut_off: What a cut-off calls the same in its details.
+        since: Aware UTC time.
+    """
+    table = audit_events.c
+    theirs = (
+        table.at > since,
+        table.actor.in_(sorted(actors)),
+        table.details["confirmed_by"].as_string().is_(None),
+    )
+    singly = select(func.count()).select_from(audit_events).where(table.action == action, *theirs)
+    cut_offs = select(table.details).where(table.action == CUT_OFF, *theirs)
+    return conn.execute(singly).scalar_one() + sum(
+        len(details.get("workers", "").split())
+        for details in conn.execute(cut_offs).scalars()
+        if details.get("action") == cut_off
+    )
+
+
 def _cut_offs_of(subject: str) -> Iterator[ColumnElement[bool]]:
     """Yield the condition for cut-offs of a Worker, whose events are about the key or the address of the incident."""
     kind, _, worker_id = subject.partition(":")

@@ -625,6 +625,39 @@ fleet_policy = Table(
     Column("set_by", String(128), nullable=False),
 )
 
+# For which actions a second operator must confirm: one row, or none where that is off.
+second_operator_rules = Table(
+    "second_operator_rules",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("actions", JSON, nullable=False),
+    Column("above", Integer, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("set_by", String(128), nullable=False),
+)
+
+# What one operator asked for and another confirms. No foreign key to operators: what a deleted one asked for stays readable.
+change_requests = Table(
+    "change_requests",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("operation", Text, nullable=False),
+    Column("operator", String(64), nullable=False),
+    Column("api_token", String(64)),
+    Column("requester_mark", String(64), nullable=False),
+    Column("scope", JSON(none_as_null=True)),
+    Column("address", String(64), nullable=False),
+    Column("event", Count, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decided_at", UtcDateTime),
+    Column("decided_by", String(128)),
+    Column("note", Text, nullable=False),
+    Index(None, "state"),
+)
+
 # Agents that the policy refuses, by the family of their Workers' names: one that is started again and again may enroll as another Worker
 # each time.
 refused_agents = Table(

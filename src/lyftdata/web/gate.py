@@ -9,7 +9,8 @@ The gate in front of every page: session, policy and CSRF.
   3. A first or reset password is changed before anything else.
   4. The policy table must allow the page's action to the operator's role, and to their scope if they have one.
   5. What cannot be undone, and the form for it, needs an operator who has proved lately who they are; others are asked.
-  6. What the handler raises becomes a page: the form again with what was wrong, or an error.
+  6. What the handler raises becomes a page: the form again with what was wrong, the request that waits for a second operator now, or
+     an error.
 """
 
 import hmac
@@ -34,6 +35,7 @@ from lyftdata.core.errors import (
     SecondFactorFailedError,
     SecondFactorMissingError,
     SecondFactorRequiredError,
+    SecondOperatorRequiredError,
 )
 from lyftdata.core.log_events.server import PAGE_FAILED
 from lyftdata.core.policy import check_allowed
@@ -65,6 +67,7 @@ BACKGROUND_HEADER = "lyftdata-background"
 PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
 SECOND_FACTOR_PATH = "/account/second-factor"
+_WAITS = "Nothing was done yet: another operator must confirm it. Say why below."
 # Errors that the person who filled in the form can fix there.
 _FIXED_IN_THE_FORM = (
     InvalidInputError,
@@ -189,10 +192,8 @@ async def _read_form(page: Page) -> Form:
 async def _answer(page: Page, handler: Handler, again: Handler | None, again_path: str) -> Response:
     try:
         return await handler(page)
-    except (ReauthenticationRequiredError, NotSignedInError) as error:
-        # While the form was dealt with, the session was ended, or too much time has passed.
-        is_ended = isinstance(error, NotSignedInError)
-        return _to_sign_in(page.request) if is_ended else _to_confirm(page.request)
+    except (ReauthenticationRequiredError, NotSignedInError, SecondOperatorRequiredError) as error:
+        return _go_on_elsewhere(page, error)
     except _FIXED_IN_THE_FORM as error:
         if again is None or page.request.method != "POST":
             return error_page(page.request, error, page)
@@ -208,6 +209,13 @@ async def _answer(page: Page, handler: Handler, again: Handler | None, again_pat
         return response
     except LyftdataError as error:
         return error_page(page.request, error, page)
+
+
+def _go_on_elsewhere(page: Page, error: LyftdataError) -> Response:
+    """Go to what must be done instead of the answer: while the form was dealt with, the session was ended, or too much time has passed."""
+    if isinstance(error, SecondOperatorRequiredError):
+        return page.redirect(f"/requests/{error.request_id}", done=_WAITS)
+    return _to_sign_in(page.request) if isinstance(error, NotSignedInError) else _to_confirm(page.request)
 
 
 async def not_found(request: Request, error: Exception) -> Response:

@@ -26,6 +26,7 @@ _SAME_OUTAGE = timedelta(minutes=1)
 _SAME_ACT = timedelta(minutes=10)
 # Signing in is in the audit log, and says nothing about the fleet. Of a change to many Workers each has its own event.
 _LEFT_OUT = {
+    "change_request.explained",
     "operator.signed_in",
     "operator.reauthenticated",
     "signing_key.created",
@@ -45,6 +46,14 @@ _VERBS = {
     "worker.next_key_registered": "registered a new identity key:",
     "worker.active_again": "is active again:",
     "worker.approval_expired": "waited for approval for too long:",
+    "change_request.confirmed": "confirmed",
+    "change_request.declined": "declined",
+    "change_request.expired": "waited for a second operator for too long:",
+    "change_request.made": "asked for a second operator in",
+    "change_request.void": "is void, because the account of its operator has changed:",
+    "change_request.withdrawn": "withdrew",
+    "second_operator.changed": "set",
+    "second_operator.turned_off": "turned off",
     "api_key.allowed": "allowed a Worker for",
     "api_key.previous_ended": "ended the old generation of",
     "enrollment_key.previous_ended": "ended the old generation of",
@@ -79,11 +88,13 @@ _NOUNS = {
     "worker": "Worker",
     "api_key": "API key",
     "api_token": "API token",
+    "change_request": "request",
     "enrollment_key": "enrollment key",
     "event_destination": "event destination",
     "fleet_policy": "the fleet policy",
     "operator": "operator",
     "resource": "resource",
+    "second_operator": "the rules for a second operator",
     "signing_key": "signing key",
     "secret_key": "the secret key",
     "audit_log": "the audit log",
@@ -94,6 +105,7 @@ _PAGES = {
     "api_key": "/api-keys/",
     "enrollment_key": "/enrollment/",
     "resource": "/resources/",
+    "change_request": "/requests/",
 }
 
 

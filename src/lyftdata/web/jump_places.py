@@ -28,6 +28,8 @@ PAGES: Sequence[Place] = (
     Place("Event destinations", "/event-destinations", "event_destinations.read", "webhooks syslog"),
     Place("Operators", "/operators", "operators.read", "people users"),
     Place("API tokens", "/api-tokens", "api_tokens.read", "automation"),
+    Place("Requests", "/requests", "change_requests.read", "confirm second operator approve waiting"),
+    Place("A second operator", "/second-operator", "second_operator.read", "two pairs of eyes four rules"),
     Place("Signing keys", "/signing-keys", "signing_keys.read", "jwks"),
     Place("Your account", "/account", "own_account", "sessions sign out"),
 )

@@ -8,7 +8,7 @@ from playwright.sync_api import Response, expect
 from starlette.routing import compile_path
 from tests.behaviour.browser.conftest import WITHIN_MS, Window
 from tests.behaviour.browser.history import reload
-from tests.behaviour.browser.world import PASSKEY_ID, PASSKEY_OWNER, VIEWER
+from tests.behaviour.browser.world import PASSKEY_ID, PASSKEY_OWNER, REQUEST_ID, VIEWER
 from tests.processes import PASSWORD
 
 from lyftdata.web import routes
@@ -90,6 +90,11 @@ PAGES = {
     "reset an operator": "/operators/vera/reset",
     "limit an operator": "/operators/vera/scope",
     "delete an operator": "/operators/vera/delete",
+    "requests": "/requests",
+    "request of another operator": f"/requests/{REQUEST_ID}",
+    "confirm a request": f"/requests/{REQUEST_ID}/confirm",
+    "a second operator": "/second-operator",
+    "for what it takes two": "/second-operator/change",
     "api tokens": "/api-tokens",
     "api token": "/api-tokens/ci-deploy",
     "issue an api token": "/issue-api-token",

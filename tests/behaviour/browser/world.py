@@ -22,6 +22,7 @@ from tests.deployment import CHEAP, Deployment
 from tests.processes import PASSWORD, Host, Program, free_port, until
 
 from lyftdata.app import create_app
+from lyftdata.core.change_requests import ChangeRequestRecord, ChangeWorkers, encode_operation
 from lyftdata.core.records import (
     IdentityCopyRecord,
     OperatorRecord,
@@ -34,12 +35,14 @@ from lyftdata.core.records import (
     WorkerTraces,
 )
 from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admin.second_operator.standing import requester_mark
 from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import (
     activity,
+    change_requests,
     identity_copies,
     operators,
     passkeys,
@@ -53,6 +56,7 @@ FORMER_KEY = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
 PUBLISHED_KEY = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
 ADMIN, VIEWER = "admin", "vera"
 PASSKEY_OWNER, PASSKEY_ID = "nora", "0" * 32
+REQUESTER, REQUEST_ID = "otto", "3f9a1c20b7d4"
 PRESSES, BINDERS = 8, 4
 CONNECTED = [
     *(f"press-{n:02}" for n in range(1, PRESSES - 1)),
@@ -187,6 +191,7 @@ def _write_past(tx: WriteTx, now: datetime) -> None:
     )
     identity_copies.record_copy(tx, copy)
     _add_passkey(tx, now)
+    _add_request(tx, now)
 
 
 def _add_passkey(tx: WriteTx, now: datetime) -> None:
@@ -205,6 +210,36 @@ def _add_passkey(tx: WriteTx, now: datetime) -> None:
         used_at=now - timedelta(hours=2),
     )
     passkeys.insert_passkey(tx, passkey)
+
+
+def _add_request(tx: WriteTx, now: datetime) -> None:
+    """Add a request of another admin, who signs in elsewhere, so that `admin` stays the last one that counts."""
+    operator = OperatorRecord(
+        name=REQUESTER,
+        role=Role.ADMIN,
+        password_hash="",
+        created_at=now - timedelta(days=2),
+        issuer="https://id.example.com",
+        subject="7",
+    )
+    operators.insert_operator(tx, operator)
+    asked = ChangeWorkers(
+        action="delete", worker_ids=["press-07", "press-08"], search="zone=eu-1 status:offline"
+    )
+    request = ChangeRequestRecord(
+        id=REQUEST_ID,
+        operation=encode_operation(asked),
+        operator=REQUESTER,
+        api_token=None,
+        requester_mark=requester_mark(tx.conn, REQUESTER),
+        scope=None,
+        address="203.0.113.50",
+        event=tx.head.number,
+        reason="These two were sold with rack 7",
+        requested_at=now - timedelta(hours=2),
+        expires_at=now + timedelta(hours=22),
+    )
+    change_requests.insert_request(tx, request)
 
 
 def _token_counts(past: list[WorkerSessionRecord]) -> list[TokenCountRecord]:

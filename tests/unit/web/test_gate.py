@@ -35,6 +35,7 @@ def fill(path):
         session_id="s",
         kid="some-kid",
         passkey_id="some-passkey",
+        request_id="some-request",
         number=1,
     )
 

@@ -29,6 +29,7 @@ INCIDENTS = frozenset(
         AlertKind.AGENT_TOO_OLD,
         AlertKind.APPROVAL,
         AlertKind.AUDIT_LOG,
+        AlertKind.CHANGE_REQUEST,
         AlertKind.DUPLICATE,
         AlertKind.EVENTS_WAIT,
         AlertKind.KEY_EXPIRES,

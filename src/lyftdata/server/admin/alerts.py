@@ -19,6 +19,7 @@ from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
+from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
 from lyftdata.server.admin.worker_queries import WorkerQueries
@@ -180,6 +181,7 @@ class Alerts:
         token_origins: TokenOriginQueries,
         repeated_registrations: RepeatedRegistrations,
         directory: Directory,
+        change_requests: ChangeRequestQueries,
         event_destinations: EventDestinationQueries,
         audit_is_intact: Callable[[], bool],
         signing_keys: SigningKeys,
@@ -194,6 +196,7 @@ class Alerts:
         self._token_origins = token_origins
         self._repeated_registrations = repeated_registrations
         self._directory = directory
+        self._change_requests = change_requests
         self._event_destinations = event_destinations
         self._audit_is_intact = audit_is_intact
         self._signing_keys = signing_keys
@@ -212,6 +215,7 @@ class Alerts:
             *_duplicates(refused),
             *await self._from_elsewhere(),
             *self._awaiting_approval(),
+            *await self._awaiting_second_operator(),
             *_misconfigured(refused),
             *_too_old(await self._fleet_versions.refused()),
             *await self._events_wait(),
@@ -285,6 +289,23 @@ class Alerts:
                 else "",
             )
         ]
+
+    async def _awaiting_second_operator(self) -> list[Alert]:
+        found = await self._change_requests.pending()
+        alerts = [
+            Alert(
+                kind=AlertKind.CHANGE_REQUEST,
+                subject=record.id,
+                key=record.id,
+                title=f"{record.operator} asks for a second operator until {record.expires_at:%d %B at %H:%M} UTC",
+                detail=record.asked.statement,
+            )
+            for record in found[:_MAX_OF_A_KIND]
+        ]
+        if len(found) > _MAX_OF_A_KIND:
+            title = f"{count(len(found) - _MAX_OF_A_KIND, 'more request')} for a second operator"
+            alerts.append(Alert(kind=AlertKind.CHANGE_REQUEST, subject="", title=title))
+        return alerts
 
     async def _copies(self) -> list[Alert]:
         """Tell of copies that ask again and again; one that has not asked for an hour is at its Worker's page."""

@@ -7,6 +7,7 @@ all of them carry that number as `group`. From these events it is undone: nothin
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,7 @@ from lyftdata.core.bulk_changes import (
     BulkAction,
     is_within,
 )
+from lyftdata.core.change_requests import ChangeWorkers
 from lyftdata.core.disabling import NOTHING_MORE, DisabledFields, Disabling, read_disabling
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.known_secrets import KnownSecrets
@@ -29,6 +31,7 @@ from lyftdata.core.scopes import Scope
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.scope_checks import check_all_grants, check_keeps_labels
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
@@ -40,6 +43,7 @@ from lyftdata.server.admin.worker_changes import (
     restore_labels,
     restore_switch,
     switch,
+    without_later,
     write_changes,
 )
 from lyftdata.server.admin.worker_queries import WorkerQueries
@@ -49,6 +53,10 @@ from lyftdata.store.tables import workers
 
 UNDONE = "workers.undone"
 _SUBJECT = "workers"
+_CUTS: Mapping[BulkAction, Literal["disable", "delete"]] = {
+    BulkAction.DISABLE: "disable",
+    BulkAction.DELETE: "delete",
+}
 _MAX_UNDONE = 1_000
 
 
@@ -85,10 +93,17 @@ class BulkChanges:
     """Changes many Workers at once, and undoes that."""
 
     def __init__(
-        self, *, queries: WorkerQueries, known_secrets: KnownSecrets, store: Store, clock: Clock
+        self,
+        *,
+        queries: WorkerQueries,
+        known_secrets: KnownSecrets,
+        gate: SecondOperatorGate,
+        store: Store,
+        clock: Clock,
     ) -> None:
         self._queries = queries
         self._known_secrets = known_secrets
+        self._gate = gate
         self._store = store
         self._clock = clock
 
@@ -181,6 +196,7 @@ class BulkChanges:
         Raises:
             InvalidInputError: A label, the note or the end breaks its rule, a label contradicts the scope, or some Worker would have too many.
             ForbiddenError: A Worker would get tokens for a resource outside the scope.
+            SecondOperatorRequiredError: A second operator must confirm it.
         """
         labels = parse_labels(added_labels)
         if (action is BulkAction.LABEL) != bool(labels):
@@ -190,9 +206,18 @@ class BulkChanges:
         disabled = self._read_disabling(action, disabling)
 
         def op(tx: WriteTx) -> BulkChange:
-            found = workers.find_workers_in(tx.conn, worker_ids, actor.scope)
+            found = without_later(workers.find_workers_in(tx.conn, worker_ids, actor.scope), actor)
             now = self._clock()
             changes = _changes(found, worker_ids, lambda worker: _make(action, worker, labels, disabled, now))
+            if action in _CUTS:
+                asked = ChangeWorkers(
+                    action=_CUTS[action],
+                    worker_ids=[change.record.id for change in changes],
+                    search=None if search is None else hide_credentials(search),
+                    note=disabled.get("disabled_note"),
+                    until=disabled.get("disabled_until"),
+                )
+                self._gate.check(tx, asked, actor=actor)
             details = {"action": action.value}
             if search is not None:
                 details["search"] = hide_credentials(search)
@@ -212,7 +237,8 @@ class BulkChanges:
                 undo_until=now + UNDO_WITHIN if number is not None and action in REVERSIBLE else None,
             )
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
     async def undo(self, number: int, *, actor: Actor) -> Undone:
         """

@@ -3,7 +3,9 @@
 from datetime import datetime
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.change_requests import SetFleetPolicy
 from lyftdata.core.fleet_policy import FleetPolicyRecord, make_policy
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import fleet_policy
@@ -17,11 +19,13 @@ class FleetPolicies:
 
     Args:
         store: Holds it.
+        gate: Stops a policy that refuses agents, if a second operator must confirm it.
         clock: Returns aware UTC time.
     """
 
-    def __init__(self, *, store: Store, clock: Clock) -> None:
+    def __init__(self, *, store: Store, gate: SecondOperatorGate, clock: Clock) -> None:
         self._store = store
+        self._gate = gate
         self._clock = clock
 
     def make(
@@ -37,15 +41,19 @@ class FleetPolicies:
         )
 
     async def save(self, record: FleetPolicyRecord, *, actor: Actor) -> None:
-        """Save a policy in place of the one before."""
+        """Save a policy in place of the one before; raises SecondOperatorRequiredError."""
 
         def op(tx: WriteTx) -> None:
+            before = fleet_policy.find_policy(tx.conn)
+            if record.refuse_from is not None and not _refuses_as_much(before, record):
+                self._gate.check(tx, _asked(before, record, record.refuse_from), actor=actor)
             fleet_policy.write_policy(tx, record)
             tx.audit(
                 actor.audit_event("fleet_policy.set", _SUBJECT, at=record.set_at, details=_details(record))
             )
 
-        await self._store.write(op)
+        async with self._gate.asking(actor):
+            await self._store.write(op)
 
     async def clear(self, *, actor: Actor) -> None:
         """Remove the policy, if there is one: no agent is warned or refused."""
@@ -55,6 +63,29 @@ class FleetPolicies:
                 tx.audit(actor.audit_event("fleet_policy.cleared", _SUBJECT, at=self._clock()))
 
         await self._store.write(op)
+
+
+def _refuses_as_much(before: FleetPolicyRecord | None, record: FleetPolicyRecord) -> bool:
+    """Return whether a policy refuses the same versions as the one before, from the same time on or later."""
+    return (
+        before is not None
+        and before.refuse_from is not None
+        and record.refuse_from is not None
+        and before.refuse_below == record.refuse_below
+        and before.refuse_from <= record.refuse_from
+    )
+
+
+def _asked(
+    before: FleetPolicyRecord | None, record: FleetPolicyRecord, refuse_from: datetime
+) -> SetFleetPolicy:
+    replaced = {} if before is None else _details(before)
+    return SetFleetPolicy(
+        warn_below=record.warn_below,
+        refuse_below=record.refuse_below,
+        refuse_from=refuse_from,
+        replaces=", ".join(f"{name.replace('_', ' ')} {text}" for name, text in replaced.items()),
+    )
 
 
 def _details(record: FleetPolicyRecord) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.change_requests import CutOff
 from lyftdata.core.disabling import MAX_NOTE
 from lyftdata.core.epochs import next_epoch
 from lyftdata.core.errors import ConflictError, InvalidInputError
@@ -15,6 +16,8 @@ from lyftdata.core.records import Strategy, WorkerRecord
 from lyftdata.core.text import clean_text
 from lyftdata.server.admin.incident_evidence import IncidentEvidence
 from lyftdata.server.admin.incident_subjects import FoundSubject, IncidentSubjects
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
+from lyftdata.server.admin.worker_changes import without_later
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx
@@ -35,6 +38,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         worker_ids: Whom to cut off; None for every Worker of the incident.
         action: `disable`, or `delete`: a host then comes back only as a new Worker.
         revoke_key: Whether the key that the incident is about is revoked.
+        takes_new: Of a request that is carried out: all Workers were meant, so that those that have enrolled since are cut off too.
     """
 
     subject: str
@@ -42,6 +46,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     worker_ids: Sequence[str] | None = None
     action: Action = "disable"
     revoke_key: bool
+    takes_new: bool = False
 
 
 class IncidentResponse:
@@ -53,12 +58,14 @@ class IncidentResponse:
         subjects: IncidentSubjects,
         evidence: IncidentEvidence,
         sessions: Sessions,
+        gate: SecondOperatorGate,
         store: Store,
         clock: Clock,
     ) -> None:
         self._subjects = subjects
         self._evidence = evidence
         self._sessions = sessions
+        self._gate = gate
         self._store = store
         self._clock = clock
 
@@ -72,6 +79,7 @@ class IncidentResponse:
         Raises:
             InvalidInputError, NotFoundError: As for the report; also if one of the chosen Workers does not exist.
             ConflictError: `incident_subject_ambiguous`; `key_cannot_be_revoked`: the subject is not an issued key.
+            SecondOperatorRequiredError: A second operator must confirm it.
         """
         now = self._clock()
         since = parse_since(wanted.since, now=now)
@@ -81,11 +89,16 @@ class IncidentResponse:
         ids = list(evidence.reasons) if wanted.worker_ids is None else list(wanted.worker_ids)
 
         def op(tx: WriteTx) -> int:
-            if wanted.revoke_key:
-                _revoke(tx, found, now)
             chosen = _with_added_since(tx, ids, found, wanted, since)
             records = workers.find_workers(tx.conn, chosen)
-            _check_found(wanted, records)
+            meant = without_later({w: r for w, r in records.items() if w in set(ids)}, actor)
+            if actor.confirmation is None:
+                _check_found(wanted, records)
+                meant = records
+            self._gate.check(tx, _asked(found, wanted, since, list(meant)), actor=actor)
+            records = {w: record for w, record in records.items() if w in meant or w not in set(ids)}
+            if wanted.revoke_key:
+                _revoke(tx, found, now)
             if wanted.action == "disable":
                 note = f"Incident {found.subject}"[:MAX_NOTE]
                 workers.replace_workers(tx, [_disabled(record, now, note) for record in records.values()])
@@ -95,7 +108,8 @@ class IncidentResponse:
             tx.audit(actor.audit_event(CUT_OFF, found.audit_subject, at=now, details=details))
             return tx.head.number
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
     def _details(
         self,
@@ -141,6 +155,17 @@ def _check_revocable(found: FoundSubject, wanted: Wanted) -> None:
     )
 
 
+def _asked(found: FoundSubject, wanted: Wanted, since: datetime | None, worker_ids: list[str]) -> CutOff:
+    return CutOff(
+        subject=str(found.subject),
+        since=since,
+        action=wanted.action,
+        worker_ids=worker_ids,
+        takes_new=wanted.takes_new or (wanted.worker_ids is None and bool(found.fingerprints)),
+        revoke_key=wanted.revoke_key,
+    )
+
+
 def _check_found(wanted: Wanted, records: Mapping[str, WorkerRecord]) -> None:
     """Reject chosen Workers that do not exist: a mistyped ID would seem to be cut off."""
     missing = [worker_id for worker_id in wanted.worker_ids or () if worker_id not in records]
@@ -161,7 +186,7 @@ def _with_added_since(
     tx: WriteTx, ids: Sequence[str], found: FoundSubject, wanted: Wanted, since: datetime | None
 ) -> list[str]:
     """Add those that have enrolled since the Workers were looked for: no other Worker enrolls during the transaction."""
-    if wanted.worker_ids is not None or not found.fingerprints:
+    if (wanted.worker_ids is not None and not wanted.takes_new) or not found.fingerprints:
         return list(ids)
     enrolled = workers.ids_enrolled_with(tx.conn, found.fingerprints, since=since)
     return list(dict.fromkeys([*ids, *enrolled]))

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.change_requests import AddOperator, Operation, ResetPassword, SetRole, SetScope
 from lyftdata.core.errors import (
     ConflictError,
     LoginFailedError,
@@ -16,12 +17,13 @@ from lyftdata.core.errors import (
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import format_labels, parse_operator_name
 from lyftdata.core.records import AuditEvent, OperatorRecord, Role
-from lyftdata.core.scopes import parse_scope
+from lyftdata.core.scopes import parse_scope, scope_of
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.edits import check_unchanged
 from lyftdata.server.admin.password_check import PasswordCheck, check_has_password
 from lyftdata.server.admin.passwords import Passwords, check_new_password, check_replaces
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, api_tokens, known_networks, operators
@@ -36,6 +38,7 @@ class Operators:
         passwords: Hashes passwords.
         password_check: Checks the password in force and counts failures.
         device_marks: Makes what a browser or a command line keeps after a sign-in.
+        gate: Stops what a second operator must confirm.
         clock: Aware UTC time.
         random_bytes: Makes tokens and IDs.
     """
@@ -48,11 +51,13 @@ class Operators:
         password_check: PasswordCheck,
         device_marks: DeviceMarks,
         known_secrets: KnownSecrets,
+        gate: SecondOperatorGate,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._known_secrets = known_secrets
+        self._gate = gate
         self._passwords = passwords
         self._clock = clock
         self._random_bytes = random_bytes
@@ -138,6 +143,7 @@ class Operators:
 
         Raises:
             InvalidInputError, ConflictError: The name or the password breaks its rule; `operator_name_taken`.
+            SecondOperatorRequiredError: A second operator must confirm it.
         """
         name = parse_operator_name(name)
         self._known_secrets.check("name", name)
@@ -151,12 +157,16 @@ class Operators:
         details = {"role": role.value} | ({} if labels is None else {"scope": format_labels(labels)})
 
         def op(tx: WriteTx) -> None:
+            if operators.find_operator(tx.conn, name) is None:
+                asked = AddOperator(name=name, role=role, scope=labels)
+                self._gate.check(tx, asked, actor=actor, has_secret=password is not None)
             operators.insert_operator(tx, record)
             tx.audit(
                 actor.audit_event("operator.created", subject_of(name), at=record.created_at, details=details)
             )
 
-        await self._store.write(op)
+        async with self._gate.asking(actor):
+            await self._store.write(op)
         return chosen
 
     async def change_own_password(
@@ -217,7 +227,16 @@ class Operators:
         if password is not None:
             await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
-        await self._set_password(operator, chosen, must_change=True, keep_session=None, actor=actor)
+        asked = ResetPassword(name=name, created_at=operator.created_at)
+        await self._set_password(
+            operator,
+            chosen,
+            must_change=True,
+            keep_session=None,
+            actor=actor,
+            asked=asked,
+            is_given=password is not None,
+        )
         return chosen
 
     async def set_role(
@@ -234,7 +253,9 @@ class Operators:
 
         Raises:
             NotFoundError: No such operator.
-            ConflictError: `last_admin`: no operator could undo it; `changed_meanwhile`; `role_from_issuer`: the rules decide.
+            ConflictError: `last_admin`: no operator could undo it; `second_operator_needed`; `changed_meanwhile`; `role_from_issuer`: the rules
+                decide.
+            SecondOperatorRequiredError: A second operator must confirm that they become an admin.
         """
 
         def op(tx: WriteTx) -> OperatorRecord:
@@ -243,6 +264,10 @@ class Operators:
             check_unchanged(record, None if expected is None else {"role": expected})
             if role is not Role.ADMIN:
                 _check_not_last_admin(tx, record)
+                self._gate.check_enough_left(tx, name)
+            elif record.role is not role:
+                asked = SetRole(name=name, created_at=record.created_at, role=role, scope=record.scope)
+                self._gate.check(tx, asked, actor=actor)
             changed = msgspec.structs.replace(record, role=role)
             operators.replace_operator(tx, changed)
             tx.audit(
@@ -252,7 +277,8 @@ class Operators:
             )
             return changed
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
     async def set_scope(self, name: str, scope: Mapping[str, str] | None, *, actor: Actor) -> OperatorRecord:
         """
@@ -266,7 +292,8 @@ class Operators:
         Raises:
             InvalidInputError: No label, or one that breaks its rule.
             NotFoundError: No such operator.
-            ConflictError: `last_admin`; `role_from_issuer`: the rules decide.
+            ConflictError: `last_admin`; `second_operator_needed`; `role_from_issuer`: the rules decide.
+            SecondOperatorRequiredError: A second operator must confirm that the limit ends or is widened.
         """
         labels = None if scope is None else parse_scope(scope)
 
@@ -275,8 +302,18 @@ class Operators:
             _check_local(record)
             if labels is not None:
                 _check_not_last_admin(tx, record)
+                self._gate.check_enough_left(tx, name)
             if record.scope == labels:
                 return record
+            if not scope_of(labels).is_within(scope_of(record.scope)):
+                asked = SetScope(
+                    name=name,
+                    created_at=record.created_at,
+                    scope=labels,
+                    was=record.scope,
+                    role=record.role,
+                )
+                self._gate.check(tx, asked, actor=actor)
             changed = msgspec.structs.replace(record, scope=labels)
             operators.replace_operator(tx, changed)
             # At every Server, what began with the scope before ends: pages that are open, and streams.
@@ -287,13 +324,15 @@ class Operators:
             )
             return changed
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
     async def delete(self, name: str, *, actor: Actor) -> None:
         """Remove an operator, end their sessions and revoke their API tokens; raises as `set_role`."""
 
         def op(tx: WriteTx) -> None:
             _check_not_last_admin(tx, get_operator(tx, name))
+            self._gate.check_enough_left(tx, name)
             admin_sessions.delete_sessions_of(tx, name)
             operators.delete_operator(tx, name)
             now = self._clock()
@@ -319,6 +358,8 @@ class Operators:
         must_change: bool,
         keep_session: str | None,
         actor: Actor,
+        asked: Operation | None = None,
+        is_given: bool = False,
     ) -> OperatorRecord:
         password_hash = await self._passwords.hash(password)
 
@@ -328,6 +369,10 @@ class Operators:
             # reset meanwhile, because somebody else knew it, this must not undo that.
             if keep_session is not None and current.password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")
+            if asked is not None:
+                # Takeover: of an operator who was made again meanwhile, nothing was asked.
+                check_unchanged(current, {"created_at": operator.created_at})
+                self._gate.check(tx, asked, actor=actor, has_secret=is_given)
             changed = msgspec.structs.replace(
                 current,
                 password_hash=password_hash,
@@ -345,7 +390,8 @@ class Operators:
                 _revoke_tokens_of(tx, operator.name, actor=actor, now=now)
             return changed
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
 
 def get_operator(tx: WriteTx, name: str) -> OperatorRecord:

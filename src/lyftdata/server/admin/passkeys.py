@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.change_requests import RemovePasskey
 from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
 from lyftdata.core.names import parse_passkey_name
 from lyftdata.core.records import OperatorRecord, PasskeyRecord
@@ -13,6 +14,7 @@ from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.passkey_ceremonies import NewPasskey, PasskeyCeremonies, PasskeyRefusedError
 from lyftdata.server.admin.second_factor_check import PASSKEY
 from lyftdata.server.admin.second_factor_rules import check_local, check_not_needed, store_recovery_codes
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
@@ -30,6 +32,7 @@ class Passkeys:
         store: Where they are kept.
         ceremonies: Asks browsers, and verifies their answers.
         policy: Who must have a second factor.
+        gate: Stops what a second operator must confirm.
         clock: Aware UTC time.
         random_bytes: Makes IDs and recovery codes.
     """
@@ -40,12 +43,14 @@ class Passkeys:
         store: Store,
         ceremonies: PasskeyCeremonies,
         policy: SecondFactorPolicy,
+        gate: SecondOperatorGate,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
         self._ceremonies = ceremonies
         self._policy = policy
+        self._gate = gate
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -151,14 +156,20 @@ class Passkeys:
 
         Raises:
             NotFoundError: No such operator, or they have no such passkey.
+            SecondOperatorRequiredError: A second operator must confirm it.
         """
 
         def op(tx: WriteTx) -> None:
-            get_operator(tx, name)
+            record, found = get_operator(tx, name), _get_passkey(tx, name, passkey_id)
+            operation = RemovePasskey(
+                name=name, created_at=record.created_at, passkey_id=passkey_id, passkey=found.name
+            )
+            self._gate.check(tx, operation, actor=actor)
             self._delete(tx, name, passkey_id, actor)
             admin_sessions.delete_sessions_of(tx, name)
 
-        await self._store.write(op)
+        async with self._gate.asking(actor):
+            await self._store.write(op)
 
     async def _read(self, operator: str) -> tuple[OperatorRecord | None, Sequence[PasskeyRecord]]:
         return await self._store.read(
@@ -189,9 +200,7 @@ class Passkeys:
         return record
 
     def _delete(self, tx: WriteTx, operator: str, passkey_id: str, actor: Actor) -> None:
-        found = next((one for one in passkeys.passkeys_of(tx.conn, operator) if one.id == passkey_id), None)
-        if found is None:
-            raise NotFoundError("passkey", passkey_id)
+        found = _get_passkey(tx, operator, passkey_id)
         passkeys.delete_passkey(tx, operator, passkey_id)
         if not second_factors.has_factor(tx.conn, operator):
             second_factors.replace_recovery_codes(tx, operator, [])
@@ -200,6 +209,13 @@ class Passkeys:
     def _audit(self, tx: WriteTx, action: str, record: PasskeyRecord, actor: Actor) -> None:
         subject, details = subject_of(record.operator), {"name": record.name}
         tx.audit(actor.audit_event(action, subject, at=self._clock(), details=details))
+
+
+def _get_passkey(tx: WriteTx, operator: str, passkey_id: str) -> PasskeyRecord:
+    found = next((one for one in passkeys.passkeys_of(tx.conn, operator) if one.id == passkey_id), None)
+    if found is None:
+        raise NotFoundError("passkey", passkey_id)
+    return found
 
 
 def _bound_to(actor: Actor) -> str:

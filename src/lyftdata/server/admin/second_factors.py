@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lyftdata.core.actor import Actor
+from lyftdata.core.change_requests import ResetSecondFactor
 from lyftdata.core.encoding import base64url, decode_base64url
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.records import PasskeyRecord, SecondFactorKind, SecondFactorRecord
@@ -23,6 +24,7 @@ from lyftdata.server.admin.second_factor_rules import (
     remove_all_factors,
     store_recovery_codes,
 )
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
@@ -68,6 +70,7 @@ class SecondFactors:
         kek: Seals secrets; not in the database.
         issuer: The Server's public URL, whose host the app shows.
         policy: Who must have a second factor.
+        gate: Stops what a second operator must confirm.
         clock: Aware UTC time.
         random_bytes: Makes secrets, codes and IDs.
     """
@@ -79,6 +82,7 @@ class SecondFactors:
         kek: bytes,
         issuer: str,
         policy: SecondFactorPolicy,
+        gate: SecondOperatorGate,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -86,6 +90,7 @@ class SecondFactors:
         self._kek = kek
         self._host = urlsplit(issuer).netloc
         self._policy = policy
+        self._gate = gate
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -215,17 +220,21 @@ class SecondFactors:
         Raises:
             NotFoundError: No such operator.
             ConflictError: `second_factor_at_issuer`.
+            SecondOperatorRequiredError: A second operator must confirm it.
         """
 
         def op(tx: WriteTx) -> None:
             check_local(get_operator(tx, name))
             if not second_factors.has_factor(tx.conn, name):
                 return
+            created_at = get_operator(tx, name).created_at
+            self._gate.check(tx, ResetSecondFactor(name=name, created_at=created_at), actor=actor)
             remove_all_factors(tx, name)
             admin_sessions.delete_sessions_of(tx, name)
             tx.audit(actor.audit_event("operator.second_factor_reset", subject_of(name), at=self._clock()))
 
-        await self._store.write(op)
+        async with self._gate.asking(actor):
+            await self._store.write(op)
 
     def _settle_removal(self, tx: WriteTx, actor: Actor, *, details: dict[str, str] | None) -> None:
         check_not_needed(tx, get_operator(tx, actor.operator), self._policy)

@@ -138,6 +138,20 @@ def remove(record: WorkerRecord) -> Change:
     return Change(record, _DELETED, {"name": record.name, "strategy": record.strategy.value})
 
 
+def without_later(found: Mapping[str, WorkerRecord], actor: Actor) -> dict[str, WorkerRecord]:
+    """
+    Return the Workers that there were when a request was made, where one is carried out; all, where none is.
+
+    An ID can be given again: what a second operator confirms is not for a Worker that got it since.
+    """
+    asked = actor.confirmation
+    return {
+        worker_id: record
+        for worker_id, record in found.items()
+        if asked is None or record.created_at <= asked.requested_at
+    }
+
+
 def write_changes(
     tx: WriteTx,
     changes: Sequence[Change],

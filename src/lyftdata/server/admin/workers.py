@@ -9,7 +9,8 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.bulk_changes import CREATED
-from lyftdata.core.disabling import NOTHING_MORE, Disabling, read_disabling
+from lyftdata.core.change_requests import ChangeWorkers
+from lyftdata.core.disabling import NOTHING_MORE, DisabledFields, Disabling, read_disabling
 from lyftdata.core.epochs import first_epoch
 from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
@@ -25,6 +26,7 @@ from lyftdata.server.admin.scope_checks import (
     check_name_free,
     with_scope_labels,
 )
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.worker_changes import (
     Change,
     ask_for_next_key,
@@ -73,10 +75,12 @@ class Workers:
         store: Store,
         api_keys: ApiKeys,
         known_secrets: KnownSecrets,
+        gate: SecondOperatorGate,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
+        self._gate = gate
         self._known_secrets = known_secrets
         self._api_keys = api_keys
         self._clock = clock
@@ -212,6 +216,7 @@ class Workers:
             NotFoundError: No such Worker within the scope.
             ConflictError: `worker_name_taken`, `changed_meanwhile`; `worker_not_disabled`: it has no note and no end to change.
             ForbiddenError: It would get tokens for a resource outside the scope.
+            SecondOperatorRequiredError: This operator has disabled too many within the hour; another one must confirm it.
         """
         new_name = None if name is None else parse_worker_name(name)
         new_labels = None if labels is None else parse_labels(labels)
@@ -221,6 +226,14 @@ class Workers:
         def op(tx: WriteTx) -> WorkerRecord:
             before = record = workers.get_worker_in(tx.conn, worker_id, actor.scope)
             check_unchanged(record, expected)
+            if enabled is False and record.enabled:
+                asked = ChangeWorkers(
+                    action="disable",
+                    worker_ids=[record.id],
+                    note=fields.get("disabled_note"),
+                    until=fields.get("disabled_until"),
+                )
+                self._gate.check(tx, asked, actor=actor)
             if new_name is not None and new_name != record.name:
                 record = self._rename(tx, record, new_name, actor)
             if new_labels is not None and new_labels != record.labels:
@@ -241,7 +254,8 @@ class Workers:
                 keep_disabled(tx, [] if enabled else [record], actor, now=self._clock())
             return record
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
     async def ask_key_rotation(self, worker_ids: Iterable[str], *, actor: Actor) -> list[WorkerRecord]:
         """
@@ -271,14 +285,17 @@ class Workers:
 
         Raises:
             NotFoundError: No such Worker.
+            SecondOperatorRequiredError: This operator has deleted too many within the hour; another one must confirm it.
         """
 
         def op(tx: WriteTx) -> WorkerRecord:
             record = workers.get_worker_in(tx.conn, worker_id, actor.scope)
+            self._gate.check(tx, ChangeWorkers(action="delete", worker_ids=[record.id]), actor=actor)
             write_changes(tx, [remove(record)], actor, now=self._clock())
             return record
 
-        return await self._store.write(op)
+        async with self._gate.asking(actor):
+            return await self._store.write(op)
 
     def _new_entry(self, name: str, worker_id: str | None, labels: Labels, actor: Actor) -> WorkerRecord:
         now = self._clock()
@@ -313,12 +330,12 @@ class Workers:
         write_changes(tx, [change], actor, now=self._clock())
         return change.record
 
-    def _read_disabling(self, disabling: Disabling, *, enabled: bool | None) -> Mapping[str, object]:
+    def _read_disabling(self, disabling: Disabling, *, enabled: bool | None) -> DisabledFields:
         """Return the fields that are to be set; raises InvalidInputError."""
         if enabled and disabling.is_given:
             raise InvalidInputError("disabled_note", "goes with a Worker that is disabled")
         fields = read_disabling(disabling, known_secrets=self._known_secrets, now=self._clock())
-        return {"disabled_until": None, **fields} if enabled is False else fields
+        return DisabledFields({"disabled_until": None, **fields}) if enabled is False else fields
 
 
 def _check_disabled(record: WorkerRecord) -> None:

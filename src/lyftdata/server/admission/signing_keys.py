@@ -127,7 +127,9 @@ class SigningKeys:
 
         self._take(await self._store.write(op))
 
-    async def rotate_now(self, *, withdraw: Collection[str], actor: Actor) -> None:
+    async def rotate_now(
+        self, *, withdraw: Collection[str], check: Callable[[WriteTx], None], actor: Actor
+    ) -> None:
         """
         Let another key sign from now on: the next one if it is published, otherwise a new one.
 
@@ -136,6 +138,7 @@ class SigningKeys:
 
         Args:
             withdraw: The `kid` of each key to withdraw.
+            check: Called in the transaction, before anything is changed: what it raises stops it.
             actor: Who does it.
 
         Raises:
@@ -147,6 +150,7 @@ class SigningKeys:
             for kid in withdraw:
                 if all(record.kid != kid for record in records):
                     raise NotFoundError("signing_key", kid)
+            check(tx)
             active = active_key(records, now)
             published = [r for r in records if r.signs_from > active.signs_from and r.kid not in withdraw]
             if published:

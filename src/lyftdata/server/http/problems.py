@@ -25,6 +25,7 @@ from lyftdata.core.errors import (
     SecondFactorFailedError,
     SecondFactorMissingError,
     SecondFactorRequiredError,
+    SecondOperatorRequiredError,
     TooBusyError,
     TooManyRequestsError,
 )
@@ -39,6 +40,7 @@ _STATUS: dict[type[LyftdataError], int] = {
     NotFoundError: 404,
     PreconditionFailedError: 412,
     ConflictError: 409,
+    SecondOperatorRequiredError: 409,
     ForbiddenError: 403,
     PasswordSignInOffError: 403,
     IssuerSignInError: 403,
@@ -105,7 +107,11 @@ async def _handle_lyftdata_error(_request: Request, error: Exception) -> Respons
             f', error="insufficient_user_authentication", max_age="{error.within_s}"'
         )
     field = error.field if isinstance(error, InvalidInputError) else None
-    return problem(status, error.code, error.message, hint=error.hint, field=field, headers=headers)
+    more = {}
+    if isinstance(error, SecondOperatorRequiredError):
+        headers["Location"] = f"/api/change-requests/{error.request_id}"
+        more = {"request_id": error.request_id, "confirmers": error.confirmers}
+    return problem(status, error.code, error.message, hint=error.hint, field=field, headers=headers, **more)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

@@ -218,6 +218,7 @@ async def prune_and_rotate(services: Services) -> None:
         services.cluster.prune,
         lambda: services.token_counts.prune(now),
         services.approvals.expire,
+        services.change_requests.expire,
     )
 
 

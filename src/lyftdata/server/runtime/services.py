@@ -52,7 +52,11 @@ from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.second_factors import SecondFactors
+from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
+from lyftdata.server.admin.second_operator.requests import ChangeRequests
+from lyftdata.server.admin.second_operator.rules import SecondOperatorSettings
 from lyftdata.server.admin.session_uses import SessionUses
+from lyftdata.server.admin.signing_key_rotation import SigningKeyRotation
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
@@ -145,6 +149,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     approvals: Approvals
     resources: Resources
     fleet_policies: FleetPolicies
+    signing_key_rotation: SigningKeyRotation
+    second_operator_settings: SecondOperatorSettings
+    change_requests: ChangeRequests
+    change_request_queries: ChangeRequestQueries
     event_destinations: EventDestinations
     event_delivery: EventDelivery
     registrations: Registrations

@@ -59,6 +59,11 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> No
     tx.conn.execute(statement, rows)
 
 
+def names_of(conn: Connection, operator: str) -> list[str]:
+    """Return the names of every token that acts for an operator, or did."""
+    return list(conn.execute(select(api_tokens.c.name).where(api_tokens.c.operator == operator)).scalars())
+
+
 def find_api_token(conn: Connection, name: str) -> ApiTokenRecord | None:
     """Return the token of this name, or None."""
     return next(iter(_select(conn, api_tokens.c.name == name)), None)

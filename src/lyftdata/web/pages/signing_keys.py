@@ -23,7 +23,7 @@ async def ask_rotate(page: Page) -> Response:
 async def rotate(page: Page) -> Response:
     """Let another key sign now."""
     page.check_unchanged(_state(await _keys(page)))
-    await page.services.signing_keys.rotate_now(withdraw=(), actor=page.actor)
+    await page.services.signing_key_rotation.rotate_now(withdraw=(), actor=page.actor)
     return page.redirect(
         _PATH, done="Another key signs now. Tokens of the last one stay good until they expire."
     )
@@ -40,7 +40,7 @@ async def ask_withdraw(page: Page) -> Response:
 async def withdraw(page: Page) -> Response:
     """Withdraw a key, and let another one sign now."""
     page.check_unchanged(_state(await _keys(page)))
-    await page.services.signing_keys.rotate_now(withdraw=(page.part("kid"),), actor=page.actor)
+    await page.services.signing_key_rotation.rotate_now(withdraw=(page.part("kid"),), actor=page.actor)
     return page.redirect(_PATH, done="The key is withdrawn: every Server refuses its tokens.")
 
 

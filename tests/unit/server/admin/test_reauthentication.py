@@ -33,6 +33,8 @@ FINAL: dict[tuple[str, str], dict[str, object] | None] = {
     ("POST", "/api/me/second-factor/recovery-codes"): {},
     ("DELETE", "/api/me/second-factor"): None,
     ("DELETE", "/api/operators/vera/second-factor"): None,
+    ("POST", "/api/change-requests/x/confirm"): {},
+    ("PUT", "/api/second-operator"): {"actions": []},
 }
 # What the same routes do without asking.
 UNDONE: dict[tuple[str, str], dict[str, object] | None] = {
@@ -79,6 +81,7 @@ def test_every_final_action_is_tried():
     assert {name for name, rule in ACTIONS.items() if rule.asks_again} == {
         "api_keys.end",
         "api_tokens.issue",
+        "change_requests.confirm",
         "enrollment_keys.end",
         "event_destinations.redirect",
         "incident.write",
@@ -86,6 +89,7 @@ def test_every_final_action_is_tried():
         "own_second_factor",
         "resources.delete",
         "resources.issue_key",
+        "second_operator.write",
         "signing_keys.withdraw",
         "workers.delete",
     }

@@ -9,6 +9,7 @@ from lyftdata.core.actor import Actor
 from lyftdata.core.names import parse_api_key_name
 from lyftdata.core.records import Role
 from lyftdata.server.admin.api_keys import ApiKeys
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.workers import Workers
 
 ACTOR = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
@@ -23,7 +24,8 @@ def fleet_of(server, random_bytes):
         "known_secrets": server.services.known_secrets,
     }
     keys = ApiKeys(**common, random_bytes=random_bytes)
-    return Workers(**common, api_keys=keys, random_bytes=random_bytes)
+    gate = SecondOperatorGate(store=server.services.store, clock=server.clock, random_bytes=random_bytes)
+    return Workers(**common, api_keys=keys, gate=gate, random_bytes=random_bytes)
 
 
 async def named_after(fleet, worker_id):

@@ -61,3 +61,7 @@ class Problem(BaseModel):
     code: str
     hint: str | None = None
     field: str | None = None
+    request_id: str | None = None
+    """Of `second_operator_required`: the request that waits for another operator."""
+    confirmers: list[str] | None = None
+    """Of the same: who can confirm it, if the caller may know them."""

@@ -76,6 +76,8 @@ class AlertKind(StrEnum):
     """A Worker's token was asked for from another network than that of its session; `subject` is the Worker's ID."""
     APPROVAL = "approval"
     """Workers wait for approval."""
+    CHANGE_REQUEST = "change_request"
+    """A request waits for a second operator; `subject` is its ID."""
     SETTING = "setting"
     """A setting of the Server should be changed."""
     KEY_EXPIRES = "key_expires"

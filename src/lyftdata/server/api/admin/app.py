@@ -10,6 +10,7 @@ from lyftdata.server.api.admin import (
     api_tokens,
     approvals,
     audit,
+    change_requests,
     enrollment,
     enrollment_keys,
     event_destinations,
@@ -79,6 +80,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
         events,
         operators,
         second_factors,
+        change_requests,
         api_tokens,
     ):
         app.include_router(module.router)

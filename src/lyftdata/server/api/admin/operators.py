@@ -51,6 +51,11 @@ async def change_operator(
     """Set the role or the scope, or reset the password; a new scope or password ends the operator's sessions."""
     if body.scope is not None and body.no_scope:
         raise InvalidInputError("scope", "cannot be set and ended at once")
+    changes = [body.scope is not None or body.no_scope, body.role is not None]
+    changes.append(body.password is not None or body.reset_password)
+    if sum(changes) > 1 and (await services.second_operator_settings.show()).rules is not None:
+        # Of two changes one might be made and the other wait, and no answer says both.
+        raise InvalidInputError("role", "must be changed by itself where a second operator confirms")
     # A limit first: in between, they do not have the new role without it.
     if body.scope is not None or body.no_scope:
         await services.operators.set_scope(name, body.scope, actor=actor)

@@ -31,7 +31,7 @@ async def rotate(body: models.SigningKeyRotation, actor: Writer, services: Servi
     if body.withdraw:
         require("signing_keys.withdraw", actor=actor, services=services)
     if body.now:
-        await services.signing_keys.rotate_now(withdraw=frozenset(body.withdraw), actor=actor)
+        await services.signing_key_rotation.rotate_now(withdraw=frozenset(body.withdraw), actor=actor)
     else:
         await services.signing_keys.publish_next(actor=actor)
     return await _listed(services)

@@ -9,6 +9,7 @@ from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
 from lyftdata.server.admin.incident_steps import IncidentSteps
 from lyftdata.server.admin.incident_subjects import IncidentSubjects
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.runtime.wiring.read_models import ReadModels
@@ -23,7 +24,11 @@ class IncidentParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_incidents(
-    basis: Basis, sessions: SessionParts, admission: AdmissionParts, read_models: ReadModels
+    basis: Basis,
+    sessions: SessionParts,
+    admission: AdmissionParts,
+    read_models: ReadModels,
+    gate: SecondOperatorGate,
 ) -> IncidentParts:
     """Build both from the same evidence."""
     store, clock, directory = basis.store, basis.clock, admission.directory
@@ -57,6 +62,11 @@ def build_incidents(
             clock=clock,
         ),
         response=IncidentResponse(
-            subjects=subjects, evidence=evidence, sessions=sessions.sessions, store=store, clock=clock
+            subjects=subjects,
+            evidence=evidence,
+            sessions=sessions.sessions,
+            gate=gate,
+            store=store,
+            clock=clock,
         ),
     )

@@ -23,13 +23,13 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
 from lyftdata.server.admin.approvals import Approvals
 from lyftdata.server.admin.audit_checkpoints import AuditCheckpoints
-from lyftdata.server.admin.bulk_changes import BulkChanges
 from lyftdata.server.admin.disabled_workers import DisabledWorkers
 from lyftdata.server.admin.first_password import print_first_password
-from lyftdata.server.admin.fleet_policy import FleetPolicies
 from lyftdata.server.admin.identity_copies import CopyDecisions
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
 from lyftdata.server.admin.passwords import Passwords
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
+from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
 from lyftdata.server.admission.replay_file import KeptReplays, load_replays, save_replays
 from lyftdata.server.clock import Clock, RandomBytes, random_bytes, utc_now
 from lyftdata.server.cluster.shared_limits import SharedLimits
@@ -56,6 +56,7 @@ from lyftdata.server.runtime.wiring.incidents import build_incidents
 from lyftdata.server.runtime.wiring.leaving import build_leaving
 from lyftdata.server.runtime.wiring.operators import build_operators
 from lyftdata.server.runtime.wiring.read_models import build_read_models
+from lyftdata.server.runtime.wiring.second_operator import build_second_operator
 from lyftdata.server.runtime.wiring.sessions import build_sessions
 from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.store import Store
@@ -162,8 +163,9 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
     sessions = await build_sessions(basis)
     logins = SharedLogins(store=store)
     admission = await build_admission(basis, sessions, logins)
+    gate = SecondOperatorGate(store=store, clock=clock, random_bytes=basis.random_bytes)
     operators = await build_operators(
-        basis, passwords, known_secrets=admission.known_secrets, metrics=admission.metrics
+        basis, passwords, known_secrets=admission.known_secrets, gate=gate, metrics=admission.metrics
     )
     warnings = [
         *warnings_of(settings, basis.issuer),
@@ -175,7 +177,10 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
     leaving = build_leaving(basis, sessions, admission)
     events = build_events(basis, admission)
     read_models = build_read_models(basis, sessions, admission, operators, leaving, warnings, events.queries)
-    incidents = build_incidents(basis, sessions, admission, read_models)
+    incidents = build_incidents(basis, sessions, admission, read_models, gate)
+    second_operator = build_second_operator(
+        basis, gate, admission=admission, operators=operators, read_models=read_models, incidents=incidents
+    )
     limits = SharedLimits(
         store=store,
         limiters={
@@ -222,12 +227,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         samples=read_models.samples,
         session_probes=StreamLimiter(total=_MAX_PROBES, per_operator=_MAX_PROBES_PER_WORKER),
         workers=operators.workers,
-        bulk_changes=BulkChanges(
-            queries=read_models.worker_queries,
-            known_secrets=admission.known_secrets,
-            store=store,
-            clock=clock,
-        ),
+        bulk_changes=second_operator.bulk_changes,
         worker_archive=operators.worker_archive,
         ephemeral_workers=leaving.ephemeral_workers,
         disabled_workers=DisabledWorkers(store=store, directory=admission.directory, clock=clock),
@@ -244,7 +244,11 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
             clock=clock,
         ),
         resources=operators.resources,
-        fleet_policies=FleetPolicies(store=store, clock=clock),
+        fleet_policies=second_operator.fleet_policies,
+        signing_key_rotation=second_operator.signing_key_rotation,
+        second_operator_settings=second_operator.settings,
+        change_requests=second_operator.requests,
+        change_request_queries=ChangeRequestQueries(store=store, clock=clock),
         event_destinations=events.event_destinations,
         event_delivery=events.event_delivery,
         registrations=admission.registrations,

@@ -30,6 +30,7 @@ from lyftdata.server.admin.resources import Resources
 from lyftdata.server.admin.second_factor_check import SecondFactorCheck
 from lyftdata.server.admin.second_factor_tickets import SecondFactorTickets
 from lyftdata.server.admin.second_factors import SecondFactors
+from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.worker_archive import WorkerArchive
 from lyftdata.server.admin.workers import Workers
@@ -66,7 +67,12 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def build_operators(
-    basis: Basis, passwords: Passwords, *, known_secrets: KnownSecrets, metrics: Metrics
+    basis: Basis,
+    passwords: Passwords,
+    *,
+    known_secrets: KnownSecrets,
+    gate: SecondOperatorGate,
+    metrics: Metrics,
 ) -> OperatorParts:
     """Build what changes accounts, Workers, API keys and resources."""
     store, clock, source = basis.store, basis.clock, basis.random_bytes
@@ -126,6 +132,7 @@ async def build_operators(
             password_check=password_check,
             device_marks=device_marks,
             known_secrets=known_secrets,
+            gate=gate,
             clock=clock,
             random_bytes=source,
         ),
@@ -140,10 +147,16 @@ async def build_operators(
             clock=clock,
         ),
         second_factors=SecondFactors(
-            store=store, kek=kek, issuer=basis.issuer, policy=policy, clock=clock, random_bytes=source
+            store=store,
+            kek=kek,
+            issuer=basis.issuer,
+            policy=policy,
+            gate=gate,
+            clock=clock,
+            random_bytes=source,
         ),
         passkeys=Passkeys(
-            store=store, ceremonies=ceremonies, policy=policy, clock=clock, random_bytes=source
+            store=store, ceremonies=ceremonies, policy=policy, gate=gate, clock=clock, random_bytes=source
         ),
         callers=Callers(
             store=store,
@@ -168,7 +181,12 @@ async def build_operators(
         ),
         budget=budget,
         workers=Workers(
-            store=store, api_keys=keys, known_secrets=known_secrets, clock=clock, random_bytes=source
+            store=store,
+            api_keys=keys,
+            known_secrets=known_secrets,
+            gate=gate,
+            clock=clock,
+            random_bytes=source,
         ),
         worker_archive=WorkerArchive(store=store, after=basis.settings.archive_after, clock=clock),
         api_keys=keys,

@@ -19,6 +19,7 @@ from lyftdata.server.admin.refusal_inbox import RefusalInbox
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
+from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
@@ -186,6 +187,7 @@ def build_read_models(
             token_origins=token_origin_queries,
             repeated_registrations=leaving.repeated_registrations,
             directory=directory,
+            change_requests=ChangeRequestQueries(store=store, clock=clock),
             event_destinations=event_destination_queries,
             audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
             signing_keys=admission.signing_keys,

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0040"
-down_revision = "0038"
+down_revision = "0039"
 branch_labels = None
 depends_on = None
-oldest_program = "0038"
+oldest_program = "0039"
 
 
 def upgrade() -> None:

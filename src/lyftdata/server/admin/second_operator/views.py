@@ -1,0 +1,53 @@
+"""Shows requests and rules as the admin API does."""
+
+import msgspec
+
+from lyftdata.core.second_operator import ALWAYS, DEFAULT, DEFAULT_ABOVE, MEANINGS, ProtectedAction
+from lyftdata.server.admin.schemas import change_requests as models
+from lyftdata.server.admin.second_operator.queries import ShownRequest
+from lyftdata.server.admin.second_operator.rules import RulesNow
+
+
+def request_view(shown: ShownRequest) -> models.ChangeRequest:
+    """Show a request."""
+    record = shown.record
+    return models.ChangeRequest(
+        id=record.id,
+        state=shown.state,
+        action=shown.asked.protected,
+        statement=shown.asked.statement,
+        operation=msgspec.to_builtins(shown.asked),
+        requested_by=record.operator,
+        api_token=record.api_token,
+        scope=record.scope,
+        reason=record.reason,
+        requested_at=record.requested_at,
+        expires_at=record.expires_at,
+        decided_at=record.decided_at,
+        decided_by=record.decided_by,
+        note=record.note,
+        can_decide=shown.can_decide,
+        confirmers=shown.confirmers,
+    )
+
+
+def rules_view(now: RulesNow) -> models.SecondOperator:
+    """Show the rules, with every action that there is."""
+    rules = now.rules
+    return models.SecondOperator(
+        enabled=rules is not None,
+        above=DEFAULT_ABOVE if rules is None else rules.above,
+        actions=[
+            models.ChoosableAction(
+                action=action,
+                meaning=MEANINGS[action],
+                required=rules is not None and rules.requires(action),
+                proposed=action in DEFAULT,
+                always=action in ALWAYS,
+            )
+            for action in ProtectedAction
+        ],
+        set_at=None if rules is None else rules.set_at,
+        set_by=None if rules is None else rules.set_by,
+        able=now.able,
+    )

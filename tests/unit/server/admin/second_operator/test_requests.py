@@ -1,0 +1,551 @@
+"""Requests that a second operator decides about, and the ways around the second operator."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.second_operator import (
+    add_operator,
+    add_workers,
+    colleagues_of,
+    enabled_ids,
+    worker_ids,
+)
+from tests.unit.server.admin.test_passkeys import actor_of
+
+from lyftdata.core.errors import NotSignedInError
+from lyftdata.core.identity_keys import generate_identity_key
+
+DELETE_ALL = ("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2})
+ADD_EVE = ("POST", "/api/operators", {"name": "eve", "role": "admin"})
+
+
+@pytest.fixture
+async def pair(server, unhurried):
+    """Return two admins, for whom everything is protected, and two Workers."""
+    await add_workers(server, "w-1", "w-2")
+    return await colleagues_of(server)
+
+
+async def test_what_another_operator_confirms_is_carried_out(pair):
+    """Nothing happens before; then all of it, with both operators, reason and note in the audit log."""
+    request_id = await pair.ask(*DELETE_ALL)
+    await pair.call("POST", f"/api/change-requests/{request_id}/reason", {"reason": "rack 7 is gone"})
+    assert worker_ids(pair.server) == ["w-1", "w-2"]
+
+    answer = await pair.confirm(request_id, note="seen it")
+
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["request"]["state"], worker_ids(pair.server)) == ("confirmed", [])
+    log = (await pair.call("GET", "/api/audit?limit=10")).json()["items"]
+    by_action = {one["action"]: one for one in log}
+    confirmed, deleted = by_action["change_request.confirmed"], by_action["worker.deleted"]
+    assert (confirmed["actor"], deleted["actor"]) == ("operator:ben", "operator:admin")
+    assert confirmed["details"]["statement"] == "Delete 2 Workers that were found by 'id:w-'."
+    assert (confirmed["details"]["reason"], confirmed["details"]["note"]) == ("rack 7 is gone", "seen it")
+    assert confirmed["details"]["requested_by"] == "operator:admin"
+    assert deleted["details"] | {"request": request_id, "confirmed_by": "operator:ben"} == deleted["details"]
+
+
+async def test_the_requester_learns_what_waits_for_whom(pair):
+    """The answer names the request, what will be done, until when, and who can confirm it; asked again it is the same request."""
+    first, second = [await pair.call(*DELETE_ALL) for _ in range(2)]
+
+    body = first.json()
+    assert (first.status_code, body["confirmers"]) == (409, ["ben"])
+    assert first.headers["location"] == f"/api/change-requests/{body['request_id']}"
+    assert "Delete 2 Workers" in body["detail"]
+    assert body["request_id"] in body["hint"]
+    assert second.json()["request_id"] == body["request_id"]
+    assert (await pair.actions()).count("change_request.made") == 1
+
+
+async def test_who_asks_cannot_confirm(pair):
+    """Not in another session, and not by an API token of their own: these are the same person."""
+    request_id = await pair.ask(*DELETE_ALL)
+    elsewhere = await pair.server.sign_in()
+    issued = await pair.call("POST", "/api/api-tokens", {"name": "self-confirm", "role": "admin"})
+    token = {"Authorization": f"Bearer {issued.json()['token']}"}
+
+    for headers in (pair.admin, elsewhere, token):
+        answer = await pair.confirm(request_id, by=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    for decision in ("confirm", "decline"):
+        path = f"/api/change-requests/{request_id}/{decision}"
+        assert (await pair.call("POST", path, {})).status_code == 403
+
+    assert (await pair.state(request_id), worker_ids(pair.server)) == ("pending", ["w-1", "w-2"])
+
+
+async def test_what_a_token_asks_for_its_operator_cannot_confirm(pair):
+    """The other way round: a pipeline asks, and the operator for whom it acts is no second person."""
+    issued = await pair.call("POST", "/api/api-tokens", {"name": "ci-clean-up", "role": "admin"})
+    token = {"Authorization": f"Bearer {issued.json()['token']}"}
+    request_id = await pair.ask(*DELETE_ALL, by=token)
+
+    assert (await pair.confirm(request_id, by=pair.admin)).status_code == 403
+    assert (await pair.confirm(request_id)).status_code == 200
+    deleted = next(
+        one
+        for one in (await pair.call("GET", "/api/audit")).json()["items"]
+        if one["action"] == "worker.deleted"
+    )
+    assert deleted["actor"] == "api_token:ci-clean-up"
+
+
+async def test_an_api_token_of_another_operator_is_no_second_operator(pair):
+    """Only a person who has proved lately who they are confirms."""
+    request_id = await pair.ask(*DELETE_ALL)
+    body = {"name": "bens-token", "role": "admin"}
+    issued = await pair.call("POST", "/api/api-tokens", body, by=pair.ben)
+    token = {"Authorization": f"Bearer {issued.json()['token']}"}
+
+    assert (await pair.confirm(request_id, by=token)).status_code == 403
+    pair.server.clock.forward(minutes=15)
+    late = await pair.confirm(request_id)
+    assert (late.status_code, late.json()["code"]) == (401, "reauthentication_required")
+    assert worker_ids(pair.server) == ["w-1", "w-2"]
+
+
+async def test_a_viewer_confirms_nothing(server, unhurried):
+    """Who could not do it themselves cannot confirm it."""
+    await add_workers(server, "w-1", "w-2")
+    admin = await server.sign_in()
+    vera = await add_operator(server, admin, "vera", role="viewer")
+    pair = await colleagues_of(server)
+    request_id = await pair.ask(*DELETE_ALL)
+
+    assert (await pair.confirm(request_id, by=vera)).status_code == 403
+    assert (await pair.call("GET", "/api/change-requests", by=vera)).json()["items"][0]["can_decide"] is False
+
+
+async def test_a_confirmation_counts_once(pair):
+    """Replay: of two at the same time one is carried out; a later one finds it decided."""
+    request_id = await pair.ask(*ADD_EVE)
+
+    answers = await asyncio.gather(*(pair.confirm(request_id) for _ in range(3)))
+
+    assert sorted(one.status_code for one in answers) == [200, 409, 409]
+    again = await pair.confirm(request_id)
+    assert (again.status_code, again.json()["code"]) == (409, "request_decided")
+    assert (await pair.actions()).count("operator.created") == 3  # admin, ben, and eve once
+
+
+async def test_a_request_expires(pair):
+    """After 24 hours, and not a second before, nothing can be confirmed; the log says so once."""
+    request_id = await pair.ask(*DELETE_ALL)
+    pair.server.clock.forward(hours=24)
+    admin, ben = await pair.server.sign_in(), await pair.server.sign_in("ben")
+
+    answer = await pair.confirm(request_id, by=ben)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "request_expired")
+    for _ in range(2):
+        await pair.server.services.change_requests.expire()
+    pair.admin = admin
+    assert await pair.state(request_id) == "expired"
+    assert (await pair.actions()).count("change_request.expired") == 1
+    assert worker_ids(pair.server) == ["w-1", "w-2"]
+
+
+async def test_a_request_counts_until_its_end(pair):
+    """A second before the end it is carried out."""
+    request_id = await pair.ask(*DELETE_ALL)
+    pair.server.clock.forward(hours=23, minutes=59, seconds=59)
+
+    assert (await pair.confirm(request_id, by=await pair.server.sign_in("ben"))).status_code == 200
+
+
+async def reset_password(pair):
+    """Set another password of the requester."""
+    change = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
+    assert (await pair.call("POST", "/api/me/password", change)).status_code == 204
+
+
+async def end_sessions(pair):
+    """End every session of the requester, as another operator."""
+    assert (await pair.call("DELETE", "/api/operators/admin/sessions", by=pair.ben)).status_code == 204
+
+
+async def end_one_session(pair):
+    """End the session of the requester in which it was asked for, as another operator."""
+    sessions = (await pair.call("GET", "/api/admin-sessions", by=pair.ben)).json()["items"]
+    for one in sessions:
+        if one["operator"] == "admin":
+            answer = await pair.call("DELETE", f"/api/admin-sessions/{one['id']}", by=pair.ben)
+            assert answer.status_code == 204
+
+
+async def demote(pair):
+    """Make the requester a viewer."""
+    answer = await pair.call("PATCH", "/api/operators/admin", {"role": "viewer"}, by=pair.ben)
+    assert answer.status_code == 200, answer.text
+
+
+async def limit(pair):
+    """Limit the requester to a team."""
+    body = {"scope": {"team": "etl"}}
+    assert (await pair.call("PATCH", "/api/operators/admin", body, by=pair.ben)).status_code == 200
+
+
+async def delete(pair):
+    """Delete the requester."""
+    assert (await pair.call("DELETE", "/api/operators/admin", by=pair.ben)).status_code == 204
+
+
+@pytest.mark.parametrize("happens", [reset_password, end_sessions, end_one_session, demote, limit, delete])
+async def test_what_was_asked_for_is_void_once_the_account_changes(server, unhurried, happens):
+    """Persistence: a thief who got hold of an operator's session has nothing carried out after being thrown out."""
+    await add_workers(server, "w-1", "w-2")
+    await add_operator(server, await server.sign_in(), "carol")
+    pair = await colleagues_of(server)
+    request_id = await pair.ask(*DELETE_ALL)
+
+    await happens(pair)
+    answer = await pair.confirm(request_id)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "request_void"), answer.text
+    await server.services.change_requests.expire()
+    shown = await pair.call("GET", f"/api/change-requests/{request_id}", by=pair.ben)
+    assert (shown.json()["state"], worker_ids(server)) == ("void", ["w-1", "w-2"])
+    log = (await pair.call("GET", "/api/audit?action=change_request.void", by=pair.ben)).json()["items"]
+    assert [one["actor"] for one in log] == ["server"]
+
+
+async def test_a_new_operator_with_the_name_of_the_requester_is_another_one(server, unhurried):
+    """Re-created: what the one before had asked for stays void, also for the new one."""
+    await add_workers(server, "w-1", "w-2")
+    await add_operator(server, await server.sign_in(), "carol")
+    pair = await colleagues_of(server)
+    request_id = await pair.ask(*DELETE_ALL)
+    await delete(pair)
+    carol = await server.sign_in("carol")
+    again = await pair.ask("POST", "/api/operators", {"name": "admin", "role": "admin"}, by=carol)
+    assert (await pair.confirm(again)).status_code == 200
+
+    answer = await pair.confirm(request_id, by=carol)
+
+    assert answer.json()["code"] == "request_void"
+
+
+async def test_signing_out_keeps_what_was_asked_for(pair):
+    """An operator who goes home is still who asked."""
+    request_id = await pair.ask(*DELETE_ALL)
+    assert (await pair.call("POST", "/api/logout")).status_code == 204
+
+    assert (await pair.confirm(request_id)).status_code == 200
+
+
+async def test_what_a_revoked_token_asked_for_is_void(pair):
+    """A leaked token that was revoked has nothing carried out afterwards."""
+    issued = await pair.call("POST", "/api/api-tokens", {"name": "leaked-token", "role": "admin"})
+    token = {"Authorization": f"Bearer {issued.json()['token']}"}
+    request_id = await pair.ask(*DELETE_ALL, by=token)
+    await pair.call("POST", "/api/api-tokens/leaked-token/revoke")
+
+    assert (await pair.confirm(request_id)).json()["code"] == "request_void"
+
+
+async def test_others_than_those_that_were_shown_are_not_deleted(pair):
+    """The Workers are those of the request by ID: one that came since stays, and one that left is left out."""
+    server = pair.server
+    await add_workers(server, "w-3")
+    request_id = await pair.ask(
+        "POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 3}
+    )
+    server.clock.forward(seconds=1)
+    await pair.call("DELETE", "/api/workers/w-1", by=pair.ben)
+    await add_workers(server, "w-4", created_at=server.clock())
+
+    answer = await pair.confirm(request_id)
+
+    assert (answer.status_code, worker_ids(server)) == (200, ["w-4"])
+
+
+async def test_a_worker_that_got_the_id_again_was_not_meant(pair):
+    """Changed effect: the ID of a Worker that is gone was given to another one, which stays."""
+    request_id = await pair.ask(*DELETE_ALL)
+    pair.server.clock.forward(seconds=1)
+    assert (await pair.call("DELETE", "/api/workers/w-1", by=pair.ben)).status_code == 204
+    await add_workers(pair.server, "w-1", created_at=pair.server.clock())
+
+    assert (await pair.confirm(request_id)).status_code == 200
+
+    assert worker_ids(pair.server) == ["w-1"]
+
+
+async def test_nothing_is_done_where_nothing_of_it_is_left(pair):
+    """Where every Worker is gone, or it is so already, that is said, and nobody has confirmed anything."""
+    both = await pair.ask(*DELETE_ALL)
+    carol = await pair.ask("POST", "/api/operators", {"name": "carol", "role": "admin"})
+    eve = await pair.ask(*ADD_EVE)
+    for worker_id, by in (("w-1", pair.ben), ("w-2", pair.admin)):
+        assert (await pair.call("DELETE", f"/api/workers/{worker_id}", by=by)).status_code == 204
+    assert (await pair.confirm(eve)).status_code == 200
+    eve_again = await pair.ask("POST", "/api/operators", {"name": "carol", "role": "viewer"})
+    assert (await pair.confirm(carol)).status_code == 200
+
+    for request_id in (both, eve_again):
+        answer = await pair.confirm(request_id)
+        assert (answer.status_code, answer.json()["code"]) == (409, "effect_changed")
+        assert await pair.state(request_id) == "pending"
+
+
+async def test_another_state_than_the_one_that_was_asked_about_is_another_effect(pair):
+    """A policy that replaces another one than was shown, and an operator whose limit was changed since, are not what was asked for."""
+    policy = await pair.ask("PUT", "/api/fleet/policy", {"refuse_below": "1.2"})
+    assert (await pair.call("PUT", "/api/fleet/policy", {"warn_below": "1.9"})).status_code == 200
+
+    answer = await pair.confirm(policy)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "effect_changed")
+    assert "warn below 1.9" in answer.json()["detail"]
+
+
+async def test_the_first_password_is_shown_to_who_confirms(pair):
+    """In the one answer; the requester, who would be two people with it, does not see it."""
+    request_id = await pair.ask(*ADD_EVE)
+    confirmed = (await pair.confirm(request_id)).json()
+
+    assert confirmed["operator"] == "eve"
+    assert await pair.server.sign_in("eve", confirmed["password"])
+    shown = await pair.call("GET", f"/api/change-requests/{request_id}")
+    assert confirmed["password"] not in shown.text
+    assert confirmed["password"] not in (await pair.call("GET", "/api/audit")).text
+
+
+async def test_small_changes_are_counted_together(server, unhurried):
+    """Evasion: many changes of one Worker within an hour, by sessions and tokens, are a change of many; what was confirmed is not counted."""
+    await add_workers(server, *(f"w-{number}" for number in range(8)))
+    pair = await colleagues_of(server, above=2)
+    issued = await pair.call("POST", "/api/api-tokens", {"name": "in-small-steps", "role": "admin"})
+    token = {"Authorization": f"Bearer {issued.json()['token']}"}
+
+    statuses = [
+        (await pair.call("DELETE", f"/api/workers/w-{number}", by=headers)).status_code
+        for number, headers in enumerate([pair.admin, token, pair.admin, token])
+    ]
+    assert statuses == [204, 204, 409, 409]
+    assert (await pair.call("DELETE", "/api/workers/w-7", by=pair.ben)).status_code == 204
+
+    pair.server.clock.forward(hours=1)
+    pair.admin, pair.ben = await server.sign_in(), await server.sign_in("ben")
+    many = await pair.ask("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 5})
+    assert (await pair.confirm(many)).status_code == 200
+    await add_workers(server, "x-1")
+    assert (await pair.call("DELETE", "/api/workers/x-1")).status_code == 204
+
+
+async def test_a_cut_off_takes_what_enrolls_until_it_is_confirmed(server, unhurried):
+    """All of an incident's Workers were meant: those that enroll with the leaked key meanwhile are cut off too, others are not."""
+    pair = await colleagues_of(server)
+    issued = await pair.call("POST", "/api/enrollment/keys", {"name": "leaked-key"})
+    key = issued.json()["key"]
+
+    async def enroll(name):
+        answer = await server.register(generate_identity_key(), name, credential=key)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["client_id"]
+
+    first = [await enroll(f"press-{number}") for number in range(2)]
+    body = {"subject": "enrollment-key:leaked-key", "action": "disable", "workers": "all", "revoke_key": True}
+    request_id = await pair.ask("POST", "/api/incident/cut-offs", body)
+    server.clock.forward(seconds=1)
+    later = await enroll("press-9")
+    other, _ = await server.enrolled("other")
+
+    answer = await pair.confirm(request_id)
+
+    assert answer.status_code == 200, answer.text
+    assert enabled_ids(server) == [other]
+    assert set(worker_ids(server)) == {*first, later, other}
+    progress = await pair.call("GET", f"/api/incident/cut-offs/{answer.json()['cut_off']}")
+    assert progress.json()["workers"] == 3
+
+
+async def test_a_scope_wider_than_that_of_who_confirms(server, unhurried):
+    """An admin of a team sees and confirms what their team asks for, and nothing of others; nobody sees what is outside."""
+    labels = {"labels": {"team": "etl"}}
+    await add_workers(server, "w-1", "w-2", **labels)
+    await add_workers(server, "o-1", "o-2")
+    admin = await server.sign_in()
+    anna = await add_operator(server, admin, "anna", scope={"team": "etl"})
+    emil = await add_operator(server, admin, "emil", scope={"team": "etl"})
+    olga = await add_operator(server, admin, "olga", scope={"team": "ops"})
+    pair = await colleagues_of(server)
+    of_all = await pair.ask("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2})
+    of_team = await pair.ask(*DELETE_ALL, by=anna)
+
+    refused = await pair.confirm(of_all, by=emil)
+    assert (refused.status_code, refused.json()["code"]) == (404, "change_request_not_found")
+    assert (await pair.confirm(of_team, by=olga)).status_code == 404
+    listed = (await pair.call("GET", "/api/change-requests", by=emil)).json()["items"]
+    assert [(one["id"], one["confirmers"], one["can_decide"]) for one in listed] == [(of_team, [], True)]
+    assert (await pair.call("GET", "/api/change-requests", by=olga)).json()["items"] == []
+    # Where the names of others are outside the scope, the answer has none.
+    assert (await pair.call(*DELETE_ALL, by=anna)).json().get("confirmers") is None
+
+    assert (await pair.confirm(of_team, by=emil)).status_code == 200
+    assert worker_ids(server) == ["o-1", "o-2"]
+
+
+async def test_who_declines_says_why(pair):
+    """Nothing is done, the requester reads the note, and it cannot be confirmed afterwards."""
+    request_id = await pair.ask(*DELETE_ALL)
+    path = f"/api/change-requests/{request_id}"
+    answer = await pair.call("POST", f"{path}/decline", {"note": "they are in use"}, by=pair.ben)
+
+    assert answer.status_code == 200
+    shown = (await pair.call("GET", path)).json()
+    assert (shown["state"], shown["decided_by"], shown["note"]) == (
+        "declined",
+        "operator:ben",
+        "they are in use",
+    )
+    assert (await pair.confirm(request_id)).json()["code"] == "request_decided"
+    assert "change_request.declined" in await pair.actions()
+
+
+async def test_only_the_requester_withdraws_and_explains(pair):
+    """A reason is given once: what others have read does not change; a withdrawn request is not carried out."""
+    request_id = await pair.ask(*DELETE_ALL)
+    path = f"/api/change-requests/{request_id}"
+    assert (await pair.call("POST", f"{path}/withdraw", by=pair.ben)).status_code == 403
+    assert (await pair.call("POST", f"{path}/reason", {"reason": "x"}, by=pair.ben)).status_code == 403
+    assert (await pair.call("POST", f"{path}/reason", {"reason": " "})).status_code == 422
+    assert (await pair.call("POST", f"{path}/reason", {"reason": "first"})).status_code == 200
+    again = await pair.call("POST", f"{path}/reason", {"reason": "second"})
+    assert (again.status_code, again.json()["code"]) == (409, "reason_given")
+
+    assert (await pair.call("POST", f"{path}/withdraw")).json()["state"] == "withdrawn"
+    assert (await pair.confirm(request_id)).json()["code"] == "request_decided"
+    assert worker_ids(pair.server) == ["w-1", "w-2"]
+
+
+async def test_texts_hold_no_credential(pair, press):
+    """A key that is pasted to say which one leaked would be in the audit log."""
+    request_id = await pair.ask(*DELETE_ALL)
+    path = f"/api/change-requests/{request_id}"
+
+    for decision, field in (("reason", "reason"), ("decline", "note")):
+        by = pair.admin if decision == "reason" else pair.ben
+        answer = await pair.call("POST", f"{path}/{decision}", {field: f"leaked: {press[1]}"}, by=by)
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+async def test_requests_of_one_operator_are_limited(pair):
+    """A stolen session cannot bury a request under thousands of others."""
+    for number in range(20):
+        await pair.ask("POST", "/api/operators", {"name": f"eve-{number}", "role": "viewer"})
+
+    answer = await pair.call("POST", "/api/operators", {"name": "one-more", "role": "viewer"})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_change_requests")
+    assert await pair.ask("POST", "/api/operators", {"name": "two-more", "role": "viewer"}, by=pair.ben)
+
+
+async def test_a_session_that_was_ended_confirms_nothing(pair):
+    """A confirmation whose session is ended while it is on its way does nothing."""
+    request_id = await pair.ask(*DELETE_ALL)
+    ben = await actor_of(pair.server, pair.ben)
+    await pair.call("DELETE", "/api/operators/ben/sessions")
+
+    with pytest.raises(NotSignedInError):
+        await pair.server.services.change_requests.confirm(request_id, "", actor=ben)
+
+    assert worker_ids(pair.server) == ["w-1", "w-2"]
+
+
+async def test_old_requests_are_dropped(pair):
+    """Thirty days after the decision the audit log alone has them."""
+    request_id = await pair.ask(*DELETE_ALL)
+    await pair.call("POST", f"/api/change-requests/{request_id}/withdraw")
+    other = await pair.ask(*DELETE_ALL)
+    pair.server.clock.forward(seconds=timedelta(days=31).total_seconds())
+    await pair.server.services.change_requests.expire()
+    pair.admin = await pair.server.sign_in()
+
+    assert [one["id"] for one in (await pair.call("GET", "/api/change-requests")).json()["items"]] == [other]
+
+
+async def test_off_is_as_before(server, unhurried):
+    """Nobody is asked for anything until an admin turns it on."""
+    await add_workers(server, "w-1", "w-2")
+    admin = await server.sign_in()
+
+    answer = await server.http.request("POST", DELETE_ALL[1], json=DELETE_ALL[2], headers=admin)
+
+    assert (answer.status_code, worker_ids(server)) == (201, [])
+    assert (await server.http.get("/api/change-requests", headers=admin)).json()["items"] == []
+
+
+async def test_requests_are_alerts_until_they_are_decided(pair):
+    """What waits for a second operator needs somebody's attention, and is an event that a webhook gets."""
+    request_id = await pair.ask(*DELETE_ALL)
+    waiting = (await pair.call("GET", "/api/attention", by=pair.ben)).json()["items"]
+    assert [(one["kind"], one["subject"]) for one in waiting if one["kind"] == "change_request"] == [
+        ("change_request", request_id)
+    ]
+    await pair.confirm(request_id)
+
+    left = (await pair.call("GET", "/api/attention", by=pair.ben)).json()["items"]
+    assert "change_request" not in {one["kind"] for one in left}
+
+
+async def test_note_and_end_of_disabling_are_part_of_what_was_asked_for(pair):
+    """As an end that is a time: what was typed as `2h` counts from when it was asked for, and an end that has come is no end."""
+    body = {
+        "action": "disable",
+        "q": "id:w-",
+        "expect": 2,
+        "disabled_note": "its disk",
+        "disabled_until": "2h",
+    }
+    first = await pair.ask("POST", "/api/workers/changes", body)
+    asked_at = pair.server.clock()
+    pair.server.clock.forward(minutes=10)
+
+    assert (await pair.confirm(first)).status_code == 200
+
+    disabled = list(pair.server.services.directory.workers())
+    assert {one.disabled_note for one in disabled} == {"its disk"}
+    assert {one.disabled_until for one in disabled} == {asked_at + timedelta(hours=2)}
+    await add_workers(pair.server, "x-1", "x-2")
+    late = await pair.ask("POST", "/api/workers/changes", body | {"q": "id:x-"})
+    pair.server.clock.forward(hours=3)
+    answer = await pair.confirm(late, by=await pair.server.sign_in("ben"))
+    assert (answer.status_code, answer.json()["code"]) == (409, "effect_changed")
+    assert enabled_ids(pair.server) == ["x-1", "x-2"]
+
+
+async def test_one_with_a_first_password_confirms_nothing(pair):
+    """It was shown to another operator: the one who made the account could be both."""
+    eve = await pair.ask(*ADD_EVE)
+    password = (await pair.confirm(eve)).json()["password"]
+    request_id = await pair.ask(*DELETE_ALL, by=pair.ben)
+
+    answer = await pair.confirm(request_id, by=await pair.server.sign_in("eve", password))
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert worker_ids(pair.server) == ["w-1", "w-2"]
+
+
+async def test_two_changes_of_an_operator_at_once_are_refused(pair):
+    """One would be made, and the other wait: no answer says both."""
+    answer = await pair.call("PATCH", "/api/operators/ben", {"role": "viewer", "reset_password": True})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "role")
+
+
+async def test_no_request_is_buried_under_others(pair):
+    """However many were made and withdrawn since, what waits is listed first."""
+    waiting = await pair.ask(*DELETE_ALL)
+    for _ in range(3):
+        other = await pair.ask(*ADD_EVE, by=pair.ben)
+        await pair.call("POST", f"/api/change-requests/{other}/withdraw", by=pair.ben)
+
+    listed = (await pair.call("GET", "/api/change-requests")).json()["items"]
+
+    assert listed[0]["id"] == waiting
+    assert len(listed) == 4

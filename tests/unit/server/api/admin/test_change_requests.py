@@ -1,0 +1,85 @@
+"""The routes of what a second operator confirms: their answers, and who may read what."""
+
+import pytest
+from tests.second_operator import add_operator, add_workers, colleagues_of
+
+DELETE_ALL = ("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2})
+
+
+@pytest.fixture
+async def pair(server, unhurried):
+    """Return two admins, for whom everything is protected, and two Workers."""
+    await add_workers(server, "w-1", "w-2")
+    return await colleagues_of(server)
+
+
+async def test_a_request_names_every_worker(pair):
+    """Field by field, so that a program can compare; and as one sentence."""
+    request_id = await pair.ask(*DELETE_ALL)
+
+    shown = (await pair.call("GET", f"/api/change-requests/{request_id}", by=pair.ben)).json()
+
+    assert shown["operation"] == {
+        "type": "change_workers",
+        "action": "delete",
+        "worker_ids": ["w-1", "w-2"],
+        "search": "id:w-",
+        "note": None,
+        "until": None,
+    }
+    assert (shown["action"], shown["requested_by"], shown["api_token"]) == ("delete_workers", "admin", None)
+    assert (shown["state"], shown["can_decide"], shown["confirmers"]) == ("pending", True, ["ben"])
+    own = (await pair.call("GET", f"/api/change-requests/{request_id}")).json()
+    assert own["can_decide"] is False
+
+
+async def test_those_that_wait_are_listed_first(pair):
+    """Then what was decided."""
+    waiting = await pair.ask(*DELETE_ALL)
+    pair.server.clock.forward(seconds=1)
+    decided = await pair.ask("POST", "/api/operators", {"name": "eve", "role": "viewer"})
+    await pair.call("POST", f"/api/change-requests/{decided}/withdraw")
+
+    listed = (await pair.call("GET", "/api/change-requests", by=pair.ben)).json()["items"]
+
+    assert [(one["id"], one["state"]) for one in listed] == [(waiting, "pending"), (decided, "withdrawn")]
+
+
+async def test_what_is_not_there(pair):
+    """A request that does not exist is the same for everything that is done with one."""
+    for decision, body in (("confirm", {}), ("decline", {}), ("withdraw", None), ("reason", {"reason": "x"})):
+        answer = await pair.call("POST", f"/api/change-requests/nothing/{decision}", body, by=pair.ben)
+        assert (answer.status_code, answer.json()["code"]) == (404, "change_request_not_found")
+    assert (await pair.call("GET", "/api/change-requests/nothing")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"actions": ["anything"]},
+        {"actions": [], "above": -1},
+        {"actions": [], "above": 5_001},
+        {"actions": [], "below": 1},
+    ],
+)
+async def test_rules_that_are_not_understood_change_nothing(pair, body):
+    """A misspelt action would protect nothing."""
+    before = (await pair.call("GET", "/api/second-operator")).json()
+
+    assert (await pair.call("PUT", "/api/second-operator", body)).status_code == 422
+
+    assert (await pair.call("GET", "/api/second-operator")).json() == before
+
+
+async def test_a_viewer_reads_the_rules_and_what_waits(server, unhurried):
+    """As they read everything else."""
+    await add_workers(server, "w-1", "w-2")
+    vera = await add_operator(server, await server.sign_in(), "vera", role="viewer")
+    pair = await colleagues_of(server)
+    await pair.ask(*DELETE_ALL)
+
+    rules = (await pair.call("GET", "/api/second-operator", by=vera)).json()
+    listed = (await pair.call("GET", "/api/change-requests", by=vera)).json()["items"]
+
+    assert (rules["enabled"], rules["able"], len(listed)) == (True, ["admin", "ben"], 1)

@@ -1,0 +1,177 @@
+"""The pages of what waits for a second operator: who asks sees it, who may decides, nobody else."""
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.second_operator import add_operator, add_workers, turn_on, worker_ids
+from tests.unit.web.conftest import signed_in
+from tests.unit.web.pages.test_agent_versions import FIELDS, query
+from tests.unit.web.test_pages import text_of
+
+OWN = "yyy " + PASSWORD
+
+
+@pytest.fixture
+async def ben(server, browser):
+    """Return the browser of another admin; both are needed for everything."""
+    admin = await server.sign_in(password="xxx " + PASSWORD)
+    body = {"name": "ben", "role": "admin", "password": PASSWORD}
+    assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
+    own = {"current_password": PASSWORD, "new_password": OWN}
+    await server.http.post("/api/me/password", json=own, headers=await server.sign_in("ben"))
+    made = await signed_in(server, "ben", OWN)
+    await turn_on(server, admin)
+    await add_workers(server, "w-1", "w-2")
+    yield made
+    await made.http.aclose()
+
+
+async def ask(browser):
+    """Ask to delete both Workers by the list's form; return the path of the request that this leads to."""
+    answer = await browser.post("/workers", action="delete", id=["w-1", "w-2"], confirmed="yes")
+    assert answer.status_code == 303, answer.text
+    path = answer.headers["location"]
+    assert path.startswith("/requests/")
+    return path
+
+
+async def test_a_form_leads_to_the_request_and_it_is_confirmed_elsewhere(server, browser, ben):
+    """The requester reads what waits for whom and gives the reason; the other one reads it, confirms, and it is done."""
+    path = await ask(browser)
+    shown = text_of(await browser.get(path))
+    assert "Nothing was done yet: another operator must confirm it." in shown
+    assert "Delete 2 Workers." in shown
+    assert "Can confirm it ben" in shown
+    assert f'href="{path}/confirm"' not in (await browser.get(path)).text
+    assert (await browser.post(f"{path}/reason", reason="rack 7 was sold")).headers["location"] == path
+    assert worker_ids(server) == ["w-1", "w-2"]
+
+    for overview in ("/", "/requests"):
+        assert f'href="{path}"' in (await ben.get(overview)).text, overview
+    asked = await ben.get(f"{path}/confirm")
+    assert "rack 7 was sold" in asked.text
+    assert 'href="/workers/w-1"' in asked.text
+    done = await ben.post(f"{path}/confirm", note="seen")
+
+    assert (done.status_code, done.headers["location"], worker_ids(server)) == (303, path, [])
+    assert "Confirmed, and done." in text_of(await ben.get(path))
+    shown = text_of(await browser.get(path))
+    assert "confirmed by ben" in shown
+    assert "seen" in shown
+
+
+async def test_who_asks_is_not_offered_to_confirm_and_cannot(server, browser, ben):
+    """The form that is not shown, posted all the same, does nothing; nor does one of another session (CSRF)."""
+    path = await ask(browser)
+    assert "another operator must confirm it" in text_of(await browser.get(f"{path}/confirm"))
+
+    assert (await browser.post(f"{path}/confirm")).status_code == 403
+    forged = await ben.post(f"{path}/confirm", csrf=browser.csrf)
+    assert forged.status_code == 403
+    assert worker_ids(server) == ["w-1", "w-2"]
+
+
+async def test_confirming_asks_again_who_one_is(server, browser, ben):
+    """Fifteen minutes after the sign-in the password is asked for first."""
+    path = await ask(browser)
+    server.clock.forward(minutes=15)
+
+    answer = await ben.post(f"{path}/confirm")
+
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/account/confirm")
+    assert worker_ids(server) == ["w-1", "w-2"]
+
+
+async def test_decline_and_withdraw(server, browser, ben):
+    """The requester reads why it was declined; what is withdrawn is gone from those that wait."""
+    declined, answer = await ask(browser), None
+    await ben.post(f"{declined}/decline", note="they are in use")
+    shown = text_of(await browser.get(declined))
+    assert "declined by ben" in shown
+    assert "they are in use" in shown
+
+    withdrawn = await ask(browser)
+    assert withdrawn != declined
+    answer = await browser.post(f"{withdrawn}/withdraw")
+    assert answer.headers["location"] == withdrawn
+    assert "Nothing waits for a second operator." in text_of(await ben.get("/requests"))
+    again = await ben.post(f"{withdrawn}/confirm")
+    assert again.status_code == 409
+    assert worker_ids(server) == ["w-1", "w-2"]
+
+
+async def test_a_first_password_is_shown_once_to_who_confirms(server, browser, ben):
+    """Loaded again, the page is the request, without it."""
+    answer = await browser.post("/operators", name="eve", role="admin", scope="")
+    path = answer.headers["location"]
+
+    made = await ben.post(f"{path}/confirm")
+
+    assert "Shown once." in text_of(made)
+    assert "A password for eve" in text_of(made)
+    assert f'data-instead="{path}"' in made.text
+    assert "Shown once." not in (await browser.get(path)).text
+
+
+async def test_what_is_stopped_leads_to_its_request_from_every_page(server, browser, ben):
+    """Role, password, signing keys, fleet policy, incident: each form ends at the request that it makes."""
+    key = (await server.services.signing_keys.read_all())[0].kid
+    forms = {
+        "/operators": {"name": "eve", "role": "viewer", "scope": ""},
+        "/workers/w-1/delete": None,
+        "/incident/cut-off": {
+            "subject": "worker:w-1",
+            "since": "",
+            "whom": "all",
+            "action": "delete",
+        },
+    }
+    await turn_on(server, await server.sign_in("ben", OWN), above=0)
+    for path, fields in forms.items():
+        answer = await browser.post(path, **(fields or {}))
+        assert answer.headers.get("location", "").startswith("/requests/"), (path, answer.text)
+    answer = await browser.post_shown(query(), "/agent-versions/policy", **FIELDS)
+    assert answer.headers["location"].startswith("/requests/")
+    shown = f"/signing-keys/{key}/withdraw"
+    answer = await browser.post_shown(shown, shown)
+    assert answer.headers["location"].startswith("/requests/")
+    answer = await browser.post_shown("/operators/ben/reset", "/operators/ben/reset")
+    assert answer.headers["location"].startswith("/requests/")
+
+
+async def test_the_rules_are_turned_on_and_relaxed(server, browser):
+    """With one admin it is said what is missing; with two it is on at once, and turning it off waits for the other one."""
+    refused = await browser.post(
+        "/second-operator/change", action=["delete_workers", "manage_operators"], above="10"
+    )
+    assert refused.status_code == 409
+    assert "Two admins without a limit are needed" in text_of(refused)
+    await add_operator(server, await server.sign_in(password="xxx " + PASSWORD), "ben")
+
+    for form, problem in (
+        ({"above": "10"}, "Tick at least one action"),
+        ({"action": "delete_workers", "above": "many"}, "Must be a number"),
+        ({"action": "anything", "above": "1"}, "must be among"),
+    ):
+        assert problem in text_of(await browser.post("/second-operator/change", **form))
+    done = await browser.post("/second-operator/change", action=["delete_workers"], above="25")
+
+    assert done.headers["location"] == "/second-operator"
+    shown = text_of(await browser.get("/second-operator"))
+    assert "Many Workers are more than 25" in shown
+    assert "Who can confirm: admin, ben." in shown
+    off = await browser.post("/second-operator/change", action=["delete_workers"], above="25", do="off")
+    assert off.headers["location"].startswith("/requests/")
+    assert (await server.services.second_operator_settings.show()).rules is not None
+
+
+async def test_a_viewer_reads_and_decides_nothing(server, browser, viewer, ben):
+    """Viewers see what waits, without a button, and their posts are refused."""
+    path = await ask(browser)
+    page = await viewer.get(path)
+
+    assert page.status_code == 200
+    assert "Decline" not in page.text
+    for action in ("confirm", "decline", "withdraw", "reason"):
+        assert (await viewer.post(f"{path}/{action}")).status_code == 403
+    assert (await viewer.get("/second-operator/change")).status_code == 403
