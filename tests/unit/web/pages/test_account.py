@@ -33,7 +33,9 @@ async def test_every_page_that_does_what_cannot_be_undone_asks(server, browser, 
     """Its form asks ten minutes after the sign-in, so that there is time to fill it in; what is sent from it after fifteen."""
     server.clock.forward(minutes=10)
     for entry in FINAL:
-        path = entry.path.format(worker_id="press-01", name="press-keys", kid="k", passkey_id="p")
+        path = entry.path.format(
+            worker_id="press-01", name="press-keys", kid="k", passkey_id="p", request_id="r"
+        )
         answer = await (browser.get(path) if entry.method == "GET" else browser.post(path))
 
         with subtests.test(f"{entry.method} {entry.path}"):
@@ -41,7 +43,9 @@ async def test_every_page_that_does_what_cannot_be_undone_asks(server, browser, 
             assert is_asked == (entry.method == "GET")
     server.clock.forward(minutes=5)
     for entry in FINAL:
-        path = entry.path.format(worker_id="press-01", name="press-keys", kid="k", passkey_id="p")
+        path = entry.path.format(
+            worker_id="press-01", name="press-keys", kid="k", passkey_id="p", request_id="r"
+        )
         headers = FROM_OUR_PAGE | {"Referer": f"{ISSUER}/operators?page=2"}
         answer = await (
             browser.get(path)
