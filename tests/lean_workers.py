@@ -12,7 +12,7 @@ import random
 import resource
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -78,10 +78,11 @@ class Line(asyncio.Protocol):
             self._transport.abort()
 
 
-def post(path: bytes, body: bytes, *, bearer: str = "") -> bytes:
-    """Return a request: JSON with a bearer's token, a form without one."""
+def post(path: bytes, body: bytes, *, bearer: str = "", forwarded: str = "") -> bytes:
+    """Return a request: JSON with a bearer's token, a form without one; as from a proxy that says from where it is."""
     kind = b"application/json" if bearer else b"application/x-www-form-urlencoded"
     more = b"Authorization: Bearer %b\r\n" % bearer.encode() if bearer else b""
+    more += b"X-Forwarded-For: %b\r\n" % forwarded.encode() if forwarded else b""
     head = b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n"
     return head % (path, kind, more, len(body)) + body
 
@@ -113,6 +114,8 @@ class LeanWorker:
         port: Where the Server listens.
         tally: Where it notes what it sees.
         address: From which address it calls; whichever the system chooses unless given.
+        forwarded: From where a proxy says that it calls; nothing unless given.
+        facts: What it says of its host instead of a name made of its ID.
     """
 
     def __init__(
@@ -124,7 +127,10 @@ class LeanWorker:
         port: int,
         tally: Tally,
         address: str | None = None,
+        forwarded: str = "",
+        facts: Mapping[str, str] | None = None,
     ) -> None:
+        self._forwarded = forwarded
         self.worker_id = worker_id
         self._credential = credential
         self._host, self._port, self._tally = host, port, tally
@@ -132,7 +138,7 @@ class LeanWorker:
         self._poll = json.dumps(
             {
                 "boot_id": uuid.uuid4().hex,
-                "host": {"hostname": f"host-{worker_id}", "os": "Linux", "pid": "7"},
+                "host": facts or {"hostname": f"host-{worker_id}", "os": "Linux", "pid": "7"},
             }
         ).encode()
         self._line: Line | None = None
@@ -231,7 +237,9 @@ class LeanWorker:
                     Line, self._host, self._port, local_addr=self._from
                 )
         self._tally.requests[int(time.monotonic())] += 1
-        answer = await self._line.ask(post(path, body, bearer=bearer), within_s=within_s)
+        answer = await self._line.ask(
+            post(path, body, bearer=bearer, forwarded=self._forwarded), within_s=within_s
+        )
         self._tally.answers[f"{path.decode()} {answer[0]}"] += 1
         if answer[1].get(b"connection", b"").lower() == b"close":
             self._line.close()

@@ -3,29 +3,52 @@ Takes the pictures of every page for the documentation: light and dark, desktop 
 
     make screenshots
 
-The Server is a real one, with the past and the fleet of `tests/behaviour/browser/world.py`. Needs Chromium, and pngquant to make the
+The Server is a real one, with the past and the fleet of `tests/behaviour/browser/world.py`, and nearly 3,000 Workers besides: those
+of one rack were lost, and most others are connected. Needs Chromium, and pngquant to make the
 files small.
 """
 
+import asyncio
+import contextlib
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+import httpx2
+from playwright.sync_api import Browser, FloatRect, sync_playwright
 from tests.behaviour.browser.conftest import ARGUMENTS
-from tests.behaviour.browser.world import ADMIN, World, find_chromium
-from tests.processes import PASSWORD
+from tests.behaviour.browser.world import ADMIN, CONNECTED, World, find_chromium
+from tests.lean_workers import LeanWorker, Tally, allow_many_connections, spread
+from tests.processes import PASSWORD, until
 
+from lyftdata.core.fleet_policy import make_policy
+from lyftdata.core.records import (
+    AuditEvent,
+    Strategy,
+    VersionCountRecord,
+    WorkerRecord,
+    WorkerSessionRecord,
+    WorkerTraces,
+)
+from lyftdata.store import WriteTx
+from lyftdata.store.tables import activity, fleet_policy, version_counts, worker_sessions
+
+_WORKERS, _RACKS, _LOST_RACK, _NEVER_THERE = 2_983, 40, 17, 60
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WIDTHS = {"desktop": 1280, "phone": 390}
+_LIST_HEIGHT = 1_300
 PAGES = {
     "overview": ("Overview", "/?period=day"),
     "workers": ("Workers", "/workers"),
     "worker": ("A Worker", "/workers/press-01"),
     "worker-disabled": ("A disabled Worker", "/workers/press-08"),
     "worker-disable": ("Disabling a Worker", "/workers/press-01/disable"),
+    "agent-versions": ("Agent versions", "/agent-versions"),
     "worker-new": ("New Worker", "/add-worker"),
     "worker-made": ("New Worker, waiting", ""),
     "enrollment": ("Auto-Enrollment", "/enrollment"),
@@ -47,6 +70,133 @@ PAGES = {
 }
 
 
+def crowd() -> list[WorkerRecord]:
+    """Return the Workers of a fleet: in two zones, of forty racks."""
+    now = datetime.now(UTC)
+    return [
+        WorkerRecord(
+            id=f"etl-{n:04}",
+            name=f"etl-{n:04}",
+            strategy=Strategy.API_KEY,
+            labels={"zone": f"eu-{n % 2 + 1}", "rack": f"r{n % _RACKS}", "team": "etl"},
+            created_at=now - timedelta(days=60),
+            created_by="operator:admin",
+        )
+        for n in range(_WORKERS)
+    ]
+
+
+def there() -> range:
+    """Return the numbers of the Workers that are connected, but for those of the lost rack."""
+    return range(_WORKERS - _NEVER_THERE)
+
+
+def _facts(n: int) -> dict[str, str]:
+    version = "1.2.7" if n % 11 == 0 else "1.4.0" if n % 4 == 0 else "1.4.2"
+    return {
+        "hostname": f"r{n % _RACKS}-node-{n:04}.example",
+        "os": "Linux 6.12.48",
+        "python": "3.13.9",
+        "agent_version": version,
+        "pid": str(4000 + n),
+    }
+
+
+def _address(n: int) -> str:
+    return f"10.4.{n % _RACKS}.{n // _RACKS + 10}"
+
+
+def write_past(tx: WriteTx, now: datetime) -> None:
+    """Write that a rack was lost twelve minutes ago, and a week in which agents were updated."""
+    lost = [n for n in there() if n % _RACKS == _LOST_RACK]
+    ended = now - timedelta(minutes=12)
+    past = [
+        WorkerSessionRecord(
+            worker_id=f"etl-{n:04}",
+            started_at=now - timedelta(days=2),
+            ended_at=ended + timedelta(seconds=n % 20),
+            end="lost",
+            address=_address(n),
+            host=_facts(n),
+        )
+        for n in lost
+    ]
+    worker_sessions.upsert_sessions(tx, past)
+    left = [
+        WorkerTraces(worker_id=one.worker_id, last_seen_at=one.ended_at, address=one.address, host=one.host)
+        for one in past
+    ]
+    activity.upsert_traces(tx, left)
+    hour = now.replace(minute=0, second=0)
+    for ago in range(7 * 24, 0, -1):
+        at = hour - timedelta(hours=ago)
+        updated = min(1.0, max(0.0, (5 * 24 - ago) / (4 * 24)))
+        old = len(there()) // 11
+        counts = {
+            "1.4.2": round(updated * 0.66 * len(there())),
+            "1.2.7": old + round((1 - updated) * 300),
+            "0.1.0": 9,
+        }
+        counts["1.4.0"] = len(there()) - sum(counts.values())
+        version_counts.add_counts(
+            tx, at, [VersionCountRecord(at, *count) for count in counts.items() if count[1]]
+        )
+    policy = make_policy(
+        warn_below="1.4", refuse_below="", refuse_from=None, at=now - timedelta(days=2), by="operator:admin"
+    )
+    fleet_policy.write_policy(tx, policy)
+    details = {"warn_below": policy.warn_below}
+    tx.audit(
+        AuditEvent(
+            at=policy.set_at,
+            actor=policy.set_by,
+            action="fleet_policy.set",
+            subject="fleet_policy",
+            details=details,
+        )
+    )
+
+
+@contextlib.contextmanager
+def connected(world: World) -> Iterator[None]:
+    """Hold the fleet's connections, in a thread with an event loop of its own; Playwright has this thread's."""
+    allow_many_connections()
+    with httpx2.Client(base_url=world.url, trust_env=False, timeout=120) as http:
+        login = http.post("/api/login", json={"username": ADMIN, "password": PASSWORD}).raise_for_status()
+        http.headers["Authorization"] = f"Bearer {login.json()['token']}"
+        issued = http.post("/api/api-keys", json={"name": "fleet-keys"}).raise_for_status()
+    key, tally = issued.json()["key"], Tally()
+    fleet = [
+        LeanWorker(
+            f"etl-{n:04}",
+            key,
+            host="127.0.0.1",
+            port=world.port,
+            tally=tally,
+            forwarded=_address(n),
+            facts=_facts(n),
+        )
+        for n in there()
+        if n % _RACKS != _LOST_RACK
+    ]
+
+    async def run() -> None:
+        await spread([one.log_in for one in fleet], at_once=32)
+        await asyncio.gather(*(one.run() for one in fleet))
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    running = asyncio.run_coroutine_threadsafe(run(), loop)
+    until(lambda: world.online() >= len(fleet) + len(CONNECTED), "the whole fleet online")
+    try:
+        yield
+    finally:
+        running.cancel()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=60)
+
+
 def take(browser: Browser, world: World, *, scheme: str, device: str, number: int) -> None:
     """Take every picture of one kind."""
     context = browser.new_context(
@@ -56,7 +206,10 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
     page = context.new_page()
 
     def keep(name: str) -> None:
-        page.screenshot(path=IMAGES / f"{name}-{scheme}-{device}.png", full_page=True)
+        # Of a list of fifty, its beginning.
+        height = _LIST_HEIGHT if name == "workers" else page.evaluate("document.documentElement.scrollHeight")
+        clip: FloatRect = {"x": 0, "y": 0, "width": WIDTHS[device], "height": height}
+        page.screenshot(path=IMAGES / f"{name}-{scheme}-{device}.png", full_page=True, clip=clip)
 
     page.goto(f"{world.url}/login")
     keep("sign-in")
@@ -68,6 +221,7 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
         if name == "worker-made":
             page.get_by_label("Name", exact=True).fill(f"press-1{number}")
             page.get_by_label("Worker ID").fill(f"press-1{number}")
+            page.get_by_label("What shall it run?").fill("python /opt/press/press.py --fast")
             page.get_by_role("button", name="Add Worker").click()
             page.get_by_text("Waiting for").wait_for()
         else:
@@ -115,11 +269,12 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         for scheme in ("light", "dark"):
             # A world for each, so that in every picture the same has just happened.
-            world = World(Path(place) / scheme)
+            world = World(Path(place) / scheme, crowd=crowd(), more=write_past, connected=len(there()))
             try:
-                for device in WIDTHS:
-                    take(browser, world, scheme=scheme, device=device, number=number)
-                    number += 1
+                with connected(world):
+                    for device in WIDTHS:
+                        take(browser, world, scheme=scheme, device=device, number=number)
+                        number += 1
             finally:
                 world.close()
         browser.close()

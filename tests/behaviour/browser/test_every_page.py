@@ -2,13 +2,14 @@
 
 import re
 
+import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Response, expect
 from starlette.routing import compile_path
 from tests.behaviour.browser.conftest import WITHIN_MS, Window
 from tests.behaviour.browser.history import reload
-from tests.behaviour.browser.world import PASSKEY_ID, PASSKEY_OWNER, REQUEST_ID, VIEWER
+from tests.behaviour.browser.world import ADMIN, PASSKEY_ID, PASSKEY_OWNER, REQUEST_ID, VIEWER
 from tests.processes import PASSWORD
 
 from lyftdata.web import routes
@@ -41,6 +42,7 @@ PAGES = {
     "disable workers": "/change-workers?action=disable&id=press-01&id=press-08&q=press",
     "delete workers": "/change-workers?action=delete&id=press-01&id=press-08&q=press",
     "agent versions": "/agent-versions",
+    "agent versions of a year": "/agent-versions?period=year",
     "set the fleet policy": "/agent-versions/policy?warn_below=99&refuse_below=98&from=",
     "a fleet policy that contradicts itself": "/agent-versions/policy?warn_below=1&refuse_below=2&from=",
     "remove the fleet policy": "/agent-versions/clear",
@@ -183,6 +185,39 @@ def at_width(page, width, script, *arguments):
     """Return what a script finds in a window of a width."""
     page.set_viewport_size({"width": width, "height": 900})
     return page.evaluate(script, *arguments)
+
+
+def add_limited_operator(url, name):
+    """Add an operator of one team, with a password of their own."""
+    with httpx2.Client(base_url=url, trust_env=False, timeout=180) as http:
+
+        def post(path, body, token=""):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return http.post(f"/api/{path}", json=body, headers=headers).raise_for_status().json()
+
+        admin = post("login", {"username": ADMIN, "password": PASSWORD})["token"]
+        first = "xxx " + PASSWORD
+        post("operators", {"name": name, "role": "admin", "password": first, "scope": {"team": "etl"}}, admin)
+        theirs = post("login", {"username": name, "password": first})["token"]
+        http.post(
+            "/api/me/password",
+            json={"current_password": first, "new_password": PASSWORD},
+            headers={"Authorization": f"Bearer {theirs}"},
+        ).raise_for_status()
+
+
+def test_auto_enrollment_of_a_team_has_no_barriers(world, open_window):
+    """An operator who is limited to labels is shown another page there; axe finds nothing in it either, in light and in dark."""
+    add_limited_operator(world.url, "tess")
+    window = open_window(world.url, viewport={"width": 1280, "height": 900})
+    window.sign_in("tess")
+    page = window.go("/enrollment")
+    expect(page.get_by_text("to which you are limited")).to_be_visible()
+    expect(page.get_by_role("link", name="etl-hosts")).to_be_visible()
+
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert barriers(page, RULES) == []
 
 
 def test_no_page_is_left_out():

@@ -9,7 +9,7 @@ import asyncio
 import math
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,11 +71,21 @@ class World:
     Args:
         root: An empty directory.
         crowd: Workers that are there besides; none of them has connected.
+        more: Writes what else has happened by now.
+        connected: How many more Workers the samples of the week show than there are clients here.
         environ: What else the Server is started with.
     """
 
-    def __init__(self, root: Path, *, crowd: Sequence[WorkerRecord] = (), **environ: str) -> None:
-        self._crowd = crowd
+    def __init__(
+        self,
+        root: Path,
+        *,
+        crowd: Sequence[WorkerRecord] = (),
+        more: Callable[[WriteTx, datetime], None] = lambda *_: None,
+        connected: int = 0,
+        **environ: str,
+    ) -> None:
+        self._crowd, self._more, self._connected = crowd, more, connected
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         staging = root / "server" / "staging"
@@ -99,9 +109,9 @@ class World:
         self.host = Host(root / "server", **self._environ)
         self.server = self.start_server()
         self.fleet = Fleet(self.url, self.keys)
-        until(lambda: self._online() == len(CONNECTED), "the whole fleet online")
+        until(lambda: self.online() == len(CONNECTED), "the whole fleet online")
 
-    def _online(self) -> int:
+    def online(self) -> int:
         """Return how many Workers are connected; without scripts a page shows what was so when it was loaded."""
         metrics = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=180).text
         [line] = [line for line in metrics.splitlines() if line.startswith("lyftdata_workers_online ")]
@@ -151,8 +161,9 @@ class World:
                 past = _Past(Deployment(services, clock, http), self.keys, self.references)
                 await past.first_day()
                 await past.up_to(now)
-            await services.store.write(lambda tx: _write_past(tx, now))
+            await services.store.write(lambda tx: _write_past(tx, now, connected=self._connected))
             await services.store.write(self._add_crowd)
+            await services.store.write(lambda tx: self._more(tx, now))
             await flush(services)
 
     def _add_crowd(self, tx: WriteTx) -> None:
@@ -167,9 +178,11 @@ class World:
         )
 
 
-def _write_past(tx: WriteTx, now: datetime) -> None:
+def _write_past(tx: WriteTx, now: datetime, *, connected: int) -> None:
     """Write down what only a running fleet would have left: a week of samples, and sessions."""
-    for row in _a_week(now):
+    share = 1 + connected / len(CONNECTED)
+    for sample in _a_week(now):
+        row = msgspec.structs.replace(sample, online=round(sample.online * share))
         samples.add_sample(tx, row, keep_since=now - timedelta(days=8))
     past = _sessions(now)
     worker_sessions.upsert_sessions(tx, past)
