@@ -65,6 +65,21 @@ class Installed:
         shutil.copy(package, self.debian.directory / "tmp")
         self.dpkg("--install", f"/tmp/{package.name}")
 
+    def record_systemctl(self) -> None:
+        """From now on the maintainer scripts find systemd, as far as they can tell: a systemctl that notes what it is asked."""
+        self.path("/run/systemd/system").mkdir(parents=True, exist_ok=True)
+        program = self.path("/usr/bin/systemctl")
+        assert not program.exists()
+        program.write_text('#!/bin/sh\necho "$*" >>/var/log/systemctl\n')
+        program.chmod(0o755)
+
+    def asked_of_systemctl(self) -> list[str]:
+        """Return what systemctl was asked since the last call."""
+        log = self.path("/var/log/systemctl")
+        asked = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return asked
+
     def path(self, name: str) -> Path:
         """Return a file of the root."""
         return self.debian.directory / name.lstrip("/")
@@ -154,7 +169,10 @@ def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, t
     end(server)
     edited = host.path("/etc/lyftdata/server.conf").read_text()
 
+    host.record_systemctl()
     host.install(make_newer(package, tmp_path))
+    both = "lyftdata-server.service lyftdata-worker.service"
+    assert host.asked_of_systemctl() == ["--system daemon-reload", f"try-restart {both}"]
     assert debian.done("dpkg-query", "--show", "--showformat=${Version}", "lyftdata") == "99.0-1"
     assert "Description=a newer one" in host.path("/lib/systemd/system/lyftdata-server.service").read_text()
     assert host.path("/etc/lyftdata/server.conf").read_text() == edited
@@ -163,13 +181,23 @@ def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, t
     end(server)
 
     host.dpkg("--remove", "lyftdata")
+    assert host.asked_of_systemctl() == [f"stop {both}", "--system daemon-reload"]
     assert not host.path("/usr/lib/lyftdata").exists()
     assert not host.path("/lib/systemd/system/lyftdata-server.service").exists()
     assert host.path("/etc/lyftdata/server.conf").read_text() == edited
     assert host.path("/etc/lyftdata/admin-password").exists()
     assert host.path("/var/lib/lyftdata/lyftdata.db").exists()
 
-    host.dpkg("--purge", "lyftdata")
+    # The data directory is often a volume of its own, which cannot be removed.
+    volume = tmp_path / "volume"
+    host.path("/var/lib/lyftdata").rename(volume)
+    host.path("/var/lib/lyftdata").mkdir()
+    mounts = ('mount -t proc proc "$root/proc"', f'mount --bind "{volume}" "$root/var/lib/lyftdata"')
+    purge = debian.command("dpkg", "--purge", "lyftdata", mounts=mounts)
+    subprocess.run(purge, check=True, capture_output=True)
+    assert list(volume.iterdir()) == []
+    assert list(host.path("/var/lib/lyftdata").iterdir()) == []
+    host.path("/var/lib/lyftdata").rmdir()
     left = [
         name
         for name in ("/etc/lyftdata", "/var/lib/lyftdata", "/usr/lib/lyftdata")
