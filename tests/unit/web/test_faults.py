@@ -2,13 +2,17 @@
 
 import html
 import re
+from datetime import timedelta
 from importlib import resources
 
 import pytest
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import the
 
+from lyftdata.core.change_requests import ChangeRequestRecord, ChangeWorkers, encode_operation
 from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.server.admin.second_operator.standing import requester_mark
+from lyftdata.store.tables import change_requests
 from lyftdata.web.faults import Fault, find_fault, in_words
 from lyftdata.web.routes import PAGES
 
@@ -77,6 +81,10 @@ WRONG = [
     ("/account/confirm", {"next": "/operators"}, {"password": "wrong " + PASSWORD}),
     ("/account/second-factor", {}, {"code": "000000"}),
     ("/account/passkeys/add", {"passkey": "{}"}, {"name": TOO_LONG}),
+    ("/requests/r-own/reason", {}, {"reason": "x" * 501}),
+    ("/requests/r-vic/decline", {}, {"note": "x" * 501}),
+    ("/requests/r-vic/confirm", {}, {"note": "x" * 501}),
+    ("/second-operator/change", {"action": "delete_workers"}, {"above": "many"}),
     ("/choose-zone", {"typed": "yes"}, {"zone": "Europe/Atlantis"}),
 ]  # fmt: skip
 CASES = [
@@ -97,6 +105,7 @@ WITHOUT_FIELDS = {
     "/operators/{name}/role",
     "/operators/{name}/reset",
     "/operators/{name}/delete",
+    "/requests/{request_id}/withdraw",
 }
 SECRETS = {"current", "new", "again", "password", "code"}
 
@@ -114,7 +123,27 @@ async def filled(server, browser, press):
     ):
         answer = await server.http.post(f"/api{path}", json=body, headers=headers)
         assert answer.status_code == 201, (path, answer.text)
+    await server.services.store.write(lambda tx: _add_requests(tx, server.clock()))
     return browser
+
+
+def _add_requests(tx, now):
+    """Add what waits for a second operator: a request of one's own, and one of another operator."""
+    for request_id, operator in (("r-own", "admin"), ("r-vic", "vic")):
+        record = ChangeRequestRecord(
+            id=request_id,
+            operation=encode_operation(ChangeWorkers(action="delete", worker_ids=["press-01"])),
+            operator=operator,
+            api_token=None,
+            requester_mark=requester_mark(tx.conn, operator),
+            scope=None,
+            address="192.0.2.1",
+            event=tx.head.number,
+            reason="",
+            requested_at=now,
+            expires_at=now + timedelta(days=1),
+        )
+        change_requests.insert_request(tx, record)
 
 
 def within(pattern, text):
