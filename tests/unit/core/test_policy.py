@@ -52,6 +52,10 @@ FOR_ADMINS = {
     "resources.issue_key",
     "signing_keys.withdraw",
     "workers.delete",
+    "change_requests.write",
+    "change_requests.decline",
+    "change_requests.confirm",
+    "second_operator.write",
 }
 # What makes a way in, or hides alerts, for longer than the token lives, or is about a person.
 NOT_BY_TOKEN = {
@@ -64,6 +68,9 @@ NOT_BY_TOKEN = {
     "sessions.revoke_any",
     "own_account",
     "own_second_factor",
+    "change_requests.decline",
+    "change_requests.confirm",
+    "second_operator.write",
 }
 # What can be limited to some Workers. Servers, signing keys, the audit log and operators are everyone's, or are not to be had in part.
 IN_SCOPE = {
@@ -84,6 +91,10 @@ IN_SCOPE = {
     "identity.read",
     "own_account",
     "own_second_factor",
+    "change_requests.read",
+    "change_requests.write",
+    "change_requests.decline",
+    "change_requests.confirm",
 }
 
 
