@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
+.PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest prepare chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -106,7 +106,8 @@ $(VENV)/debian.stamp: Makefile
 
 # What builds packages and images, and checks them in a Debian of their own; in a list of its own, since no other test needs it.
 PACKAGING := debootstrap debian-archive-keyring lintian dpkg-dev python3 buildah
-$(VENV)/packaging.stamp: Makefile
+# After the other list: apt-get runs once at a time.
+$(VENV)/packaging.stamp: Makefile | $(VENV)/debian.stamp
 	@mkdir -p $(VENV)
 	@missing=$$(for p in $(PACKAGING); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; fi
@@ -191,7 +192,9 @@ LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_a
 NOT_LOWEST := $(addprefix --ignore=tests/unit/,core/test_standard_webhooks.py server/api/admin/test_event_destinations.py)
 
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
-	$(LOWEST)/bin/python -m pytest -q $(LOWEST_TESTS) $(NOT_LOWEST) $(PYTEST_ARGS)
+	$(LOWEST)/bin/python -m pytest -q -n 4 --dist loadfile $(LOWEST_TESTS) $(NOT_LOWEST) $(PYTEST_ARGS)
+
+prepare: $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/packaging.stamp $(LOWEST)/lowest.stamp $(RELEASE)/release.stamp  ## Install all that the tests and packages need, except what `make check` installs (as root)
 
 check: $(VENV)/dev.stamp  ## Check lint, format, types, import rules, generated docs and words
 	$(BIN)/ruff check .
