@@ -8,7 +8,7 @@ log was cut, and is never sound again. Were the row alone believed, the next eve
 """
 
 import hmac
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -238,17 +238,35 @@ def list_of_actions(
 
 
 def events_about(
-    conn: Connection, subject: str, actions: Collection[str], *, after: int
+    conn: Connection,
+    subject: str,
+    actions: Collection[str],
+    *,
+    after: int,
+    unwritten: Sequence[Mapping[str, Any]] = (),
 ) -> list[ChainedAuditEvent]:
-    """Return the events about a subject with one of these actions behind a number, the oldest first."""
+    """Return the events about a subject with one of these actions behind a number, the oldest first; `unwritten` as in `count_by`."""
     table = audit_events.c
     query = select(audit_events).where(
         table.number > after, table.subject == subject, table.action.in_(sorted(actions))
     )
-    return [_chained(row) for row in conn.execute(query.order_by(table.number))]
+    found = [_chained(row) for row in conn.execute(query.order_by(table.number))]
+    return found + [
+        _chained_unwritten(row)
+        for row in unwritten
+        if row["number"] > after and row["subject"] == subject and row["action"] in actions
+    ]
 
 
-def count_by(conn: Connection, actors: Collection[str], action: str, *, cut_off: str, since: datetime) -> int:
+def count_by(
+    conn: Connection,
+    actors: Collection[str],
+    action: str,
+    *,
+    cut_off: str,
+    since: datetime,
+    unwritten: Sequence[Mapping[str, Any]] = (),
+) -> int:
     """
     Return how many Workers these actors have changed since a time, each by itself or in the cut-off of an incident.
 
@@ -260,6 +278,7 @@ def count_by(conn: Connection, actors: Collection[str], action: str, *, cut_off:
         action: The audit action about one Worker.
         cut_off: What a cut-off calls the same in its details.
         since: Aware UTC time.
+        unwritten: `WriteTx.unwritten`, within a transaction.
     """
     table = audit_events.c
     theirs = (
@@ -269,10 +288,22 @@ def count_by(conn: Connection, actors: Collection[str], action: str, *, cut_off:
     )
     singly = select(func.count()).select_from(audit_events).where(table.action == action, *theirs)
     cut_offs = select(table.details).where(table.action == CUT_OFF, *theirs)
-    return conn.execute(singly).scalar_one() + sum(
-        len(details.get("workers", "").split())
-        for details in conn.execute(cut_offs).scalars()
-        if details.get("action") == cut_off
+    more = [
+        row
+        for row in unwritten
+        if row["at"] > since and row["actor"] in actors and "confirmed_by" not in row["details"]
+    ]
+    more_cut_offs = [row["details"] for row in more if row["action"] == CUT_OFF]
+    written: int = conn.execute(singly).scalar_one()
+    owed = len([row for row in more if row["action"] == action])
+    return (
+        written
+        + owed
+        + sum(
+            len(details.get("workers", "").split())
+            for details in [*conn.execute(cut_offs).scalars(), *more_cut_offs]
+            if details.get("action") == cut_off
+        )
     )
 
 
@@ -496,6 +527,11 @@ def _has_valid_mac(row: Row[tuple[object, ...]], key: bytes) -> bool:
 
 def _head_mac(number: int, head_hash: bytes, key: bytes) -> bytes:
     return hmac.digest(key, b"audit head" + number.to_bytes(8, "big") + head_hash, sha256)
+
+
+def _chained_unwritten(row: Mapping[str, Any]) -> ChainedAuditEvent:
+    event = AuditEvent(**{name: row[name] for name in AuditEvent.__struct_fields__})
+    return ChainedAuditEvent(number=row["number"], event=event, previous=row["previous"], hash=row["hash"])
 
 
 def _chained(row: Row[tuple[object, ...]]) -> ChainedAuditEvent:

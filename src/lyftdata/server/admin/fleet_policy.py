@@ -47,6 +47,8 @@ class FleetPolicies:
             before = fleet_policy.find_policy(tx.conn)
             if record.refuse_from is not None and not _refuses_as_much(before, record):
                 self._gate.check(tx, _asked(before, record, record.refuse_from), actor=actor)
+            else:
+                self._gate.pass_by(actor)
             fleet_policy.write_policy(tx, record)
             tx.audit(
                 actor.audit_event("fleet_policy.set", _SUBJECT, at=record.set_at, details=_details(record))

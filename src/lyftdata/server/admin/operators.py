@@ -268,6 +268,8 @@ class Operators:
             elif record.role is not role:
                 asked = SetRole(name=name, created_at=record.created_at, role=role, scope=record.scope)
                 self._gate.check(tx, asked, actor=actor)
+            else:
+                self._gate.pass_by(actor)
             changed = msgspec.structs.replace(record, role=role)
             operators.replace_operator(tx, changed)
             tx.audit(
@@ -314,6 +316,8 @@ class Operators:
                     role=record.role,
                 )
                 self._gate.check(tx, asked, actor=actor)
+            else:
+                self._gate.pass_by(actor)
             changed = msgspec.structs.replace(record, scope=labels)
             operators.replace_operator(tx, changed)
             # At every Server, what began with the scope before ends: pages that are open, and streams.

@@ -51,7 +51,7 @@ def run(
         return head
     events: list[dict[str, Any]] = []
     for neighbours in _split_batchable(jobs):
-        for tx in _run_batchable(conn, neighbours, head, key):
+        for tx in _run_batchable(conn, neighbours, head, key, events):
             head = tx.head
             events += tx.events
     try:
@@ -76,15 +76,16 @@ def _split_batchable(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
 
 
 def _run_batchable(
-    conn: Connection, jobs: list[Job[Any]], head: audit_log.Head, key: bytes
+    conn: Connection, jobs: list[Job[Any]], head: audit_log.Head, key: bytes, owed: list[dict[str, Any]]
 ) -> Iterator[WriteTx]:
+    """Run jobs, and yield what each has done; the caller adds its events to `owed` before the next one runs."""
     if len(jobs) > 1:
-        tx = _run_together(conn, jobs, WriteTx(conn, head=head, audit_key=key))
+        tx = _run_together(conn, jobs, WriteTx(conn, head=head, audit_key=key, owed=owed))
         if tx is not None:
             yield tx
             return
     for job in jobs:
-        tx = _run_one(conn, job, WriteTx(conn, head=head, audit_key=key))
+        tx = _run_one(conn, job, WriteTx(conn, head=head, audit_key=key, owed=owed))
         if tx is not None:
             head = tx.head
             yield tx

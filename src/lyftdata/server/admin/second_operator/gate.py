@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from lyftdata.core.actor import Actor, CredentialKind
+from lyftdata.core.api_tokens import ApiTokenStatus, status_of
 from lyftdata.core.change_requests import (
     MAX_PENDING,
     MAX_PENDING_OF_ONE,
@@ -29,6 +30,7 @@ from lyftdata.core.errors import (
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
+    NotSignedInError,
     SecondOperatorRequiredError,
 )
 from lyftdata.core.policy import check_allowed
@@ -127,6 +129,16 @@ class SecondOperatorGate:
             )
         raise _StoppedError(operation)
 
+    def pass_by(self, actor: Actor) -> None:
+        """
+        Say that what is about to be done needs no second operator.
+
+        Raises:
+            ConflictError: `effect_changed`: a request is being confirmed, which would be carried out, and not be used up.
+        """
+        if actor.confirmation is not None:
+            raise effect_changed("it would not be what was asked for: by now, one operator may do it alone.")
+
     def check_enough_left(self, tx: WriteTx, name: str) -> None:
         """
         Refuse to take away an operator without whom too few are left who can confirm; raises ConflictError `second_operator_needed`.
@@ -161,11 +173,14 @@ class SecondOperatorGate:
                 counted[0],
                 cut_off=counted[1],
                 since=self._clock() - COUNTED_WITHIN,
+                unwritten=tx.unwritten,
             )
         return number > rules.above
 
     def _ask(self, tx: WriteTx, operation: Operation, actor: Actor) -> SecondOperatorRequiredError:
         now = self._clock()
+        # Persistence: a request of who was thrown out meanwhile would be younger than that, and not void by it.
+        _check_signed_in(tx, actor, now)
         text = encode_operation(operation)
         # If a script repeats it, the request waits already.
         same = [
@@ -173,7 +188,7 @@ class SecondOperatorGate:
             for record in change_requests.find_pending_of(tx.conn, actor.operator, text)
             if record.api_token == actor.api_token
             and now < record.expires_at
-            and find_void_cause(tx.conn, record, now=now) is None
+            and find_void_cause(tx.conn, record, now=now, unwritten=tx.unwritten) is None
         ]
         record = same[0] if same else self._make(tx, text, operation, actor)
         scope = scope_of(record.scope)
@@ -244,6 +259,15 @@ class SecondOperatorGate:
         )
 
 
+def _check_signed_in(tx: WriteTx, actor: Actor, now: datetime) -> None:
+    if actor.api_token is None:
+        get_own_session(tx, actor)
+        return
+    token = api_tokens.find_api_token(tx.conn, actor.api_token)
+    if token is None or status_of(token, now=now) is not ApiTokenStatus.LIVE:
+        raise NotSignedInError("The API token has ended.")
+
+
 def get_request(tx: WriteTx, request_id: str, actor: Actor) -> ChangeRequestRecord:
     """Return a request within the caller's scope; raises NotFoundError."""
     record = change_requests.find_request(tx.conn, request_id)
@@ -265,7 +289,7 @@ def check_pending(tx: WriteTx, record: ChangeRequestRecord, now: datetime) -> No
         raise RequestConflictError(
             "request_expired", "Nothing was done: the request has expired.", hint=_AGAIN
         )
-    if find_void_cause(tx.conn, record, now=now) is not None:
+    if find_void_cause(tx.conn, record, now=now, unwritten=tx.unwritten) is not None:
         raise RequestConflictError(
             "request_void",
             f"Nothing was done: the account or the credentials of '{record.operator}' were changed after the request was made.",

@@ -1,7 +1,9 @@
 """Whether a request still stands, and who can confirm it; read from the database each time, so that every Server says the same."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -46,14 +48,22 @@ def state_of(conn: Connection, record: ChangeRequestRecord, *, now: datetime) ->
     return RequestState.VOID if find_void_cause(conn, record, now=now) else RequestState.PENDING
 
 
-def find_void_cause(conn: Connection, record: ChangeRequestRecord, *, now: datetime) -> str | None:
+def find_void_cause(
+    conn: Connection,
+    record: ChangeRequestRecord,
+    *,
+    now: datetime,
+    unwritten: Sequence[Mapping[str, Any]] = (),
+) -> str | None:
     """
     Return what has happened to the requester since, after which their request is not carried out; None for nothing.
 
     Persistence: who got hold of an operator's session or token must not have something carried out after they were thrown out.
+    `unwritten` is `WriteTx.unwritten`, within a transaction.
     """
     name = f"operator:{record.operator}"
-    for chained in audit_log.events_about(conn, name, VOIDING | {ENDED_BY_OTHERS}, after=record.event):
+    actions = VOIDING | {ENDED_BY_OTHERS}
+    for chained in audit_log.events_about(conn, name, actions, after=record.event, unwritten=unwritten):
         event = chained.event
         if event.action != ENDED_BY_OTHERS or event.actor != name:
             return event.action

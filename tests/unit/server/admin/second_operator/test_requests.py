@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 from tests.deployment import PASSWORD
 from tests.second_operator import (
@@ -14,8 +15,11 @@ from tests.second_operator import (
 )
 from tests.unit.server.admin.test_passkeys import actor_of
 
-from lyftdata.core.errors import NotSignedInError
+from lyftdata.core.bulk_changes import BulkAction
+from lyftdata.core.errors import NotSignedInError, SecondOperatorRequiredError
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.admin.incident_response import Wanted
+from lyftdata.server.admin.second_operator.gate import check_pending, get_request
 
 DELETE_ALL = ("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2})
 ADD_EVE = ("POST", "/api/operators", {"name": "eve", "role": "admin"})
@@ -335,6 +339,86 @@ async def test_small_changes_are_counted_together(server, unhurried):
     assert (await pair.confirm(many)).status_code == 200
     await add_workers(server, "x-1")
     assert (await pair.call("DELETE", "/api/workers/x-1")).status_code == 204
+
+
+async def test_small_changes_that_are_sent_at_once_are_counted_together(server, unhurried):
+    """Evasion: what waits for the database at once is one transaction, in which no query finds the events of those before."""
+    await add_workers(server, *(f"w-{number}" for number in range(8)))
+    pair = await colleagues_of(server, above=2)
+    actor = await actor_of(server, pair.admin)
+    some = server.services.incident_response
+    wanted = Wanted(subject="worker:w-0", worker_ids=["w-0"], action="delete", revoke_key=False)
+
+    outcomes = await asyncio.gather(
+        some.cut_off(wanted, actor=actor),
+        *(server.services.workers.delete(f"w-{number}", actor=actor) for number in range(1, 8)),
+        return_exceptions=True,
+    )
+
+    assert [type(one) for one in outcomes].count(SecondOperatorRequiredError) == 6
+    assert len(worker_ids(server)) == 6
+
+
+async def test_what_is_confirmed_and_voided_at_once_is_void(pair):
+    """Persistence: in the order of the audit log, and in one transaction too."""
+    ben = await actor_of(pair.server, pair.ben)
+    request_id = await pair.ask(*DELETE_ALL)
+    store, now = pair.server.services.store, pair.server.clock()
+
+    def throw_out(tx):
+        tx.audit(ben.audit_event("operator.sessions_ended", "operator:admin", at=now))
+
+    def decide(tx):
+        check_pending(tx, get_request(tx, request_id, ben), now)
+
+    both = await asyncio.gather(store.write(throw_out), store.write(decide), return_exceptions=True)
+
+    assert [getattr(one, "code", None) for one in both] == [None, "request_void"]
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+async def test_who_was_thrown_out_meanwhile_asks_for_nothing(pair, by_token):
+    """Persistence: the request would be younger than that, and not void by it."""
+    actor = await actor_of(pair.server, pair.admin)
+    if by_token:
+        await pair.call("POST", "/api/api-tokens", {"name": "long-running", "role": "admin"})
+        actor = msgspec.structs.replace(actor, api_token="long-running")
+        await pair.call("POST", "/api/api-tokens/long-running/revoke", by=pair.ben)
+    else:
+        await pair.call("DELETE", "/api/operators/admin/sessions", by=pair.ben)
+
+    with pytest.raises(NotSignedInError):
+        await pair.server.services.bulk_changes.change(
+            BulkAction.DELETE, ["w-1", "w-2"], added_labels={}, actor=actor
+        )
+
+    assert (await pair.call("GET", "/api/change-requests", by=pair.ben)).json()["items"] == []
+
+
+async def test_what_one_operator_may_do_by_now_is_not_done_by_an_old_request(server, unhurried):
+    """Stale: nothing would use the request up, and what it does now is not what was confirmed."""
+    admin = await server.sign_in()
+    await add_operator(server, admin, "tess", scope={"team": "etl", "site": "a"})
+    await add_operator(server, admin, "vera", role="viewer")
+    pair = await colleagues_of(server)
+    narrow = await pair.ask("PATCH", "/api/operators/tess", {"scope": {"team": "etl"}})
+    widen = await pair.ask("PATCH", "/api/operators/tess", {"no_scope": True})
+    warns = await pair.ask("PUT", "/api/fleet/policy", {"refuse_below": "1.2", "warn_below": "1.5"})
+    refuses = await pair.ask("PUT", "/api/fleet/policy", {"refuse_below": "1.2"})
+    promotes = await pair.ask("PATCH", "/api/operators/vera", {"role": "admin"})
+    again = await pair.ask("PATCH", "/api/operators/vera", {"role": "admin"}, by=pair.ben)
+    for request_id in (widen, refuses, promotes):
+        assert (await pair.confirm(request_id)).status_code == 200
+    before = await pair.actions()
+
+    for request_id, by in ((narrow, pair.ben), (warns, pair.ben), (again, pair.admin)):
+        answer = await pair.confirm(request_id, by=by)
+        assert (answer.status_code, answer.json()["code"]) == (409, "effect_changed")
+
+    assert await pair.actions() == before
+    tess = next(one for one in await server.services.operators.list() if one.name == "tess")
+    assert tess.scope is None
+    assert (await pair.call("GET", "/api/fleet/policy")).json()["policy"]["warn_below"] == ""
 
 
 async def test_a_cut_off_takes_what_enrolls_until_it_is_confirmed(server, unhurried):
