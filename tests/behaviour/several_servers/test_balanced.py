@@ -1,7 +1,10 @@
 """Two real Servers behind a real balancer: any Worker at any Server, and no Worker notices when one is gone."""
 
 import os
+import select
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from tests.behaviour.several_servers.balanced import (
     start_workers,
 )
 from tests.builders import SECRET_KEY
+from tests.lean_workers import post
 from tests.peers.proxies import EXAMPLES
 from tests.postgres import Cluster
 from tests.processes import PASSWORD, STARTED, until
@@ -56,6 +60,36 @@ def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
     assert all(agent.alive() for agent in agents)
     assert [run_count(site, name) for name in NAMES] == [1] * 4
     assert site.ask("audit", "verify")["ok"]
+
+
+def begin_to_poll_and_die(site: Balanced, token: str) -> None:
+    """Poll as an agent does until a poll is held, as the first one at each Server is not, and then be gone, as by SIGKILL."""
+    poll = post(
+        b"/api/worker/session", b'{"boot_id": "boot-0001", "host": {"hostname": "host-1"}}', bearer=token
+    )
+    with socket.create_connection(("127.0.0.1", site.port)) as line:
+        is_answered = True
+        while is_answered:
+            line.sendall(poll)
+            is_answered = bool(select.select([line], [], [], 2)[0])
+            assert not is_answered or line.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
+def test_killed_and_started_again_behind_a_balancer_it_is_no_copy(open_balanced, balancer):
+    """The balancer ends the poll of an agent that is gone: the next start is not refused for it, though polls are held for longer."""
+    site = open_balanced(balancer)
+    site.operator.done("workers", "add", "key-1", "--id", "key-1")
+    key = site.operator.done("api-key", "issue", "key-1-key", "--worker", "key-1").strip()
+    host = site.worker_host("key-1", LYFTDATA_WORKER_ID="key-1", LYFTDATA_WORKER_API_KEY=key)
+    begin_to_poll_and_die(site, host.done("token").strip())
+    # The other Server is told within a second; nothing shows when.
+    time.sleep(3)
+
+    second = host.start("run", "worker")
+
+    second.wait_for("online")
+    assert second.events("refused") == []
 
 
 def test_disabled_through_one_server_a_program_ends_wherever_its_worker_is(open_balanced):
