@@ -29,6 +29,8 @@ from lyftdata.core.times import format_time
 MAX_REASON = 500
 MAX_PENDING = 200
 MAX_PENDING_OF_ONE = 20
+MAX_MADE_OF_ONE = 100
+"""Within the life of a request: each may name thousands of Workers, and is kept for a month also if it was withdrawn."""
 
 
 class RequestState(StrEnum):

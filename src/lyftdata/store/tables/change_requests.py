@@ -67,6 +67,18 @@ def count_pending(conn: Connection, operator: str | None = None) -> int:
     return conn.execute(query).scalar_one()
 
 
+def count_made(conn: Connection, operator: str, *, since: datetime) -> int:
+    """Return how many requests an operator has made since a time, whatever became of them."""
+    query = select(func.count()).select_from(change_requests)
+    query = query.where((_table.operator == operator) & (_table.requested_at > since))
+    return conn.execute(query).scalar_one()
+
+
+def has_decided_before(conn: Connection, at: datetime) -> bool:
+    """Return whether `delete_decided_before` would drop one."""
+    return conn.execute(select(_table.id).where(_table.decided_at < at).limit(1)).first() is not None
+
+
 def all_pending(conn: Connection) -> list[ChangeRequestRecord]:
     """Return the requests that are pending as stored, the oldest first."""
     query = (

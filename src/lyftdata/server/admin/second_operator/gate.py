@@ -17,6 +17,7 @@ from typing import Final
 from lyftdata.core.actor import Actor, CredentialKind
 from lyftdata.core.api_tokens import ApiTokenStatus, status_of
 from lyftdata.core.change_requests import (
+    MAX_MADE_OF_ONE,
     MAX_PENDING,
     MAX_PENDING_OF_ONE,
     ChangeRequestRecord,
@@ -202,14 +203,17 @@ class SecondOperatorGate:
         )
 
     def _make(self, tx: WriteTx, text: str, operation: Operation, actor: Actor) -> ChangeRequestRecord:
+        since = self._clock() - LIFE
+        # Resource exhaustion: an operator who withdraws each one and asks again would fill the database.
         if (
             change_requests.count_pending(tx.conn) >= MAX_PENDING
             or change_requests.count_pending(tx.conn, actor.operator) >= MAX_PENDING_OF_ONE
+            or change_requests.count_made(tx.conn, actor.operator, since=since) >= MAX_MADE_OF_ONE
         ):
             raise ConflictError(
                 "too_many_change_requests",
-                "Too many requests wait for a second operator; nothing was done.",
-                hint="Withdraw some: lyftdata requests list",
+                "Too many requests wait for a second operator, or you have made too many within a day; nothing was done.",
+                hint="Withdraw some, or wait: lyftdata requests list",
             )
         now, request_id = self._clock(), self._random_bytes(_ID_BYTES).hex()
         details = described(operation) | {"expires_at": format_time(now + LIFE)}

@@ -156,6 +156,8 @@ class ChangeRequests:
         now = self._clock()
 
         def has_some(conn: Connection) -> bool:
+            if change_requests.has_decided_before(conn, now - _KEPT_FOR):
+                return True
             found = change_requests.all_pending(conn)
             return any(state_of(conn, one, now=now) is not RequestState.PENDING for one in found)
 
