@@ -96,7 +96,7 @@ PAGES = {
     "request of another operator": f"/requests/{REQUEST_ID}",
     "confirm a request": f"/requests/{REQUEST_ID}/confirm",
     "a second operator": "/second-operator",
-    "for what it takes two": "/second-operator/change",
+    "actions that need two operators": "/second-operator/change",
     "api tokens": "/api-tokens",
     "api token": "/api-tokens/ci-deploy",
     "issue an api token": "/issue-api-token",
