@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest prepare chaos bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
+.PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest prepare chaos soak bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -175,6 +175,13 @@ exhaustive: test  ## Run every test, with four times as many random examples
 chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Inject faults into Servers, database, network and Workers' hosts, and write docs/explanation/chaos-report.md
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/behaviour/chaos -q && \
 	$(BIN)/python -m tests.behaviour.chaos.report $$place && rm -rf $$place
+
+# First that it would notice what must never be. SOAK_ARGS: --minutes, --workers, --agents, --seed.
+SOAK_DIRECTORY ?= build/soak
+soak: $(VENV)/dev.stamp $(VENV)/debian.stamp $(BENCH)/bench.stamp  ## Run a fleet through a week of faults in three hours, and write docs/explanation/soak-report.md (as root)
+	$(BIN)/python -m pytest -q tests/soak
+	PYTHONPATH=. $(BIN)/python -m tests.soak --output $(SOAK_DIRECTORY) $(SOAK_ARGS)
+	PYTHONPATH=. $(BENCH)/bin/python -m tests.soak.report $(SOAK_DIRECTORY)
 
 # The lower bounds of pyproject.toml are a promise to those who have other packages in the same environment. These tests exercise what depends on
 # the versions: HTTP, TLS, tokens, the admin API and a running Server. The rest need packages that demand newer versions.

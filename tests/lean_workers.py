@@ -154,6 +154,8 @@ class LeanWorker:
                 try:
                     await self._poll_once()
                 except OSError:
+                    # An answer that came too late would be taken for that to the next request.
+                    self.hang_up()
                     self._tally.answers["no connection"] += 1
                     self._tally.on_answer(self.worker_id, 0, {})
                     await self._wait_before_retry(None)
@@ -208,8 +210,8 @@ class LeanWorker:
             self._backoff.reset()
             self._hold_s = float(body["hold_s"])
             if body["directives"]:
-                # `stop` ends a Worker of this kind; others are not part of this measurement.
-                await asyncio.Event().wait()
+                await self._obey()
+                return
             if self.worker_id in self._tally.online:
                 await self._limit_poll_rate()
             self._tally.online.add(self.worker_id)
@@ -217,6 +219,10 @@ class LeanWorker:
         if status == 401:
             self._token = None
         await self._wait_before_retry(headers.get(b"retry-after"))
+
+    async def _obey(self) -> None:
+        """Do what the Server says: `stop` ends a Worker of this kind, and others are not part of a measurement."""
+        await asyncio.Event().wait()
 
     async def _wait_before_retry(self, retry_after: bytes | None) -> None:
         self._tally.online.discard(self.worker_id)

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -30,9 +32,11 @@ def find_programs() -> Path | None:
 
 
 class _Postgres:
-    """A PostgreSQL server on a free port of this machine, whose data directory is made by the subclass."""
+    """A PostgreSQL server on a port of this machine, a free one unless given, whose data directory is made by the subclass."""
 
-    def __init__(self, place: Path | None = None) -> None:
+    def __init__(
+        self, place: Path | None = None, *, port: int | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
         programs = find_programs()
         if programs is None:
             pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
@@ -40,7 +44,8 @@ class _Postgres:
         self.password = _PASSWORD
         self.user = _unprivileged_user()
         self.root = Path(tempfile.mkdtemp(prefix="lyftdata-pg-", dir=place))
-        self.port = free_port()
+        self.port = free_port() if port is None else port
+        self.environ = dict(environ or {})
         self._count = 0
         self._hand_over(self.root)
 
@@ -130,7 +135,7 @@ class _Postgres:
         result = subprocess.run(
             [self.programs / program, *arguments],
             user=self.user,
-            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.environ},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -152,11 +157,14 @@ class Cluster(_Postgres):
 
     Args:
         place: Where its directory is made.
+        environ: What else is set for it.
         settings: Its own settings, by name.
     """
 
-    def __init__(self, place: Path | None = None, **settings: str) -> None:
-        super().__init__(place)
+    def __init__(
+        self, place: Path | None = None, *, environ: Mapping[str, str] | None = None, **settings: str
+    ) -> None:
+        super().__init__(place, environ=environ)
         password_file = self.root / "password"
         password_file.write_text(_PASSWORD)
         self._hand_over(password_file)
@@ -170,10 +178,19 @@ class Cluster(_Postgres):
 
 
 class Standby(_Postgres):
-    """A copy of a cluster that follows it, without which the cluster commits nothing; takes its place once promoted."""
+    """
+    A copy of a server that follows it, without which that one commits nothing; takes its place once promoted.
 
-    def __init__(self, primary: Cluster) -> None:
-        super().__init__()
+    Args:
+        primary: The one to follow, which may have been a standby itself.
+        place: Where its directory is made.
+        port: Where it listens; at a free port unless given.
+    """
+
+    def __init__(
+        self, primary: Cluster | Self, *, place: Path | None = None, port: int | None = None
+    ) -> None:
+        super().__init__(place, port=port, environ=primary.environ)
         self._run(
             "pg_basebackup", "--pgdata", self.data, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync",
             "--dbname", primary.url("postgres") + "?application_name=standby",

@@ -159,11 +159,12 @@ def test_a_run_of_selected_tests_is_not_judged(run, selection):
 
 
 def test_every_directory_of_tests_belongs_to_a_whole_run(pytestconfig):
-    """The order in which `make test` takes them leaves none out, but for what `make packages` runs by itself."""
+    """The order in which `make test` takes them leaves none out, but for what `make packages` and `make soak` run by themselves."""
     listed = pytestconfig.getini("testpaths")
     files = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")]
-    files = [file for file in files if not file.is_relative_to("tests/packages")]
-    assert "pytest -q tests/packages" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    for apart in ("tests/packages", "tests/soak"):
+        files = [file for file in files if not file.is_relative_to(apart)]
+        assert f"pytest -q {apart}" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
     assert [file for file in files if sum(file.is_relative_to(path) for path in listed) != 1] == []
     assert [path for path in listed if not any(file.is_relative_to(path) for file in files)] == []

@@ -18,34 +18,8 @@ from tests.behaviour.chaos.fleet import (
 )
 from tests.builders import ENROLLMENT_KEY
 from tests.certificates import issued
+from tests.false_clock import FalseClock
 from tests.processes import Host, Site, until
-
-
-class FalseClock:
-    """The clock of one host, which can be put forward and back while its programs run."""
-
-    def __init__(self, file: Path, off: str) -> None:
-        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        if not found:
-            pytest.skip("no libfaketime on this machine (Debian: apt-get install faketime)")
-        self._library, self._file = found[0], file
-        self.put(off)
-
-    def put(self, off: str) -> None:
-        """Be off by so much, from now on."""
-        draft = self._file.with_suffix(".new")
-        draft.write_text(f"{off}\n", encoding="utf-8")
-        draft.replace(self._file)
-
-    def environ(self) -> dict[str, str]:
-        """Return what makes programs believe it."""
-        return {
-            "LD_PRELOAD": str(self._library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            # A clock that is put forward leaves the monotonic one alone.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
 
 
 class Place:

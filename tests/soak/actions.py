@@ -1,0 +1,351 @@
+"""What happens to a fleet within a week: what operators do, what hosts do, and what breaks. Each is one function."""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import httpx2
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.builders import ENROLLMENT_KEY
+from tests.fleets import secret_body
+from tests.processes import until
+from tests.soak.model import Entry, Model
+from tests.soak.stage import Stage
+
+from lyftdata.core.identity_keys import IdentityKey
+
+TEAMS = tuple(f"team-{number}" for number in range(10))
+_WITHIN_S = 300.0
+# A revocation takes effect at every Server within a second.
+EFFECTIVE_WITHIN_S = 2.0
+
+
+class ViolationError(Exception):
+    """Something was so that must never be."""
+
+    def __init__(self, rule: str, found: list[str]) -> None:
+        super().__init__(f"{rule}: {', '.join(found[:10])}")
+        self.rule, self.found = rule, found
+
+
+class Week:
+    """
+    The fleet, and the dice by which something happens to it.
+
+    Args:
+        stage: What there is.
+        dice: From the seed.
+    """
+
+    def __init__(self, stage: Stage, dice: random.Random) -> None:
+        self.stage, self.dice = stage, dice
+        self.model = Model()
+        # Names and texts of the keys that teams share, by team.
+        self._key_names: dict[str, str] = {}
+        self._team_keys: dict[str, str] = {}
+        self._count = 0
+
+    def new_id(self, kind: str) -> str:
+        """Return an ID that no Worker has had."""
+        self._count += 1
+        return f"{kind}-{self._count:05}"
+
+    # Setting up, and Workers that come later.
+
+    def add_keyed(self, count: int) -> None:
+        """Add light Workers that share the key of a team, which is issued with the first of them."""
+        team = self.dice.choice(TEAMS)
+        ids = [self.new_id("key") for _ in range(count)]
+        if count == 1:
+            path, body = "/api/workers", {"name": ids[0], "id": ids[0]}
+        else:
+            pattern = f"key-[{ids[0].removeprefix('key-')}-{ids[-1].removeprefix('key-')}]"
+            path, body = "/api/workers/batch", {"names": pattern, "ids": pattern}
+        self.stage.api.ask("POST", path, body, done_already=409)
+        key_name = self._key_names.get(team)
+        if key_name is None:
+            self._issue_team_key(team, team, ids)
+        else:
+            self.stage.api.ask("POST", f"/api/api-keys/{key_name}/allow", {"worker_ids": ids})
+        for worker_id in ids:
+            self.model.add(Entry(worker_id, is_agent=False, team=team, credential=self._team_keys[team]))
+        self.stage.crowd.add((worker_id, self._team_keys[team]) for worker_id in ids)
+
+    def enroll(self, count: int) -> None:
+        """Enroll light Workers by the shared secret."""
+        enrolled = []
+        for _ in range(count):
+            private = ec.generate_private_key(ec.SECP256R1())
+            pem = private.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ).decode()
+            worker_id = self._register(self.new_id("auto"), IdentityKey(private))
+            self.model.add(Entry(worker_id, is_agent=False, team=None, credential=pem))
+            enrolled.append((worker_id, pem))
+        self.stage.crowd.add(enrolled)
+
+    def _register(self, name: str, key: IdentityKey) -> str:
+        body = {"client_name": name, "jwks": {"keys": [key.public.as_dict()]}}
+
+        def ask() -> str:
+            try:
+                answer = httpx2.post(
+                    f"{self.stage.site.url}/oauth2/register",
+                    json=body,
+                    headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
+                    trust_env=False,
+                    timeout=60,
+                )
+            except httpx2.TransportError:
+                return ""
+            assert answer.status_code in {201, 502, 503, 504}, answer.text
+            return str(answer.json()["client_id"]) if answer.status_code == 201 else ""
+
+        return str(until(ask, f"{name} is enrolled", within_s=_WITHIN_S, every_s=0.2))
+
+    def start_agents(self, count: int) -> None:
+        """Start real agents, half of each strategy."""
+        for number in range(count):
+            if number % 2:
+                name = self.new_id("agent-auto")
+                given = {"LYFTDATA_WORKER_NAME": name, "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
+                member = self.stage.start_agent(name, **given)
+                worker_id = str(member.agent.wait_for("enrolled")["worker_id"])
+                self.stage.agents[worker_id] = self.stage.agents.pop(name)
+                self.model.add(Entry(worker_id, is_agent=True, team=None, credential=""))
+            else:
+                name = self.new_id("agent-key")
+                body = {"name": name, "id": name, "issue_key": True}
+                answer = self.stage.api.ask("POST", "/api/workers", body)
+                key = answer["api_key"]["key"]
+                self.stage.start_agent(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
+                self.model.add(Entry(name, is_agent=True, team=None, credential=key))
+
+    # What operators do.
+
+    def add_workers(self) -> None:
+        """Add a few Workers with a key, and enroll a few."""
+        self.add_keyed(self.dice.randint(1, 5))
+        self.enroll(self.dice.randint(1, 5))
+
+    def disable_workers(self) -> None:
+        """Disable up to thirty Workers without an end."""
+        for entry in self._some(lambda entry: entry.may_come_in, 30):
+            self.stage.api.ask("PATCH", f"/api/workers/{entry.worker_id}", {"enabled": False})
+            self.model.change(entry, is_disabled=True)
+
+    def disable_workers_for_hours(self) -> None:
+        """Disable up to ten Workers for two hours; the Server enables them by itself."""
+        for entry in self._some(lambda entry: entry.may_come_in, 10):
+            body = {"enabled": False, "disabled_until": "2h"}
+            self.stage.api.ask("PATCH", f"/api/workers/{entry.worker_id}", body)
+            self.model.change(entry, is_disabled=True, disabled_until_h=self.stage.offset_h + 2)
+
+    def enable_workers(self) -> None:
+        """Enable every Worker that was disabled without an end."""
+        for entry in self.model.select(
+            lambda entry: entry.is_disabled and not entry.is_removed and entry.disabled_until_h is None
+        ):
+            self.stage.api.ask("PATCH", f"/api/workers/{entry.worker_id}", {"enabled": True})
+            self.model.change(entry, is_disabled=False)
+
+    def remove_workers(self) -> None:
+        """Remove up to five light Workers, which never come back."""
+        for entry in self._some(lambda entry: not entry.is_agent and not entry.is_removed, 5):
+            self.stage.api.ask("DELETE", f"/api/workers/{entry.worker_id}", done_already=404)
+            self.model.change(entry, is_removed=True)
+
+    def rotate_a_team_key(self) -> None:
+        """Rotate a shared key with a grace, give the Workers the new one, and end the grace."""
+        team = self._any_team()
+        name, old = self._key_names[team], self._team_keys[team]
+        answer = self.stage.api.ask("POST", f"/api/api-keys/{name}/rotate", {"grace_s": 86_400})
+        self._team_keys[team] = answer["key"]
+        self._hand_out(team)
+        members = [entry for entry in self._team(team) if entry.may_come_in]
+        self._wait_until_online({entry.worker_id for entry in members})
+        self.stage.api.ask("POST", f"/api/api-keys/{name}/end-previous")
+        for entry in members[:1]:
+            self.require_refused(entry.worker_id, old)
+
+    def revoke_a_team_key(self) -> None:
+        """Revoke a shared key: its Workers are out, until they have the key that is issued in its place."""
+        team = self._any_team()
+        old = self._team_keys[team]
+        self.stage.api.ask("POST", f"/api/api-keys/{self._key_names[team]}/revoke")
+        for entry in self._team(team):
+            self.model.change(entry, is_revoked=True)
+        time.sleep(self.dice.uniform(3, 6))
+        self.require_nobody_is_in()
+        ids = [entry.worker_id for entry in self._team(team)]
+        self._issue_team_key(team, self.new_id(team), ids)
+        for worker_id in ids[:1]:
+            self.require_refused(worker_id, old)
+        for entry in self._team(team):
+            self.model.change(entry, is_revoked=False)
+        self._hand_out(team)
+
+    def rotate_the_signing_key(self) -> None:
+        """Let another key sign at once; tokens of the one before stay good."""
+        self.stage.api.ask("POST", "/api/signing-keys/rotate", {"now": True})
+
+    def rotate_identity_keys(self) -> None:
+        """Ask every enrolled agent to rotate its identity key."""
+        ids = [
+            entry.worker_id
+            for entry in self.model.select(lambda entry: entry.is_agent and entry.may_come_in)
+            if not entry.credential
+        ]
+        self.stage.api.ask("POST", "/api/workers/rotate-keys", {"ids": ids})
+
+    # What hosts do.
+
+    def kill_an_agent(self) -> None:
+        """End an agent as a power cut would, and start it as its host comes back."""
+        member = self.stage.agents[self.dice.choice(sorted(self.stage.agents))]
+        member.agent.kill()
+        member.start()
+
+    def restart_an_agent(self) -> None:
+        """End an agent in order, and start it."""
+        worker_id = self.dice.choice(sorted(self.stage.agents))
+        member = self.stage.agents[worker_id]
+        # It ends with its program's exit code.
+        member.agent.terminate()
+        member.start()
+
+    def step_the_clock(self) -> None:
+        """Put the clocks of all machines forward by one to six hours."""
+        self.stage.step_clock(self.dice.randint(1, 6))
+        for entry in self.model.select(lambda entry: entry.disabled_until_h is not None):
+            if entry.disabled_until_h is not None and entry.disabled_until_h <= self.stage.offset_h:
+                self.model.change(entry, is_disabled=False, disabled_until_h=None)
+
+    # What breaks.
+
+    def kill_a_server(self) -> None:
+        """End a Server by SIGKILL, and start it."""
+        self.stage.restart_server(self.dice.randrange(2), kill=True)
+
+    def restart_a_server(self) -> None:
+        """Stop a Server in order, and start it."""
+        self.stage.restart_server(self.dice.randrange(2), kill=False)
+
+    def pause_a_server(self) -> None:
+        """Stop a Server in the middle of what it does, for a few seconds."""
+        paused = self.stage.pause_server(self.dice.randrange(2))
+        time.sleep(self.dice.uniform(1, 8))
+        paused.process.send_signal(signal.SIGCONT)
+
+    def restart_the_database(self) -> None:
+        """Restart PostgreSQL in order."""
+        self.stage.databases.restart("fast")
+
+    def crash_the_database(self) -> None:
+        """End PostgreSQL at once, and start it."""
+        self.stage.databases.restart("immediate")
+
+    def lose_the_database(self) -> None:
+        """Lose the primary for ever: its standby takes over, and gets a standby of its own."""
+        self.stage.databases.fail_over()
+
+    def fill_the_disk(self) -> None:
+        """Leave no room on the disk of the database for a few seconds."""
+        self.stage.databases.volume.fill()
+        time.sleep(self.dice.uniform(2, 6))
+        self.stage.databases.volume.free()
+        self.stage.databases.heal()
+
+    # What must never be so.
+
+    def require_nobody_is_in(self) -> None:
+        """Fail if a light Worker was let in that had been cut off before it asked."""
+        let_in_s = self.stage.crowd.state()["let_in_s"]
+        breaches = [
+            f"{entry.worker_id}: {let_in_s[entry.worker_id] - entry.out_since_s:.1f} s after it was cut off"
+            for entry in self.model.light()
+            if let_in_s.get(entry.worker_id, 0.0) > entry.out_since_s + EFFECTIVE_WITHIN_S
+        ]
+        if breaches:
+            raise ViolationError("let in who should be out", breaches)
+
+    def require_refused(self, worker_id: str, key: str) -> None:
+        """Fail if a token is given for an API key that has ended."""
+
+        def ask() -> int:
+            try:
+                answer = httpx2.post(
+                    f"{self.stage.site.url}/oauth2/token",
+                    content=secret_body(worker_id, key),
+                    headers={"Content-Type": "application/x-www-form-urlencoded"},
+                    trust_env=False,
+                    timeout=60,
+                )
+            except httpx2.TransportError:
+                return 0
+            return 0 if answer.status_code in {502, 503, 504} else answer.status_code
+
+        status = until(ask, "an answer to a wrong key", within_s=_WITHIN_S, every_s=0.2)
+        if status == 200:
+            raise ViolationError("a key that has ended was accepted", [worker_id])
+
+    # Parts of these.
+
+    def _issue_team_key(self, team: str, name: str, worker_ids: list[str]) -> None:
+        self._key_names[team], answer = self.stage.api.issue("/api/api-keys", name, worker_ids=worker_ids)
+        self._team_keys[team] = answer["key"]
+
+    def _wait_until_online(self, ids: set[str]) -> None:
+        until(
+            lambda: ids <= set(self.stage.crowd.state()["online"]),
+            "the Workers of a team are online",
+            within_s=_WITHIN_S,
+            every_s=0.5,
+        )
+
+    def _some(self, wanted: Callable[[Entry], bool], at_most: int) -> list[Entry]:
+        found = self.model.select(wanted)
+        # Most of the fleet stays, however long this goes on.
+        count = min(self.dice.randint(1, at_most), len(found) // 4)
+        return self.dice.sample(found, count)
+
+    def _any_team(self) -> str:
+        return self.dice.choice([team for team in TEAMS if self._team(team)])
+
+    def _team(self, team: str) -> list[Entry]:
+        return self.model.select(lambda entry: entry.team == team and not entry.is_removed)
+
+    def _hand_out(self, team: str) -> None:
+        for entry in self._team(team):
+            entry.credential = self._team_keys[team]
+        self.stage.crowd.use((entry.worker_id, entry.credential) for entry in self._team(team))
+
+
+Action = Callable[[Week], None]
+
+# How often each happens, beside the others.
+ACTIONS: Sequence[tuple[Action, int]] = (
+    (Week.add_workers, 3),
+    (Week.disable_workers, 3),
+    (Week.disable_workers_for_hours, 2),
+    (Week.enable_workers, 3),
+    (Week.remove_workers, 1),
+    (Week.rotate_a_team_key, 2),
+    (Week.revoke_a_team_key, 2),
+    (Week.rotate_the_signing_key, 1),
+    (Week.rotate_identity_keys, 1),
+    (Week.kill_an_agent, 2),
+    (Week.restart_an_agent, 1),
+    (Week.step_the_clock, 6),
+    (Week.kill_a_server, 2),
+    (Week.restart_a_server, 2),
+    (Week.pause_a_server, 2),
+    (Week.restart_the_database, 1),
+    (Week.crash_the_database, 1),
+    (Week.lose_the_database, 1),
+    (Week.fill_the_disk, 1),
+)

@@ -1,0 +1,113 @@
+"""What must be so whenever nothing is broken: everybody in who should be, nobody else, and nothing acknowledged lost."""
+
+import time
+from pathlib import Path
+
+from tests.behaviour.chaos.fleet import Member
+from tests.soak.actions import ViolationError, Week
+
+_SETTLED_WITHIN_S = 300.0
+# As a unit with Restart=always.
+_RESTART_AFTER_S = 5.0
+
+
+def settle(week: Week) -> float:
+    """
+    Wait until everybody is in who should be, and nobody else; return the seconds that took.
+
+    Raises:
+        ViolationError: It took too long, or a Worker was let in that should be out.
+    """
+    begun = time.monotonic()
+    managed = ServiceManager()
+    while True:
+        managed.restart_ended(week)
+        week.require_nobody_is_in()
+        wrong = _in_the_wrong_place(week)
+        if not wrong:
+            return time.monotonic() - begun
+        if time.monotonic() - begun > _SETTLED_WITHIN_S:
+            raise ViolationError("not where they should be", wrong)
+        time.sleep(0.5)
+
+
+def check_state(week: Week) -> None:
+    """
+    Compare what the Servers show with what they have acknowledged, and check the audit log.
+
+    Raises:
+        ViolationError: Something acknowledged is not so.
+    """
+    shown = week.stage.api.workers()
+    model = week.model.entries
+    lost = [i for i, entry in model.items() if not entry.is_removed and i not in shown]
+    returned = [i for i, entry in model.items() if entry.is_removed and i in shown]
+    differing = [i for i, entry in model.items() if i in shown and shown[i]["enabled"] == entry.is_disabled]
+    unknown = sorted(set(shown) - set(model))
+    for rule, found in (
+        ("acknowledged and lost", lost),
+        ("removed and there", returned),
+        ("enabled or disabled, other than acknowledged", differing),
+        ("there and never acknowledged", unknown),
+    ):
+        if found:
+            raise ViolationError(rule, found)
+    report = week.stage.api.ask("GET", "/api/audit/verify")
+    if not report["ok"]:
+        raise ViolationError("the audit log is not whole", [str(report)])
+    tracebacks = [str(log) for log in _server_logs(week) if "Traceback" in log.read_text(errors="replace")]
+    if tracebacks:
+        raise ViolationError("a Server's log has a traceback", tracebacks)
+
+
+class ServiceManager:
+    """Starts agents that have ended again, as systemd does."""
+
+    def __init__(self) -> None:
+        self._ended_s: dict[str, float] = {}
+
+    def restart_ended(self, week: Week) -> None:
+        """Start those that ended a while ago."""
+        now = time.monotonic()
+        for worker_id, member in week.stage.agents.items():
+            if member.agent.alive():
+                self._ended_s.pop(worker_id, None)
+            elif now - self._ended_s.setdefault(worker_id, now) > _RESTART_AFTER_S:
+                member.start()
+
+
+def _in_the_wrong_place(week: Week) -> list[str]:
+    state = week.stage.crowd.state()
+    online = set(state["online"])
+    wrong = [f"the task of {worker_id} has ended: see crowd.log" for worker_id in state["ended"]]
+    for entry in week.model.entries.values():
+        is_in = (
+            runs_its_program(week.stage.agents[entry.worker_id])
+            if entry.is_agent
+            else entry.worker_id in online
+        )
+        if is_in != entry.may_come_in:
+            asking = state["asking"].get(entry.worker_id)
+            waits = f", waits for {asking[0]} for {time.monotonic() - asking[1]:.0f} s" if asking else ""
+            wrong.append(f"{entry.worker_id} is {'in' if is_in else 'out'}{waits}")
+    return wrong
+
+
+def runs_its_program(member: Member) -> bool:
+    """Return whether an agent's program runs: a child of the agent that is not a zombie."""
+    if not member.agent.alive():
+        return False
+    pid = member.agent.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return any(_is_running(int(child)) for child in children)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _server_logs(week: Week) -> list[Path]:
+    return sorted(week.stage.site.root.glob("server-*/*.log"))

@@ -1,0 +1,80 @@
+"""The soak test in small: a few events on a small fleet, and whether it would notice what must never be."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.soak.__main__ import Record, build_fleet, run_week
+from tests.soak.actions import ViolationError, Week
+from tests.soak.checks import check_state, settle
+from tests.soak.report import page_of, read_lines
+from tests.soak.stage import Stage
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
+    """Return a fleet of eight light Workers and an agent, all of them connected."""
+    with contextlib.ExitStack() as stack:
+        week = Week(Stage(tmp_path_factory.mktemp("soak"), stack), random.Random(1))
+        build_fleet(week, workers=8, agents=1)
+        settle(week)
+        yield week
+
+
+@pytest.mark.slow
+def test_a_fleet_goes_through_faults_without_a_violation(week: Week, tmp_path: Path) -> None:
+    """Workers are disabled for hours, the clocks jump, a key is revoked, a Server is killed, the database is lost; the report says so."""
+    with contextlib.closing(Record(tmp_path / "soak.jsonl")) as record:
+        record.write("settings", seed=1, minutes=30, workers=8, agents=1)
+        record.write("measure", servers=week.stage.measures())
+        violations = run_week(
+            week,
+            record,
+            minutes=30,
+            actions=[
+                Week.disable_workers_for_hours,
+                Week.step_the_clock,
+                Week.revoke_a_team_key,
+                Week.kill_a_server,
+                Week.lose_the_database,
+            ],
+        )
+
+    lines = read_lines(tmp_path / "soak.jsonl")
+    assert violations == 0, lines[-1]
+    assert [line["event"] for line in lines if line["kind"] == "event"][-1] == "lose_the_database"
+    assert "**0 violations.**" in page_of(lines)
+
+
+@pytest.mark.slow
+def test_who_is_let_in_after_a_cut_off_is_noticed(week: Week) -> None:
+    """A Worker that is taken for disabled and is not: the test fails by it, and by the state that differs."""
+    settle(week)
+    entry = next(entry for entry in week.model.light() if entry.may_come_in)
+    week.model.change(entry, is_disabled=True)
+    try:
+        with pytest.raises(ViolationError, match="let in who should be out"):
+            settle(week)
+        with pytest.raises(ViolationError, match="other than acknowledged"):
+            check_state(week)
+    finally:
+        week.model.change(entry, is_disabled=False)
+
+
+@pytest.mark.slow
+def test_what_is_lost_is_noticed(week: Week) -> None:
+    """A Worker that was acknowledged and is not in the state: the test fails by it."""
+    lost = week.model.entries.pop(
+        next(entry.worker_id for entry in week.model.light() if not entry.is_removed)
+    )
+    try:
+        with pytest.raises(ViolationError, match="there and never acknowledged"):
+            check_state(week)
+        week.stage.api.ask("DELETE", f"/api/workers/{lost.worker_id}", done_already=404)
+    finally:
+        week.model.add(lost)
+    with pytest.raises(ViolationError, match="acknowledged and lost"):
+        check_state(week)
+    week.model.change(lost, is_removed=True)
