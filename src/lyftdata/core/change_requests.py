@@ -45,15 +45,14 @@ class RequestState(StrEnum):
 
 
 class _Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that the Server is to do; `protected` is by which rule it waits, `policy_action` what an operator must be allowed who confirms it."""
+    """
+    Something that the Server is to do; `protected` is by which rule it waits, `policy_action` what an operator must be allowed who confirms it.
+
+    Each kind has a `statement`: what will be done, in one sentence.
+    """
 
     protected: ClassVar[ProtectedAction]
     policy_action: ClassVar[str]
-
-    @property
-    def statement(self) -> str:
-        """Return what will be done, in one sentence."""
-        raise NotImplementedError
 
     @property
     def workers(self) -> Sequence[str]:
