@@ -27,6 +27,9 @@ window.EventSource = class extends EventSource {
   }
 };"""
 
+# From now on: a page also asks for itself, and may have shown an answer just before a test holds the next one.
+COUNT_ANEW = "answers = 0; swaps = 0;"
+
 # The table was moved, and has come to rest.
 SCROLLED = """() => new Promise(resolve => {
   const box = document.querySelector(".scroll"), before = box.scrollLeft;
@@ -115,7 +118,7 @@ def opened(open_window, world, signed_in):
             page.wait_for_function(
                 "() => window.isStreaming && document.querySelectorAll('.htmx-request').length === 0"
             )
-        page.evaluate("answers = 0; swaps = 0")
+        page.evaluate(COUNT_ANEW)
         return page
 
     yield open_
@@ -191,6 +194,7 @@ def test_a_slow_click_lands_where_it_began(opened, worker):
     page = opened("/workers")
     page.get_by_role("link", name="press-03", exact=True).hover()
     page.mouse.down()
+    page.evaluate(COUNT_ANEW)
     worker.flap()
     page.wait_for_function("() => answers > 0")
     assert page.evaluate("swaps") == 0
@@ -204,6 +208,7 @@ def test_an_update_that_waited_for_a_click_is_shown_after_it(opened, worker):
     page = opened("/workers")
     page.get_by_role("columnheader", name="Status").hover()
     page.mouse.down()
+    page.evaluate(COUNT_ANEW)
     worker.flap()
     page.wait_for_function("() => answers > 0")
     assert page.evaluate("swaps") == 0
@@ -225,8 +230,14 @@ def test_an_update_that_waited_for_a_click_is_shown_after_it(opened, worker):
 def test_selected_text_stays_selected(opened, worker, path, selected):
     """Selected text stays selected; the page says that updates wait, and shows them afterwards."""
     page = opened(path)
-    page.evaluate("selector => getSelection().selectAllChildren(document.querySelector(selector))", selected)
-    text = page.evaluate("String(getSelection())")
+    text = page.evaluate(
+        f"""selector => {{
+          getSelection().selectAllChildren(document.querySelector(selector));
+          {COUNT_ANEW}
+          return String(getSelection());
+        }}""",
+        selected,
+    )
     worker.flap()
     page.wait_for_function("() => answers > 0")
 
@@ -242,7 +253,14 @@ def test_selected_text_stays_selected(opened, worker, path, selected):
 def test_a_control_that_is_being_edited_is_left_alone(opened, worker):
     """An update does not replace a field that is being edited."""
     page = opened("/workers")
-    page.evaluate("document.querySelector('#fleet').insertAdjacentHTML('beforeend', '<input id=note>')")
+    # At once: an update in between would remove the field.
+    page.evaluate(
+        f"""() => {{
+          document.querySelector("#fleet").insertAdjacentHTML("beforeend", "<input id=note>");
+          document.querySelector("#note").focus();
+          {COUNT_ANEW}
+        }}"""
+    )
     page.locator("#note").press_sequentially("half a sen")
     worker.flap()
     page.wait_for_function("() => answers > 0")
