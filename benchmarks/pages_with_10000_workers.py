@@ -72,7 +72,7 @@ def fill(tx: WriteTx, count: int, now: datetime) -> None:
             name=f"key-{n:05}",
             digest=bytes(32),
             for_all_workers=n % 2 == 0,
-            worker_ids=frozenset() if n % 2 == 0 else frozenset([f"w-{n:06}"]),
+            worker_ids=() if n % 2 == 0 else (f"w-{n:06}",),
             created_at=now,
             created_by="operator:admin",
         )

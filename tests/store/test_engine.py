@@ -51,6 +51,27 @@ async def test_what_was_written_is_read(store):
     assert await store.read(lambda conn: workers.find_worker(conn, "w-1")) == worker("w-1")
 
 
+@ON_SQLITE
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_scan_leaves_the_cache_as_it_is(store, fails):
+    """While whole tables are read little is cached, and the connection goes back to the pool as it was."""
+
+    def cache_size(conn):
+        return conn.exec_driver_sql("PRAGMA cache_size").scalar()
+
+    def scan(conn):
+        during.append(cache_size(conn))
+        return 1 // (not fails)
+
+    during: list[int] = []
+    usual = await store.read(cache_size)
+    with contextlib.suppress(ZeroDivisionError):
+        assert await store.read_tables(scan) == 1
+
+    assert abs(during[0]) < abs(usual)
+    assert [await store.read(cache_size) for _ in range(4)] == [usual] * 4
+
+
 async def test_many_changes_share_one_commit(store):
     """What queues while the writer is busy is committed together."""
     commits: list[object] = []

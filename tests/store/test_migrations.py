@@ -67,7 +67,7 @@ def add(worker_id):
 
 async def ids(store):
     """Return the IDs of all Workers."""
-    return {found.id for found in await store.read(workers.all_workers)}
+    return {found.id for found in await store.read(lambda conn: list(workers.all_workers(conn)))}
 
 
 def version(url):

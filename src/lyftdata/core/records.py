@@ -84,7 +84,7 @@ class KeyRotation(StrEnum):
     NEVER = "never"
 
 
-class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     A Worker entry: everything that admission needs to know of it, and nothing that changes at every poll.
 
@@ -308,13 +308,14 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     beat_at: datetime
 
 
-class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     One API key as the Server keeps it: the public id and the SHA-256 digest of the secret part.
 
     A name may have several generations: `rotate` issues a new one and lets the old one expire; `rotated_at` is when this one was
     rotated. Default deny: `for_all_workers` is a field of its own, so that a key whose last Worker was deleted is a key for no
-    Worker, and never one for all.
+    Worker, and never one for all. `worker_ids` are in order (`core.standing.is_for` relies on it), each once: most keys are for one
+    Worker, and a set of one takes four times the memory.
     """
 
     public_id: str
@@ -322,7 +323,7 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 1
     digest: bytes
     for_all_workers: bool
-    worker_ids: frozenset[str] = frozenset()
+    worker_ids: tuple[str, ...] = ()
     created_at: datetime
     created_by: str
     expires_at: datetime | None = None

@@ -15,6 +15,7 @@ client may learn (whether a Worker exists, why it is refused): each caller reduc
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -163,4 +164,8 @@ def key_end(key: ApiKeyRecord, *, now: datetime) -> Problem | None:
 
 def is_for(key: ApiKeyRecord, worker_id: str) -> bool:
     """Return whether a key was issued for all Workers, or for this one."""
-    return key.for_all_workers or worker_id in key.worker_ids
+    if key.for_all_workers:
+        return True
+    # By halves: a key may be for thousands.
+    place = bisect_left(key.worker_ids, worker_id)
+    return key.worker_ids[place : place + 1] == (worker_id,)

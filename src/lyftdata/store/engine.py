@@ -182,6 +182,19 @@ class Store:
             raise StoreError("The store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, op)
 
+    async def read_tables(self, op: Callable[[Connection], T]) -> T:
+        """
+        Run a reading operation that goes through whole tables, once; raises as `read`.
+
+        The database caches little of them on the way: it would keep that for as long as the Server runs.
+        """
+
+        def scan(conn: Connection) -> T:
+            with dialect.scanning(conn):
+                return op(conn)
+
+        return await self.read(scan)
+
     @property
     def is_shared(self) -> bool:
         """Return whether other Servers may use the same database."""

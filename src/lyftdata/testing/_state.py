@@ -131,7 +131,7 @@ def _api_key_record(key: NewApiKey, worker_id: str) -> ApiKeyRecord:
         name="tests",
         digest=key.digest,
         for_all_workers=False,
-        worker_ids=frozenset({worker_id}),
+        worker_ids=(worker_id,),
         created_at=datetime.now(UTC),
         created_by="tests",
     )

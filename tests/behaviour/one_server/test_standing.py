@@ -37,7 +37,7 @@ KEYS = {
     "revoked": {"revoked_at": NOON - HOUR},
     "expired": {"expires_at": NOON - HOUR},
     "rotated": {"rotated_at": NOON - HOUR, "expires_at": NOON - HOUR},
-    "for others": {"for_all_workers": False, "worker_ids": frozenset({"other"})},
+    "for others": {"for_all_workers": False, "worker_ids": ("other",)},
 }
 
 

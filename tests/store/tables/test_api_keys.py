@@ -15,9 +15,7 @@ from lyftdata.store.tables import (
 
 async def test_a_key_and_its_scope_are_kept(store):
     """Every field comes back, the chosen Workers too."""
-    key = api_key(
-        for_all_workers=False, worker_ids=frozenset({"w-1", "w-2"}), expires_at=NOON, digest=b"d" * 32
-    )
+    key = api_key(for_all_workers=False, worker_ids=("w-1", "w-2"), expires_at=NOON, digest=b"d" * 32)
     await store.write(lambda tx: api_keys.insert_api_key(tx, key))
 
     assert await store.read(lambda conn: api_keys.find_by_name(conn, key.name)) == [key]
@@ -114,3 +112,31 @@ async def test_a_generation_is_made_once(store):
     assert {outcome.code for outcome in outcomes if isinstance(outcome, ConflictError)} == {
         "api_key_name_taken"
     }
+
+
+async def test_all_keys_are_as_each_by_its_name(store):
+    """Read at once, each generation is for the very Workers it was issued for, in order, and a key for none is for none."""
+    expected = [
+        api_key("A", name="for-all", digest=b"a" * 32),
+        api_key("B", name="for-one", for_all_workers=False, worker_ids=("w-2",)),
+        api_key("C", name="for-three", for_all_workers=False, worker_ids=("w-1", "w-10", "w-2")),
+        api_key("D", name="for-none", for_all_workers=False, expires_at=NOON),
+    ]
+    for key in expected:
+        await store.write(lambda tx, key=key: api_keys.insert_api_key(tx, key))
+    await store.write(lambda tx: api_keys.touch_last_used(tx, {"B": (NOON, "w-2")}))
+
+    found = await store.read_tables(lambda conn: list(api_keys.all_api_keys(conn)))
+
+    assert sorted(found, key=lambda key: key.public_id) == expected
+
+
+async def test_workers_that_are_added_to_a_key_come_in_order(store, published):
+    """What is published of a key is what is read of it: a Worker is looked for by halves."""
+    key = api_key("A", name="press-keys", for_all_workers=False, worker_ids=("w-2",))
+    await store.write(lambda tx: api_keys.insert_api_key(tx, key))
+
+    (wider,) = await store.write(lambda tx: api_keys.allow_workers(tx, "press-keys", ["w-3", "w-1", "w-2"]))
+
+    assert wider.worker_ids == ("w-1", "w-2", "w-3")
+    assert published[-1].record == wider

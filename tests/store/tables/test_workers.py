@@ -77,14 +77,14 @@ async def test_a_live_name_is_taken_and_a_superseded_one_is_free(store):
 async def test_deleting_takes_a_worker_out_of_its_keys(store, published):
     """A key for one Worker becomes a key for nobody: a new Worker under the old ID does not inherit it."""
     await add_workers(store, worker("w-1"), worker("w-2"))
-    key = api_key(for_all_workers=False, worker_ids=frozenset({"w-1"}))
+    key = api_key(for_all_workers=False, worker_ids=("w-1",))
     await store.write(lambda tx: api_keys.insert_api_key(tx, key))
     published.clear()
 
     await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
 
     (left,) = await store.read(lambda conn: list(api_keys.all_api_keys(conn)))
-    assert (left.for_all_workers, left.worker_ids) == (False, frozenset())
+    assert (left.for_all_workers, left.worker_ids) == (False, ())
     assert published == [ApiKeyChanged(key.public_id, left), WorkerChanged("w-1", None)]
     with pytest.raises(NotFoundError):
         await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
@@ -105,3 +105,22 @@ async def test_of_many_new_entries_every_one_that_is_taken_is_named(store):
     code, message = await refusal(worker("w-8", name="press-2"), worker("w-9", name="c"))
     assert (code, message.endswith("with this name already: 'press-2'.")) == ("worker_name_taken", True)
     await store.read(lambda conn: workers.ensure_all_free(conn, [worker("w-9", name="free")]))
+
+
+async def test_entries_with_the_same_labels_share_them(store):
+    """A fleet of thousands has a few sets of labels, and holds each once; no entry gets those of another."""
+    zone = {"zone": "eu-1", "gpu": ""}
+    entries = [
+        worker("w-1", labels=zone),
+        worker("w-2", labels=zone),
+        worker("w-3", labels={"zone": "eu-1"}),
+        worker("w-4", labels={"gpu": "", "zone": "eu-2"}),
+        worker("w-5"),
+        ENROLLED,
+    ]
+    await add_workers(store, *entries)
+
+    found = await store.read_tables(lambda conn: {entry.id: entry for entry in workers.all_workers(conn)})
+
+    assert found == {entry.id: entry for entry in entries}
+    assert found["w-1"].labels is found["w-2"].labels

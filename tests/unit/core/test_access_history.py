@@ -46,7 +46,7 @@ def test_a_deleted_worker_is_as_its_earlier_events_say():
 
 def test_a_new_worker_under_an_old_id_inherits_no_key():
     """The key of the first one is not a way in for the second one."""
-    key = api_key(name="first-key", for_all_workers=False, worker_ids=frozenset())
+    key = api_key(name="first-key", for_all_workers=False, worker_ids=())
     events = [
         audited("worker.created", "worker:w-1", 0, name="old"),
         audited("api_key.issued", "api_key:first-key", 0, workers="w-1"),
@@ -87,7 +87,7 @@ def test_an_identity_key_is_the_one_of_that_time():
 
 def test_a_key_whose_issue_was_not_kept_has_its_workers_of_today():
     """Less those that were allowed since."""
-    key = api_key(name="first-key", for_all_workers=False, worker_ids=frozenset({"w-1", "w-2"}))
+    key = api_key(name="first-key", for_all_workers=False, worker_ids=("w-1", "w-2"))
     events = [audited("api_key.allowed", "api_key:first-key", 2, workers="w-2")]
     found = at(1, workers=[worker("w-1"), worker("w-2")], api_keys=[key], events=events)
 

@@ -119,8 +119,8 @@ def test_a_contradiction_of_ones_own_scope_is_an_error():
 )
 def test_a_key_is_within_a_scope_if_every_worker_that_may_use_it_is(worker_ids, is_within):
     """Not one that is shared, nor one for all Workers, nor one for none. Every generation counts."""
-    mine = api_key(for_all_workers=False, worker_ids={"mine-1"})
-    key = api_key(for_all_workers=worker_ids is None, worker_ids=frozenset(worker_ids or ()))
+    mine = api_key(for_all_workers=False, worker_ids=("mine-1",))
+    key = api_key(for_all_workers=worker_ids is None, worker_ids=tuple(sorted(worker_ids or ())))
 
     assert covers_api_key(ETL, [key], find) is is_within
     assert covers_api_key(ETL, [mine, key], find) is is_within

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from tests.builders import NOON, api_key, worker
 
 from lyftdata.core.records import Approval, Strategy
-from lyftdata.core.standing import Problem, entry_problem, key_end, key_problem, standing_problem
+from lyftdata.core.standing import (
+    Problem,
+    entry_problem,
+    is_for,
+    key_end,
+    key_problem,
+    standing_problem,
+)
 from lyftdata.core.tokens import Credential
 
 HOUR = timedelta(hours=1)
@@ -65,12 +72,10 @@ CASES = {
     ),
     "rotated, in its grace": Case(GOOD_ENTRY, key=api_key(rotated_at=NOON, expires_at=NOON + MOMENT)),
     "expires a moment later": Case(GOOD_ENTRY, key=api_key(expires_at=NOON + MOMENT)),
-    "issued for this Worker": Case(
-        GOOD_ENTRY, key=api_key(for_all_workers=False, worker_ids=frozenset({"w-1"}))
-    ),
+    "issued for this Worker": Case(GOOD_ENTRY, key=api_key(for_all_workers=False, worker_ids=("w-1",))),
     "issued for another Worker": Case(
         GOOD_ENTRY,
-        key=api_key(for_all_workers=False, worker_ids=frozenset({"w-2"})),
+        key=api_key(for_all_workers=False, worker_ids=("w-2",)),
         problem=Problem.API_KEY_NOT_FOR_WORKER,
     ),
     "issued for a Worker that was deleted": Case(
@@ -111,7 +116,7 @@ keys = st.one_of(
         expires_at=ends,
         rotated_at=ends,
         for_all_workers=st.booleans(),
-        worker_ids=st.sampled_from([frozenset(), frozenset({"w-1"}), frozenset({"w-2"})]),
+        worker_ids=st.sampled_from([(), ("w-1",), ("w-2",), ("w-0", "w-1", "w-2")]),
     ),
 )
 credentials = st.builds(
@@ -154,3 +159,14 @@ def test_a_key_that_has_ended_is_for_nobody(key, worker_id):
 def test_each_problem_has_its_sentence(problem):
     """An operator reads each in words."""
     assert problem.sentence.endswith(".")
+
+
+@given(
+    allowed=st.frozensets(st.text("ab-1", min_size=1, max_size=3)),
+    worker_id=st.text("ab-1", min_size=1, max_size=3),
+)
+def test_a_key_is_for_the_workers_it_names_and_no_others(allowed, worker_id):
+    """However many Workers it is for, and whatever their IDs have in common."""
+    key = api_key(for_all_workers=False, worker_ids=tuple(sorted(allowed)))
+
+    assert is_for(key, worker_id) is (worker_id in allowed)

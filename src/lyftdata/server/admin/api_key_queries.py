@@ -120,7 +120,7 @@ class ApiKeyQueries:
             public_id=newest.public_id,
             generation=newest.generation,
             for_all_workers=newest.for_all_workers,
-            worker_ids=sorted(newest.worker_ids),
+            worker_ids=list(newest.worker_ids),
             created_at=first.created_at,
             created_by=first.created_by,
             rotated_at=newest.created_at if older else None,

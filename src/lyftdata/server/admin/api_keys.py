@@ -168,7 +168,7 @@ class ApiKeys:
             raise ConflictError("api_key_expired", f"API key '{name}' has expired.", hint="Rotate it first.")
         for worker_id in worker_ids:
             _check_can_use_keys(workers.get_worker_in(tx.conn, worker_id, actor.scope))
-        added = set(worker_ids) - newest.worker_ids
+        added = set(worker_ids).difference(newest.worker_ids)
         if added and not newest.for_all_workers:
             details = {"workers": ",".join(sorted(added))}
             tx.audit(actor.audit_event("api_key.allowed", f"api_key:{name}", at=now, details=details))
@@ -200,7 +200,7 @@ class ApiKeys:
     def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:
         """Write a key that was just made, with its audit event."""
         api_keys.insert_api_key(tx, record)
-        scope = "all" if record.for_all_workers else ",".join(sorted(record.worker_ids))
+        scope = "all" if record.for_all_workers else ",".join(record.worker_ids)
         details = {"public_id": record.public_id, "workers": scope}
         tx.audit(
             actor.audit_event(
@@ -222,7 +222,7 @@ class ApiKeys:
             name=name,
             digest=key.digest,
             for_all_workers=worker_ids is None,
-            worker_ids=frozenset(worker_ids or ()),
+            worker_ids=tuple(sorted(set(worker_ids or ()))),
             created_at=now,
             created_by=actor.audit_name,
             expires_at=None if life is None else now + life,
@@ -230,7 +230,7 @@ class ApiKeys:
         return IssuedKey(record, key.text)
 
     def _make_like(self, before: ApiKeyRecord, life: timedelta | None, actor: Actor) -> IssuedKey:
-        scope = None if before.for_all_workers else sorted(before.worker_ids)
+        scope = None if before.for_all_workers else before.worker_ids
         issued = self._make(before.name, scope, life, actor)
         record = msgspec.structs.replace(issued.record, generation=before.generation + 1)
         return IssuedKey(record, issued.text)

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -88,6 +88,11 @@ def for_reading(engine: Engine) -> Engine:
     if is_shared(engine):
         return postgresql.for_reading(engine)
     return engine.execution_options(**{sqlite.READING: True})
+
+
+def scanning(conn: Connection) -> AbstractContextManager[None]:
+    """Return a context in which whole tables are read: little of them is cached, where the cache is in this process."""
+    return nullcontext() if is_shared(conn.engine) else sqlite.scanning(conn)
 
 
 def lock_out_other_writers(conn: Connection) -> None:

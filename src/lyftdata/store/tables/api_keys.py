@@ -3,9 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError
@@ -13,7 +15,7 @@ from lyftdata.core.key_generations import end_generations
 from lyftdata.core.records import ApiKeyRecord
 from lyftdata.store.changes import ApiKeyChanged
 from lyftdata.store.dialects import dialect
-from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.rows import from_row, from_rows, to_row
 from lyftdata.store.schema import api_key_workers, api_keys
 from lyftdata.store.writer.transaction import WriteTx
 
@@ -70,11 +72,11 @@ def revoke_api_key(tx: WriteTx, name: str, now: datetime) -> list[ApiKeyRecord]:
 def allow_workers(tx: WriteTx, name: str, worker_ids: Collection[str]) -> list[ApiKeyRecord]:
     """Add Workers to every generation of a key that is for chosen ones; return the key as it is now."""
     for record in find_by_name(tx.conn, name):
-        added = sorted(set(worker_ids) - record.worker_ids)
+        added = sorted(set(worker_ids).difference(record.worker_ids))
         if added and not record.for_all_workers:
             rows = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in added]
             tx.conn.execute(insert(api_key_workers), rows)
-            wider = msgspec.structs.replace(record, worker_ids=record.worker_ids | set(added))
+            wider = msgspec.structs.replace(record, worker_ids=tuple(sorted([*record.worker_ids, *added])))
             tx.changed(ApiKeyChanged(record.public_id, wider))
     return find_by_name(tx.conn, name)
 
@@ -110,7 +112,15 @@ def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:
 
 def all_api_keys(conn: Connection) -> Iterator[ApiKeyRecord]:
     """Iterate over every generation of every key."""
-    return _select(conn, true())
+    scopes = {
+        public_id: tuple(sorted(worker_id for _, worker_id in rows))
+        for public_id, rows in groupby(
+            conn.execute(select(api_key_workers).order_by(api_key_workers.c.public_id)), itemgetter(0)
+        )
+    }
+    for record in from_rows(ApiKeyRecord, conn.execute(select(api_keys))):
+        scope = scopes.get(record.public_id)
+        yield record if scope is None else msgspec.structs.replace(record, worker_ids=scope)
 
 
 def find_api_keys(conn: Connection, public_ids: Collection[str]) -> dict[str, ApiKeyRecord]:
@@ -144,7 +154,7 @@ def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[ApiKey
         for public_id, worker_id in conn.execute(select(api_key_workers).where(part)):
             scopes[public_id].add(worker_id)
     for row in rows:
-        yield from_row(ApiKeyRecord, row, worker_ids=frozenset(scopes[row.public_id]))
+        yield from_row(ApiKeyRecord, row, worker_ids=tuple(sorted(scopes[row.public_id])))
 
 
 def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
@@ -157,7 +167,7 @@ def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
             "api_key_name_taken", f"The API key '{record.name}' was issued or rotated at this very moment."
         ) from error
     if worker_ids:
-        scope = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in sorted(worker_ids)]
+        scope = [{"public_id": record.public_id, "worker_id": worker_id} for worker_id in worker_ids]
         tx.conn.execute(insert(api_key_workers), scope)
     tx.changed(ApiKeyChanged(record.public_id, record))
 

@@ -21,16 +21,18 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.core.records import Approval, Strategy, WorkerRecord
+from lyftdata.core.records import Approval, Labels, Strategy, WorkerRecord
 from lyftdata.core.scopes import Scope
 from lyftdata.store.changes import PresenceChanged, WorkerChanged
-from lyftdata.store.rows import from_row, to_row
+from lyftdata.store.rows import from_row, from_rows, to_row
 from lyftdata.store.schema import presence, token_origins, worker_traces, workers
 from lyftdata.store.tables import api_keys, resources
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
 _MAX_LISTED = 10
+# In a fleet whose every Worker has labels of its own there is nothing to share.
+_MAX_SHARED_LABELS = 10_000
 
 
 def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> None:
@@ -289,8 +291,16 @@ def find_by_approval(
 
 
 def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
-    """Iterate over every entry."""
-    return map(_record, conn.execute(select(workers)))
+    """Iterate over every entry; entries with the same labels share them, so they must not be changed in place."""
+    known: dict[tuple[tuple[str, str], ...], Labels] = {}
+    for record in from_rows(WorkerRecord, conn.execute(select(workers))):
+        labels = known.get(key := tuple(record.labels.items()))
+        if labels is not None:
+            # A dictionary with its texts is half of what an entry takes. No one else has seen the record yet.
+            msgspec.structs.force_setattr(record, "labels", labels)
+        elif len(known) < _MAX_SHARED_LABELS:
+            known[key] = record.labels
+        yield record
 
 
 def find_inactive(conn: Connection, strategy: Strategy, *, since: datetime, limit: int) -> list[WorkerRecord]:

@@ -76,9 +76,7 @@ async def test_each_gets_a_key_of_its_own(server):
     """A key works for its Worker and for no other."""
     added = await add(server, new_key=NewKey.EACH)
 
-    assert [issued.record.worker_ids for issued in added.issued] == [
-        frozenset({record.id}) for record in added.records
-    ]
+    assert [issued.record.worker_ids for issued in added.issued] == [(record.id,) for record in added.records]
     assert len({issued.text.reveal() for issued in added.issued}) == 3
 
 
@@ -87,7 +85,7 @@ async def test_one_key_is_made_for_all(server):
     added = await add(server, new_key=NewKey.SHARED)
 
     (issued,) = added.issued
-    assert issued.record.worker_ids == {"press-01", "press-02", "press-03"}
+    assert issued.record.worker_ids == ("press-01", "press-02", "press-03")
     assert not issued.record.for_all_workers
     assert issued.record.name.startswith("press-01-to-press-03-key-")
 
@@ -100,7 +98,7 @@ async def test_a_key_that_there_is_is_used_by_all(server):
     added = await add(server, existing_key="old-key")
 
     (generation,) = await server.services.store.read(lambda conn: api_keys.find_by_name(conn, "old-key"))
-    assert generation.worker_ids == {"w-1", "press-01", "press-02", "press-03"}
+    assert generation.worker_ids == ("press-01", "press-02", "press-03", "w-1")
     assert added.issued == []
 
 

@@ -123,7 +123,7 @@ async def add_workers(
             name=issued.record.name,
             public_id=issued.record.public_id,
             key=issued.text.reveal(),
-            worker_ids=sorted(issued.record.worker_ids),
+            worker_ids=list(issued.record.worker_ids),
         )
         for issued in added.issued
     ]

@@ -78,8 +78,8 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     """Load what admission is decided by, and build what decides it."""
     settings, store, clock, source = basis.settings, basis.store, basis.clock, basis.random_bytes
     directory = Directory(
-        await store.read(lambda conn: list(workers.all_workers(conn))),
-        await store.read(lambda conn: list(api_keys.all_api_keys(conn))),
+        await store.read_tables(lambda conn: list(workers.all_workers(conn))),
+        await store.read_tables(lambda conn: list(api_keys.all_api_keys(conn))),
         await store.read(lambda conn: list(resources.all_resources(conn))),
         await store.read(lambda conn: revoked_tokens.list_unexpired(conn, clock())),
         await store.read(lambda conn: list(enrollment_keys.all_enrollment_keys(conn))),
@@ -150,7 +150,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
                 store=store,
                 records=()
                 if store.is_shared
-                else await store.read(lambda conn: list(signature_counters.all_counters(conn))),
+                else await store.read_tables(lambda conn: list(signature_counters.all_counters(conn))),
             ),
         ),
         verifier=verifier,

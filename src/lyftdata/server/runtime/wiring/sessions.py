@@ -39,7 +39,7 @@ async def build_sessions(basis: Basis) -> SessionParts:
     decisions = DecisionLog(store, after=store.audit_length) if basis.settings.log_decisions else None
     session_log = SessionLog(store=store, clock=clock)
     touched = TouchedWorkers(is_shared=store.is_shared)
-    traces = ActivityLog(store=store, seen=await store.read(activity.all_seen_ids), clock=clock)
+    traces = ActivityLog(store=store, seen=await store.read_tables(activity.all_seen_ids), clock=clock)
     returning = ReturningWorkers(clock)
     events = Events()
     handlers = ServerSessionHandlers(
