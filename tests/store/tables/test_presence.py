@@ -31,8 +31,9 @@ def at(server_id, boot_id="boot-1", **fields):
 
 
 async def claim(store, record, *, dead_after=ALIVE):
-    """Ask for the slot of a Worker; return who holds it."""
-    return await store.write(lambda tx: presence.claim_slot(tx, record, dead_after=dead_after))
+    """Ask for the slot of a Worker; return the other start that holds it, if one does."""
+    holder = await store.write(lambda tx: presence.claim_slot(tx, record, dead_after=dead_after))
+    return None if holder.boot_id == record.boot_id else holder
 
 
 async def found(store, worker_id="w-1"):
@@ -59,6 +60,31 @@ async def test_two_starts_of_one_worker_do_not_both_get_its_slot(store):
     assert await found(store) == first
     assert await claim(store, at("two")) is None
     assert (await found(store)).server_id == "two"
+
+
+@pytest.mark.parametrize(
+    ("state", "server_id", "goes_on"),
+    [
+        (PresenceState.CONNECTED, "two", True),
+        (PresenceState.BROKEN, "two", True),
+        # Its Server is gone, and has ended it.
+        (PresenceState.AWAITED, "two", False),
+        # The Server that asks knows whether a session of its own goes on.
+        (PresenceState.CONNECTED, "one", False),
+    ],
+)
+async def test_a_session_that_moves_is_connected_since_it_was(store, state, server_id, goes_on):
+    """Also where the Server that it moves to does not know of it."""
+    await claim(store, at("one"))
+    await store.write(lambda tx: presence.set_state(tx, ["w-1"], state, server_id="one"))
+    later = NOON + timedelta(seconds=3)
+
+    holder = await store.write(
+        lambda tx: presence.claim_slot(tx, at(server_id, since=later), dead_after=ALIVE)
+    )
+
+    assert holder.since == (NOON if goes_on else later)
+    assert (await found(store)).since == holder.since
 
 
 async def test_of_two_servers_that_ask_at_once_one_gets_the_slot(store):

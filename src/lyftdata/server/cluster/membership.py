@@ -245,16 +245,15 @@ class Cluster:
         moves = before is not None and before.boot.boot_id == boot.boot_id
         since = before.since if before is not None and moves else self._clock()
         record = self._record(worker_id, boot, credential, since)
-        holder = None
+        holder = record
         for attempt in range(_ASK_FOR_PLACE_TIMES):
             if attempt:
                 await asyncio.sleep(_ASK_FOR_PLACE_AGAIN_AFTER_S)
             holder = await self._store.write(
                 lambda tx: presence.claim_slot(tx, record, dead_after=DEAD_AFTER)
             )
-            if holder is None:
-                return WorkerSlot(since, moves)
-        assert holder is not None  # noqa: S101 - the loop runs at least once
+            if holder.boot_id == boot.boot_id:
+                return WorkerSlot(holder.since, moves or holder.since != since)
         raise DuplicateInstanceError(both_hosts(_boot_of(holder), boot), claimed_worker=worker_id)
 
     def _record(self, worker_id: str, boot: Boot, credential: str, since: datetime) -> PresenceRecord:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Result, delete, func, select, update
 
 from lyftdata.core.records import PresenceRecord, PresenceState
@@ -15,7 +16,7 @@ from lyftdata.store.writer.transaction import WriteTx
 _BATCH = 500
 
 
-def claim_slot(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) -> PresenceRecord | None:
+def claim_slot(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) -> PresenceRecord:
     """
     Give a Worker its place at a Server, unless another start of it is connected at another.
 
@@ -27,7 +28,7 @@ def claim_slot(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) ->
         dead_after: How long a Server may be silent until what was connected there holds no place.
 
     Returns:
-        The session that holds the place and is another start; None if the place is given, or the Worker is gone.
+        The session that holds the place: another start's, or the one that is given, connected since it was at whichever Server.
     """
     holder = find(tx.conn, record.worker_id)
     is_other = (
@@ -38,8 +39,20 @@ def claim_slot(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) ->
     )
     if holder is not None and is_other and _holds(tx.conn, holder, dead_after):
         return holder
-    _write(tx, record)
-    return None
+    moved = record if holder is None else _moved(record, holder)
+    _write(tx, moved)
+    return moved
+
+
+def _moved(record: PresenceRecord, holder: PresenceRecord) -> PresenceRecord:
+    """
+    Return a session as one that goes on, if it comes from another Server.
+
+    The Server that asks may not know of it yet: a Worker that has just connected can be there with its second poll first.
+    """
+    goes_on = holder.boot_id == record.boot_id and holder.state is not PresenceState.AWAITED
+    is_elsewhere = holder.server_id != record.server_id
+    return msgspec.structs.replace(record, since=holder.since) if goes_on and is_elsewhere else record
 
 
 def reclaim_slot(tx: WriteTx, record: PresenceRecord) -> None:
