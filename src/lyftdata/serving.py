@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvicorn
@@ -37,8 +38,11 @@ from lyftdata.service_manager import Notifier
 _log = get_logger(__name__)
 
 _BACKLOG = 4096
-# A held poll is released at once when the Server stops; this is for requests that are being answered.
+# Held polls have been answered by then; this is for requests that are being answered.
 _STOP_WITHIN_S = 5
+# Pending writes, once all requests have ended.
+_WRITTEN_WITHIN_S = 30
+_CLOSE = (b"connection", b"close")
 # The writer's thread computes for a while at a time, and the event loop waits for its turn at each read and write. With
 # Python's default of 5 ms, writing one second's traces of a busy fleet delayed every answer by a tenth of a second.
 _SWITCH_INTERVAL_S = 0.0005
@@ -167,12 +171,13 @@ def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] |
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that reports when it is ready, and releases held polls before it waits for requests to end."""
+    """uvicorn that reports when it is ready, and drains before it stops listening."""
 
     def __init__(self, config: uvicorn.Config, services: Services, notifier: Notifier) -> None:
         super().__init__(config)
         self._services = services
         self._notifier = notifier
+        self._leaving: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -193,9 +198,50 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
-        """Release held polls at once; uvicorn checks only now and then whether it is to stop."""
-        self.handle_exit(number, None)
-        self._release_polls()
+        """Drain at the first signal, drain no longer at the second; those after it are uvicorn's."""
+        if self._leaving is None:
+            emit(_log, STOPPING)
+            self._notify_stopping()
+            self._leaving = asyncio.create_task(self._leave(number))
+        elif not self.should_exit:
+            self._services.drain.hurry()
+        else:
+            self.handle_exit(number, None)
+
+    def _notify_stopping(self) -> None:
+        # systemd's limit is for a Server that stops at once.
+        within_s = self._services.drain.takes_at_most_s + _WRITTEN_WITHIN_S
+        self._notifier.notify(
+            STOPPING="1", STATUS="Stopping.", EXTEND_TIMEOUT_USEC=str(round(within_s * 1_000_000))
+        )
+
+    async def _leave(self, number: int) -> None:
+        try:
+            self._close_after_each_answer()
+            await self._services.drain.run(
+                open_requests=lambda: len(self.server_state.tasks), end_streams=self._end_streams
+            )
+        finally:
+            # At once: uvicorn checks only now and then whether it is to stop.
+            self.handle_exit(number, None)
+            self._release_polls()
+
+    def _close_after_each_answer(self) -> None:
+        """
+        Have each answer say that it is the last of its connection.
+
+        A client that keeps its connection would never be sent elsewhere by a balancer of connections, and its last request would
+        meet the end of it.
+        """
+        for connection in self.server_state.connections:
+            # No other protocol is served.
+            cast("BoundedHttpProtocol", connection).close_after_answer()
+        self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    def _end_streams(self) -> None:
+        self._services.held_requests.close()
+        self._services.events.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -208,14 +254,7 @@ class _Server(uvicorn.Server):
     def _release_polls(self) -> None:
         self._services.overload.end()
         self._services.sessions.release_all()
-        self._services.held_requests.close()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        emit(_log, STOPPING)
-        self._notifier.notify(STOPPING="1", STATUS="Stopping.")
-        self._release_polls()
-        self._services.events.close()
-        await super().shutdown(sockets)
+        self._end_streams()
 
 
 def _freeze_loaded_objects() -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.behaviour.several_servers.balanced import Balanced
 from tests.builders import ENROLLMENT_KEY
 from tests.fleets import add_enrolled, add_with_keys, assertion_body, secret_body
 from tests.lean_workers import LeanWorker, Line, Tally, post, spread
@@ -52,7 +53,7 @@ def _started(root: Path) -> Site:
 
 
 def light_workers(
-    site: Site, credentials: Credentials, tally: Tally, addresses: Sequence[str] = ("127.0.0.1",)
+    site: Site | Balanced, credentials: Credentials, tally: Tally, addresses: Sequence[str] = ("127.0.0.1",)
 ) -> list[LeanWorker]:
     """Return a light Worker for each, that calls from these addresses in turn."""
     return [

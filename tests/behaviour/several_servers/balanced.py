@@ -15,11 +15,25 @@ NAMES = ("key-1", "key-2", "auto-1", "auto-2")
 PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")
 
 
-def start_haproxy(root: Path, port: int, servers: list[int], check_timeout: str) -> Peer:
-    """Start HAProxy with the file of examples/, but for how late a Server may answer a check before it is taken for gone."""
+def start_haproxy(root: Path, port: int, servers: list[int], check_timeout: str, *, stats_port: int) -> Peer:
+    """
+    Start HAProxy with the file of examples/, but for how late a Server may answer a check before it is taken for gone.
+
+    Args:
+        root: An empty directory.
+        port: Where it listens.
+        servers: Where the Servers do.
+        check_timeout: As in its file.
+        stats_port: Where it tells what it knows of the Servers.
+    """
     haproxy = program("haproxy", "haproxy")
     file = root / "haproxy.cfg"
-    changes = _addresses(port, servers) | {"timeout check 3s": f"timeout check {check_timeout}"}
+    changes = _addresses(port, servers) | {
+        "timeout check 3s": f"timeout check {check_timeout}",
+        "defaults\n": f"global\n    stats socket ipv4@127.0.0.1:{stats_port}\n\ndefaults\n",
+        "    server two": "".join(f"    server more-{more} 127.0.0.1:{more}\n" for more in servers[2:])
+        + "    server two",
+    }
     file.write_text(example("several-servers/haproxy.cfg", changes), encoding="utf-8")
     return Peer([haproxy, "-f", str(file)], root=root, port=port)
 
@@ -32,7 +46,13 @@ def start_nginx(root: Path, port: int, servers: list[int]) -> Peer:
         f"    {kind}_temp_path {root}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    changes = _addresses(port, servers) | {"http {\n": f"http {{\n    access_log off;\n{temporary}"}
+    changes = _addresses(port, servers) | {
+        "http {\n": f"http {{\n    access_log off;\n{temporary}",
+        "        keepalive 256": "".join(
+            f"        server 127.0.0.1:{more} max_fails=1 fail_timeout=1s;\n" for more in servers[2:]
+        )
+        + "        keepalive 256",
+    }
     file = root / "nginx.conf"
     file.write_text(paths + example("several-servers/nginx.conf", changes), encoding="utf-8")
     return Peer([nginx, "-c", str(file), "-p", str(root)], root=root, port=port)
@@ -79,11 +99,11 @@ class PgBouncer:
 
 class Balanced:
     """
-    Two Servers behind a balancer, an operator's host, and Workers' hosts.
+    Servers behind a balancer, an operator's host, and Workers' hosts.
 
     Args:
         root: An empty directory.
-        database_urls: Where both have their state, by whichever way each reaches it.
+        database_urls: Where each has its state, by whichever way it reaches it: as many Servers as there are ways.
         balancer: Which balancer to start.
         module: What the Servers run; `lyftdata` unless a test needs it changed.
         check_timeout: How late a Server may answer HAProxy's check. Long, since tests share their processors with others;
@@ -107,15 +127,16 @@ class Balanced:
         self._environ = environ
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server_ports = [free_port(), free_port()]
+        self.stats_port = free_port()
         self.database_urls = list(database_urls)
-        self.servers = [self.start_server(number) for number in range(2)]
+        self.server_ports = [free_port() for _ in self.database_urls]
+        self.servers = [self.start_server(number) for number, _ in enumerate(self.database_urls)]
         place = root / balancer
         place.mkdir()
         self.balancer = (
             start_nginx(place, self.port, self.server_ports)
             if balancer == "nginx"
-            else start_haproxy(place, self.port, self.server_ports, check_timeout)
+            else start_haproxy(place, self.port, self.server_ports, check_timeout, stats_port=self.stats_port)
         )
         self.operator = Host(root / "operator", LYFTDATA_URL=self.url)
         until(self._signs_in, "the balancer passes on")

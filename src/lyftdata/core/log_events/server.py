@@ -15,6 +15,21 @@ READY = LogEvent(
     },
 )
 STOPPING = LogEvent(name="stopping", level="info", message="Shutting down.")
+DRAINING = LogEvent(
+    name="draining",
+    level="info",
+    message="Draining: /readyz fails from now on, and requests are served until load balancers have noticed.",
+    fields={"workers": "number of Workers connected here", "delay_s": "LYFTDATA_SHUTDOWN_DELAY, in seconds"},
+)
+DRAINED = LogEvent(
+    name="drained",
+    level="info",
+    message="Drained; closing the listener.",
+    fields={
+        "left": "Workers that have not polled at another Server yet; they are shown offline until they do",
+        "unfinished": "requests that are still being answered",
+    },
+)
 CERTIFICATE_RELOADED = LogEvent(
     name="certificate_reloaded",
     level="info",

@@ -14,8 +14,16 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Say whether the Server can do its work: the store answers and takes changes, and what other Servers have changed is known."""
+    """
+    Say whether the Server can do its work: the store answers and takes changes, and what other Servers have changed is known.
+
+    503 if not, 404 once it is about to stop.
+    """
     services: Services = request.app.state.services
+    if services.drain.has_begun:
+        # 404 and not 503: HAProxy (`http-check disable-on-404`) then sends no new requests and leaves those alone that are being
+        # answered. Every other load balancer takes it for any other failure.
+        return PlainTextResponse("stopping\n", status_code=404)
     if not services.store.writer_health.is_writing():
         return PlainTextResponse("the store does not take changes\n", status_code=503)
     try:

@@ -106,6 +106,7 @@ class Cluster:
         self._in_line: dict[str, asyncio.Lock] = {}
         self._flushing = asyncio.Lock()
         self._is_stale = False
+        self._has_peers = False
         self._some_awaited_until = clock() + AWAITED_FOR
 
     async def load_presence(self) -> None:
@@ -123,12 +124,12 @@ class Cluster:
         if not self._store.is_shared:
             return
 
-        def op(tx: WriteTx) -> int:
+        def op(tx: WriteTx) -> tuple[int, bool]:
             servers.upsert_server(tx, self._me)
             _evict_dead_servers(tx)
-            return _places(tx)
+            return _places(tx), self._finds_peers(tx)
 
-        places = await self._store.write(op)
+        places, self._has_peers = await self._store.write(op)
         # Also those that are said to be elsewhere: the balancer sends this one its share again, and a Server that was killed
         # just now has not been given up yet.
         total_workers = await self._store.read(presence.count)
@@ -141,17 +142,26 @@ class Cluster:
 
         may_await = self._clock() < self._some_awaited_until
 
-        def op(tx: WriteTx) -> int:
+        def op(tx: WriteTx) -> tuple[int, bool]:
             if not servers.record_heartbeat(tx, self._me.id):
                 # This Server was silent for too long, and was evicted: its Workers have moved to others, or reconnect here.
                 servers.upsert_server(tx, self._me)
-            if not _evict_dead_servers(tx) and not may_await:
-                return 0
-            return math.ceil(presence.count_awaited(tx.conn) / _places(tx))
+            has_lost = _evict_dead_servers(tx)
+            peers = self._finds_peers(tx)
+            if not has_lost and not may_await:
+                return 0, peers
+            return math.ceil(presence.count_awaited(tx.conn) / _places(tx)), peers
 
-        share = await self._store.write(op)
+        share, self._has_peers = await self._store.write(op)
         if share:
             self._sessions.set_expected_count(self._sessions.count_here() + share)
+
+    def _finds_peers(self, tx: WriteTx) -> bool:
+        return bool(servers.list_live(tx.conn, silent_for=DEAD_AFTER) - {self._me.id})
+
+    def has_live_peers(self) -> bool:
+        """Return whether another Server was alive at the last heartbeat, to which the Workers of this one can go."""
+        return self._has_peers and self._store.is_current()
 
     async def release_polls_if_stale(self) -> None:
         """
@@ -313,6 +323,14 @@ class Cluster:
     def receive_presence(self, worker_id: str, record: PresenceRecord | None) -> None:
         """Take over where a Worker is connected by now."""
         here = self._sessions.find_here(worker_id)
+        if (
+            record is not None
+            and record.server_id == self._me.id
+            and here is None
+            and self._taking[worker_id]
+        ):
+            # It is attached here in a moment. Until then its session at the other Server counts, or it would be shown offline.
+            return
         if record is not None and record.state is PresenceState.AWAITED:
             self._some_awaited_until = self._clock() + AWAITED_FOR
         if record is None or record.server_id == self._me.id or record.state is PresenceState.AWAITED:

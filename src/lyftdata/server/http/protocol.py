@@ -117,6 +117,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_unread_timer()
         super().resume_writing()
 
+    def close_after_answer(self) -> None:
+        """Have the answer to the request that is pending, if one is, be the last on this connection, and say so."""
+        if _is_pending(self.cycle):
+            self.cycle.keep_alive = False
+
     def on_response_complete(self) -> None:
         """Send the answer; wait less long for the rest of what is answered already than for a next request."""
         # Now, and not after the answers to all others in this turn.

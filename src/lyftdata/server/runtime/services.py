@@ -89,6 +89,7 @@ from lyftdata.server.delivery.event_delivery import EventDelivery
 from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.metrics import Metrics
+from lyftdata.server.runtime.drain import Drain
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.wiring.oidc import OidcParts
 from lyftdata.server.sessions.activity import ActivityLog
@@ -133,6 +134,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     events: Events
     metrics: Metrics
     overload: Overload
+    drain: Drain
     samples: SampleLog
     session_probes: StreamLimiter
     workers: Workers

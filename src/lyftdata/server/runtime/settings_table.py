@@ -29,6 +29,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_replaced_kept_for,
     parse_second_factor,
     parse_secret_key,
+    parse_shutdown_delay,
     parse_token_ttl,
 )
 from lyftdata.user_paths import default_data_dir, parse_path
@@ -296,6 +297,16 @@ TABLE: tuple[Setting, ...] = (
         flag="--signing-algorithm",
         doc="Signs worker tokens: `ES256`, or `EdDSA` with an Ed25519 key; `Ed25519` is the same signature under the "
         "name of RFC 9864, which most libraries do not accept yet. A change takes effect with the next key rotation.",
+    ),
+    Setting(
+        name="LYFTDATA_SHUTDOWN_DELAY",
+        field="shutdown_delay",
+        parse=parse_shutdown_delay,
+        default=timedelta(seconds=3),
+        default_doc="`3s`",
+        flag="--shutdown-delay",
+        doc="How long a Server that is told to stop goes on as before while `/readyz` fails, so that load balancers send nothing more to it, 0s to 10m. "
+        "Only while another Server on the same database is alive. A second signal ends the delay.",
     ),
     Setting(
         name="LYFTDATA_EVENTS_ALLOWED_NETWORKS",

@@ -166,6 +166,14 @@ def parse_approval_expires_after(text: str) -> timedelta:
     return after
 
 
+def parse_shutdown_delay(text: str) -> timedelta:
+    """Read how long a Server that is told to stop stays in service: nothing to ten minutes."""
+    delay = parse_duration(text)
+    if delay > timedelta(minutes=10):
+        raise InvalidInputError("shutdown_delay", "must be from 0s to 10m")
+    return delay
+
+
 def parse_operator_idle_limit(text: str) -> timedelta:
     """Read after how long without use an operator's session ends: five minutes to twelve hours, its life."""
     limit = parse_duration(text)

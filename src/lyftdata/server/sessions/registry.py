@@ -61,6 +61,9 @@ class Sessions:
         self._handlers = handlers or SessionHandlers()
         self._now = now
         self._stopping = False
+        self._moving = False
+        # Workers that were told to poll again, at another Server.
+        self._sent_to_peers: set[str] = set()
         self._stop_began = asyncio.Event()
         self._ends = PollDeadlines()
         self._hold_time = HoldTime(now)
@@ -270,6 +273,8 @@ class Sessions:
         session.poll = poll
         if self._stopping:
             poll.set_result(PollEnd.STOPPING)
+        elif self._moving:
+            poll.set_result(self._send_to_peers(session))
         second, ends_after_s = self._ends.take(loop.time(), hold_s)
         timer = loop.call_later(ends_after_s, _settle, poll, PollEnd.HELD)
         unwatch = watch_peer(partial(_settle, poll, PollEnd.PEER_CLOSED))
@@ -335,6 +340,30 @@ class Sessions:
         """Tell every Worker that is connected here to get a new token: the one it came with may not be good any more."""
         for worker_id in list(self._by_worker):
             self.send_directive(worker_id, _NEW_TOKEN)
+
+    def move_to_peers(self) -> None:
+        """
+        Answer every held poll, and those that come from now on: the Workers poll again, at another Server. No session ends here.
+
+        It does when its Worker has polled there, as whenever a balancer sends a poll elsewhere.
+        """
+        self._moving = True
+        self._stop_began.set()
+        for session in self._by_worker.values():
+            if session.poll is not None:
+                _settle(session.poll, self._send_to_peers(session))
+
+    def _send_to_peers(self, session: Session) -> PollEnd:
+        """
+        Say how a poll ends by which its Worker is to go to another Server.
+
+        The first is answered like one whose time is over. A Worker that is back here all the same is behind a proxy that does not know that
+        this Server stops: 503 tells the proxy to ask another.
+        """
+        if session.worker_id in self._sent_to_peers:
+            return PollEnd.STOPPING
+        self._sent_to_peers.add(session.worker_id)
+        return PollEnd.MOVED
 
     def release_all(self) -> None:
         """Answer every held poll because this Server stops; the Workers come back to it or to another. Once is enough."""

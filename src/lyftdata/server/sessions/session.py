@@ -36,6 +36,8 @@ class PollEnd(Enum):
     HELD = "held"
     PEER_CLOSED = "peer_closed"
     REPLACED = "replaced"
+    MOVED = "moved"
+    """This Server is about to stop, and another one is there: the Worker polls again, and the balancer sends it there."""
     STOPPING = "stopping"
 
 

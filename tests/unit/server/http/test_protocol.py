@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from starlette.responses import PlainTextResponse
-from tests.recording_server import Line, Recorder, connected, new_protocol
+from tests.recording_server import Line, Recorder, Wire, connected, new_protocol
 
 from lyftdata.server.http import protocol
 from lyftdata.server.http.protocol import MAX_PIPELINED, _OneWrite
@@ -222,3 +222,29 @@ async def test_broken_off_nothing_more_is_sent(pipe):
     await asyncio.sleep(0)
 
     assert real.sent == [b"aborted"]
+
+
+async def test_the_answer_to_a_pending_request_can_be_made_the_last():
+    """A Server that leaves has a held poll's answer say that no other comes on this connection; an idle one stays open."""
+    release = asyncio.Event()
+
+    async def held(scope, receive, send) -> None:
+        await release.wait()
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    made, wire = new_protocol(held), Wire()
+    made.connection_made(wire)
+    made.close_after_answer()
+    assert not wire.is_closing()
+    made.data_received(GET)
+    await asyncio.sleep(0)
+
+    made.close_after_answer()
+    release.set()
+    async with asyncio.timeout(180):
+        while not wire.is_closing():
+            await asyncio.sleep(0)
+
+    assert wire.sent.startswith(b"HTTP/1.1 200")
+    assert b"connection: close\r\n" in wire.sent
+    made.connection_lost(None)

@@ -82,6 +82,17 @@ def test_bind_addresses_read(text, address):
     assert parse_bind_address(text) == address
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("0s", 0), ("10m", 600), ("10m1s", None), ("3", None)])
+def test_the_delay_of_a_shutdown_has_bounds(text, seconds):
+    """From nothing to ten minutes; a number without a unit is a fault."""
+    if seconds is None:
+        [problem] = problems(LYFTDATA_SHUTDOWN_DELAY=text)
+        assert "LYFTDATA_SHUTDOWN_DELAY" in problem
+    else:
+        settings = read_server_settings({"LYFTDATA_SHUTDOWN_DELAY": text})
+        assert settings.shutdown_delay.total_seconds() == seconds
+
+
 def test_halves_are_faults():
     """A certificate without its key, a previous secret without a current one."""
     assert "LYFTDATA_TLS_KEY" in problems(LYFTDATA_TLS_CERT="/c")[0]

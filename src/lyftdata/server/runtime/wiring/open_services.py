@@ -38,6 +38,7 @@ from lyftdata.server.http.host_check import HostCheck
 from lyftdata.server.http.overload import Overload
 from lyftdata.server.runtime.background import DetachedTasks, background_tasks
 from lyftdata.server.runtime.data_dir import database_file, prepare_staging_dir
+from lyftdata.server.runtime.drain import Drain
 from lyftdata.server.runtime.issuer import (
     audit_warnings,
     issuer_of,
@@ -224,6 +225,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         events=sessions.events,
         metrics=admission.metrics,
         overload=Overload(monotonic=time.monotonic, count=admission.metrics.count_shed_request),
+        drain=Drain(sessions=sessions.sessions, cluster=sessions.cluster, delay=settings.shutdown_delay),
         samples=read_models.samples,
         session_probes=StreamLimiter(total=_MAX_PROBES, per_operator=_MAX_PROBES_PER_WORKER),
         workers=operators.workers,

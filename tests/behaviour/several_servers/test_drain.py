@@ -1,0 +1,140 @@
+"""A Server is taken out of service while another one is there: who is connected goes to that one, and nobody reads an error."""
+
+import asyncio
+import contextlib
+
+from tests.behaviour.several_servers.test_one_state import connected, new_worker, poll, token_of, until
+
+
+@contextlib.asynccontextmanager
+async def draining(server):
+    """Let a Server drain from the beginning of the block, as at SIGTERM; it is drained at the end."""
+    task = asyncio.create_task(server.services.drain.run(open_requests=lambda: 0, end_streams=lambda: None))
+    await until(lambda: _has_begun(server), "it drains")
+    yield
+    await asyncio.wait_for(task, 180)
+
+
+async def _has_begun(server):
+    return server.services.drain.has_begun
+
+
+async def _is_at(server, worker_id):
+    return server.services.sessions.find_here(worker_id) is not None
+
+
+async def test_first_only_load_balancers_are_told(start_server):
+    """`/readyz` is 404, which HAProxy takes for a server that finishes what it has; until the delay is over all else goes on."""
+    async with start_server() as first, start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as second:
+        worker = await new_worker(first)
+        await until(lambda: _knows(second, worker[0]), "the other knows the Worker")
+        token = await token_of(second, *worker)
+        held = await connected(second, token)
+        async with draining(second):
+            ready = await second.http.get("/readyz")
+            assert (ready.status_code, ready.text) == (404, "stopping\n")
+            assert (await second.http.get("/healthz")).status_code == 200
+            assert (await first.http.get("/readyz")).status_code == 200
+            assert (await second.token_by_key(*worker)).status_code == 200
+            assert not held.done()
+
+            second.services.drain.hurry()
+            assert (await held).status_code == 200
+            assert (await poll(first, token)).status_code == 200
+
+
+async def _knows(server, worker_id):
+    return server.services.directory.find_worker(worker_id) is not None
+
+
+async def test_a_held_poll_ends_as_when_its_time_is_over_and_the_session_goes_on(start_server):
+    """The Worker polls again, and is online all the while; where that poll comes back here, 503 has a proxy ask another Server."""
+    async with start_server() as first, start_server(LYFTDATA_SHUTDOWN_DELAY="0s") as second:
+        worker = await new_worker(first)
+        await until(lambda: _knows(second, worker[0]), "the other knows the Worker")
+        token = await token_of(second, *worker)
+        held = await connected(second, token)
+        since = second.services.sessions.find_here(worker[0]).since
+        async with draining(second):
+            answer = await held
+            assert (answer.status_code, answer.json()["directives"]) == (200, [])
+            again = await poll(second, token)
+            assert (again.status_code, again.headers["Retry-After"]) == (503, "1")
+            assert all(server.services.sessions.is_online(worker[0]) for server in (first, second))
+
+            assert (await poll(first, token)).status_code == 200
+        assert await _is_at(first, worker[0])
+        assert not await _is_at(second, worker[0])
+        assert first.services.sessions.find_here(worker[0]).since == since
+        [session] = await first.services.session_log.sessions_of(worker[0])
+        assert session.ended_at is None
+
+
+async def test_a_worker_that_connects_while_others_leave_is_sent_on_too(start_server):
+    """Its first poll is answered as ever, and the next one is not held."""
+    async with start_server() as first, start_server(LYFTDATA_SHUTDOWN_DELAY="0s") as second:
+        staying = await new_worker(first, "press-01")
+        coming = await new_worker(first, "press-02")
+        await until(lambda: _knows(second, coming[0]), "the other knows the Workers")
+        tokens = [await token_of(first, *worker) for worker in (staying, coming)]
+        held = await connected(second, tokens[0])
+        async with draining(second):
+            await held
+            assert (await poll(second, tokens[1])).status_code == 200
+            assert (await poll(second, tokens[1])).status_code == 200
+            assert [(await poll(first, token)).status_code for token in tokens] == [200, 200]
+
+
+async def test_alone_it_waits_for_nobody(start_server):
+    """Its Workers have nowhere to go; `/readyz` fails all the same."""
+    async with start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as only:
+        worker = await new_worker(only)
+        held = await connected(only, await token_of(only, *worker))
+        async with draining(only):
+            pass
+        assert (await only.http.get("/readyz")).status_code == 404
+        assert not held.done()
+        only.services.sessions.release_all()
+        assert (await held).status_code == 503
+
+
+async def test_a_peer_that_has_stopped_is_not_waited_for(start_server):
+    """What counts is who was alive at the last heartbeat."""
+    async with start_server() as first:
+        assert not first.services.cluster.has_live_peers()
+        async with start_server() as second:
+            await first.services.cluster.send_heartbeat()
+            assert first.services.cluster.has_live_peers()
+            assert second.services.cluster.has_live_peers()
+
+        await first.services.cluster.send_heartbeat()
+        assert not first.services.cluster.has_live_peers()
+
+
+async def test_a_worker_that_moves_is_at_no_moment_offline(two, monkeypatch):
+    """Not at the Server that it comes to either, between the row in the database and the session in memory."""
+    first, second = two
+    worker = await new_worker(first)
+    await until(lambda: _knows(second, worker[0]), "the other knows the Worker")
+    token = await token_of(first, *worker)
+    assert (await poll(first, token)).status_code == 200
+    await until(lambda: _is_online(second, worker[0]), "the other knows that it is connected")
+    sessions = second.services.sessions
+    set_remote_session = sessions.set_remote_session
+    seen = []
+
+    def noted(worker_id, session):
+        set_remote_session(worker_id, session)
+        seen.append(sessions.is_online(worker_id))
+
+    monkeypatch.setattr(sessions, "set_remote_session", noted)
+    moved = poll(second, token)
+    await until(lambda: _is_at(second, worker[0]), "it has moved")
+
+    assert all(seen)
+    second.services.sessions.release_all()
+    await moved
+
+
+async def _is_online(server, worker_id):
+    return server.services.sessions.is_online(worker_id)
