@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ class Installed:
     def dpkg(self, *arguments: str) -> str:
         """Run dpkg as an administrator who is not asked."""
         return self.debian.done("dpkg", *arguments, DEBIAN_FRONTEND="noninteractive")
+
+    def purge(self, *mounts: str) -> str:
+        """Purge the package, with these mounts; return what it says on standard error."""
+        command = self.debian.command("dpkg", "--purge", "lyftdata", mounts=mounts)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
     def install(self, package: Path) -> None:
         """Install a package, or upgrade to it."""
@@ -144,6 +150,21 @@ def end(server: subprocess.Popen[bytes]) -> None:
     assert server.wait(timeout=WITHIN_S) == 0
 
 
+def keep_what_is_mounted_below(host: Installed, volume: Path, elsewhere: Path, mounts: Sequence[str]) -> None:
+    """Purge the package with an administrator's own directory mounted below the data: it stays, and the data around it."""
+    (volume / "backups").mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "monday").write_text("kept")
+    below = f'mount --bind "{elsewhere}" "$root/var/lib/lyftdata/backups"'
+
+    said = host.purge(*mounts, below)
+
+    assert "/var/lib/lyftdata was not removed: something is mounted below it" in said
+    assert (elsewhere / "monday").read_text() == "kept"
+    assert (volume / "lyftdata.db").exists()
+    assert not host.path("/etc/lyftdata").exists()
+
+
 def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, tmp_path):
     """Nothing runs before it is configured; an upgrade keeps settings and data; a removal keeps both; a purge keeps neither."""
     host = Installed(debian)
@@ -193,8 +214,9 @@ def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, t
     host.path("/var/lib/lyftdata").rename(volume)
     host.path("/var/lib/lyftdata").mkdir()
     mounts = ('mount -t proc proc "$root/proc"', f'mount --bind "{volume}" "$root/var/lib/lyftdata"')
-    purge = debian.command("dpkg", "--purge", "lyftdata", mounts=mounts)
-    subprocess.run(purge, check=True, capture_output=True)
+    keep_what_is_mounted_below(host, volume, tmp_path / "elsewhere", mounts)
+    host.install(package)
+    assert host.purge(*mounts) == ""
     assert list(volume.iterdir()) == []
     assert list(host.path("/var/lib/lyftdata").iterdir()) == []
     host.path("/var/lib/lyftdata").rmdir()
