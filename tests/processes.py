@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,10 +21,31 @@ WITHIN_S = 240.0
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """
+    Return a port that nobody listens on, each one once.
+
+    Of those that the kernel gives to no connection: one of these could be taken by any client before the Server binds it.
+    """
+    while True:
+        port = random.SystemRandom().randint(10_000, _first_of_connections() - 1)
+        if port in _given_ports:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given_ports.add(port)
+        return port
+
+
+_given_ports: set[int] = set()
+
+
+def _first_of_connections() -> int:
+    """Return the first port that the kernel gives to connections; Linux's default where it does not say."""
+    setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    return int(setting.read_text(encoding="ascii").split()[0]) if setting.exists() else 32_768
 
 
 def until(

@@ -103,6 +103,23 @@ def test_a_server_that_is_started_by_itself_hashes_passwords_at_the_real_costs(f
     end_started()
 
 
+@pytest.mark.parametrize("is_forked", [True, False])
+def test_a_program_that_a_test_changes_is_one_too(host, monkeypatch, is_forked):
+    """A module of the tests that changes something and then runs `lyftdata`: forked, and by itself where nothing is forked."""
+    if not is_forked:
+        monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
+    changed = Host(
+        host.home / "changed",
+        module="tests.behaviour.several_servers.renamed_host",
+        **host.environ | {"HOST_NAME": "another-name"},
+    )
+
+    program = changed.start("run", "worker")
+    program.wait_for("retrying")
+
+    assert (type(program.process) is not subprocess.Popen) is is_forked
+
+
 def test_what_must_be_read_at_a_start_is_not_forked(host):
     """A library to preload, a locale or a setting of the interpreter: it is started by itself."""
     for name in ("LD_PRELOAD", "LC_ALL", "PYTHONPATH"):

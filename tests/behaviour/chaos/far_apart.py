@@ -7,7 +7,6 @@ from tests.builders import ENROLLMENT_KEY
 from tests.networks import SERVER, Machine, Network
 from tests.processes import PASSWORD, Host, Program
 
-ROOT = Path(__file__).parents[3]
 PORT = 3000
 
 
@@ -29,7 +28,6 @@ class FarApart:
             root / "server",
             prefix=network.server.prefix,
             module="tests.behaviour.chaos.patient_server",
-            PYTHONPATH=str(ROOT),
             LYFTDATA_STAGING_DIR=str(root / "server" / "staging"),
             LYFTDATA_PUBLIC_URL=self.url,
             # Plain http between namespaces of this test alone.

@@ -9,15 +9,12 @@ from tests.processes import Host, until
 
 from lyftdata.client import TokenKeeper
 
-ROOT = Path(__file__).parents[3]
-
 
 def worker_host(site, name, *, module="lyftdata"):
     """Return the host of a Worker that enrolls."""
     return Host(
         site.root / name,
         module=module,
-        PYTHONPATH=str(ROOT),
         LYFTDATA_URL=site.url,
         LYFTDATA_JOBS_DIR=str(site.root / name / "jobs"),
         LYFTDATA_WORKER_NAME=name,

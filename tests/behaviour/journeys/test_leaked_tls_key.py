@@ -12,8 +12,6 @@ from tests.builders import ENROLLMENT_KEY
 from tests.certificates import issued
 from tests.processes import WITHIN_S
 
-ROOT = Path(__file__).parents[3]
-
 
 class Impostor:
     """The attacker at the address of the Server, with the leaked key and its certificate; keeps what is sent to it."""
@@ -57,7 +55,6 @@ def test_a_leaked_key_is_replaced_while_workers_stay(open_site: OpenSite, tmp_pa
         shutil.copy(source, target)
     site = open_site(
         module="tests.behaviour.journeys.hasty_certificates",
-        PYTHONPATH=str(ROOT),
         LYFTDATA_TLS_CERT=str(cert),
         LYFTDATA_TLS_KEY=str(key),
         LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,

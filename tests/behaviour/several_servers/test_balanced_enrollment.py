@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
@@ -19,7 +18,6 @@ from tests.processes import Host, Program, end_started, until
 from lyftdata.core.identity_keys import generate_identity_key
 
 NEW_SECRET_KEY = "lyftdata-test-only-9b1f5c7ad2e84b6f0a3c5d7e9f1b2c4d"
-ROOT = str(Path(__file__).parents[3])
 RENAMED_HOST = "tests.behaviour.several_servers.renamed_host"
 
 
@@ -41,7 +39,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator
         [new_database(cluster)] * 2,
         module="tests.behaviour.several_servers.hasty_server",
         LYFTDATA_IDENTITY_COPY_POLICY="as-new",
-        PYTHONPATH=ROOT,
     )
     yield opened
     opened.close()
@@ -51,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator
 def worker_host(site: Balanced, name: str, key: str = ENROLLMENT_KEY, *, module: str = "lyftdata") -> Host:
     """Return a host for a Worker of that name, on a host of that name where the module says so."""
     own = {"LYFTDATA_WORKER_NAME": name, "LYFTDATA_AUTO_ENROLLMENT_KEY": key}
-    return site.worker_host(name, module=module, HOST_NAME=name, PYTHONPATH=ROOT, **own)
+    return site.worker_host(name, module=module, HOST_NAME=name, **own)
 
 
 def audited(site: Balanced, worker_id: str, action: str) -> list[dict[str, str]]:
