@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, Row, create_engine, text
 from tests.shared_starts import share_compiled_statements, share_migrations
 
 from lyftdata.core.records import WorkerRecord
-from lyftdata.store import Store
+from lyftdata.store import Store, WriteTx
 from lyftdata.store.changes import Change
 from lyftdata.store.tables import workers
 
@@ -64,9 +64,13 @@ async def store(database_url: str, published: list[Change]) -> AsyncIterator[Sto
 
 
 async def add_workers(store: Store, *records: WorkerRecord) -> None:
-    """Add Worker entries."""
-    for record in records:
-        await store.write(lambda tx, record=record: workers.insert_worker(tx, record, unique_name=False))  # type: ignore[misc]
+    """Add Worker entries, in one transaction: while no Server follows the changes, each transaction reads all that came before."""
+
+    def insert(tx: WriteTx) -> None:
+        for record in records:
+            workers.insert_worker(tx, record, unique_name=False)
+
+    await store.write(insert)
 
 
 async def winners(operations: Iterable[Awaitable[object]]) -> int:
