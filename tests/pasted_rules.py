@@ -90,7 +90,7 @@ def images_without_a_version(text: str) -> Iterator[str]:
     arguments = dict(re.findall(r"^ARG (\w+)=(\S+)", text, re.MULTILINE))
     stages = set(re.findall(r"^FROM .* AS (\S+)", text, re.MULTILINE | re.IGNORECASE)) | {"scratch"}
     named = [] if "SELECT" in text else re.findall(r"^\s*FROM\s+(?:--\S+\s+)?(\S+)", text, re.MULTILINE)
-    named += re.findall(r"^\s*(?:-\s*)?[\"']?image[\"']?:\s*[\"']?([^\s\"',}]+)", text, re.MULTILINE)
+    named += re.findall(r"^\s*(?:-\s*)?[\"']?image[\"']?:[ \t]*[\"']?([^\s\"',}]+)", text, re.MULTILINE)
     named += re.findall(
         r"\b(?:docker|podman|nerdctl) (?:pull|(?:container )?(?:run|create))\s+(?:(?:-[a-z]*[evpuwlh]|--(?:env|volume|publish|name|user|network|mount|label|entrypoint|env-file|secret))[= ]\S+\s+|-\S+\s+)*([^\s`-][^\s`]*)",
         text,

@@ -2,13 +2,19 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
+from tests.kubernetes_tools import (
+    VERSIONS,
+    Object,
+    check_restricted,
+    kustomized,
+    needs_kubernetes_tools,
+    of_kind,
+    pods,
+)
 
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.settings_table import TABLE
@@ -17,41 +23,18 @@ from lyftdata.web.snippets import snippets
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "kubernetes"
 PAGE = (ROOT / "docs" / "how-to" / "run-on-kubernetes.md").read_text(encoding="utf-8")
-VERSIONS = ("1.25", "1.31", "1.37")
-needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
-
-Object = dict[str, Any]
-
-
-def rendered(directory: Path) -> list[Object]:
-    """Return what `kubectl apply -k` would send."""
-    done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
-
-
-def is_old() -> bool:
-    """Return whether kubectl has the Kustomize of 2019."""
-    printed = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, check=False)
-    return "Kustomize Version" not in printed.stdout and "v1.20." in printed.stdout
-
-
-def of_kind(objects: list[Object], kind: str) -> Object:
-    """Return the only object of a kind."""
-    (found,) = (each for each in objects if each["kind"] == kind)
-    return found
 
 
 @pytest.fixture(scope="module")
 def server() -> list[Object]:
     """Return the Server's objects."""
-    return rendered(EXAMPLES / "server")
+    return kustomized(EXAMPLES / "server")
 
 
 @pytest.fixture(scope="module")
 def worker() -> list[Object]:
     """Return the Worker's objects."""
-    return rendered(EXAMPLES / "worker")
+    return kustomized(EXAMPLES / "worker")
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +45,11 @@ def overlay(tmp_path_factory) -> list[Object]:
     mine = root / "mine"
     mine.mkdir()
     for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
-        # Debian 12's kubectl, which is of 2020, takes a directory as a base only.
-        (mine / name).write_text(text.replace("resources:\n  - ../", "bases:\n  - ../") if is_old() else text)
-    return rendered(mine)
+        (mine / name).write_text(text)
+    return kustomized(mine)
 
 
-def pods(objects: list[Object]) -> list[Object]:
-    """Return the pods that the objects start."""
-    return [each["spec"]["template"] for each in objects if "template" in each.get("spec", {})]
-
-
-@needs_kubectl
+@needs_kubernetes_tools
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(server, worker, overlay, version):
     """By Kubernetes' own JSON schemas, in which an unknown field is an error."""
@@ -88,7 +65,7 @@ def test_an_unknown_field_would_be_found():
         )
 
 
-@needs_kubectl
+@needs_kubernetes_tools
 def test_pods_are_restricted(server, worker):
     """What Pod Security asks for at its level *restricted*, a read-only root and no token of the cluster."""
     assert (
@@ -96,24 +73,10 @@ def test_pods_are_restricted(server, worker):
         == "restricted"
     )
     for pod in [*pods(server), *pods(worker)]:
-        spec = pod["spec"]
-        assert spec["automountServiceAccountToken"] is False
-        assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["runAsUser"] == 10001
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
-        assert all(set(volume) & {"secret", "emptyDir"} for volume in spec["volumes"])
-        for container in spec["containers"]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
-            assert {"/tmp", "/var/lib/lyftdata"} <= mounted
+        check_restricted(pod)
 
 
-@needs_kubectl
+@needs_kubernetes_tools
 def test_each_setting_of_the_server_is_one(server, tmp_path):
     """The Server takes the ConfigMap with the files of the Secret; each that it names is made on the page."""
     settings = of_kind(server, "ConfigMap")["data"]
@@ -143,7 +106,7 @@ SECRETS = {
 }
 
 
-@needs_kubectl
+@needs_kubernetes_tools
 def test_what_belongs_together_fits(server):
     """Service, budget and policy select the Server's pods; ports are named as the container names them; the Secret's name is the page's."""
     (pod,) = pods(server)
@@ -173,7 +136,7 @@ def test_what_belongs_together_fits(server):
     assert f"kubectl create secret generic {secret} --namespace {service['metadata']['namespace']} " in PAGE
 
 
-@needs_kubectl
+@needs_kubernetes_tools
 def test_the_overlay_changes_what_it_says(overlay):
     """Image and settings are those of the page's overlay, and what it does not name stays."""
     (pod,) = pods(overlay)
@@ -195,7 +158,7 @@ def test_the_worker_is_what_the_ui_gives():
     assert f"\n{(EXAMPLES / 'worker' / 'worker.yaml').read_text()}END\n" in text
 
 
-@needs_kubectl
+@needs_kubernetes_tools
 def test_no_manifest_holds_a_secret(server, worker):
     """Secrets are made by a command, from files: none is in what may be committed, and none is an environment variable."""
     assert not [each for each in [*server, *worker] if each["kind"] == "Secret"]

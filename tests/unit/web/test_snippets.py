@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.kubernetes_tools import KUBECTL, needs_kubernetes_tools
 from tests.terminals import Typist
 
 from lyftdata import __version__
@@ -363,11 +364,11 @@ def test_containers_run_the_command_as_it_was_typed(tmp_path):
         assert "The program must" not in made()[key].how
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+@needs_kubernetes_tools
 def test_kubectl_reads_the_command_as_it_was_typed():
     """Its own parser, which takes no escape that is only JSON's."""
     text = between(made(command=ODD_WORDS)["kubernetes"].text, "kubectl apply -f -")
-    asked = ["kubectl", "annotate", "--local", "-f", "-", "-o", "json", "x=y"]
+    asked = [str(KUBECTL), "annotate", "--local", "-f", "-", "-o", "json", "x=y"]
     done = subprocess.run(asked, input=text, capture_output=True, text=True, check=True)
 
     (container,) = json.loads(done.stdout)["spec"]["template"]["spec"]["containers"]
