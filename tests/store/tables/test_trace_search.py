@@ -4,12 +4,21 @@ from datetime import timedelta
 from ipaddress import ip_network
 
 from tests.builders import NOON, worker
-from tests.store.conftest import ON_SQLITE, add_workers, run_directly
+from tests.store.conftest import ON_SQLITE, run_directly
 
 from lyftdata.core.query_values import TextPattern, VersionRange
 from lyftdata.core.records import WorkerTraces
 from lyftdata.core.versions import parse_version
-from lyftdata.store.tables import activity, trace_search
+from lyftdata.store.tables import activity, workers
+from lyftdata.store.tables.trace_search import (
+    AddressIsIn,
+    AnyTextFits,
+    HostFits,
+    KeyIsOneOf,
+    LastSeen,
+    VersionFits,
+    find_ids,
+)
 
 
 def left(worker_id, **fields):
@@ -19,8 +28,12 @@ def left(worker_id, **fields):
 
 async def write(store, *traces):
     """Add Workers with these traces."""
-    await add_workers(store, *(worker(trace.worker_id) for trace in traces))
-    await store.write(lambda tx: activity.upsert_traces(tx, traces))
+
+    def op(tx):
+        workers.insert_fresh(tx, [worker(trace.worker_id) for trace in traces])
+        activity.upsert_traces(tx, traces)
+
+    await store.write(op)
 
 
 async def test_what_was_replaced_is_not_found(store):
@@ -28,23 +41,42 @@ async def test_what_was_replaced_is_not_found(store):
     await write(store, left("w-1", address="10.0.0.1", host={"hostname": "Old", "agent_version": "1.0"}))
     now = left("w-1", address="10.0.0.2", host={"hostname": "NEW"})
     await store.write(lambda tx: activity.upsert_traces(tx, [now]))
+    old, new = (TextPattern((text,), is_whole=False) for text in ("old", "new"))
+    version = parse_version("1.0")
+    assert version is not None
 
-    def found(conn):
-        old, new = (TextPattern((text,), is_whole=False) for text in ("old", "new"))
-        version = parse_version("1.0")
-        assert version is not None
-        return [
-            trace_search.ids_by_host(conn, old),
-            trace_search.ids_by_host(conn, new),
-            trace_search.ids_by_text(conn, new),
-            trace_search.ids_by_version(conn, VersionRange(">=", version, ())),
-            trace_search.ids_by_address(conn, ip_network("10.0.0.1")),
-            trace_search.ids_by_address(conn, ip_network("10.0.0.2/31")),
-            trace_search.ids_seen(conn, since=NOON - timedelta(seconds=1)),
-            trace_search.ids_seen(conn, before=NOON),
-        ]
+    conditions = [
+        (HostFits(old), False),
+        (HostFits(new), True),
+        (AnyTextFits(new), True),
+        (VersionFits(VersionRange(">=", version, ())), False),
+        (AddressIsIn(ip_network("10.0.0.1")), False),
+        (AddressIsIn(ip_network("10.0.0.2/31")), True),
+        (LastSeen(since=NOON - timedelta(seconds=1)), True),
+        (LastSeen(before=NOON), False),
+        (KeyIsOneOf(frozenset()), False),
+    ]
+    for condition, is_found in conditions:
+        found = await store.read(lambda conn, condition=condition: find_ids(conn, [[condition]]))
+        assert found == ({"w-1"} if is_found else set()), condition
 
-    assert await store.read(found) == [set(), {"w-1"}, {"w-1"}, set(), set(), {"w-1"}, {"w-1"}, set()]
+
+async def test_all_terms_must_fit_and_one_condition_of_each(store):
+    """In one scan, also with addresses, which are compared again; and among those that are named alone."""
+    hosts = {"w-1": "rack1", "w-2": "rack1", "w-3": "rack2", "w-4": "rack3"}
+    addresses = {"w-1": "10.4.0.1", "w-2": "10.9.0.1", "w-3": "2001:db8::1", "w-4": "10.4.0.4"}
+    await write(store, *(left(w, address=addresses[w], host={"hostname": hosts[w]}) for w in hosts))
+    racks = [HostFits(TextPattern((host,), is_whole=True)) for host in ("rack1", "rack2")]
+    networks = [AddressIsIn(ip_network(network)) for network in ("10.4.0.0/15", "2001:db8::/64")]
+
+    def find(*terms, among=None):
+        return store.read(lambda conn: find_ids(conn, terms, among=among))
+
+    assert await find(racks) == {"w-1", "w-2", "w-3"}
+    assert await find(racks, networks) == {"w-1", "w-3"}
+    assert await find(racks, networks, networks[1:]) == {"w-3"}
+    assert await find(racks, networks, among=["w-3", "w-4"]) == {"w-3"}
+    assert await find(racks, among=[]) == set()
 
 
 async def test_hostile_host_names_are_stored_and_found(store):
@@ -57,7 +89,7 @@ async def test_hostile_host_names_are_stored_and_found(store):
 
     def found(conn):
         return [
-            trace_search.ids_by_host(conn, TextPattern((text,), is_whole=False))
+            find_ids(conn, [[HostFits(TextPattern((text,), is_whole=False))]])
             for text in ("ss", "%_", "\\'", "_%", '";--')
         ]
 
@@ -70,11 +102,13 @@ async def test_more_versions_and_keys_than_a_statement_takes(store):
     await write(store, *traces)
     version = parse_version("1.600")
     assert version is not None
+    newer = [VersionFits(VersionRange(">=", version, ()))]
+    by_key = [KeyIsOneOf(frozenset(f"key-{n}" for n in range(1_100)))]
 
-    newer = await store.read(lambda conn: trace_search.ids_by_version(conn, VersionRange(">=", version, ())))
-    by_key = await store.read(lambda conn: trace_search.ids_by_key(conn, [f"key-{n}" for n in range(1_100)]))
+    def find(*terms):
+        return store.read(lambda conn: len(find_ids(conn, terms)))
 
-    assert (len(newer), len(by_key)) == (600, 1_100)
+    assert [await find(newer), await find(by_key), await find(newer, by_key)] == [600, 1_100, 500]
 
 
 @ON_SQLITE

@@ -1,19 +1,16 @@
 """
 Finds the Workers that a search wants, among all entries in memory.
 
-What only the database knows (the last host, address, key, version and time of a Worker that is not connected) is one scan a
-condition. Of a Worker that is connected, its session counts and not what it left behind. The result is computed in parts: of
-a hundred thousand entries, Workers' requests are answered in between.
+What the entries say is asked first, and how Workers were last connected (`last_connections`) only of those that are left: the database
+alone knows it. The result is computed in parts: of a hundred thousand entries, Workers' requests are answered in between.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
 
 from lyftdata.core.fleet_verdict import Presence
-from lyftdata.core.networks import Network, is_in
 from lyftdata.core.query_values import Age, Generation, KeyPattern, TextPattern, VersionRange, fold
 from lyftdata.core.records import (
     ApiKeyRecord,
@@ -27,20 +24,60 @@ from lyftdata.core.records import (
 from lyftdata.core.scopes import Scope
 from lyftdata.core.worker_query import Condition, Field, LabelMatch, Term, WorkerQuery
 from lyftdata.server.admin.fleet_queries import FleetQueries
+from lyftdata.server.admin.last_connections import LastConnections
+from lyftdata.server.admin.worker_filters import (
+    Filter,
+    any_of,
+    by_any_label,
+    by_creation,
+    by_id,
+    by_id_text,
+    by_label,
+    by_name,
+    none_of,
+    where,
+)
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.batched import in_parts
 from lyftdata.server.sessions.registry import Sessions
-from lyftdata.server.sessions.session import Session, find_used_key
 from lyftdata.store import Store
-from lyftdata.store.tables import activity, trace_search
+from lyftdata.store.tables import activity
+from lyftdata.store.tables.trace_search import (
+    AddressIsIn,
+    AnyTextFits,
+    HostFits,
+    KeyIsOneOf,
+    LastSeen,
+    TraceCondition,
+    VersionFits,
+)
 
-_SLOW = (Field.TEXT, Field.STATUS, Field.NAME, Field.ID)
+# From what costs least, or leaves least, to what costs most. Not here is what one scan answers for all terms together.
+_ORDER = (
+    Field.LABEL,
+    Field.STRATEGY,
+    Field.CREATED,
+    Field.ENROLLED,
+    Field.ROTATION,
+    Field.ID,
+    Field.NAME,
+    Field.STATUS,
+    Field.PRESENCE,
+    Field.KEY,
+    Field.HOST,
+    Field.VERSION,
+    Field.SEEN,
+    Field.ADDRESS,
+    Field.INACTIVE,
+    Field.TEXT,
+)
+_OF_ENTRIES = frozenset(_ORDER[: _ORDER.index(Field.PRESENCE)])
+_AT_ONCE = 2_000
+"""Entries are compared in less than a millisecond, and so many of them that it does not take longer to give way."""
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
-
-Predicate = Callable[[WorkerRecord], bool]
 
 
 class WorkerSearch:
@@ -78,26 +115,26 @@ class WorkerSearch:
         self._store = store
         self._startup_keys = startup_keys
         self._clock = clock
+        self._connections = LastConnections(directory=directory, sessions=sessions, store=store)
 
     async def find(self, query: WorkerQuery, *, scope: Scope) -> list[WorkerRecord]:
         """Return the Workers within a scope that fit, in no order; archived ones only if the search names that state."""
-        if query.terms:
+        wants_archived = query.wants_archived
+        found = await _leave(
+            list(self._directory.workers()),
+            lambda part: [worker for worker in part if (worker.archived_at is not None) is wants_archived],
+        )
+        if scope.is_limited:
+            found = await _leave(found, where(scope.covers_worker))
+        terms = sorted(query.terms, key=lambda term: _ORDER.index(term.field))
+        for term in terms:
+            if term.field in _OF_ENTRIES:
+                found = await _leave(found, await self._filter(term, found))
+        others = [term for term in terms if term.field not in _OF_ENTRIES]
+        if others and found:
             # What Workers left behind in this second counts.
             await self._traces.flush()
-        # What takes longest is asked of what the others leave.
-        terms = sorted(query.terms, key=lambda term: term.field in _SLOW)
-        predicates = [await self._predicate(term) for term in terms]
-        wants_archived = query.wants_archived
-        found: list[WorkerRecord] = []
-        for part in in_parts(list(self._directory.workers())):
-            candidates = [worker for worker in part if (worker.archived_at is not None) is wants_archived]
-            if scope.is_limited:
-                candidates = list(filter(scope.covers_worker, candidates))
-            for fits in predicates:
-                candidates = list(filter(fits, candidates))
-            found += candidates
-            await asyncio.sleep(0)
-        return found
+        return await self._leave_connected_so(found, others)
 
     def status_of(self, worker_id: str) -> Status:
         """Return whether a Worker is connected, was once, or never."""
@@ -120,113 +157,115 @@ class WorkerSearch:
             return State.ONLINE
         return State.OFFLINE if worker.id in self._traces.seen else State.NEVER_CONNECTED
 
-    async def _predicate(self, term: Term) -> Predicate:
-        fitting = [await self._condition(term.field, condition) for condition in term.conditions]
-        if len(fitting) == 1 and not term.is_negated:
-            return fitting[0]
-        if term.is_negated:
-            return lambda worker: not any(fits(worker) for fits in fitting)
-        return lambda worker: any(fits(worker) for fits in fitting)
+    async def _leave_connected_so(
+        self, found: list[WorkerRecord], terms: Sequence[Term]
+    ) -> list[WorkerRecord]:
+        scanned = [(term, asked) for term in terms if (asked := self._trace_term(term))]
+        if scanned and found:
+            ids = await self._connections.find_ids([asked for _, asked in scanned], found)
+            found = await _leave(found, by_id(ids))
+        answered = [term for term, _ in scanned]
+        for term in terms:
+            if found and term not in answered:
+                found = await _leave(found, await self._filter(term, found))
+        return found
 
-    async def _condition(self, field: Field, condition: Condition) -> Predicate:
-        match condition:
-            case TextPattern():
-                return await self._text(field, condition)
-            case Age():
-                return await self._age(field, condition)
-            case LabelMatch():
-                return _label(condition)
-            case Presence():
-                return _one_of((await self._fleet.state()).ids(condition))
-            case KeyPattern() | VersionRange() | IPv4Network() | IPv6Network():
-                return _one_of(await self._ids(condition))
+    def _trace_term(self, term: Term) -> list[TraceCondition]:
+        """Return what a scan for all such terms is asked for a term; nothing if it must be asked otherwise."""
+        if term.is_negated or term.field is Field.TEXT:
+            return []
+        asked = [self._trace_condition(term.field, condition) for condition in term.conditions]
+        conditions = [condition for condition in asked if condition is not None]
+        return conditions if len(conditions) == len(asked) else []
+
+    def _trace_condition(self, field: Field, condition: Condition) -> TraceCondition | None:
+        """Return what the database is asked for a condition; None if it is asked something else, or nothing."""
+        asked: TraceCondition | None = None
+        match field, condition:
+            case Field.HOST, TextPattern():
+                asked = HostFits(condition)
+            case Field.TEXT, TextPattern():
+                asked = AnyTextFits(condition)
+            case Field.VERSION, VersionRange():
+                asked = VersionFits(condition)
+            case Field.ADDRESS, IPv4Network() | IPv6Network():
+                asked = AddressIsIn(condition)
+            case Field.SEEN, Age(comparison=comparison, span=span):
+                at = self._clock() - span
+                asked = LastSeen(since=at) if comparison == "<" else LastSeen(before=at)
+            case Field.KEY, KeyPattern(name=name, generation=None):
+                names = (key.name for key in self._directory.api_keys())
+                asked = KeyIsOneOf(frozenset(filter(name.matches, names)))
             case _:
-                return self._choice(condition)
+                pass
+        return asked
 
-    def _choice(self, wanted: State | Strategy | KeyRotation | Literal["never"]) -> Predicate:
+    async def _filter(self, term: Term, among: Sequence[WorkerRecord]) -> Filter:
+        fitting = [await self._condition(term.field, condition, among) for condition in term.conditions]
+        return none_of(fitting) if term.is_negated else any_of(fitting)
+
+    async def _condition(self, field: Field, condition: Condition, among: Sequence[WorkerRecord]) -> Filter:
+        asked = self._trace_condition(field, condition)
+        if asked is not None:
+            connected_so = by_id(await self._connections.find_ids([[asked]], among))
+            return _anywhere(asked.pattern, connected_so) if isinstance(asked, AnyTextFits) else connected_so
+        match condition:
+            case Age() if field is Field.INACTIVE:
+                return await self._inactive(self._clock() - condition.span)
+            case Presence():
+                return by_id((await self._fleet.state()).ids(condition))
+            case KeyPattern():
+                return by_id(await self._ids_by_generation(condition, among))
+            case _:
+                return self._of_entry(field, condition)
+
+    def _of_entry(self, field: Field, condition: Condition) -> Filter:
+        """Return the filter for what an entry alone, or who is connected, tells."""
+        match condition:
+            case TextPattern() if field is Field.ENROLLED:
+                return self._enrolled(condition)
+            case TextPattern():
+                return by_name(condition) if field is Field.NAME else by_id_text(condition)
+            case Age():
+                return by_creation(self._clock() - condition.span, is_later=condition.comparison == "<")
+            case LabelMatch():
+                return by_label(condition)
+            case State() | Strategy() | KeyRotation():
+                return self._choice(condition)
+            case _:
+                return where(lambda worker: self.status_of(worker.id) is Status.NEVER_CONNECTED)
+
+    def _choice(self, wanted: State | Strategy | KeyRotation) -> Filter:
         match wanted:
             case State():
-                return lambda worker: self.state_of(worker) is wanted
+                return where(lambda worker: self.state_of(worker) is wanted)
             case Strategy():
-                return lambda worker: worker.strategy is wanted
+                return where(lambda worker: worker.strategy is wanted)
             case KeyRotation():
-                return lambda worker: key_rotation_of(worker) is wanted
-            case _:
-                return lambda worker: self.status_of(worker.id) is Status.NEVER_CONNECTED
+                return where(lambda worker: key_rotation_of(worker) is wanted)
 
-    async def _ids(self, wanted: KeyPattern | VersionRange | Network) -> set[str]:
-        match wanted:
-            case KeyPattern():
-                return await self._ids_by_key(wanted)
-            case VersionRange():
-                return await self._ids_by_version(wanted)
-            case _:
-                return await self._ids_by_address(wanted)
-
-    async def _text(self, field: Field, pattern: TextPattern) -> Predicate:
-        match field:
-            case Field.NAME:
-                return lambda worker: pattern.matches(fold(worker.name))
-            case Field.ID:
-                return lambda worker: pattern.matches(fold(worker.id))
-            case Field.ENROLLED:
-                return self._enrolled(pattern)
-            case Field.HOST:
-                stored = await self._store.read(lambda conn: trace_search.ids_by_host(conn, pattern))
-                return _one_of(
-                    await self._ids_by_trace(stored, lambda session: pattern.matches(_hostname(session)))
-                )
-            case _:
-                stored = await self._store.read(lambda conn: trace_search.ids_by_text(conn, pattern))
-                left_behind = await self._ids_by_trace(
-                    stored, lambda session: any(map(pattern.matches, self._texts(session)))
-                )
-                return _anywhere(pattern, left_behind, await self._labels(pattern))
-
-    async def _labels(self, pattern: TextPattern) -> set[tuple[str, str]]:
-        """Return the labels of the fleet that fit: of a large one most are the same few, and each is compared once."""
-        labels: set[tuple[str, str]] = set()
-        for part in in_parts(list(self._directory.workers())):
-            labels.update(*(worker.labels.items() for worker in part))
-            await asyncio.sleep(0)
-        return {
-            (key, value) for key, value in labels if pattern.matches(fold(f"{key}={value}" if value else key))
-        }
-
-    def _texts(self, session: Session) -> tuple[str, str, str]:
-        key = find_used_key(session, self._directory.find_api_key)
-        return _hostname(session), fold(session.boot.address), "" if key is None else fold(key.name)
-
-    def _enrolled(self, pattern: TextPattern) -> Predicate:
+    def _enrolled(self, pattern: TextPattern) -> Filter:
         named = {
             key.fingerprint for key in self._directory.enrollment_keys() if pattern.matches(fold(key.name))
         }
         if pattern.matches("startup"):
             named |= set(self._startup_keys())
-        return lambda worker: (
-            worker.enrolled_with is not None
-            and (worker.enrolled_with in named or pattern.matches(fold(worker.enrolled_with)))
+        return where(
+            lambda worker: (
+                worker.enrolled_with is not None
+                and (worker.enrolled_with in named or pattern.matches(fold(worker.enrolled_with)))
+            )
         )
 
-    async def _age(self, field: Field, age: Age) -> Predicate:
-        at = self._clock() - age.span
-        is_recent = age.comparison == "<"
-        if field is Field.CREATED:
-            return lambda worker: worker.created_at > at if is_recent else worker.created_at < at
-        if field is Field.INACTIVE:
-            return await self._inactive(age.span)
-        since, before = (at, None) if is_recent else (None, at)
-        stored = await self._store.read(lambda conn: trace_search.ids_seen(conn, since=since, before=before))
-        return _one_of(await self._ids_by_trace(stored, lambda _: is_recent))
-
-    async def _inactive(self, span: timedelta) -> Predicate:
-        since = self._clock() - span
+    async def _inactive(self, since: datetime) -> Filter:
         active = await self._store.read(lambda conn: activity.active_ids(conn, since=since))
         active |= set(self._sessions.online_ids())
-        return lambda worker: worker.created_at < since and worker.id not in active
+        return lambda part: [
+            worker for worker in part if worker.created_at < since and worker.id not in active
+        ]
 
-    async def _ids_by_key(self, wanted: KeyPattern) -> set[str]:
-        """Return the IDs of the Workers that are connected by such a key, or were last."""
+    async def _ids_by_generation(self, wanted: KeyPattern, among: Sequence[WorkerRecord]) -> set[str]:
+        """Return the IDs of the Workers that are connected by such a generation of a key, or got their last token by it."""
         keys = [key for key in self._directory.api_keys() if wanted.name.matches(key.name)]
         newest: dict[str, int] = {}
         for key in keys:
@@ -236,16 +275,9 @@ class WorkerSearch:
             for key in keys
             if _is_generation(key.generation, wanted.generation, newest[key.name])
         }
-        if wanted.generation is None:
-            stored = await self._store.read(lambda conn: trace_search.ids_by_key(conn, set(newest)))
-        else:
-            stored = await self._ids_by_last_token(keys, fitting)
-
-        def fits(session: Session) -> bool:
-            key = find_used_key(session, self._directory.find_api_key)
-            return key is not None and key.public_id in fitting
-
-        return await self._ids_by_trace(stored, fits)
+        return await self._connections.find_by_key(
+            await self._ids_by_last_token(keys, fitting), fitting, among
+        )
 
     async def _ids_by_last_token(self, keys: Iterable[ApiKeyRecord], fitting: Collection[str]) -> set[str]:
         """Return the IDs of the Workers whose last token by any of these keys was by one that fits; as the key's page has it."""
@@ -257,64 +289,19 @@ class WorkerSearch:
                 last[worker_id] = max((at, fits), last.get(worker_id, (at, fits)))
         return {worker_id for worker_id, (_, fits) in last.items() if fits}
 
-    async def _ids_by_version(self, wanted: VersionRange) -> set[str]:
-        stored = await self._store.read(lambda conn: trace_search.ids_by_version(conn, wanted))
-        return await self._ids_by_trace(
-            stored, lambda session: wanted.matches(session.boot.host.get("agent_version", ""))
-        )
 
-    async def _ids_by_address(self, network: Network) -> set[str]:
-        stored = await self._store.read(lambda conn: trace_search.ids_by_address(conn, network))
-        return await self._ids_by_trace(stored, lambda session: is_in(session.boot.address, network))
-
-    async def _ids_by_trace(self, stored: set[str], fits: Callable[[Session], bool]) -> set[str]:
-        """Return those of the stored IDs that are not connected, and those whose session fits."""
-        online = self._sessions.online_ids()
-        found = stored.difference(online)
-        for part in in_parts(online):
-            sessions = (self._sessions.find(worker_id) for worker_id in part)
-            found.update(session.worker_id for session in sessions if session is not None and fits(session))
-            await asyncio.sleep(0)
-        return found
+async def _leave(workers: Sequence[WorkerRecord], fitting: Filter) -> list[WorkerRecord]:
+    """Return the Workers that a filter leaves; in parts, between which others are answered."""
+    found: list[WorkerRecord] = []
+    for part in in_parts(workers, at_once=_AT_ONCE):
+        found += fitting(part)
+        await asyncio.sleep(0)
+    return found
 
 
-def _one_of(ids: Collection[str]) -> Predicate:
-    return lambda worker: worker.id in ids
-
-
-def _label(wanted: LabelMatch) -> Predicate:
-    key, pattern = wanted.key, wanted.value
-    if pattern is None:
-        return lambda worker: key in worker.labels
-    return lambda worker: key in worker.labels and pattern.matches(worker.labels[key])
-
-
-def _anywhere(pattern: TextPattern, left_behind: set[str], labels: set[tuple[str, str]]) -> Predicate:
-    """Return whether a text is in the name, the ID or a label of a Worker, or in what it left behind."""
-    matches, part = pattern.matches, pattern.parts[0]
-
-    # For each of a hundred thousand: nothing is called that need not be.
-    def has_part(worker: WorkerRecord) -> bool:
-        return (
-            part in worker.name.casefold()
-            or part in worker.id.casefold()
-            or worker.id in left_behind
-            or (bool(labels) and not labels.isdisjoint(worker.labels.items()))
-        )
-
-    def fits(worker: WorkerRecord) -> bool:
-        return (
-            matches(fold(worker.name))
-            or matches(fold(worker.id))
-            or worker.id in left_behind
-            or not labels.isdisjoint(worker.labels.items())
-        )
-
-    return has_part if len(pattern.parts) == 1 and not pattern.is_whole else fits
-
-
-def _hostname(session: Session) -> str:
-    return fold(session.boot.host.get("hostname", ""))
+def _anywhere(pattern: TextPattern, connected_so: Filter) -> Filter:
+    """Leave those with a text in their name, ID or a label, or in how they were connected."""
+    return any_of([by_name(pattern), by_id_text(pattern), by_any_label(pattern), connected_so])
 
 
 def _is_generation(generation: int, wanted: Generation, current: int) -> bool:

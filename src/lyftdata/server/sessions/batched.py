@@ -14,8 +14,8 @@ T = TypeVar("T")
 _AT_ONCE = 500
 
 
-def in_parts(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield what there is, so much of it at a time that the writer is soon free for others."""
+def in_parts(items: Iterable[T], *, at_once: int = _AT_ONCE) -> Iterator[list[T]]:
+    """Yield what there is, so much of it at a time that the writer, or the event loop, is soon free for others."""
     rest = iter(items)
-    while part := list(islice(rest, _AT_ONCE)):
+    while part := list(islice(rest, at_once)):
         yield part

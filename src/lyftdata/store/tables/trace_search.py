@@ -1,26 +1,29 @@
 """
 Searches Workers' activity: who was last connected from a host, an address or with a key, and when.
 
-Each search is one scan. Every value is a bound parameter, and a comparison gives the same on both databases: host names are
-kept folded, since databases differ in what they take for upper and lower case.
+All conditions of a search are one scan. Every value is a bound parameter, and a comparison gives the same on both databases: host
+names are kept folded, since databases differ in what they take for upper and lower case.
 """
 
-import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from ipaddress import IPv6Network
+from typing import Any, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Connection, func, or_, select
+import msgspec
+from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, select
 
-from lyftdata.core.networks import Network, is_in
+from lyftdata.core.networks import Network
 from lyftdata.core.query_values import TextPattern, VersionRange
+from lyftdata.store.address_places import places_in
 from lyftdata.store.schema import worker_traces
 
+MAX_NAMED = 500
+"""So many Workers are searched by their IDs, and more among all."""
 _BATCH = 500
 _ESCAPE = "\\"
 _OCTET_BITS = 8
-_OCTETS = 4
+_ID = worker_traces.c.worker_id
 _COLUMNS: Mapping[str, Column[Any]] = {
     "host": worker_traces.c.hostname,
     "address": worker_traces.c.address,
@@ -31,48 +34,73 @@ _COLUMNS: Mapping[str, Column[Any]] = {
 _MAPPED = "::ffff:"
 
 
-def ids_by_host(conn: Connection, pattern: TextPattern) -> set[str]:
-    """Return the IDs of the Workers whose last host name fits."""
-    return _ids(conn, _fits(worker_traces.c.hostname, pattern))
+class HostFits(msgspec.Struct, frozen=True):
+    """Its last host name fits a folded pattern."""
+
+    pattern: TextPattern
 
 
-def ids_by_text(conn: Connection, pattern: TextPattern) -> set[str]:
-    """Return the IDs of the Workers whose last host name, address or API key fits."""
-    columns = (worker_traces.c.hostname, worker_traces.c.address, func.lower(worker_traces.c.api_key_name))
-    return _ids(conn, or_(*(_fits(column, pattern) for column in columns)))
+class AnyTextFits(msgspec.Struct, frozen=True):
+    """Its last host name, address or API key fits a folded pattern."""
+
+    pattern: TextPattern
 
 
-def ids_by_key(conn: Connection, names: Collection[str]) -> set[str]:
-    """Return the IDs of the Workers that used a key with one of these names last."""
-    return _ids_in(conn, worker_traces.c.api_key_name, names)
+class KeyIsOneOf(msgspec.Struct, frozen=True):
+    """The API key that it used last has one of these names."""
+
+    names: frozenset[str]
 
 
-def ids_by_address(conn: Connection, network: Network) -> set[str]:
-    """Return the IDs of the Workers whose last address is in a network."""
-    address = worker_traces.c.address
-    # As one text, as in `_ids`: neither an ID nor an address has a space in it.
-    each = worker_traces.c.worker_id + " " + address
-    query = select(func.aggregate_strings(each, " ")).where(_may_be_in(address, network))
-    words = (conn.execute(query).scalar() or "").split(" ")
-    # A database compares texts: what it finds is compared again.
-    is_in_network = _test_of(network)
-    return {
-        worker_id for worker_id, text in zip(words[::2], words[1::2], strict=False) if is_in_network(text)
-    }
+class AddressIsIn(msgspec.Struct, frozen=True):
+    """Its last address is in a network."""
+
+    network: Network
 
 
-def ids_by_version(conn: Connection, wanted: VersionRange) -> set[str]:
-    """Return the IDs of the Workers whose last agent was of a version that is wanted."""
-    version = worker_traces.c.agent_version
-    distinct = conn.execute(select(version).where(version.is_not(None)).distinct()).scalars()
-    return _ids_in(conn, version, [text for text in distinct if wanted.matches(text)])
+class VersionFits(msgspec.Struct, frozen=True):
+    """Its last agent was of a version that is wanted."""
+
+    wanted: VersionRange
 
 
-def ids_seen(conn: Connection, *, since: datetime | None = None, before: datetime | None = None) -> set[str]:
-    """Return the IDs of the Workers that were last connected since one time, or before another."""
-    at = worker_traces.c.last_seen_at
-    conditions = [*([at > since] if since else []), *([at < before] if before else [])]
-    return _ids(conn, *conditions)
+class LastSeen(msgspec.Struct, frozen=True):
+    """It was last connected since one time, or before another."""
+
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+TraceCondition: TypeAlias = HostFits | AnyTextFits | KeyIsOneOf | AddressIsIn | VersionFits | LastSeen
+TraceTerm: TypeAlias = Sequence[TraceCondition]
+"""Conditions of one kind, of which one must fit."""
+
+
+def find_ids(
+    conn: Connection, terms: Sequence[TraceTerm], *, among: Collection[str] | None = None
+) -> set[str]:
+    """
+    Return the IDs of the Workers that fit every term by what they left behind.
+
+    Args:
+        conn: A connection.
+        terms: At least one.
+        among: IDs of Workers to which the search may be limited; None for all. More than `MAX_NAMED` are not a limit.
+    """
+    conditions = [condition for term in terms if (condition := _condition(term)) is not None]
+    if among is not None and len(among) <= MAX_NAMED:
+        conditions.append(worker_traces.c.worker_id.in_(sorted(among)))
+    limits: list[set[str]] = []
+    for column, values in _values(conn, terms):
+        if len(values) <= _BATCH:
+            conditions.append(_is_one_of(column, sorted(values)))
+        else:
+            joined = (_joined(conn, _ID, [_is_one_of(column, batch)]) for batch in _batches(values))
+            limits.append({worker_id for ids in joined for worker_id in ids})
+    addresses = [[each.network for each in term if isinstance(each, AddressIsIn)] for term in terms]
+    networks = [term for term in addresses if term]
+    found = _in_networks(conn, conditions, networks) if networks else set(_joined(conn, _ID, conditions))
+    return found.intersection(*limits)
 
 
 def values_of(conn: Connection, what: str) -> dict[str, Any]:
@@ -82,21 +110,71 @@ def values_of(conn: Connection, what: str) -> dict[str, Any]:
     return {row[0]: row[1] for row in conn.execute(query)}
 
 
-def _ids(conn: Connection, *conditions: ColumnElement[bool]) -> set[str]:
-    # One text for all of them, which no ID has a space in: a row for each would take three times as long.
-    query = select(func.aggregate_strings(worker_traces.c.worker_id, " ")).where(*conditions)
-    return set((conn.execute(query).scalar() or "").split())
+def _in_networks(
+    conn: Connection, conditions: Sequence[ColumnElement[bool]], terms: Sequence[Sequence[Network]]
+) -> set[str]:
+    # Neither an ID nor an address has a space in it.
+    words = _joined(conn, _ID + " " + worker_traces.c.address, conditions)
+    ids, addresses = words[::2], words[1::2]
+    # A database compares texts: what it finds is compared again.
+    for networks in terms:
+        places = sorted({place for network in networks for place in places_in(addresses, network)})
+        if len(places) < len(ids):
+            ids, addresses = [ids[place] for place in places], [addresses[place] for place in places]
+    return set(ids)
 
 
-def _ids_in(conn: Connection, column: Column[Any], values: Collection[str]) -> set[str]:
-    found: set[str] = set()
-    for batch in _batches(values):
-        found |= _ids(conn, column.in_(batch))
-    return found
+def _joined(
+    conn: Connection, text: ColumnElement[str], conditions: Sequence[ColumnElement[bool]]
+) -> list[str]:
+    # One text for all of them: a row for each would take three times as long.
+    query = select(func.aggregate_strings(text, " ")).where(*conditions)
+    return (conn.execute(query).scalar() or "").split()
+
+
+def _values(conn: Connection, terms: Sequence[TraceTerm]) -> Iterator[tuple[Column[Any], set[str]]]:
+    """Yield columns of which the value must be one of these."""
+    for term in terms:
+        names = {name for each in term if isinstance(each, KeyIsOneOf) for name in each.names}
+        versions = [each.wanted for each in term if isinstance(each, VersionFits)]
+        if isinstance(term[0], KeyIsOneOf):
+            yield worker_traces.c.api_key_name, names
+        if versions:
+            column = worker_traces.c.agent_version
+            distinct = conn.execute(select(column).where(column.is_not(None)).distinct()).scalars().all()
+            yield column, {text for text in distinct if any(one.matches(text) for one in versions)}
+
+
+def _condition(term: TraceTerm) -> ColumnElement[bool] | None:
+    """Return what is true for each Worker that is wanted, of an address also for others; None if `_values` tells."""
+    conditions = [condition for each in term if (condition := _part_of(each)) is not None]
+    return or_(*conditions) if conditions else None
+
+
+def _part_of(wanted: TraceCondition) -> ColumnElement[bool] | None:
+    traces = worker_traces.c
+    match wanted:
+        case HostFits(pattern=pattern):
+            return _fits(traces.hostname, pattern)
+        case AnyTextFits(pattern=pattern):
+            columns = (traces.hostname, traces.address, func.lower(traces.api_key_name))
+            return or_(*(_fits(column, pattern) for column in columns))
+        case AddressIsIn(network=network):
+            return _may_be_in(traces.address, network)
+        case LastSeen(since=since, before=before):
+            at = traces.last_seen_at
+            return and_(*([at > since] if since else []), *([at < before] if before else []))
+        case _:
+            return None
+
+
+def _is_one_of(column: Column[Any], values: Sequence[str]) -> ColumnElement[bool]:
+    # Not by an index: of a scan, most rows of a fleet may be wanted, and each would be looked up by itself.
+    return func.coalesce(column, "").in_(values)
 
 
 def _batches(values: Iterable[str]) -> list[list[str]]:
-    wanted = sorted(set(values))
+    wanted = sorted(values)
     return [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
 
 
@@ -122,34 +200,3 @@ def _may_be_in(address: ColumnElement[str], network: Network) -> ColumnElement[b
     octets = str(network.network_address).split(".")[:whole]
     start = ".".join(octets) + ("." if 0 < whole < len(network.network_address.packed) else "")
     return or_(address.startswith(start, autoescape=True), address.startswith(_MAPPED))
-
-
-def _test_of(network: Network) -> Callable[[str], bool]:
-    """Return what tells whether an address is in a network, for a hundred thousand of them."""
-    if isinstance(network, IPv6Network):
-        return lambda address: _is_in(address, network)
-    whole = network.prefixlen // _OCTET_BITS
-    # Of IPv4, the octets before are what the database has compared, and those behind may be any.
-    known: dict[str, bool] = {}
-
-    def is_in_network(address: str) -> bool:
-        if ":" in address:
-            return _is_in(address, network)
-        octets = address.split(".", whole + 1)[: whole + 1]
-        start = ".".join(octets)
-        found = known.get(start)
-        if found is None:
-            found = known[start] = _is_in(start + ".0" * (_OCTETS - len(octets)), network)
-        return found
-
-    return is_in_network
-
-
-def _is_in(address: str, network: Network) -> bool:
-    """Return what `is_in` does; of ordinary addresses ten times as fast, since there may be a hundred thousand."""
-    family = socket.AF_INET if isinstance(network, IPv4Network) else socket.AF_INET6
-    try:
-        number = int.from_bytes(socket.inet_pton(family, address))
-    except (OSError, ValueError):
-        return is_in(address, network)
-    return number & int(network.netmask) == int(network.network_address)

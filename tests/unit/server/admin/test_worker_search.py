@@ -1,11 +1,15 @@
 """Searches over a fleet: the same table on both databases, in the API, and for Workers that are connected."""
 
+import random
+
 import pytest
-from tests.builders import SECRET_KEY
+from tests.builders import SECRET_KEY, api_key
+from tests.plain_search import KEYS, plain_search, random_fleet, random_query
 from tests.worker_searches import EVERYTHING, NOT_LISTED, REJECTED, SEARCHES, write_fleet, write_origins
 
 from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import parse_worker_query
+from lyftdata.store.tables import activity, api_keys, workers
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -113,3 +117,30 @@ async def test_an_enrollment_key_is_found_by_its_name(server, admin):
         await server.services.worker_queries.find(parse_worker_query("enrolled:partners"), scope=UNLIMITED)
         == []
     )
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_search_finds_what_a_plain_one_finds(server, seed):
+    """Over a fleet made at random, of which a part is connected: the same as if each word were asked of each Worker."""
+    chance, now, services = random.Random(seed), server.clock(), server.services
+    keys = [api_key(public_id, name=name) for name, public_id in KEYS.items()]
+    described, traces, sessions = random_fleet(chance, 700, now)
+
+    def write(tx):
+        for key in keys:
+            api_keys.insert_api_key(tx, key)
+        workers.insert_fresh(tx, [one.record for one in described])
+        activity.upsert_traces(tx, traces)
+
+    await services.store.write(write)
+    services.traces.seen |= {one.record.id for one in described if one.seen_at is not None}
+    for session in sessions:
+        services.sessions.set_remote_session(session.worker_id, session)
+
+    found_any = 0
+    for _ in range(120):
+        query = parse_worker_query(random_query(chance))
+        found = {one.id for one in await services.worker_queries.find(query, scope=UNLIMITED)}
+        assert found == plain_search(query, described, now), query.text
+        found_any += bool(found)
+    assert found_any > 30

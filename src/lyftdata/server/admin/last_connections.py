@@ -1,0 +1,136 @@
+"""
+Finds Workers by how they are connected, or were last: host, address, key, version and time.
+
+Of a Worker that is connected, its session counts and not what it left behind. What others left behind only the database knows, and
+one scan for all that is asked.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+
+from lyftdata.core.query_values import TextPattern, fold, places_of
+from lyftdata.core.records import WorkerRecord
+from lyftdata.server.admission.directory import Directory
+from lyftdata.server.sessions.batched import in_parts
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.server.sessions.session import Session, key_of
+from lyftdata.store import Store
+from lyftdata.store.address_places import places_in
+from lyftdata.store.tables import trace_search
+from lyftdata.store.tables.trace_search import (
+    AddressIsIn,
+    AnyTextFits,
+    HostFits,
+    KeyIsOneOf,
+    LastSeen,
+    TraceCondition,
+    TraceTerm,
+    VersionFits,
+)
+
+
+class LastConnections:
+    """
+    How Workers are connected, or were last.
+
+    Args:
+        directory: Holds the keys.
+        sessions: Who is connected, to whichever Server.
+        store: Holds what Workers left behind.
+    """
+
+    def __init__(self, *, directory: Directory, sessions: Sessions, store: Store) -> None:
+        self._directory = directory
+        self._sessions = sessions
+        self._store = store
+
+    async def find_ids(self, terms: Sequence[TraceTerm], among: Sequence[WorkerRecord]) -> set[str]:
+        """
+        Return the IDs of the Workers that fit every term; others than those `among` which they are searched may be there too.
+
+        What is not written yet (`ActivityLog.flush`) does not count.
+        """
+        named = [worker.id for worker in among] if len(among) <= trace_search.MAX_NAMED else None
+        stored = await self._store.read(lambda conn: trace_search.find_ids(conn, terms, among=named))
+
+        def fitting(sessions: list[Session]) -> list[Session]:
+            for term in terms:
+                places = {place for each in term for place in self._places(each, sessions)}
+                sessions = [sessions[place] for place in sorted(places)]
+            return sessions
+
+        return await self._replaced(stored, fitting, among)
+
+    async def find_by_key(
+        self, stored: set[str], public_ids: Collection[str], among: Sequence[WorkerRecord]
+    ) -> set[str]:
+        """Return those of the stored IDs that are not connected, and those that are by one of these API keys."""
+        return await self._replaced(
+            stored, lambda sessions: [each for each in sessions if _key_id(each) in public_ids], among
+        )
+
+    async def _replaced(
+        self,
+        stored: set[str],
+        fitting: Callable[[list[Session]], list[Session]],
+        among: Sequence[WorkerRecord],
+    ) -> set[str]:
+        """Return those of the stored IDs that are not connected, and those whose session fits."""
+        online = self._sessions.online_ids()
+        if not online:
+            return stored
+        found = stored.difference(online)
+        for part in in_parts(among):
+            sessions = [session for worker in part if (session := self._sessions.find(worker.id)) is not None]
+            found.update([session.worker_id for session in fitting(sessions)])
+            await asyncio.sleep(0)
+        return found
+
+    def _places(self, wanted: TraceCondition, sessions: Sequence[Session]) -> Collection[int]:
+        """Return at which places the sessions stand that fit."""
+        match wanted:
+            case HostFits(pattern=pattern):
+                return _places_by_host(pattern, sessions)
+            case AnyTextFits(pattern=pattern):
+                return self._places_of_any_text(pattern, sessions)
+            case KeyIsOneOf(names=names):
+                return self._places_by_key(lambda name: name in names, sessions)
+            case AddressIsIn(network=network):
+                return places_in([session.boot.address for session in sessions], network)
+            case VersionFits(wanted=versions):
+                # A fleet has few of them.
+                matches = cache(versions.matches)
+                return [
+                    place
+                    for place, session in enumerate(sessions)
+                    if matches(session.boot.host.get("agent_version", ""))
+                ]
+            case LastSeen(since=since):
+                # It is seen now.
+                return range(len(sessions)) if since is not None else ()
+
+    def _places_of_any_text(self, pattern: TextPattern, sessions: Sequence[Session]) -> set[int]:
+        return {
+            *_places_by_host(pattern, sessions),
+            *places_of(pattern, [session.boot.address for session in sessions]),
+            *self._places_by_key(lambda name: pattern.matches(fold(name)), sessions),
+        }
+
+    def _places_by_key(self, fits: Callable[[str], bool], sessions: Sequence[Session]) -> list[int]:
+        public_ids = {key.public_id for key in self._directory.api_keys() if fits(key.name)}
+        if not public_ids:
+            return []
+        return [place for place, session in enumerate(sessions) if _key_id(session) in public_ids]
+
+
+def _places_by_host(pattern: TextPattern, sessions: Sequence[Session]) -> list[int]:
+    # A host name that was not reported fits nothing, not even `host:*`.
+    names = [session.boot.host.get("hostname", "") for session in sessions]
+    return [place for place in places_of(pattern, names) if names[place]]
+
+
+def _key_id(session: Session) -> str | None:
+    """Return the public ID of the API key by which a session came, or None for an enrolled Worker."""
+    kind, value = key_of(session)
+    return value if kind == "key" else None

@@ -1,0 +1,56 @@
+"""Compares many addresses with a network, as `core.networks.is_in` compares one."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from lyftdata.core.networks import Network, is_in
+
+_ALL_BUT_THE_LAST_OCTET = 24
+_IPV4_BITS = 32
+_MAPPED = 0xFFFF
+"""What an IPv6 address starts with that is one of IPv4, as a number."""
+
+
+def places_in(addresses: Sequence[str], network: Network) -> list[int]:
+    """Return at which places the addresses stand that are in a network, as `is_in` says; there may be a hundred thousand."""
+    if isinstance(network, ipaddress.IPv6Network):
+        # One of IPv4 in the form of IPv6 is in no network of IPv6.
+        return [n for n, each in enumerate(addresses) if ":" in each and _is_in_v6(each, network)]
+    if network.prefixlen <= _ALL_BUT_THE_LAST_OCTET:
+        # The octets before the last one tell it, and in a fleet they are the same few.
+        known = _Starts(network)
+        return [
+            n
+            for n, each in enumerate(addresses)
+            if (known[start] if (start := each.rpartition(".")[0]) else is_in(each, network))
+        ]
+    start = str(network.network_address).rpartition(".")[0]
+    return [
+        n
+        for n, each in enumerate(addresses)
+        if (each.startswith(start) or ":" in each) and is_in(each, network)
+    ]
+
+
+class _Starts(dict[str, bool]):
+    """Whether the addresses that start with these octets are in a network, whatever the last octet is."""
+
+    def __init__(self, network: ipaddress.IPv4Network) -> None:
+        super().__init__()
+        self._network = network
+
+    def __missing__(self, start: str) -> bool:
+        self[start] = found = is_in(f"{start}.0", self._network)
+        return found
+
+
+def _is_in_v6(address: str, network: ipaddress.IPv6Network) -> bool:
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
+        return is_in(address, network)
+    number = int.from_bytes(packed)
+    if number >> _IPV4_BITS == _MAPPED:
+        return False
+    return number & int(network.netmask) == int(network.network_address)

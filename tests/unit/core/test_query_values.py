@@ -1,0 +1,21 @@
+"""What the values of a search are compared with."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyftdata.core.query_values import TextPattern, fold, places_of
+
+TEXTS = st.text(st.sampled_from("aAbß\N{LATIN SMALL LETTER LONG S}1\n%*é "), max_size=6)
+PATTERNS = st.builds(
+    TextPattern,
+    st.lists(TEXTS.map(fold), min_size=1, max_size=3).map(tuple),
+    is_whole=st.booleans(),
+)
+
+
+@given(PATTERNS, st.lists(TEXTS, max_size=8))
+def test_many_texts_are_searched_as_each_alone(pattern, texts):
+    """Also those that hold the character by which they are joined, or that grow when they are folded."""
+    alone = [place for place, text in enumerate(texts) if pattern.matches(fold(text))]
+
+    assert places_of(pattern, texts) == alone
