@@ -12,20 +12,20 @@ from lyftdata.server.admin.schemas.base import Input, Labels
 Text = Annotated[str, Field(max_length=MAX_REASON)]
 
 
-class ChangeRequest(BaseModel):
+class ListedRequest(BaseModel):
     """
     Something that one operator asks for and another confirms.
 
-    `statement` is what will be done, in one sentence, and `operation` the same field by field, with the Workers by their IDs: what is
-    carried out is that, or nothing. `requested_by` is the operator; `api_token` the token by which they asked, null for a session.
-    `confirmers` are those who can confirm it, empty for callers with a scope. `can_decide` is whether the caller can.
+    `statement` is what will be done, in one sentence, and `workers` how many Workers are deleted or disabled by it. `requested_by` is the
+    operator; `api_token` the token by which they asked, null for a session. `confirmers` are those who can confirm it, empty for callers
+    with a scope. `can_decide` is whether the caller can.
     """
 
     id: str
     state: RequestState
     action: ProtectedAction
     statement: str
-    operation: dict[str, Any]
+    workers: int
     requested_by: str
     api_token: str | None
     scope: Labels | None
@@ -39,10 +39,20 @@ class ChangeRequest(BaseModel):
     confirmers: list[str]
 
 
-class ChangeRequests(BaseModel):
-    """The requests: those that wait first, then the latest."""
+class ChangeRequest(ListedRequest):
+    """
+    Something that one operator asks for and another confirms, in full.
 
-    items: list[ChangeRequest]
+    `operation` is what will be done, field by field, with the Workers by their IDs: what is carried out is that, or nothing.
+    """
+
+    operation: dict[str, Any]
+
+
+class ChangeRequests(BaseModel):
+    """The requests: those that wait first, then the latest. The Workers of each are in the answer for that one alone."""
+
+    items: list[ListedRequest]
 
 
 class Decision(Input):

@@ -1,5 +1,7 @@
 """Shows requests and rules as the admin API does."""
 
+from typing import Any
+
 import msgspec
 
 from lyftdata.core.second_operator import ALWAYS, DEFAULT, DEFAULT_ABOVE, MEANINGS, ProtectedAction
@@ -9,26 +11,35 @@ from lyftdata.server.admin.second_operator.rules import RulesNow
 
 
 def request_view(shown: ShownRequest) -> models.ChangeRequest:
-    """Show a request."""
+    """Show a request in full."""
+    return models.ChangeRequest(**_fields(shown), operation=msgspec.to_builtins(shown.asked))
+
+
+def listed_view(shown: ShownRequest) -> models.ListedRequest:
+    """Show a request as one of many: it may name thousands of Workers."""
+    return models.ListedRequest(**_fields(shown))
+
+
+def _fields(shown: ShownRequest) -> dict[str, Any]:
     record = shown.record
-    return models.ChangeRequest(
-        id=record.id,
-        state=shown.state,
-        action=shown.asked.protected,
-        statement=shown.asked.statement,
-        operation=msgspec.to_builtins(shown.asked),
-        requested_by=record.operator,
-        api_token=record.api_token,
-        scope=record.scope,
-        reason=record.reason,
-        requested_at=record.requested_at,
-        expires_at=record.expires_at,
-        decided_at=record.decided_at,
-        decided_by=record.decided_by,
-        note=record.note,
-        can_decide=shown.can_decide,
-        confirmers=shown.confirmers,
-    )
+    return {
+        "id": record.id,
+        "state": shown.state,
+        "action": shown.asked.protected,
+        "statement": shown.asked.statement,
+        "workers": len(shown.asked.workers),
+        "requested_by": record.operator,
+        "api_token": record.api_token,
+        "scope": record.scope,
+        "reason": record.reason,
+        "requested_at": record.requested_at,
+        "expires_at": record.expires_at,
+        "decided_at": record.decided_at,
+        "decided_by": record.decided_by,
+        "note": record.note,
+        "can_decide": shown.can_decide,
+        "confirmers": shown.confirmers,
+    }
 
 
 def rules_view(now: RulesNow) -> models.SecondOperator:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.schemas import change_requests as models
-from lyftdata.server.admin.second_operator.views import request_view, rules_view
+from lyftdata.server.admin.second_operator.views import listed_view, request_view, rules_view
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 from lyftdata.server.runtime.services import Services
 
@@ -22,9 +22,13 @@ RulesWriter = Annotated[Actor, Depends(allowed("second_operator.write"))]
 
 @router.get("/change-requests", summary="List what waits for a second operator")
 async def list_requests(actor: Reader, services: ServicesDep) -> models.ChangeRequests:
-    """Return the requests within the caller's scope: those that wait first, then those of the last 30 days."""
+    """
+    Return the requests within the caller's scope: those that wait first, then those of the last 30 days.
+
+    Each with the number of its Workers; which they are, the request itself says.
+    """
     found = await services.change_request_queries.list(actor=actor)
-    return models.ChangeRequests(items=[request_view(one) for one in found])
+    return models.ChangeRequests(items=[listed_view(one) for one in found])
 
 
 @router.get("/change-requests/{request_id}", summary="Show a request")

@@ -27,6 +27,7 @@ async def test_a_request_names_every_worker(pair):
         "note": None,
         "until": None,
     }
+    assert shown["workers"] == 2
     assert (shown["action"], shown["requested_by"], shown["api_token"]) == ("delete_workers", "admin", None)
     assert (shown["state"], shown["can_decide"], shown["confirmers"]) == ("pending", True, ["ben"])
     own = (await pair.call("GET", f"/api/change-requests/{request_id}")).json()
@@ -43,6 +44,18 @@ async def test_those_that_wait_are_listed_first(pair):
     listed = (await pair.call("GET", "/api/change-requests", by=pair.ben)).json()["items"]
 
     assert [(one["id"], one["state"]) for one in listed] == [(waiting, "pending"), (decided, "withdrawn")]
+
+
+async def test_a_list_of_requests_counts_the_workers_and_names_none(pair):
+    """A request may name five thousand, and two hundred may wait."""
+    request_id = await pair.ask(*DELETE_ALL)
+
+    (listed,) = (await pair.call("GET", "/api/change-requests", by=pair.ben)).json()["items"]
+    shown = (await pair.call("GET", f"/api/change-requests/{request_id}", by=pair.ben)).json()
+
+    assert listed["workers"] == 2
+    assert shown.pop("operation")["worker_ids"] == ["w-1", "w-2"]
+    assert listed == shown
 
 
 async def test_what_is_not_there(pair):
