@@ -11,6 +11,7 @@ import pytest
 from tests.builders import ISSUER, FakeClock
 from tests.deployment import PASSWORD, Deployment, Open
 from tests.oidc_issuer import LyingIssuer, lying_issuer
+from tests.second_operator import add_workers, colleagues_of
 from tests.unit.web.conftest import FROM_OUR_PAGE
 
 from lyftdata.core.errors import IssuerUnavailableError
@@ -412,6 +413,34 @@ async def test_an_account_without_a_role_cannot_fill_the_audit_log(server, perso
     for _ in range(2):
         assert (await person.sign_in()).status_code == 403
     assert len(await events(server, "operator.sign_in_refused")) == 7
+
+
+@pytest.mark.parametrize("signs_out", [False, True])
+async def test_what_an_operator_asked_for_is_void_once_they_have_no_role(
+    server, person, issuer, unhurried, signs_out
+):
+    """Persistence: also where their refusals are audited no more, where they are an admin again by then, and had signed out."""
+    pair, groups = await colleagues_of(server), issuer.claims["groups"]
+    await add_workers(server, "w-1", "w-2")
+    issuer.claims |= {"groups": ["sales"]}
+    for _ in range(6):
+        assert (await person.sign_in()).status_code == 403
+    issuer.claims |= {"groups": groups, "auth_time": int(server.clock().timestamp())}
+    assert (await person.sign_in()).status_code == 303
+    session = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
+    request_id = await pair.ask(
+        "POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2}, by=session
+    )
+    if signs_out:
+        assert (await person.http.post("/api/logout", headers=session)).status_code == 204
+
+    issuer.claims |= {"groups": ["sales"]}
+    assert (await person.sign_in()).status_code == 403
+    issuer.claims |= {"groups": groups}
+    assert (await person.sign_in()).status_code == 303
+
+    assert (await pair.confirm(request_id)).json()["code"] == "request_void"
+    assert len(await events(server, "operator.sign_in_refused")) == 6
 
 
 async def test_a_rotated_key_of_the_issuer_is_fetched_once(server, person, issuer):

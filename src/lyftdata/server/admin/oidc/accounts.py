@@ -19,7 +19,7 @@ from lyftdata.core.records import AuditEvent, OperatorRecord
 from lyftdata.core.role_rules import RoleRule, find_claim
 from lyftdata.server.admin.operators import subject_of
 from lyftdata.store import WriteTx
-from lyftdata.store.tables import admin_sessions, api_tokens, operators
+from lyftdata.store.tables import admin_sessions, api_tokens, change_requests, operators
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
 _MAX_NAME_LENGTH = 64
@@ -50,16 +50,25 @@ def admit_operator(
 def refuse_operator(
     tx: WriteTx, identity: Identity, *, address: str, is_audited: bool, now: datetime
 ) -> None:
-    """Audit a sign-in without a role, and end the sessions and API tokens of an operator who had one before."""
+    """
+    Audit a sign-in without a role, and end the sessions and API tokens of an operator who had one before.
+
+    `is_audited` is whether one that takes nothing away is audited.
+    """
     known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
+    takes_away = False
     if known is not None:
+        # Persistence: what they asked a second operator for is void by the event, also where refusals are audited no more.
+        takes_away = bool(admin_sessions.list_sessions(tx.conn, operator=known.name)) or bool(
+            change_requests.count_pending(tx.conn, known.name)
+        )
         admin_sessions.delete_sessions_of(tx, known.name)
         # A token is worth no more than the operator whom it acts for.
         for token in api_tokens.revoke_api_tokens_of(tx, known.name, now):
             tx.audit(
                 AuditEvent(at=now, actor="issuer", action="api_token.revoked", subject=f"api_token:{token}")
             )
-    if not is_audited:
+    if not is_audited and not takes_away:
         return
     tx.audit(
         AuditEvent(
