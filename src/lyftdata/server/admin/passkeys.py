@@ -13,7 +13,12 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.passkey_ceremonies import NewPasskey, PasskeyCeremonies, PasskeyRefusedError
 from lyftdata.server.admin.second_factor_check import PASSKEY
-from lyftdata.server.admin.second_factor_rules import check_local, check_not_needed, store_recovery_codes
+from lyftdata.server.admin.second_factor_rules import (
+    check_local,
+    check_not_needed,
+    check_own_not_needed,
+    store_recovery_codes,
+)
 from lyftdata.server.admin.second_operator.gate import SecondOperatorGate
 from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
@@ -156,6 +161,7 @@ class Passkeys:
 
         Raises:
             NotFoundError: No such operator, or they have no such passkey.
+            ConflictError: `second_factor_needed`: it is the last second factor of one's own, and required.
             SecondOperatorRequiredError: A second operator must confirm it.
         """
 
@@ -166,6 +172,7 @@ class Passkeys:
             )
             self._gate.check(tx, operation, actor=actor)
             self._delete(tx, name, passkey_id, actor)
+            check_own_not_needed(tx, name, self._policy, actor=actor)
             admin_sessions.delete_sessions_of(tx, name)
 
         async with self._gate.asking(actor):

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import OperatorRecord
 from lyftdata.core.recovery_codes import recovery_code_digest
 from lyftdata.core.second_factor_policy import SecondFactorPolicy, needs_second_factor
+from lyftdata.server.admin.operators import get_operator
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import passkeys, second_factors
 
@@ -30,6 +32,19 @@ def remove_all_factors(tx: WriteTx, operator: str) -> None:
     second_factors.delete_factors_of(tx, operator)
     passkeys.delete_passkeys_of(tx, operator)
     second_factors.replace_recovery_codes(tx, operator, [])
+
+
+def check_own_not_needed(tx: WriteTx, name: str, policy: SecondFactorPolicy, *, actor: Actor) -> None:
+    """
+    Refuse to an admin to do to their own account, as if it was another's, what `check_not_needed` refuses.
+
+    Another admin may do it, or confirm it: they know whether a factor was lost.
+
+    Raises:
+        ConflictError: `second_factor_needed`.
+    """
+    if name == actor.operator and actor.confirmation is None:
+        check_not_needed(tx, get_operator(tx, name), policy)
 
 
 def check_not_needed(tx: WriteTx, operator: OperatorRecord, policy: SecondFactorPolicy) -> None:

@@ -21,6 +21,7 @@ from lyftdata.server.admin.operators import get_operator, subject_of
 from lyftdata.server.admin.second_factor_rules import (
     check_local,
     check_not_needed,
+    check_own_not_needed,
     remove_all_factors,
     store_recovery_codes,
 )
@@ -219,7 +220,7 @@ class SecondFactors:
 
         Raises:
             NotFoundError: No such operator.
-            ConflictError: `second_factor_at_issuer`.
+            ConflictError: `second_factor_at_issuer`; `second_factor_needed`: it is one's own, and required.
             SecondOperatorRequiredError: A second operator must confirm it.
         """
 
@@ -230,6 +231,7 @@ class SecondFactors:
             created_at = get_operator(tx, name).created_at
             self._gate.check(tx, ResetSecondFactor(name=name, created_at=created_at), actor=actor)
             remove_all_factors(tx, name)
+            check_own_not_needed(tx, name, self._policy, actor=actor)
             admin_sessions.delete_sessions_of(tx, name)
             tx.audit(actor.audit_event("operator.second_factor_reset", subject_of(name), at=self._clock()))
 

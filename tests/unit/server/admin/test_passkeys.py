@@ -485,7 +485,12 @@ async def test_the_last_one_stays_where_one_is_required(opened):
         assert not (await actor_of(server, headers)).must_add_second_factor
         [record] = await server.services.passkeys.list("admin")
 
-        for path in (f"/api/me/passkeys/{record.id}", "/api/me/second-factor"):
+        for path in (
+            f"/api/me/passkeys/{record.id}",
+            "/api/me/second-factor",
+            f"/api/operators/admin/passkeys/{record.id}",
+            "/api/operators/admin/second-factor",
+        ):
             refused = await server.http.delete(path, headers=headers)
             assert (refused.status_code, refused.json()["code"]) == (409, "second_factor_needed")
         ticket, options = await begin(server)
@@ -494,9 +499,14 @@ async def test_the_last_one_stays_where_one_is_required(opened):
         assert (await server.http.delete(f"/api/me/passkeys/{record.id}", headers=headers)).status_code == 204
         refused = await server.http.delete("/api/me/second-factor/totp", headers=headers)
         assert refused.json()["code"] == "second_factor_needed"
-        assert (
-            await server.http.delete("/api/operators/admin/second-factor", headers=headers)
-        ).status_code == 204
+        own = "/api/operators/admin/second-factor"
+        refused = await server.http.delete(own, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (409, "second_factor_needed")
+        body = {"name": "ada", "role": "admin", "password": OTHER_PASSWORD}
+        await server.http.post("/api/operators", json=body, headers=headers)
+        ada = await server.sign_in("ada", OTHER_PASSWORD)
+        await set_up(server, ada)
+        assert (await server.http.delete(own, headers=ada)).status_code == 204
 
 
 @pytest.mark.parametrize("url", ["https://192.0.2.7", "https://[2001:db8::7]:8443", "http://lyft.example"])
