@@ -21,6 +21,7 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "alert.key_expires": "Alert: an API key ends within 14 days.",
     "alert.key_rotation": "Alert: an older generation of an API key ends soon, and Workers still use it.",
     "alert.other_network": "Alert: a token was asked for from another network than that of the Worker's session.",
+    "alert.passkey_copied": "Alert: an operator's passkey may have been copied.",
     "alert.refused": "Alert: a Worker, or an unknown caller, is refused again and again.",
     "alert.workers_lost": "Alert: Workers are gone that did not sign off; one an outage.",
     "api_key.allowed": "An API key was allowed for more Workers.",

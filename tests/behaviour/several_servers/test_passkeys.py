@@ -2,9 +2,14 @@
 
 import asyncio
 
+import httpx2
 from tests.authenticator import Authenticator
+from tests.behaviour.several_servers.test_pages import AtRandom
+from tests.builders import ISSUER
 from tests.deployment import PASSWORD
 from tests.unit.server.admin.test_passkeys import actor_of, begin, finish
+from tests.unit.web.conftest import Browser
+from tests.unit.web.pages.test_passkeys import OWN, enter, options_of, register
 
 from lyftdata.core.errors import NotSignedInError, SecondFactorFailedError
 from lyftdata.core.secret import Secret
@@ -48,3 +53,28 @@ async def test_of_two_sessions_that_set_up_the_first_one_only_the_quicker_does(t
     (kept,) = await passkeys[0].list("admin")
     winner = next(number for number, one in enumerate(done) if not isinstance(one, Exception))
     assert kept.name == f"key {winner}"
+
+
+async def test_a_ceremony_begins_at_one_server_and_ends_at_the_other(two):
+    """In a browser whose every request goes to another Server than the one before: registered, signed in with, and not once more."""
+    async with httpx2.AsyncClient(transport=AtRandom(two), base_url=ISSUER) as http:
+        browser = Browser(http)
+        await browser.sign_in("admin", PASSWORD)
+        await browser.learn_token()
+        await browser.post("/account/password", current=PASSWORD, new=OWN, again=OWN)
+        await browser.learn_token()
+        key, added = await register(browser)
+    assert added.status_code == 200, added.text
+
+    async with httpx2.AsyncClient(transport=AtRandom(two), base_url=ISSUER) as http:
+        stranger = Browser(http)
+        asked = await stranger.sign_in("admin", OWN)
+        proof = key.get(options_of(asked))
+        answer = await enter(stranger, passkey=proof)
+        again = await enter(stranger, passkey=proof)
+        account = await stranger.get("/account")
+
+    assert (answer.status_code, again.status_code) == (303, 401), again.text
+    assert "last used" in account.text
+    (kept,) = await two[1].services.passkeys.list("admin")
+    assert kept.sign_count == 1

@@ -35,6 +35,7 @@ INCIDENTS = frozenset(
         AlertKind.KEY_EXPIRES,
         AlertKind.KEY_ROTATION,
         AlertKind.OTHER_NETWORK,
+        AlertKind.PASSKEY_COPIED,
         AlertKind.REFUSED,
         AlertKind.WORKERS_LOST,
     }

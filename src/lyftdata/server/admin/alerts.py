@@ -14,6 +14,7 @@ from lyftdata.core.text import count
 from lyftdata.core.times import format_minute
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
+from lyftdata.server.admin.copied_passkeys import CopiedPasskeys
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
@@ -182,6 +183,7 @@ class Alerts:
         repeated_registrations: RepeatedRegistrations,
         directory: Directory,
         change_requests: ChangeRequestQueries,
+        copied_passkeys: CopiedPasskeys,
         event_destinations: EventDestinationQueries,
         audit_is_intact: Callable[[], bool],
         signing_keys: SigningKeys,
@@ -197,6 +199,7 @@ class Alerts:
         self._repeated_registrations = repeated_registrations
         self._directory = directory
         self._change_requests = change_requests
+        self._copied_passkeys = copied_passkeys
         self._event_destinations = event_destinations
         self._audit_is_intact = audit_is_intact
         self._signing_keys = signing_keys
@@ -212,6 +215,7 @@ class Alerts:
         return [
             *self._audit_log(),
             *await self._copies(),
+            *await self._copied_passkeys.alerts(),
             *_duplicates(refused),
             *await self._from_elsewhere(),
             *self._awaiting_approval(),

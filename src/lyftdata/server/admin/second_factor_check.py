@@ -23,6 +23,7 @@ from lyftdata.store.tables import passkeys, second_factors, spent_assertions
 
 RECOVERY_CODE = "recovery_code"
 PASSKEY = "passkey"
+COUNTER_REGRESSED = "operator.passkey_counter_regressed"
 # No operator's name has a colon: what is counted under it are wrong codes alone.
 _COUNTED_AS = "second factor:"
 
@@ -202,7 +203,7 @@ class SecondFactorCheck:
         return AuditEvent(
             at=self._clock(),
             actor=subject,
-            action="operator.passkey_counter_regressed",
+            action=COUNTER_REGRESSED,
             subject=subject,
             address=address,
             details={"name": passkey.name},

@@ -78,6 +78,8 @@ class AlertKind(StrEnum):
     """Workers wait for approval."""
     CHANGE_REQUEST = "change_request"
     """A request waits for a second operator; `subject` is its ID."""
+    PASSKEY_COPIED = "passkey_copied"
+    """An operator's passkey may have been copied; `subject` is the operator's name."""
     SETTING = "setting"
     """A setting of the Server should be changed."""
     KEY_EXPIRES = "key_expires"

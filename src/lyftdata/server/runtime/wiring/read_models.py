@@ -8,6 +8,7 @@ from lyftdata.server.admin.approval_queries import ApprovalQueries
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
+from lyftdata.server.admin.copied_passkeys import CopiedPasskeys
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
@@ -188,6 +189,7 @@ def build_read_models(
             repeated_registrations=leaving.repeated_registrations,
             directory=directory,
             change_requests=ChangeRequestQueries(store=store, clock=clock),
+            copied_passkeys=CopiedPasskeys(store=store, clock=clock),
             event_destinations=event_destination_queries,
             audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
             signing_keys=admission.signing_keys,
