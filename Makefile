@@ -227,8 +227,8 @@ docs: $(VENV)/dev.stamp  ## Generate the reference pages from the program
 site: $(VENV)/dev.stamp  ## Build the documentation site in site/, with every dead link an error
 	$(BIN)/python tools/build_site.py
 
-screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page (needs chromium and pngquant)
-	PYTHONPATH=. $(BIN)/python tools/screenshots.py
+screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page, or of those that ONLY names (needs chromium and pngquant)
+	PYTHONPATH=. $(BIN)/python tools/screenshots.py $(ONLY)
 
 lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt

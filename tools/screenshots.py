@@ -2,10 +2,11 @@
 Takes the pictures of every page for the documentation: light and dark, desktop and phone.
 
     make screenshots
+    make screenshots ONLY="requests second-operator"
 
 The Server is a real one, with the past and the fleet of `tests/behaviour/browser/world.py`, and nearly 3,000 Workers besides: those
 of one rack were lost, and most others are connected. Needs Chromium, and pngquant to make the
-files small.
+files small. With names, those alone are taken again.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
 from playwright.sync_api import Browser, FloatRect, sync_playwright
 from tests.behaviour.browser.conftest import ARGUMENTS
-from tests.behaviour.browser.world import ADMIN, CONNECTED, World, find_chromium
+from tests.behaviour.browser.world import ADMIN, CONNECTED, REQUEST_ID, World, find_chromium
 from tests.lean_workers import LeanWorker, Tally, allow_many_connections, spread
 from tests.processes import PASSWORD, until
 
@@ -41,6 +42,7 @@ from lyftdata.store.tables import activity, fleet_policy, version_counts, worker
 _WORKERS, _RACKS, _LOST_RACK, _NEVER_THERE = 2_983, 40, 17, 60
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WIDTHS = {"desktop": 1280, "phone": 390}
+SCHEMES = ("light", "dark")
 _LIST_HEIGHT = 1_300
 PAGES = {
     "overview": ("Overview", "/?period=day"),
@@ -65,6 +67,10 @@ PAGES = {
     "refusal": ("A refusal", "/refusals/{reference}"),
     "audit": ("Audit", "/audit?action=worker.enrolled"),
     "operators": ("Operators", "/operators"),
+    "requests": ("Requests", "/requests"),
+    "request": ("A request of another operator", f"/requests/{REQUEST_ID}"),
+    "request-confirm": ("Confirming a request", f"/requests/{REQUEST_ID}/confirm"),
+    "second-operator": ("What a second operator must confirm", "/second-operator/change"),
     "account": ("Account", "/account"),
     "password": ("Changing the password", "/account/password"),
 }
@@ -197,8 +203,10 @@ def connected(world: World) -> Iterator[None]:
         thread.join(timeout=60)
 
 
-def take(browser: Browser, world: World, *, scheme: str, device: str, number: int) -> None:
-    """Take every picture of one kind."""
+def take(
+    browser: Browser, world: World, *, scheme: str, device: str, number: int, only: Collection[str]
+) -> None:
+    """Take these pictures in one kind."""
     context = browser.new_context(
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": WIDTHS[device], "height": 800},
@@ -206,6 +214,8 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
     page = context.new_page()
 
     def keep(name: str) -> None:
+        if name not in only:
+            return
         # Of a list of fifty, its beginning.
         height = _LIST_HEIGHT if name == "workers" else page.evaluate("document.documentElement.scrollHeight")
         clip: FloatRect = {"x": 0, "y": 0, "width": WIDTHS[device], "height": height}
@@ -218,6 +228,9 @@ def take(browser: Browser, world: World, *, scheme: str, device: str, number: in
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{world.url}/")
     for name, (_, path) in PAGES.items():
+        # The page before is the form of this one.
+        if name not in only and not (name == "worker-new" and "worker-made" in only):
+            continue
         if name == "worker-made":
             page.get_by_label("Name", exact=True).fill(f"press-1{number}")
             page.get_by_label("Worker ID").fill(f"press-1{number}")
@@ -251,9 +264,10 @@ def write_gallery() -> None:
     (IMAGES.parent / "reference" / "pages.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _pictures() -> list[Path]:
-    """Return the files that are taken here."""
-    return [path for device in WIDTHS for path in IMAGES.glob(f"*-{device}.png")]
+def _pictures(only: Collection[str] = ("*",)) -> list[Path]:
+    """Return the files that are taken here, of these pages or of all."""
+    kinds = [f"{scheme}-{device}" for scheme in SCHEMES for device in WIDTHS]
+    return [path for name in only for kind in kinds for path in IMAGES.glob(f"{name}-{kind}.png")]
 
 
 def main() -> None:
@@ -261,19 +275,24 @@ def main() -> None:
     chromium, small = find_chromium(), shutil.which("pngquant")
     if chromium is None or small is None:
         sys.exit("needs chromium and pngquant (Debian: apt-get install chromium pngquant)")
-    # Those of pages that are gone, too; the directory also holds plots and drawings, which are not made here.
-    for picture in _pictures():
-        picture.unlink()
+    every = {"sign-in", *PAGES}
+    only = set(sys.argv[1:]) or every
+    if not only <= every:
+        sys.exit(f"there are: {', '.join(sorted(every))}")
+    if only == every:
+        # Those of pages that are gone, too; the directory also holds plots and drawings, which are not made here.
+        for picture in _pictures():
+            picture.unlink()
     number = 0
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             # A world for each, so that in every picture the same has just happened.
             world = World(Path(place) / scheme, crowd=crowd(), more=write_past, connected=len(there()))
             try:
                 with connected(world):
                     for device in WIDTHS:
-                        take(browser, world, scheme=scheme, device=device, number=number)
+                        take(browser, world, scheme=scheme, device=device, number=number, only=only)
                         number += 1
             finally:
                 world.close()
@@ -287,7 +306,7 @@ def main() -> None:
             ".png",
             "--quality",
             "70-95",
-            *map(str, _pictures()),
+            *map(str, _pictures(only)),
         ],
         check=False,
     )

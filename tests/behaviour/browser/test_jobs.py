@@ -18,6 +18,7 @@ from tests.behaviour.browser.jobs import (
     look_up_a_reference,
     sign_in_and_land,
 )
+from tests.behaviour.browser.request_jobs import REQUEST_JOBS
 from tests.behaviour.browser.world import World
 from tests.builders import worker
 from tests.processes import PASSWORD
@@ -125,6 +126,7 @@ def test_the_guide_names_every_job_with_its_steps():
     """The table of the operators' guide is the table of the tests, so it cannot go out of date."""
     rows = re.findall(r"^\| ([^|]+) \| ([0-9]+) \| [^|]+ \|$", GUIDE.read_text(), re.MULTILINE)
 
-    said = {(job.__doc__ or "").strip().rstrip("."): most for job, most in JOBS.items()}
-    assert len(said) == 21
+    jobs = [*JOBS.items(), *REQUEST_JOBS.items()]
+    said = {(job.__doc__ or "").strip().rstrip("."): most for job, most in jobs}
+    assert (len(JOBS), len(said)) == (21, len(jobs))
     assert {job: int(steps) for job, steps in rows} == said
