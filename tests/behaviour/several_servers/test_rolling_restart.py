@@ -28,7 +28,6 @@ from tests.processes import PASSWORD, WITHIN_S, end_started, until
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 
-_ROOT = Path(__file__).parents[3]
 FLEET = int(os.environ.get("LYFTDATA_ROLLING_WORKERS", "60"))
 _SERVERS = 3
 _LOOK_EVERY_S = 0.1
@@ -48,7 +47,6 @@ def open_site(tmp_path: Path) -> Iterator[OpenSite]:
                 [url] * _SERVERS,
                 balancer,
                 module="tests.behaviour.several_servers.unhurried_server",
-                PYTHONPATH=str(_ROOT),
                 # Ended by a second signal, as soon as the balancer has noticed.
                 LYFTDATA_SHUTDOWN_DELAY="10m",
             )
