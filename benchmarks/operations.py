@@ -105,21 +105,27 @@ class Connections:
     def __init__(self, config: Config, *, expected: bytes) -> None:
         if not config.loaded:
             config.load()
-        state = ServerState()
-        state.default_headers = [(b"date", b"Mon, 30 Nov 2026 06:00:00 GMT"), *config.encoded_headers]
+        self._config = config
+        self._state = ServerState()
+        self._state.default_headers = [(b"date", b"Mon, 30 Nov 2026 06:00:00 GMT"), *config.encoded_headers]
         self._expected = b"HTTP/1.1 " + expected
         self._answers: list[bytes] = []
         self._awaited = 0
         self._all_answered: asyncio.Future[None] | None = None
         self._ends: list[tuple[HttpToolsProtocol, FakeTransport]] = []
-        for _ in range(_CONNECTIONS):
-            kind: Any = config.http_protocol_class
-            protocol, transport = (
-                kind(config=config, server_state=state, app_state={}),
-                FakeTransport(self._take),
-            )
-            protocol.connection_made(transport)
-            self._ends.append((protocol, transport))
+
+    def open(self) -> None:
+        """Connect again: a Server ends connections on which nothing is said for some seconds."""
+        for protocol, _ in self._ends:
+            protocol.connection_lost(None)
+        self._ends = [self._connect() for _ in range(_CONNECTIONS)]
+
+    def _connect(self) -> tuple[HttpToolsProtocol, FakeTransport]:
+        kind: Any = self._config.http_protocol_class
+        protocol = kind(config=self._config, server_state=self._state, app_state={})
+        transport = FakeTransport(self._take)
+        protocol.connection_made(transport)
+        return protocol, transport
 
     async def ask(self, requests: list[Request]) -> list[bytes]:
         """Send requests, one on each connection at a time, until each was answered; return the answers, in any order."""
@@ -169,7 +175,9 @@ class Operations:
 
     async def tokens(self) -> None:
         """Get a token for each Worker with an API key."""
-        answers = await self._make["token by API key"][0].ask(self._by_key(WORKERS))
+        connections = self._make["token by API key"][0]
+        connections.open()
+        answers = await connections.ask(self._by_key(WORKERS))
         bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers]
         self._tokens_in_turn = itertools.cycle([json.loads(body)["access_token"] for body in bodies])
 
@@ -182,6 +190,7 @@ class Operations:
         """Return the processor time of each of so many operations."""
         connections, make = self._make[name]
         requests = make(count)
+        connections.open()
         gc.collect()
         begin = time.process_time()
         await connections.ask(requests)
@@ -191,6 +200,7 @@ class Operations:
         """Return the function calls of each of so many operations."""
         connections, make = self._make[name]
         requests = make(count)
+        connections.open()
         profile = cProfile.Profile()
         profile.enable()
         await connections.ask(requests)

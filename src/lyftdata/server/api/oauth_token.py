@@ -33,7 +33,8 @@ from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
 from lyftdata.server.http.request_body import read_form
-from lyftdata.server.http.responses import RAW_NO_STORE, RawResponse, json_response
+from lyftdata.server.http.responses import NO_STORE_JSON, RawResponse, json_response
+from lyftdata.server.http.whole_answer import Head
 from lyftdata.server.runtime.services import Services
 
 # RFC 8707, section 2, RFC 6749, section 5.2, RFC 9449, section 5, and RFC 8628, section 3.5: what a Worker that has proved its key
@@ -44,9 +45,6 @@ _ERRORS: Mapping[type[RefusedError], str] = {
     ApprovalDeniedError: "access_denied",
     ApprovalExpiredError: "expired_token",
 }
-_HEADERS = ((b"content-type", b"application/json"), *RAW_NO_STORE)
-
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -89,8 +87,10 @@ async def token(request: Request) -> Response:
         expires_in=services.settings.worker_token_ttl_s,
         scope=grant.scope,
     )
-    nonce = () if bound_to is None else ((b"dpop-nonce", services.dpop.nonce().encode()),)
-    return RawResponse(200, (*_HEADERS, *nonce), _encoder.encode(answer))
+    head = NO_STORE_JSON
+    if bound_to is not None:
+        head = Head(*head.fields, (b"dpop-nonce", services.dpop.nonce().encode()))
+    return RawResponse(200, head, _encoder.encode(answer))
 
 
 def refused_client(services: Services, refused: RefusedError, *, address: str) -> Response:

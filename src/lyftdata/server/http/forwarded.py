@@ -8,6 +8,7 @@ is warned about once.
 
 import ipaddress
 from collections.abc import Sequence
+from operator import itemgetter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -26,6 +27,7 @@ _MAX_WARNINGS = 5
 _MAPPED_PREFIX = 96
 _IPV6 = 6
 _X_FORWARDED_FOR = b"x-forwarded-for"
+_NAME_OF = itemgetter(0)
 _ADDED_BY_PROXIES = frozenset({_X_FORWARDED_FOR, b"forwarded", b"x-real-ip"})
 
 
@@ -55,12 +57,15 @@ class ForwardedAddresses:
             # A link-local one comes with the interface it is at (fe80::1%2).
             if address not in {peer, "unknown"}:
                 scope["client"] = (address, port)
-            if len(self._warned) < _MAX_WARNINGS and address not in self._warned:
+            # Hardly any request has one of these headers: looked for without a set of all.
+            if len(self._warned) < _MAX_WARNINGS and not _ADDED_BY_PROXIES.isdisjoint(
+                map(_NAME_OF, scope["headers"])
+            ):
                 self._warn(address, {name for name, _ in scope["headers"]} & _ADDED_BY_PROXIES)
         await self._app(scope, receive, send)
 
     def _warn(self, address: str, headers: set[bytes]) -> None:
-        if not headers or (self._is_named(address) and _X_FORWARDED_FOR in headers):
+        if address in self._warned or (self._is_named(address) and _X_FORWARDED_FOR in headers):
             return
         self._warned.add(address)
         named = ", ".join(sorted(header.decode() for header in headers))

@@ -48,6 +48,11 @@ class _OneWrite:
             self._loop.call_soon(self.flush)
         self._written.append(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Send an answer that is complete now, and what was written before it."""
+        self._written.append(data)
+        self.flush()
+
     def close(self) -> None:
         """Close the connection, once everything was sent."""
         self.flush()

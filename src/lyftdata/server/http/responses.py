@@ -1,15 +1,14 @@
 """Builds answers to Workers: JSON that is not cached, and 503 with Retry-After."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from lyftdata.core.errors import LyftdataError
-
-_NO_CONTENT = 204
+from lyftdata.server.http.whole_answer import NO_CONTENT, Field, Head, send_whole
 
 NONCE_HEADER = "Lyftdata-Nonce"
 
@@ -17,9 +16,13 @@ NONCE_HEADER = "Lyftdata-Nonce"
 # Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 RAW_NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+
+
+NO_STORE_JSON = Head(JSON, *RAW_NO_STORE)
+"""The head of most answers: JSON that is not cached."""
 
 
 class RawResponse(Response):
@@ -31,28 +34,41 @@ class RawResponse(Response):
 
     Args:
         status: HTTP status.
-        headers: Names in lower case; the body's length is added, and must be left out, unless the status has no body.
+        head: Its headers; the body's length is added, unless the status has no body.
         body: The body.
     """
 
     def __init__(  # Starlette's own is not called: doing its work once more is what this is for.
-        self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes = b""
+        self, status: int, head: Head, body: bytes = b""
     ) -> None:
         self.status_code = status
         self.body = body
         self.background = None
-        self.raw_headers = [*headers]
-        if status != _NO_CONTENT:
-            self.raw_headers.append((b"content-length", b"%d" % len(body)))
+        self._head = head
+
+    @functools.cached_property
+    def raw_headers(self) -> list[Field]:  # type: ignore[override]  # Starlette sets it when it is made
+        """Return the headers as ASGI has them, in a list that may be added to."""
+        fields = [*self._head.fields]
+        if self.status_code != NO_CONTENT:
+            fields.append((b"content-length", b"%d" % len(self.body)))
+        return fields
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, in one step if it may be."""
+        if "raw_headers" in self.__dict__ or not send_whole(
+            send, self.status_code, self._head, bytes(self.body)
+        ):
+            await super().__call__(scope, receive, send)
 
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:
     """Return a JSON answer that must not be cached."""
-    raw = RAW_NO_STORE if headers is NO_STORE else _raw(headers)
-    return RawResponse(status, (_JSON, *raw), msgspec.json.encode(value))
+    head = NO_STORE_JSON if headers is NO_STORE else Head(JSON, *_raw(headers))
+    return RawResponse(status, head, msgspec.json.encode(value))
 
 
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _raw(headers: Mapping[str, str]) -> list[Field]:
     return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 
 
@@ -76,7 +92,7 @@ def _unavailable(
     description: str,
     retry_after_s: int,
     close: bool,  # noqa: FBT001 - one argument of a cache's key
-) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
+) -> tuple[Head, bytes]:
     headers = {**NO_STORE, "Retry-After": str(retry_after_s)} | ({"Connection": "close"} if close else {})
     body = {"error": "temporarily_unavailable", "error_description": description}
-    return (_JSON, *_raw(headers)), msgspec.json.encode(body)
+    return Head(JSON, *_raw(headers)), msgspec.json.encode(body)

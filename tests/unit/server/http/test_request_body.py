@@ -17,6 +17,7 @@ from lyftdata.server.http.oauth_errors import OAuthError
 from lyftdata.server.http.protocol import BoundedHttpProtocol
 from lyftdata.server.http.request_body import MAX_BODY_BYTES, parse_form, read_body
 from lyftdata.server.http.responses import RawResponse
+from lyftdata.server.http.whole_answer import Head
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
@@ -28,9 +29,9 @@ async def line(monkeypatch) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio
 
     async def echo(scope, receive, send):
         try:
-            answer = RawResponse(200, (), await read_body(Request(scope, receive)))
+            answer = RawResponse(200, Head(), await read_body(Request(scope, receive)))
         except OAuthError as error:
-            answer = RawResponse(error.status, (), error.message.encode())
+            answer = RawResponse(error.status, Head(), error.message.encode())
         await answer(scope, receive, send)
 
     config = uvicorn.Config(echo, lifespan="off", log_config=None)

@@ -1,0 +1,188 @@
+"""An answer that goes out in one step is, byte for byte, the one that uvicorn makes of two messages."""
+
+import asyncio
+
+import pytest
+from tests.recording_server import new_protocol
+
+from lyftdata.server.http.responses import NO_STORE_JSON, RawResponse, json_response, temporarily_unavailable
+from lyftdata.server.http.whole_answer import Head, send_whole
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+ANSWERS = {
+    "with a body": lambda: RawResponse(200, NO_STORE_JSON, b'{"a": 1}'),
+    "with an empty body": lambda: RawResponse(200, NO_STORE_JSON),
+    "without a body": lambda: RawResponse(204, Head((b"x-lyftdata-worker-id", b"w-1"))),
+    "with headers of its own": lambda: json_response(
+        {}, status=401, headers={"DPoP-Nonce": "n", "X": "caf\xe9"}
+    ),
+    "that ends the connection": lambda: temporarily_unavailable("Later.", retry_after_s=2, close=True),
+}
+REQUESTS = {
+    "HTTP/1.1": GET,
+    "HTTP/1.0": b"GET / HTTP/1.0\r\n\r\n",
+    "the last of its connection": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "HEAD": b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "three at once": GET * 3,
+    "one that waits with its body": b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+}
+
+
+class Connection(asyncio.Transport):
+    """Keeps what is written to it, and whether it was closed."""
+
+    def __init__(self):
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = []
+        self.closed = False
+
+    def write(self, data):
+        """Keep it."""
+        self.written.append(bytes(data))
+
+    def close(self):
+        """Note that it was closed."""
+        self.closed = True
+
+    def is_closing(self):
+        """Return whether it was closed."""
+        return self.closed
+
+    def pause_reading(self):
+        """Do nothing."""
+
+    def resume_reading(self):
+        """Do nothing."""
+
+
+async def told(app, *pieces):
+    """Send pieces of a connection to an application; return what was written, and whether the connection was closed."""
+    protocol, connection = new_protocol(app), Connection()
+    protocol.server_state.default_headers = [(b"date", b"today"), (b"x-content-type-options", b"nosniff")]
+    protocol.connection_made(connection)
+    for piece in pieces:
+        protocol.data_received(piece)
+    while protocol.tasks:
+        await asyncio.wait(set(protocol.tasks))
+        await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    return connection.written, connection.closed
+
+
+def whole(make):
+    """Return an application that answers so."""
+
+    async def app(scope, receive, send):
+        await make()(scope, receive, send)
+
+    return app
+
+
+def in_messages(make):
+    """Return the same application behind middleware that wraps `send`."""
+
+    async def app(scope, receive, send):
+        async def wrapped(message):
+            await send(message)
+
+        await make()(scope, receive, wrapped)
+
+    return app
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("make", ANSWERS.values(), ids=ANSWERS)
+async def test_it_is_the_answer_that_uvicorn_makes(make, request_):
+    """The same bytes, and the same end of the connection, whatever was asked and answered."""
+    written, closed = await told(whole(make), request_)
+    expected, closes = await told(in_messages(make), request_)
+
+    assert (b"".join(written), closed) == (b"".join(expected), closes)
+    assert written[0].startswith(b"HTTP/1.1 ")
+
+
+async def test_it_is_written_at_once():
+    """Head and body are one piece, written before the event loop goes on."""
+    written, _ = await told(whole(ANSWERS["with a body"]), GET)
+
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"x-name", b"a\r\nset-cookie: b"),
+        (b"x-name", b"a\nb"),
+        (b"x-name", b"a\0"),
+        (b"x-name\r\nset-cookie", b"a"),
+        (b"x name", b"a"),
+        (b"X-Name", b"a"),
+        (b"", b"a"),
+    ],
+)
+def test_a_header_that_would_begin_another_is_refused(field):
+    """Header injection: no value and no name ends its line."""
+    with pytest.raises(ValueError, match="may not be sent"):
+        Head(field)
+
+
+async def test_a_header_that_is_added_later_is_sent():
+    """Who adds to an answer what it did not have has it sent too."""
+
+    def make():
+        answer = RawResponse(200, NO_STORE_JSON, b"{}")
+        answer.headers["x-added"] = "later"
+        return answer
+
+    written, _ = await told(whole(make), GET)
+
+    assert b"\r\nx-added: later\r\n" in b"".join(written)
+
+
+async def test_middleware_sees_every_answer():
+    """What wraps `send` gets the two messages of ASGI: no answer passes it by."""
+    seen = []
+
+    async def app(scope, receive, send):
+        async def wrapped(message):
+            seen.append(message["type"])
+            await send(message)
+
+        await ANSWERS["with a body"]()(scope, receive, wrapped)
+
+    await told(app, GET)
+
+    assert seen == ["http.response.start", "http.response.body"]
+
+
+async def test_a_peer_that_does_not_read_is_waited_for():
+    """An answer is not written to a connection that has taken no more for now, however many requests it sends."""
+    entered = asyncio.Event()
+
+    async def app(scope, receive, send):
+        entered.set()
+        await ANSWERS["with a body"]()(scope, receive, send)
+
+    protocol, connection = new_protocol(app), Connection()
+    protocol.connection_made(connection)
+    protocol.pause_writing()
+    protocol.data_received(GET)
+    await entered.wait()
+    (task,) = protocol.tasks
+    await asyncio.sleep(0)
+    assert connection.written == []
+
+    protocol.resume_writing()
+    await task
+
+    assert len(connection.written) == 1
+    protocol.connection_lost(None)
+
+
+def test_other_servers_get_messages():
+    """What is not uvicorn's own way to send is left alone."""
+
+    async def send(_message):
+        raise AssertionError
+
+    assert not send_whole(send, 200, NO_STORE_JSON, b"")
