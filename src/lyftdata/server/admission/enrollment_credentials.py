@@ -2,7 +2,8 @@
 The credential of an enrollment: a proof, or the secret itself, of the Server's setting or of an issued key.
 
     1. The key that the credential names is looked up; one that does not exist is stood in for, at the same cost.
-    2. The credential is checked against every key of the settings and against that one.
+    2. The credential is checked against that one, and against every key of the settings. One that names no key is checked against
+       those of the settings alone; if there are none, against a decoy.
 
 What an issued key allows is checked later, with the request: a caller whose body is wrong must not learn from the answer that
 its key is in force.
@@ -115,11 +116,13 @@ class EnrollmentCredentials:
         unverified_proof = read_proof(unverified_credential)
         named = _key_id(unverified_credential, unverified_proof)
         issued = None if named is None else self._directory.find_enrollment_key(named)
-        # The issued key first: a secret that is also a setting keeps the rules that it was issued with.
-        keys = [
-            ("", _verifier_of(self._decoy)) if issued is None else (issued.fingerprint, _verifier_of(issued)),
-            *((accepted.fingerprint, accepted.key) for accepted in self.keys),
-        ]
+        keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys]
+        # Timing oracle: how many keys are tried depends on the settings and on what the caller itself has sent, and never on
+        # whether the key exists that it names. Nor on whether enrollment is off: then a decoy is tried where one key would be.
+        if named is not None or not keys:
+            # The issued key first: a secret that is also a setting keeps the rules that it was issued with.
+            first = ("", self._decoy) if issued is None else (issued.fingerprint, issued)
+            keys.insert(0, (first[0], _verifier_of(first[1])))
         if unverified_proof is None:
             matching = [fingerprint for fingerprint, key in keys if key.matches(unverified_credential)]
             if not matching:
