@@ -14,7 +14,7 @@ ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY requirements/build.txt requirements/run.txt requirements/worker.txt requirements/
+COPY requirements/build.txt requirements/run.txt requirements/otel.txt requirements/worker.txt requirements/
 RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
@@ -22,8 +22,10 @@ COPY src src
 RUN /opt/build/bin/hatchling build -t wheel -d /dist
 
 FROM build AS server-environment
+# `otel`: with what sends traces (LYFTDATA_TRACING).
+ARG SERVER_REQUIREMENTS=run
 RUN python -m venv /opt/lyftdata \
-    && /opt/lyftdata/bin/pip install --require-hashes -r requirements/run.txt \
+    && /opt/lyftdata/bin/pip install --require-hashes -r requirements/${SERVER_REQUIREMENTS}.txt \
     && /opt/lyftdata/bin/pip install --no-deps --no-index /dist/*.whl
 
 FROM build AS worker-environment

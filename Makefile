@@ -29,7 +29,7 @@ run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until
 dist: $(VENV)/run.stamp  ## Build wheel and sdist, and the lists of a Worker's and a Server's dependencies, pinned by hash
 	rm -rf dist && $(BIN)/hatchling build -t wheel -t sdist -d dist >/dev/null
 	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
-	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt
+	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt && { echo "$$wheel"; cat ../requirements/otel.txt; } >server-otel.txt
 
 # Every file by its hash, the wheel too: a Worker from the index, as the README has it, and both sides from a folder of wheels, as the page for hosts without
 # internet access has it. Started from outside the checkout, so that only what the wheel holds is found.
@@ -232,13 +232,14 @@ screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page, or of t
 
 lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server pyproject.toml -o requirements/run.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --extra otel pyproject.toml -c requirements/run.txt -o requirements/otel.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -c requirements/run.txt -o requirements/worker.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group build -o requirements/build.txt
-	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --extra otel --group build --group dev pyproject.toml -c requirements/otel.txt -o requirements/dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --extra server --group build --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group release -o requirements/release.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group audit -o requirements/audit.txt
-	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --group build --group lowest pyproject.toml -o requirements/lowest.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --extra otel --group build --group lowest pyproject.toml -o requirements/lowest.txt
 
 clean:  ## Remove what the commands above made
 	rm -rf $(VENV) $(BENCH) $(LOWEST) $(RELEASE) $(AUDIT) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -124,12 +124,10 @@ class _App(Starlette):
 
 def create_app(services: Services) -> ASGIApp:
     """Return the whole Server as one ASGI application."""
-    app = _App(services)
-    return (
-        FreshnessMiddleware(app, services.store, error_page=early_error_page)
-        if services.store.is_shared
-        else app
-    )
+    app: ASGIApp = _App(services)
+    if services.store.is_shared:
+        app = FreshnessMiddleware(app, services.store, error_page=early_error_page)
+    return app if services.trace_requests is None else services.trace_requests(app)
 
 
 def all_routes(services: Services) -> list[BaseRoute]:

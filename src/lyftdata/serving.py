@@ -32,6 +32,7 @@ from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.settings_values import BindAddress
 from lyftdata.server.runtime.start_checks import check_files
 from lyftdata.server.runtime.tls_files import server_context
+from lyftdata.server.runtime.trace_switch import traced
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.service_manager import Notifier
 
@@ -98,7 +99,7 @@ async def _serve(settings: ServerSettings) -> int:
         check_files(settings)
         bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
         settings = msgspec.structs.replace(settings, bind_address=bound)
-        async with open_services(settings) as services:
+        async with traced(settings) as tracing, open_services(settings, tracing=tracing) as services:
             notifier = Notifier(os.environ)
             server = _Server(_config(settings, services), services, notifier)
             for warning in services.warnings:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -37,7 +38,9 @@ def opened(tmp_path: Path) -> Open:
     (tmp_path / "staging" / "secret.key").write_text(SECRET_KEY)
 
     @contextlib.asynccontextmanager
-    async def open_deployment(clock: FakeClock | None = None, **environ: str) -> AsyncIterator[Deployment]:
+    async def open_deployment(
+        clock: FakeClock | None = None, *, tracing: Any = None, **environ: str
+    ) -> AsyncIterator[Deployment]:
         settings = read_server_settings(
             {
                 "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
@@ -49,7 +52,9 @@ def opened(tmp_path: Path) -> Open:
             | environ
         )
         clock = clock or FakeClock()
-        async with open_services(settings, clock=clock, passwords=Passwords(CHEAP)) as services:
+        async with open_services(
+            settings, clock=clock, passwords=Passwords(CHEAP), tracing=tracing
+        ) as services:
             transport = httpx2.ASGITransport(create_app(services), raise_app_exceptions=False)
             async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
                 yield Deployment(services, clock, http)

@@ -70,6 +70,16 @@ ISSUER_UNUSABLE = LogEvent(
 
 # --- requests -----------------------------------------------------------------------------------------------
 
+TRACES_NOT_SENT = LogEvent(
+    name="traces_not_sent",
+    level="warning",
+    message="Traces do not reach the OpenTelemetry collector; requests are answered all the same.",
+    fields={
+        "problem": "what the OpenTelemetry library says, without addresses and answers",
+        "left_out": "failures since the last line that were not logged",
+    },
+    remedy="Check OTEL_EXPORTER_OTLP_ENDPOINT, and that the collector takes OTLP over HTTP there.",
+)
 OVERLOADED = LogEvent(
     name="overloaded",
     level="warning",

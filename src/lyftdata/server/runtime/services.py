@@ -1,8 +1,10 @@
 """The parts of a running Server, in one frozen container."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from starlette.types import ASGIApp
 
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.known_secrets import KnownSecrets
@@ -135,6 +137,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     overload: Overload
     drain: Drain
+    trace_requests: Callable[[ASGIApp], ASGIApp] | None
+    """Makes an application whose requests are traced; None where tracing is off."""
     samples: SampleLog
     session_probes: StreamLimiter
     workers: Workers

@@ -54,6 +54,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     events_dir: Path | None
     audit_retention: timedelta | None
     signing_algorithm: str
+    tracing: bool = False
     shutdown_delay: timedelta = timedelta(seconds=3)
     oidc_issuer: str | None = None
     oidc_client_id: str | None = None

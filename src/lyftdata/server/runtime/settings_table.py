@@ -309,6 +309,17 @@ TABLE: tuple[Setting, ...] = (
         "Only while another Server on the same database is alive. A second signal ends the delay.",
     ),
     Setting(
+        name="LYFTDATA_TRACING",
+        field="tracing",
+        parse=parse_switch,
+        default=False,
+        default_doc="`no`",
+        flag="--tracing",
+        is_switch=True,
+        doc="Sends traces of tokens, enrollments and sessions to an OpenTelemetry collector; needs the extra `otel`. Where to, and how many, say the "
+        "standard variables `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER` and so on.",
+    ),
+    Setting(
         name="LYFTDATA_EVENTS_ALLOWED_NETWORKS",
         field="events_allowed_networks",
         parse=parse_events_networks,

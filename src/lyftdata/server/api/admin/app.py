@@ -54,6 +54,14 @@ def admin_app(services: Services | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+        # Secret disclosure: it would report requests, and the texts of exceptions, to whatever tracing it finds in the process.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.state.services = services
     app.add_middleware(BodyLimit)

@@ -132,7 +132,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     return AdmissionParts(
         directory=directory,
         signing_keys=signing_keys,
-        admission=Admission(
+        admission=basis.part_types.admission(
             directory=directory,
             signing_keys=signing_keys,
             issuer=basis.issuer,
@@ -162,7 +162,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             started_at=basis.started_at,
             publish=logins.note if store.is_shared else None,
         ),
-        enrollment=Enrollment(
+        enrollment=basis.part_types.enrollment(
             credentials=EnrollmentCredentials(
                 keys=accepted_keys(
                     settings, issuers=basis.issuers, pepper=fingerprint_pepper_of(basis.secret_key)
@@ -187,7 +187,7 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
         held_requests=HeldRequests(directory),
         nonces=nonces,
         refused_agents=RefusedAgents(store=store),
-        refusals=RefusalLog(
+        refusals=basis.part_types.refusals(
             store=store,
             metrics=metrics,
             clock=clock,

@@ -9,6 +9,7 @@ from lyftdata.server.admission.replay_file import KeptReplays
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.runtime.secret_keys import derive_key
 from lyftdata.server.runtime.settings import ServerSettings
+from lyftdata.server.runtime.wiring.part_types import PartTypes
 from lyftdata.store import Store
 
 
@@ -25,6 +26,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     issuer: str
     previous_issuers: tuple[str, ...]
+    part_types: PartTypes
 
     @property
     def issuers(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
@@ -56,12 +57,16 @@ from lyftdata.server.runtime.wiring.events import build_events
 from lyftdata.server.runtime.wiring.incidents import build_incidents
 from lyftdata.server.runtime.wiring.leaving import build_leaving
 from lyftdata.server.runtime.wiring.operators import build_operators
+from lyftdata.server.runtime.wiring.part_types import PartTypes
 from lyftdata.server.runtime.wiring.read_models import build_read_models
 from lyftdata.server.runtime.wiring.second_operator import build_second_operator
 from lyftdata.server.runtime.wiring.sessions import build_sessions
 from lyftdata.server.streams.stream_limits import StreamLimiter
-from lyftdata.store import Store
 from lyftdata.store.dialects import exposure
+
+if TYPE_CHECKING:
+    # Of the extra `otel`: imported where tracing is on, and nowhere else.
+    from lyftdata.server.runtime.tracing import Tracing
 
 _log = get_logger(__name__)
 _MAX_PROBES, _MAX_PROBES_PER_WORKER = 32, 2
@@ -75,6 +80,7 @@ async def open_services(
     random_source: RandomBytes = random_bytes,
     passwords: Passwords | None = None,
     announce_password: Callable[[Secret], None] = print_first_password,
+    tracing: "Tracing | None" = None,
 ) -> AsyncIterator[Services]:
     """
     Open the store, load what admission needs, make what is missing, and keep it all going until the end.
@@ -85,6 +91,7 @@ async def open_services(
         StoreError: The database cannot be used.
         KeyDecryptionError: The secret key is not the one the signing keys were encrypted with.
     """
+    part_types = PartTypes() if tracing is None else tracing.parts
     prepare_staging_dir(settings.staging_dir)
     url = _database_url(settings)
     secret_key = await asyncio.to_thread(
@@ -95,7 +102,7 @@ async def open_services(
         random_bytes=random_source,
         database=url,
     )
-    store = await asyncio.to_thread(Store.open, url, audit_key=audit_key_of(secret_key))
+    store = await asyncio.to_thread(part_types.store.open, url, audit_key=audit_key_of(secret_key))
     kept: KeptReplays | None = None
     try:
         if settings.secret_key is None:
@@ -120,9 +127,10 @@ async def open_services(
             started_at=clock(),
             issuer=issuer,
             previous_issuers=tuple(url for url in settings.previous_public_urls if url != issuer),
+            part_types=part_types,
         )
         await basis.checkpoints.compare_with_kept()
-        services = await _build_services(basis, passwords or Passwords())
+        services = await _build_services(basis, passwords or Passwords(), tracing)
         await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
         detached = DetachedTasks()
         store.deliver_changes_to(build_change_applier(services, detached).on_change)
@@ -159,7 +167,7 @@ def _finish_key_rotation(staging_dir: Path, url: str | URL) -> None:
         emit(_log, SECRET_KEY_SETTLED, key="new" if is_new else "old")
 
 
-async def _build_services(basis: Basis, passwords: Passwords) -> Services:
+async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing | None") -> Services:
     settings, store, clock = basis.settings, basis.store, basis.clock
     sessions = await build_sessions(basis)
     logins = SharedLogins(store=store)
@@ -226,6 +234,7 @@ async def _build_services(basis: Basis, passwords: Passwords) -> Services:
         metrics=admission.metrics,
         overload=Overload(monotonic=time.monotonic, count=admission.metrics.count_shed_request),
         drain=Drain(sessions=sessions.sessions, cluster=sessions.cluster, delay=settings.shutdown_delay),
+        trace_requests=None if tracing is None else tracing.trace_requests,
         samples=read_models.samples,
         session_probes=StreamLimiter(total=_MAX_PROBES, per_operator=_MAX_PROBES_PER_WORKER),
         workers=operators.workers,

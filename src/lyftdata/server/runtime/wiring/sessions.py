@@ -8,7 +8,6 @@ from lyftdata.core.records import SessionEnd
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.cluster.membership import Cluster, TouchedWorkers
-from lyftdata.server.runtime.session_handlers import ServerSessionHandlers
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
@@ -42,7 +41,7 @@ async def build_sessions(basis: Basis) -> SessionParts:
     traces = ActivityLog(store=store, seen=await store.read_tables(activity.all_seen_ids), clock=clock)
     returning = ReturningWorkers(clock)
     events = Events()
-    handlers = ServerSessionHandlers(
+    handlers = basis.part_types.session_handlers(
         session_log=session_log,
         decisions=decisions,
         touched=touched,
@@ -51,7 +50,7 @@ async def build_sessions(basis: Basis) -> SessionParts:
         events=events,
         clock=clock,
     )
-    sessions = Sessions(now=clock, handlers=handlers)
+    sessions = basis.part_types.sessions(now=clock, handlers=handlers)
     if not store.is_shared:
         await store.write(lambda tx: worker_sessions.close_open(tx, end=SessionEnd.SERVER_CRASHED))
         sessions.set_expected_count(await store.read(worker_sessions.count_disconnected_at_stop))

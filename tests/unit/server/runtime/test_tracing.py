@@ -1,0 +1,457 @@
+"""What a trace shows of a token, an enrollment and a poll, what it never shows, and what a collector that is gone changes: nothing."""
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import threading
+
+import pytest
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from tests.builders import ENROLLMENT_KEY
+from tests.deployment import ASSERTION_TYPE
+
+from lyftdata.app import _App, create_app
+from lyftdata.core.errors import SettingsError
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.admission.enrollment import Enrollment
+from lyftdata.server.admission.refusal_log import RefusalLog
+from lyftdata.server.admission.token_issuer import Admission
+from lyftdata.server.api.admin.app import admin_app
+from lyftdata.server.runtime import tracing as module
+from lyftdata.server.runtime.settings import read_server_settings
+from lyftdata.server.runtime.trace_switch import traced
+from lyftdata.server.runtime.tracing import Tracing
+from lyftdata.server.runtime.tracing.spans import ATTRIBUTES
+from lyftdata.server.sessions.registry import Sessions
+from lyftdata.store import Store
+
+# Of another trace, with the flag that asks for it to be recorded.
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Traced:
+    """A Server that is traced, and the spans that it has sent."""
+
+    def __init__(self, server, tracing, exporter):
+        self.server = server
+        self.tracing = tracing
+        self._exporter = exporter
+
+    def spans(self):
+        """Return every span by now, the first that ended first."""
+        self.tracing.flush()
+        return self._exporter.get_finished_spans()
+
+    def named(self, name):
+        """Return the spans of a name."""
+        return [span for span in self.spans() if span.name == name]
+
+    def one(self, name):
+        """Return the one span of a name."""
+        [span] = self.named(name)
+        return span
+
+    def below(self, parent):
+        """Return the names of the spans right below another."""
+        return sorted(
+            span.name
+            for span in self.spans()
+            if span.parent is not None and span.parent.span_id == parent.context.span_id
+        )
+
+
+@pytest.fixture
+async def open_traced(opened, monkeypatch, request):
+    """Return a Server that is traced, with every request recorded unless the test says otherwise."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", getattr(request, "param", "always_on"))
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(exporter, {"OTEL_TRACES_SAMPLER": "by the environment"})
+    async with opened(tracing=tracing) as server:
+        yield Traced(server, tracing, exporter)
+    tracing.close()
+
+
+async def add_press(server):
+    """Add a Worker with a key of its own; return its ID and key."""
+    admin = await server.sign_in()
+    body = {"name": "press-01", "id": "press-01", "issue_key": True}
+    answer = await server.http.post("/api/workers", json=body, headers=admin)
+    return "press-01", answer.json()["api_key"]["key"]
+
+
+async def poll(server, token, **more):
+    """Poll once."""
+    body = {"boot_id": "boot-0001", "host": {"hostname": "host-a"}} | more
+    return await server.http.post(
+        "/api/worker/session", json=body, headers={"Authorization": f"Bearer {token}"}
+    )
+
+
+async def test_a_token_by_api_key(open_traced):
+    """The request, whose it was and how it ended; below it the check of the key and the signature."""
+    server = open_traced.server
+    answer = await server.token_by_key(*await add_press(server))
+
+    assert answer.status_code == 200
+    span = open_traced.one("POST /oauth2/token")
+    assert (span.kind, span.parent, span.status.status_code) == (SpanKind.SERVER, None, StatusCode.UNSET)
+    assert dict(span.attributes) == {
+        "http.request.method": "POST",
+        "http.route": "/oauth2/token",
+        "http.response.status_code": 200,
+        "lyftdata.worker.id": "press-01",
+    }
+    assert open_traced.below(span) == ["check API key", "sign token"]
+
+
+async def test_an_enrollment_and_a_token_by_assertion(open_traced):
+    """An enrollment waits for the database; a token by assertion of one Server does not."""
+    server = open_traced.server
+    worker_id, key = await server.enrolled("press")
+    assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 200
+
+    request = open_traced.one("POST /oauth2/register")
+    assert request.attributes["lyftdata.worker.id"] == worker_id
+    enrollment = open_traced.one("enroll")
+    assert enrollment.attributes["lyftdata.enrollment.created"] is True
+    assert open_traced.below(enrollment) == ["database write"]
+    [write] = [
+        s for s in open_traced.named("database write") if s.parent.span_id == enrollment.context.span_id
+    ]
+    assert (write.kind, dict(write.attributes)) == (SpanKind.CLIENT, {"db.system.name": "sqlite"})
+    assert "check assertion" in open_traced.below(open_traced.one("POST /oauth2/token"))
+
+
+async def test_an_operation_in_the_writers_thread_is_part_of_its_request(open_traced):
+    """How long it waited for its turn is the rest of the write that it is below."""
+    server = open_traced.server
+    entry = (await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY)).json()
+    worker_id = entry["client_id"]
+    headers = {"Authorization": f"Bearer {entry['registration_access_token']}"}
+    retired = await server.http.delete(f"/oauth2/register/{worker_id}", headers=headers)
+
+    assert retired.status_code == 204
+    request = open_traced.one("DELETE /oauth2/register/{worker_id}")
+    assert request.attributes["http.route"] == "/oauth2/register/{worker_id}"
+    operations = open_traced.named("database operation")
+    writes = {span.context.span_id for span in open_traced.named("database write")}
+    assert request.context.trace_id in {span.context.trace_id for span in operations}
+    assert {span.parent.span_id for span in operations} <= writes
+
+
+async def test_a_session_from_its_first_poll_to_its_end(open_traced):
+    """What a poll was held for, and, in a trace of its own, for how long the Worker was connected and why it is not any more."""
+    server = open_traced.server
+    token = (await server.token_by_key(*await add_press(server))).json()["access_token"]
+    assert (await poll(server, token)).status_code == 200
+    held = asyncio.ensure_future(poll(server, token))
+    async with asyncio.timeout(180):
+        while not any(session.poll is not None for session in server.services.sessions):
+            await asyncio.sleep(0)
+    server.services.sessions.ask_to_poll_again("press-01")
+    assert (await held).status_code == 200
+    server.clock.forward(seconds=5)
+    assert (await poll(server, token, sign_off=True)).status_code == 200
+
+    first = open_traced.named("POST /api/worker/session")[0]
+    assert first.attributes["lyftdata.worker.id"] == "press-01"
+    assert open_traced.below(first) == ["session started"]
+    assert open_traced.one("hold poll").attributes["lyftdata.poll.outcome"] == "held"
+    ended = open_traced.one("session ended")
+    assert ended.parent is None
+    assert dict(ended.attributes) == {
+        "lyftdata.worker.id": "press-01",
+        "lyftdata.session.end": "signed_off",
+        "lyftdata.session.duration": 5.0,
+    }
+
+
+async def test_a_refusal_has_its_code_and_the_reference_that_the_caller_reads(open_traced):
+    """By which an operator finds the rest; whom an unproven caller claims to be is not in the trace."""
+    server = open_traced.server
+    worker_id, key = await add_press(server)
+    answer = await server.token_by_key("nobody", key)
+
+    assert answer.status_code == 401
+    span = open_traced.one("POST /oauth2/token")
+    assert dict(span.attributes) == {
+        "http.request.method": "POST",
+        "http.route": "/oauth2/token",
+        "http.response.status_code": 401,
+        "lyftdata.refusal.code": "api_key_not_for_worker",
+        "lyftdata.refusal.reference": answer.json()["reference"],
+    }
+    assert open_traced.one("check API key").attributes["lyftdata.refusal.code"] == "api_key_not_for_worker"
+    assert worker_id not in json.dumps([span.to_json() for span in open_traced.spans()])
+
+
+async def test_a_worker_that_is_refused_after_it_has_proved_its_key_is_named(open_traced):
+    """As the refusal itself tells it why."""
+    server = open_traced.server
+    worker_id, key = await add_press(server)
+    answer = await server.token_by_key(worker_id, key, scope="nothing")
+
+    assert answer.status_code == 400
+    span = open_traced.one("POST /oauth2/token")
+    assert span.attributes["lyftdata.worker.id"] == worker_id
+    assert span.attributes["lyftdata.refusal.code"] == "scope_unknown"
+
+
+async def test_a_failure_says_what_kind_it_was_and_nothing_of_its_text(open_traced, monkeypatch):
+    """An exception's text and traceback may hold what a caller sent."""
+    server = open_traced.server
+    press = await add_press(server)
+
+    def fail(*_arguments, **_named):
+        raise RuntimeError("token eyJhbGciOiJub25lIn0")
+
+    monkeypatch.setattr(server.services.token_counts, "token_given", fail)
+    answer = await server.token_by_key(*press)
+
+    assert answer.status_code == 500
+    span = open_traced.one("POST /oauth2/token")
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes["error.type"], span.status.description, span.events) == ("RuntimeError", None, ())
+
+
+async def test_nothing_that_a_caller_sends_is_in_a_trace(open_traced):
+    """No key, token, assertion, proof, query, path or header, wherever it was put; and no attribute that is not on the list."""
+    server = open_traced.server
+    worker_id, key = await add_press(server)
+    identity = generate_identity_key()
+    enrolled = await server.register(identity, "press")
+    assertion = server.assertion(identity, enrolled.json()["client_id"])
+    token = (await server.token_by_assertion(assertion)).json()["access_token"]
+    proof = server.proof(generate_identity_key(), "other")
+    canary = "canary-7f3b9e"
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "X-Note": canary,
+        "baggage": f"a={canary}",
+        "tracestate": f"a={canary}",
+    }
+    for path in (
+        "/oauth2/token",
+        "/oauth2/register",
+        "/oauth2/introspect",
+        "/oauth2/revoke",
+        f"/oauth2/register/{canary}",
+    ):
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            await server.http.request(method, f"{path}?{canary}={key}", headers=headers, content=canary)
+    await server.token_by_key(key, canary)
+    await server.token_by_key(worker_id, f"{key}x")
+    await server.token_by_key(worker_id, key, scope=canary, resource=f"https://{canary}")
+    await server.token_by_assertion(f"{assertion}{canary}")
+    await server.http.post(
+        "/oauth2/token",
+        data={
+            "grant_type": canary,
+            "client_id": canary,
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": token,
+        },
+    )
+    await server.http.post(
+        "/oauth2/register", json={"client_name": canary}, headers={"Authorization": f"Bearer {proof}"}
+    )
+    await server.http.post(
+        "/oauth2/register",
+        json={"client_name": canary},
+        headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
+    )
+    await poll(server, token, host={"hostname": canary}, labels=f"a={canary}")
+    await poll(server, f"{token}{canary}")
+
+    spans = open_traced.spans()
+    assert len(spans) > 20
+    assert {name for span in spans for name in span.attributes} <= ATTRIBUTES
+    assert not any(span.events or span.links for span in spans)
+    text = "\n".join(span.to_json() for span in spans)
+    secrets = (canary, key, key[-20:], token, token[-20:], assertion[-20:], proof[-20:], ENROLLMENT_KEY)
+    assert [secret for secret in secrets if secret in text] == []
+
+
+@pytest.mark.parametrize("open_traced", ["always_off"], indirect=True)
+async def test_no_caller_chooses_what_is_recorded(open_traced):
+    """A `traceparent` that asks for it has no effect, with a right key neither."""
+    server = open_traced.server
+    worker_id, key = await add_press(server)
+    server.http.headers["traceparent"] = CALLER
+    assert (await server.token_by_key(worker_id, key)).status_code == 200
+    assert (await server.token_by_key("nobody", key)).status_code == 401
+
+    assert open_traced.spans() == ()
+
+
+async def test_only_the_trace_of_a_proved_caller_is_linked(open_traced):
+    """Each trace is the Server's own; what an unproven caller says of another one is not kept."""
+    server = open_traced.server
+    worker_id, key = await add_press(server)
+    server.http.headers["traceparent"] = CALLER
+    await server.token_by_key(worker_id, key)
+    await server.token_by_key(worker_id, f"{key[:-1]}{'a' if key[-1] != 'a' else 'b'}")
+    server.http.headers["traceparent"] = f"{CALLER}, {CALLER}"
+    await server.token_by_key(worker_id, key)
+
+    proved, refused, malformed = open_traced.named("POST /oauth2/token")
+    assert [f"{link.context.trace_id:032x}" for link in proved.links] == [CALLER.split("-")[1]]
+    assert refused.links == malformed.links == ()
+    assert all(span.parent is None for span in (proved, refused, malformed))
+    assert CALLER.split("-")[1] not in {f"{span.context.trace_id:032x}" for span in open_traced.spans()}
+
+
+async def test_other_requests_and_work_of_its_own_are_not_traced(open_traced):
+    """Paths and queries of pages hold what operators look for; and a trace a second of the Server's own writing helps nobody."""
+    server = open_traced.server
+    await add_press(server)
+    for path in ("/readyz", "/workers?q=press", "/api/workers", "/auth/verify", "/nothing"):
+        await server.http.get(path)
+    await server.services.refusals.flush()
+
+    assert open_traced.spans() == ()
+
+
+async def test_without_tracing_a_server_is_made_of_what_it_was(server):
+    """The very classes, and no middleware: a request does nothing that it did not do before there was tracing."""
+    services = server.services
+    parts = (services.store, services.admission, services.enrollment, services.refusals, services.sessions)
+
+    assert [type(part) for part in parts] == [Store, Admission, Enrollment, RefusalLog, Sessions]
+    assert type(create_app(services)) is _App
+
+
+def test_fastapi_traces_nothing_by_itself():
+    """It would send messages of exceptions and paths of the admin API wherever somebody else in the process has told it to."""
+    telemetry = getattr(admin_app(None), "_telemetry", {})
+
+    assert not any(
+        telemetry.get(kind) for kind in ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
+    )
+
+
+def test_without_tracing_nothing_of_opentelemetry_is_loaded():
+    """Not by the program that serves either."""
+    # FastAPI loads the interface without the SDK, which does nothing.
+    code = (
+        "import sys, lyftdata.serving; "
+        "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'opentelemetry.exporter', 'lyftdata.server.runtime.tracing'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+async def test_without_the_extra_it_cannot_be_turned_on(monkeypatch):
+    """Named, rather than a traceback; off it needs nothing."""
+    for name in [name for name in sys.modules if name.startswith("lyftdata.server.runtime.tracing")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    async with traced(read_server_settings({})) as tracing:
+        assert tracing is None
+
+    with pytest.raises(SettingsError) as refused:
+        async with traced(read_server_settings({"LYFTDATA_TRACING": "yes"})):
+            raise AssertionError
+
+    [problem] = refused.value.problems
+    assert problem.startswith("LYFTDATA_TRACING: ")
+    assert "otel" in problem
+
+
+class Stuck(SpanExporter):
+    """A collector that takes what it is sent and does not answer until it is let go."""
+
+    def __init__(self):
+        self.asked = threading.Event()
+        self.let_go = threading.Event()
+        self.sent = 0
+
+    def export(self, spans):
+        """Wait."""
+        self.sent += len(spans)
+        self.asked.set()
+        self.let_go.wait()
+        return SpanExportResult.SUCCESS
+
+
+async def test_a_collector_that_hangs_holds_up_nobody(opened, monkeypatch):
+    """Requests are answered, what does not fit into the queue is dropped, and the Server ends while the collector still hangs."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
+    monkeypatch.setattr(module, "CLOSED_WITHIN_S", 0.1)
+    collector = Stuck()
+    tracing = Tracing(collector, {"OTEL_TRACES_SAMPLER": "always_on"})
+    try:
+        async with opened(tracing=tracing) as server:
+            press = await add_press(server)
+            for _ in range(20):
+                assert (await server.token_by_key(*press)).status_code == 200
+            assert await asyncio.to_thread(collector.asked.wait, 180)
+        await asyncio.to_thread(tracing.close)
+        assert not collector.let_go.is_set()
+        # Of 60: what it is at, and no more than the queue on top of that.
+        assert collector.sent <= 12
+    finally:
+        collector.let_go.set()
+        # The process of a Server would end here.
+        tracing._problems.end()
+
+
+def test_what_the_library_complains_of_is_one_event_without_its_values(monkeypatch, capsys):
+    """No line a second, no address with a token in its query, no answer of the collector."""
+    logged = []
+    monkeypatch.setattr(
+        "lyftdata.server.runtime.tracing.problems.FailureLog.failed",
+        lambda _self, **fields: logged.append(fields),
+    )
+    tracing = Tracing(InMemorySpanExporter(), {})
+    log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    log.error("Failed to export %s batch code: %s, reason: %s", "spans", 403, "https://c/?key=canary-7f3b9e")
+    tracing.close()
+    log.propagate = False
+    log.error("Not ours any more")
+
+    assert logged == [{"problem": "Failed to export … batch code: …, reason: …"}]
+    assert "canary" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, "lyftdata-server"),
+        ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=theirs"}, "theirs"),
+    ],
+)
+async def test_the_standard_variables_name_the_service(monkeypatch, environ, name):
+    """As any program that is traced; without them it says which program it is."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(exporter, {"OTEL_TRACES_SAMPLER": "always_on"})
+    tracing._tracer.start_span("one").end()
+    tracing.close()
+
+    [span] = exporter.get_finished_spans()
+    assert span.resource.attributes["service.name"] == name
+
+
+def test_one_request_in_ten_is_recorded_unless_told(monkeypatch):
+    """The specification's own default is all of them, which a flood of requests would multiply."""
+    monkeypatch.delenv("OTEL_TRACES_SAMPLER", raising=False)
+    tracing = Tracing(InMemorySpanExporter(), {})
+    tracing.close()
+
+    assert tracing._provider.sampler.get_description() == (
+        "ParentBased{root:TraceIdRatioBased{0.1},remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,"
+        "localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}"
+    )
