@@ -81,7 +81,8 @@ class Line:
 
 def new_protocol(app: Any) -> BoundedHttpProtocol:
     """Return the protocol for one connection."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_keep_alive=75)
+    # Without an access log, as the Server's: with one, no answer would go out in one step.
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=75)
     config.load()
     return BoundedHttpProtocol(config=config, server_state=ServerState(), app_state={})
 

@@ -50,10 +50,13 @@ def send_whole(send: Send, status: int, head: Head, body: bytes) -> bool:
         return False
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
-    lines = [STATUS_LINE[status], _default_lines(tuple(cycle.default_headers)), head.lines]
+    of_every_answer = _default_head(tuple(cycle.default_headers))
+    lines = [STATUS_LINE[status], of_every_answer.lines, head.lines]
     if status != NO_CONTENT:
         lines.append(b"content-length: %d\r\n" % len(body))
-    if head.closes:
+    # Desynchronization: a client that has read `close` takes nothing more for an answer (RFC 9112, section 9.6). A Server that
+    # drains says so in the headers of every answer.
+    if head.closes or of_every_answer.closes:
         cycle.keep_alive = False
     elif not cycle.keep_alive:
         lines.append(b"connection: close\r\n")
@@ -88,5 +91,5 @@ def _lines(fields: Sequence[Field]) -> bytes:
 
 # The same for a second: one of them is the date.
 @functools.lru_cache(maxsize=8)
-def _default_lines(fields: tuple[Field, ...]) -> bytes:
-    return b"".join(b"%s: %s\r\n" % field for field in fields)
+def _default_head(fields: tuple[Field, ...]) -> Head:
+    return Head(*fields)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from tests.recording_server import new_protocol
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from lyftdata.server.http.responses import NO_STORE_JSON, RawResponse, json_response, temporarily_unavailable
 from lyftdata.server.http.whole_answer import Head, send_whole
@@ -55,18 +56,24 @@ class Connection(asyncio.Transport):
         """Do nothing."""
 
 
-async def told(app, *pieces):
+async def told(app, *pieces, of_every_answer=()):
     """Send pieces of a connection to an application; return what was written, and whether the connection was closed."""
     protocol, connection = new_protocol(app), Connection()
-    protocol.server_state.default_headers = [(b"date", b"today"), (b"x-content-type-options", b"nosniff")]
+    protocol.server_state.default_headers = [
+        (b"date", b"today"),
+        (b"x-content-type-options", b"nosniff"),
+        *of_every_answer,
+    ]
     protocol.connection_made(connection)
     for piece in pieces:
         protocol.data_received(piece)
     while protocol.tasks:
         await asyncio.wait(set(protocol.tasks))
         await asyncio.sleep(0)
+    # Before its end, which closes every connection.
+    closed = connection.closed
     protocol.connection_lost(None)
-    return connection.written, connection.closed
+    return connection.written, closed
 
 
 def whole(make):
@@ -101,8 +108,29 @@ async def test_it_is_the_answer_that_uvicorn_makes(make, request_):
     assert written[0].startswith(b"HTTP/1.1 ")
 
 
-async def test_it_is_written_at_once():
-    """Head and body are one piece, written before the event loop goes on."""
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("make", ANSWERS.values(), ids=ANSWERS)
+async def test_a_server_that_drains_closes_after_each_answer(make, request_):
+    """
+    Each answer then says that its connection ends, and it does: a request behind it would be answered to a client that reads no more.
+
+    RFC 9112, section 9.6: who says `close` processes nothing that comes after it.
+    """
+    close = [(b"connection", b"close")]
+    written, closed = await told(whole(make), request_, of_every_answer=close)
+    expected, closes = await told(in_messages(make), request_, of_every_answer=close)
+
+    assert (b"".join(written), closed) == (b"".join(expected), closes)
+    assert closed
+
+
+async def test_it_is_written_at_once(monkeypatch):
+    """Head and body are one piece, written before the event loop goes on, and not by uvicorn's messages."""
+
+    async def send(_cycle, _message):
+        raise AssertionError
+
+    monkeypatch.setattr(RequestResponseCycle, "send", send)
     written, _ = await told(whole(ANSWERS["with a body"]), GET)
 
     assert len(written) == 1
