@@ -423,6 +423,21 @@ def test_what_the_library_complains_of_is_one_event_without_its_values(monkeypat
     assert "canary" not in capsys.readouterr().err
 
 
+def test_a_header_for_the_collector_that_cannot_be_read_is_not_logged(monkeypatch, caplog):
+    """Written with a colon, as in HTTP, it is the library's to complain of, and a secret all the same."""
+    logged = []
+    monkeypatch.setattr(
+        "lyftdata.server.runtime.tracing.problems.FailureLog.failed",
+        lambda _self, **fields: logged.append(fields),
+    )
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Bearer canary-7f3b9e")
+    module.start_tracing({}).close()
+
+    [complaint] = logged
+    assert complaint["problem"].startswith("Header format invalid!")
+    assert "canary" not in f"{logged}{caplog.text}"
+
+
 @pytest.mark.parametrize(
     ("environ", "name"),
     [

@@ -79,7 +79,14 @@ def start_tracing(environ: Mapping[str, str]) -> Tracing:
     """Return tracing to the collector that the standard variables name (OTEL_EXPORTER_OTLP_ENDPOINT and its like), by OTLP over HTTP."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return Tracing(OTLPSpanExporter(), environ)
+    # Secret disclosure: it logs a header that it cannot read as it is, the collector's token in it.
+    problems = ProblemsOfTheLibrary()
+    problems.begin()
+    try:
+        exporter = OTLPSpanExporter()
+    finally:
+        problems.end()
+    return Tracing(exporter, environ)
 
 
 def _resource() -> Resource:
