@@ -13,12 +13,14 @@ from lyftdata.core.enrollment_secrets import (
     derive_proof_key,
     fingerprint,
     generate_enrollment_key,
+    load_verifier,
     make_stored_parts,
     make_verifier,
 )
 from lyftdata.core.records import EnrollmentKeyRecord
 from lyftdata.core.refusals import EnrollmentDisabledError, RefusedError, WrongEnrollmentKeyError
 from lyftdata.core.secret import Secret
+from lyftdata.server.admission import enrollment_credentials as module
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.enrollment_credentials import AcceptedKey, EnrollmentCredentials
 from lyftdata.server.admission.nonces import Nonces
@@ -119,6 +121,29 @@ def test_as_many_checks_whatever_is_wrong_or_right(checks, settings, named, numb
         counted.append(len(checks))
 
     assert counted == [number] * 3
+
+
+@pytest.mark.parametrize(("named", "number"), [(False, 0), (True, 1)])
+def test_as_many_keys_are_read_whether_enrollment_is_on_or_off(monkeypatch, named, number):
+    """Timing oracle: to read a key of the database takes a quarter as long as to check by it."""
+    read = []
+
+    def counted(**given):
+        read.append(given)
+        return load_verifier(**given)
+
+    monkeypatch.setattr(module, "load_verifier", counted)
+    proof = proof_by(UNKNOWN if named else WRONG)
+
+    counts = []
+    for keys in SETTINGS.values():
+        subject = credentials(keys)
+        read.clear()
+        with pytest.raises(WrongEnrollmentKeyError):
+            subject.check(proof)
+        counts.append(len(read))
+
+    assert counts == [number] * len(SETTINGS)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
