@@ -229,6 +229,13 @@ def test_each_secret_setting_is_a_file():
         (SERVER, (*SERVER_VALUES, "--set", "ingress.enabled=true"), "ingress.tlsSecretName"),
         (SERVER, (*SERVER_VALUES, "--set", "secret.files.LYFTDATA_SECRET_KEY_FILE=null"), "SECRET_KEY_FILE"),
         (SERVER, (*SERVER_VALUES, "--set", "settings.LYFTDATA_DISABLE_TLS=no"), "LYFTDATA_DISABLE_TLS"),
+        # Nothing in their place would be every source, and every port.
+        (SERVER, (*SERVER_VALUES, "--set", "networkPolicy=null"), "'networkPolicy'"),
+        (SERVER, (*SERVER_VALUES, "--set", "networkPolicy.enabled=null"), "'enabled'"),
+        (SERVER, (*SERVER_VALUES, "--set", "networkPolicy.clientNamespaces=null"), "'clientNamespaces'"),
+        (SERVER, (*SERVER_VALUES, "--set-json", "networkPolicy.clientNamespaces=[]"), "clientNamespaces"),
+        (SERVER, (*SERVER_VALUES, "--set", "networkPolicy.database.port=null"), "'port'"),
+        (WORKER, (*WORKER_VALUES, "--set", "networkPolicy.serverPort=null"), "'serverPort'"),
         (WORKER, (), "/secret/name"),
         (WORKER, (*WORKER_VALUES, "--set", "workerId=press-01,replicas=2"), "is one program"),
     ],
