@@ -1,5 +1,6 @@
 """The charts of packaging/helm/: linted and rendered by Helm, valid for Kubernetes, and the same Servers as with Kustomize."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -241,6 +242,60 @@ def test_each_secret_setting_is_a_file():
 def test_wrong_values_are_refused(chart, options, complaint):
     """Before anything is sent to a cluster, with the value's name."""
     assert complaint in refusal(chart, *options)
+
+
+@needs_kubernetes_tools
+@pytest.mark.parametrize(
+    ("chart", "values", "names"),
+    [
+        (
+            SERVER,
+            (*SERVER_VALUES, "--set", "ingress.enabled=true,ingress.tlsSecretName=tls"),
+            [
+                "image.repository",
+                "image.tag",
+                "image.pullSecrets[0]",
+                "secret.name",
+                "trustedProxies[0]",
+                "settings.LYFTDATA_LOG_LEVEL",
+                "ingress.className",
+                "ingress.annotations.a",
+                "ingress.tlsSecretName",
+                "networkPolicy.clientNamespaces[0]",
+                "podAnnotations.a",
+                "nodeSelector.a",
+            ],
+        ),
+        (
+            WORKER,
+            WORKER_VALUES,
+            [
+                "image.repository",
+                "image.tag",
+                "image.pullSecrets[0]",
+                "secret.name",
+                "command[0]",
+                "settings.LYFTDATA_LOG_LEVEL",
+                "storage.size",
+                "storage.className",
+                "podAnnotations.a",
+                "nodeSelector.a",
+            ],
+        ),
+    ],
+)
+def test_no_value_says_more_than_itself(chart, values, names):
+    """Injection: who may choose a name, in a shared cluster, chooses nothing else of a pod; nor is `1e3` a number."""
+
+    def rendered(text):
+        given = [option for name in names for option in ("--set-json", f"{name}={json.dumps(text)}")]
+        objects = templated(chart, *values, *given, release="any")
+        # Its checksum is another for each setting.
+        return re.sub(r"[0-9a-f]{64}", "", json.dumps(objects, sort_keys=True))
+
+    plain = rendered("plain")
+    for text in ('a"\n      hostNetwork: true\n# {{ 1 }}', "1e3", "a: b, c}"):
+        assert rendered(text) == plain.replace("plain", json.dumps(text)[1:-1])
 
 
 @needs_kubernetes_tools
