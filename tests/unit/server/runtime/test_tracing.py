@@ -423,6 +423,24 @@ def test_what_the_library_complains_of_is_one_event_without_its_values(monkeypat
     assert "canary" not in capsys.readouterr().err
 
 
+def test_no_address_of_the_collector_is_logged_at_any_level(monkeypatch, caplog):
+    """Some take their token in the query, and what sends the spans logs each address."""
+    logged = []
+    monkeypatch.setattr(
+        "lyftdata.server.runtime.tracing.problems.FailureLog.failed",
+        lambda _self, **fields: logged.append(fields),
+    )
+    caplog.set_level(logging.DEBUG)
+    tracing = Tracing(InMemorySpanExporter(), {})
+    log = logging.getLogger("urllib3.connectionpool")
+    log.debug('%s://%s:%s "%s %s %s" %s %s', "https", "c", 443, "POST", "/?key=canary-7f3b9e", "1.1", 200, 0)
+    log.warning("Failed to parse headers (url=%s): %s", "https://c/?key=canary-7f3b9e", "?")
+    tracing.close()
+
+    assert logged == [{"problem": "Failed to parse headers (url=…): …"}]
+    assert "canary" not in caplog.text
+
+
 def test_a_header_for_the_collector_that_cannot_be_read_is_not_logged(monkeypatch, caplog):
     """Written with a colon, as in HTTP, it is the library's to complain of, and a secret all the same."""
     logged = []

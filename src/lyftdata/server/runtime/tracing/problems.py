@@ -8,6 +8,8 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 
 _log = get_logger(__name__)
+# The second sends what the first has made, and logs each address with its query (at DEBUG), and where an answer is malformed.
+_LIBRARIES = ("opentelemetry", "urllib3")
 _VALUE = re.compile(r"%[-#0 +\d.]*[a-zA-Z]")
 
 
@@ -22,17 +24,19 @@ class ProblemsOfTheLibrary(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._failures = FailureLog(_log, TRACES_NOT_SENT)
-        self._library = logging.getLogger("opentelemetry")
+        self._libraries = [logging.getLogger(name) for name in _LIBRARIES]
 
     def begin(self) -> None:
         """Take what the library logs from here on."""
-        self._library.addHandler(self)
-        self._library.propagate = False
+        for library in self._libraries:
+            library.addHandler(self)
+            library.propagate = False
 
     def end(self) -> None:
         """Leave it to others again."""
-        self._library.removeHandler(self)
-        self._library.propagate = True
+        for library in self._libraries:
+            library.removeHandler(self)
+            library.propagate = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a line of the library, unless one was logged just now."""
