@@ -48,6 +48,9 @@ def send_whole(send: Send, status: int, head: Head, body: bytes) -> bool:
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or not _is_usual(cycle):
         return False
+    if status == NO_CONTENT and body:
+        # Response splitting: it would be read as the next answer. uvicorn refuses it.
+        return False
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
     of_every_answer = _default_head(tuple(cycle.default_headers))

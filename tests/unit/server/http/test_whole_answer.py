@@ -14,6 +14,8 @@ ANSWERS = {
     "with a body": lambda: RawResponse(200, NO_STORE_JSON, b'{"a": 1}'),
     "with an empty body": lambda: RawResponse(200, NO_STORE_JSON),
     "without a body": lambda: RawResponse(204, Head((b"x-lyftdata-worker-id", b"w-1"))),
+    # Its body would be read as the beginning of the next answer: uvicorn ends the connection instead.
+    "with a body that it must not have": lambda: RawResponse(204, NO_STORE_JSON, b"HTTP/1.1 200 OK"),
     "with headers of its own": lambda: json_response(
         {}, status=401, headers={"DPoP-Nonce": "n", "X": "caf\xe9"}
     ),
