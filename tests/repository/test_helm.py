@@ -205,6 +205,20 @@ def test_a_changed_setting_starts_the_servers_again():
 
 
 @needs_kubernetes_tools
+def test_traces_can_be_turned_on():
+    """The collector's address is a setting like the Server's own."""
+    address = "https://collector.example.com:4318"
+    options = (
+        "--set-string",
+        f"settings.LYFTDATA_TRACING=yes,settings.OTEL_EXPORTER_OTLP_ENDPOINT={address}",
+    )
+    settings = of_kind(templated(SERVER, *SERVER_VALUES, *options, release="a"), "ConfigMap")["data"]
+
+    assert settings["LYFTDATA_TRACING"] == "yes"
+    assert settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == address
+
+
+@needs_kubernetes_tools
 def test_each_secret_setting_is_a_file():
     """None can be given as a value, which would be in a ConfigMap, and each can be given as a file of the Secret."""
     # Of any program: one file of values may be written for all of them.
@@ -235,6 +249,7 @@ def test_each_secret_setting_is_a_file():
         (SERVER, (*SERVER_VALUES, "--set-json", "networkPolicy.clientNamespaces=[]"), "clientNamespaces"),
         (SERVER, (*SERVER_VALUES, "--set", "networkPolicy.database.port=null"), "'port'"),
         (WORKER, (*WORKER_VALUES, "--set", "networkPolicy.serverPort=null"), "'serverPort'"),
+        (SERVER, (*SERVER_VALUES, "--set", "settings.OTEL_EXPORTER_OTLP_HEADERS=a=b"), "OTLP_HEADERS"),
         (WORKER, (), "/secret/name"),
         (WORKER, (*WORKER_VALUES, "--set", "workerId=press-01,replicas=2"), "is one program"),
     ],
