@@ -48,7 +48,7 @@ async def made_with(file, *worker_ids):
 async def ids_in(file):
     """Return the IDs of the Workers in a database; its audit log must be whole."""
     store = open_store(file)
-    found = {found.id for found in await store.read(workers.all_workers)}
+    found = {found.id for found in await store.read(lambda conn: list(workers.all_workers(conn)))}
     assert (await store.verify_audit()).ok
     await store.close()
     return found

@@ -86,7 +86,10 @@ async def test_everything_arrives(source, target):
         tx.audit(event(subject="worker:w-2"))
 
     await store.write(op)
-    assert {found.id for found in await store.read(workers.all_workers)} == {"w-1", "w-2"}
+    assert {found.id for found in await store.read(lambda conn: list(workers.all_workers(conn)))} == {
+        "w-1",
+        "w-2",
+    }
     report = await store.verify_audit()
     assert (report.ok, report.head_number) == (True, 4)
     await store.close()
