@@ -204,7 +204,8 @@ class LeanWorker:
         status, headers, raw = await self._ask(
             b"/api/worker/session", self._poll, within_s=self._hold_s + _POLL_SLACK_S, bearer=self._token.text
         )
-        body = json.loads(raw or b"{}")
+        # A balancer's own answer is no JSON.
+        body = json.loads(raw) if headers.get(b"content-type", b"").startswith(b"application/json") else {}
         self._tally.on_answer(self.worker_id, status, body)
         if status == 200:
             self._backoff.reset()

@@ -128,6 +128,19 @@ def _haproxy_says(site: Balanced, port: int) -> str:
     return state.split()[0]
 
 
+def _tokens_of(port: int) -> float:
+    """Return how many tokens a Server has issued since its start."""
+    lines = httpx2.get(
+        f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=WITHIN_S
+    ).text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("lyftdata_tokens_total{"))
+
+
+def _is_back(site: Balanced, port: int, balancer: str) -> bool:
+    """Return whether a balancer sends a Server requests again. nginx asks one that has failed no earlier than a second later."""
+    return _haproxy_says(site, port) == "UP" if balancer == "haproxy" else _tokens_of(port) > 0
+
+
 def _restart(site: Balanced, number: int, balancer: str) -> dict[str, int]:
     """Restart a Server as an operator does; return what it says of its Workers."""
     port, server = site.server_ports[number], site.servers[number]
@@ -138,8 +151,8 @@ def _restart(site: Balanced, number: int, balancer: str) -> dict[str, int]:
     assert server.terminate() == 0
     ended = server.wait_for("drained")
     site.servers[number] = site.start_server(number)
-    if balancer == "haproxy":
-        until(lambda: _haproxy_says(site, port) == "UP", "HAProxy sends it requests again", within_s=WITHIN_S)
+    # The next one only then: with all of them out there would be nobody left to ask.
+    until(lambda: _is_back(site, port, balancer), "the balancer sends it requests again", within_s=WITHIN_S)
     return {"had": begun["workers"], "left": ended["left"], "unfinished": ended["unfinished"]}
 
 
