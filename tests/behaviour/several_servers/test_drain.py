@@ -54,6 +54,7 @@ async def test_a_held_poll_ends_as_when_its_time_is_over_and_the_session_goes_on
         await until(lambda: _knows(second, worker[0]), "the other knows the Worker")
         token = await token_of(second, *worker)
         held = await connected(second, token)
+        await until(lambda: _is_online(first, worker[0]), "the other knows that it is connected")
         since = second.services.sessions.find_here(worker[0]).since
         async with draining(second):
             answer = await held
