@@ -49,9 +49,9 @@ class TextPattern(msgspec.Struct, frozen=True):
 _SEPARATOR = "\n"
 
 
-def places_of(pattern: TextPattern, texts: Sequence[str]) -> list[int]:
+def positions_of(pattern: TextPattern, texts: Sequence[str]) -> list[int]:
     """
-    Return at which places texts stand that fit a folded pattern, folded or not; there may be hundreds.
+    Return the positions of texts that fit a folded pattern, folded or not; there may be hundreds.
 
     Folded and searched as one text first, which most searches do not find anything in.
     """
@@ -63,9 +63,9 @@ def places_of(pattern: TextPattern, texts: Sequence[str]) -> list[int]:
         # Hostile text: a host may be called anything.
         each = list(map(fold, texts))
     if len(pattern.parts) > 1 or pattern.is_whole:
-        return [place for place, text in enumerate(each) if pattern.matches(text)]
+        return [position for position, text in enumerate(each) if pattern.matches(text)]
     part = pattern.parts[0]
-    return [place for place, text in enumerate(each) if part in text]
+    return [position for position, text in enumerate(each) if part in text]
 
 
 class Age(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyftdata.core.query_values import TextPattern, fold, places_of
+from lyftdata.core.query_values import TextPattern, fold, positions_of
 
 TEXTS = st.text(st.sampled_from("aAbß\N{LATIN SMALL LETTER LONG S}1\n%*é "), max_size=6)
 PATTERNS = st.builds(
@@ -18,4 +18,4 @@ def test_many_texts_are_searched_as_each_alone(pattern, texts):
     """Also those that hold the character by which they are joined, or that grow when they are folded."""
     alone = [place for place, text in enumerate(texts) if pattern.matches(fold(text))]
 
-    assert places_of(pattern, texts) == alone
+    assert positions_of(pattern, texts) == alone

@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
-from lyftdata.core.query_values import TextPattern, fold, places_of
+from lyftdata.core.query_values import TextPattern, fold, positions_of
 from lyftdata.core.records import WorkerRecord
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.sessions.batched import in_parts
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.sessions.session import Session, key_of
 from lyftdata.store import Store
-from lyftdata.store.address_places import places_in
+from lyftdata.store.address_positions import positions_in
 from lyftdata.store.tables import trace_search
 from lyftdata.store.tables.trace_search import (
     AddressIsIn,
@@ -56,8 +56,8 @@ class LastConnections:
 
         def fitting(sessions: list[Session]) -> list[Session]:
             for term in terms:
-                places = {place for each in term for place in self._places(each, sessions)}
-                sessions = [sessions[place] for place in sorted(places)]
+                positions = {position for each in term for position in self._positions(each, sessions)}
+                sessions = [sessions[position] for position in sorted(positions)]
             return sessions
 
         return await self._replaced(stored, fitting, among)
@@ -87,47 +87,47 @@ class LastConnections:
             await asyncio.sleep(0)
         return found
 
-    def _places(self, wanted: TraceCondition, sessions: Sequence[Session]) -> Collection[int]:
-        """Return at which places the sessions stand that fit."""
+    def _positions(self, wanted: TraceCondition, sessions: Sequence[Session]) -> Collection[int]:
+        """Return the positions of the sessions that fit."""
         match wanted:
             case HostFits(pattern=pattern):
-                return _places_by_host(pattern, sessions)
+                return _positions_by_host(pattern, sessions)
             case AnyTextFits(pattern=pattern):
-                return self._places_of_any_text(pattern, sessions)
+                return self._positions_of_any_text(pattern, sessions)
             case KeyIsOneOf(names=names):
-                return self._places_by_key(lambda name: name in names, sessions)
+                return self._positions_by_key(lambda name: name in names, sessions)
             case AddressIsIn(network=network):
-                return places_in([session.boot.address for session in sessions], network)
+                return positions_in([session.boot.address for session in sessions], network)
             case VersionFits(wanted=versions):
                 # A fleet has few of them.
                 matches = cache(versions.matches)
                 return [
-                    place
-                    for place, session in enumerate(sessions)
+                    position
+                    for position, session in enumerate(sessions)
                     if matches(session.boot.host.get("agent_version", ""))
                 ]
             case LastSeen(since=since):
                 # It is seen now.
                 return range(len(sessions)) if since is not None else ()
 
-    def _places_of_any_text(self, pattern: TextPattern, sessions: Sequence[Session]) -> set[int]:
+    def _positions_of_any_text(self, pattern: TextPattern, sessions: Sequence[Session]) -> set[int]:
         return {
-            *_places_by_host(pattern, sessions),
-            *places_of(pattern, [session.boot.address for session in sessions]),
-            *self._places_by_key(lambda name: pattern.matches(fold(name)), sessions),
+            *_positions_by_host(pattern, sessions),
+            *positions_of(pattern, [session.boot.address for session in sessions]),
+            *self._positions_by_key(lambda name: pattern.matches(fold(name)), sessions),
         }
 
-    def _places_by_key(self, fits: Callable[[str], bool], sessions: Sequence[Session]) -> list[int]:
+    def _positions_by_key(self, fits: Callable[[str], bool], sessions: Sequence[Session]) -> list[int]:
         public_ids = {key.public_id for key in self._directory.api_keys() if fits(key.name)}
         if not public_ids:
             return []
-        return [place for place, session in enumerate(sessions) if _key_id(session) in public_ids]
+        return [position for position, session in enumerate(sessions) if _key_id(session) in public_ids]
 
 
-def _places_by_host(pattern: TextPattern, sessions: Sequence[Session]) -> list[int]:
+def _positions_by_host(pattern: TextPattern, sessions: Sequence[Session]) -> list[int]:
     # A host name that was not reported fits nothing, not even `host:*`.
     names = [session.boot.host.get("hostname", "") for session in sessions]
-    return [place for place in places_of(pattern, names) if names[place]]
+    return [position for position in positions_of(pattern, names) if names[position]]
 
 
 def _key_id(session: Session) -> str | None:

@@ -10,7 +10,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TypeAlias
 
-from lyftdata.core.query_values import TextPattern, fold, places_of
+from lyftdata.core.query_values import TextPattern, fold, positions_of
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.worker_query import LabelMatch
 
@@ -52,12 +52,12 @@ def none_of(filters: Sequence[Filter]) -> Filter:
 
 def by_name(pattern: TextPattern) -> Filter:
     """Leave those whose name fits a folded pattern."""
-    return lambda part: [part[place] for place in places_of(pattern, list(map(_name, part)))]
+    return lambda part: [part[position] for position in positions_of(pattern, list(map(_name, part)))]
 
 
 def by_id_text(pattern: TextPattern) -> Filter:
     """Leave those whose ID fits a folded pattern."""
-    return lambda part: [part[place] for place in places_of(pattern, list(map(_id, part)))]
+    return lambda part: [part[position] for position in positions_of(pattern, list(map(_id, part)))]
 
 
 def by_creation(at: datetime, *, is_later: bool) -> Filter:

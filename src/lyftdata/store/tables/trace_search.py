@@ -15,7 +15,7 @@ from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, selec
 
 from lyftdata.core.networks import Network
 from lyftdata.core.query_values import TextPattern, VersionRange
-from lyftdata.store.address_places import places_in
+from lyftdata.store.address_positions import positions_in
 from lyftdata.store.schema import worker_traces
 
 MAX_NAMED = 500
@@ -118,9 +118,14 @@ def _in_networks(
     ids, addresses = words[::2], words[1::2]
     # A database compares texts: what it finds is compared again.
     for networks in terms:
-        places = sorted({place for network in networks for place in places_in(addresses, network)})
-        if len(places) < len(ids):
-            ids, addresses = [ids[place] for place in places], [addresses[place] for place in places]
+        positions = sorted(
+            {position for network in networks for position in positions_in(addresses, network)}
+        )
+        if len(positions) < len(ids):
+            ids, addresses = (
+                [ids[position] for position in positions],
+                [addresses[position] for position in positions],
+            )
     return set(ids)
 
 

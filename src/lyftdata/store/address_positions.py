@@ -12,8 +12,8 @@ _MAPPED = 0xFFFF
 """What an IPv6 address starts with that is one of IPv4, as a number."""
 
 
-def places_in(addresses: Sequence[str], network: Network) -> list[int]:
-    """Return at which places the addresses stand that are in a network, as `is_in` says; there may be a hundred thousand."""
+def positions_in(addresses: Sequence[str], network: Network) -> list[int]:
+    """Return the positions of the addresses that are in a network, as `is_in` says; there may be a hundred thousand."""
     if isinstance(network, ipaddress.IPv6Network):
         # One of IPv4 in the form of IPv6 is in no network of IPv6.
         return [n for n, each in enumerate(addresses) if ":" in each and _is_in_v6(each, network)]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyftdata.core.networks import is_in, parse_network
-from lyftdata.store.address_places import places_in
+from lyftdata.store.address_positions import positions_in
 
 ADDRESSES = st.one_of(
     st.ip_addresses().map(str),
@@ -26,4 +26,4 @@ def test_many_addresses_are_compared_as_each_alone(addresses, network):
     """However they are written, and also what is not an address."""
     alone = [place for place, address in enumerate(addresses) if is_in(address, network)]
 
-    assert places_in(addresses, network) == alone
+    assert positions_in(addresses, network) == alone
