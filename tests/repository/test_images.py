@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = [
     path
     for path in ROOT.rglob("Dockerfile*")
-    if not {".venv", "node_modules"} & set(path.relative_to(ROOT).parts)
+    # Not those of `make site` and of installed packages.
+    if not {".venv", "node_modules", "site"} & set(path.relative_to(ROOT).parts)
 ]
 EXAMPLE = ROOT / "examples" / "several-servers"
 
