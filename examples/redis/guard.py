@@ -87,11 +87,24 @@ class Redis:
             RefusedError: Redis answered with an error.
             OSError: There is no answer, or no connection.
         """
+        return self._send(command)
+
+    def in_one_step(self, *commands: tuple[str, ...]) -> None:
+        """
+        Let Redis run commands with nothing in between (MULTI); if it refuses one of them, it may have run the others.
+
+        Raises:
+            RefusedError: Redis answered with an error.
+            OSError: There is no answer, or no connection.
+        """
+        self._send(("MULTI",), *commands, ("EXEC",))
+
+    def _send(self, *commands: tuple[str, ...]) -> Any:
         with self._lock:
             try:
                 if self._stream is None:
                     self._connect()
-                return self._ask(command)
+                return self._ask(*commands)
             except OSError:
                 self._stream = None
                 raise
@@ -107,11 +120,16 @@ class Redis:
             raise ConnectionError(f"Redis refuses the guard's login: {error}") from error
         self.connections += 1
 
-    def _ask(self, command: tuple[str, ...]) -> Any:
-        parts = [part.encode() for part in command]
-        self._stream.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts))
+    def _ask(self, *commands: tuple[str, ...]) -> Any:
+        """Return the last answer. All are read before an error is raised: the next command must not get one of these."""
+        self._stream.write(b"".join(_encode(command) for command in commands))
         self._stream.flush()
-        return self._read()
+        answers = [self._read() for _ in commands]
+        for answer in answers:
+            for part in answer if isinstance(answer, list) else [answer]:
+                if isinstance(part, RefusedError):
+                    raise part
+        return answers[-1]
 
     def _read(self) -> Any:
         line = self._stream.readline()
@@ -123,8 +141,13 @@ class Redis:
         if kind in {b"+", b":"}:
             return rest
         if kind == b"-":
-            raise RefusedError(rest)
+            return RefusedError(rest)
         raise ConnectionError("Redis closed the connection")
+
+
+def _encode(command: tuple[str, ...]) -> bytes:
+    parts = [part.encode() for part in command]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 class Server:
@@ -302,15 +325,18 @@ class Guard:
     def _set(self, name: str, user: User) -> None:
         """Give a user, in one step, its passwords and rules, and nothing that it had before."""
         rules = tuple(rule for rule in user.scopes if self._is_accepted(rule))
-        if user.must_go or not set(user.rules) <= set(rules):
-            # It loses a right: a command that waits was allowed when it began, and would still be answered.
-            self._redis("ACL", "DELUSER", name)
-            user.must_go = False
         passwords = [_hash(unverified) for unverified, token in user.tokens.items() if token.opens]
+        setting = ("ACL", "SETUSER", name, "reset", "resetchannels", "on", *passwords, *rules)
         try:
-            self._redis("ACL", "SETUSER", name, "reset", "resetchannels", "on", *passwords, *rules)
+            if user.must_go or not set(user.rules) <= set(rules):
+                # It loses a right: a command that waits was allowed when it began, and would still be answered. Its connections
+                # end with the user; in one step, since the Worker may be back before the next command.
+                self._redis.in_one_step(("ACL", "DELUSER", name), setting)
+                user.must_go = False
+            else:
+                self._redis(*setting)
         except RefusedError:
-            # Redis has changed nothing: better no user than one that may do what it no longer should.
+            # Better no user than one that may do what it no longer should.
             user.must_go = True
             self._redis("ACL", "DELUSER", name)
             raise

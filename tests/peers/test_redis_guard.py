@@ -87,6 +87,11 @@ def may(stage: Stage, worker_id: str, token: str, *command: str) -> bool:
     return True
 
 
+def may_not(stage: Stage, worker_id: str, token: str, *command: str) -> bool:
+    """Return whether Redis keeps a Worker, which it lets in, from doing something."""
+    return not may(stage, worker_id, token, *command)
+
+
 def disable(stage: Stage, worker_id: str) -> None:
     """Revoke a Worker."""
     stage.operator.done("workers", "disable", worker_id, "--yes")
@@ -154,6 +159,33 @@ def test_a_command_that_waits_ends_with_its_right(stage, scopes):
         waiting.join(60)
     assert [type(error) for error in ended] == [redis.ConnectionError]
     assert not may(stage, worker, token, "XREADGROUP", "GROUP", "workers", "x", "STREAMS", "jobs", ">")
+
+
+def test_a_worker_that_loses_a_right_keeps_its_user(stage, scopes):
+    """It comes back at once with the token that it has; between the old user and the new one it would be refused."""
+    (worker,) = workers_of(stage, 1)
+    token = stage.let_in(worker)
+    found: set[bool] = set()
+    stop = threading.Event()
+
+    def look() -> None:
+        with stage.administrator() as administrator:
+            while not stop.is_set():
+                found.add(exists_now(administrator, worker))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        until(lambda: found, "somebody looks")
+        for command in ("XACK jobs workers 0-1", "XADD jobs * number 0", "XAUTOCLAIM jobs workers x 0 0-0"):
+            name, *arguments = command.split()
+            stage.set_scopes(*(scope for scope in SCOPES if scope != f"+{name.lower()}"))
+            until(functools.partial(may_not, stage, worker, token, name, *arguments), "the right is gone")
+    finally:
+        stop.set()
+        looking.join()
+
+    assert found == {True}
 
 
 def test_two_tokens_of_a_worker_give_what_both_allow(stage):
