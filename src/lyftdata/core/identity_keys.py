@@ -141,7 +141,12 @@ def _build(required: dict[str, str]) -> ECKey | OKPKey:
     # Not by joserfc's JWK import, which takes four times as long as the point itself: the members were checked before.
     x, y = (int.from_bytes(decode_base64url(required[name])) for name in ("x", "y"))
     # Invalid-curve attack: a point that is not on P-256 raises here (RFC 8725, section 3.4).
-    return ECKey.import_key(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
+    point = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    # Enumeration: joserfc keeps what the first check under a key needs (the members, which it exports if they are not given, and
+    # the public half). If the first check had to make it, the time of a Worker's first assertion would tell that its ID exists.
+    key = ECKey(point, dict(required))
+    _ = key.public_key
+    return key
 
 
 def _check_order(x: str) -> None:

@@ -1,10 +1,12 @@
 """private_key_jwt: who it lets through and whom it does not."""
 
+import functools
+import sys
 from datetime import timedelta
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import OKPKey
+from joserfc.jwk import ECKey, OKPKey
 from tests.builders import ISSUER, NOON, case, worker
 from tests.unit.core.forge import altered, hs256, join, parts
 from tests.unit.core.test_tokens import SIGNER
@@ -67,6 +69,38 @@ def test_ed25519_under_both_of_its_names(algorithm):
         token = jwt.encode({"alg": algorithm}, claims, key, algorithms=[algorithm])
 
     assert verify(token, key=parse_public_jwk(key.as_dict(private=False)))
+
+
+def calls_of(check):
+    """Return how many functions a check calls, in Python and in C."""
+    count = 0
+
+    def note(_frame, event, _argument):
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        check()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("kind", "curve", "algorithm"), [(ECKey, "P-256", "ES256"), (OKPKey, "Ed25519", "Ed25519")]
+)
+def test_the_first_check_under_a_key_does_no_more_than_the_next(kind, curve, algorithm):
+    """Else the time of a Worker's first assertion since the Server's start would tell that its ID exists."""
+    counts = []
+    for key in (kind.generate_key(curve), kind.generate_key(curve)):
+        claims = {"iss": "w-1", "sub": "w-1", "aud": ISSUER, "jti": "j", "exp": NOW_S + 60}
+        assertion = jwt.encode({"alg": algorithm}, claims, key, algorithms=[algorithm])
+        check = functools.partial(verify, assertion, key=parse_public_jwk(key.as_dict(private=False)))
+        counts = [calls_of(check), calls_of(check)]
+
+    # Of the second key: with the first one Python itself does some things once.
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(
