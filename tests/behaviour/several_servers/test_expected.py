@@ -35,7 +35,7 @@ async def _connect(server, count, *, server_id):
                 host={},
                 reported_labels={},
             )
-            presence.reclaim_slot(tx, record)
+            presence.reclaim_slots(tx, [record])
 
     await server.services.store.write(op)
 

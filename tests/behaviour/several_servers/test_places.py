@@ -15,7 +15,7 @@ from tests.behaviour.several_servers.test_one_state import (
 )
 
 from lyftdata.core.identity_keys import generate_identity_key
-from lyftdata.core.records import PresenceState
+from lyftdata.core.records import PresenceRecord, PresenceState
 from lyftdata.server.runtime import background
 from lyftdata.store.tables import presence
 
@@ -111,19 +111,19 @@ async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monk
     first, _ = two
     token = await token_of(first, *await new_worker(first))
     under_way, most = 0, 0
-    write = first.services.store.write
+    write = first.services.store.write_batched
 
-    async def counted(op):
+    async def counted(op, item):
         nonlocal under_way, most
-        is_place = "claim_slot" in op.__code__.co_names
+        is_place = isinstance(item, PresenceRecord)
         under_way += is_place
         most = max(most, under_way)
         try:
-            return await write(op)
+            return await write(op, item)
         finally:
             under_way -= is_place
 
-    monkeypatch.setattr(first.services.store, "write", counted)
+    monkeypatch.setattr(first.services.store, "write_batched", counted)
     answers = await asyncio.gather(*(poll(first, token, f"boot-{n:04}") for n in range(100)))
 
     assert most == 1

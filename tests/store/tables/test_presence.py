@@ -1,9 +1,13 @@
 """Which Worker is connected to which Server, where several share a database."""
 
+import contextlib
+import itertools
+from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import Connection, event
 from tests.builders import NOON, worker
 from tests.store.conftest import ON_POSTGRESQL, add_workers, winners
 
@@ -32,7 +36,7 @@ def at(server_id, boot_id="boot-1", **fields):
 
 async def claim(store, record, *, dead_after=ALIVE):
     """Ask for the slot of a Worker; return the other start that holds it, if one does."""
-    holder = await store.write(lambda tx: presence.claim_slot(tx, record, dead_after=dead_after))
+    [holder] = await store.write(lambda tx: presence.claim_slots(tx, [record], dead_after=dead_after))
     return None if holder.boot_id == record.boot_id else holder
 
 
@@ -79,8 +83,8 @@ async def test_a_session_that_moves_is_connected_since_it_was(store, state, serv
     await store.write(lambda tx: presence.set_state(tx, ["w-1"], state, server_id="one"))
     later = NOON + timedelta(seconds=3)
 
-    holder = await store.write(
-        lambda tx: presence.claim_slot(tx, at(server_id, since=later), dead_after=ALIVE)
+    [holder] = await store.write(
+        lambda tx: presence.claim_slots(tx, [at(server_id, since=later)], dead_after=ALIVE)
     )
 
     assert holder.since == (NOON if goes_on else later)
@@ -95,6 +99,88 @@ async def test_of_two_servers_that_ask_at_once_one_gets_the_slot(store):
             raise AssertionError
 
     assert await winners([ask(at("one", "boot-1")), ask(at("two", "boot-2"))]) == 1
+
+
+STATES = [*PresenceState, "no session"]
+
+
+async def test_those_that_ask_at_once_get_what_each_would_get_alone(store):
+    """New, back at their Server, moved from another, kept out by another start, deleted: neighbours change nothing."""
+    asked = []
+    for number, (state, server_id, boot_id) in enumerate(
+        itertools.product(STATES, ("one", "two"), ("boot-1", "boot-2"))
+    ):
+        for prefix in ("alone", "together"):
+            worker_id = f"{prefix}-{number:02}"
+            await add_workers(store, worker(worker_id, name=worker_id))
+            if state != "no session":
+                await claim(store, at("one", worker_id=worker_id))
+                await store.write(
+                    lambda tx, name=worker_id, s=state: presence.set_state(tx, [name], s, server_id="one")
+                )
+        asked.append(at(server_id, boot_id, worker_id=f"{number:02}", since=NOON + timedelta(seconds=3)))
+    asked.append(at("one", worker_id="unknown"))
+
+    def of(prefix):
+        return [msgspec.structs.replace(record, worker_id=f"{prefix}-{record.worker_id}") for record in asked]
+
+    alone = [
+        (await store.write(lambda tx, r=record: presence.claim_slots(tx, [r], dead_after=ALIVE)))[0]
+        for record in of("alone")
+    ]
+    together = await store.write(lambda tx: presence.claim_slots(tx, of("together"), dead_after=ALIVE))
+
+    def plain(records):
+        return [record and msgspec.structs.replace(record, worker_id="") for record in records]
+
+    assert plain(together) == plain(alone)
+    rows = {
+        prefix: [await found(store, record.worker_id) for record in of(prefix)]
+        for prefix in ("alone", "together")
+    }
+    assert plain(rows["together"]) == plain(rows["alone"])
+    assert rows["alone"][-1] is None
+
+
+async def test_a_hundred_that_ask_at_once_cost_the_statements_of_one(store):
+    """Those of a Server that stops all come at once, and each waits for the ones before it."""
+    names = [f"w-{number}" for number in range(10, 110)]
+    await add_workers(store, *(worker(name, name=name) for name in names))
+
+    def statements_for(tx, records):
+        with recorded_statements(tx.conn) as statements:
+            presence.claim_slots(tx, records, dead_after=ALIVE)
+        return statements
+
+    one = await store.write(lambda tx: statements_for(tx, [at("one")]))
+    many = await store.write(lambda tx: statements_for(tx, [at("one", worker_id=name) for name in names]))
+
+    assert len(many) == len(one)
+
+
+@contextlib.contextmanager
+def recorded_statements(conn: Connection) -> Iterator[list[str]]:
+    """Give a list that holds each statement sent within the block."""
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    event.listen(conn, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(conn, "before_cursor_execute", note)
+
+
+async def test_of_two_starts_of_one_worker_in_one_batch_one_gets_the_slot(store):
+    """As if one had asked after the other."""
+    first, second = at("one"), at("two", "boot-2")
+
+    results = await store.write(lambda tx: presence.claim_slots(tx, [first, second], dead_after=ALIVE))
+
+    assert results == [first, first]
+    assert await found(store) == first
 
 
 @pytest.mark.parametrize("state", [PresenceState.BROKEN, PresenceState.AWAITED])
@@ -132,7 +218,7 @@ async def test_a_server_writes_over_no_session_at_another(store):
         )
     )
     await store.write(lambda tx: presence.remove(tx, ["w-1"], server_id="one"))
-    await store.write(lambda tx: presence.reclaim_slot(tx, at("one")))
+    await store.write(lambda tx: presence.reclaim_slots(tx, [at("one")]))
     assert await found(store) == at("two")
 
     await store.write(
@@ -143,7 +229,7 @@ async def test_a_server_writes_over_no_session_at_another(store):
     assert await found(store) == at("two", credential="api_key:other", address="192.0.2.9")
     await store.write(lambda tx: presence.remove(tx, ["w-1"], server_id="two"))
     assert await found(store) is None
-    await store.write(lambda tx: presence.reclaim_slot(tx, at("one")))
+    await store.write(lambda tx: presence.reclaim_slots(tx, [at("one")]))
     assert await found(store) == at("one")
 
 

@@ -1,6 +1,7 @@
 """Table of which Worker is connected to which Server, if there are several (PostgreSQL)."""
 
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -14,34 +15,50 @@ from lyftdata.store.tables import servers
 from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
+_INSERT = presence.insert().values(state_since=servers.now())
 
 
-def claim_slot(tx: WriteTx, record: PresenceRecord, *, dead_after: timedelta) -> PresenceRecord:
+def claim_slots(
+    tx: WriteTx, records: Sequence[PresenceRecord], *, dead_after: timedelta
+) -> list[PresenceRecord]:
     """
-    Give a Worker its place at a Server, unless another start of it is connected at another.
+    Give each Worker its place at a Server, unless another start of it is connected at another.
 
-    Of two Servers that are asked at once for two starts of one Worker, one gives the place.
+    Of two Servers that are asked at once for two starts of one Worker, one gives the place. How many are asked for at once makes
+    no difference to any of them, only to the number of statements.
 
     Args:
         tx: The transaction.
-        record: The session that begins; one of the same boot moves here.
+        records: The sessions that begin; one of the same boot moves here.
         dead_after: How long a Server may be silent until what was connected there holds no place.
 
     Returns:
-        The session that holds the place: another start's, or the one that is given, connected since it was at whichever Server.
+        For each, the session that holds the place: another start's, or the one that is given, connected since it was at whichever
+        Server.
     """
-    holder = find(tx.conn, record.worker_id)
-    is_other = (
-        holder is not None
-        and holder.boot_id != record.boot_id
+    holders = find_many(tx.conn, {record.worker_id for record in records})
+    find_live_servers = functools.cache(lambda: servers.list_live(tx.conn, silent_for=dead_after))
+    results: list[PresenceRecord] = []
+    given: dict[str, PresenceRecord] = {}
+    for record in records:
+        holder = given.get(record.worker_id) or holders.get(record.worker_id)
+        if holder is not None and _competes(holder, record) and holder.server_id in find_live_servers():
+            results.append(holder)
+            continue
+        given[record.worker_id] = record if holder is None else _moved(record, holder)
+        results.append(given[record.worker_id])
+    _write(tx, list(given.values()))
+    return results
+
+
+def _competes(holder: PresenceRecord, record: PresenceRecord) -> bool:
+    """Return whether a session keeps another out if its Server lives: a connected one of another start, at another Server."""
+    return (
+        holder.boot_id != record.boot_id
         # Who asks knows better than this row how a session at itself stands.
         and holder.server_id != record.server_id
+        and holder.state is PresenceState.CONNECTED
     )
-    if holder is not None and is_other and _holds(tx.conn, holder, dead_after):
-        return holder
-    moved = record if holder is None else _moved(record, holder)
-    _write(tx, moved)
-    return moved
 
 
 def _moved(record: PresenceRecord, holder: PresenceRecord) -> PresenceRecord:
@@ -55,28 +72,33 @@ def _moved(record: PresenceRecord, holder: PresenceRecord) -> PresenceRecord:
     return msgspec.structs.replace(record, since=holder.since) if goes_on and is_elsewhere else record
 
 
-def reclaim_slot(tx: WriteTx, record: PresenceRecord) -> None:
+def reclaim_slots(tx: WriteTx, records: Sequence[PresenceRecord]) -> None:
     """
-    Write down that a Worker is connected at a Server, unless it is at another.
+    Write down that Workers are connected at a Server, except those that are at another; one record a Worker.
 
     For a Server that was given up as silent while it lived: what was connected to it was awaited, or is by now forgotten.
     """
-    holder = find(tx.conn, record.worker_id)
-    if holder is None or (holder.server_id == record.server_id and holder != record):
-        _write(tx, record)
+    holders = find_many(tx.conn, [record.worker_id for record in records])
+    _write(tx, [record for record in records if _is_missing(record, holders.get(record.worker_id))])
 
 
-def _write(tx: WriteTx, record: PresenceRecord) -> None:
-    if tx.conn.execute(select(workers.c.id).where(workers.c.id == record.worker_id)).first() is not None:
-        row = to_row(record) | {"state_since": servers.now()}
-        tx.conn.execute(delete(presence).where(presence.c.worker_id == record.worker_id))
-        tx.conn.execute(presence.insert().values(row))
-        tx.changed(PresenceChanged(record.worker_id, record))
+def _is_missing(record: PresenceRecord, holder: PresenceRecord | None) -> bool:
+    return holder is None or (holder.server_id == record.server_id and holder != record)
 
 
-def _holds(conn: Connection, holder: PresenceRecord, dead_after: timedelta) -> bool:
-    is_connected = holder.state is PresenceState.CONNECTED
-    return is_connected and holder.server_id in servers.list_live(conn, silent_for=dead_after)
+def _write(tx: WriteTx, records: Sequence[PresenceRecord]) -> None:
+    """Write down where Workers are connected, one record each; those that are deleted by now get no row."""
+    for start in range(0, len(records), _BATCH):
+        batch = records[start : start + _BATCH]
+        ids = [record.worker_id for record in batch]
+        known = set(tx.conn.execute(select(workers.c.id).where(workers.c.id.in_(ids))).scalars())
+        written = [record for record in batch if record.worker_id in known]
+        if not written:
+            continue
+        tx.conn.execute(delete(presence).where(presence.c.worker_id.in_(known)))
+        tx.conn.execute(_INSERT, [to_row(record) for record in written])
+        for record in written:
+            tx.changed(PresenceChanged(record.worker_id, record))
 
 
 def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *, server_id: str) -> None:
