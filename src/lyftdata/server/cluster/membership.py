@@ -299,7 +299,7 @@ class Cluster:
         here = {w: s for w in every if (s := self._sessions.find_here(w)) is not None}
         gone = [w for w in touched if w not in here and not self._taking[w]]
         broken = [w for w in touched if w in here and here[w].broken]
-        others = [(w, here[w].credential, here[w].boot.address) for w in renewed if w in here]
+        used = {w: (here[w].credential, here[w].boot.address) for w in renewed if w in here}
         back = [
             self._record(w, here[w].boot, here[w].credential, here[w].since)
             for w in forgotten
@@ -309,10 +309,7 @@ class Cluster:
         def op(tx: WriteTx) -> None:
             presence.remove(tx, gone, server_id=self._me.id)
             presence.set_state(tx, broken, PresenceState.BROKEN, server_id=self._me.id)
-            for worker_id, credential, address in others:
-                presence.update_credential(
-                    tx, worker_id, credential=credential, address=address, server_id=self._me.id
-                )
+            presence.update_credentials(tx, used, server_id=self._me.id)
             presence.reclaim_slots(tx, back)
 
         return op

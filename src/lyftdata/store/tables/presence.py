@@ -1,11 +1,11 @@
 """Table of which Worker is connected to which Server, if there are several (PostgreSQL)."""
 
 import functools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Result, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
 
 from lyftdata.core.records import PresenceRecord, PresenceState
 from lyftdata.store.changes import PresenceChanged
@@ -16,6 +16,11 @@ from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
 _INSERT = presence.insert().values(state_since=servers.now())
+_UPDATE_CREDENTIAL = (
+    update(presence)
+    .where(presence.c.worker_id == bindparam("id"))
+    .values(credential=bindparam("by"), address=bindparam("from"))
+)
 
 
 def claim_slots(
@@ -107,17 +112,29 @@ def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *,
     for start in range(0, len(wanted), _BATCH):
         of_server = _of_server(wanted[start : start + _BATCH], server_id)
         values = {"state": state.value, "state_since": servers.now()}
-        _publish_changes(
-            tx,
-            tx.conn.execute(update(presence).where(of_server).values(values).returning(presence.c.worker_id)),
-        )
+        changed = update(presence).where(of_server).values(values).returning(presence.c.worker_id)
+        _publish_changes(tx, tx.conn.execute(changed).scalars().all())
 
 
-def update_credential(tx: WriteTx, worker_id: str, *, credential: str, address: str, server_id: str) -> None:
-    """Update the credential and the address of a Worker that is connected at a Server."""
-    statement = update(presence).where(_of_server([worker_id], server_id))
-    values = {"credential": credential, "address": address}
-    _publish_changes(tx, tx.conn.execute(statement.values(values).returning(presence.c.worker_id)))
+def update_credentials(tx: WriteTx, used: Mapping[str, tuple[str, str]], *, server_id: str) -> None:
+    """
+    Update by what Workers are connected at a Server, unless they are at another by now.
+
+    Args:
+        tx: The transaction.
+        used: Credential and address, by Worker ID.
+        server_id: The Server.
+    """
+    wanted = sorted(used)
+    for start in range(0, len(wanted), _BATCH):
+        of_server = _of_server(wanted[start : start + _BATCH], server_id)
+        here = list(tx.conn.execute(select(presence.c.worker_id).where(of_server)).scalars())
+        if here:
+            rows = [
+                {"id": worker_id, "by": used[worker_id][0], "from": used[worker_id][1]} for worker_id in here
+            ]
+            tx.conn.execute(_UPDATE_CREDENTIAL, rows)
+            _publish_changes(tx, here)
 
 
 def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
@@ -125,9 +142,8 @@ def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         of_server = _of_server(wanted[start : start + _BATCH], server_id)
-        _publish_changes(
-            tx, tx.conn.execute(delete(presence).where(of_server).returning(presence.c.worker_id))
-        )
+        removed = delete(presence).where(of_server).returning(presence.c.worker_id)
+        _publish_changes(tx, tx.conn.execute(removed).scalars().all())
 
 
 def mark_awaited(tx: WriteTx, server_id: str) -> list[str]:
@@ -145,7 +161,8 @@ def expire_awaited(tx: WriteTx, *, after: timedelta) -> None:
     overdue = (presence.c.state == PresenceState.AWAITED.value) & (
         presence.c.state_since <= servers.time_ago(after)
     )
-    _publish_changes(tx, tx.conn.execute(delete(presence).where(overdue).returning(presence.c.worker_id)))
+    removed = delete(presence).where(overdue).returning(presence.c.worker_id)
+    _publish_changes(tx, tx.conn.execute(removed).scalars().all())
 
 
 def count_awaited(conn: Connection) -> int:
@@ -189,9 +206,8 @@ def _of_server(worker_ids: Collection[str], server_id: str) -> ColumnElement[boo
     return presence.c.worker_id.in_(worker_ids) & (presence.c.server_id == server_id)
 
 
-def _publish_changes(tx: WriteTx, affected: Result[str]) -> None:
+def _publish_changes(tx: WriteTx, worker_ids: Sequence[str]) -> None:
     """Record the current rows of these Workers as changes, for the other Servers."""
-    ids = list(affected.scalars())
-    now = find_many(tx.conn, ids)
-    for worker_id in ids:
+    now = find_many(tx.conn, worker_ids)
+    for worker_id in worker_ids:
         tx.changed(PresenceChanged(worker_id, now.get(worker_id)))
