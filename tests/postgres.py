@@ -135,7 +135,8 @@ class _Postgres:
         result = subprocess.run(
             [self.programs / program, *arguments],
             user=self.user,
-            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.environ},
+            # pg_ctl waits for a minute by itself.
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PGCTLTIMEOUT": "170", **self.environ},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,6 +1,8 @@
 """Real programs on "hosts" of their own: own directory, own environment, nothing inherited."""
 
 import copy
+import fcntl
+import functools
 import json
 import os
 import random
@@ -8,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,13 +25,13 @@ WITHIN_S = 240.0
 
 def free_port() -> int:
     """
-    Return a port that nobody listens on, each one once.
+    Return a port that nobody listens on, each one once, and none that another process with tests was given.
 
     Of those that the kernel gives to no connection: one of these could be taken by any client before the Server binds it.
     """
     while True:
         port = random.SystemRandom().randint(10_000, _first_of_connections() - 1)
-        if port in _given_ports:
+        if port in _given_ports or not _reserve(port):
             continue
         with socket.socket() as probe:
             try:
@@ -40,6 +43,27 @@ def free_port() -> int:
 
 
 _given_ports: set[int] = set()
+
+
+def _reserve(port: int) -> bool:
+    """
+    Reserve a port until this process ends; return False if another process of this user has done that.
+
+    A Server that was stopped, or is not up yet, does not hold its port, and must find it free when it starts.
+    """
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _reservations() -> int:
+    """Return a file of which each process locks a byte for each of its ports; a lock is not inherited, and ends with its process."""
+    return os.open(
+        Path(tempfile.gettempdir()) / f"lyftdata-test-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600
+    )
 
 
 def _first_of_connections() -> int:
@@ -142,7 +166,8 @@ class Program:
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON log lines of an event."""
         found = []
-        for line in self.log.splitlines():
+        # What stands behind the last line feed may be half a line.
+        for line in self.log.split("\n")[:-1]:
             if line.startswith("{") and line.endswith("}"):
                 entry = json.loads(line)
                 if entry.get("event") == name:
