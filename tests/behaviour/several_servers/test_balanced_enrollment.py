@@ -65,7 +65,7 @@ def are_online(site: Balanced, *worker_ids: str) -> bool:
 
 def count_replaced(port: int) -> str:
     """Return how many registrations a Server's metrics count that later ones have replaced."""
-    lines = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
+    lines = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=180).text.splitlines()
     (value,) = [line.split()[1] for line in lines if line.startswith("lyftdata_replaced_registrations ")]
     return value
 
@@ -106,7 +106,9 @@ def test_a_script_that_registers_at_each_run_is_found_whichever_server_it_asks(s
     def run_script() -> str:
         body = {"client_name": "report", "jwks": {"keys": [generate_identity_key().public.as_dict()]}}
         bearer = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
-        answer = httpx2.post(f"{site.url}/oauth2/register", json=body, headers=bearer, trust_env=False)
+        answer = httpx2.post(
+            f"{site.url}/oauth2/register", json=body, headers=bearer, trust_env=False, timeout=180
+        )
         assert answer.status_code == 201, answer.text
         return str(answer.json()["client_id"])
 

@@ -1,11 +1,14 @@
 """Which Workers each Server expects back, by how long it holds polls: 10 s a Worker here."""
 
+from datetime import timedelta
+
 import pytest
 from tests.behaviour.several_servers.test_one_state import until
 from tests.builders import worker
 
 from lyftdata.core.records import PresenceRecord, ServerRecord
 from lyftdata.server.clock import utc_now
+from lyftdata.server.cluster import membership
 from lyftdata.server.sessions import hold_time as module
 from lyftdata.store.tables import presence, servers, workers
 
@@ -17,6 +20,8 @@ AT_2 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3002"}
 @pytest.fixture(autouse=True)
 def _longer_by_ten_seconds_for_each_worker(monkeypatch):
     monkeypatch.setattr(module, "_MAX_POLLS_PER_S", 0.1)
+    # Servers here are written down and send no heartbeat: who is given up, and when, is up to each test.
+    monkeypatch.setattr(membership, "DEAD_AFTER", timedelta(hours=1))
 
 
 async def _connect(server, count, *, server_id):

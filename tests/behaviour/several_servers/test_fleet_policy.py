@@ -3,8 +3,18 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
+from lyftdata.server.runtime import background
+
 PATH = "/api/worker/session"
 HOST = {"agent_version": "1.1.0", "hostname": "rack-7"}
+
+
+@pytest.fixture(autouse=True)
+def _counted_when_told(monkeypatch):
+    """Let Servers count their fleet when a test says so, and not by themselves."""
+    monkeypatch.setattr(background, "_COUNT_VERSIONS_EVERY_S", 86_400.0)
 
 
 async def test_a_policy_set_at_one_server_is_in_force_at_the_other(two):
@@ -61,9 +71,13 @@ async def test_a_session_ends_where_the_poll_that_is_refused_arrives(two):
     assert "lost" not in {one["end"] for one in sessions}
 
 
-async def test_two_servers_count_a_fleet_once(two):
+async def test_two_servers_count_a_fleet_once(two, monkeypatch):
     """A Worker is connected to each: every hour has both, once, whichever Server wrote it, and both show the same."""
     first, second = two
+    # In one hour.
+    now = first.clock()
+    for server in two:
+        monkeypatch.setattr(server.services.version_histories, "_clock", lambda: now)
     admin = await first.sign_in()
     for server, worker_id, version in ((first, "press-01", "1.4.0"), (second, "press-02", "1.3.0")):
         body = {"name": worker_id, "id": worker_id, "issue_key": True}

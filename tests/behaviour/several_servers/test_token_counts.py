@@ -2,7 +2,17 @@
 
 from datetime import timedelta
 
+import pytest
+
+from lyftdata.server.runtime import background
+
 GRANT = {"grant_type": "client_credentials"}
+
+
+@pytest.fixture(autouse=True)
+def _written_when_told(monkeypatch):
+    """Let Servers write nothing by themselves: they would at the turn of an hour, and a minute after the first token."""
+    monkeypatch.setattr(background, "_FLUSH_EVERY_S", 86_400.0)
 
 
 async def counted(server):
