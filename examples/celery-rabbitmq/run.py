@@ -38,11 +38,11 @@ def free_port() -> int:
 
 
 def until(question: Callable[[], bool], what: str) -> None:
-    """Wait until something is so, a minute at most."""
-    deadline = time.monotonic() + 60
+    """Wait until something is so, a few minutes at most: RabbitMQ takes long to start on a busy machine."""
+    deadline = time.monotonic() + 240
     while not question():
         if time.monotonic() > deadline:
-            sys.exit(f"not within a minute: {what}")
+            sys.exit(f"not within four minutes: {what}")
         time.sleep(0.1)
 
 

@@ -194,7 +194,7 @@ class RabbitMq:
             password,
             virtual_host=vhost,
             login_method="PLAIN",
-            connect_timeout=20,
+            connect_timeout=180,
         )
         try:
             connection.connect()

@@ -77,7 +77,7 @@ def traefik(root: Path, server_port: int) -> Peer:
     )
     peer = Peer([bundled("traefik"), f"--configFile={root}/traefik.yml"], root=root, port=port)
     # It listens before it has read its routes.
-    until(lambda: httpx2.get(f"{peer.url}/healthz").status_code == 200, "traefik has its route")
+    until(lambda: httpx2.get(f"{peer.url}/healthz", timeout=180).status_code == 200, "traefik has its route")
     return peer
 
 

@@ -22,8 +22,8 @@ LABELS = "zone=eu-1"
 class Fleet:
     """A Server, whose operator has allowed every Worker to have tokens for the service, a Worker `press` with labels and one, `plain`, without."""
 
-    def __init__(self, root: Path) -> None:
-        self.site = Site(root, LYFTDATA_WORKER_TOKEN_TTL="60s")
+    def __init__(self, root: Path, *, module: str = "lyftdata") -> None:
+        self.site = Site(root, module=module, LYFTDATA_WORKER_TOKEN_TTL="60s")
         self.operator = self.site.sign_in()
         self.operator.done("resources", "add", "service", "--audience", AUDIENCE, "--all-workers")
         self.resource_key = self.operator.done("resources", "issue-key", "service").strip()

@@ -146,7 +146,7 @@ class Connection:
             user=user,
             password=password,
             allow_reconnect=False,
-            connect_timeout=20,
+            connect_timeout=180,
             error_cb=on_error,
             disconnected_cb=on_end,
             closed_cb=on_end,

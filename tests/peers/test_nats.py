@@ -309,7 +309,8 @@ async def test_a_connection_ends_with_its_token(stage, faulty, connect, worker):
         "token_type": "Bearer",
         "sub": worker,
         "scope": "",
-        "exp": int(time.time()) + 3,
+        # Long enough to log in on a busy machine.
+        "exp": int(time.time()) + 10,
     }
     body = json.dumps(introspection).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -384,7 +385,9 @@ async def test_the_health_answer_tells_the_last_whole_round(stage, faulty, conne
 
 async def test_a_forged_question_is_not_answered(stage):
     """Only nats-server asks who may log in: what another signs, or changes, gets no answer."""
-    client = await nats.connect(stage.url, user="callout", password=CALLOUT_PASSWORD, allow_reconnect=False)
+    client = await nats.connect(
+        stage.url, user="callout", password=CALLOUT_PASSWORD, allow_reconnect=False, connect_timeout=180
+    )
     try:
         with pytest.raises(nats.errors.Error):
             await client.request("$SYS.REQ.USER.AUTH", b"e30.e30.AAAA", timeout=2)

@@ -577,15 +577,21 @@ def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
         assert guarded.service.seen[-1].path == "/metrics"
         assert guarded.service.seen[-1].values("X-Lyftdata-Worker-Id") == [worker]
         asked = {"query": "service_works"}
-        found = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked, timeout=180).json()["data"][
-            "result"
-        ]
+
+        def results() -> list[dict[str, Any]]:
+            answer = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked, timeout=180)
+            return list(answer.json()["data"]["result"])
+
+        # Prometheus says that the target is up before it has stored what it has scraped.
+        found = until(results, "what was scraped is stored")
         assert found[0]["value"][1] == "1"
 
         fleet.disable(worker)
 
-        until(lambda: target()["health"] == "down", "the target is down", within_s=240)
-        assert "401" in target()["lastError"]
+        down = until(
+            lambda: (seen := target())["health"] == "down" and seen, "the target is down", within_s=240
+        )
+        assert "401" in down["lastError"]
     finally:
         prometheus.close()
         guarded.close()

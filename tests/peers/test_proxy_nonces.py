@@ -1,8 +1,19 @@
 """A client behind a proxy whose proof of possession must hold a nonce, as for some seconds after each crash of the Server."""
 
+from collections.abc import Iterator
+
 import pytest
+from tests.peers.guarded import Fleet
 from tests.peers.proxies import AUDIENCE
 from tests.peers.proxy_kinds import ASKING
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Return a Server that demands nonces for longer than a client takes to start."""
+    made = Fleet(tmp_path_factory.mktemp("fleet"), module="tests.peers.long_lost_server")
+    yield made
+    made.stop()
 
 
 @pytest.mark.parametrize("guarded", ASKING, indirect=True)

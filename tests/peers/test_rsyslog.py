@@ -11,9 +11,9 @@ import pytest
 from tests.certificates import issued
 from tests.event_destinations import add_worker, deliver, shown
 from tests.processes import free_port, until
-from tests.unit.conftest import opened
+from tests.unit.conftest import _shared_starts, opened
 
-__all__ = ["opened"]
+__all__ = ["_shared_starts", "opened"]
 
 RSYSLOGD = shutil.which("rsyslogd") or "/usr/sbin/rsyslogd"
 pytestmark = pytest.mark.skipif(not Path(RSYSLOGD).exists(), reason="needs Debian's rsyslog")
@@ -107,6 +107,8 @@ async def test_rsyslog_receives_each_event(opened, rsyslog, scheme):
         await deliver(server)
         found = await shown(server, admin, "siem")
         assert (found["last_error"], found["delivered"]) == ("", 2)
+        # Syslog is never answered: what rsyslogd has not read when it ends is lost.
+        until(lambda: len(rsyslog.lines()) == 2, "rsyslogd has written the first events")
 
         rsyslog.stop()
         await add_worker(server, admin, "w-2", labels={"zone": "eu-2"})

@@ -63,5 +63,5 @@ def test_a_worker_whose_new_tokens_are_rejected_says_so_and_slows_down(tmp_path:
 
 def signed_by(site: Site) -> int:
     """Return how many tokens a Server has signed."""
-    lines = httpx2.get(f"{site.url}/metrics").text.splitlines()
+    lines = httpx2.get(f"{site.url}/metrics", timeout=180).text.splitlines()
     return sum(int(float(line.split()[-1])) for line in lines if line.startswith("lyftdata_tokens_total{"))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.event_destinations import add_worker, deliver, shown
 from tests.processes import free_port, until
-from tests.unit.conftest import opened
+from tests.unit.conftest import _shared_starts, opened
 
-__all__ = ["opened"]
+__all__ = ["_shared_starts", "opened"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deliver-events.md"
 
