@@ -95,8 +95,12 @@ class NotifySocket:
 
 
 @contextmanager
-def notify_socket(directory: Path, *, within_s: float, watchdog_s: float = 0.2) -> Iterator[NotifySocket]:
-    """Listen as systemd does; `environ` is what it gives a service of Type=notify with a watchdog."""
+def notify_socket(directory: Path, *, within_s: float, watchdog_s: float = 2.0) -> Iterator[NotifySocket]:
+    """
+    Listen as systemd does; `environ` is what it gives a service of Type=notify with a watchdog.
+
+    The kernel keeps ten messages: a service that sent more while nobody reads would lose the next, whatever it says.
+    """
     # A path in a test's directory may be too long for a socket: it is bound by a short name.
     name = f"\0lyftdata-test-{os.getpid()}-{directory.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:

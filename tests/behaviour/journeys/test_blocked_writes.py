@@ -55,7 +55,7 @@ def test_a_lock_that_another_program_holds_shows_in_log_and_readiness(database, 
     url = site.server_host.environ.get("LYFTDATA_DATABASE_URL")
 
     def status() -> int:
-        return httpx2.get(f"{site.url}/readyz").status_code
+        return httpx2.get(f"{site.url}/readyz", timeout=180).status_code
 
     before = status()
     lock = PostgresqlLock(url) if url else SqliteLock(site.root / "server" / "staging" / "lyftdata.db")

@@ -25,7 +25,9 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
         before = len(site.server.log.splitlines())
         cluster_that_stops.stop()
         site.server.wait_for("writes_unavailable")
-        answers = [httpx2.get(f"{site.url}/.well-known/jwks.json").status_code for _ in range(20)]
+        answers = [
+            httpx2.get(f"{site.url}/.well-known/jwks.json", timeout=180).status_code for _ in range(20)
+        ]
         failed = site.operator.run("workers", "list")
         cluster_that_stops.start()
         over = site.server.wait_for("writes_resumed")

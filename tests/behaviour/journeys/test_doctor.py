@@ -130,7 +130,8 @@ def server_at(answer):
 )
 def test_what_answers_in_place_of_the_server_is_named(press, monkeypatch, answer, code):
     """A proxy that hangs, one without a Server behind it, and another program are three faults."""
-    monkeypatch.setattr("lyftdata.worker.client._ANSWER_WITHIN_S", 0.5)
+    if answer is None:
+        monkeypatch.setattr("lyftdata.worker.client._ANSWER_WITHIN_S", 0.5)
     with server_at(answer) as url:
         found = asyncio.run(examine_worker(press.environ | {"LYFTDATA_URL": url}))
 
@@ -175,7 +176,9 @@ def test_a_proxy_that_cuts_held_requests_is_found(press, proxied):
 
     (found,) = json.loads(result.stdout)["findings"]
     assert (result.returncode, found["code"]) == (0, "polls_cut")
-    assert "holds for 25 s was cut after 1." in found["what"]
+    cut = re.search(r"holds for 25 s was cut after ([\d.]+) s", found["what"])
+    assert cut is not None, found["what"]
+    assert 1 <= float(cut[1]) < 25
     assert "55 s or more (nginx: proxy_read_timeout" in found["fix"]
     assert "holds a request for 25 s" in result.stderr
 

@@ -21,7 +21,10 @@ def run_script(site: Site) -> str:
         "jwks": {"keys": [generate_identity_key().public.as_dict()]},
     }
     answer = httpx2.post(
-        f"{site.url}/oauth2/register", json=body, headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"}
+        f"{site.url}/oauth2/register",
+        json=body,
+        headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
+        timeout=180,
     )
     assert answer.status_code == 201, answer.text
     return str(answer.json()["client_id"])
@@ -39,7 +42,7 @@ def test_a_script_that_registers_at_each_run(site):
     assert "nightly-report" in site.operator.done("workers", "repeated")
     (event,) = site.server.events("repeated_registrations")
     assert (event["name"], event["address"], event["replaced"]) == ("nightly-report", "127.0.0.1", 5)
-    assert "lyftdata_replaced_registrations 5.0" in httpx2.get(f"{site.url}/metrics").text
+    assert "lyftdata_replaced_registrations 5.0" in httpx2.get(f"{site.url}/metrics", timeout=180).text
     workers = site.workers()
     assert {worker["name"] for worker in workers.values()} == {"press", "nightly-report"}
     assert [workers[one]["superseded_by"] for one in made] == [*made[1:], None]

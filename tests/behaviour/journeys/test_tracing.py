@@ -73,7 +73,7 @@ def test_a_collector_gets_what_a_server_has_recorded(tmp_path, collector):
     operator = site.sign_in()
     key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
-    token = httpx2.post(f"{site.url}/oauth2/token", data=form).json()["access_token"]
+    token = httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=180).json()["access_token"]
 
     # The span of a request ends last.
     until(lambda: "POST /oauth2/token" in collector.names(), "the trace is there")
@@ -113,7 +113,7 @@ def test_a_server_whose_collector_is_gone_works_and_says_so_once(tmp_path, colle
     key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
     for _ in range(20):
-        assert httpx2.post(f"{site.url}/oauth2/token", data=form).status_code == 200
+        assert httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=180).status_code == 200
     site.server.wait_for("traces_not_sent")
 
     assert site.server.terminate() == 0

@@ -161,7 +161,7 @@ def test_a_start_on_a_changed_audit_log_says_so(plain_site):
 
     logged = server.wait_for("audit_log_changed")
     assert (logged["level"], logged["first_bad"]) == ("error", 1)
-    assert "lyftdata_audit_log_intact 0.0" in httpx2.get(f"{plain_site.url}/metrics").text
+    assert "lyftdata_audit_log_intact 0.0" in httpx2.get(f"{plain_site.url}/metrics", timeout=180).text
     assert plain_site.operator.run("audit", "verify").returncode == 1
 
 
