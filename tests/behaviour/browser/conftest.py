@@ -20,6 +20,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A key that scrolls moves the page at once: whether it is still on its way cannot be seen on a busy machine.
+    "--disable-smooth-scrolling",
     "--no-first-run",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
@@ -39,7 +41,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     path = find_headless_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=WITHIN_MS)
     expect.set_options(timeout=WITHIN_MS)
     yield browser
     browser.close()

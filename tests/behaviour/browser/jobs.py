@@ -164,6 +164,7 @@ def approve_newcomers(o: Steps) -> None:
     o.follow("Decide")
     o.click(o.page.get_by_label("partner-1", exact=True))
     o.push("Approve…")
+    o.is_at(re.compile("^Approve "))
     o.push(re.compile("^Approve"))
     o.sees(re.compile("approved"))
 
@@ -228,6 +229,7 @@ def label_many(o: Steps) -> None:
     o.click(o.page.get_by_role("checkbox", name=re.compile("^Act on all 60 that match")))
     o.fill("Labels to add", "floor=2")
     o.push("Add labels")
+    o.is_at(re.compile("^Add labels to 60 Workers"))
     o.push("Add labels")
     o.sees("60 Workers were labelled.")
 

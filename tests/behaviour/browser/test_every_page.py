@@ -439,6 +439,7 @@ def test_every_state_is_seen_in_forced_colours(shown, path, scheme):
 def test_no_page_can_be_framed(chromium, world, windows):
     """Another site cannot lay one of the Server's pages under its own buttons."""
     context = chromium.new_context(storage_state=windows().context.storage_state())
+    context.set_default_timeout(WITHIN_MS)
     page = context.new_page()
     with page.expect_event("framenavigated", is_framed, timeout=WITHIN_MS):
         page.set_content(

@@ -101,7 +101,7 @@ def test_a_live_page_of_firefox_follows_the_server(in_firefox, world):
     link.focus()
     expect(page.locator("#fleet tbody")).not_to_contain_text("disabled")
 
-    with httpx2.Client(base_url=world.url, trust_env=False) as http:
+    with httpx2.Client(base_url=world.url, trust_env=False, timeout=180) as http:
         given = {"username": "admin", "password": PASSWORD}
         token = http.post("/api/login", json=given).raise_for_status().json()["token"]
         bearer = {"Authorization": f"Bearer {token}"}

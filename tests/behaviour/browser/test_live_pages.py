@@ -168,6 +168,7 @@ def test_focus_stays_while_refusals_come_in(opened, world):
         f"{world.url}/oauth2/token",
         data={"grant_type": "client_credentials", "client_id": "newcomer", "client_secret": "x"},
         trust_env=False,
+        timeout=180,
     )
 
     expect(page.locator("#live li").first).to_contain_text("newcomer")
@@ -470,7 +471,7 @@ def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, w
     region = page.get_by_role("status").filter(has_text="Waiting for refused-one")
     region.evaluate("region => { window.region = region; }")
     form = {"grant_type": "client_credentials", "client_id": "refused-one", "client_secret": "x"}
-    httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False)
+    httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False, timeout=180)
     expect(page.get_by_text("It was refused:")).to_be_visible()
     assert page.evaluate(
         "region.isConnected && region.role === 'status' && region.innerText.includes('refused')"
@@ -501,8 +502,16 @@ def test_copying_twice_leaves_the_button_as_it_was(opened):
     page = opened("/enrollment")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     button = page.get_by_role("button", name="the command").first
+    # The label is back after a moment: every one that it has is written down.
+    button.evaluate(
+        """button => {
+          const label = button.querySelector(".label");
+          window.shown = [];
+          new MutationObserver(() => window.shown.push(label.textContent)).observe(label, {childList: true});
+        }"""
+    )
     button.dblclick()
-    expect(button).to_have_text("Copied the command")
+    page.wait_for_function("() => window.shown.includes('Copied') && window.shown.at(-1) === 'Copy'")
     expect(button).to_have_text("Copy the command")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
+from tests.behaviour.browser.conftest import WITHIN_MS
 from tests.peers.proxies import Service
 
 FETCH = """async ([url, headers]) => {
@@ -17,6 +18,7 @@ def elsewhere(chromium: Browser) -> Iterator[Page]:
     service = Service()
     service.answer_headers = {"Content-Type": "text/html"}
     page = chromium.new_page()
+    page.set_default_timeout(WITHIN_MS)
     page.goto(f"http://127.0.0.1:{service.port}/")
     yield page
     page.close()

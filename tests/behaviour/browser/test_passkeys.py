@@ -88,6 +88,7 @@ def test_a_passkey_is_added_and_signs_in(local_site, open_window):
 
     page = window.go("/account")
     page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page).to_have_url(local_site.url + "/login")
     page = window.sign_in(ADMIN, OWN)
     expect(page.get_by_role("heading", level=1)).to_have_text("Use your passkey")
     expect(page.get_by_text("A passkey needs scripts")).to_be_hidden()

@@ -31,7 +31,7 @@ def test_a_worker_that_was_let_in_is_no_concern_any_more(admin, world):
         "client_id": "press-07",
         "client_secret": world.keys["press-07"],
     }
-    httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False).raise_for_status()
+    httpx2.post(f"{world.url}/oauth2/token", data=form, trust_env=False, timeout=180).raise_for_status()
     reload(page, heading="Overview")
 
     expect(page.get_by_role("heading", name="Needs you")).to_be_visible()

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from tests.behaviour.browser.conftest import WITHIN_MS
 
 from lyftdata import __version__
 
@@ -73,6 +74,7 @@ def test_nothing_is_loaded_from_another_host(site):
 def test_readers_find_pages(chromium: Any, address):
     """The front page opens at the site's address; a search finds the page about approvals; no request leaves the site."""
     with chromium.new_context() as context:
+        context.set_default_timeout(WITHIN_MS)
         page = context.new_page()
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))

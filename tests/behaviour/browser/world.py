@@ -141,7 +141,11 @@ class World:
         self._device_logins += 1
         headers = {"X-Forwarded-For": f"198.51.100.{self._device_logins}"}
         answer = httpx2.post(
-            f"{self.url}/api/login/device", json={"host": "laptop-7"}, headers=headers, trust_env=False
+            f"{self.url}/api/login/device",
+            json={"host": "laptop-7"},
+            headers=headers,
+            trust_env=False,
+            timeout=180,
         )
         return str(answer.raise_for_status().json()["user_code"])
 
@@ -469,12 +473,15 @@ class Fleet:
         async with httpx2.AsyncClient(
             base_url=self._url, headers=given, timeout=120, trust_env=False
         ) as http:
-            answer = (await http.post("/oauth2/token", data=form)).raise_for_status()
-            bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
             while True:
-                answer = await http.post("/api/worker/session", json=poll, headers=bearer)
-                if answer.status_code != 200:
-                    return
+                token = (await http.post("/oauth2/token", data=form)).raise_for_status().json()
+                bearer = {"Authorization": f"Bearer {token['access_token']}"}
+                # The tests of a file may take longer than a token lasts.
+                renewed_at = self._loop.time() + token["expires_in"] / 2
+                while self._loop.time() < renewed_at:
+                    answer = await http.post("/api/worker/session", json=poll, headers=bearer)
+                    if answer.status_code != 200:
+                        return
 
     def close(self) -> None:
         """Break every poll off."""
