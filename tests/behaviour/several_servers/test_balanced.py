@@ -17,13 +17,15 @@ from tests.behaviour.several_servers.balanced import (
     PgBouncer,
     are_all_online,
     run_count,
+    start_haproxy,
+    start_nginx,
     start_workers,
 )
 from tests.builders import SECRET_KEY
 from tests.lean_workers import post
-from tests.peers.proxies import EXAMPLES
+from tests.peers.proxies import EXAMPLES, Service
 from tests.postgres import Cluster
-from tests.processes import PASSWORD, STARTED, until
+from tests.processes import PASSWORD, STARTED, free_port, until
 
 OpenBalanced = Callable[..., Balanced]
 
@@ -195,3 +197,37 @@ def test_the_certificate_that_the_compose_file_has_made_is_checked(tmp_path):
             connected(others)
     finally:
         database.close()
+
+
+@pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
+def test_no_caller_reads_the_metrics_through_a_balancer(balancer, tmp_path):
+    """They need no credential, so both examples answer 404, however the path is spelled; everything else goes through."""
+    service = Service()
+    servers = [service.port] * 2
+    peer = (
+        start_nginx(tmp_path, free_port(), servers)
+        if balancer == "nginx"
+        else start_haproxy(tmp_path, free_port(), servers, "60s", stats_port=free_port())
+    )
+    try:
+        until(lambda: answered(peer.port, "/readyz") == 200, "the balancer passes on")
+        for path in (
+            "/metrics",
+            "/%6Detrics",
+            "/metrics?x=1",
+            "/metric%73/",
+            f"http://127.0.0.1:{peer.port}/metrics",
+        ):
+            assert answered(peer.port, path) == 404, path
+        assert answered(peer.port, "/api/metrics") == 200
+    finally:
+        peer.close()
+        service.close()
+    assert {seen.path for seen in service.seen} == {"/readyz", "/api/metrics"}
+
+
+def answered(port: int, target: str) -> int:
+    """Return the status of an answer to a request whose target is sent as it is."""
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+        return int(line.makefile("rb").readline().split()[1])
