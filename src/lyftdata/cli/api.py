@@ -84,7 +84,8 @@ class Api:
         self.url = self._settings.url
         self._proxy = proxy_for(self._settings.url)
         self._given_token = None if session_only else find_given_token(os.environ)
-        self._tls_ca = WatchedFile(self._settings.tls_ca if self.url.startswith("https:") else None)
+        self.tls_ca = self._settings.tls_ca if self.url.startswith("https:") else None
+        self._watched_ca = WatchedFile(self.tls_ca)
         self._http = _connections(self._settings)
 
     def __enter__(self) -> Self:
@@ -152,12 +153,12 @@ class Api:
 
     def _renew_connections(self) -> None:
         """Connect again if LYFTDATA_TLS_CA was replaced by other certificates."""
-        if not self._tls_ca.has_changed():
+        if not self._watched_ca.has_changed():
             return
         try:
             new = _connections(self._settings)
         except OSError:  # ssl.SSLError is one; a file that is half written changes nothing
-            self._tls_ca.forget()
+            self._watched_ca.forget()
             return
         self._http.close()
         self._http = new

@@ -1,6 +1,7 @@
 """Prints Workers and their sessions."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from lyftdata.cli.output import (
@@ -18,8 +19,18 @@ _NOTE_IN_LIST = 40
 _DECISIONS = {None: "-", "continue": "continue", "as_new": "as new"}
 
 
-def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> None:
-    """Print what to do on the host of a new Worker."""
+def print_next_steps(
+    answer: dict[str, Any], url: str, key_name: str | None, *, tls_ca: Path | None = None
+) -> None:
+    """
+    Print what to do on the host of a new Worker.
+
+    Args:
+        answer: The Worker, and the API key that was issued for it.
+        url: The Server.
+        key_name: An API key that is there already, by which it may connect.
+        tls_ca: The CA by which this command has reached the Server, which the Worker needs too.
+    """
     worker, issued = answer["worker"], answer["api_key"]
     echo_err(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
     if key_name is not None:
@@ -32,6 +43,8 @@ def print_next_steps(answer: dict[str, Any], url: str, key_name: str | None) -> 
         echo_err(f"API key {issued['name']}, for this Worker alone.")
     echo_err("Then, on its host, with the key in a file (0600):")
     echo_err(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
+    if tls_ca is not None:
+        echo_err(f"  export LYFTDATA_TLS_CA=…   (a copy of {clean_text(str(tls_ca))})")
     echo_err("  lyftdata run worker")
 
 

@@ -146,7 +146,7 @@ def add(
         if as_json:
             print_json({**answer["worker"], "issued_key": _issued_key(answer["api_key"], key_out)})
             return
-        print_next_steps(answer, api.url, key_name)
+        print_next_steps(answer, api.url, key_name, tls_ca=api.tls_ca)
         if answer["api_key"]:
             key_out.show_or_save(clean_text(answer["api_key"]["key"]))
         else:

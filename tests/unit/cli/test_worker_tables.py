@@ -1,10 +1,11 @@
 """Tables of Workers."""
 
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
-from lyftdata.cli.worker_tables import show_worker, show_workers, state_of
+from lyftdata.cli.worker_tables import print_next_steps, show_worker, show_workers, state_of
 
 
 def test_an_empty_list_says_whether_it_was_filtered(capsys):
@@ -48,3 +49,17 @@ def test_a_disabled_worker_is_shown_with_its_note_and_its_end(capsys, until):
     assert "x" * 60 in alone
     assert "x" * 60 not in listed
     assert "\x1b" not in listed + alone
+
+
+@pytest.mark.parametrize("tls_ca", [None, Path("/etc/lyftdata-tls/ca.pem")])
+def test_the_next_steps_name_the_ca_that_the_worker_needs_too(capsys, tls_ca):
+    """A CA by which the operator's command has reached the Server is needed on the Worker's host; without one nothing is said of it."""
+    answer = {"worker": {"id": "press-01", "name": "press-01"}, "api_key": None}
+
+    print_next_steps(answer, "https://lyftdata.example.com", "press-keys", tls_ca=tls_ca)
+
+    printed = capsys.readouterr().err
+    assert "LYFTDATA_URL=https://lyftdata.example.com" in printed
+    assert ("  export LYFTDATA_TLS_CA=…   (a copy of /etc/lyftdata-tls/ca.pem)" in printed) == (
+        tls_ca is not None
+    )

@@ -13,6 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.secret import Secret
+from lyftdata.core.text import clean_text
+from lyftdata.server.runtime.settings_values import is_shared_database
 
 # For TLS 1.2; those of TLS 1.3 are all fine. Forward secrecy and authenticated encryption (RFC 9325, section 4.2): neither CBC nor
 # SHA-1, whatever the defaults of Python, OpenSSL or uvicorn are on this machine.
@@ -77,6 +80,34 @@ def check_tls_files(cert: Path | None, key: Path | None) -> None:
         ) from error
     except OSError as error:
         raise SettingsError([_explain(error, cert, key)]) from error
+
+
+def check_database_ca(url: Secret | None) -> None:
+    """
+    Check that the CA's certificate in the URL of PostgreSQL (`sslrootcert`) can be read.
+
+    libpq reports a file in a directory that this user may not enter as one that does not exist.
+
+    Raises:
+        SettingsError: Names the file and the fault.
+    """
+    if url is None or not is_shared_database(url):
+        return
+    # SQLAlchemy is loaded for those alone who use it. That the URL can be read, the settings have checked.
+    from sqlalchemy import make_url
+
+    file = make_url(url.reveal()).query.get("sslrootcert")
+    # libpq refuses what is given twice; `system` stands for the CAs of this host.
+    if not isinstance(file, str) or file in {"", "system"}:
+        return
+    problem = _unreadable(Path(file))
+    if problem:
+        raise SettingsError(
+            [
+                f"LYFTDATA_DATABASE_URL: sslrootcert: {clean_text(file, 200)} cannot be read: {problem}. The Server's user must be able to read "
+                "the file and to enter its directory."
+            ]
+        )
 
 
 def _refuse_passphrase() -> str:

@@ -9,8 +9,10 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.certificates import self_signed
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.secret import Secret
 from lyftdata.server.runtime.tls_files import (
     EncryptedKeyError,
+    check_database_ca,
     check_tls_files,
     load_certificate,
     server_context,
@@ -111,3 +113,35 @@ def test_an_encrypted_key_is_an_error_and_never_a_question(tmp_path, monkeypatch
 def test_no_client_repeats_the_handshake(tmp_path):
     """Renegotiation in TLS 1.2 is off, whatever the default of this machine's OpenSSL is."""
     assert server_context(*self_signed(tmp_path)).options & ssl.OP_NO_RENEGOTIATION
+
+
+def database_problems(options):
+    """Return what is said of a database's URL with these options."""
+    try:
+        check_database_ca(Secret(f"postgresql://lyftdata:pw-4711@db.example.com/lyftdata?{options}"))
+    except SettingsError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("make", ["nothing", "directory"])
+def test_a_databases_ca_that_cannot_be_read_is_named(tmp_path, make):
+    """The file and the fault by name, and neither the URL nor its password; libpq would say of both that it does not exist."""
+    file = tmp_path / "ca.pem"
+    if make == "directory":
+        file.mkdir()
+
+    (problem,) = database_problems(f"sslmode=verify-full&sslrootcert={file}")
+
+    assert problem.startswith(f"LYFTDATA_DATABASE_URL: sslrootcert: {file} cannot be read: ")
+    assert "pw-4711" not in problem
+
+
+@pytest.mark.parametrize("options", ["", "sslmode=verify-full", "sslrootcert=system", "sslrootcert={file}"])
+def test_a_databases_ca_that_can_be_read_is_fine(tmp_path, options):
+    """A URL without one needs no file, nor one that takes the CAs of the host; SQLite uses none of it."""
+    (tmp_path / "ca.pem").touch()
+
+    assert database_problems(options.format(file=tmp_path / "ca.pem")) == []
+    check_database_ca(None)
+    check_database_ca(Secret(f"sqlite:///{tmp_path}/x.db"))
