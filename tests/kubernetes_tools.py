@@ -55,7 +55,7 @@ def check_restricted(pod: Object) -> None:
     assert spec["securityContext"]["runAsUser"] == 10001
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
-    assert all(set(volume) & {"secret", "emptyDir"} for volume in spec["volumes"])
+    assert all(set(volume) & {"configMap", "secret", "emptyDir"} for volume in spec["volumes"])
     for container in spec["containers"]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,

@@ -40,6 +40,7 @@ WORKER_VALUES = (
     *("--set", "url=https://lyftdata.example.com"),
     *("--set", "secret.name=lyftdata-press-01"),
 )
+OWN_CA = ("--set", "ca.configMap=our-ca")
 # What Helm adds to a name, so that a release knows its own objects.
 OF_HELM = {
     "app.kubernetes.io/instance",
@@ -128,11 +129,12 @@ def test_every_object_is_valid_and_restricted(version, tmp_path):
         *("--set-json", 'networkPolicy.egress=[{"ports":[{"protocol":"TCP","port":443}]}]'),
         *("--set", f"image.digest=sha256:{'0' * 64}"),
     )
+    with_ca = values_of_page("with-a-ca-of-your-own.yaml", tmp_path)
     server = values_of_page("values.yaml", tmp_path)
     everything = [
         templated(SERVER, *server, release="lyftdata-server"),
-        templated(SERVER, *server, *more, "--set", "replicas=1", release="other"),
-        templated(WORKER, *WORKER_VALUES, *more, "--set", "storage.className=fast", release="press"),
+        templated(SERVER, *server, *more, *with_ca, "--set", "replicas=1", release="other"),
+        templated(WORKER, *WORKER_VALUES, *more, *OWN_CA, "--set", "storage.className=fast", release="press"),
         *(templated(ROOT / chart, *options, release=name) for name, chart, options in _installed_workers()),
     ]
 
@@ -202,6 +204,27 @@ def test_a_changed_setting_starts_the_servers_again():
 
     assert before == same
     assert before != after
+
+
+@needs_kubernetes_tools
+def test_a_ca_of_your_own_is_where_the_settings_look_for_it(tmp_path):
+    """The file that the page's URL names, and LYFTDATA_TLS_CA of a Worker; without the value there is neither."""
+    with_ca = values_of_page("with-a-ca-of-your-own.yaml", tmp_path)
+    file = "/etc/lyftdata-tls/ca.pem"
+    assert f"sslrootcert={file}" in PAGE
+    [server] = pods(templated(SERVER, *SERVER_VALUES, *with_ca, release="a"))
+    [worker] = pods(templated(WORKER, *WORKER_VALUES, *OWN_CA, release="a"))
+    for spec in (server["spec"], worker["spec"]):
+        [container] = spec["containers"]
+        [mount] = [m for m in container["volumeMounts"] if m["mountPath"] == "/etc/lyftdata-tls"]
+        [volume] = [v for v in spec["volumes"] if v["name"] == mount["name"]]
+        assert volume["configMap"] == {"name": "our-ca", "items": [{"key": "ca.pem", "path": "ca.pem"}]}
+        assert mount["readOnly"]
+    assert {"name": "LYFTDATA_TLS_CA", "value": file} in worker["spec"]["containers"][0]["env"]
+
+    [pod] = pods(templated(WORKER, *WORKER_VALUES, release="a"))
+    assert "lyftdata-tls" not in str(pod)
+    assert "LYFTDATA_TLS_CA" not in str(pod)
 
 
 @needs_kubernetes_tools
