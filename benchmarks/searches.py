@@ -23,13 +23,14 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 
 from lyftdata.app import create_app
-from lyftdata.core.records import Strategy, WorkerRecord, WorkerTraces
+from lyftdata.core.records import ApiKeyRecord, Strategy, WorkerRecord, WorkerTraces
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
-from lyftdata.store.tables import activity, workers
+from lyftdata.store.tables import activity, api_keys, workers
 
 ROUNDS = 3
+KEYS = 50
 AT_ONCE = 1_000
 PAUSE_S = 0.5
 URL = "http://localhost:3000"
@@ -59,6 +60,20 @@ def write(tx: WriteTx, now: datetime, numbers: range) -> None:
     activity.upsert_traces(tx, [_traces(n, now) for n in numbers])
 
 
+def write_keys(tx: WriteTx, now: datetime) -> None:
+    """Write the API keys that the Workers have used."""
+    for n in range(KEYS):
+        record = ApiKeyRecord(
+            public_id=f"{n:010}",
+            name=f"press-keys-{n}",
+            digest=secrets.token_bytes(32),
+            for_all_workers=True,
+            created_at=now,
+            created_by="operator:admin",
+        )
+        api_keys.insert_api_key(tx, record)
+
+
 def _entry(n: int, now: datetime) -> WorkerRecord:
     labels = {"zone": f"eu-{n % 4}", "rack": str(n % 400)} | ({"gpu": ""} if n % 10 == 0 else {})
     return WorkerRecord(
@@ -76,7 +91,7 @@ def _traces(n: int, now: datetime) -> WorkerTraces:
         worker_id=f"w-{n:06}",
         last_seen_at=now - timedelta(minutes=n % 20_000),
         address=f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}",
-        api_key_name=f"press-keys-{n % 50}",
+        api_key_name=f"press-keys-{n % KEYS}",
         host={
             "hostname": f"rack{n % 400}-node-{n}.example.com",
             "os": "Linux 6.12.48",
@@ -126,6 +141,7 @@ async def run(count: int, environ: dict[str, str]) -> None:
     """Write the fleet, search it, and print."""
     async with open_services(read_server_settings(environ)) as services:
         now = datetime.now(UTC)
+        await services.store.write(lambda tx: write_keys(tx, now))
         for start in range(0, count, AT_ONCE):
             numbers = range(start, min(count, start + AT_ONCE))
             await services.store.write(lambda tx, numbers=numbers: write(tx, now, numbers))  # type: ignore[misc]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyftdata.core.networks import is_in, parse_network
-from lyftdata.store.address_positions import positions_in
+from lyftdata.store.address_positions import are_in, positions_in
 
 ADDRESSES = st.one_of(
     st.ip_addresses().map(str),
@@ -27,3 +27,11 @@ def test_many_addresses_are_compared_as_each_alone(addresses, network):
     alone = [place for place, address in enumerate(addresses) if is_in(address, network)]
 
     assert positions_in(addresses, network) == alone
+
+
+@given(st.lists(ADDRESSES, max_size=8), st.lists(NETWORKS, min_size=1, max_size=3))
+def test_an_address_in_one_of_several_networks(addresses, networks):
+    """It is in one of them, whichever that is."""
+    alone = [any(is_in(address, network) for network in networks) for address in addresses]
+
+    assert are_in(addresses, networks) == alone

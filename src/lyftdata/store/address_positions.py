@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Sequence
+from itertools import compress, count
 
 from lyftdata.core.networks import Network, is_in
 
@@ -13,24 +14,33 @@ _MAPPED = 0xFFFF
 
 
 def positions_in(addresses: Sequence[str], network: Network) -> list[int]:
-    """Return the positions of the addresses that are in a network, as `is_in` says; there may be a hundred thousand."""
+    """Return the positions of the addresses that are in a network, as `is_in` says."""
+    return list(compress(count(), are_in(addresses, [network])))
+
+
+def are_in(addresses: Sequence[str], networks: Sequence[Network]) -> list[bool]:
+    """Return for each address whether it is in one of some networks, as `is_in` says; there may be a hundred thousand."""
+    each_in = [_are_in_one(addresses, network) for network in networks]
+    return each_in[0] if len(each_in) == 1 else list(map(any, zip(*each_in, strict=True)))
+
+
+def _are_in_one(addresses: Sequence[str], network: Network) -> list[bool]:
     if isinstance(network, ipaddress.IPv6Network):
         # One of IPv4 in the form of IPv6 is in no network of IPv6.
-        return [n for n, each in enumerate(addresses) if ":" in each and _is_in_v6(each, network)]
+        return [":" in each and _is_in_v6(each, network) for each in addresses]
     if network.prefixlen <= _ALL_BUT_THE_LAST_OCTET:
         # The octets before the last one tell it, and in a fleet they are the same few.
+        starts = [each.rpartition(".")[0] for each in addresses]
         known = _Starts(network)
-        return [
-            n
-            for n, each in enumerate(addresses)
-            if (known[start] if (start := each.rpartition(".")[0]) else is_in(each, network))
-        ]
+        fits = list(map(known.__getitem__, starts))
+        if "" in known:
+            return [
+                fit if start else is_in(each, network)
+                for fit, start, each in zip(fits, starts, addresses, strict=True)
+            ]
+        return fits
     start = str(network.network_address).rpartition(".")[0]
-    return [
-        n
-        for n, each in enumerate(addresses)
-        if (each.startswith(start) or ":" in each) and is_in(each, network)
-    ]
+    return [(each.startswith(start) or ":" in each) and is_in(each, network) for each in addresses]
 
 
 class _Starts(dict[str, bool]):

@@ -48,7 +48,7 @@ async def test_what_was_replaced_is_not_found(store):
     conditions = [
         (HostFits(old), False),
         (HostFits(new), True),
-        (AnyTextFits(new), True),
+        (AnyTextFits(new, frozenset()), True),
         (VersionFits(VersionRange(">=", version, ())), False),
         (AddressIsIn(ip_network("10.0.0.1")), False),
         (AddressIsIn(ip_network("10.0.0.2/31")), True),
@@ -58,7 +58,7 @@ async def test_what_was_replaced_is_not_found(store):
     ]
     for condition, is_found in conditions:
         found = await store.read(lambda conn, condition=condition: find_ids(conn, [[condition]]))
-        assert found == ({"w-1"} if is_found else set()), condition
+        assert found == (["w-1"] if is_found else []), condition
 
 
 async def test_all_terms_must_fit_and_one_condition_of_each(store):
@@ -70,7 +70,7 @@ async def test_all_terms_must_fit_and_one_condition_of_each(store):
     networks = [AddressIsIn(ip_network(network)) for network in ("10.4.0.0/15", "2001:db8::/64")]
 
     def find(*terms, among=None):
-        return store.read(lambda conn: find_ids(conn, terms, among=among))
+        return store.read(lambda conn: set(find_ids(conn, terms, among=among)))
 
     assert await find(racks) == {"w-1", "w-2", "w-3"}
     assert await find(racks, networks) == {"w-1", "w-3"}
@@ -93,7 +93,7 @@ async def test_hostile_host_names_are_stored_and_found(store):
             for text in ("ss", "%_", "\\'", "_%", '";--')
         ]
 
-    assert await store.read(found) == [{"w-1"}, {"w-2"}, {"w-2"}, set(), {"w-2"}]
+    assert await store.read(found) == [["w-1"], ["w-2"], ["w-2"], [], ["w-2"]]
 
 
 async def test_more_versions_and_keys_than_a_statement_takes(store):
@@ -109,6 +109,32 @@ async def test_more_versions_and_keys_than_a_statement_takes(store):
         return store.read(lambda conn: len(find_ids(conn, terms)))
 
     assert [await find(newer), await find(by_key), await find(newer, by_key)] == [600, 1_100, 500]
+
+
+async def test_a_text_is_found_in_the_names_of_many_keys_or_few(store):
+    """Few are named in the statement, and of many the text is searched in each; upper and lower case are the same."""
+    traces = [left(f"w-{n}", address="10.0.0.1", api_key_name=f"Key-{n}") for n in range(600)]
+    await write(store, *traces, left("w-none", address="10.0.0.1"))
+
+    def find(text):
+        pattern = TextPattern((text,), is_whole=False)
+        names = frozenset(f"Key-{n}" for n in range(600) if pattern.matches(f"key-{n}"))
+        return store.read(lambda conn: len(find_ids(conn, [[AnyTextFits(pattern, names)]])))
+
+    assert [await find("key-"), await find("key-59"), await find("other")] == [600, 11, 0]
+
+
+async def test_a_worker_whose_address_is_empty_is_in_no_network(store):
+    """Its row does not shift those after it."""
+    addresses = {"w-1": "", "w-2": "10.0.0.2", "w-3": "", "w-4": "unknown", "w-5": "10.0.0.5"}
+    await write(store, *(left(worker_id, address=address) for worker_id, address in addresses.items()))
+
+    def find(network):
+        condition = AddressIsIn(ip_network(network))
+        return store.read(lambda conn: set(find_ids(conn, [[condition]])))
+
+    assert await find("0.0.0.0/0") == {"w-2", "w-5"}
+    assert await find("10.0.0.4/30") == {"w-5"}
 
 
 @ON_SQLITE

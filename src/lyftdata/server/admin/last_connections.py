@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
-from lyftdata.core.query_values import TextPattern, fold, positions_of
+from lyftdata.core.query_values import TextPattern, positions_of
 from lyftdata.core.records import WorkerRecord
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.sessions.batched import in_parts
@@ -45,18 +45,21 @@ class LastConnections:
         self._sessions = sessions
         self._store = store
 
-    async def find_ids(self, terms: Sequence[TraceTerm], among: Sequence[WorkerRecord]) -> set[str]:
+    async def find_ids(self, terms: Sequence[TraceTerm], among: Sequence[WorkerRecord]) -> Collection[str]:
         """
-        Return the IDs of the Workers that fit every term; others than those `among` which they are searched may be there too.
+        Return the IDs of the Workers that fit every term, each once; others than those `among` which they are searched may be there too.
 
         What is not written yet (`ActivityLog.flush`) does not count.
         """
         named = [worker.id for worker in among] if len(among) <= trace_search.MAX_NAMED else None
         stored = await self._store.read(lambda conn: trace_search.find_ids(conn, terms, among=named))
 
+        # Once for all parts: there may be a key for each Worker.
+        ids_of = cache(self._public_ids)
+
         def fitting(sessions: list[Session]) -> list[Session]:
             for term in terms:
-                positions = {position for each in term for position in self._positions(each, sessions)}
+                positions = {position for each in term for position in _positions(each, sessions, ids_of)}
                 sessions = [sessions[position] for position in sorted(positions)]
             return sessions
 
@@ -64,7 +67,7 @@ class LastConnections:
 
     async def find_by_key(
         self, stored: set[str], public_ids: Collection[str], among: Sequence[WorkerRecord]
-    ) -> set[str]:
+    ) -> Collection[str]:
         """Return those of the stored IDs that are not connected, and those that are by one of these API keys."""
         return await self._replaced(
             stored, lambda sessions: [each for each in sessions if _key_id(each) in public_ids], among
@@ -72,56 +75,62 @@ class LastConnections:
 
     async def _replaced(
         self,
-        stored: set[str],
+        stored: Collection[str],
         fitting: Callable[[list[Session]], list[Session]],
         among: Sequence[WorkerRecord],
-    ) -> set[str]:
+    ) -> Collection[str]:
         """Return those of the stored IDs that are not connected, and those whose session fits."""
         online = self._sessions.online_ids()
         if not online:
             return stored
-        found = stored.difference(online)
+        found = set(stored).difference(online)
         for part in in_parts(among):
             sessions = [session for worker in part if (session := self._sessions.find(worker.id)) is not None]
             found.update([session.worker_id for session in fitting(sessions)])
             await asyncio.sleep(0)
         return found
 
-    def _positions(self, wanted: TraceCondition, sessions: Sequence[Session]) -> Collection[int]:
-        """Return the positions of the sessions that fit."""
-        match wanted:
-            case HostFits(pattern=pattern):
-                return _positions_by_host(pattern, sessions)
-            case AnyTextFits(pattern=pattern):
-                return self._positions_of_any_text(pattern, sessions)
-            case KeyIsOneOf(names=names):
-                return self._positions_by_key(lambda name: name in names, sessions)
-            case AddressIsIn(network=network):
-                return positions_in([session.boot.address for session in sessions], network)
-            case VersionFits(wanted=versions):
-                # A fleet has few of them.
-                matches = cache(versions.matches)
-                return [
-                    position
-                    for position, session in enumerate(sessions)
-                    if matches(session.boot.host.get("agent_version", ""))
-                ]
-            case LastSeen(since=since):
-                # It is seen now.
-                return range(len(sessions)) if since is not None else ()
+    def _public_ids(self, names: frozenset[str]) -> set[str]:
+        """Return the public IDs of the API keys with these names, in every generation."""
+        return {key.public_id for key in self._directory.api_keys() if key.name in names} if names else set()
 
-    def _positions_of_any_text(self, pattern: TextPattern, sessions: Sequence[Session]) -> set[int]:
-        return {
-            *_positions_by_host(pattern, sessions),
-            *positions_of(pattern, [session.boot.address for session in sessions]),
-            *self._positions_by_key(lambda name: pattern.matches(fold(name)), sessions),
-        }
 
-    def _positions_by_key(self, fits: Callable[[str], bool], sessions: Sequence[Session]) -> list[int]:
-        public_ids = {key.public_id for key in self._directory.api_keys() if fits(key.name)}
-        if not public_ids:
-            return []
-        return [position for position, session in enumerate(sessions) if _key_id(session) in public_ids]
+def _positions(
+    wanted: TraceCondition,
+    sessions: Sequence[Session],
+    ids_of: Callable[[frozenset[str]], set[str]],
+) -> Collection[int]:
+    """Return the positions of the sessions that fit."""
+    match wanted:
+        case HostFits(pattern=pattern):
+            return _positions_by_host(pattern, sessions)
+        case AnyTextFits(pattern=pattern, keys=names):
+            return {
+                *_positions_by_host(pattern, sessions),
+                *positions_of(pattern, [session.boot.address for session in sessions]),
+                *_positions_by_key(ids_of(names), sessions),
+            }
+        case KeyIsOneOf(names=names):
+            return _positions_by_key(ids_of(names), sessions)
+        case AddressIsIn(network=network):
+            return positions_in([session.boot.address for session in sessions], network)
+        case VersionFits(wanted=versions):
+            # A fleet has few of them.
+            matches = cache(versions.matches)
+            return [
+                position
+                for position, session in enumerate(sessions)
+                if matches(session.boot.host.get("agent_version", ""))
+            ]
+        case LastSeen(since=since):
+            # It is seen now.
+            return range(len(sessions)) if since is not None else ()
+
+
+def _positions_by_key(public_ids: Collection[str], sessions: Sequence[Session]) -> list[int]:
+    if not public_ids:
+        return []
+    return [position for position, session in enumerate(sessions) if _key_id(session) in public_ids]
 
 
 def _positions_by_host(pattern: TextPattern, sessions: Sequence[Session]) -> list[int]:

@@ -4,25 +4,25 @@ What leaves those of some entries that fit a condition.
 Each takes a part of the fleet at once, since a call for each of a hundred thousand entries takes longer than the comparison.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
-from itertools import chain
 from operator import attrgetter
 from typing import TypeAlias
 
 from lyftdata.core.query_values import TextPattern, fold, positions_of
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.worker_query import LabelMatch
+from lyftdata.server.admission.label_texts import LabelTexts
 
 Part: TypeAlias = list[WorkerRecord]
 Filter: TypeAlias = Callable[[Part], Part]
 
 _name = attrgetter("name")
 _id = attrgetter("id")
-_labels = attrgetter("labels")
 
 
-def by_id(ids: Collection[str]) -> Filter:
+def by_id(ids: AbstractSet[str]) -> Filter:
     """Leave those with one of these IDs."""
     return lambda part: _with_ids(part, ids)
 
@@ -36,15 +36,14 @@ def any_of(filters: Sequence[Filter]) -> Filter:
     """Leave those that one of the filters leaves."""
     if len(filters) == 1:
         return filters[0]
-    return lambda part: _with_ids(part, {worker.id for each in filters for worker in each(part)})
+    return lambda part: _with_ids(part, _ids_of_any(filters, part))
 
 
 def none_of(filters: Sequence[Filter]) -> Filter:
     """Leave those that none of the filters leaves."""
-    fits = any_of(filters)
 
     def leave(part: Part) -> Part:
-        excluded = {worker.id for worker in fits(part)}
+        excluded = _ids_of_any(filters, part)
         return [worker for worker in part if worker.id not in excluded] if excluded else part
 
     return leave
@@ -80,11 +79,13 @@ def by_label(wanted: LabelMatch) -> Filter:
     ]
 
 
-def by_any_label(pattern: TextPattern) -> Filter:
+def by_any_label(pattern: TextPattern, texts: LabelTexts) -> Filter:
     """
     Leave those with a label that fits a folded pattern, written as `key=value`, or `key` if it has no value.
 
-    Of a large fleet most keys and values are the same few: each is compared once.
+    Args:
+        pattern: What is searched.
+        texts: The keys and values of all of them, and maybe of others.
     """
     if len(pattern.parts) > 1 or pattern.is_whole or "=" in pattern.parts[0]:
         return where(
@@ -93,45 +94,24 @@ def by_any_label(pattern: TextPattern) -> Filter:
                 for key, value in worker.labels.items()
             )
         )
-    keys, values = _Fitting(pattern.parts[0]), _Fitting(pattern.parts[0])
-
-    def leave(part: Part) -> Part:
-        labels = list(map(_labels, part))
-        # In `key=value` there is a text without `=` if it is in one of both.
-        fitting_keys = keys.among(labels)
-        fitting_values = values.among(map(dict.values, labels))
-        if not fitting_values:
-            return (
-                [worker for worker in part if not fitting_keys.isdisjoint(worker.labels)]
-                if fitting_keys
-                else []
-            )
-        return [
-            worker
-            for worker in part
-            if not (
-                fitting_keys.isdisjoint(worker.labels) and fitting_values.isdisjoint(worker.labels.values())
-            )
-        ]
-
-    return leave
+    # In `key=value` there is a text without `=` if it is in one of both.
+    keys, values = texts.keys_with(pattern.parts[0]), texts.values_with(pattern.parts[0])
+    if not values:
+        return _by_any_key(keys) if keys else lambda _: []
+    return lambda part: [
+        worker
+        for worker in part
+        if not (keys.isdisjoint(worker.labels) and values.isdisjoint(worker.labels.values()))
+    ]
 
 
-class _Fitting:
-    """Which texts have another in them; each is compared once."""
-
-    def __init__(self, part: str) -> None:
-        self._part = part
-        self._known: set[str] = set()
-        self._fitting: set[str] = set()
-
-    def among(self, texts: Iterable[Iterable[str]]) -> set[str]:
-        here = set(chain.from_iterable(texts))
-        new = here - self._known
-        self._known |= new
-        self._fitting.update(each for each in new if self._part in fold(each))
-        return self._fitting & here
+def _by_any_key(keys: AbstractSet[str]) -> Filter:
+    return lambda part: [worker for worker in part if not keys.isdisjoint(worker.labels)]
 
 
-def _with_ids(part: Part, ids: Collection[str]) -> Part:
+def _ids_of_any(filters: Sequence[Filter], part: Part) -> set[str]:
+    return {worker.id for each in filters for worker in each(part)}
+
+
+def _with_ids(part: Part, ids: AbstractSet[str]) -> Part:
     return [worker for worker in part if worker.id in ids] if ids else []

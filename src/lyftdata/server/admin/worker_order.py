@@ -1,22 +1,30 @@
 """Puts Workers in the order of one of their columns; those that have nothing in it come last, whatever the direction."""
 
+import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
-from lyftdata.core.query_values import fold
+from lyftdata.core.query_values import fold, fold_each
 from lyftdata.core.records import State, WorkerRecord
 from lyftdata.core.versions import parse_version
 from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
+from lyftdata.server.sessions.batched import in_parts
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.server.sessions.session import Session, find_used_key
 from lyftdata.store import Store
 from lyftdata.store.tables import trace_search
 
+_AT_ONCE = 5_000
+_MAX_FIRST = 1_000
+"""More are put in order at once: with so many, every part has some of them."""
+_id = attrgetter("id")
+_name = attrgetter("name")
 _STATE_ORDER = {state: place for place, state in enumerate(State)}
 
 
@@ -73,7 +81,8 @@ class WorkerOrder:
         """
         if by is Column.NAME:
             first = heapq.nlargest if descending else heapq.nsmallest
-            return first(limit, found, key=_by_name)
+            may_be_first = await _first_by_text(found, _folded_names, limit, descending=descending)
+            return first(limit, may_be_first, key=_by_name)
         value_of = await self._values(by)
         valued = [(value_of(worker), worker) for worker in found]
         with_value = [pair for pair in valued if pair[0] is not None]
@@ -110,6 +119,44 @@ class WorkerOrder:
             return parse_version(found) if by is Column.VERSION and found is not None else found
 
         return value
+
+
+async def first_by_id(found: Sequence[WorkerRecord], limit: int) -> list[WorkerRecord]:
+    """Return the first `limit` Workers in the order of their IDs."""
+    may_be_first = await _first_by_text(found, lambda part: list(map(_id, part)), limit, descending=False)
+    return heapq.nsmallest(limit, may_be_first, key=_id)
+
+
+async def _first_by_text(
+    found: Sequence[WorkerRecord],
+    texts_of: Callable[[Sequence[WorkerRecord]], list[str]],
+    limit: int,
+    *,
+    descending: bool,
+) -> list[WorkerRecord]:
+    """
+    Return the Workers that are among the first `limit` by a text, and those that are equal to the last of these.
+
+    In parts, of which most have none of the first in them: that is known without looking at each Worker of them.
+    """
+    if limit > _MAX_FIRST:
+        return list(found)
+    in_order = heapq.nlargest if descending else heapq.nsmallest
+    first: list[tuple[str, WorkerRecord]] = []
+    last: str | None = None
+    for part in in_parts(found, at_once=_AT_ONCE):
+        texts = texts_of(part)
+        if last is None or (max(texts) >= last if descending else min(texts) <= last):
+            first += zip(texts, part, strict=True)
+        if len(first) > limit:
+            last = in_order(limit, [text for text, _ in first])[-1]
+            first = [pair for pair in first if (pair[0] >= last if descending else pair[0] <= last)]
+        await asyncio.sleep(0)
+    return [worker for _, worker in first]
+
+
+def _folded_names(part: Sequence[WorkerRecord]) -> list[str]:
+    return fold_each(map(_name, part))
 
 
 def _by_name(worker: WorkerRecord) -> tuple[str, str]:

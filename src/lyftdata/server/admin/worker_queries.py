@@ -1,10 +1,8 @@
 """Read model of Workers, for operators. Lists come from memory: see `worker_search`."""
 
 import asyncio
-import heapq
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from operator import attrgetter
 
 from lyftdata.core.records import (
     IdentityCopyRecord,
@@ -18,7 +16,7 @@ from lyftdata.core.scopes import Scope
 from lyftdata.core.worker_query import WorkerQuery
 from lyftdata.server.admin.schemas.workers import IdentityCopy, Worker, WorkerPage, WorkerSession
 from lyftdata.server.admin.views import identity_copy_view, worker_session_view
-from lyftdata.server.admin.worker_order import Column, WorkerOrder
+from lyftdata.server.admin.worker_order import Column, WorkerOrder, first_by_id
 from lyftdata.server.admin.worker_search import WorkerSearch
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
@@ -78,7 +76,7 @@ class WorkerQueries:
         """Return a page of the Workers within a scope, in order of ID; `after` is `next` of the page before."""
         found = await self.find(wanted, scope=scope)
         following = found if after is None else [worker for worker in found if worker.id > after]
-        items = heapq.nsmallest(limit, following, key=attrgetter("id"))
+        items = await first_by_id(following, limit)
         return WorkerPage(
             items=await self.show(items),
             next=items[-1].id if len(following) > limit else None,

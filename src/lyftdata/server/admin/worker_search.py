@@ -119,22 +119,29 @@ class WorkerSearch:
 
     async def find(self, query: WorkerQuery, *, scope: Scope) -> list[WorkerRecord]:
         """Return the Workers within a scope that fit, in no order; archived ones only if the search names that state."""
-        wants_archived = query.wants_archived
-        found = await _leave(
-            list(self._directory.workers()),
-            lambda part: [worker for worker in part if (worker.archived_at is not None) is wants_archived],
-        )
-        if scope.is_limited:
-            found = await _leave(found, where(scope.covers_worker))
+        is_searched = self._is_searched(query, scope)
+        everyone = list(self._directory.workers())
+        found = everyone if is_searched is None else await _leave(everyone, is_searched)
         terms = sorted(query.terms, key=lambda term: _ORDER.index(term.field))
-        for term in terms:
-            if term.field in _OF_ENTRIES:
-                found = await _leave(found, await self._filter(term, found))
-        others = [term for term in terms if term.field not in _OF_ENTRIES]
+        of_entries = [term for term in terms if term.field in _OF_ENTRIES]
+        for term in of_entries:
+            found = await _leave(found, await self._filter(term, found))
+        others = terms[len(of_entries) :]
         if others and found:
             # What Workers left behind in this second counts.
             await self._traces.flush()
-        return await self._leave_connected_so(found, others)
+        scanned = [(term, asked) for term in others if (asked := self._trace_term(term))]
+        if scanned and found:
+            ids = await self._connections.find_ids([asked for _, asked in scanned], found)
+            if of_entries:
+                found = await _leave(found, by_id(set(ids)))
+            else:
+                found = await self._with_ids(ids, query, scope)
+        answered = [term for term, _ in scanned]
+        for term in others:
+            if found and term not in answered:
+                found = await _leave(found, await self._filter(term, found))
+        return found
 
     def status_of(self, worker_id: str) -> Status:
         """Return whether a Worker is connected, was once, or never."""
@@ -157,17 +164,28 @@ class WorkerSearch:
             return State.ONLINE
         return State.OFFLINE if worker.id in self._traces.seen else State.NEVER_CONNECTED
 
-    async def _leave_connected_so(
-        self, found: list[WorkerRecord], terms: Sequence[Term]
-    ) -> list[WorkerRecord]:
-        scanned = [(term, asked) for term in terms if (asked := self._trace_term(term))]
-        if scanned and found:
-            ids = await self._connections.find_ids([asked for _, asked in scanned], found)
-            found = await _leave(found, by_id(ids))
-        answered = [term for term, _ in scanned]
-        for term in terms:
-            if found and term not in answered:
-                found = await _leave(found, await self._filter(term, found))
+    def _is_searched(self, query: WorkerQuery, scope: Scope) -> Filter | None:
+        """Return what leaves the Workers among which a search looks: within a scope, archived or not; None for every one."""
+        wants_archived = query.wants_archived
+        if scope.is_limited:
+            return where(
+                lambda worker: (
+                    (worker.archived_at is not None) is wants_archived and scope.covers_worker(worker)
+                )
+            )
+        if not wants_archived and not self._directory.archived_count():
+            return None
+        return lambda part: [worker for worker in part if (worker.archived_at is not None) is wants_archived]
+
+    async def _with_ids(self, ids: Iterable[str], query: WorkerQuery, scope: Scope) -> list[WorkerRecord]:
+        """Return the Workers with these IDs among which a search looks; quicker than to ask of each of them whether it has one."""
+        found: list[WorkerRecord] = []
+        for part in in_parts(ids, at_once=_AT_ONCE):
+            workers = self._directory.find_workers(part)
+            # Asked again for each part: a Worker may have been archived, or left the scope, in between.
+            is_searched = self._is_searched(query, scope)
+            found += workers if is_searched is None else is_searched(workers)
+            await asyncio.sleep(0)
         return found
 
     def _trace_term(self, term: Term) -> list[TraceCondition]:
@@ -185,7 +203,8 @@ class WorkerSearch:
             case Field.HOST, TextPattern():
                 asked = HostFits(condition)
             case Field.TEXT, TextPattern():
-                asked = AnyTextFits(condition)
+                names = (key.name for key in self._directory.api_keys())
+                asked = AnyTextFits(condition, frozenset(n for n in names if condition.matches(fold(n))))
             case Field.VERSION, VersionRange():
                 asked = VersionFits(condition)
             case Field.ADDRESS, IPv4Network() | IPv6Network():
@@ -207,17 +226,23 @@ class WorkerSearch:
     async def _condition(self, field: Field, condition: Condition, among: Sequence[WorkerRecord]) -> Filter:
         asked = self._trace_condition(field, condition)
         if asked is not None:
-            connected_so = by_id(await self._connections.find_ids([[asked]], among))
-            return _anywhere(asked.pattern, connected_so) if isinstance(asked, AnyTextFits) else connected_so
+            connected_so = by_id(set(await self._connections.find_ids([[asked]], among)))
+            return self._anywhere(asked, connected_so) if isinstance(asked, AnyTextFits) else connected_so
         match condition:
             case Age() if field is Field.INACTIVE:
                 return await self._inactive(self._clock() - condition.span)
             case Presence():
                 return by_id((await self._fleet.state()).ids(condition))
             case KeyPattern():
-                return by_id(await self._ids_by_generation(condition, among))
+                return by_id(set(await self._ids_by_generation(condition, among)))
             case _:
                 return self._of_entry(field, condition)
+
+    def _anywhere(self, asked: AnyTextFits, connected_so: Filter) -> Filter:
+        """Leave those with a text in their name, ID or a label, or in how they were connected."""
+        pattern = asked.pattern
+        by_label_text = by_any_label(pattern, self._directory.label_texts)
+        return any_of([by_name(pattern), by_id_text(pattern), by_label_text, connected_so])
 
     def _of_entry(self, field: Field, condition: Condition) -> Filter:
         """Return the filter for what an entry alone, or who is connected, tells."""
@@ -264,7 +289,7 @@ class WorkerSearch:
             worker for worker in part if worker.created_at < since and worker.id not in active
         ]
 
-    async def _ids_by_generation(self, wanted: KeyPattern, among: Sequence[WorkerRecord]) -> set[str]:
+    async def _ids_by_generation(self, wanted: KeyPattern, among: Sequence[WorkerRecord]) -> Collection[str]:
         """Return the IDs of the Workers that are connected by such a generation of a key, or got their last token by it."""
         keys = [key for key in self._directory.api_keys() if wanted.name.matches(key.name)]
         newest: dict[str, int] = {}
@@ -297,11 +322,6 @@ async def _leave(workers: Sequence[WorkerRecord], fitting: Filter) -> list[Worke
         found += fitting(part)
         await asyncio.sleep(0)
     return found
-
-
-def _anywhere(pattern: TextPattern, connected_so: Filter) -> Filter:
-    """Leave those with a text in their name, ID or a label, or in how they were connected."""
-    return any_of([by_name(pattern), by_id_text(pattern), by_any_label(pattern), connected_so])
 
 
 def _is_generation(generation: int, wanted: Generation, current: int) -> bool:

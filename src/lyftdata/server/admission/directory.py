@@ -20,6 +20,7 @@ from lyftdata.core.identity_keys import PublicIdentityKey, load_public_key
 from lyftdata.core.log_events.server import IDENTITY_KEY_UNREADABLE
 from lyftdata.core.records import ApiKeyRecord, Approval, EnrollmentKeyRecord, ResourceRecord, WorkerRecord
 from lyftdata.log import emit, get_logger
+from lyftdata.server.admission.label_texts import LabelTexts
 from lyftdata.store.changes import (
     AllChanged,
     ApiKeyChanged,
@@ -62,12 +63,17 @@ class Directory:
         self._asked_to_rotate: set[str] = set()
         self._disabled_until: set[str] = set()
         self._pending: Counter[str] = Counter()
+        self._label_texts = LabelTexts()
         for worker in workers:
             self._replace_worker(worker.id, worker)
 
     def find_worker(self, worker_id: str) -> WorkerRecord | None:
         """Return the entry with this ID, or None."""
         return self._workers.get(worker_id)
+
+    def find_workers(self, worker_ids: Iterable[str]) -> list[WorkerRecord]:
+        """Return the entries with these IDs, in their order; of an ID without one, nothing."""
+        return [worker for worker in map(self._workers.get, worker_ids) if worker is not None]
 
     def find_identity_key(self, worker_id: str) -> PublicIdentityKey | None:
         """
@@ -143,6 +149,11 @@ class Directory:
     def api_keys(self) -> Iterator[ApiKeyRecord]:
         """Iterate over every API key, in every generation."""
         return iter(self._api_keys.values())
+
+    @property
+    def label_texts(self) -> LabelTexts:
+        """Return the keys and values of all Workers' labels, archived ones too; not to be changed."""
+        return self._label_texts
 
     def worker_count(self) -> int:
         """Return the number of Worker entries without those that are archived."""
@@ -233,6 +244,7 @@ class Directory:
             self._count(record, +1)
 
     def _count(self, worker: WorkerRecord, step: int) -> None:
+        self._label_texts.count(worker.labels, step)
         if worker.archived_at is not None:
             self._archived += step
         if worker.approval is Approval.PENDING:

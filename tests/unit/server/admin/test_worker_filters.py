@@ -1,8 +1,10 @@
 """Filters of many entries at once."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.builders import worker
 
-from lyftdata.core.query_values import TextPattern
+from lyftdata.core.query_values import TextPattern, fold
 from lyftdata.core.worker_query import LabelMatch
 from lyftdata.server.admin.worker_filters import (
     any_of,
@@ -13,6 +15,7 @@ from lyftdata.server.admin.worker_filters import (
     none_of,
     where,
 )
+from lyftdata.server.admission.directory import Directory
 
 PART = [
     worker("w-1", name="Press", labels={"zone": "eu-1"}),
@@ -34,18 +37,46 @@ def test_filters_are_joined_without_a_double_and_in_the_order_of_the_part():
     assert none_of([press])(PART) == [PART[1]]
     assert none_of([press, second])(PART) == []
     assert none_of([where(lambda _: False)])(PART) == PART
-    assert any_of([by_id(()), press])(PART) == [PART[0], PART[2]]
+    assert any_of([by_id(set()), press])(PART) == [PART[0], PART[2]]
+
+
+def by_text(pattern, workers):
+    """Return what leaves those of some Workers with a label that fits."""
+    return by_any_label(pattern, Directory(workers, ()).label_texts)
 
 
 def test_a_text_in_a_label_is_found_in_each_part():
-    """What was compared in one part counts in the next; a text with `=`, or a wildcard, is compared with the whole label."""
-    fits = by_any_label(part_of("gpu"))
+    """A text with `=`, or a wildcard, is compared with the whole label."""
+    fits = by_text(part_of("gpu"), PART)
 
     assert [fits(part) for part in (PART[:1], PART[1:], PART)] == [[], [PART[1]], [PART[1]]]
-    assert by_any_label(part_of("zone=eu"))(PART) == PART[:2]
-    assert by_any_label(part_of("e=eu-1"))(PART) == PART[:1]
-    assert by_any_label(TextPattern(("z", "2"), is_whole=False))(PART) == [PART[1]]
-    assert by_any_label(part_of("gpu="))(PART) == []
+    assert by_text(part_of("zone=eu"), PART)(PART) == PART[:2]
+    assert by_text(part_of("e=eu-1"), PART)(PART) == PART[:1]
+    assert by_text(TextPattern(("z", "2"), is_whole=False), PART)(PART) == [PART[1]]
+    assert by_text(part_of("gpu="), PART)(PART) == []
+
+
+TEXTS = st.sampled_from(("gpu", "GPU", "zone", "eu-1", "Straße", "a=b", "line\nbreak"))
+LABELS = st.dictionaries(TEXTS, st.one_of(st.just(""), TEXTS), max_size=3)
+PATTERNS = st.builds(
+    TextPattern,
+    st.lists(st.sampled_from(("gpu", "ss", "=", "e=", "1", "\n", "")), min_size=1, max_size=2).map(tuple),
+    is_whole=st.booleans(),
+)
+
+
+@given(st.lists(LABELS, max_size=6), st.lists(LABELS, max_size=2), PATTERNS)
+def test_labels_of_many_are_searched_as_each_alone(labels, others, pattern):
+    """Also when the fleet has more labels than those among which is searched."""
+    part = [worker(f"w-{number}", labels=each) for number, each in enumerate(labels)]
+    outside = [worker(f"x-{number}", labels=each) for number, each in enumerate(others)]
+    alone = [
+        one
+        for one in part
+        if any(pattern.matches(fold(f"{k}={v}" if v else k)) for k, v in one.labels.items())
+    ]
+
+    assert by_text(pattern, part + outside)(part) == alone
 
 
 def test_a_label_without_a_value_is_not_one_that_is_missing():

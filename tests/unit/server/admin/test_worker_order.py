@@ -1,11 +1,15 @@
 """Workers in the order of each column."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.builders import worker
 from tests.worker_searches import write_fleet
 
+from lyftdata.core.query_values import fold
 from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import parse_worker_query
-from lyftdata.server.admin.worker_order import Column
+from lyftdata.server.admin.worker_order import Column, first_by_id
 
 # Those that have nothing in the column come last, by name, in both directions.
 ORDERS = {
@@ -78,3 +82,22 @@ async def test_the_first_of_a_list_are_those_of_the_whole_list(fleet, descending
         for limit in range(1, len(found)):
             first = await queries.sort(found[::-1], column, descending=descending, limit=limit)
             assert first == whole[:limit], (column, limit)
+
+
+NAMES = st.sampled_from(("press", "Press", "PRESS-2", "binder", "Straße", "strasse", "line\nbreak", ""))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, max_size=12), limit=st.integers(1, 13), descending=st.booleans())
+async def test_the_first_by_name_are_found_part_by_part(server, monkeypatch, names, limit, descending):
+    """Names that are equal but for their case are in order of ID, and none is lost where parts meet."""
+    monkeypatch.setattr("lyftdata.server.admin.worker_order._AT_ONCE", 3)
+    found = [worker(f"w-{-number % 7}{number}", name=name) for number, name in enumerate(names)]
+
+    by_name = await server.services.worker_queries.sort(
+        found, Column.NAME, descending=descending, limit=limit
+    )
+    by_id = await first_by_id(found, limit)
+
+    assert by_name == sorted(found, key=lambda w: (fold(w.name), w.id), reverse=descending)[:limit]
+    assert by_id == sorted(found, key=lambda w: w.id)[:limit]

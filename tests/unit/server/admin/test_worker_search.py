@@ -3,13 +3,18 @@
 import random
 
 import pytest
+from msgspec.structs import replace
 from tests.builders import SECRET_KEY, api_key
 from tests.plain_search import KEYS, plain_search, random_fleet, random_query
 from tests.worker_searches import EVERYTHING, NOT_LISTED, REJECTED, SEARCHES, write_fleet, write_origins
 
-from lyftdata.core.scopes import UNLIMITED
+from lyftdata.core.scopes import UNLIMITED, scope_of
 from lyftdata.core.worker_query import parse_worker_query
+from lyftdata.server.admin.last_connections import LastConnections
+from lyftdata.store.changes import WorkerChanged
 from lyftdata.store.tables import activity, api_keys, workers
+
+TEAM = scope_of({"zone": "eu-1"})
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -119,12 +124,19 @@ async def test_an_enrollment_key_is_found_by_its_name(server, admin):
     )
 
 
+def archived(one, now):
+    """Return the same Worker, archived."""
+    return replace(one, record=replace(one.record, archived_at=now))
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_search_finds_what_a_plain_one_finds(server, seed):
     """Over a fleet made at random, of which a part is connected: the same as if each word were asked of each Worker."""
     chance, now, services = random.Random(seed), server.clock(), server.services
     keys = [api_key(public_id, name=name) for name, public_id in KEYS.items()]
     described, traces, sessions = random_fleet(chance, 700, now)
+    if seed % 2:
+        described = [archived(one, now) if chance.random() < 0.1 else one for one in described]
 
     def write(tx):
         for key in keys:
@@ -138,9 +150,44 @@ async def test_a_search_finds_what_a_plain_one_finds(server, seed):
         services.sessions.set_remote_session(session.worker_id, session)
 
     found_any = 0
+    listed = [one for one in described if one.record.archived_at is None]
+    of_team = [one for one in listed if TEAM.covers(one.record.labels)]
     for _ in range(120):
         query = parse_worker_query(random_query(chance))
-        found = {one.id for one in await services.worker_queries.find(query, scope=UNLIMITED)}
-        assert found == plain_search(query, described, now), query.text
+        found = [one.id for one in await services.worker_queries.find(query, scope=UNLIMITED)]
+        assert set(found) == plain_search(query, listed, now), query.text
+        assert len(found) == len(set(found)), query.text
+        within = await services.worker_queries.find(query, scope=TEAM)
+        assert {one.id for one in within} == plain_search(query, of_team, now), query.text
         found_any += bool(found)
     assert found_any > 30
+
+
+async def test_a_worker_that_leaves_the_scope_while_the_database_answers_is_not_found(
+    server, press, monkeypatch
+):
+    """Nor one that is archived meanwhile: what is shown is looked at after the answer."""
+    directory, now = server.services.directory, server.clock()
+    kept = directory.find_worker("press-01")
+    scope = scope_of({"team": "etl"})
+
+    def then(record):
+        """Return a search of the database during which the entry becomes another."""
+
+        async def find_ids(self, terms, among):
+            directory.apply([WorkerChanged("press-01", record)])
+            return {"press-01"}
+
+        return find_ids
+
+    for within, before, after, is_found in (
+        (UNLIMITED, kept, kept, True),
+        (UNLIMITED, kept, replace(kept, archived_at=now), False),
+        (scope, replace(kept, labels={"team": "etl"}), replace(kept, labels={"team": "ops"}), False),
+    ):
+        directory.apply([WorkerChanged("press-01", before)])
+        monkeypatch.setattr(LastConnections, "find_ids", then(after))
+        found = await server.services.worker_queries.find(
+            parse_worker_query("address:0.0.0.0/0"), scope=within
+        )
+        assert bool(found) is is_found
