@@ -38,10 +38,16 @@ def insert(worker_id):
     return lambda tx: workers.insert_worker(tx, worker(worker_id), unique_name=True)
 
 
-def held_back(store):
-    """Hold the writer in an operation until the returned event is set, so that others queue behind it."""
+def held_back(store, *, has_begun=None):
+    """Hold the writer in an operation until the returned event is set, so that others queue behind it; `has_begun` is set within it."""
     go_on = threading.Event()
-    return go_on, asyncio.ensure_future(store.write(lambda _tx: go_on.wait(180)))
+
+    def wait(_tx):
+        if has_begun is not None:
+            has_begun.set()
+        go_on.wait(180)
+
+    return go_on, asyncio.ensure_future(store.write(wait))
 
 
 async def test_what_was_written_is_read(store):
@@ -164,8 +170,10 @@ async def test_nobody_is_told_done_when_the_disk_is_full(store, published, befor
         finally:
             tx.conn.exec_driver_sql("PRAGMA max_page_count=1000000")
 
-    go_on, first = held_back(store)
-    await asyncio.sleep(0.05)  # the first is a group of its own by then
+    has_begun = threading.Event()
+    go_on, first = held_back(store, has_begun=has_begun)
+    # From then on it is a group of its own.
+    assert await asyncio.to_thread(has_begun.wait, 180)
     operations = [*map(insert, before), fills_the_disk, insert("w-after")]
     outcomes = asyncio.gather(*map(store.write, operations), return_exceptions=True)
     await asyncio.sleep(0)

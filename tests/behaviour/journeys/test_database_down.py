@@ -1,5 +1,7 @@
 """The database goes down and comes back: what the log and the command line say."""
 
+import json
+
 import httpx2
 import pytest
 from tests.builders import SECRET_KEY
@@ -16,7 +18,7 @@ def cluster_that_stops():
 
 
 def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_that_stops, tmp_path):
-    """However many requests and background tasks fail: one line of level error, few warnings, and `writes_resumed`."""
+    """However many requests and background tasks fail, and however long: one line of level error, no warning twice, and `writes_resumed`."""
     site = Site(
         tmp_path, LYFTDATA_DATABASE_URL=cluster_that_stops.new_database(), LYFTDATA_SECRET_KEY=SECRET_KEY
     )
@@ -36,7 +38,9 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
 
     lines = site.server.log.splitlines()[before:]
     assert sum('"level": "error"' in line for line in lines) == 1, site.server.log
-    assert len(lines) < 12, site.server.log
+    # A task that runs once in 20 seconds fails too when the outage lasts for so long.
+    said = [(entry["event"], entry.get("work")) for entry in map(json.loads, lines)]
+    assert len(said) == len(set(said)), site.server.log
     assert answers == [503] * 20
     assert "answered 503: The Server cannot read its state." in failed.stderr
     assert over["after_s"] >= 0
