@@ -51,9 +51,9 @@ $(RELEASE)/release.stamp: requirements/release.txt
 
 # From environments that hold each side as it is installed, and nothing else: no pip. The wheel is asked for by its version: by its
 # file, the path on this machine would be among what is written.
-sbom: dist $(RELEASE)/release.stamp  ## Write what the Server and the Worker consist of, with licences: dist/server.cdx.json, dist/worker.cdx.json
+sbom: dist $(RELEASE)/release.stamp  ## Write what Worker, Server and Server with traces consist of, with licences: dist/worker.cdx.json, dist/server.cdx.json, dist/server-otel.cdx.json
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	for side in worker server; do \
+	for side in worker server server-otel; do \
 	  $(PYTHON) -m venv --without-pip "$$scratch/$$side" && \
 	  sed -E 's#^\./lyftdata-([^-]+)-[^ ]+\.whl#lyftdata==\1#' dist/$$side.txt >"$$scratch/$$side.txt" && \
   $(BIN)/python -m pip --python "$$scratch/$$side/bin/python" install --quiet --disable-pip-version-check --require-hashes --find-links dist -r "$$scratch/$$side.txt" && \

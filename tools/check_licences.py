@@ -17,17 +17,22 @@ from typing import Any
 _PERMISSIVE = frozenset(
     {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-License", "ISC", "MIT", "MIT-0", "PSF-2.0"}
 )
-# The driver of PostgreSQL: used as a library that anyone can replace, which is what the LGPL asks for.
-_ARGUED_FOR = {"psycopg": "LGPL-3.0-only", "psycopg-binary": "LGPL-3.0-only"}
+# The driver of PostgreSQL: used as a library that anyone can replace, which is what the LGPL asks for. The list of CAs that the extra
+# `otel` brings: its files are passed on as they are, and the MPL asks for changes to them alone.
+_ARGUED_FOR = {"certifi": "MPL-2.0", "psycopg": "LGPL-3.0-only", "psycopg-binary": "LGPL-3.0-only"}
 # What packages without an SPDX expression call theirs.
 _NAMES = {
     "Apache License, Version 2.0": "Apache-2.0",
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "BSD": "BSD-License",
+    "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "License :: OSI Approved :: BSD License": "BSD-License",
     "License :: OSI Approved :: MIT License": "MIT",
     "MIT License": "MIT",
 }
+# What the bill of materials leaves out, since the package names it in words that its maker does not know: read in the package's own
+# file LICENSE.
+_LEFT_OUT = {"protobuf": "BSD-3-Clause"}
 
 
 def licences(component: dict[str, Any]) -> set[str]:
@@ -39,7 +44,8 @@ def licences(component: dict[str, Any]) -> set[str]:
         found |= {
             _NAMES.get(part, part) for part in re.split(r" (?:OR|AND) ", _NAMES.get(text, text)) if part
         }
-    return found
+    left_out = _LEFT_OUT.get(component.get("name", ""))
+    return found or ({left_out} if left_out else set())
 
 
 def problem(name: str, found: set[str]) -> str | None:

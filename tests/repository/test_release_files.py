@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,3 +108,29 @@ def test_the_drivers_licence_is_argued_for_under_its_name_only():
     """The LGPL of PostgreSQL's driver is no licence for another part to have it."""
     assert check_licences.problem("psycopg", {"LGPL-3.0-only"}) is None
     assert check_licences.problem("other", {"LGPL-3.0-only"}) is not None
+
+
+def test_the_list_of_cas_is_argued_for_under_its_name_only():
+    """The MPL of what the extra `otel` brings is no licence for another part to have it."""
+    assert check_licences.problem("certifi", {"MPL-2.0"}) is None
+    assert check_licences.problem("other", {"MPL-2.0"}) is not None
+
+
+def test_a_licence_that_the_bill_leaves_out_is_known_for_that_part_only():
+    """What a bill states for it counts all the same, and a part without an entry has none."""
+    strict = {"name": "protobuf", "licenses": [{"license": {"id": "GPL-3.0-only"}}]}
+
+    assert check_licences.licences({"name": "protobuf"}) == {"BSD-3-Clause"}
+    assert check_licences.licences(strict) == {"GPL-3.0-only"}
+    assert check_licences.licences({"name": "other"}) == set()
+
+
+def test_there_is_a_bill_of_materials_for_each_list_that_can_be_installed():
+    """Also for the Server of an image with traces: `make sbom` reads every list that `make dist` writes."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [recipe] = re.findall(r"^dist: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    [sides] = re.findall(r"for side in ([\w -]+); do", makefile)
+
+    written = re.findall(r">([\w-]+)\.txt", recipe)
+    assert "server-otel" in written
+    assert sorted(sides.split()) == sorted(written)
