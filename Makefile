@@ -227,6 +227,7 @@ docs: $(VENV)/dev.stamp  ## Generate the reference pages from the program
 
 site: $(VENV)/dev.stamp  ## Build the documentation site in site/, with every dead link an error
 	$(BIN)/python tools/build_site.py
+	@echo "Open $(CURDIR)/site/index.html"
 
 screenshots: $(VENV)/dev.stamp  ## Retake the screenshots of every page, or of those that ONLY names (needs chromium and pngquant)
 	PYTHONPATH=. $(BIN)/python tools/screenshots.py $(ONLY)
