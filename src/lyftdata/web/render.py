@@ -127,9 +127,15 @@ def _span(seconds: float) -> str:
     return count(number, _UNITS[unit])
 
 
+_NAMES = {"api key": "API key", "dpop": "DPoP", "worker": "Worker"}
+
+
 def words(code: object) -> str:
     """Return a code such as `api_key_revoked` as words for people."""
-    return str(code).replace("_", " ").replace("api key", "API key").replace("dpop", "DPoP")
+    text = str(code).replace("_", " ")
+    for written, name in _NAMES.items():
+        text = text.replace(written, name)
+    return text
 
 
 def _bdi(text: str) -> Markup:

@@ -362,7 +362,7 @@ def test_the_keyboard_reaches_everything(shown):
     page.get_by_role("searchbox").focus()
     page.keyboard.type("press-99")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Unknown worker")).to_be_visible()
+    expect(page.get_by_role("heading", name="Unknown Worker")).to_be_visible()
 
 
 def test_a_list_that_is_renewed_keeps_its_ticks(shown, world):

@@ -219,7 +219,7 @@ def test_a_refusal_is_found_by_its_reference_and_remedied(site, admin):
     page = admin.go("/refusals")
     page.get_by_role("searchbox").fill(reference)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("API key not for worker")
+    expect(page.get_by_role("heading", level=1)).to_have_text("API key not for Worker")
     page.get_by_role("link", name=re.compile("Allow key .* for press-02")).click()
     page.get_by_role("button", name="Allow").click()
     expect(page.get_by_role("status").first).to_contain_text("Allowed.")

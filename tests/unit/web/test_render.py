@@ -2,7 +2,7 @@
 
 import pytest
 
-from lyftdata.web.render import _bdi
+from lyftdata.web.render import _bdi, words
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,17 @@ from lyftdata.web.render import _bdi
 def test_text_that_may_have_another_direction_is_isolated(text, shown):
     """ASCII has none of its own, and is escaped like all else."""
     assert str(_bdi(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("api_key_not_for_worker", "API key not for Worker"),
+        ("unknown_worker", "unknown Worker"),
+        ("never_connected", "never connected"),
+        ("dpop_required", "DPoP required"),
+    ],
+)
+def test_a_code_is_shown_in_the_words_of_the_pages(code, shown):
+    """What has a name of its own is written as everywhere else."""
+    assert words(code) == shown

@@ -46,6 +46,7 @@ async def test_who_is_affected_is_shown_before_anything_is_saved(server, browser
     assert "Set this fleet policy?" in asked
     assert 'href="/workers/press-01"' in asked
     assert "refused later" in asked
+    assert "1 Worker will be warned" in asked
     assert in_force(server) is None
     saved = await browser.post_shown(query(), "/agent-versions/policy", **FIELDS)
     assert saved.headers["location"] == "/agent-versions"

@@ -126,7 +126,11 @@ async def test_refusals_are_an_inbox(server, browser, viewer, press):
     page = await browser.get("/refusals")
     assert "Open 2 Ignored 0 Solved 0" in text_of(page)
     assert "Malformed API key 2 callers, 2 refusals" in text_of(page)
-    assert "Ignore…" not in (await viewer.get("/refusals")).text
+    seen = await viewer.get("/refusals")
+    assert "Ignore…" not in seen.text
+    for shown in (page, seen):
+        # What each row leads to is said in words, and not by a Worker's name alone.
+        assert shown.text.count(">What to do<") == 2
 
     path = html.unescape(
         the(r'href="(/ignore-refusals\?code=malformed_api_key&amp;subject=worker[^"]+)"', page)

@@ -49,7 +49,7 @@ async def test_it_is_set_up_by_a_text_or_a_link(server, browser):
     drawn = the(r'<svg [^>]*class="qr".*?</svg>', page)
     assert "style=" not in drawn
     assert secret not in drawn
-    assert "Set up an app" in (await browser.get("/account")).text
+    assert "Set up an authenticator app" in (await browser.get("/account")).text
 
 
 async def test_after_the_password_nothing_is_open(server, stranger, app):
@@ -137,4 +137,4 @@ async def test_removing_ones_own_and_anothers(server, browser, viewer, app):
     assert (await browser.post("/account/second-factor/remove")).headers["location"] == "/account"
 
     assert (await browser.post("/operators/vera/second-factor")).headers["location"] == "/operators"
-    assert "Set up an app" in (await browser.get("/account")).text
+    assert "Set up an authenticator app" in (await browser.get("/account")).text

@@ -37,6 +37,8 @@ async def test_all_that_match_are_changed_once_confirmed(server, browser):
     asked = await browser.get("/change-workers?action=disable&all=yes&q=zone%3Deu-1&sort=-seen&id=other")
     assert "Disable 230 Workers?" in text_of(asked)
     assert "and 30 more" in text_of(asked)
+    # Folded: the button is in sight, however many there are.
+    assert "<details><summary>230 Workers</summary>" in asked.text
     assert len(enabled(server)) == 231
 
     done = await browser.post("/workers", **hidden_fields(asked))

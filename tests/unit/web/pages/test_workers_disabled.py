@@ -22,6 +22,7 @@ async def test_a_worker_is_disabled_with_a_note_and_an_end(browser, viewer, pres
         page = await window.get("/workers/press-01")
         assert "Disabled until" in page.text
         assert "2026-03-01 14:00 UTC" in page.text
+        assert "disabled</span></p>" in page.text
         for path in ("/workers/press-01", "/workers"):
             text = (await window.get(path)).text
             assert NOTE not in text
