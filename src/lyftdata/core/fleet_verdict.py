@@ -33,6 +33,7 @@ _MAX_TRAITS = 3
 # From so many on, or so large a share of the expected, lost Workers are an outage and not a host that was switched off.
 _CRITICAL_COUNT = 10
 _CRITICAL_SHARE = 0.05
+_WORKERS_OWN_ENDS = frozenset(SessionEnd)
 _SEPARATORS = re.compile(r"[-._]|(?<=[^\W\d_])(?=\d)")
 
 
@@ -118,6 +119,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Since when most of the lost (80 % or more) went offline."""
     most: int = 0
     """How many went offline since then."""
+    refused: int = 0
+    """How many of the lost the Server itself has disconnected: it does not accept them any more."""
     common: Sequence[SharedTrait] = ()
     """What at least 80 % of the lost share and most others do not, the most telling first."""
 
@@ -151,12 +154,18 @@ def presence_of(last: SessionEndFacts | None, *, now: datetime, server_started_a
     return Presence.LOST
 
 
+def is_refusal(end: str) -> bool:
+    """Return whether the Server ended a session by a refusal, whose code stands for the reason then."""
+    return bool(end) and end not in _WORKERS_OWN_ENDS
+
+
 def judge(
     *,
     online: int,
     returning: int,
     away: int,
     lost_at: Sequence[datetime],
+    refused: int = 0,
     common: Sequence[SharedTrait] = (),
 ) -> Verdict:
     """
@@ -167,6 +176,7 @@ def judge(
         returning: How many are about to reconnect to a Server that was restarted.
         away: How many signed off or have been offline for longer than an hour.
         lost_at: When each of the lost Workers went offline.
+        refused: How many of them the Server has disconnected.
         common: What the lost ones have in common.
     """
     lost = sorted(lost_at)
@@ -183,6 +193,7 @@ def judge(
         since=lost[0] if lost else None,
         most_since=most_since,
         most=sum(at >= most_since for at in lost) if most_since is not None else 0,
+        refused=refused,
         common=common,
     )
 

@@ -17,6 +17,7 @@ from lyftdata.core.fleet_verdict import (
     Verdict,
     find_common,
     is_expected,
+    is_refusal,
     judge,
     presence_of,
 )
@@ -118,6 +119,7 @@ class FleetQueries:
             returning=len(by_presence[Presence.RETURNING]),
             away=len(by_presence[Presence.AWAY]),
             lost_at=list(lost.values()),
+            refused=sum(is_refusal(ends[worker_id].end) for worker_id in lost),
             common=await self._find_common([ends[worker_id] for worker_id in lost], online),
         )
         return FleetState(

@@ -53,12 +53,20 @@ def _about_lost(verdict: Verdict, now: datetime) -> list[str]:
         phrases = " and ".join(describe_trait(shared) for shared in verdict.common[:2])
         who = "All" if all(shared.count == verdict.lost for shared in verdict.common[:2]) else "Most"
         sentences.append(f"{who} {phrases}.")
-    sentences.append("It did not sign off." if verdict.lost == 1 else "None signed off.")
-    if not verdict.online:
+    sentences.append(_how_they_went(verdict))
+    if not verdict.online and verdict.refused < verdict.lost:
         sentences.append(
             "No expected Worker is connected: look at the network in front of this Server first."
         )
     return sentences
+
+
+def _how_they_went(verdict: Verdict) -> str:
+    if not verdict.refused:
+        return "It did not sign off." if verdict.lost == 1 else "None signed off."
+    if verdict.refused == verdict.lost:
+        return f"The Server disconnected {'it' if verdict.lost == 1 else 'them'}: see Refusals."
+    return f"The Server disconnected {verdict.refused:,} of them: see Refusals. The others did not sign off."
 
 
 def describe_trait(shared: SharedTrait) -> str:

@@ -79,6 +79,19 @@ async def test_a_worker_that_signs_off_is_not_lost(server, admin, press):
     assert (found["lost"], found["away"], found["level"]) == (0, 1, "warning")
 
 
+async def test_a_worker_whose_key_was_revoked_was_disconnected_by_the_server(server, admin, press):
+    """It is missed, since its entry lets it in; but its connection did not break."""
+    await connected(server, *press)
+    keys = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+    revoked = await server.http.post(f"/api/api-keys/{keys[0]['name']}/revoke", headers=admin)
+    assert revoked.status_code == 200, revoked.text
+
+    found = await fleet(server, admin)
+
+    assert found["lost"] == 1
+    assert found["detail"] == "The Server disconnected it: see Refusals."
+
+
 @pytest.mark.parametrize(
     "change", [{"enabled": False}, {"labels": {"always": "no"}}], ids=["disabled", "labelled"]
 )

@@ -9,10 +9,10 @@ from lyftdata.core.fleet_verdict import SharedTrait, Trait, TraitKind, judge
 from lyftdata.server.admin.fleet_text import describe_detail, describe_title
 
 
-def verdict(*, online=0, returning=0, away=0, lost=(), common=()):
+def verdict(*, online=0, returning=0, away=0, lost=(), refused=0, common=()):
     """Return a verdict; `lost` is how many seconds ago each was lost."""
     times = [NOON - timedelta(seconds=ago) for ago in lost]
-    return judge(online=online, returning=returning, away=away, lost_at=times, common=common)
+    return judge(online=online, returning=returning, away=away, lost_at=times, refused=refused, common=common)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,25 @@ def test_what_they_share():
     for number, who in ((3, "All"), (4, "Most")):
         found = verdict(online=9, lost=[5] * number, common=[SharedTrait(label, 3)])
         assert describe_detail(found, now=NOON).startswith(f"{who} have the label zone=eu-2. None")
+
+
+@pytest.mark.parametrize(
+    ("lost", "refused", "detail"),
+    [
+        (1, 0, "It did not sign off."),
+        (1, 1, "The Server disconnected it: see Refusals."),
+        (3, 3, "The Server disconnected them: see Refusals."),
+        (3, 2, "The Server disconnected 2 of them: see Refusals. The others did not sign off."),
+        (3, 1, "The Server disconnected 1 of them: see Refusals. The others did not sign off."),
+    ],
+)
+def test_those_that_the_server_refuses_are_not_said_to_have_vanished(lost, refused, detail):
+    """A fleet policy or a key that was revoked ends sessions too, and the network has nothing to do with it."""
+    found = verdict(online=9, lost=[5] * lost, refused=refused)
+    assert describe_detail(found, now=NOON) == f"{detail} 9 are connected."
+
+    no_one_left = describe_detail(verdict(lost=[5] * lost, refused=refused), now=NOON)
+    assert ("network" in no_one_left) == (refused < lost)
 
 
 def test_no_worker_is_left():
