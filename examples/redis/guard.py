@@ -323,7 +323,7 @@ class Guard:
                     failures.append(f"{name}: cannot be set: {error}")
 
     def _set(self, name: str, user: User) -> None:
-        """Give a user, in one step, its passwords and rules, and nothing that it had before."""
+        """Give a user its passwords and rules, and nothing that it had before, with no moment in between at which it has neither."""
         rules = tuple(rule for rule in user.scopes if self._is_accepted(rule))
         passwords = [_hash(unverified) for unverified, token in user.tokens.items() if token.opens]
         setting = ("ACL", "SETUSER", name, "reset", "resetchannels", "on", *passwords, *rules)
