@@ -230,7 +230,7 @@ _WIRE = """\
 | `/auth/ext_authz/{resource}/…`, any method | Envoy `ext_authz` | 200 with the Worker's identity, or 401 |
 | `POST /auth/rabbitmq/user`, `/vhost`, `/resource`, `/topic` | RabbitMQ's `rabbitmq_auth_backend_http` | `allow` or `deny` |
 | `POST /auth/rabbitmq/connections` | lyftdata's own | which of a broker's connections must be closed |
-| `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus |
+| `GET /healthz`, `GET /readyz`, `GET /metrics` | | alive; able to work; Prometheus, not through a proxy |
 
 The documents under `/.well-known/` can be cached for five minutes and revalidated by their `ETag`. Pages of any site may read
 them (CORS), but nothing else.

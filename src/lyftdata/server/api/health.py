@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from lyftdata.core.errors import LyftdataError
+from lyftdata.server.http.forwarded import is_forwarded
 from lyftdata.server.http.freshness import ensure_current
 from lyftdata.server.runtime.services import Services
 
@@ -39,6 +40,15 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Answer Prometheus; see `server.metrics` for why causes of refusals are not distinguished here."""
+    """
+    Answer Prometheus; see `server.metrics` for why causes of refusals are not distinguished here.
+
+    404 to a request that a proxy passes on: the metrics need no credential, so they are not for everyone who reaches the proxy. Nor would the
+    numbers be of use behind a load balancer, since each Server counts for itself.
+    """
+    if is_forwarded(request.headers):
+        return PlainTextResponse(
+            "metrics are not given through a proxy: ask the Server at its own address\n", status_code=404
+        )
     services: Services = request.app.state.services
     return Response(services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

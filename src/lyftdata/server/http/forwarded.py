@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Sequence
 from operator import itemgetter
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -29,6 +30,11 @@ _IPV6 = 6
 _X_FORWARDED_FOR = b"x-forwarded-for"
 _NAME_OF = itemgetter(0)
 _ADDED_BY_PROXIES = frozenset({_X_FORWARDED_FOR, b"forwarded", b"x-real-ip"})
+
+
+def is_forwarded(headers: Headers) -> bool:
+    """Return whether a proxy says that it passes on the request of another client."""
+    return any(name.decode() in headers for name in _ADDED_BY_PROXIES)
 
 
 class ForwardedAddresses:

@@ -1,5 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics`."""
 
+import pytest
+
 from lyftdata.store.errors import StoreError
 
 
@@ -44,3 +46,22 @@ async def test_metrics_name_no_worker(server, press):
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert "lyftdata_tokens_total" in answer.text
     assert "press-01" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"forwarded": "for=203.0.113.7"},
+        {"X-Real-IP": "203.0.113.7"},
+        {"X-Forwarded-For": ""},
+    ],
+)
+async def test_metrics_are_not_given_through_a_proxy(server, header):
+    """They need no credential: everyone who reaches an Ingress could read them. Whether the Server is ready may be known."""
+    answer = await server.http.get("/metrics", headers=header)
+
+    assert answer.status_code == 404
+    assert "lyftdata_" not in answer.text
+    assert "at its own address" in answer.text
+    assert (await server.http.get("/readyz", headers=header)).status_code == 200
