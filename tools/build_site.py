@@ -3,15 +3,17 @@ Builds the documentation site (`make site`).
 
     python tools/build_site.py [DIRECTORY]
 
-Writes DIRECTORY/<version> (`site` by default), and DIRECTORY/index.html, which leads to the versions that are there. A link
+Writes DIRECTORY/<version> (`site` by default), and what leads to the versions that are there, from each page too. A link
 that leads nowhere is an error, as is every other warning. The pages are for a browser without a network: nothing is loaded from
 another host.
 """
 
 import html
+import json
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sphinx.cmd.build import build_main
@@ -41,7 +43,7 @@ def build(directory: Path) -> int:
         code = build_main([*options, str(ROOT), str(directory / __version__)])
     if code == 0:
         _drop_remote_fonts(directory / __version__)
-        (directory / "index.html").write_text(_versions_page(directory), encoding="utf-8")
+        write_versions(directory)
     return code
 
 
@@ -52,17 +54,43 @@ def _drop_remote_fonts(pages: Path) -> None:
         style.write_text(_REMOTE_FONT.sub("", text), encoding="utf-8")
 
 
-def _versions_page(directory: Path) -> str:
-    """Return the page that lists the versions, the latest first, and leads on to that one."""
+def write_versions(directory: Path) -> None:
+    """
+    Write what leads from each version to the others.
+
+    Args:
+        directory: Holds a directory for each version. Gets `index.html`, which leads to the latest, `versions.html`, a list, and
+            `versions.js`, which the pages of all versions load, older ones too: they do not know what was built after them.
+    """
     versions = sorted((page.parent.name for page in directory.glob(f"*/{_FRONT}")), key=_order, reverse=True)
-    links = "".join(
+    pages = [{"name": version, "pages": _pages_of(directory / version)} for version in versions]
+    script = (ROOT / "tools" / "site" / "versions.js").read_text(encoding="utf-8")
+    (directory / "versions.js").write_text(
+        f"const VERSIONS = {json.dumps(pages)};\n{script}", encoding="utf-8"
+    )
+    (directory / "versions.html").write_text(_page(_list(versions)), encoding="utf-8")
+    latest = html.escape(versions[0])
+    onward = f'<meta http-equiv="refresh" content="0; url={latest}/{_FRONT}">'
+    (directory / "index.html").write_text(_page(_list(versions), head=onward), encoding="utf-8")
+
+
+def _pages_of(version: Path) -> list[str]:
+    return sorted(page.relative_to(version).as_posix() for page in version.rglob("*.html"))
+
+
+def _list(versions: Iterable[str]) -> str:
+    links = (
         f'<li><a href="{html.escape(version)}/{_FRONT}">{html.escape(version)}</a></li>'
         for version in versions
     )
+    return f"<ul>{''.join(links)}</ul>"
+
+
+def _page(body: str, *, head: str = "") -> str:
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>lyftdata documentation</title>'
-        f'<meta http-equiv="refresh" content="0; url={html.escape(versions[0])}/{_FRONT}"></head>'
-        f"<body><h1>lyftdata documentation</h1><ul>{links}</ul></body></html>\n"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<meta name="color-scheme" content="light dark"><title>lyftdata documentation: versions</title>{head}</head>'
+        f'<body style="font-family: system-ui; margin: 2rem"><h1>lyftdata documentation</h1>{body}</body></html>\n'
     )
 
 

@@ -1,6 +1,7 @@
 """The documentation site: every page, built from the repository, that needs no other host."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.behaviour.browser.conftest import WITHIN_MS
+from tools.build_site import write_versions
 
 from lyftdata import __version__
 
@@ -85,3 +87,54 @@ def test_readers_find_pages(chromium: Any, address):
         found.wait_for()
 
         assert all(url.startswith(address) for url in requests)
+
+
+@pytest.fixture
+def versions(site, tmp_path) -> Path:
+    """Return a site with an older version, which lacks a page, and one more that is older still."""
+    directory = tmp_path / "site"
+    for name in ("0.0.9", "0.0.10", __version__):
+        shutil.copytree(site / __version__, directory / name)
+    (directory / "0.0.9" / "docs" / "tutorial.html").unlink()
+    write_versions(directory)
+    return directory
+
+
+def test_readers_change_the_version(chromium: Any, versions):
+    """Each page leads to the same page of every other version, or to its front page, and to the latest from an older one."""
+    root = versions.as_uri()
+    with chromium.new_context() as context:
+        context.set_default_timeout(WITHIN_MS)
+        page = context.new_page()
+        page.goto(f"{root}/index.html")
+        page.wait_for_url(f"{root}/{__version__}/README.html")
+        assert page.locator("#older-version").count() == 0
+
+        page.goto(f"{root}/{__version__}/docs/tutorial.html?x#y")
+        page.get_by_role("button", name="Versions").click()
+        choices = page.locator("#versions a")
+        assert choices.all_inner_texts() == [__version__, "0.0.10", "0.0.9", "All versions"]
+        assert page.locator("#versions [aria-current]").inner_text() == __version__
+        choices.nth(1).click()
+        page.wait_for_url(f"{root}/0.0.10/docs/tutorial.html")
+
+        page.get_by_role("button", name="Versions").click()
+        choices.nth(2).click()
+        page.wait_for_url(f"{root}/0.0.9/README.html")
+
+        page.get_by_role("note").get_by_role("link").click()
+        page.wait_for_url(f"{root}/{__version__}/README.html")
+
+
+def test_versions_are_listed_without_scripts(chromium: Any, versions):
+    """The menu's one link leads to all of them."""
+    with chromium.new_context(java_script_enabled=False) as context:
+        context.set_default_timeout(WITHIN_MS)
+        page = context.new_page()
+        page.goto(f"{versions.as_uri()}/{__version__}/docs/tutorial.html")
+        link = page.locator("#versions a").get_attribute("href")
+        page.goto(f"{versions.as_uri()}/{__version__}/docs/{link}")
+
+        assert page.locator("li").all_inner_texts() == [__version__, "0.0.10", "0.0.9"]
+        page.get_by_text("0.0.9").click()
+        page.wait_for_url(f"{versions.as_uri()}/0.0.9/README.html")
