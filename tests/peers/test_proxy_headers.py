@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import BadStatusLine, HTTPResponse
 from itertools import product
 
@@ -50,7 +51,11 @@ def _cases(part: str) -> list[str]:
 
 
 class Listener:
-    """A service that keeps the bytes that it is sent, and answers once a chunked body, trailers included, or 3 bytes are there."""
+    """
+    A service that keeps the bytes that it is sent, and answers once a chunked body, trailers included, or 3 bytes are there.
+
+    It does what a client offers: it switches to another protocol, and goes on reading after a CONNECT.
+    """
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -65,15 +70,30 @@ class Listener:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        received = b""
         with connection, contextlib.suppress(OSError):
-            while not self._is_whole(received):
-                chunk = connection.recv(65_536)
-                if not chunk:
-                    return
-                received += chunk
-            self.received.append(received)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            received = self._read(connection)
+            if received.startswith(b"CONNECT"):
+                # By its default, Go's server answers as to any other method, and reads on.
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                received = self._read(connection)
+            offer = re.search(rb"(?im)^upgrade: *(.*?)\r$", received)
+            if offer is None:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            connection.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % offer[1]
+            )
+            self.received.append(connection.recv(65_536))
+
+    def _read(self, connection: socket.socket) -> bytes:
+        received = b""
+        while not self._is_whole(received):
+            chunk = connection.recv(65_536)
+            if not chunk:
+                raise ConnectionResetError
+            received += chunk
+        self.received.append(received)
+        return received
 
     @staticmethod
     def _is_whole(received: bytes) -> bool:
@@ -300,3 +320,58 @@ def test_without_a_proxy_the_forged_identity_would_be_read(backends, style, char
     request = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n{name}: forged\r\nConnection: close\r\n\r\n"
 
     assert identity(backends[style], request.encode())[0] == "forged"
+
+
+_SETTINGS = "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+_WEBSOCKET = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+# First line and headers of requests that ask for a tunnel.
+TUNNELS = {
+    "h2c": f"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n{_SETTINGS}",
+    "h2c, as curl spells it": f"GET / HTTP/1.1\r\nConnection: upgrade\r\nUPGRADE: H2C\r\n{_SETTINGS}",
+    "h2c, the settings kept": f"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n{_SETTINGS}",
+    "a list": "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+    "two offers": "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+    "websocket": f"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{_WEBSOCKET}",
+    "another protocol": "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: foo\r\n",
+    "TLS": "OPTIONS * HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2\r\n",
+    "HTTP/1.0": "GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+    "CONNECT": f"CONNECT {HOST}:80 HTTP/1.1\r\n",
+    "CONNECT, HTTP/1.0": f"CONNECT {HOST}:80 HTTP/1.0\r\nConnection: keep-alive\r\n",
+    "CONNECT to a path": "CONNECT / HTTP/1.1\r\n",
+}
+
+
+def ask_for_a_tunnel(port: int, request: str, forged: str) -> bytes:
+    """Send a request, and a second one behind it whatever the answer; return all that comes back."""
+    answer = b""
+    # A proxy that refuses the first request may end the connection before the second one is sent.
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=180) as connection,
+        contextlib.suppress(ConnectionError),
+    ):
+        connection.sendall(request.encode())
+        answer = connection.recv(65_536)
+        connection.sendall(forged.encode())
+        while more := connection.recv(65_536):
+            answer += more
+    return answer
+
+
+def test_no_client_gets_a_tunnel_to_the_service(fronted):
+    """A Worker with a token of its own cannot have the proxy step aside, and then tell the service that it is another Worker."""
+    fronted.service.received.clear()
+    token = fronted.token()
+
+    def ask(name: str) -> bytes:
+        first = f"{TUNNELS[name]}Host: {HOST}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        forged = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Lyftdata-Worker-Id: forged by {name}\r\nConnection: close\r\n\r\n"
+        return ask_for_a_tunnel(fronted.port, first, forged)
+
+    # At once: Envoy keeps a connection for a second after it has rejected a request.
+    with ThreadPoolExecutor(len(TUNNELS)) as pool:
+        answers = dict(zip(TUNNELS, pool.map(ask, TUNNELS), strict=True))
+
+    assert [name for name, answer in answers.items() if b" 101 " in answer] == []
+    assert re.findall(b"forged by .*", b"".join(fronted.service.received)) == []
+    # It is what stands behind the offer that must not pass; a plain request of the same Worker does.
+    assert fronted.ask([], fronted.token())[0] == 200
