@@ -137,10 +137,16 @@ class _Post:
             await _drain(response)
 
     def _failed(self, error: Exception) -> DeliveryError:
-        detail = (
-            "no answer in time" if isinstance(error, TimeoutError | httpx2.TimeoutException) else str(error)
-        )
-        return DeliveryError(f"{self._endpoint.text}: {detail or type(error).__name__}.")
+        return DeliveryError(f"{self._endpoint.text}: {_describe(error)}.")
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx2.RemoteProtocolError):
+        # Server-side request forgery: the library's text quotes what came, from whatever program listens there.
+        return "no valid HTTP answer"
+    return str(error) or type(error).__name__
 
 
 async def _drain(response: httpx2.Response) -> None:

@@ -1,5 +1,6 @@
 """Webhooks over TLS, at the address that was checked."""
 
+import asyncio
 import ipaddress
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -109,3 +110,28 @@ async def test_what_the_receiver_rejects_ends_the_batch(certified):
 
     assert outcome == Outcome(0, f"hooks.example:{hook.port} answered 401.")
     assert len(hook.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nwhat it says\r\n\r\n",
+        b"220 what it says\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: what it says\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nwhat it says\r\n\r\n",
+    ],
+)
+async def test_an_error_quotes_nothing_of_an_answer(answer, certified):
+    """Server-side request forgery: who names a destination reads nothing of what some other program answers there."""
+    ca, context = certified
+
+    async def speak(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0, ssl=context) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        outcome, _ = await sent(port, ca=ca)
+
+    assert outcome == Outcome(0, f"hooks.example:{port}: no valid HTTP answer.")
