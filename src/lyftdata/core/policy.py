@@ -75,7 +75,7 @@ ACTIONS: Mapping[str, Rule] = {
     # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
     "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
     "event_destinations.write": _WRITE_IN_PERSON,
-    # Who else reads the audit log, by which secret, and who no longer does.
+    # Who else reads the audit log, by which secret, and who no longer does, for good or while it is paused.
     "event_destinations.redirect": _FINAL_IN_PERSON,
     "fleet_policy.read": _READ,
     "fleet_policy.write": _WRITE,

@@ -259,7 +259,9 @@ PAGES: Sequence[Entry] = (
         event_destinations.show,
     ),
     Entry("POST", "/event-destinations/{name}/test", "event_destinations.write", event_destinations.test),
-    Entry("POST", "/event-destinations/{name}/pause", "event_destinations.write", event_destinations.pause),
+    Entry(
+        "POST", "/event-destinations/{name}/pause", "event_destinations.redirect", event_destinations.pause
+    ),
     Entry("POST", "/event-destinations/{name}/resume", "event_destinations.write", event_destinations.resume),
     Entry(
         "POST",

@@ -39,7 +39,7 @@ FINAL: dict[tuple[str, str], dict[str, object] | None] = {
 # What the same routes do without asking.
 UNDONE: dict[tuple[str, str], dict[str, object] | None] = {
     ("POST", "/api/signing-keys/rotate"): {"now": True},
-    ("PATCH", "/api/event-destinations/x"): {"paused": True},
+    ("PATCH", "/api/event-destinations/x"): {"paused": False},
 }
 
 
@@ -74,6 +74,13 @@ async def test_what_cannot_be_undone_asks_again_after_a_while(server, admin, unh
     assert answer.headers["www-authenticate"] == (
         'Bearer realm="lyftdata", error="insufficient_user_authentication", max_age="900"'
     )
+
+
+async def test_who_pauses_a_destination_of_events_is_asked(server, admin):
+    """Session theft: otherwise a copied session keeps all that it does from who watches, its pausing among it."""
+    server.clock.forward(minutes=15)
+
+    assert await is_asked(server, admin, "PATCH", "/api/event-destinations/x", {"paused": True})
 
 
 def test_every_final_action_is_tried():

@@ -48,8 +48,10 @@ async def change_destination(
 ) -> models.EventDestination:
     """Change what the body names; `paused` pauses or resumes it, and to resume tries at once."""
     given = body.model_dump(exclude={"paused"}, exclude_none=True)
-    if given:
+    if given or body.paused:
+        # To pause is to say who no longer learns of what is done, as to delete is.
         require("event_destinations.redirect", actor=actor, services=services)
+    if given:
         await services.event_destinations.change(name, DestinationChange(**given), actor=actor)
     if body.paused is not None:
         act = services.event_destinations.pause if body.paused else services.event_destinations.resume
