@@ -149,11 +149,13 @@ def permissions_of(worker_id: str, scope: str) -> dict[str, Any]:
     for name in scope.split():
         if found := SCOPE.fullmatch(name):
             allowed[found[1]].append(found[2])
+    if len(allowed["subscribe"]) > 1:
+        # To answer requests. Not `resp` (allow_responses): by that, a Worker that sends a message to itself chooses as its reply subject
+        # one where it may not publish, and answers there.
+        allowed["publish"].append("_INBOX.>")
     return {
         "pub": {"allow": allowed["publish"]} if allowed["publish"] else {"deny": [">"]},
         "sub": {"allow": allowed["subscribe"]},
-        # One answer to each message that it was sent, within a minute, wherever that is to go.
-        "resp": {"max": 1, "ttl": 60_000_000_000},
     }
 
 

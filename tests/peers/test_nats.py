@@ -163,6 +163,18 @@ async def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, conne
     )
 
 
+async def test_a_reply_subject_opens_no_other_subject(stage, connect, worker):
+    """A message that it sent itself does not let it answer where it may not publish: NATS' `allow_responses` would."""
+    connection = await connect(worker)
+    received = await connection.client.subscribe("done")
+    await connection.client.flush()
+
+    await connection.client.publish("done", reply="payroll")
+    assert (await received.next_msg(timeout=180)).reply == "payroll"
+
+    assert await connection.may_publish("payroll", f"_INBOX.{DESK}.x") == [False, True]
+
+
 async def test_without_a_scope_a_worker_may_do_nothing(stage, connect, worker):
     """In NATS an empty list of permissions allows everything; and scopes that lift all limits are left out."""
     stage.operator.done(
