@@ -162,6 +162,23 @@ def test_a_worker_reads_its_own_secret_and_no_other(site, bao):
     assert auth["policies"] == ["worker"]
 
 
+def test_no_worker_is_taken_for_another_whose_id_differs_in_case(site, bao):
+    """OpenBao ignores the case of names, and would give `PRESS-…` the secret of `press-…`: the Server has no two such Workers."""
+    one = Press(site)
+    entity = bao.logged_in(one.token())["entity_id"]
+    accessor = bao.ask("GET", "sys/auth").json()["data"]["lyftdata/"]["accessor"]
+    found = bao.ask(
+        "POST",
+        "identity/lookup/entity",
+        body={"alias_name": one.id.upper(), "alias_mount_accessor": accessor},
+    )
+    assert found.json()["data"]["id"] == entity
+
+    answer = site.operator.run("workers", "add", "another", "--id", one.id.upper())
+
+    assert (answer.returncode, "only in case" in answer.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("labels", [[], ["zone=us-1"], ["zone=*"], ["zone=+"], ["zone=eu-10"]])
 def test_a_label_opens_its_role_and_no_other_does(site, bao, labels):
     """A Worker with the label logs in by that role; one without, with another, or with a wildcard does not."""

@@ -104,7 +104,19 @@ async def test_of_many_new_entries_every_one_that_is_taken_is_named(store):
     assert (code, message.endswith("with these IDs already: 'w-1', 'w-2'.")) == ("worker_id_taken", True)
     code, message = await refusal(worker("w-8", name="press-2"), worker("w-9", name="c"))
     assert (code, message.endswith("with this name already: 'press-2'.")) == ("worker_name_taken", True)
+    code, message = await refusal(worker("W-1", name="d"))
+    assert (code, message.endswith("with this ID already: 'w-1'.")) == ("worker_id_taken", True)
     await store.read(lambda conn: workers.ensure_all_free(conn, [worker("w-9", name="free")]))
+
+
+async def test_no_two_ids_differ_in_case_alone(store):
+    """Impersonation: what grants by Worker ID and ignores case, such as OpenBao, would take the two for one."""
+    await add_workers(store, worker("Press-01"))
+
+    for worker_id, says in (("Press-01", "with the ID 'Press-01' already"), ("press-01", "only in case")):
+        with pytest.raises(ConflictError, match=says) as refused:
+            await add_workers(store, worker(worker_id, name="other"))
+        assert refused.value.code == "worker_id_taken"
 
 
 async def test_entries_with_the_same_labels_share_them(store):

@@ -47,8 +47,7 @@ def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> No
     Raises:
         ConflictError: `worker_id_taken`, `worker_name_taken`.
     """
-    if find_worker(tx.conn, record.id) is not None:
-        raise ConflictError("worker_id_taken", f"There is a Worker with the ID '{record.id}' already.")
+    ensure_id_free(tx.conn, record.id)
     if unique_name:
         ensure_name_free(tx.conn, record.name)
     try:
@@ -86,7 +85,7 @@ def ensure_all_free(conn: Connection, records: Sequence[WorkerRecord]) -> None:
     Raises:
         ConflictError: `worker_id_taken`, `worker_name_taken`.
     """
-    _refuse_taken("id", "IDs", find_workers(conn, [record.id for record in records]))
+    _refuse_taken("id", "IDs", _find_alike(conn, [record.id for record in records]))
     _refuse_taken("name", "names", find_live_by_names(conn, [record.name for record in records]))
 
 
@@ -99,9 +98,33 @@ def _refuse_taken(what: str, plural: str, taken: Collection[str]) -> None:
     raise ConflictError(
         f"worker_{what}_taken",
         f"No Worker was added: there are Workers with {'this' if len(named) == 1 else 'these'} "
-        f"{what if len(named) == 1 else plural} already: {listed}{more}.",
+        f"{plural.removesuffix('s') if len(named) == 1 else plural} already: {listed}{more}.",
         hint="Choose another range, or rename or delete those Workers.",
     )
+
+
+def ensure_id_free(conn: Connection, worker_id: str) -> None:
+    """Raise ConflictError `worker_id_taken` if an entry has the ID, or one that differs only in case."""
+    taken = _find_alike(conn, [worker_id])
+    if worker_id in taken:
+        raise ConflictError("worker_id_taken", f"There is a Worker with the ID '{worker_id}' already.")
+    if taken:
+        raise ConflictError(
+            "worker_id_taken",
+            f"There is a Worker whose ID differs from '{worker_id}' only in case: other programs may take the two for one.",
+            hint="Choose another ID.",
+        )
+
+
+def _find_alike(conn: Connection, worker_ids: Sequence[str]) -> set[str]:
+    """
+    Return the IDs of entries that are one of these when case is ignored.
+
+    Impersonation: services that grant by Worker ID may ignore case. OpenBao does, and would let `Press-01` read the secrets of `press-01`.
+    """
+    wanted = [worker_id.lower() for worker_id in worker_ids]
+    query = select(workers.c.id).where(func.lower(workers.c.id).in_(wanted))
+    return set(conn.execute(query).scalars())
 
 
 def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None) -> None:

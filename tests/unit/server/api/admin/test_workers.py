@@ -41,6 +41,7 @@ async def test_a_worker_as_the_contract_lists_it(server, admin, press):
         ({"name": "w", "nmae": "typo"}, 422, "invalid_input"),
         ({"name": "press-01"}, 409, "worker_name_taken"),
         ({"name": "w", "id": "press-01"}, 409, "worker_id_taken"),
+        ({"name": "w", "id": "Press-01"}, 409, "worker_id_taken"),
     ],
 )
 async def test_bad_workers_are_refused_with_the_field(server, admin, press, body, status, code):
