@@ -341,6 +341,20 @@ TUNNELS = {
 }
 
 
+def test_the_address_is_the_one_that_the_proxy_saw(fronted):
+    """A service that goes by X-Forwarded-For is not told another address by the client."""
+    fronted.service.received.clear()
+    forged = "X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-For: 198.51.100.8\r\n"
+    request = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n{forged}Authorization: Bearer {fronted.token()}\r\nConnection: close\r\n\r\n"
+
+    assert exchange(fronted.port, request) == 200
+
+    (received,) = fronted.service.received
+    # Envoy writes the address of its host for loopback.
+    (address,) = re.findall(rb"(?im)^x-forwarded-for: *([0-9.]+)\r$", received)
+    assert not address.startswith(b"198.51.")
+
+
 def ask_for_a_tunnel(port: int, request: str, forged: str) -> bytes:
     """Send a request, and a second one behind it whatever the answer; return all that comes back."""
     answer = b""
