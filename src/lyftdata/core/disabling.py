@@ -7,9 +7,8 @@ import msgspec
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.notes import read_note
 from lyftdata.core.records import WorkerRecord
-from lyftdata.core.redaction import hide_credentials
-from lyftdata.core.text import clean_text
 from lyftdata.core.times import parse_moment
 
 MAX_NOTE = 200
@@ -45,8 +44,8 @@ def read_disabling(disabling: Disabling, *, known_secrets: KnownSecrets, now: da
     """Return the fields of an entry that are to be set, without those that are not given; raises InvalidInputError."""
     fields: DisabledFields = {}
     if disabling.note is not None:
-        known_secrets.check("disabled_note", disabling.note)
-        fields["disabled_note"] = parse_note(disabling.note)
+        note = read_note("disabled_note", disabling.note, max_length=MAX_NOTE, known_secrets=known_secrets)
+        fields["disabled_note"] = note or None
     if disabling.until is not None:
         fields["disabled_until"] = parse_until(disabling.until, now=now)
     return fields
@@ -55,17 +54,6 @@ def read_disabling(disabling: Disabling, *, known_secrets: KnownSecrets, now: da
 def later_end(one: datetime | None, other: datetime | None) -> datetime | None:
     """Return the later of two ends of disabling; None, which is no end, is the latest."""
     return None if one is None or other is None else max(one, other)
-
-
-def parse_note(text: str) -> str | None:
-    """Read a note, None if it is empty; raises InvalidInputError."""
-    note = clean_text(text.strip(), MAX_NOTE + 1)
-    if len(note) > MAX_NOTE:
-        raise InvalidInputError("disabled_note", f"must be at most {MAX_NOTE} characters")
-    # A key that is pasted to say which one leaked would be in lists, backups and the audit log.
-    if hide_credentials(note) != note:
-        raise InvalidInputError("disabled_note", "must not hold a credential: write its name or public ID")
-    return note or None
 
 
 def parse_until(text: str, *, now: datetime) -> datetime | None:

@@ -44,6 +44,12 @@ class KnownSecrets:
                     field, "must not hold a secret of this Server: it would be stored, and shown to operators"
                 )
 
+    def check_credentials(self, field: str, *texts: str) -> None:
+        """Do as `check`, for text whose own rule takes credentials in a lyftdata form: those are refused too, whole or cut."""
+        self.check(field, *texts)
+        if any(self.hide(text) != text for text in texts):
+            raise InvalidInputError(field, "must not hold a credential: write its name or public ID")
+
     def check_labels(self, field: str, labels: Mapping[str, str]) -> None:
         """Refuse labels whose keys or values do; raises InvalidInputError."""
         # Joined as well: in the one-line form a secret with an equals sign in it is a key and a value.

@@ -1,11 +1,21 @@
 """A secret that was put where a name belongs is stored nowhere."""
 
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
 import pytest
 from sqlalchemy import select
 from tests.builders import ENROLLMENT_KEY, SECRET_KEY, seeded_bytes
+from tests.deployment import PASSWORD
+from tests.openapi import example
 
 from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.api.admin.app import admin_app
 from lyftdata.server.runtime.background import flush
 from lyftdata.store.schema import metadata
 
@@ -81,6 +91,134 @@ async def test_operators_cannot_store_one(server, secret):
         assert secret not in answer.text
 
     assert secret not in await everything_stored(server)
+
+
+PART = re.compile(r"\{\w+\}")
+# What makes the requests of the document good ones, so that a secret is all that is wrong with them.
+GOOD: dict[str, Any] = {
+    "id": None,
+    "api_key": None,
+    "names": "press-0[2-3]",
+    "ids": None,
+    "disabled_until": "2d",
+    "expires_in_s": 86_400,
+    "grace_s": 60,
+    "ends_at": None,
+    "audience": "https://press.example",
+    "for_all_workers": False,
+    "networks": ["192.0.2.0/24"],
+    "approve_name": None,
+    "approve_networks": [],
+    "url": "https://events.example/x",
+    "events": ["*"],
+    "ca": "",
+    "code": "unknown_worker",
+    "subjects": ["worker:press-01"],
+    "for_s": 86_400,
+    "warn_below": "1.2.3",
+    "refuse_below": "1.2.2",
+    "refuse_from": None,
+    "password": None,
+    "reset_password": False,
+    "no_scope": False,
+    "role": "viewer",
+}
+GOOD_THERE: dict[str, dict[str, Any]] = {
+    "PATCH /workers/{worker_id}": {"enabled": False},
+    "PATCH /resources/{name}": {"labels": ["zone=eu"]},
+    "POST /resources": {"labels": ["zone=eu"]},
+    "PATCH /event-destinations/{name}": {"labels": ["zone=eu"]},
+    "POST /event-destinations": {"labels": ["zone=eu"]},
+    "POST /workers/changes": {"labels": {}, "match": None, "expect": 1, "q": "id:=press-01"},
+    "PATCH /operators/{name}": {"scope": {"zone": "eu"}},
+}
+# What they take is a credential, is looked up and not stored, or is about something that this test does not make.
+NOT_TRIED = re.compile(
+    r"POST /(login$|login/device/token|me/|workers/(rotate-keys|match|\{worker_id\}/copies)|enrollment/(approve|deny)|.*/(rehearse|preview)"
+    r"|signing-keys|incident/|change-requests)|PUT /second-operator"
+)
+THERE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("me/password", {"current_password": PASSWORD, "new_password": "another long one of ada"}),
+    ("workers", {"name": "press-01", "id": "press-01"}),
+    ("resources", {"name": "press-01", "audience": "https://there.example"}),
+    ("operators", {"name": "press-01", "role": "viewer"}),
+    ("api-keys", {"name": "press-01", "worker_ids": ["press-01"]}),
+    ("enrollment/keys", {"name": "press-01"}),
+    ("event-destinations", {"name": "press-01", "transport": "webhook", "url": "https://events.example"}),
+)
+
+
+def good_requests() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Give method, path and body of each operation that stores texts, as it would be carried out."""
+    document = admin_app().openapi()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            name = f"{method.upper()} {path}"
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content is not None and not NOT_TRIED.match(name):
+                shape = example(content["schema"], document)
+                good = {
+                    key: value for key, value in (GOOD | GOOD_THERE.get(name, {})).items() if key in shape
+                }
+                yield method.upper(), path, shape | good
+
+
+def with_secret(value: Any, secret: str) -> Iterator[Any]:
+    """Give a JSON value with the secret in each text of it, one at a time, and in each name of a table of texts."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            for other in with_secret(inner, secret):
+                yield value | {key: other}
+            if key == "press-01":
+                yield {secret: inner}
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            for other in with_secret(inner, secret):
+                yield [*value[:index], other, *value[index + 1 :]]
+    elif isinstance(value, str):
+        yield from (secret, f"worker:{secret}", f"zone={secret}", f"see {secret}")
+
+
+@pytest.mark.parametrize("secret", ["chosen enrollment key", "API key"], indirect=True)
+async def test_no_operation_of_the_admin_api_stores_one(opened, secret, monkeypatch):
+    """In each text of each operation that there is, also of those to come: it is in no table afterwards, and no refusal repeats it."""
+    monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
+    numbers = itertools.count(10)
+    kept = []
+    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=PREVIOUS) as server:
+        headers = await server.sign_in()
+
+        async def ask(method: str, path: str, body: dict[str, Any]) -> httpx2.Response:
+            # What there can be only one of is another one each time.
+            number = next(numbers)
+            usual = {"name": "press-01"} | GOOD
+            new = {
+                "name": f"press-{number}",
+                "audience": f"https://{number}.example",
+                "names": f"w-[{number}-{number}]",
+            }
+            unique = {
+                key: value for key, value in new.items() if method == "POST" and body.get(key) == usual[key]
+            }
+            filled = PART.sub("press-01", path)
+            return await server.http.request(method, f"/api{filled}", json=body | unique, headers=headers)
+
+        for path, body in THERE:
+            answer = await server.http.post(f"/api/{path}", json=body, headers=headers)
+            assert answer.is_success, answer.text
+        requests = list(good_requests())
+        for method, path, body in requests:
+            answer = await ask(method, path, body)
+            assert answer.is_success, f"{method} {path} {body}: {answer.text}"
+            for changed in with_secret(body, secret):
+                answer = await ask(method, path, changed)
+                assert answer.status_code != 422 or secret not in answer.text, f"{method} {path} {changed}"
+            if secret in await everything_stored(server):
+                kept.append(f"{method} {path}")
+                break
+
+    assert kept == []
+    assert len(requests) > 15
 
 
 async def test_a_worker_cannot_enroll_with_one(server, secret):

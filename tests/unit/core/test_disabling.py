@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lyftdata.core.disabling import MAX_NOTE, is_due, later_end, parse_note, parse_until
+from lyftdata.core.disabling import is_due, later_end, parse_until
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Strategy, WorkerRecord
 
@@ -42,15 +42,6 @@ def test_an_end_that_cannot_be_meant_is_rejected(text):
     with pytest.raises(InvalidInputError) as caught:
         parse_until(text, now=NOON)
     assert caught.value.field == "disabled_until"
-
-
-def test_a_note_is_one_line_of_at_most_200_characters():
-    """Nothing is no note."""
-    assert parse_note("  ") is None
-    assert parse_note("x" * MAX_NOTE) == "x" * MAX_NOTE
-    assert "\n" not in (parse_note("a\nb") or "")
-    with pytest.raises(InvalidInputError):
-        parse_note("x" * (MAX_NOTE + 1))
 
 
 @pytest.mark.parametrize(

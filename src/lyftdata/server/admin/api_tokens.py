@@ -68,6 +68,7 @@ class ApiTokens:
         """
         name = parse_api_key_name(name)
         self._known_secrets.check("name", name)
+        self._known_secrets.check_labels("scope", scope or {})
         check_token_life(expires_in)
         new = generate_api_token(self._random_bytes)
         now = self._clock()

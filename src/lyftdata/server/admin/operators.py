@@ -16,7 +16,7 @@ from lyftdata.core.errors import (
 )
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import format_labels, parse_operator_name
-from lyftdata.core.records import AuditEvent, OperatorRecord, Role
+from lyftdata.core.records import AuditEvent, Labels, OperatorRecord, Role
 from lyftdata.core.scopes import parse_scope, scope_of
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.device_marks import DeviceMarks
@@ -150,7 +150,7 @@ class Operators:
         if password is not None:
             await asyncio.to_thread(check_new_password, password, operator=name)
         chosen = password or Secret(random_id(self._random_bytes))
-        labels = None if scope is None else parse_scope(scope)
+        labels = self._read_scope(scope)
         record = msgspec.structs.replace(
             await self._record(name, role, chosen, must_change=True), scope=labels
         )
@@ -282,6 +282,13 @@ class Operators:
         async with self._gate.asking(actor):
             return await self._store.write(op)
 
+    def _read_scope(self, scope: Mapping[str, str] | None) -> Labels | None:
+        if scope is None:
+            return None
+        labels = parse_scope(scope)
+        self._known_secrets.check_labels("scope", labels)
+        return labels
+
     async def set_scope(self, name: str, scope: Mapping[str, str] | None, *, actor: Actor) -> OperatorRecord:
         """
         Limit an operator to the Workers with certain labels, or end the limit; their sessions end.
@@ -297,7 +304,7 @@ class Operators:
             ConflictError: `last_admin`; `second_operator_needed`; `role_from_issuer`: the rules decide.
             SecondOperatorRequiredError: A second operator must confirm that the limit ends or is widened.
         """
-        labels = None if scope is None else parse_scope(scope)
+        labels = self._read_scope(scope)
 
         def op(tx: WriteTx) -> OperatorRecord:
             record = get_operator(tx, name)

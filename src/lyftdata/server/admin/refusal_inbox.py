@@ -14,7 +14,9 @@ import msgspec
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.networks import network_of_host
+from lyftdata.core.notes import read_note
 from lyftdata.core.records import IgnoredRefusalRecord, WorkerRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import clean_text
@@ -83,7 +85,17 @@ class RefusalCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusalInbox:
-    """The cases, and operators' decisions to ignore some for a time."""
+    """
+    The cases, and operators' decisions to ignore some for a time.
+
+    Args:
+        workers: The Workers that cases are about, and alerts.
+        refusals: What was refused.
+        directory: Every Worker.
+        known_secrets: What no decision may hold.
+        store: Keeps the decisions.
+        clock: Aware UTC time.
+    """
 
     def __init__(
         self,
@@ -91,12 +103,14 @@ class RefusalInbox:
         workers: WorkerQueries,
         refusals: RefusalQueries,
         directory: Directory,
+        known_secrets: KnownSecrets,
         store: Store,
         clock: Clock,
     ) -> None:
         self._workers = workers
         self._refusals = refusals
         self._directory = directory
+        self._known_secrets = known_secrets
         self._store = store
         self._clock = clock
 
@@ -131,14 +145,16 @@ class RefusalInbox:
             actor: Who decides.
 
         Raises:
-            InvalidInputError: No such cause, nothing chosen, or a time that is too long.
+            InvalidInputError: No such cause, nothing chosen, a time or a note that is too long, or a credential in what is stored.
         """
         wanted = _checked(code, subjects)
+        self._known_secrets.check_credentials("subjects", *wanted)
+        why = read_note("note", note, max_length=MAX_NOTE, known_secrets=self._known_secrets)
         if not timedelta() < for_ <= MAX_IGNORED_FOR:
             raise InvalidInputError("for", f"must be at most {MAX_IGNORED_FOR.days}d")
         now = self._clock()
         until = now + for_
-        by, why = f"operator:{actor.operator}", clean_text(note.strip(), MAX_NOTE)
+        by = f"operator:{actor.operator}"
 
         def op(tx: WriteTx) -> None:
             ignored_refusals.remove_ended(tx, now=now)

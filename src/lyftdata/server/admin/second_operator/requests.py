@@ -14,10 +14,10 @@ from lyftdata.core.change_requests import (
 )
 from lyftdata.core.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from lyftdata.core.known_secrets import KnownSecrets
+from lyftdata.core.notes import read_note
 from lyftdata.core.policy import check_allowed, lesser_role
 from lyftdata.core.records import AuditEvent, Role
 from lyftdata.core.scopes import scope_of
-from lyftdata.core.text import clean_text
 from lyftdata.server.admin.second_operator.carry_out import CarryOut, Outcome
 from lyftdata.server.admin.second_operator.gate import (
     RequestConflictError,
@@ -223,11 +223,4 @@ class ChangeRequests:
         return requester
 
     def _read_text(self, field: str, text: str) -> str:
-        text = clean_text(text.strip(), MAX_REASON + 1)
-        if len(text) > MAX_REASON:
-            raise InvalidInputError(field, f"must be at most {MAX_REASON} characters")
-        # A key that is pasted to say which one leaked would be in the audit log.
-        self._known_secrets.check(field, text)
-        if self._known_secrets.hide(text) != text:
-            raise InvalidInputError(field, "must not hold a credential: write its name or public ID")
-        return text
+        return read_note(field, text, max_length=MAX_REASON, known_secrets=self._known_secrets)

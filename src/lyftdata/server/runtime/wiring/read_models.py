@@ -128,7 +128,12 @@ def build_read_models(
     )
     refusal_queries = RefusalQueries(store=store, refusals=admission.refusals)
     refusal_inbox = RefusalInbox(
-        workers=worker_queries, refusals=refusal_queries, directory=directory, store=store, clock=clock
+        workers=worker_queries,
+        refusals=refusal_queries,
+        directory=directory,
+        known_secrets=admission.known_secrets,
+        store=store,
+        clock=clock,
     )
     token_origin_queries = TokenOriginQueries(
         origins=admission.token_origins, directory=directory, store=store, clock=clock
