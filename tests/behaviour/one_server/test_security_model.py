@@ -15,8 +15,8 @@ from lyftdata.core.refusals import WrongEnrollmentKeyError
 from lyftdata.core.secret import Secret
 
 
-async def test_a_copied_identity_that_only_asks_for_tokens_does_not_show(server, admin):
-    """The copy gets tokens beside the original, and no refusal and no concern names it."""
+async def test_a_copied_identity_of_a_client_that_does_not_count_does_not_show(server, admin):
+    """Signatures without a number: the copy gets tokens beside the original, and no refusal and no alert names it."""
     worker_id, key = await server.enrolled()
     first = await server.token_by_assertion(server.assertion(key, worker_id))
     async with server.from_address("203.0.113.66") as thief:
@@ -29,8 +29,8 @@ async def test_a_copied_identity_that_only_asks_for_tokens_does_not_show(server,
 
     assert (first.status_code, copy.status_code) == (200, 200)
     assert (await server.http.get("/api/refusals", headers=admin)).json()["items"] == []
-    concerns = (await server.http.get("/api/attention", headers=admin)).json()["items"]
-    assert worker_id not in str(concerns)
+    alerts = (await server.http.get("/api/attention", headers=admin)).json()["items"]
+    assert worker_id not in str(alerts)
 
 
 async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_the_last_checkpoint(
