@@ -1,9 +1,12 @@
 """Which libraries check tokens signed with each value of LYFTDATA_SIGNING_ALGORITHM: the page's table, by running them."""
 
 import json
+import shutil
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -19,6 +22,8 @@ from tests.processes import STARTED, Site
 from lyftdata.core.keyring import SIGNING_ALGORITHMS
 from lyftdata.verify import WorkerVerifier
 
+RUBY_SCRIPT = Path(__file__).parent / "json_jwt.rb"
+JSON_JWT = "1.14.0"
 WIDELY_KNOWN = ("ES256", "EdDSA")
 ACCEPTED: dict[str, tuple[str, ...]] = {
     "lyftdata.verify": SIGNING_ALGORITHMS,
@@ -113,9 +118,30 @@ def test_node_libraries(signed, run_script: RunScript):
     assert accepted == {library for library in reported if signed.algorithm in ACCEPTED[library]}, reported
 
 
+def test_ruby(signed):
+    """Debian's `json-jwt` knows no key of Ed25519, under whichever name it signs."""
+    ruby = shutil.which("ruby")
+    if ruby is None or subprocess.run([ruby, "-e", "require 'json/jwt'"], check=False).returncode != 0:
+        pytest.skip("no json-jwt on this machine (Debian: apt-get install ruby-json-jwt)")
+    given = json.dumps({"token": signed.token, "jwks": signed.jwks})
+
+    done = subprocess.run(
+        [ruby, RUBY_SCRIPT], input=given, capture_output=True, text=True, timeout=180, check=False
+    )
+
+    version, *subject = done.stdout.split()
+    if version != JSON_JWT:
+        pytest.skip(f"another json-jwt ({version}) than the one in the table")
+    if signed.algorithm == "ES256":
+        assert subject == ["press-01"], done.stderr
+    else:
+        assert "Unknown Key Type" in done.stderr
+
+
 def test_the_table_on_the_page():
     """The page says of each library what these tests found, and with which version."""
     page = PAGE.read_text(encoding="utf-8")
+    assert f"| Ruby `json-jwt` | {JSON_JWT} (Debian 12) | yes | no | no |" in page
     npm = json.loads((NODE / "package.json").read_text(encoding="utf-8"))["dependencies"]
     for library, accepted in ACCEPTED.items():
         version = npm.get(library) or metadata.version(library.partition(".")[0])
