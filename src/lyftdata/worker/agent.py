@@ -17,30 +17,24 @@ import functools
 import random
 import signal
 import time
-import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from lyftdata.client.credentials import Credential
 from lyftdata.client.held_token import HeldToken
 from lyftdata.core.backoff import Backoff
-from lyftdata.core.errors import SettingsError
 from lyftdata.core.log_events.worker import (
     AGENT_OUTDATED,
-    API_KEY_CHANGED,
-    ENROLLING_AGAIN,
-    ENROLLING_AS_NEW,
     ENROLLMENT_KEY_CHANGED,
-    IDENTITY_NOT_DISCARDED,
     KEY_NOT_ROTATED,
     KEY_ROTATED,
     SIGN_OFF_FAILED,
     STOPPED,
     UNKNOWN_DIRECTIVE,
 )
-from lyftdata.core.names import format_labels
-from lyftdata.core.refusals import AwaitingApprovalError, DuplicateInstanceError, EnrollAsNewError
+from lyftdata.core.refusals import AwaitingApprovalError, DuplicateInstanceError
 from lyftdata.core.secret import Secret
+from lyftdata.core.strategy import StoredIdentity
 from lyftdata.core.text import clean_text
 from lyftdata.current_secrets import CurrentEnrollmentKey
 from lyftdata.log import emit, get_logger
@@ -55,13 +49,13 @@ from lyftdata.worker.client import (
     TokenRejectedError,
 )
 from lyftdata.worker.end_report import EndReport
-from lyftdata.worker.hold_limit import HoldLimit
-from lyftdata.worker.host_facts import host_facts
-from lyftdata.worker.identity.enrollment import enroll_as_new, obtain_identity
+from lyftdata.worker.identity.enrollment import obtain_identity
 from lyftdata.worker.identity.rotation import rotate_identity_key
 from lyftdata.worker.identity.state import StateDirectory, StateError
+from lyftdata.worker.identity.succession import Obtain, discard_removed, find_succession
 from lyftdata.worker.process.command import SIGNAL_EXIT_BASE
 from lyftdata.worker.process.supervisor import CommandSupervisor
+from lyftdata.worker.session import CredentialChangedError, ServerSession
 from lyftdata.worker.settings import WorkerSettings
 from lyftdata.worker.status_report import StatusReport
 from lyftdata.worker.stopping import Stopping, pause, unless_stopped
@@ -71,25 +65,14 @@ _log = get_logger(__name__)
 
 T = TypeVar("T")
 
-Obtain = Callable[[WorkerSettings, StateDirectory, ServerClient, CurrentEnrollmentKey], Awaitable[Credential]]
-"""Gets a Worker an identity by its enrollment key."""
-
 EXIT_DONE = 0
 EXIT_REFUSED = 3
 
-_MAX_HOLD_S = 600.0
 _MIN_POLL_S = 1.0
-_SIGN_OFF_WITHIN_S = 3.0
-# How often a rotated API key is looked for while a poll is held.
-_LOOK_EVERY_S = 5.0
 _MAX_PAUSE_FOR_SLOT_S = 2.0
 # Between two requests that the Server holds. A proxy that answers in its place must neither silence the Worker nor make it flood.
 _MIN_PAUSE_FOR_APPROVAL_S = 0.1
 _MAX_PAUSE_FOR_APPROVAL_S = 60.0
-
-
-class CredentialChangedError(Exception):
-    """The API key was rotated: a token by the new one is due, whatever the Server says about the old one."""
 
 
 class PermanentlyRefusedError(Exception):
@@ -149,25 +132,26 @@ class Agent:
         self._chance = chance
         self._monotonic = monotonic
         self._backoff = Backoff(random=chance)
-        self._boot_id = uuid.uuid4().hex
-        self._facts = host_facts()
-        self._token: HeldToken | None = None
-        self._awaits_slot = False
-        self._awaits_approval = False
+        self._session = ServerSession(
+            client,
+            labels=settings.labels,
+            backoff=self._backoff,
+            on_token=self._use_token,
+            chance=chance,
+            monotonic=monotonic,
+        )
         self._name = ""
         """The Worker's name on the Server, by the last token."""
-        self._token_by = ""
-        """The version of the credential by which the token was got, or asked for last."""
         self._online = False
-        self._rejected_in_a_row = 0
+        self._awaits_slot = False
+        self._awaits_approval = False
         self._awaits_first_token = False
         """Whether the identity is of this run, and the Server has given no token for it yet."""
         self._is_rotation_asked = False
         """Whether the Server asks for another identity key."""
+        self._rejected_in_a_row = 0
         self._outdated: AgentNotice | None = None
         """What was last logged of the Server's fleet policy."""
-        self._hold_s = 25.0
-        self._hold_limit = HoldLimit(monotonic)
         self._last_answer_s = -_MIN_POLL_S
         self._stop = stop
         self._stop_signal: int | None = None
@@ -250,7 +234,7 @@ class Agent:
             await self._pause(_MIN_POLL_S)
             return credential
         self._is_rotation_asked = False
-        self._token = None
+        self._session.discard_token()
         self._provider.identify(rotated)
         emit(_log, KEY_ROTATED, worker_id=rotated.worker_id)
         return rotated
@@ -287,11 +271,11 @@ class Agent:
     async def _poll_once(self, credential: Credential) -> None:
         """Renew the token if due, send one poll, and follow the directives in the answer."""
         try:
-            token = await self._valid_token(credential)
-            reply = await self._unless_stopped(self._poll(token, credential))
-            await self._connected(reply, credential)
+            token = await self._unless_stopped(self._session.valid_token(credential))
+            poll = self._session.poll(token, credential, awaits_slot=self._awaits_slot)
+            await self._connected(await self._unless_stopped(poll), credential)
         except CredentialChangedError:
-            self._token = None
+            self._session.discard_token()
         except TokenRejectedError as rejected:
             await self._token_rejected(rejected)
         except ServerUnreachableError as error:
@@ -299,80 +283,23 @@ class Agent:
         except RefusedByServerError as refused:
             if refused.cause_code == AwaitingApprovalError.code:
                 await self._await_approval(refused, credential)
-            elif refused.final and credential.version() != self._token_by:
-                self._token = None  # a rotated key is tried before a refusal of the old one is final
+            elif refused.final and not self._session.was_asked_by(credential):
+                self._session.discard_token()  # a rotated key is tried before a refusal of the old one is final
             elif (obtain := await self._end_identity(refused)) is not None:
                 raise IdentityEndedError(obtain) from refused
             else:
                 await self._refused(refused)
 
-    async def _valid_token(self, credential: Credential) -> HeldToken:
-        if self._token is None or self._token.is_due(self._monotonic()):
-            return await self._unless_stopped(self._renew(credential))
-        return self._token
-
-    async def _renew(self, credential: Credential) -> HeldToken:
-        version = credential.version()
-        if self._token_by not in {"", version}:
-            emit(_log, API_KEY_CHANGED)
-        self._token_by = version
-        reply = await self._client.token(credential, waits_for_approval=True)
+    def _use_token(self, token: HeldToken) -> None:
         self._awaits_first_token = False
         self._awaits_approval = False
-        token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
-        self._token = token
         self._name = token.worker_name or self._settings.worker_name or ""
         self._provider.publish(token)
-        return token
-
-    async def _poll(self, token: HeldToken, credential: Credential) -> PollReply:
-        """Hold one poll; the token is renewed meanwhile, since a poll may be held for longer than a token lives."""
-        poll = asyncio.ensure_future(self._client.poll(token.text, self._poll_body(), hold_s=self._hold_s))
-        asked_at_s = self._monotonic()
-        try:
-            left_s = token.due_in_s(self._monotonic())
-            while not (await asyncio.wait({poll}, timeout=min(left_s, _LOOK_EVERY_S)))[0]:
-                if credential.version() != self._token_by:
-                    raise CredentialChangedError
-                left_s -= _LOOK_EVERY_S
-                if left_s <= 0:
-                    left_s = await self._renew_while_running(credential)
-            try:
-                reply = poll.result()
-            except ServerUnreachableError as error:
-                if error.was_cut:
-                    self._hold_limit.note_cut(self._monotonic() - asked_at_s)
-                raise
-            self._hold_limit.answered_after(self._monotonic() - asked_at_s)
-            return reply
-        finally:
-            poll.cancel()
-            await asyncio.gather(poll, return_exceptions=True)
-
-    async def _renew_while_running(self, credential: Credential) -> float:
-        """Renew the token during a poll; return the seconds until the next renewal is due."""
-        try:
-            token = await self._renew(credential)
-        except ServerUnreachableError as error:
-            return self._backoff.next_s(retry_after_s=error.retry_after_s)
-        self._backoff.reset()
-        return token.due_in_s(self._monotonic())
-
-    def _poll_body(self, *, sign_off: bool = False) -> dict[str, Any]:
-        return {
-            "boot_id": self._boot_id,
-            "host": self._facts,
-            "labels": format_labels(self._settings.labels),
-            "sign_off": sign_off,
-            "await_slot": self._awaits_slot,
-            "max_hold_s": self._hold_limit.seconds,
-        }
 
     async def _connected(self, reply: PollReply, credential: Credential) -> None:
         self._backoff.reset()
         self._rejected_in_a_row = 0
         self._awaits_slot = False
-        self._hold_s = min(max(reply.hold_s, 1.0), _MAX_HOLD_S)
         self._note_outdated(reply.outdated)
         for directive in reply.directives:
             self._follow_directive(directive)
@@ -391,7 +318,7 @@ class Agent:
             emit(
                 _log,
                 AGENT_OUTDATED,
-                version=self._facts["agent_version"],
+                version=self._session.agent_version,
                 minimum=clean_text(notice.minimum, 32),
                 refused_from=clean_text(notice.refused_from or "", 32) or None,
             )
@@ -425,7 +352,7 @@ class Agent:
                     remedy=directive.remedy,
                 )
             case "renew":
-                self._token = None
+                self._session.discard_token()
             case "rotate_key":
                 self._is_rotation_asked = True
             case _:
@@ -440,7 +367,7 @@ class Agent:
         The Server may be right to reject an old token, and the next token shows that. It gives no reason to a caller
         whose token it rejects, so a new token that is rejected as well is reported here, with the reference.
         """
-        self._token = None
+        self._session.discard_token()
         self._rejected_in_a_row += 1
         wait_s = self._backoff.next_s()
         if self._rejected_in_a_row == 1:
@@ -465,25 +392,18 @@ class Agent:
         self._report.enrollment_blocked(error, wait_s=wait_s)
         await self._pause(wait_s)
 
-    def _may_enroll_again(self, refused: RefusedByServerError) -> bool:
-        """
-        Return whether this is an ephemeral Worker that the Server does not know any more, and that can enroll.
-
-        An unproven refusal names no cause. One of an identity that this very run was given is not explained by a removed entry.
-        """
-        if not refused.final or refused.cause_code or self._awaits_first_token:
-            return False
-        stored = None if self._settings.api_key is not None else self._directory.load_identity()
-        can_enroll = self._settings.enrollment_key is not None and self._settings.worker_name is not None
-        return stored is not None and stored.ephemeral and can_enroll
-
-    async def _discard_identity(self, refused: RefusedByServerError) -> None:
-        """Stop the COMMAND, and remove the identity from the directory; wait until that can be written."""
-        stored = self._directory.load_identity()
-        if stored is None:
-            return
-        emit(_log, ENROLLING_AGAIN, worker_id=stored.worker_id, reference=clean_text(refused.reference, 32))
+    async def _end_identity(self, refused: RefusedByServerError) -> Obtain | None:
+        """End an identity if another one may be had after this refusal, and return how; else None."""
+        found = find_succession(refused, self._settings, self._directory, is_first=self._awaits_first_token)
+        if found is None:
+            return None
         await self._withdraw()
+        if found.discarded is not None:
+            await self._discard(found.discarded)
+        return found.obtain
+
+    async def _discard(self, stored: StoredIdentity) -> None:
+        """Remove an identity from the directory; wait until that can be written."""
         while True:
             try:
                 self._directory.discard_identity(stored)
@@ -493,24 +413,10 @@ class Agent:
                 self._backoff.reset()
                 return
 
-    async def _end_identity(self, refused: RefusedByServerError) -> Obtain | None:
-        """Give up an identity if another one may be had after this refusal, and return how; else None."""
-        if self._may_enroll_again(refused):
-            await self._discard_identity(refused)
-            return obtain_identity
-        if refused.cause_code == EnrollAsNewError.code and self._settings.enrollment_key is not None:
-            stored = self._directory.load_identity()
-            copy_of = "" if stored is None else stored.worker_id
-            emit(_log, ENROLLING_AS_NEW, copy_of=copy_of, reference=clean_text(refused.reference, 32))
-            await self._withdraw()
-            # The copied identity stays until there is another one.
-            return enroll_as_new
-        return None
-
     async def _withdraw(self) -> None:
         """Take the COMMAND's tokens back, and stop it."""
         self._online = False
-        self._token = None
+        self._session.discard_token()
         self._provider.withdraw()
         await self._supervisor.stop()
 
@@ -548,26 +454,14 @@ class Agent:
     async def _end(self) -> None:
         self._report.stopping()
         await self._supervisor.stop(self._stop_signal or signal.SIGTERM)
-        if self._token is not None:
-            await self._sign_off(self._token)
+        await self._sign_off()
         emit(_log, STOPPED)
 
-    async def _sign_off(self, token: HeldToken) -> None:
-        """Sign off, so that the Server shows this Worker as offline at once; bounded in time, since the Server may be down."""
+    async def _sign_off(self) -> None:
         try:
-            async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
-                body = self._poll_body(sign_off=True)
-                reply = await self._client.poll(token.text, body, hold_s=_SIGN_OFF_WITHIN_S)
-            if reply.removed:
-                self._discard_removed()
+            reply = await self._session.sign_off()
         except (TimeoutError, TokenRejectedError, ServerUnreachableError, RefusedByServerError):
             emit(_log, SIGN_OFF_FAILED)
-
-    def _discard_removed(self) -> None:
-        """Discard the identity of an ephemeral Worker that is gone: the next start enrolls at once, and is not refused first."""
-        try:
-            stored = self._directory.load_identity()
-            if stored is not None and stored.ephemeral:
-                self._directory.discard_identity(stored)
-        except (StateError, SettingsError) as error:
-            emit(_log, IDENTITY_NOT_DISCARDED, problem=error.message)
+        else:
+            if reply is not None and reply.removed:
+                discard_removed(self._directory)

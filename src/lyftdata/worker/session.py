@@ -1,0 +1,187 @@
+"""
+A Worker's session at the Server: keeps a token valid, holds one poll after the other, and signs off.
+
+    session = ServerSession(client, labels=…, backoff=…, on_token=…)
+    token = await session.valid_token(credential)
+    reply = await session.poll(token, credential, awaits_slot=False)
+    await session.sign_off()
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lyftdata.client.credentials import Credential
+from lyftdata.client.held_token import HeldToken
+from lyftdata.core.backoff import Backoff
+from lyftdata.core.log_events.worker import API_KEY_CHANGED
+from lyftdata.core.names import format_labels
+from lyftdata.log import emit, get_logger
+from lyftdata.worker.client import PollReply, ServerClient, ServerUnreachableError
+from lyftdata.worker.hold_limit import HoldLimit
+from lyftdata.worker.host_facts import host_facts
+
+_log = get_logger(__name__)
+
+_FIRST_HOLD_S = 25.0
+_MIN_HOLD_S, _MAX_HOLD_S = 1.0, 600.0
+_SIGN_OFF_WITHIN_S = 3.0
+# How often a rotated API key is looked for while a poll is held.
+_LOOK_EVERY_S = 5.0
+
+
+class CredentialChangedError(Exception):
+    """The API key was rotated: a token by the new one is due, whatever the Server says about the old one."""
+
+
+class ServerSession:
+    """
+    One run's session, from its first token to the sign-off; the Server knows the run by its `boot_id`.
+
+    Args:
+        client: The Server.
+        labels: What the Worker says of itself.
+        backoff: The waits between attempts; the agent's own, so that each kind of failure adds to them.
+        on_token: Is called with each token, before it is used.
+        chance: Gives a number from 0 up to 1.
+        monotonic: Gives seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        client: ServerClient,
+        *,
+        labels: Mapping[str, str],
+        backoff: Backoff,
+        on_token: Callable[[HeldToken], None],
+        chance: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._labels = format_labels(labels)
+        self._backoff = backoff
+        self._on_token = on_token
+        self._chance = chance
+        self._monotonic = monotonic
+        self._boot_id = uuid.uuid4().hex
+        self._facts = host_facts()
+        self._token: HeldToken | None = None
+        self._token_by = ""
+        """The version of the credential by which the token was got, or asked for last."""
+        self._hold_s = _FIRST_HOLD_S
+        self._hold_limit = HoldLimit(monotonic)
+
+    @property
+    def agent_version(self) -> str:
+        """Return the version of the agent, as each poll reports it."""
+        return self._facts["agent_version"]
+
+    def was_asked_by(self, credential: Credential) -> bool:
+        """Return whether the last token was asked for by a credential as it is now, and not by a key that was rotated since."""
+        return self._token_by == credential.version()
+
+    def discard_token(self) -> None:
+        """Forget the token: another one is fetched before the next poll."""
+        self._token = None
+
+    async def valid_token(self, credential: Credential) -> HeldToken:
+        """
+        Return the token, or another one if it is due for renewal.
+
+        Raises:
+            ServerUnreachableError, RefusedByServerError: As `ServerClient.token`.
+        """
+        if self._token is None or self._token.is_due(self._monotonic()):
+            return await self._renew(credential)
+        return self._token
+
+    async def poll(self, token: HeldToken, credential: Credential, *, awaits_slot: bool) -> PollReply:
+        """
+        Hold one poll; the token is renewed meanwhile, since a poll may be held for longer than a token lives.
+
+        Args:
+            token: A valid one.
+            credential: By which to renew it.
+            awaits_slot: Whether to be held until another process of this Worker has gone.
+
+        Raises:
+            CredentialChangedError: The API key was rotated.
+            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.poll` and `token`.
+        """
+        body = self._body(awaits_slot=awaits_slot)
+        poll = asyncio.ensure_future(self._client.poll(token.text, body, hold_s=self._hold_s))
+        asked_at_s = self._monotonic()
+        try:
+            await self._keep_token_until_done(poll, token, credential)
+            reply = poll.result()
+        except ServerUnreachableError as error:
+            if error.was_cut:
+                self._hold_limit.note_cut(self._monotonic() - asked_at_s)
+            raise
+        finally:
+            poll.cancel()
+            await asyncio.gather(poll, return_exceptions=True)
+        self._hold_limit.answered_after(self._monotonic() - asked_at_s)
+        self._hold_s = min(max(reply.hold_s, _MIN_HOLD_S), _MAX_HOLD_S)
+        return reply
+
+    async def sign_off(self) -> PollReply | None:
+        """
+        Sign off, so that the Server shows this Worker as offline at once; bounded in time, since the Server may be down.
+
+        Returns:
+            The answer; None without a token, as then there is no session.
+
+        Raises:
+            TimeoutError: The Server has not answered.
+            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.poll`.
+        """
+        if self._token is None:
+            return None
+        async with asyncio.timeout(_SIGN_OFF_WITHIN_S):
+            body = self._body(sign_off=True)
+            return await self._client.poll(self._token.text, body, hold_s=_SIGN_OFF_WITHIN_S)
+
+    async def _keep_token_until_done(
+        self, poll: "asyncio.Future[PollReply]", token: HeldToken, credential: Credential
+    ) -> None:
+        left_s = token.due_in_s(self._monotonic())
+        while not (await asyncio.wait({poll}, timeout=min(left_s, _LOOK_EVERY_S)))[0]:
+            if not self.was_asked_by(credential):
+                raise CredentialChangedError
+            left_s -= _LOOK_EVERY_S
+            if left_s <= 0:
+                left_s = await self._renew_while_held(credential)
+
+    async def _renew_while_held(self, credential: Credential) -> float:
+        """Renew the token during a poll; return the seconds until the next renewal is due."""
+        try:
+            token = await self._renew(credential)
+        except ServerUnreachableError as error:
+            return self._backoff.next_s(retry_after_s=error.retry_after_s)
+        self._backoff.reset()
+        return token.due_in_s(self._monotonic())
+
+    async def _renew(self, credential: Credential) -> HeldToken:
+        version = credential.version()
+        if self._token_by not in {"", version}:
+            emit(_log, API_KEY_CHANGED)
+        self._token_by = version
+        reply = await self._client.token(credential, waits_for_approval=True)
+        token = HeldToken(reply, monotonic_s=self._monotonic(), jitter=self._chance())
+        self._token = token
+        self._on_token(token)
+        return token
+
+    def _body(self, *, awaits_slot: bool = False, sign_off: bool = False) -> dict[str, Any]:
+        return {
+            "boot_id": self._boot_id,
+            "host": self._facts,
+            "labels": self._labels,
+            "sign_off": sign_off,
+            "await_slot": awaits_slot,
+            "max_hold_s": self._hold_limit.seconds,
+        }
