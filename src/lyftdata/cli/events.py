@@ -195,7 +195,7 @@ def list_(url: str | None, *, as_json: bool) -> None:
 @url_option
 def show(name: str, url: str | None, *, as_json: bool) -> None:
     """
-    Show a destination, and how far it has got.
+    Show a destination, how far it has got, and which events wait for it.
 
     \b
     Example:
@@ -380,6 +380,28 @@ def _waiting(found: dict[str, Any]) -> str:
     return "1 event waits" if count == 1 else f"{count or 'no'} events wait"
 
 
+def _span(queue: dict[str, Any] | None) -> str:
+    """Return where in the audit log the events that wait are, and since when; "" if there are none."""
+    if queue is None:
+        return ""
+    first, last = queue["first"], queue["last"]
+    numbers = f"event {first}" if first == last else f"from event {first} to event {last}"
+    more = " and later ones" if queue["has_more"] else ""
+    return f", {numbers}{more}, since {when(queue['since'])}"
+
+
+def _queue_fields(queue: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return what waits by type, and the events that are delivered next."""
+    if queue is None:
+        return []
+    types = ", ".join(f"{each['count']} {each['type']}" for each in queue["types"])
+    following = [
+        ("Next" if number == 0 else "", f"{one['number']} {one['type']} {one['subject']} by {one['actor']}")
+        for number, one in enumerate(queue["next"])
+    ]
+    return [("Waiting by type", types), *following]
+
+
 def _state(found: dict[str, Any]) -> str:
     if found["is_paused"]:
         return "paused"
@@ -419,7 +441,8 @@ def _show_one(found: dict[str, Any]) -> None:
                 if found["delivered"]
                 else f"nothing yet, starting after event {found['through']}",
             ),
-            ("Waiting", _waiting(found)),
+            ("Waiting", _waiting(found) + _span(found["queue"])),
+            *_queue_fields(found["queue"]),
             ("Lost", str(found["lost"])),
             ("Last success", when(found["last_success_at"])),
             (

@@ -108,4 +108,13 @@ async def test_what_waits_is_counted_by_type(store, patterns, count):
             lambda conn: event_destinations.count_waiting(conn, after=0, patterns=patterns, at_most=at_most)
         )
 
+    def listed(at_most):
+        return store.read(
+            lambda conn: event_destinations.waiting_events(conn, after=0, patterns=patterns, at_most=at_most)
+        )
+
     assert (await counted(100), await counted(2)) == (count, 2)
+    waiting = await listed(100)
+    assert len(waiting) == count
+    assert await listed(2) == waiting[:2]
+    assert [number for number, _ in waiting] == sorted(number for number, _ in waiting)

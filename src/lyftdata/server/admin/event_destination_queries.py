@@ -1,17 +1,33 @@
 """Read model of event destinations, for admins."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+
 from sqlalchemy import Connection
 
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.event_destinations import Target, unseal_target
-from lyftdata.core.records import EventDeliveryRecord, EventDestinationRecord, Transport
+from lyftdata.core.event_destinations import Target, is_wanted, unseal_target
+from lyftdata.core.records import (
+    AuditEvent,
+    EventDeliveryRecord,
+    EventDestinationRecord,
+    Transport,
+    WorkerRecord,
+)
 from lyftdata.core.sealing import UnsealError
-from lyftdata.server.admin.schemas.event_destinations import EventDestination
+from lyftdata.server.admin.schemas.event_destinations import (
+    EventDestination,
+    EventDestinationDetails,
+    EventQueue,
+    WaitingEvent,
+    WaitingType,
+)
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store
 from lyftdata.store.tables import event_destinations
 
 _MAX_COUNTED = 10_000
+_MAX_NEXT = 5
 
 
 class EventDestinationQueries:
@@ -20,12 +36,21 @@ class EventDestinationQueries:
 
     Args:
         store: Where they are kept.
+        find_worker: Returns a Worker by ID; for filters by label.
         kek: Opens what is sealed.
         clock: Aware UTC time.
     """
 
-    def __init__(self, *, store: Store, kek: bytes, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        find_worker: Callable[[str], WorkerRecord | None],
+        kek: bytes,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._find_worker = find_worker
         self._kek = kek
         self._clock = clock
 
@@ -35,27 +60,52 @@ class EventDestinationQueries:
         def read(conn: Connection) -> list[EventDestination]:
             deliveries = event_destinations.all_deliveries(conn)
             return [
-                self._view(conn, record, deliveries[record.name])
+                self._view(record, delivery, waiting=self._count(conn, record, delivery))
                 for record in event_destinations.all_destinations(conn)
-                if record.name in deliveries
+                if (delivery := deliveries.get(record.name)) is not None
             ]
 
         return await self._store.read(read)
 
-    async def get(self, name: str) -> EventDestination:
-        """Return one destination; raises NotFoundError."""
+    async def get(self, name: str) -> EventDestinationDetails:
+        """Return one destination, and which events wait for it; raises NotFoundError."""
 
-        def read(conn: Connection) -> EventDestination:
+        def read(conn: Connection) -> EventDestinationDetails:
             record = event_destinations.get_destination(conn, name)
             delivery = event_destinations.find_delivery(conn, name)
             if delivery is None:
                 raise NotFoundError("event_destination", name)
-            return self._view(conn, record, delivery)
+            waiting, has_more = self._waiting(conn, record, delivery)
+            view = self._view(record, delivery, waiting=len(waiting))
+            return EventDestinationDetails(
+                **view.model_dump(), queue=_queue(waiting, has_more=has_more) if waiting else None
+            )
 
         return await self._store.read(read)
 
-    def _view(
+    def _count(self, conn: Connection, record: EventDestinationRecord, delivery: EventDeliveryRecord) -> int:
+        if record.labels:
+            return len(self._waiting(conn, record, delivery)[0])
+        return event_destinations.count_waiting(
+            conn, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED
+        )
+
+    def _waiting(
         self, conn: Connection, record: EventDestinationRecord, delivery: EventDeliveryRecord
+    ) -> tuple[list[tuple[int, AuditEvent]], bool]:
+        """Return the events that would be delivered now, each with its number, and whether there may be more of them."""
+        events = event_destinations.waiting_events(
+            conn, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED + 1
+        )
+        wanted = [
+            (number, event)
+            for number, event in events[:_MAX_COUNTED]
+            if is_wanted(event, record, find_worker=self._find_worker)
+        ]
+        return wanted, len(events) > _MAX_COUNTED
+
+    def _view(
+        self, record: EventDestinationRecord, delivery: EventDeliveryRecord, *, waiting: int
     ) -> EventDestination:
         until = record.previous_secret_until
         return EventDestination(
@@ -69,9 +119,7 @@ class EventDestinationQueries:
             ca=record.ca,
             is_paused=record.paused_at is not None,
             through=delivery.through,
-            waiting=event_destinations.count_waiting(
-                conn, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED
-            ),
+            waiting=waiting,
             delivered=delivery.delivered,
             lost=delivery.lost,
             failures=delivery.failures,
@@ -89,3 +137,24 @@ class EventDestinationQueries:
             return unseal_target(record, key=self._kek).url
         except UnsealError:
             return Target().url
+
+
+def _queue(waiting: Sequence[tuple[int, AuditEvent]], *, has_more: bool) -> EventQueue:
+    """Return what is shown of events that wait, the oldest first; there is at least one."""
+    by_type = Counter(event.action for _, event in waiting)
+    return EventQueue(
+        first=waiting[0][0],
+        last=waiting[-1][0],
+        since=waiting[0][1].at,
+        has_more=has_more,
+        types=[
+            WaitingType(type=action, count=count)
+            for action, count in sorted(by_type.items(), key=lambda pair: (-pair[1], pair[0]))
+        ],
+        next=[
+            WaitingEvent(
+                number=number, at=event.at, type=event.action, subject=event.subject, actor=event.actor
+            )
+            for number, event in waiting[:_MAX_NEXT]
+        ],
+    )

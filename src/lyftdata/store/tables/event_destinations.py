@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, sel
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.event_destinations import MAX_DESTINATIONS
-from lyftdata.core.records import EventDeliveryRecord, EventDestinationRecord
+from lyftdata.core.records import AuditEvent, EventDeliveryRecord, EventDestinationRecord
 from lyftdata.store.dialects import dialect
 from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import audit_events, event_deliveries, event_destinations
@@ -137,10 +137,31 @@ def count_waiting(conn: Connection, *, after: int, patterns: Sequence[str], at_m
 
     Labels are not asked for: what is counted may hold events that are then left out.
     """
-    query = select(audit_events.c.number).where(audit_events.c.number > after)
+    query = select(audit_events.c.number).where(*_waiting(after, patterns)).limit(at_most)
+    return conn.execute(select(func.count()).select_from(query.subquery())).scalar() or 0
+
+
+def waiting_events(
+    conn: Connection, *, after: int, patterns: Sequence[str], at_most: int
+) -> list[tuple[int, AuditEvent]]:
+    """
+    Return the events behind a number whose type fits one of the patterns, each with its number, the oldest first and up to `at_most`.
+
+    They come without address and details, which may be long. Labels are not asked for, as in `count_waiting`.
+    """
+    table = audit_events.c
+    query = select(table.number, table.at, table.actor, table.action, table.subject)
+    query = query.where(*_waiting(after, patterns)).order_by(table.number).limit(at_most)
+    return [
+        (row.number, AuditEvent(at=row.at, actor=row.actor, action=row.action, subject=row.subject))
+        for row in conn.execute(query)
+    ]
+
+
+def _waiting(after: int, patterns: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    yield audit_events.c.number > after
     if patterns and "*" not in patterns:
-        query = query.where(or_(*_conditions(patterns)))
-    return conn.execute(select(func.count()).select_from(query.limit(at_most).subquery())).scalar() or 0
+        yield or_(*_conditions(patterns))
 
 
 def _conditions(patterns: Sequence[str]) -> Iterator[ColumnElement[bool]]:

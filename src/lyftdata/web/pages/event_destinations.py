@@ -49,6 +49,7 @@ async def show(page: Page) -> Response:
     return page.render(
         "event_destination.html",
         destination=destination,
+        queue=destination.queue,
         before=page.seal(destination.previous_secret_until),
         seen=page.seen(seal_fields(_editable(destination))),
     )

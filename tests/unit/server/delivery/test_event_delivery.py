@@ -1,6 +1,7 @@
 """Events reach their destinations: at least once, in order, and without holding up anything."""
 
 import json
+from datetime import datetime
 
 import msgspec
 from tests.event_destinations import add_webhook, add_worker, deliver, last_number, shown
@@ -54,6 +55,79 @@ async def test_a_failed_event_is_sent_again_first_and_under_the_same_id(server, 
     assert hook.accepted[1][0] in tried
     assert [message["data"]["subject"] for _, message in hook.accepted[1:]] == ["worker:w-1", "worker:w-2"]
     assert (await shown(server, admin))["failures"] == 0
+
+
+async def test_what_waits_for_a_receiver_that_is_down_is_named(server, admin, hook):
+    """From which event to which, since when, of which types, and what comes next: in the order in which it will arrive."""
+    await add_webhook(server, admin, hook, events=["worker.*", "resource.created"])
+    await deliver(server)
+    assert (await shown(server, admin))["queue"] is None
+    hook.status = 500
+    begun = server.clock()
+    for number in range(1, 7):
+        await add_worker(server, admin, f"w-{number}")
+        server.clock.forward(seconds=1)
+    await server.http.post(
+        "/api/resources", json={"name": "store", "audience": "https://store.example"}, headers=admin
+    )
+    await deliver(server)
+
+    found = await shown(server, admin)
+
+    queue, listed = found["queue"], (await server.http.get("/api/event-destinations", headers=admin)).json()
+    assert (found["waiting"], listed["items"][0]["waiting"]) == (7, 7)
+    assert queue["types"] == [
+        {"type": "worker.created", "count": 6},
+        {"type": "resource.created", "count": 1},
+    ]
+    assert [one["subject"] for one in queue["next"]] == [f"worker:w-{number}" for number in range(1, 6)]
+    assert {(one["type"], one["actor"]) for one in queue["next"]} == {("worker.created", "operator:admin")}
+    assert (queue["first"], queue["last"], queue["has_more"]) == (
+        queue["next"][0]["number"],
+        await last_number(server),
+        False,
+    )
+    assert datetime.fromisoformat(queue["since"]) == begun
+    hook.status = 204
+    server.clock.forward(minutes=10)
+    await deliver(server)
+    assert [message["data"]["number"] for _, message in hook.accepted][:1] == [queue["first"]]
+    assert (await shown(server, admin))["queue"] is None
+
+
+async def test_what_a_label_leaves_out_does_not_wait(server, admin, hook):
+    """What is counted and named is what would be delivered, in the list too."""
+    await add_webhook(server, admin, hook, labels=["zone=eu-1"])
+    hook.status = 500
+    await add_worker(server, admin, "us", labels={"zone": "us-1"})
+    await add_worker(server, admin, "eu", labels={"zone": "eu-1"})
+    await deliver(server)
+
+    found = await shown(server, admin)
+
+    listed = (await server.http.get("/api/event-destinations", headers=admin)).json()["items"]
+    assert (found["waiting"], listed[0]["waiting"]) == (1, 1)
+    assert [one["subject"] for one in found["queue"]["next"]] == ["worker:eu"]
+
+
+async def test_more_waits_than_is_counted(server, admin, hook):
+    """An audit log of millions is not read for a page: it says that there is more."""
+    await add_webhook(server, admin, hook)
+    await server.http.patch("/api/event-destinations/hook", json={"paused": True}, headers=admin)
+
+    def op(tx):
+        for number in range(10_001):
+            tx.audit(
+                AuditEvent(
+                    at=server.clock(), actor="host", action="worker.renamed", subject=f"worker:{number}"
+                )
+            )
+
+    await server.services.store.write(op)
+    found = await shown(server, admin)
+
+    assert (found["waiting"], found["queue"]["has_more"]) == (10_000, True)
+    assert found["queue"]["last"] == found["queue"]["first"] + 9_999
 
 
 async def test_a_receiver_that_asks_to_wait_is_not_asked_before(server, admin, hook):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from tests.event_destinations import deliver
 from tests.unit.web.conftest import the
 from tests.unit.web.test_pages import text_of
 
@@ -69,6 +70,33 @@ async def test_a_test_says_what_came_of_it(browser):
     await browser.post(f"{ONE}/test")
 
     assert "Not delivered: 127.0.0.1:443 is an internal address" in text_of(await browser.get(ONE))
+
+
+async def test_a_destination_that_is_down_shows_what_waits_and_when_it_is_tried_again(server, browser):
+    """How many, from which event to which, of which types, the next ones, why, and when: nothing must be looked up elsewhere."""
+    await browser.post(
+        "/add-event-destination", **(FORM | {"url": "https://127.0.0.1/", "events": "worker.*"})
+    )
+    assert "What waits" not in text_of(await browser.get(ONE))
+    for number in range(1, 8):
+        await browser.post("/add-worker", name=f"press-{number}", **{"with": "own"})
+    last = (await server.services.audit_queries.list_page(limit=1, action="worker.created")).items[0].number
+    await deliver(server)
+
+    found = text_of(await browser.get(ONE)).replace("2026-03-01 12:00:00 UTC just now", "NOON")
+
+    queue = (await server.services.event_destination_queries.get("siem")).queue
+    assert queue is not None
+    assert queue.last == last
+    assert (
+        f"7 events since 2026-03-01 12:00 UTC (just now), from event {queue.first} to event {last} of the audit log. "
+        "The first could not be delivered: it is tried again at 2026-03-01 12:00 UTC" in found
+    )
+    assert "Last error 127.0.0.1:443 is an internal address" in found
+    assert "Type Events worker. created 7" in found
+    assert f"Delivered next No. When Who Did To {queue.first} NOON admin worker. created worker: " in found
+    await browser.post(f"{ONE}/pause")
+    assert "Resume the destination to deliver them." in text_of(await browser.get(ONE))
 
 
 @pytest.mark.parametrize("missing", ["events", "labels"])

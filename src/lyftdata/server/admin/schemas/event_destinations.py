@@ -42,8 +42,8 @@ class EventDestination(BaseModel):
     """
     A destination and how far it has got.
 
-    `url` is shown to admins only, and may hold a secret. `waiting` counts events that are not delivered yet, up to 10,000, before
-    `labels` are applied; `lost` those that the audit log's retention removed before they were delivered. `file` is the name of the file.
+    `url` is shown to admins only, and may hold a secret. `waiting` counts events that are not delivered yet, among the next 10,000 of
+    their types; `lost` those that the audit log's retention removed before they were delivered. `file` is the name of the file.
     """
 
     name: str
@@ -67,6 +67,46 @@ class EventDestination(BaseModel):
     previous_secret_until: datetime | None
     created_at: datetime
     created_by: str
+
+
+class WaitingEvent(BaseModel):
+    """An event that is not delivered yet; `number` is that in the audit log, which has the rest of it."""
+
+    number: int
+    at: datetime
+    type: str
+    subject: str
+    actor: str
+
+
+class WaitingType(BaseModel):
+    """How many events of a type wait."""
+
+    type: str
+    count: int
+
+
+class EventQueue(BaseModel):
+    """
+    What waits for a destination.
+
+    `first` and `last` are numbers in the audit log; `since` is when the first event happened. `types` are those that wait, the most
+    frequent first; `next` the events that are delivered next, in this order. If `has_more`, more than 10,000 wait, and all but `first`,
+    `since` and `next` is about the first 10,000.
+    """
+
+    first: int
+    last: int
+    since: datetime
+    has_more: bool
+    types: list[WaitingType]
+    next: list[WaitingEvent]
+
+
+class EventDestinationDetails(EventDestination):
+    """A destination, and what waits for it: `queue` is null if nothing does."""
+
+    queue: EventQueue | None
 
 
 class EventDestinations(BaseModel):

@@ -37,8 +37,10 @@ async def add_destination(
 
 
 @router.get("/{name}", summary="Show an event destination")
-async def show_destination(name: str, _actor: Reader, services: ServicesDep) -> models.EventDestination:
-    """Return one destination, and how far it has got."""
+async def show_destination(
+    name: str, _actor: Reader, services: ServicesDep
+) -> models.EventDestinationDetails:
+    """Return one destination, how far it has got, and which events wait for it."""
     return await services.event_destination_queries.get(name)
 
 

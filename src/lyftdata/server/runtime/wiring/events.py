@@ -71,6 +71,8 @@ def build_events(basis: Basis, admission: AdmissionParts) -> EventParts:
             clock=clock,
             random_bytes=basis.random_bytes,
         ),
-        queries=EventDestinationQueries(store=store, kek=kek, clock=clock),
+        queries=EventDestinationQueries(
+            store=store, find_worker=admission.directory.find_worker, kek=kek, clock=clock
+        ),
         event_delivery=delivery,
     )
