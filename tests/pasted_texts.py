@@ -14,6 +14,7 @@ from lyftdata.cli.main import cli
 from lyftdata.web.snippets import snippets
 
 ROOT = Path(__file__).parents[1]
+_CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 _LEFT_OUT = {
     ".venv",
     ".venv-audit",
@@ -70,12 +71,18 @@ def build_files() -> Iterator[Text]:
 def from_the_ui() -> Iterator[Text]:
     """What the web UI gives to paste, filled in, for both strategies; and the text of its templates."""
     for secret, name in (("LYFTDATA_WORKER_API_KEY", "press-01"), ("LYFTDATA_AUTO_ENROLLMENT_KEY", "worker")):
-        for url in ("https://lyft.example", "http://localhost:3000"):
+        for url, ca in (
+            ("https://lyft.example", None),
+            ("https://lyft.example", _CA),
+            ("https://lyft.example", ""),
+            ("http://localhost:3000", None),
+        ):
             plain = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_ID": name}
             for snippet in snippets(
-                plain, secret=secret, name=name, command=["python", "/opt/press/press.py"]
+                plain, secret=secret, name=name, command=["python", "/opt/press/press.py"], ca=ca
             ):
-                yield Text(f"UI: {snippet.title}, {secret}, {url}", f"{snippet.how}\n{snippet.text}")
+                where = f"UI: {snippet.title}, {secret}, {url}, {'no' if ca is None else 'a'} CA"
+                yield Text(where, f"{snippet.how}\n{snippet.text}")
     for template in sorted((ROOT / "src").rglob("*.html")):
         yield _file(template)
 

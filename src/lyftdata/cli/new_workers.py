@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lyftdata.cli.output import echo, echo_err, print_json
+from lyftdata.cli.worker_tables import ca_line
 from lyftdata.core.env_files import check_url, env_file, env_file_name
 from lyftdata.core.errors import LyftdataError
 from lyftdata.core.secret import Secret
@@ -57,7 +58,7 @@ def add_many(
             keys = [{**issued, "key": None if directory else issued["key"]} for issued in answer["api_keys"]]
             print_json({**answer, "api_keys": keys})
             return
-        _show(answer, existing_key, directory, api.url)
+        show_added(answer, existing_key, directory, api.url, tls_ca=api.tls_ca)
 
 
 @contextlib.contextmanager
@@ -118,14 +119,24 @@ def keys_by_worker(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {worker_id: issued for issued in answer["api_keys"] for worker_id in issued["worker_ids"]}
 
 
-def _show(answer: Mapping[str, Any], existing_key: str | None, directory: Path | None, url: str) -> None:
-    added = answer["workers"]
+def show_added(
+    answer: Mapping[str, Any],
+    existing_key: str | None,
+    directory: Path | None,
+    url: str,
+    *,
+    tls_ca: Path | None = None,
+) -> None:
+    """Print what to do on the hosts of new Workers, and their keys; see `print_next_steps`."""
+    added, trust = answer["workers"], ca_line(tls_ca)
     first, last = (clean_text(worker["name"]) for worker in (added[0], added[-1]))
     echo_err(f"{count(len(added), 'Worker')} added: {first} to {last}")
     if directory is not None:
         echo_err(f"An environment file for each is in {directory} (0600). The keys are not shown.")
         example = directory / env_file_name(added[0]["name"], added[0]["id"])
         echo_err("Copy each to its host, and there:")
+        if trust:
+            echo_err(trust)
         echo_err(f"  set -a; . ./{example.name}; set +a; lyftdata run worker")
         return
     if existing_key is not None:
@@ -136,6 +147,8 @@ def _show(answer: Mapping[str, Any], existing_key: str | None, directory: Path |
         )
     echo_err("Then, on the host of each, with its key in a file (0600):")
     echo_err(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID=… LYFTDATA_WORKER_API_KEY_FILE=…")
+    if trust:
+        echo_err(trust)
     echo_err("  lyftdata run worker")
     _print_keys(answer)
 

@@ -43,9 +43,14 @@ def print_next_steps(
         echo_err(f"API key {issued['name']}, for this Worker alone.")
     echo_err("Then, on its host, with the key in a file (0600):")
     echo_err(f"  export LYFTDATA_URL={url} LYFTDATA_WORKER_ID={worker['id']} LYFTDATA_WORKER_API_KEY_FILE=…")
-    if tls_ca is not None:
-        echo_err(f"  export LYFTDATA_TLS_CA=…   (a copy of {clean_text(str(tls_ca))})")
+    if trust := ca_line(tls_ca):
+        echo_err(trust)
     echo_err("  lyftdata run worker")
+
+
+def ca_line(tls_ca: Path | None) -> str:
+    """Return the line of a shell for the CA by which this command has reached the Server, which a Worker needs too; "" without one."""
+    return "" if tls_ca is None else f"  export LYFTDATA_TLS_CA=…   (a copy of {clean_text(str(tls_ca))})"
 
 
 def state_of(worker: dict[str, Any]) -> str:

@@ -79,6 +79,7 @@ PLAIN_VARIABLES = (
     "LYFTDATA_WORKER_LABELS",
     "LYFTDATA_WORKER_NAME",
     "LYFTDATA_WORKER_NAME_POLICY",
+    "LYFTDATA_WORKER_TLS_CA",
     "LYFTDATA_WORKER_TOKEN_TTL",
 )
 """Every other setting of any lyftdata program: none of them reports another's setting as unknown."""

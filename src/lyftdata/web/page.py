@@ -113,6 +113,11 @@ class Page(msgspec.Struct, kw_only=True):
         """Return whether the policy table allows this operator an action: what they may not do is not offered."""
         return is_allowed(action, actor=self.actor)
 
+    async def ca_to_paste(self) -> str | None:
+        """Return the certificates (PEM) that texts to paste bring for Workers; see `pasted_ca`."""
+        needed = await self.services.worker_ca.find()
+        return None if needed is None else needed.pem
+
     def seal(self, state: object) -> str:
         """Return what a form carries to say which state it was shown with; it tells nothing of it."""
         return hmac.digest(self.csrf.encode(), f"state {state}".encode(), sha256).hex()

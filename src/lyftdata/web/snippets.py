@@ -16,6 +16,7 @@ import msgspec
 
 from lyftdata import __version__
 from lyftdata.core.origins import is_loopback
+from lyftdata.web.pasted_ca import about_ca, ca_variable, config_map, export_ca, write_ca
 
 Variables = Mapping[str, str]
 
@@ -36,7 +37,9 @@ class Snippet(msgspec.Struct, frozen=True):
     text: str
 
 
-def snippets(plain: Variables, *, secret: str, name: str, command: Sequence[str] = ()) -> list[Snippet]:
+def snippets(
+    plain: Variables, *, secret: str, name: str, command: Sequence[str] = (), ca: str | None = None
+) -> list[Snippet]:
     """
     Return the ways to start a Worker.
 
@@ -49,6 +52,7 @@ def snippets(plain: Variables, *, secret: str, name: str, command: Sequence[str]
         secret: The variable of the secret.
         name: What files and services are called: letters, digits, dots and dashes.
         command: The program that it runs, and its arguments: printable, from an operator; empty for none.
+        ca: Certificates (PEM) that it needs to trust the Server; see `pasted_ca`.
     """
     image = " The program must be in it: build your image from that one." if command else ""
     loopback = " Replace the Server's address by one that leads to it from inside a container."
@@ -57,34 +61,40 @@ def snippets(plain: Variables, *, secret: str, name: str, command: Sequence[str]
         Snippet(
             "shell",
             "Shell",
-            f"Paste into bash or zsh on the Worker's host, where lyftdata {__version__} is installed.",
-            _shell(plain, secret, name, command),
+            f"Paste into bash or zsh on the Worker's host, where lyftdata {__version__} is installed."
+            + about_ca(ca, how=f"put its certificate there as {name}-ca.pem"),
+            _shell(plain, secret, name, command, ca),
         ),
         Snippet(
             "systemd",
             "systemd",
             f"Paste into bash or zsh, as root, on the Worker's host, where lyftdata {__version__} is installed in /opt/lyftdata: "
-            "a service, and a file with the secret, which root alone reads.",
-            _systemd(plain, secret, name, command),
+            "a service, and a file with the secret, which root alone reads."
+            + about_ca(ca, how=f"put its certificate there as {_ca_file(name)}, for every user to read"),
+            _systemd(plain, secret, name, command, ca),
         ),
         Snippet(
             "compose",
             "Docker Compose",
             f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and paste this into "
-            f"bash or zsh in an empty directory.{image}{note}",
-            _compose(plain, secret, name, command),
+            f"bash or zsh in an empty directory.{image}{note}"
+            + about_ca(ca, how="put its certificate there as ca.pem, for every user to read"),
+            _compose(plain, secret, name, command, ca),
         ),
         Snippet(
             "kubernetes",
             "Kubernetes",
             f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and push it to your "
-            f"registry. Replace registry.example.com by its address, and paste this into bash or zsh.{image}{note}",
-            _kubernetes(plain, secret, name, command),
+            f"registry. Replace registry.example.com by its address, and paste this into bash or zsh.{image}{note}"
+            + about_ca(ca, how=f"make a ConfigMap of it: “{_make_config_map(name)}”"),
+            _kubernetes(plain, secret, name, command, ca),
         ),
     ]
 
 
-def env_file_snippets(*, archive: str, file: str, command: Sequence[str] = ()) -> list[Snippet]:
+def env_file_snippets(
+    *, archive: str, file: str, command: Sequence[str] = (), ca: str | None = None
+) -> list[Snippet]:
     """
     Return the steps that bring one environment file for each Worker to its host, and start it there.
 
@@ -92,20 +102,24 @@ def env_file_snippets(*, archive: str, file: str, command: Sequence[str] = ()) -
         archive: What the ZIP with all files is called.
         file: What the first Worker's file in it is called.
         command: The program that each runs, and its arguments; empty for none.
+        ca: Certificates (PEM) that each needs, which are in the ZIP as ca.pem; see `pasted_ca`.
     """
     directory, service = archive.removesuffix(".zip"), file.removesuffix(".env")
     return [
         Snippet(
             "unpack",
             "Where the ZIP was saved",
-            "Unpack the files where you have saved the ZIP, so that other users cannot read them. Copy each to its host, for example by scp.",
+            "Unpack the files where you have saved the ZIP, so that other users cannot read them. Copy each to its host, "
+            + ("with ca.pem, the certificate of the Server's CA, " if ca else "")
+            + "for example by scp.",
             f"(umask 077 && unzip -d {directory} {archive})",
         ),
         Snippet(
             "start",
             "On each host",
-            f"Paste into a shell on the host of {service}, where its file is and lyftdata {__version__} is installed.",
-            f"chmod 600 {file}\nset -a; . ./{file}; set +a\n{_run_worker(command)}",
+            f"Paste into a shell on the host of {service}, where its file is and lyftdata {__version__} is installed."
+            + ("" if ca else about_ca(ca, how="put its certificate there as ca.pem")),
+            f"chmod 600 {file}\nset -a; . ./{file}; set +a\n{export_ca(ca, 'ca.pem')}{_run_worker(command)}",
         ),
     ]
 
@@ -128,24 +142,35 @@ def _ask_for_file(secret: str, file: str, *, mode: str = "600") -> str:
     return f"install -m {mode} /dev/null {file}\n{_ask(secret, f'> {file}')}"
 
 
-def _shell(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
+def _ca_file(name: str) -> str:
+    """Return where a service's CA is: not in the directory of the secret, which root alone may enter."""
+    return f"/etc/lyftdata-tls/{name}.pem"
+
+
+def _make_config_map(name: str) -> str:
+    return f"kubectl create configmap lyftdata-{_resource_name(name)}-ca --from-file=ca.pem"
+
+
+def _shell(plain: Variables, secret: str, name: str, command: Sequence[str], ca: str | None) -> str:
     exports = "\n".join(f"export {key}={shlex.quote(text)}" for key, text in plain.items())
     return f"""\
 {{
 {_ask_for_file(secret, f"{name}.key")}
-export {secret}_FILE="$PWD/{name}.key"
-{exports}
+{write_ca(ca, f"{name}-ca.pem", _END)}export {secret}_FILE="$PWD/{name}.key"
+{export_ca(ca, f"{name}-ca.pem")}{exports}
 {_run_worker(command)}
 }}"""
 
 
-def _systemd(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
+def _systemd(plain: Variables, secret: str, name: str, command: Sequence[str], ca: str | None) -> str:
+    file = _ca_file(name)
+    plain = {**plain, **ca_variable(ca, file)}
     unit = worker_unit(plain, secret=secret, name=name, command=" ".join(map(_unit_word, command)))
     return f"""\
 {{
 install -d -m 700 /etc/lyftdata
 {_ask_for_file(secret, f"/etc/lyftdata/{name}.key")}
-cat > /etc/systemd/system/lyftdata-{name}.service <<'{_END}'
+{write_ca(ca, file, _END, directory="/etc/lyftdata-tls")}cat > /etc/systemd/system/lyftdata-{name}.service <<'{_END}'
 {unit}
 {_END}
 systemctl daemon-reload && systemctl enable --now lyftdata-{name}.service
@@ -236,17 +261,21 @@ UMask=0077
 """
 
 
-def _compose(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
+def _compose(plain: Variables, secret: str, name: str, command: Sequence[str], ca: str | None) -> str:
+    plain = {**plain, **ca_variable(ca, "/run/secrets/ca.pem")}
     environment = "\n".join(f"      {key}: {_yaml(text.replace('$', '$$'))}" for key, text in plain.items())
     # Docker mounts the file with owner and mode as they are, and the Worker in its container is another user: the
     # directory keeps other users of the host out.
     # Compose puts variables of its own environment where a dollar is.
     run = f"    command: {_yaml_list(command)}\n".replace("$", "$$") if command else ""
+    # Compose mounts a file the same way whether it is secret or not.
+    mounted = "worker" if ca is None else "worker, ca.pem"
+    certificate = "" if ca is None else "  ca.pem:\n    file: ./ca.pem\n"
     return f"""\
 {{
 install -d -m 700 ~/.config/lyftdata
 {_ask_for_file(secret, f"~/.config/lyftdata/{name}.key", mode="644")}
-cat > compose.yaml <<'{_END}'
+{write_ca(ca, "ca.pem", _END)}cat > compose.yaml <<'{_END}'
 services:
   worker:
     image: {_IMAGE}
@@ -256,7 +285,7 @@ services:
 {environment}
       {secret}_FILE: /run/secrets/worker
       LYFTDATA_JOBS_DIR: /var/lib/lyftdata/worker
-    secrets: [worker]
+    secrets: [{mounted}]
     volumes: ["worker:/var/lib/lyftdata"]
     read_only: true
     tmpfs: [/tmp]
@@ -265,15 +294,17 @@ services:
 secrets:
   worker:
     file: ${{HOME}}/.config/lyftdata/{name}.key
-volumes:
+{certificate}volumes:
   worker:
 {_END}
 docker compose up --detach
 }}"""
 
 
-def _kubernetes(plain: Variables, secret: str, name: str, command: Sequence[str]) -> str:
+def _kubernetes(plain: Variables, secret: str, name: str, command: Sequence[str], ca: str | None) -> str:
     resource = _resource_name(name)
+    plain = {**plain, **ca_variable(ca, "/etc/lyftdata-tls/ca.pem")}
+    mount, volume = (_CA_MOUNT, _CA_VOLUME.format(resource)) if ca is not None else ("", "")
     environment = "\n".join(
         f"            - {{name: {key}, value: {_yaml(text)}}}" for key, text in plain.items()
     )
@@ -284,7 +315,7 @@ def _kubernetes(plain: Variables, secret: str, name: str, command: Sequence[str]
 {{
 {_ask(secret, create)}
 kubectl apply -f - <<'{_END}'
-apiVersion: apps/v1
+{config_map(ca, f"lyftdata-{resource}-ca")}apiVersion: apps/v1
 kind: StatefulSet
 metadata:
   name: lyftdata-{resource}
@@ -319,18 +350,22 @@ spec:
             - {{name: secret, mountPath: /run/secrets/lyftdata, readOnly: true}}
             - {{name: state, mountPath: /var/lib/lyftdata}}
             - {{name: tmp, mountPath: /tmp}}
-      volumes:
+{mount}      volumes:
         - name: secret
           secret: {{secretName: lyftdata-{resource}, defaultMode: 0440}}
         - name: tmp
           emptyDir: {{medium: Memory}}
-  volumeClaimTemplates:
+{volume}  volumeClaimTemplates:
     - metadata: {{name: state}}
       spec:
         accessModes: [ReadWriteOnce]
         resources: {{requests: {{storage: 16Mi}}}}
 {_END}
 }}"""
+
+
+_CA_MOUNT = "            - {name: ca, mountPath: /etc/lyftdata-tls, readOnly: true}\n"
+_CA_VOLUME = "        - name: ca\n          configMap: {{name: lyftdata-{}-ca}}\n"
 
 
 def _resource_name(name: str) -> str:

@@ -1,5 +1,7 @@
 """`lyftdata workers add` with a range of names."""
 
+from pathlib import Path
+
 import httpx2
 import pytest
 
@@ -49,6 +51,19 @@ def test_a_key_each_is_printed_with_its_id(operator):
     assert [line.split()[0] for line in ended.output.splitlines()] == ["each-1", "each-2"]
     assert ended.output.count(" lyftdata_") == 2
     assert plain.output.splitlines() == ["plain-1", "plain-2"]
+
+
+@pytest.mark.parametrize("directory", [None, Path("keys")])
+@pytest.mark.parametrize("tls_ca", [None, Path("/etc/lyftdata-tls/ca.pem")])
+def test_the_ca_that_the_workers_need_too_is_named(capsys, directory, tls_ca):
+    """The CA by which the operator's command has reached the Server, before the agent is started; without one nothing is said of it."""
+    answer = {"workers": [{"id": "press-01", "name": "press-01"}], "api_keys": []}
+
+    new_workers.show_added(answer, "press-keys", directory, "https://lyft.example", tls_ca=tls_ca)
+
+    printed = capsys.readouterr().err
+    line = "  export LYFTDATA_TLS_CA=…   (a copy of /etc/lyftdata-tls/ca.pem)\n"
+    assert (line in printed.partition("lyftdata run worker")[0]) is (tls_ca is not None)
 
 
 def test_nothing_is_lost_where_the_directory_is_not_new(operator, tmp_path):

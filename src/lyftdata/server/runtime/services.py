@@ -94,6 +94,7 @@ from lyftdata.server.metrics import Metrics
 from lyftdata.server.runtime.drain import Drain
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.wiring.oidc import OidcParts
+from lyftdata.server.runtime.worker_ca import WorkerCa
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
 from lyftdata.server.sessions.registry import Sessions
@@ -181,6 +182,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     budget: OperatorBudget
     known_secrets: KnownSecrets
     host_check: HostCheck
+    worker_ca: WorkerCa
     worker_queries: WorkerQueries
     fleet_queries: FleetQueries
     fleet_versions: FleetVersions

@@ -42,6 +42,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key_next: Secret | None
     tls_cert: Path | None
     tls_key: Path | None
+    worker_tls_ca: Path | None
     disable_tls: bool
     trusted_proxies: tuple[str, ...]
     own_networks: tuple[str, ...]

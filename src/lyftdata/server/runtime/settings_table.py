@@ -181,6 +181,16 @@ TABLE: tuple[Setting, ...] = (
         doc="Private key of the certificate (PEM).",
     ),
     Setting(
+        name="LYFTDATA_WORKER_TLS_CA",
+        field="worker_tls_ca",
+        parse=parse_path,
+        default=None,
+        default_doc="the root in LYFTDATA_TLS_CERT if this host does not trust it",
+        flag="--worker-tls-ca",
+        doc="Certificates (PEM, at most 4) that Workers need to trust the Server, or the proxy in front of it: the texts to paste of the web UI "
+        "bring them, and set LYFTDATA_TLS_CA. Read again when the file has changed.",
+    ),
+    Setting(
         name="LYFTDATA_DISABLE_TLS",
         field="disable_tls",
         parse=parse_switch,

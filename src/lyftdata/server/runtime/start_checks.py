@@ -7,6 +7,7 @@ from lyftdata.server.runtime.data_dir import check_staging_dir_or_parent
 from lyftdata.server.runtime.secret_keys import check_secret_key_file
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.tls_files import check_database_ca, check_tls_files
+from lyftdata.server.runtime.worker_ca import check_worker_ca
 
 
 def check_files(settings: ServerSettings) -> None:
@@ -19,6 +20,7 @@ def check_files(settings: ServerSettings) -> None:
     problems: list[str] = []
     checks: list[Callable[[], None]] = [
         lambda: check_tls_files(settings.tls_cert, settings.tls_key),
+        lambda: check_worker_ca(settings.worker_tls_ca),
         lambda: check_database_ca(settings.database_url),
         lambda: check_staging_dir_or_parent(settings.staging_dir),
     ]

@@ -34,7 +34,12 @@ async def show(page: Page) -> Response:
         former=sorted(former.items(), key=lambda pair: -pair[1]),
         total=len(enrolled),
         pending=page.services.directory.pending().total(),
-        snippets=snippets(plain, secret="LYFTDATA_AUTO_ENROLLMENT_KEY", name="worker"),  # noqa: S106 - a variable's name
+        snippets=snippets(
+            plain,
+            secret="LYFTDATA_AUTO_ENROLLMENT_KEY",  # noqa: S106 - a variable's name
+            name="worker",
+            ca=await page.ca_to_paste(),
+        ),
     )
 
 

@@ -48,7 +48,7 @@ async def create(page: Page) -> Response:
         "worker": record,
         "key": shown,
         "key_name": name if issued is None else issued.record.name,
-        "snippets": _snippets(page, record, command),
+        "snippets": await _snippets(page, record, command),
         **await _state(page, record),
     }
     page.instead = f"/workers/{record.id}"
@@ -77,11 +77,12 @@ async def _state(page: Page, record: WorkerRecord) -> dict[str, Any]:
     }
 
 
-def _snippets(page: Page, record: WorkerRecord, command: Sequence[str]) -> list[Snippet]:
+async def _snippets(page: Page, record: WorkerRecord, command: Sequence[str]) -> list[Snippet]:
     plain = {"LYFTDATA_URL": page.services.issuer, "LYFTDATA_WORKER_ID": record.id}
     return snippets(
         plain,
         secret="LYFTDATA_WORKER_API_KEY",  # noqa: S106 - a variable's name
         name=record.id,
         command=command,
+        ca=await page.ca_to_paste(),
     )

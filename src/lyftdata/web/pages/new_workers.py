@@ -66,7 +66,7 @@ async def create(page: Page) -> Response:
         **await _state(page, added.number, added.records),
     }
     page.instead = "/workers"
-    plain = {"LYFTDATA_URL": page.services.issuer}
+    plain, ca = {"LYFTDATA_URL": page.services.issuer}, await page.ca_to_paste()
     if not added.issued:
         example = {**plain, "LYFTDATA_WORKER_ID": first.id}
         pasted = snippets(
@@ -74,15 +74,16 @@ async def create(page: Page) -> Response:
             secret="LYFTDATA_WORKER_API_KEY",  # noqa: S106 - a variable's name
             name=first.id,
             command=command,
+            ca=ca,
         )
         return page.render("workers_made.html", archive=None, snippets=pasted, **context)
     return page.render_secret(
         "workers_made.html",
         instead=page.instead,
-        archive=_download(page.services.issuer, added),
+        archive=_download(page.services.issuer, added, ca),
         shared_key=added.issued[0].text if choice == "one" else None,
         snippets=env_file_snippets(
-            archive=f"{stem}.zip", file=env_file_name(first.name, first.id), command=command
+            archive=f"{stem}.zip", file=env_file_name(first.name, first.id), command=command, ca=ca
         ),
         **context,
     )
@@ -148,9 +149,9 @@ async def _state(page: Page, number: int, records: Sequence[WorkerRecord]) -> di
     }
 
 
-def _download(url: str, added: AddedWorkers) -> str:
+def _download(url: str, added: AddedWorkers, ca: str | None) -> str:
     """
-    Return a ZIP with an environment file for each Worker, as a `data:` address.
+    Return a ZIP with an environment file for each Worker, and the certificate of the Server's CA if they need it, as a `data:` address.
 
     It is in this answer and nowhere else: neither the Server nor a history of addresses keeps it (decision 9).
     """
@@ -160,11 +161,19 @@ def _download(url: str, added: AddedWorkers) -> str:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for record in added.records:
-            entry = zipfile.ZipInfo(env_file_name(record.name, record.id), record.created_at.timetuple()[:6])
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o100600 << 16
-            archive.writestr(entry, env_file(url=url, worker_id=record.id, api_key=keys[record.id]))
+            file = env_file_name(record.name, record.id)
+            text = env_file(url=url, worker_id=record.id, api_key=keys[record.id])
+            archive.writestr(_entry(file, record.created_at, mode=0o600), text)
+        if ca:
+            archive.writestr(_entry("ca.pem", added.records[0].created_at, mode=0o644), ca)
     return "data:application/zip;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
+
+
+def _entry(name: str, at: datetime, *, mode: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, at.timetuple()[:6])
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = (0o100000 | mode) << 16
+    return entry
 
 
 def _stem(record: WorkerRecord) -> str:

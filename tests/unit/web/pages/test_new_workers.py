@@ -7,7 +7,9 @@ import zipfile
 
 import pytest
 from sqlalchemy import select
-from tests.unit.web.conftest import the
+from tests.certificates import self_signed
+from tests.deployment import PASSWORD
+from tests.unit.web.conftest import signed_in, the
 
 from lyftdata.store.schema import metadata
 
@@ -62,6 +64,33 @@ async def test_one_key_for_all_is_shown_and_in_each_file(browser):
 
     key = the(r"<code>(lyftdata_\w+)</code>", made)
     assert all(f"LYFTDATA_WORKER_API_KEY={key}\n" in text for text in files_of(made).values())
+
+
+async def test_texts_bring_the_ca_that_workers_need(opened, tmp_path):
+    """On each page with texts to paste: of a Worker, of many, with a key that there is, and of Auto-Enrollment."""
+    ca = self_signed(tmp_path)[0]
+    async with opened(LYFTDATA_WORKER_TLS_CA=str(ca)) as server:
+        admin = await server.sign_in()
+        body = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
+        await server.http.post("/api/me/password", json=body, headers=admin)
+        browser = await signed_in(server, "admin", "xxx " + PASSWORD)
+        await browser.post("/issue-api-key", name="old-keys", **{"for": "all"}, workers="", life="")
+        many = await browser.post("/add-worker", **OWN, confirmed="yes")
+        others = [
+            await browser.post("/add-worker", name="press", labels="", id="", **{"with": "own"}),
+            await browser.post(
+                "/add-worker",
+                **OWN | {"name": "b-[1-2]", "id": "", "with": "existing", "key_name": "old-keys"},
+                confirmed="yes",
+            ),
+            await browser.get("/enrollment"),
+        ]
+        await browser.http.aclose()
+
+    assert files_of(many)["ca.pem"] == ca.read_text()
+    assert "export LYFTDATA_TLS_CA=" in html.unescape(many.text)
+    for page in others:
+        assert html.unescape(page.text).count(ca.read_text().splitlines()[1]) == 4
 
 
 async def test_a_key_that_there_is_is_not_in_a_download(browser):

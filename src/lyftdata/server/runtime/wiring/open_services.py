@@ -61,6 +61,7 @@ from lyftdata.server.runtime.wiring.part_types import PartTypes
 from lyftdata.server.runtime.wiring.read_models import build_read_models
 from lyftdata.server.runtime.wiring.second_operator import build_second_operator
 from lyftdata.server.runtime.wiring.sessions import build_sessions
+from lyftdata.server.runtime.worker_ca import WorkerCa
 from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.store.dialects import exposure
 
@@ -281,6 +282,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         budget=operators.budget,
         known_secrets=admission.known_secrets,
         host_check=HostCheck(issuers=basis.issuers, bind_host=settings.bind_address.host),
+        worker_ca=WorkerCa(settings, issuer=basis.issuer),
         worker_queries=read_models.worker_queries,
         fleet_queries=read_models.fleet_queries,
         fleet_versions=read_models.fleet_versions,
