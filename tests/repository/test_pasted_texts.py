@@ -24,7 +24,7 @@ def test_what_is_pasted_has_no_fault():
         "npm ci --omit=dev",  # the Makefile
         "ARG PYTHON_IMAGE=",  # the Dockerfile
         "kind: StatefulSet",  # what the UI gives
-        "Paste the shared secret, which is not shown",  # for the other strategy
+        "Paste the enrollment key, which is not shown",  # for the other strategy
         "data-copy=",  # its templates
         "curl -H @- https://service.example.com/",  # help
         "pip install --require-hashes -r server.txt",  # a message

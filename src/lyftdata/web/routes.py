@@ -147,6 +147,7 @@ PAGES: Sequence[Entry] = (
         in_scope=True,
     ),
     Entry("GET", "/enrollment/{name}", "enrollment.read", enrollment_keys.show, in_scope=True),
+    Entry("GET", "/enrollment/{name}/waiting", "enrollment.read", enrollment_keys.waiting, in_scope=True),
     Entry("GET", "/enrollment/{name}/rehearse", "enrollment.read", enrollment_rehearsal.show),
     Entry(
         "POST",

@@ -22,7 +22,7 @@ Variables = Mapping[str, str]
 
 _IMAGE = f"lyftdata-worker:{__version__}"
 _BUILD = f"docker build --target worker --tag {_IMAGE} ."
-_PROMPTS = {"LYFTDATA_WORKER_API_KEY": "API key", "LYFTDATA_AUTO_ENROLLMENT_KEY": "shared secret"}
+_PROMPTS = {"LYFTDATA_WORKER_API_KEY": "API key", "LYFTDATA_AUTO_ENROLLMENT_KEY": "enrollment key"}
 # Ends what a shell reads as it stands. No value holds a line like this: all of them are single lines of a known form.
 _END = "END"
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9._/:=@,+-]+")

@@ -226,6 +226,7 @@ def test_no_page_is_left_out():
         "/events",
         "/added-workers/{number}/waiting",
         "/workers/{worker_id}/waiting",
+        "/enrollment/{name}/waiting",
         "/audit/verified",
         "/audit/export",
         "/incident/export",

@@ -60,7 +60,7 @@ WRONG = [
     ("/api-keys/old-keys/allow", {}, {"worker": "no-such-worker"}),
     ("/issue-enrollment-key", ENROLLMENT, {
         "name": "x", "uses": "many", "life": "9999d", "worker_name": "\x07", "networks": "10.4", "labels": "a,a",
-        "mode": "maybe", "approve_name": "etl-*", "approve_networks": "10.4.0.0/16",
+        "mode": "maybe", "approve_name": "etl-*", "approve_networks": "10.4.0.0/16", "command": "run | tee log",
     }),
     ("/enrollment/old-hosts/rehearse", REHEARSAL, {
         "days": "0", "expires": "soon", "uses": "many", "worker_name": "\x07", "networks": "10.4", "mode": "maybe",

@@ -30,6 +30,7 @@ from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
+from lyftdata.server.admin.enrollment_watch import EnrollmentWatch
 from lyftdata.server.admin.ephemeral_workers import EphemeralWorkers
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.event_destinations import EventDestinations
@@ -200,6 +201,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
     enrollment_key_queries: EnrollmentKeyQueries
+    enrollment_watch: EnrollmentWatch
     enrollment_rehearsals: EnrollmentRehearsals
     approval_queries: ApprovalQueries
     alerts: Alerts

@@ -1,5 +1,6 @@
 """Enrollment keys that operators issue: one key, issuing, rotating, revoking; the list is on the page of Auto-Enrollment."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from starlette.responses import Response
@@ -10,17 +11,28 @@ from lyftdata.core.errors import InvalidInputError, NotFoundError
 from lyftdata.core.names import parse_label_text
 from lyftdata.core.records import EnrollmentMode
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules, IssuedEnrollmentKey
+from lyftdata.server.admin.enrollment_watch import Newcomers
 from lyftdata.server.admin.schemas.enrollment import EnrollmentKey
 from lyftdata.web.page import Page
 from lyftdata.web.pages.api_keys import GRACES
+from lyftdata.web.pages.new_workers import wanted_command
+from lyftdata.web.snippets import snippets
 
+_WILDCARDS = frozenset("*?")
 # What the form offers, the safest first; the command line takes any other life.
 LIVES = {"24h": "In a day", "1h": "In an hour", "7d": "In 7 days", "30d": "In 30 days", "": "Never"}
 
 
 async def show(page: Page) -> Response:
-    """Show one key."""
-    return page.render("enrollment_key.html", key=await _issued_key(page))
+    """Show one key, and who comes in by it."""
+    key = await _issued_key(page)
+    return page.render("enrollment_key.html", key=key, newcomers=await _newcomers(page, key))
+
+
+async def waiting(page: Page) -> Response:
+    """Show who has enrolled with a key, who of them is connected, and who was refused."""
+    key = await _issued_key(page)
+    return page.render("_waiting_enrollment.html", key=key, newcomers=await _newcomers(page, key))
 
 
 async def form(page: Page) -> Response:
@@ -31,7 +43,7 @@ async def form(page: Page) -> Response:
 async def issue(page: Page) -> Response:
     """Make a key, and show it once."""
     page.form.require("life", "uses", "worker_name", "networks", "mode", "approve_name", "approve_networks")
-    life = page.form.text("life")
+    life, command = page.form.text("life"), wanted_command(page)
     if life not in LIVES:
         raise InvalidInputError("life", "must be one of those offered")
     rules = EnrollmentKeyRules(
@@ -46,7 +58,7 @@ async def issue(page: Page) -> Response:
         approve_networks=page.form.words("approve_networks"),
     )
     issued = await page.services.enrollment_keys.issue(page.form.text("name"), rules, actor=page.actor)
-    return await _made(page, issued, "issued")
+    return await _made(page, issued, "issued", command=command)
 
 
 async def ask_rotate(page: Page) -> Response:
@@ -104,10 +116,36 @@ async def _issued_key(page: Page) -> EnrollmentKey:
     return await page.services.enrollment_key_queries.get(name, scope=page.actor.scope)
 
 
-async def _made(page: Page, issued: IssuedEnrollmentKey, what: str) -> Response:
+async def _made(
+    page: Page, issued: IssuedEnrollmentKey, what: str, *, command: Sequence[str] = ()
+) -> Response:
     key = await page.services.enrollment_key_queries.get(issued.record.name, scope=page.actor.scope)
+    name = key.worker_name if key.worker_name and not _WILDCARDS & set(key.worker_name) else None
+    plain = {"LYFTDATA_URL": page.services.issuer, "LYFTDATA_WORKER_NAME": name or "choose-a-name"}
     return page.render_secret(
-        "enrollment_key_made.html", instead=f"/enrollment/{key.name}", key=key, text=issued.text, what=what
+        "enrollment_key_made.html",
+        instead=f"/enrollment/{key.name}",
+        key=key,
+        text=issued.text,
+        what=what,
+        newcomers=await _newcomers(page, key),
+        has_name=name is not None,
+        snippets=snippets(
+            plain,
+            secret="LYFTDATA_AUTO_ENROLLMENT_KEY",  # noqa: S106 - a variable's name
+            name="worker",
+            command=command,
+            ca=await page.ca_to_paste(),
+        ),
+    )
+
+
+async def _newcomers(page: Page, key: EnrollmentKey) -> Newcomers:
+    return await page.services.enrollment_watch.find(
+        key.fingerprint,
+        since=key.rotated_at or key.created_at or page.services.clock(),
+        scope=page.actor.scope,
+        with_wrong_keys=page.may("refusals.read"),
     )
 
 

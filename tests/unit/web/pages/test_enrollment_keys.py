@@ -1,6 +1,10 @@
 """The pages of enrollment keys: issue one, shown once; rotate, revoke."""
 
+import html
+import re
+
 import pytest
+from tests.unit.server.admin import test_enrollment_watch as watch
 from tests.unit.web.conftest import the
 from tests.unit.web.test_pages import ACTOR, text_of
 
@@ -45,6 +49,63 @@ async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
     page = text_of(await browser.get("/enrollment/etl-hosts"))
     for shown in ("used up", "1 of 1", "etl-*", "10.4.0.0/16, 127.0.0.0/8", "team=etl"):
         assert shown in page, shown
+
+
+async def test_the_page_of_a_new_key_has_what_to_paste_and_waits(server, browser):
+    """The name that the key is for, the program, each of the four texts; and who enrolls appears, and turns it green when connected."""
+    rules = RULES | {"worker_name": "etl-1", "uses": "2", "command": "python /opt/etl/run.py"}
+    made = await browser.post("/issue-enrollment-key", name="etl-hosts", **rules)
+    text = html.unescape(made.text)
+    assert "Waiting for the first Worker to enroll…" in text
+    assert "choose-a-name" not in text
+    pasted = re.findall("<pre.*?</pre>", text, re.DOTALL)
+    assert ["LYFTDATA_WORKER_NAME" in each for each in pasted] == [True] * 4
+    assert "lyftdata run worker -- python /opt/etl/run.py" in text
+    assert the(KEY, made)[27:] not in "".join(pasted)
+    path = the(r'hx-get="(/enrollment/etl-hosts/waiting)"', made)
+
+    answer, identity = await watch.enroll(server, the(KEY, made), "etl-1")
+    enrolled = text_of(await browser.get(path))
+    await watch.connect(server, answer, identity)
+    connected = await browser.get(path)
+
+    assert "1 of 2 Workers has enrolled, 0 are online: etl-1 ." in enrolled
+    assert "1 of 2 Workers has enrolled, 1 is online: etl-1 ." in text_of(connected)
+    assert 'class="waiting good"' in connected.text
+    assert "1 is online" in text_of(await browser.get("/enrollment/etl-hosts"))
+
+
+async def test_the_page_of_a_new_key_says_who_was_refused(server, browser):
+    """By the rules of the key, with what to do; and who has sent another key. It is text, whatever a host calls itself."""
+    made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
+    hostile = "<b>press</b>"
+    await watch.enroll(server, the(KEY, made), hostile)
+    await watch.enroll(server, "y" * 40, "etl-2", address="192.0.2.1")
+
+    panel = await browser.get("/enrollment/etl-hosts/waiting")
+
+    assert 'class="waiting bad"' in panel.text
+    assert hostile not in panel.text
+    assert f"{hostile} was refused: enrollment name not allowed. From 127.0.0.1." in text_of(panel)
+    assert "was refused: wrong enrollment key. From 192.0.2.1." in text_of(panel)
+    assert panel.text.count('href="/refusals/') == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "says"), [("revoke", "it is revoked"), (None, "1 Worker waits for approval. Decide")]
+)
+async def test_the_panel_ends_with_the_key(server, browser, end, says):
+    """It is not asked for without end; and who waits for an operator is led to the decision."""
+    made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES | {"mode": "approve"})
+    if end == "revoke":
+        await browser.post("/enrollment/etl-hosts/revoke")
+    else:
+        await watch.enroll(server, the(KEY, made), "etl-1")
+
+    panel = await browser.get("/enrollment/etl-hosts/waiting")
+
+    assert says in text_of(panel)
+    assert ("hx-get" in panel.text) is (end is None)
 
 
 async def test_a_taken_name_is_refused_with_the_command_set_as_code(browser):

@@ -300,6 +300,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         status_queries=read_models.status_queries,
         enrollment_queries=read_models.enrollment_queries,
         enrollment_key_queries=read_models.enrollment_key_queries,
+        enrollment_watch=read_models.enrollment_watch,
         enrollment_rehearsals=read_models.enrollment_rehearsals,
         approval_queries=read_models.approval_queries,
         alerts=read_models.alerts,

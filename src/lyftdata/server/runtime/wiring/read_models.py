@@ -12,6 +12,7 @@ from lyftdata.server.admin.copied_passkeys import CopiedPasskeys
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
+from lyftdata.server.admin.enrollment_watch import EnrollmentWatch
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.event_feed import EventFeed
 from lyftdata.server.admin.fleet_queries import FleetQueries
@@ -53,6 +54,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     status_queries: StatusQueries
     enrollment_queries: EnrollmentQueries
     enrollment_key_queries: EnrollmentKeyQueries
+    enrollment_watch: EnrollmentWatch
     enrollment_rehearsals: EnrollmentRehearsals
     approval_queries: ApprovalQueries
     alerts: Alerts
@@ -178,6 +180,13 @@ def build_read_models(
             traces=sessions.traces,
             store=store,
             clock=clock,
+        ),
+        enrollment_watch=EnrollmentWatch(
+            store=store,
+            directory=directory,
+            sessions=sessions.sessions,
+            refusal_log=admission.refusals,
+            refusal_queries=refusal_queries,
         ),
         enrollment_rehearsals=EnrollmentRehearsals(
             enrollment=admission.enrollment, refusals=admission.refusals, store=store, clock=clock
