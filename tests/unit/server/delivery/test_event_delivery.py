@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 from tests.event_destinations import add_webhook, add_worker, deliver, last_number, shown
+from tests.unit.server.admin import test_enrollment_watch as watch
 
 from lyftdata.core.records import AuditEvent
 from lyftdata.server.delivery.messages import EVENT_SCHEMA
@@ -171,6 +172,21 @@ async def test_only_wanted_events_are_delivered(server, admin, hook):
     assert [message["data"]["subject"] for _, message in hook.accepted] == ["worker:eu", "worker:gpu"]
     found = await shown(server, admin)
     assert (found["waiting"], found["through"]) == (0, await last_number(server))
+
+
+async def test_enrollments_with_one_key_are_told_by_the_label_of_the_key(server, admin, hook):
+    """Whichever name and labels a host gives itself; the event names the key."""
+    await add_webhook(server, admin, hook, events=["worker.enrolled"], labels=["from=partner"])
+    for name, labels in (("partner-hosts", {"from": "partner"}), ("other-hosts", {})):
+        key = await watch.issue(server, admin, name, labels=labels)
+        answer, _ = await watch.enroll(server, key, f"worker-of-{name}")
+        assert answer.status_code == 201
+
+    await deliver(server)
+
+    (message,) = (message["data"] for _, message in hook.accepted)
+    assert message["details"]["name"] == "worker-of-partner-hosts"
+    assert message["details"]["enrollment_key"] == "partner-hosts"
 
 
 async def test_a_label_filter_lets_through_what_is_not_known_any_more(server, admin, hook):
