@@ -15,6 +15,8 @@ import msgspec
 
 from lyftdata.core.encoding import base64url, decode_base64url
 
+FLASH_LIFE = timedelta(minutes=1)
+"""For how long a message waits for its page, unless it is about a secret."""
 _MAX_SENTENCE = 600
 
 

@@ -19,13 +19,12 @@ from lyftdata.server.admin.edits import CHANGED_MEANWHILE
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.cookies import forget_flash, read_flash, set_flash
 from lyftdata.web.faults import find_fault
-from lyftdata.web.flash import Flash, open_flash, seal_flash
+from lyftdata.web.flash import FLASH_LIFE, Flash, open_flash, seal_flash
 from lyftdata.web.forms import EMPTY, Form
 from lyftdata.web.render import render
 
 _SEE_OTHER = 303
 _MAX_DIGITS = 6
-_FLASH_LIFE = timedelta(minutes=1)
 # Somebody may look at a secret for long before the page is left.
 _SECRET_LIFE = timedelta(hours=1)
 _SHOWN_ONCE = "Done. The secret is not shown again: if it was not copied, make another one."
@@ -192,7 +191,7 @@ class Page(msgspec.Struct, kw_only=True):
         response: Response = RedirectResponse(path + (f"?{query}" if query else ""), _SEE_OTHER)
         if not done:
             return response
-        return self._with_flash(response, Flash(done, undo), path=path, life=_FLASH_LIFE)
+        return self._with_flash(response, Flash(done, undo), path=path, life=FLASH_LIFE)
 
     def _with_flash(self, response: Response, flash: Flash, *, path: str, life: timedelta) -> Response:
         value = seal_flash(

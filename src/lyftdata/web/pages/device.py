@@ -44,11 +44,12 @@ async def decide(page: Page) -> Response:
         return _form(page)
     where = found.host or found.address
     done = (
-        f"Signed in: the command line on {where} goes on by itself."
+        f"Signed in: the command line on {where} goes on by itself. Its session is listed here, where you can end it."
         if approve
         else "Denied. Nothing was signed in."
     )
-    return page.redirect(_PATH, done=done)
+    # Not the form: another code would look like something that is left to do.
+    return page.redirect("/account", done=done)
 
 
 def _form(page: Page) -> Response:

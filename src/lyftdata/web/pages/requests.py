@@ -1,10 +1,13 @@
 """The pages of what waits for a second operator: the list, one request with its decision, and the rules."""
 
+from typing import Any
+
 from starlette.responses import Response
 
 from lyftdata.core.change_requests import RequestState
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.second_operator import MAX_ABOVE
+from lyftdata.server.admin.second_operator.queries import ShownRequest
 from lyftdata.server.admin.second_operator.views import rules_view
 from lyftdata.web.page import Page
 
@@ -29,13 +32,20 @@ async def show(page: Page) -> Response:
     """Show what was asked for, and let those decide who can."""
     page.check_parameters()
     shown = await page.services.change_request_queries.get(page.part("request_id"), actor=page.actor)
-    return page.render("request.html", shown=shown, named=_NAMED)
+    return page.render("request.html", shown=shown, **_named(page, shown))
 
 
 async def ask_confirm(page: Page) -> Response:
     """Say once more what will be done, and ask."""
     shown = await page.services.change_request_queries.get(page.part("request_id"), actor=page.actor)
-    return page.render("request_confirm.html", shown=shown, named=_NAMED)
+    return page.render("request_confirm.html", shown=shown, **_named(page, shown))
+
+
+def _named(page: Page, shown: ShownRequest) -> dict[str, Any]:
+    """Return how many Workers are named, and which of them there still are: no name of a deleted one leads to an error."""
+    found = page.services.directory.find_workers(shown.asked.workers[:_NAMED])
+    known = {worker.id for worker in found if page.actor.scope.covers_worker(worker)}
+    return {"named": _NAMED, "known": known}
 
 
 async def confirm(page: Page) -> Response:

@@ -1,17 +1,22 @@
 """The pages for signing in and out."""
 
+import contextlib
+from urllib.parse import unquote, urlsplit
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from lyftdata.core.errors import LyftdataError, NotSignedInError, SecondFactorFailedError
-from lyftdata.core.text import clean_text
+from lyftdata.core.text import clean_text, count
 from lyftdata.server.admin.operator_sessions import PasswordRight, SignedIn
-from lyftdata.server.admin.second_factor_check import SecondFactorChoices
+from lyftdata.server.admin.second_factor_check import RECOVERY_CODE, SecondFactorChoices
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import check_same_site
 from lyftdata.server.http.problems import retry_headers, status_of_error
 from lyftdata.server.runtime.services import Services
+from lyftdata.store import StoreError
 from lyftdata.web.cookies import (
+    csrf_token,
     forget_session,
     forget_ticket,
     read_device_mark,
@@ -20,11 +25,13 @@ from lyftdata.web.cookies import (
     read_ticket,
     remember_name,
     set_device_mark,
+    set_flash,
     set_session,
     set_ticket,
 )
 from lyftdata.web.destination import safe_destination
 from lyftdata.web.faults import find_fault
+from lyftdata.web.flash import FLASH_LIFE, Flash, seal_flash
 from lyftdata.web.forms import EMPTY, read_form
 from lyftdata.web.gate import error_page
 from lyftdata.web.page import Page
@@ -102,7 +109,31 @@ async def check_second_factor(request: Request) -> Response:
         return await _second_factor_form(services, ticket, destination, problem=error)
     response = _opened(request, signed_in, form.text("next"))
     forget_ticket(response, request, services)
+    if signed_in.session.second_factor == RECOVERY_CODE:
+        # The session is open, and the code is used up: what cannot be counted just now is not said.
+        with contextlib.suppress(StoreError):
+            await _say_what_is_left(request, response, signed_in, safe_destination(form.text("next")))
     return response
+
+
+async def _say_what_is_left(
+    request: Request, response: Response, signed_in: SignedIn, destination: str
+) -> None:
+    """Let the next page say that a recovery code is used up, and what to do: the app may be lost, and the next code the last one."""
+    services: Services = request.app.state.services
+    left = (await services.second_factors.status(signed_in.operator.name)).recovery_codes
+    sentence = (
+        f"You have signed in with a recovery code, and {count(left, 'code') if left else 'none'} {'is' if left in {0, 1} else 'are'} left. "
+        "If your app or passkey is lost, replace it under Account; you can make new recovery codes there, too."
+    )
+    value = seal_flash(
+        Flash(sentence),
+        path=unquote(urlsplit(destination).path),
+        session_secret=csrf_token(signed_in.token.reveal()),
+        now=services.clock(),
+        life=FLASH_LIFE,
+    )
+    set_flash(response, request, services, value, life=FLASH_LIFE)
 
 
 async def _second_factor_form(

@@ -283,3 +283,16 @@ def test_codes_are_made_without_bias():
     """A byte that would make some characters likelier is left out."""
     assert make_user_code(bytes([255] * 16)) is None
     assert make_user_code(bytes([240, 0, 19, 20, 239, 1, 2, 3, 4])) == "BZBZ-CDFG"
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"), [("approve", "Signed in: the command line on laptop-7"), ("deny", "Denied.")]
+)
+async def test_a_decision_leads_to_the_list_of_sessions(server, browsers, decision, said):
+    """And not to the form again: another code would look like something that is left to do."""
+    begun = await begin(server)
+
+    done = await browsers["admin"].post("/device", user_code=begun["user_code"], decision=decision)
+
+    assert (done.status_code, done.headers["location"]) == (303, "/account")
+    assert said in (await browsers["admin"].get("/account")).text

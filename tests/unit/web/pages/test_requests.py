@@ -100,6 +100,19 @@ async def test_decline_and_withdraw(server, browser, ben):
     assert worker_ids(server) == ["w-1", "w-2"]
 
 
+async def test_what_was_done_is_said_so_and_leads_to_no_worker_that_is_gone(server, browser, ben):
+    """Before, each name opens its Worker; afterwards the page does not say that it will be done."""
+    path = await ask(browser)
+    before = await ben.get(path)
+    await ben.post(f"{path}/confirm")
+
+    after = await ben.get(path)
+
+    assert ("Will be done" in before.text, before.text.count('href="/workers/w-')) == (True, 2)
+    assert ("Was done" in after.text, after.text.count('href="/workers/w-')) == (True, 0)
+    assert "w-1" in text_of(after)
+
+
 async def test_a_first_password_is_shown_once_to_who_confirms(server, browser, ben):
     """Loaded again, the page is the request, without it."""
     answer = await browser.post("/operators", name="eve", role="admin", scope="")

@@ -91,6 +91,20 @@ async def test_a_recovery_code_signs_in_in_place_of_the_app(stranger, app):
     assert (await enter(stranger, app.codes[0])).status_code == 401
 
 
+async def test_the_next_page_says_how_many_recovery_codes_are_left(stranger, app):
+    """And what to do: the app may be lost. Once, on the page that was asked for, and not after a code of the app."""
+    said = "You have signed in with a recovery code, and 9 codes are left. If your app or passkey is lost, replace it under Account"
+    await stranger.sign_in("admin", OWN)
+    answer = await enter(stranger, app.codes[0], next="/workers?q=zone%3Deu-1")
+    assert answer.headers["location"] == "/workers?q=zone%3Deu-1"
+
+    assert said in (await stranger.get(answer.headers["location"])).text
+    assert said not in (await stranger.get(answer.headers["location"])).text
+    await stranger.sign_in("admin", OWN)
+    await enter(stranger, app.code())
+    assert "with a recovery code" not in (await stranger.get("/")).text
+
+
 @pytest.mark.parametrize("ticket", ["", "made.up", "e30.AAAA", "x" * 2_000])
 async def test_without_the_password_the_code_opens_nothing(stranger, app, ticket):
     """A ticket that no Server has made is refused; nothing is counted against the operator."""
