@@ -541,6 +541,29 @@ def test_keys_for_haproxy_stay_when_the_server_gives_none(fleet, tmp_path):
     server.close()
 
 
+@pytest.mark.parametrize("way", ["a redirect", "a proxy"])
+def test_keys_for_haproxy_come_from_the_server_that_was_named(way, tmp_path, monkeypatch):
+    """A key from anywhere else could sign tokens: no redirect is followed, and plain http goes through no proxy of the environment."""
+    server, other = Service(), Service()
+    keys = [ECKey.generate_key("P-256") for _ in range(2)]
+    for service, key in zip((server, other), keys, strict=True):
+        service.answer = json.dumps({"keys": [{**key.as_dict(private=False), "alg": "ES256"}]}).encode()
+    around = Around(tmp_path, server.port, 1)
+    assert write_keys(around).returncode == 0
+    if way == "a proxy":
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{other.port}")
+        monkeypatch.setenv("no_proxy", "")
+    else:
+        server.status, server.answer_headers = 302, {"Location": f"http://127.0.0.1:{other.port}/"}
+
+    code = write_keys(around).returncode
+
+    assert (code, other.seen) == (0 if way == "a proxy" else 1, [])
+    assert (tmp_path / "1.pem").read_bytes() == keys[0].as_pem(private=False)
+    server.close()
+    other.close()
+
+
 def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
     """Prometheus' own oauth2 client gets worker tokens and scrapes through nginx; once its Worker is disabled, the target is down."""
     path = program("prometheus", "prometheus")
