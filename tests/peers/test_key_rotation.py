@@ -17,6 +17,7 @@ from sqlalchemy import update
 from tests.builders import FakeClock
 from tests.deployment import CHEAP
 from tests.peers.conftest import AUDIENCE, NODE
+from tests.peers.guarded import Proof
 from tests.processes import STARTED, Site
 
 from lyftdata.server.admin.passwords import Passwords
@@ -44,6 +45,9 @@ class Checker:
         )
         if checked["header"]["typ"] != "at+jwt":
             raise jwt.InvalidTokenError("not an access token")
+        # Bound to a key (DPoP): stolen, it must be worth nothing without a proof, which is not checked here.
+        if "cnf" in checked["payload"]:
+            raise jwt.InvalidTokenError("a bound token")
         return {**checked["payload"], "kid": key.key_id}
 
 
@@ -181,3 +185,24 @@ def test_a_token_for_another_is_refused(peers):
     assert Checker(peers.url, AUDIENCE).claims(token)["sub"] == "press-01"
     with pytest.raises(jwt.InvalidAudienceError):
         Checker(peers.url, "https://other.example").claims(token)
+
+
+def test_a_token_that_is_bound_to_a_key_is_refused(peers, run_script):
+    """Both libraries know no proofs of possession, and would take a stolen one like any other: the page's lines refuse it."""
+    proof, url = Proof(), f"{peers.url}/oauth2/token"
+
+    def ask_for_token(**headers: str) -> httpx2.Response:
+        form = {"grant_type": "client_credentials"}
+        return httpx2.post(url, data=form, auth=("press-01", peers.key), headers=headers, timeout=180)
+
+    nonce = ask_for_token(DPoP=proof("POST", url)).headers["DPoP-Nonce"]
+    bound = ask_for_token(DPoP=proof("POST", url, nonce=nonce)).json()["access_token"]
+    bearer = ask_for_token().json()["access_token"]
+
+    checker = Checker(peers.url, peers.url)
+    assert checker.claims(bearer)["sub"] == "press-01"
+    with pytest.raises(jwt.InvalidTokenError, match="bound"):
+        checker.claims(bound)
+    with jose(peers.url) as ask:
+        assert ask(bearer)["sub"] == "press-01"
+        assert ask(bound)["code"] == "a bound token"

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from joserfc.jwk import ECKey
+from tests.peers.guarded import Proof
 from tests.peers.proxies import EXAMPLES, Peer, claims_of, server_signing_key, signed
 from tests.processes import STARTED, Site, free_port
 
@@ -122,10 +123,15 @@ class Press:
         added = site.operator.done("workers", "add", self.id, "--id", self.id, *given, "--issue-key")
         self.key = added.strip()
 
-    def ask_for_token(self, audience: str = AUDIENCE) -> httpx2.Response:
-        """Ask for a worker token."""
-        form = {"grant_type": "client_credentials"} | ({"resource": audience} if audience else {})
-        return httpx2.post(f"{self.site.url}/oauth2/token", auth=(self.id, self.key), data=form, timeout=180)
+    def ask_for_token(self, audience: str = AUDIENCE, *, dpop: str | None = None) -> httpx2.Response:
+        """Ask for a worker token, bound to a key if a proof of possession is given."""
+        return httpx2.post(
+            f"{self.site.url}/oauth2/token",
+            auth=(self.id, self.key),
+            data={"grant_type": "client_credentials"} | ({"resource": audience} if audience else {}),
+            headers={} if dpop is None else {"DPoP": dpop},
+            timeout=180,
+        )
 
     def token(self, audience: str = AUDIENCE) -> str:
         """Return a worker token."""
@@ -208,6 +214,17 @@ def test_tokens_that_are_not_for_openbao_are_refused(site, bao):
         forge(good, by_other_key=True),
     ):
         assert bao.login(jwt).status_code == 400
+
+
+def test_a_token_that_is_bound_to_a_key_is_taken_without_its_proof(site, bao):
+    """As the page says: OpenBao knows no proofs of possession, so that a stolen bound token logs in like any other."""
+    worker, proof = Press(site), Proof()
+    url = f"{site.url}/oauth2/token"
+    nonce = worker.ask_for_token(dpop=proof("POST", url)).headers["DPoP-Nonce"]
+    answer = worker.ask_for_token(dpop=proof("POST", url, nonce=nonce)).json()
+
+    assert answer["token_type"] == "DPoP"
+    assert bao.login(answer["access_token"]).status_code == 200
 
 
 def test_a_revoked_worker_cannot_renew_and_cannot_come_back(site, bao):

@@ -15,11 +15,13 @@ const jwks = createRemoteJWKSet(new URL(given.jwks_uri), counting)
 async function claims(token) {
   const wanted = { issuer: given.issuer, audience: given.audience, typ: 'at+jwt', algorithms: ['ES256'] }
   const { payload, protectedHeader } = await jwtVerify(token, jwks, wanted)
+  // Bound to a key (DPoP): stolen, it must be worth nothing without a proof, which is not checked here.
+  if (payload.cnf) throw new Error('a bound token')
   return { ...payload, kid: protectedHeader.kid }
 }
 // --- [/configuration]
 
 for await (const token of { [Symbol.asyncIterator]: () => lines }) {
-  const told = await claims(token).then(({ sub, kid }) => ({ sub, kid }), ({ code }) => ({ code }))
+  const told = await claims(token).then(({ sub, kid }) => ({ sub, kid }), ({ code, message }) => ({ code: code ?? message }))
   console.log(JSON.stringify({ ...told, fetched }))
 }
