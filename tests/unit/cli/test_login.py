@@ -83,6 +83,28 @@ def test_a_changed_password_signs_in(host):
     host.done("password", "--password-stdin", stdin=f"{NEW_PASSWORD}\n{PASSWORD}\n")
 
 
+def log_in(host, password=PASSWORD):
+    """Try to sign in as `admin`; return how it ended."""
+    return host.run("login", "admin", "--password-stdin", stdin=f"{password}\n")
+
+
+@pytest.mark.parametrize("changes", [False, True], ids=["after a sign-in", "after a change of the password"])
+def test_guesses_of_others_do_not_lock_out_a_command_line_that_has_signed_in(listen, tmp_path, changes):
+    """Its device mark stays when it signs out: behind the same address all others wait, also with the right password."""
+    server = listen()
+    host, password = server.signed_in(), PASSWORD
+    if changes:
+        host.done("password", "--password-stdin", stdin=f"{PASSWORD}\n{NEW_PASSWORD}\n")
+        password = NEW_PASSWORD
+    host.done("logout")
+    stranger = CommandHost(tmp_path / "stranger", LYFTDATA_URL=server.url)
+    guesses = [log_in(stranger, "a wrong password").errors for _ in range(5)]
+    assert all("Name or password is wrong" in errors for errors in guesses)
+
+    assert "Too many failed sign-ins" in log_in(stranger, password).errors
+    assert log_in(host, password).exit_code == 0
+
+
 @pytest.mark.parametrize("given", [("vera",), ("--password-stdin",)])
 def test_a_sign_in_by_device_code_takes_no_name_and_no_password(operator, given):
     """The browser says who it is: exit 2, before anything is asked."""
