@@ -16,6 +16,7 @@ from lyftdata.core.api_keys import generate_api_key
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.admin.operator_budget import OperatorBudget
 from lyftdata.server.api.admin.app import admin_app
+from lyftdata.server.runtime import background
 from lyftdata.server.runtime.background import flush
 from lyftdata.store.schema import metadata
 
@@ -183,6 +184,7 @@ def with_secret(value: Any, secret: str) -> Iterator[Any]:
 async def test_no_operation_of_the_admin_api_stores_one(opened, secret, monkeypatch):
     """In each text of each operation that there is, also of those to come: it is in no table afterwards, and no refusal repeats it."""
     monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
+    monkeypatch.setattr(background, "_DELIVER_EVERY_S", 86_400.0)
     numbers = itertools.count(10)
     kept = []
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=PREVIOUS) as server:
