@@ -261,7 +261,7 @@ def test_a_user_that_cannot_be_deleted_is_deleted_later(stage):
 
 # --- the Server does not answer about one Worker ----------------------------------------------------------
 
-FAULTS = {
+FAULTS: dict[str, int | bytes] = {
     "500": 500,
     "a redirect": 307,
     "no HTTP": b"what?\r\n\r\n",
@@ -279,13 +279,25 @@ def test_a_question_that_fails_is_one_workers(stage, faulty):
     first, asked, last = workers_of(stage, 3)
     _, token, _ = [stage.let_in(worker) for worker in (first, asked, last)]
     faults = itertools.cycle(FAULTS.values())
-    faulty.fault = lambda _line, body: next(faults) if token in body.decode() else None
 
+    def fault(_line: str, body: bytes) -> int | bytes | None:
+        if token in body.decode():
+            return next(faults)
+        # Answered after the one that fails, which so comes first in its round: nobody is behind it by chance only.
+        failed, ends_s = faulty.failed, time.monotonic() + 0.2
+        while faulty.failed == failed and time.monotonic() < ends_s:
+            time.sleep(0.01)
+        return None
+
+    faulty.fault = fault
+    wait_for_failures(faulty, len(FAULTS))
+    # A yes, though without its scope, is no failure: a round in which it came would be a whole one.
+    faults = itertools.cycle(answer for kind, answer in FAULTS.items() if kind != "a yes without the rest")
     for goes in (first, last):
-        wait_for_failures(faulty, len(FAULTS))
         disable(stage, goes)
         until(functools.partial(is_gone, stage, goes), "it is cut off")
         assert exists(stage, asked)
+    assert f"worker:{asked}: cannot ask about it" in stage.guard.log_file.read_text()
 
     disable(stage, asked)
     wait_for_failures(faulty, 2)
