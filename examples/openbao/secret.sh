@@ -9,5 +9,5 @@ home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 # On standard input, not as an argument: arguments show in `ps`.
 lyftdata token --audience "$audience" |
-  bao write -field=token auth/lyftdata/login role=worker jwt=- >"$home/.vault-token"
+  bao write -field=token auth/lyftdata/cel/login role=worker jwt=- >"$home/.vault-token"
 HOME=$home bao kv get -field=password "secret/workers/$LYFTDATA_WORKER_ID"

@@ -5,7 +5,7 @@ set -eu
 server=https://lyftdata.example.com
 audience=https://bao.example.com
 
-bao auth enable -path=lyftdata jwt
+bao auth enable -path=lyftdata -default-lease-ttl=5m -max-lease-ttl=5m jwt
 bao write auth/lyftdata/config jwks_url="$server/.well-known/jwks.json" bound_issuer="$server" jwt_supported_algs=ES256
 
 # By its ID, each Worker reads its own secret.
@@ -23,24 +23,20 @@ path "secret/data/zones/eu-1" {
 }
 EOF
 
-# Batch tokens cannot be renewed: after five minutes a Worker must show a worker token again. A worker token ends when it says so,
-# without the minutes of leeway that OpenBao adds by default.
+# Batch tokens (2u) cannot be renewed: after five minutes a Worker must show a worker token again. A worker token ends when it says so,
+# without the minutes of leeway that OpenBao adds by default. One that is bound to a key (cnf) needs a proof, which OpenBao cannot check.
 role() {
-  bao write "auth/lyftdata/role/$1" - <<EOF
+  bao write "auth/lyftdata/cel/role/$1" - <<EOF
 {
-  "role_type": "jwt",
-  "user_claim": "sub",
   "bound_audiences": ["$audience"],
-  "bound_claims": $2,
-  "token_policies": ["$3"],
-  "token_no_default_policy": true,
-  "token_type": "batch",
-  "token_ttl": "5m",
   "expiration_leeway": -1,
   "not_before_leeway": -1,
-  "clock_skew_leeway": -1
+  "clock_skew_leeway": -1,
+  "cel_program": {
+    "expression": "!has(claims.cnf) && ($2) ? pb.Auth{alias: logical.Alias{name: claims.sub}, policies: ['$3'], no_default_policy: true, token_type: 2u} : 'not by this role'"
+  }
 }
 EOF
 }
-role worker '{}' worker
-role zone-eu '{"/labels/zone": "eu-1", "auth_strategy": "api_key"}' zone-eu
+role worker true worker
+role zone-eu "claims.auth_strategy == 'api_key' && has(claims.labels.zone) && claims.labels.zone == 'eu-1'" zone-eu
