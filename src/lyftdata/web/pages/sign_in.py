@@ -6,7 +6,12 @@ from urllib.parse import unquote, urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lyftdata.core.errors import LyftdataError, NotSignedInError, SecondFactorFailedError
+from lyftdata.core.errors import (
+    IssuerSignInError,
+    LyftdataError,
+    NotSignedInError,
+    SecondFactorFailedError,
+)
 from lyftdata.core.text import clean_text, count
 from lyftdata.server.admin.operator_sessions import PasswordRight, SignedIn
 from lyftdata.server.admin.second_factor_check import RECOVERY_CODE, SecondFactorChoices
@@ -209,6 +214,8 @@ async def sign_in_form(
         issuer=None if services.oidc is None else services.oidc.sign_in.config.host,
         # By the public URL, to which the issuer sends the browser back: the cookie of the sign-in is of that host.
         sign_in_url=f"{services.issuer}/login/oidc",
+        # An issuer that knows the browser would send the same account back, again and again.
+        offers_another_account=isinstance(problem, IssuerSignInError),
         takes_passwords=await services.password_check.is_enabled(),
         is_first_sign_in=is_first,
     )

@@ -1,10 +1,12 @@
 """Signing in at an OpenID Connect issuer, as a browser does it, and everything that an attacker or a wrong issuer does."""
 
 import asyncio
+import html
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -112,6 +114,22 @@ async def test_without_a_rule_that_fits_there_is_no_role(server, person, issuer)
     [refused] = await events(server, "operator.sign_in_refused")
     assert refused["details"] == {"issuer": issuer.url, "reason": "no_role", "subject": "subject-1"}
     assert [operator.name for operator in await server.services.operators.list()] == ["admin"]
+
+
+async def test_who_has_no_role_may_choose_another_account(server, person, issuer):
+    """The issuer knows the browser, and would send the same account back for ever: the way there asks it to ask."""
+    issuer.claims |= {"groups": ["sales"]}
+    refused = await person.sign_in()
+    (way,) = re.findall(r'href="([^"]+)">Use another account there', refused.text)
+    begun = await person.http.get(html.unescape(way))
+
+    assert dict(parse_qsl(urlsplit(begun.headers["location"]).query))["prompt"] == "login"
+    assert "Use another account" not in (await person.http.get("/login")).text
+
+
+async def test_the_form_for_a_password_takes_no_focus_where_operators_sign_in_at_an_issuer(server, person):
+    """It is the second way in: on a phone the keyboard would cover the first one."""
+    assert "autofocus" not in (await person.http.get("/login")).text
 
 
 async def test_a_role_is_what_the_claims_say_at_each_sign_in(server, person, issuer):
