@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from lyftdata.core.durations import largest_unit
+from lyftdata.core.durations import largest_unit, nearest_unit
 from lyftdata.core.text import clean_line, clean_lines, clean_text
 
 _STYLES = {
@@ -183,7 +183,7 @@ def relative(time: datetime, *, now: datetime) -> str:
     """Return how far a time is from now, by its largest unit."""
     seconds = (now - time).total_seconds()
     ahead, seconds = seconds < 0, abs(seconds)
-    number, unit = largest_unit(seconds)
+    number, unit = nearest_unit(seconds) if ahead else largest_unit(seconds)
     amount = f"{number}{unit}"
     return f"in {amount}" if ahead else f"{amount} ago"
 

@@ -45,3 +45,9 @@ def largest_unit(seconds: float) -> tuple[int, str]:
         if seconds >= unit_s:
             return int(seconds // unit_s), unit
     return 0, "s"
+
+
+def nearest_unit(seconds: float) -> tuple[int, str]:
+    """Return a number of seconds in its largest unit, rounded to the nearest, for times ahead: what has just begun to last 12 hours lasts 12, not 11."""
+    _, unit = largest_unit(seconds)
+    return largest_unit(seconds + _UNITS_S[unit] / 2)

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 import lyftdata
-from lyftdata.core.durations import largest_unit
+from lyftdata.core.durations import largest_unit, nearest_unit
 from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.core.names import format_labels
 from lyftdata.core.query_words import quote as quote_value
@@ -38,6 +38,7 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store, no-transform",
 }
 
+_NOW_S = 5
 _UNITS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 
@@ -114,17 +115,11 @@ def static_url(name: str) -> str:
 def ago(then: datetime, now: datetime) -> str:
     """Return how long ago, or how far ahead, a time is, for people."""
     seconds = (now - then).total_seconds()
-    span = _span(abs(seconds))
-    if span == "now":
+    if abs(seconds) < _NOW_S:
         return "just now" if seconds >= 0 else "any moment"
+    number, unit = largest_unit(seconds) if seconds >= 0 else nearest_unit(-seconds)
+    span = count(number, _UNITS[unit])
     return f"{span} ago" if seconds >= 0 else f"in {span}"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 5:  # noqa: PLR2004
-        return "now"
-    number, unit = largest_unit(seconds)
-    return count(number, _UNITS[unit])
 
 
 _NAMES = {"api key": "API key", "dpop": "DPoP", "worker": "Worker"}

@@ -15,7 +15,15 @@ from lyftdata.cli.output import key_output, relative
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0s ago"), (59, "59s ago"), (60, "1m ago"), (7300, "2h ago"), (200_000, "2d ago"), (-90, "in 1m")],
+    [
+        (0, "0s ago"),
+        (59, "59s ago"),
+        (60, "1m ago"),
+        (7300, "2h ago"),
+        (200_000, "2d ago"),
+        (-89, "in 1m"),
+        (-43_199, "in 12h"),
+    ],
 )
 def test_times_as_people_read_them(seconds, words):
     """The largest unit is enough."""

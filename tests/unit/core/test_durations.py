@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyftdata.core.durations import format_duration, parse_duration
+from lyftdata.core.durations import format_duration, largest_unit, nearest_unit, parse_duration
 from lyftdata.core.errors import InvalidInputError
 
 
@@ -32,3 +32,21 @@ def test_formatting_reads_back(seconds):
     """What is written reads back as the same."""
     duration = timedelta(seconds=seconds)
     assert parse_duration(format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "down", "nearest"),
+    [
+        (43_199, (11, "h"), (12, "h")),
+        (43_200, (12, "h"), (12, "h")),
+        (3_599, (59, "m"), (1, "h")),
+        (86_399, (23, "h"), (1, "d")),
+        (5_399, (1, "h"), (1, "h")),
+        (5_400, (1, "h"), (2, "h")),
+        (29, (29, "s"), (29, "s")),
+        (0, (0, "s"), (0, "s")),
+    ],
+)
+def test_what_lies_ahead_is_rounded_to_the_nearest(seconds, down, nearest):
+    """What is over has lasted so long at least; what is to come is told as it was set, and not as one less a moment later."""
+    assert (largest_unit(seconds), nearest_unit(seconds)) == (down, nearest)
