@@ -311,7 +311,9 @@ def accept_audit_log(staging_dir: str | None, *, yes: bool, as_json: bool) -> No
         emit(
             {"accepted": False, "problem": None, "kept_as": None},
             as_json=as_json,
-            show=lambda _: echo("The audit log contains the last checkpoint."),
+            show=lambda _: echo(
+                "There is nothing to accept: no checkpoint was kept here, or the audit log contains it."
+            ),
         )
         return
     echo_err(found.problem)

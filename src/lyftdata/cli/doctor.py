@@ -100,7 +100,7 @@ def worker(*, quick: bool, as_json: bool) -> int:
     "--tls-ca",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="Certificates (PEM) to trust instead of the system's, as Workers are given them.",
+    help="Certificates (PEM) to trust instead of the system's, as Workers are given them.  [default: those of LYFTDATA_WORKER_TLS_CA]",
 )
 @json_option
 def server(*, tls_ca: Path | None, as_json: bool) -> int:

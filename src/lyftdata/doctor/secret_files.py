@@ -1,6 +1,8 @@
 """Checks that other users of this host cannot read files of secrets."""
 
+import grp
 import os
+import pwd
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ from lyftdata.doctor import findings
 from lyftdata.doctor.findings import Finding
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_READ_BY_GROUP = 0o640
 _ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
@@ -27,12 +30,14 @@ def check_private(named_by: str, path: Path) -> Iterator[Finding]:
     """
     Yield what lets others use a file.
 
-    A mount of a container runtime belongs to root and is read-only: it may be closed by its directory alone.
+    A mount of a container runtime belongs to root and is read-only: it may be closed by its directory alone. A file of root's may be read
+    by the group of this very user (`install -m 640 -g USER`), who then cannot change it.
     """
     try:
         status = path.stat()
         mode = status.st_mode
         is_open = stat.S_ISREG(mode) and mode & _OTHERS and _others_can_enter(path)
+        is_open = is_open and not _is_by_own_group(status)
     except (OSError, ValueError):
         # What cannot be read is a fault of the settings.
         return
@@ -42,6 +47,19 @@ def check_private(named_by: str, path: Path) -> Iterator[Finding]:
             f"{named_by}: {path} has mode {stat.S_IMODE(mode):04o}, so other users of this host can use it.",
             _close(path, owner=status.st_uid),
         )
+
+
+def _is_by_own_group(status: os.stat_result) -> bool:
+    """Return whether root lets a group read a file, and this user alone is in it."""
+    if status.st_uid != 0 or os.geteuid() == 0 or stat.S_IMODE(status.st_mode) & ~_READ_BY_GROUP:
+        return False
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    return (
+        user.pw_gid == group.gr_gid and user.pw_name == group.gr_name and set(group.gr_mem) <= {user.pw_name}
+    )
 
 
 def _close(path: Path, *, owner: int) -> str:

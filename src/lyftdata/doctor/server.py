@@ -49,7 +49,7 @@ async def examine_server(
 
     Args:
         environ: The environment that the Server is started with.
-        tls_ca: Certificates to trust instead of the system's, as Workers are given them.
+        tls_ca: Certificates to trust instead of the system's, as Workers are given them; None for those of LYFTDATA_WORKER_TLS_CA.
         now: For tests: this host's time, aware UTC.
     """
     try:
@@ -60,7 +60,8 @@ async def examine_server(
     found = [*_check_host(settings, environ, now=now()), *_check_certificate_file(settings, now=now())]
     seen = {finding.check for finding in found}
     found += [finding async for finding in check_issuer(settings, now=now())]
-    answered = [finding async for finding in _check_address(settings, tls_ca=tls_ca, now=now())]
+    trusted = tls_ca or settings.worker_tls_ca
+    answered = [finding async for finding in _check_address(settings, tls_ca=trusted, now=now())]
     # A certificate that expires is found in its file and at the address.
     return [*found, *(finding for finding in answered if finding.check not in seen)]
 
@@ -118,7 +119,7 @@ async def _check_address(
         public_url,
         tls_ca=tls_ca,
         url_setting="LYFTDATA_PUBLIC_URL",
-        trust="name it with --tls-ca, and let Workers trust it (LYFTDATA_TLS_CA):",
+        trust="name it in LYFTDATA_WORKER_TLS_CA, and let Workers trust it (LYFTDATA_TLS_CA):",
     )
     found = list(check_connection(target, now=now))
     for finding in found:

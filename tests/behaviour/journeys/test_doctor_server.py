@@ -31,3 +31,6 @@ def test_what_workers_will_see_of_the_certificate_is_found(tmp_path, valid, code
     _, found = examined(site.server_host, "--tls-ca", str(authority))
 
     assert set(found) == ({code} if code else set())
+    # So it is where Workers are given the CA by the Server's own setting.
+    site.server_host.environ["LYFTDATA_WORKER_TLS_CA"] = str(authority)
+    assert set(examined(site.server_host)[1]) == set(found)

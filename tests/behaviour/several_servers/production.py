@@ -208,16 +208,17 @@ class Production:
         options = list(itertools.pairwise(words))
         volumes = [value.removesuffix(":ro").split(":") for option, value in options if option == "--volume"]
         mounted = {target: source for source, target in volumes}
-        sources = {"/etc/lyftdata-worker/press-02.key": key, "/etc/lyftdata-tls/ca.pem": self.ca}
-        files = {}
-        for target, source in mounted.items():
-            if source in sources:
-                files[target] = root / "secrets" / Path(target).name
-                files[target].write_bytes(sources[source].read_bytes())
-        assert mounted["/var/lib/lyftdata"] == "press-02"
+        assert mounted == {"/var/lib/lyftdata": "press-02", "/run/secrets": "/etc/lyftdata-worker"}
+        # As the page fills that directory.
+        (secrets := root / "secrets").joinpath("ca.pem").write_bytes(self.ca.read_bytes())
+        (_, *install, _) = PAGE.commands("install -o 10001")[0]
+        assert install == ["-o", "10001", "-m", "400", "press-02.key"]
+        name = Path(PAGE.commands("install -o 10001")[0][-1]).relative_to("/etc/lyftdata-worker")
+        (secrets / name).write_bytes(key.read_bytes())
         environ = dict(value.split("=", 1) for option, value in options if option == "--env")
         environ = {
-            name: str(files.get(value, value)).replace(_ADDRESS, self.url) for name, value in environ.items()
+            variable: value.replace("/run/secrets", str(secrets)).replace(_ADDRESS, self.url)
+            for variable, value in environ.items()
         }
         environ["LYFTDATA_JOBS_DIR"] = str(root / "volume" / "worker")
-        return Host(root / "home", **environ).start("run", "worker"), files["/run/secrets/worker"]
+        return Host(root / "home", **environ).start("run", "worker"), secrets / name

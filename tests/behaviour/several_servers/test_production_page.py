@@ -14,6 +14,7 @@ from tests.peers.proxies import EXAMPLES
 from tests.postgres import Cluster
 from tests.processes import Host, end_started, until
 from tests.units import DIRECTORY
+from tools.build_deb import packaged_unit
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on this machine")
 
@@ -154,5 +155,10 @@ def test_as_server_gives_each_secret_where_it_says():
     assert passed == named == {"database-url", "secret-key"}
     assert "secrets=/run/credentials/as-server.service\n" in script
     assert "--unit=as-server" in words
+    # So that a command works before the Server's first start, as the check of the page does.
+    unit = packaged_unit("lyftdata-server.service").splitlines()
+    for setting in ("StateDirectory=lyftdata", "StateDirectoryMode=0700", "User=lyftdata"):
+        assert setting in words
+        assert setting in unit
     page = (EXAMPLES.parent / "docs" / "how-to" / "run-under-systemd.md").read_text()
     assert f"```sh\n{script}```\n" in page

@@ -1,7 +1,9 @@
 """Tests of what the doctor finds on a Worker's host before anything is sent."""
 
 import asyncio
+import grp
 import os
+import pwd
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
@@ -91,6 +93,26 @@ def test_a_file_that_this_user_reads_by_its_group_is_not_taken_from_it(tmp_path,
     (finding,) = check_private("LYFTDATA_TLS_KEY", file)
 
     assert finding.fix == f"chown 4711 {file} && chmod 600 {file}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
+@pytest.mark.parametrize(
+    ("mode", "group", "is_exposed"),
+    [(0o640, "daemon", False), (0o440, "daemon", False), (0o660, "daemon", True), (0o644, "daemon", True), (0o640, "bin", True)],
+)  # fmt: skip
+def test_a_file_of_root_may_be_read_by_the_group_of_the_program_alone(
+    tmp_path, monkeypatch, mode, group, is_exposed
+):
+    """`install -m 640 -g lyftdata`, as the documentation has it for the key of a certificate."""
+    monkeypatch.setattr("lyftdata.doctor.secret_files._others_can_enter", lambda _path: True)
+    daemon = pwd.getpwnam("daemon").pw_uid
+    file = tmp_path / "key"
+    file.touch()
+    os.chown(file, 0, grp.getgrnam(group).gr_gid)
+    file.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: daemon)
+
+    assert len(list(check_private("LYFTDATA_TLS_KEY", file))) == is_exposed
 
 
 def test_a_secret_in_a_directory_that_only_this_user_can_enter_is_not_exposed(environ, tmp_path):

@@ -37,6 +37,9 @@ class KeptCheckpoint:
         """
         try:
             content = self._directory.read(FILE)
+        except FileNotFoundError:
+            # A host that has run no Server yet has no directory either.
+            return None
         except OSError as error:
             raise SettingsError(
                 [f"LYFTDATA_STAGING_DIR: {self.path} cannot be read: {error.strerror}."]

@@ -1,0 +1,23 @@
+"""The last checkpoint of the audit log, in the data directory."""
+
+import pytest
+
+from lyftdata.core.errors import SettingsError
+from lyftdata.server.admin.kept_checkpoint import FILE, KeptCheckpoint
+
+
+@pytest.mark.parametrize("directory", ["there", "missing/further"])
+def test_a_host_that_has_run_no_server_has_kept_none(tmp_path, directory):
+    """With a data directory or without one: a host that was reinstalled has none to compare the log with."""
+    (tmp_path / "there").mkdir(mode=0o700)
+
+    assert KeptCheckpoint(tmp_path / directory).load() is None
+
+
+def test_a_checkpoint_that_others_can_change_is_not_read(tmp_path):
+    """Those who put the database back could have put it back too."""
+    (tmp_path / FILE).write_text("a checkpoint")
+    (tmp_path / FILE).chmod(0o666)
+
+    with pytest.raises(SettingsError, match=FILE):
+        KeptCheckpoint(tmp_path).load()
