@@ -73,7 +73,8 @@ def test_nobody_passes_without_a_token(guarded):
 
 def test_a_live_worker_passes_and_the_service_sees_who_it_is(guarded):
     """The service reads the Worker's ID, name, strategy (and labels, where the proxy can pass them), and never its token."""
-    answer = guarded.ask(guarded.token(), path="/orders?day=1", method="POST", body=b"ten books")
+    token = guarded.token()
+    answer = guarded.ask(token, path="/orders?day=1", method="POST", body=b"ten books")
 
     assert (answer.status_code, answer.content) == (200, guarded.service.answer)
     seen = guarded.service.seen[-1]
@@ -84,7 +85,11 @@ def test_a_live_worker_passes_and_the_service_sees_who_it_is(guarded):
     assert all(name.isascii() for name in names)
     assert seen.values("X-Lyftdata-Worker-Strategy") == ["api_key"]
     assert seen.values("X-Lyftdata-Worker-Labels") == ([LABELS] if guarded.kind.passes_labels else [])
+    # Under whichever name: modules of Apache have headers of their own for the token and its claims.
     assert seen.values("Authorization") == []
+    assert not [name for name, value in seen.headers if token in value or token.rpartition(".")[2] in value]
+    ours = {name.lower() for name, _ in seen.headers if "lyftdata" in name.lower()}
+    assert ours <= {f"x-lyftdata-worker-{part}" for part in ("id", "name", "strategy", "labels")}
 
 
 @pytest.mark.parametrize("host", [HOST, "elsewhere.example.com", "127.0.0.1"])
@@ -226,7 +231,11 @@ def test_a_token_for_another_audience_is_refused(guarded):
 
 def test_a_token_in_the_url_is_no_token(guarded):
     """What stands in a URL stands in every log: a token there lets nobody through (RFC 6750, section 5.3)."""
-    assert guarded.ask(path=f"/?access_token={guarded.token()}").status_code == 401
+    path = f"/?access_token={guarded.token()}"
+
+    assert guarded.ask(path=path).status_code == 401
+    # Nor one that may be looked for where the header's is not good.
+    assert guarded.ask("a.b.c", path=path).status_code == 401
 
 
 def test_two_tokens_are_one_too_many(guarded):
@@ -341,6 +350,20 @@ def test_envoy_takes_200_alone_for_yes(stand_in, status):
     guarded.ask("token")
 
     assert guarded.service.seen == []
+
+
+@pytest.mark.parametrize("stand_in", ["envoy"], indirect=True)
+@pytest.mark.parametrize("path", ["/a/%2e%2e/%2E%2E/other/x", "/%2e%2e%2fother/x", "//other/x"])
+def test_no_path_names_another_service(stand_in, path):
+    """Envoy appends the client's path to its question: nothing in it leads elsewhere, even if something in between resolves it."""
+    guarded, server = stand_in
+
+    guarded.ask("token", path=path)
+
+    for asked in server.seen:
+        assert asked.path.startswith("/auth/ext_authz/service/")
+        assert "//" not in asked.path
+        assert not re.search(r"(?i)(/|%2f)(\.|%2e){2}(/|%2f|$)", asked.path)
 
 
 LIES = [
