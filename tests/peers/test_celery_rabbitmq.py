@@ -139,7 +139,7 @@ def _done(program: Program) -> set[int]:
     return {int(number) for number in re.findall(r"has done (\d+)", program.log)}
 
 
-def _forged(around: TlsSite, token: str, **changes: int) -> str:
+def _forged(around: TlsSite, token: str, **changes: object) -> str:
     """Return a token that differs from a good one by these claims alone."""
     key = server_signing_key(around.site.root / "server" / "staging")
     assert isinstance(key.private, EllipticCurvePrivateKey)
@@ -413,6 +413,15 @@ def test_the_oauth2_plugin_checks_tokens_and_scopes(around, by_oauth2, worker):
 
     for password in (around.token(worker, resource=""), around.keys[worker], "x"):
         assert _is_kept_out(by_oauth2, worker, password)
+
+
+def test_the_oauth2_plugin_takes_a_bound_token_without_its_proof(around, by_oauth2, broker, worker):
+    """It knows no proofs of possession (RFC 9449): who has stolen such a token logs in. The other plugin's question is answered no."""
+    bound = _forged(around, around.token(worker), cnf={"jkt": "A" * 43})
+
+    by_oauth2.connect(worker, bound).close()
+
+    assert _is_kept_out(broker, worker, bound)
 
 
 def test_the_oauth2_plugin_goes_by_the_token_and_not_by_the_name(around, by_oauth2, worker):
