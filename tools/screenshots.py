@@ -51,27 +51,58 @@ PAGES = {
     "worker-disabled": ("A disabled Worker", "/workers/press-08"),
     "worker-disable": ("Disabling a Worker", "/workers/press-01/disable"),
     "agent-versions": ("Agent versions", "/agent-versions"),
+    "agent-versions-policy": (
+        "Setting a fleet policy",
+        "/agent-versions/policy?warn_below=99&refuse_below=98&from=",
+    ),
     "worker-new": ("New Worker", "/add-worker"),
     "worker-made": ("New Worker, waiting", ""),
+    "workers-delete": (
+        "Deleting several Workers",
+        "/change-workers?action=delete&id=press-01&id=press-08&q=press",
+    ),
     "enrollment": ("Auto-Enrollment", "/enrollment"),
     "enrollment-key": ("An enrollment key", "/enrollment/etl-hosts"),
     "enrollment-key-issue": ("Issuing an enrollment key", "/issue-enrollment-key"),
+    "enrollment-key-made": ("A new enrollment key, waiting", "/issue-enrollment-key"),
+    "enrollment-rehearsal": ("Rehearsing an enrollment key", "/enrollment/startup/rehearse"),
+    "approvals": ("Workers that wait for approval", "/approvals"),
     "api-keys": ("API keys", "/api-keys"),
     "api-key": ("An API key", "/api-keys/press-keys"),
     "api-key-issue": ("Issuing an API key", "/issue-api-key"),
     "api-key-rotate": ("Rotating an API key", "/api-keys/press-keys/rotate"),
     "api-key-revoke": ("Revoking an API key", "/api-keys/press-keys/revoke"),
+    "signing-keys": ("Signing keys", "/signing-keys"),
     "resources": ("Resources", "/resources"),
     "resource": ("A resource", "/resources/broker"),
     "refusals": ("Refusals", "/refusals"),
     "refusal": ("A refusal", "/refusals/{reference}"),
+    "refusals-ignore": (
+        "Ignoring a refusal",
+        "/ignore-refusals?code=unknown_worker&subject=address:203.0.113.99",
+    ),
+    "incident": ("The incident of a leaked key", "/incident?subject=press-keys&since=24h"),
+    "incident-cut-off": (
+        "Cutting off all that used a key",
+        "/incident/cut-off?subject=press-keys&whom=all&action=disable&revoke=yes",
+    ),
     "audit": ("Audit", "/audit?action=worker.enrolled"),
+    "event-destinations": ("Event destinations", "/event-destinations"),
+    "event-destination": ("An event destination", "/event-destinations/siem"),
     "operators": ("Operators", "/operators"),
+    "operator-scope": ("Limiting an operator to a team", "/operators/vera/scope"),
     "requests": ("Requests", "/requests"),
     "request": ("A request of another operator", f"/requests/{REQUEST_ID}"),
     "request-confirm": ("Confirming a request", f"/requests/{REQUEST_ID}/confirm"),
     "second-operator": ("What a second operator must confirm", "/second-operator/change"),
     "account": ("Account", "/account"),
+    "second-factor": ("Setting up a second factor", "/account/second-factor"),
+    "passkey": ("Adding a passkey", "/account/passkeys/add"),
+    "confirm": ("Confirming that it is you", "/account/confirm?next=%2Foperators"),
+    "device": ("Signing in a command line", "/device?user_code={user_code}"),
+    "api-tokens": ("API tokens", "/api-tokens"),
+    "api-token": ("An API token", "/api-tokens/ci-deploy"),
+    "api-token-issue": ("Issuing an API token", "/issue-api-token"),
     "password": ("Changing the password", "/account/password"),
 }
 
@@ -239,6 +270,11 @@ def take(
             page.get_by_text("Waiting for").wait_for()
         else:
             page.goto(world.url + world.fill(path))
+        if name == "enrollment-key-made":
+            page.get_by_label("Name", exact=True).fill(f"press-2{number}-key")
+            page.get_by_label("Worker name", exact=True).fill(f"press-2{number}")
+            page.get_by_role("button", name="Issue").click()
+            page.get_by_text("Waiting for").wait_for()
         if name == "audit":
             page.get_by_text("The chain is intact.").wait_for()
         keep(name)
@@ -250,7 +286,8 @@ def write_gallery() -> None:
     lines = [
         "# Screenshots of every page",
         "",
-        "`make screenshots` takes them from a running Server. The [operator's guide](../how-to/operators-guide.md) explains the pages.",
+        "`make screenshots` takes them from a running Server with 3,000 Workers. Pages that only ask before something is done look like *Revoking an API key*. The "
+        "[operator's guide](../how-to/operators-guide.md) explains the pages.",
         "",
     ]
     titles = {"sign-in": "Sign in"} | {name: title for name, (title, _) in PAGES.items()}
