@@ -44,6 +44,8 @@ _STOP_WITHIN_S = 5
 # Pending writes, once all requests have ended.
 _WRITTEN_WITHIN_S = 30
 _CLOSE = (b"connection", b"close")
+_OUTAGE_CHECK_S = 1.0
+_NOT_WRITING = "The database takes no changes: the log says why (writes_unavailable)."
 # The writer's thread computes for a while at a time, and the event loop waits for its turn at each read and write. With
 # Python's default of 5 ms, writing one second's traces of a busy fleet delayed every answer by a tenth of a second.
 _SWITCH_INTERVAL_S = 0.0005
@@ -104,20 +106,38 @@ async def _serve(settings: ServerSettings) -> int:
             server = _Server(_config(settings, services), services, notifier)
             for warning in services.warnings:
                 emit(_log, CONFIGURATION_WARNING, problem=warning)
-            async with certificate_kept_fresh(server, settings), _watchdog_notifications(notifier):
+            async with certificate_kept_fresh(server, settings), _systemd_notified(notifier, services):
                 await server.serve([listening])
             return 0 if server.started else 1
 
 
 @contextlib.asynccontextmanager
-async def _watchdog_notifications(notifier: Notifier) -> AsyncIterator[None]:
-    """Notify systemd's watchdog while the event loop runs."""
-    task = asyncio.create_task(notifier.notify_watchdog())
+async def _systemd_notified(notifier: Notifier, services: Services) -> AsyncIterator[None]:
+    """Notify systemd's watchdog while the event loop runs, and have `systemctl status` tell when the database takes no changes."""
+    tasks = [
+        asyncio.create_task(notifier.notify_watchdog()),
+        asyncio.create_task(_notify_outages(notifier, services)),
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _notify_outages(notifier: Notifier, services: Services) -> None:
+    was_writing = True
+    while True:
+        await asyncio.sleep(_OUTAGE_CHECK_S)
+        is_writing = services.store.writer_health.is_writing()
+        if is_writing != was_writing:
+            notifier.notify(STATUS=_ready_text(services) if is_writing else _NOT_WRITING)
+        was_writing = is_writing
+
+
+def _ready_text(services: Services) -> str:
+    return f"Ready: {services.issuer}"
 
 
 def listen(address: BindAddress) -> socket.socket:
@@ -250,7 +270,7 @@ class _Server(uvicorn.Server):
             _freeze_loaded_objects()
             self._services.overload.watch()
             _report_ready(self._services)
-            self._notifier.notify(READY="1", STATUS=f"Ready: {self._services.issuer}")
+            self._notifier.notify(READY="1", STATUS=_ready_text(self._services))
 
     def _release_polls(self) -> None:
         self._services.overload.end()

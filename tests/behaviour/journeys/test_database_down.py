@@ -1,12 +1,14 @@
 """The database goes down and comes back: what the log and the command line say."""
 
 import json
+import socket
+import uuid
 
 import httpx2
 import pytest
 from tests.builders import SECRET_KEY
 from tests.postgres import Cluster
-from tests.processes import Site, end_started
+from tests.processes import Site, end_started, until
 
 
 @pytest.fixture
@@ -44,3 +46,41 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
     assert answers == [503] * 20
     assert "answered 503: The Server cannot read its state." in failed.stderr
     assert over["after_s"] >= 0
+
+
+def test_systemctl_status_tells_of_an_outage(cluster_that_stops, tmp_path):
+    """The status that systemd shows is not `Ready` while nothing can be written, and is again afterwards."""
+    # An abstract name: a path may be too long for a socket.
+    name = f"lyftdata-{uuid.uuid4()}"
+    systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    systemd.bind(f"\0{name}")
+    systemd.setblocking(False)
+    received: list[str] = []
+
+    def status() -> str:
+        while True:
+            try:
+                received.append(systemd.recv(4_096).decode())
+            except BlockingIOError:
+                break
+        return next(
+            (line for text in reversed(received) for line in text.split("\n") if line.startswith("STATUS=")),
+            "",
+        )
+
+    site = Site(
+        tmp_path,
+        LYFTDATA_DATABASE_URL=cluster_that_stops.new_database(),
+        LYFTDATA_SECRET_KEY=SECRET_KEY,
+        NOTIFY_SOCKET=f"@{name}",
+    )
+    try:
+        ready = f"STATUS=Ready: {site.url}"
+        until(lambda: status() == ready, "it is ready")
+        cluster_that_stops.stop()
+        until(lambda: "takes no changes" in status(), "the outage is told")
+        cluster_that_stops.start()
+        until(lambda: status() == ready, "its end is told")
+    finally:
+        end_started()
+        systemd.close()
