@@ -18,7 +18,7 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "alert.duplicate": "Alert: a Worker runs twice, or its identity was copied.",
     "alert.ended": "What an alert was about has ended.",
     "alert.events_wait": "Alert: events are not delivered to a destination.",
-    "alert.key_expires": "Alert: an API key ends within 14 days.",
+    "alert.key_expires": "Alert: an API key ends within 7 days.",
     "alert.key_rotation": "Alert: an older generation of an API key ends soon, and Workers still use it.",
     "alert.other_network": "Alert: a token was asked for from another network than that of the Worker's session.",
     "alert.passkey_copied": "Alert: an operator's passkey may have been copied.",

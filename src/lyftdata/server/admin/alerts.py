@@ -32,7 +32,7 @@ from lyftdata.store.tables.refusals import MAX_GROUPS
 
 _RECENTLY = timedelta(hours=1)
 _TOKENS_RECENTLY = timedelta(days=1)
-_EXPIRES_SOON = timedelta(days=14)
+_EXPIRES_SOON = timedelta(days=7)
 _OLD_KEY_ENDS_SOON = timedelta(days=3)
 _MAX_ROTATIONS = 250
 _A_PATTERN = 3
