@@ -224,14 +224,23 @@ def connected(world: World) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    running = asyncio.run_coroutine_threadsafe(run(), loop)
+    asyncio.run_coroutine_threadsafe(run(), loop)
     until(lambda: world.online() >= len(fleet) + len(CONNECTED), "the whole fleet online")
     try:
         yield
     finally:
-        running.cancel()
+        asyncio.run_coroutine_threadsafe(_cancel_tasks(), loop).result(timeout=60)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=60)
+        loop.close()
+
+
+async def _cancel_tasks() -> None:
+    """Cancel what else runs in this event loop, and wait until it has ended: its connections close then."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def take(
