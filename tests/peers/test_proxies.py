@@ -139,6 +139,8 @@ def test_nobody_has_the_proxy_drop_who_he_is(guarded, part, connection):
 
     for seen in guarded.service.seen[before:]:
         assert seen.values("X-Lyftdata-Worker-Id") == ["press"]
+        # Nor the next proxy, if there is one.
+        assert not any(name.lower() in value.lower() for value in seen.values("Connection"))
         passes = {"Labels": guarded.kind.passes_labels, "Name": guarded.kind.passes_name}
         assert len(seen.values(name)) == passes.get(part, True)
 
