@@ -7,6 +7,7 @@ trust it. Behind a proxy nothing is found: Workers see the proxy's certificate, 
 
 import asyncio
 import ssl
+import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from lyftdata.server.runtime.tls_files import server_context
 from lyftdata.watched_file import WatchedFile
 
 _MAX_CERTIFICATES = 4
+_MAX_BYTES = 1_000_000
 # X509_V_ERR_… of openssl/x509_vfy.h: signs itself, a root that is not trusted, and an issuer that is not there.
 _NOT_TRUSTED = frozenset({18, 19, 20, 21})
 
@@ -88,8 +90,12 @@ def read_certificates(file: Path) -> str:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It holds none, or too many for a text that people paste.
+        ValueError: It is no regular file, holds no certificate, or too many for a text that people paste.
     """
+    # A pipe would be waited for without end, and the pages with it.
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+        raise ValueError("is not a file of certificates")
     certificates = load_pem_x509_certificates(file.read_bytes())
     if len(certificates) > _MAX_CERTIFICATES:
         raise ValueError(f"holds {len(certificates)} certificates; at most {_MAX_CERTIFICATES} can be pasted")

@@ -85,7 +85,9 @@ def ensure_all_free(conn: Connection, records: Sequence[WorkerRecord]) -> None:
     Raises:
         ConflictError: `worker_id_taken`, `worker_name_taken`.
     """
-    _refuse_taken("id", "IDs", _find_alike(conn, [record.id for record in records]))
+    # As they were asked for: how a Worker of another team spells its ID is not said.
+    alike = {worker_id.lower() for worker_id in _find_alike(conn, [record.id for record in records])}
+    _refuse_taken("id", "IDs", [record.id for record in records if record.id.lower() in alike])
     _refuse_taken("name", "names", find_live_by_names(conn, [record.name for record in records]))
 
 

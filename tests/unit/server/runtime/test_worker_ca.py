@@ -1,12 +1,14 @@
 """Which certificates Workers need to trust a Server, as the texts to paste bring them."""
 
+import os
+
 import pytest
 from tests.certificates import issued, issued_by_intermediate, self_signed
 
 from lyftdata.core.errors import SettingsError
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.start_checks import check_files
-from lyftdata.server.runtime.worker_ca import NeededCa, WorkerCa, check_worker_ca
+from lyftdata.server.runtime.worker_ca import NeededCa, WorkerCa, check_worker_ca, read_certificates
 
 ISSUER = "https://localhost:3000"
 
@@ -140,3 +142,16 @@ def test_a_file_that_cannot_be_handed_out_is_named_at_the_start(tmp_path, text, 
     with pytest.raises(SettingsError) as refused:
         check_files(settings)
     assert refused.value.problems == [said]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    """Nor is anything else read that is no file: a page would hang."""
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+
+    with pytest.raises(ValueError, match="not a file"):
+        read_certificates(pipe)
+    with pytest.raises(SettingsError, match="is not a file of certificates"):
+        check_worker_ca(pipe)
+    with pytest.raises(SettingsError, match="is not a file of certificates"):
+        check_worker_ca(tmp_path)
