@@ -323,7 +323,7 @@ class _Past:
                 "workers", {"name": f"binder {n}", "id": f"binder-{n:02}", "issue_key": True}
             )
             self._keys[f"binder-{n:02}"] = made["api_key"]["key"]
-        ends = timedelta(days=16).total_seconds()
+        ends = timedelta(days=12).total_seconds()
         await self._post(
             "api-keys", {"name": "contractor-key", "worker_ids": ["press-08"], "expires_in_s": ends}
         )
