@@ -64,6 +64,20 @@ async def test_an_assertion_from_before_a_disable_is_of_no_use_after_it(server, 
     assert await refused(server, captured) == ("assertion_expired" if expired else "stale_assertion")
 
 
+async def test_what_a_clock_that_is_ahead_has_signed_is_good_at_its_time(server):
+    """The limit that the security model states: it is neither valid nor void before, and a disable in between does not end it."""
+    worker_id, key = await server.enrolled("press")
+    captured = server.assertion(key, worker_id, now=server.clock() + timedelta(seconds=62))
+    assert await refused(server, captured) == "assertion_expired"
+    await switch(server, worker_id, enabled=False)
+    await switch(server, worker_id, enabled=True)
+
+    server.clock.forward(seconds=32)
+
+    assert await refused(server, captured) == ""
+    assert await refused(server, captured) == "assertion_replayed"
+
+
 async def test_an_assertion_signed_while_disabled_is_of_no_use_after_the_enable(server):
     """It was signed for a Worker that was kept out."""
     worker_id, key = await server.enrolled()
