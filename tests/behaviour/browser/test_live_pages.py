@@ -16,10 +16,12 @@ UNREACHABLE = re.compile(
     r"net::ERR_|Response Status Error Code (502|404)|htmx:(afterRequest|timeout|sendError)"
 )
 LONG_ADDRESS = "2001:0db8:85a3:1111:2222:8a2e:0370:7334"
-# Counts how often an answer has come, and how often one was shown.
+# Counts how often an answer for a live region has come, and how often one was shown. The log's proof on the audit page is
+# asked for once, and is none.
 COUNT = """window.answers = 0; window.swaps = 0;
-document.addEventListener("htmx:beforeSwap", () => { answers += 1; });
-document.addEventListener("htmx:afterSwap", () => { swaps += 1; });
+const isRegion = event => event.detail.target.matches("[data-region]");
+document.addEventListener("htmx:beforeSwap", event => { if (isRegion(event)) answers += 1; });
+document.addEventListener("htmx:afterSwap", event => { if (isRegion(event)) swaps += 1; });
 window.EventSource = class extends EventSource {
   constructor(url) {
     super(url);
@@ -115,9 +117,8 @@ def opened(open_window, world, signed_in):
         window.page.add_init_script(COUNT)
         page = window.go(path)
         if page.locator("body[data-live]").count():
-            page.wait_for_function(
-                "() => window.isStreaming && document.querySelectorAll('.htmx-request').length === 0"
-            )
+            page.wait_for_function("() => window.isStreaming")
+        page.wait_for_function("() => document.querySelectorAll('.htmx-request').length === 0")
         page.evaluate(COUNT_ANEW)
         return page
 
