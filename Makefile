@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Compiled once, and not by each of the processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help run dist wheel sbom audit deb packages celery test test-fast coverage exhaustive lowest prepare chaos soak bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
+.PHONY: help run dist wheel sbom audit deb packages celery test test-again test-fast coverage exhaustive lowest prepare chaos soak bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -159,6 +159,9 @@ bench-profile: bench-env  ## Show where the time of a token goes
 # end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp  ## Run every test; as root it installs the Debian packages that they need
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-again: $(VENV)/dev.stamp  ## Run the few tests that failed in the last `make test` once more, one after the other
+	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m tests.run_again
 
 # Without those that open a Server, start other programs or read every example.
 FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.py)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import run_again
 from tests.answered_refusals import FILE_VARIABLE, Recorder, missing_causes
 
 _WORKER_INPUT = "answered_refusals_file"
@@ -52,6 +53,7 @@ class WholeRunPlugin:
             self._missing = missing_causes(self._file)
         if self._missing:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        run_again.remember(self._config, session.exitstatus, self._missing)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name the causes that are missing."""

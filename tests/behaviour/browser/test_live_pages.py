@@ -16,8 +16,8 @@ UNREACHABLE = re.compile(
     r"net::ERR_|Response Status Error Code (502|404)|htmx:(afterRequest|timeout|sendError)"
 )
 LONG_ADDRESS = "2001:0db8:85a3:1111:2222:8a2e:0370:7334"
-# Counts how often an answer for a live region has come, and how often one was shown. The log's proof on the audit page is
-# asked for once, and is none.
+# Counts how often an answer for a live region has come, and how often one was shown. The audit page asks for the check of its
+# log too, which is not in a live region.
 COUNT = """window.answers = 0; window.swaps = 0;
 const isRegion = event => event.detail.target.matches("[data-region]");
 document.addEventListener("htmx:beforeSwap", event => { if (isRegion(event)) answers += 1; });
