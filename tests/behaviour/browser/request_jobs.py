@@ -140,7 +140,7 @@ def confirm(pair: Pair) -> Steps:
     request_id = pair.colleagues.ask_for_operator(FIRST, name)
     o = pair.second()
     _decide_about(o, request_id)
-    o.follow("Confirm…")
+    o.push("Confirm…")
     o.push("Confirm, and do it")
     o.sees(name)
     o.sees("password")

@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from lyftdata.core.change_requests import RequestState
+from lyftdata.core.change_requests import MAX_REASON, RequestState
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.second_operator import MAX_ABOVE
 from lyftdata.server.admin.second_operator.queries import ShownRequest
@@ -36,9 +36,12 @@ async def show(page: Page) -> Response:
 
 
 async def ask_confirm(page: Page) -> Response:
-    """Say once more what will be done, and ask."""
+    """Say once more what will be done, and ask; the note that was typed on the page before is in the form."""
+    page.check_parameters("note")
     shown = await page.services.change_request_queries.get(page.part("request_id"), actor=page.actor)
-    return page.render("request_confirm.html", shown=shown, **_named(page, shown))
+    # One character more than a note may have: a longer one is rejected, and not cut.
+    note = page.query("note", max_length=MAX_REASON + 1)
+    return page.render("request_confirm.html", shown=shown, note=note, **_named(page, shown))
 
 
 def _named(page: Page, shown: ShownRequest) -> dict[str, Any]:

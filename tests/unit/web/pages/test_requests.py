@@ -1,6 +1,9 @@
 """The pages of what waits for a second operator: who asks sees it, who may decides, nobody else."""
 
+from urllib.parse import parse_qs, urlencode, urlsplit
+
 import pytest
+from markupsafe import escape
 from tests.deployment import PASSWORD
 from tests.second_operator import add_operator, add_workers, turn_on, worker_ids
 from tests.unit.web.conftest import signed_in
@@ -80,6 +83,26 @@ async def test_confirming_asks_again_who_one_is(server, browser, ben):
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/account/confirm")
     assert worker_ids(server) == ["w-1", "w-2"]
+
+
+async def test_a_note_that_was_typed_on_the_request_is_in_the_form_that_confirms_it(server, browser, ben):
+    """Also when the password is asked for in between; as text, and one that is too long is rejected and not cut."""
+    path = await ask(browser)
+    shown = await ben.get(path)
+    assert f'<form method="get" action="{path}/confirm"' in shown.text
+    # The session's token is sent by the button that declines, and never goes into an address.
+    assert '<input type="hidden" name="csrf"' not in shown.text.partition(f'action="{path}/confirm"')[2]
+
+    note = 'talked to "Ada" <b>&amp; Eve'
+    asked = await ben.get(f"{path}/confirm?{urlencode({'note': note})}")
+    assert f'name="note" value="{escape(note)}"' in asked.text
+    too_long = await ben.get(f"{path}/confirm?note={'x' * 900}")
+    assert f'value="{"x" * 501}"' in too_long.text
+    assert (await ben.post(f"{path}/confirm", note="x" * 501)).status_code == 422
+    server.clock.forward(minutes=15)
+    later = await ben.get(f"{path}/confirm?{urlencode({'note': note})}")
+    came_back = parse_qs(urlsplit(later.headers["location"]).query)["next"][0]
+    assert came_back == f"{path}/confirm?{urlencode({'note': note})}"
 
 
 async def test_decline_and_withdraw(server, browser, ben):
