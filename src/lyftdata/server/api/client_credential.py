@@ -2,30 +2,32 @@
 
 from collections.abc import Mapping
 
+from starlette.requests import Request
+
 from lyftdata.core.assertions import read_assertion
 from lyftdata.core.refusals import WrongAssertionError
 from lyftdata.core.secret import Secret
 from lyftdata.server.admission.client_authentication import Presented
+from lyftdata.server.http.authorization_header import basic_credentials
 from lyftdata.server.http.oauth_errors import OAuthError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-def read_credential(
-    basic: tuple[str, str] | None, form: Mapping[str, str], *, address: str
-) -> Presented | None:
+def read_credential(request: Request, form: Mapping[str, str], *, address: str) -> Presented | None:
     """
     Find the one way in which a client authenticates, None if it does not even say who it is.
 
     Args:
-        basic: What the Authorization header holds, if there is one.
-        form: The parameters; none of them is empty.
+        request: Its Authorization header is read.
+        form: The parameters of its body; none of them is empty.
         address: Where the request came from.
 
     Raises:
-        OAuthError: Several ways at once, or two that name different clients.
+        OAuthError: Several ways at once, two that name different clients, or a header that cannot be read.
         WrongAssertionError: An assertion that is no compact JWS.
     """
+    basic = basic_credentials(request)
     client_id, secret, assertion = (
         form.get("client_id"),
         form.get("client_secret"),

@@ -27,7 +27,7 @@ async def register_next(request: Request) -> Response:
     try:
         form = await read_form(request)
         # Only by an assertion: a token is seen by every service that the Worker calls, and must not change its identity.
-        presented = read_credential(None, form, address=address)
+        presented = read_credential(request, form, address=address)
         if presented is None or presented.assertion is None:
             raise OAuthError("invalid_request", "client_assertion is missing.")
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))

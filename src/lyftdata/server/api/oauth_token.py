@@ -18,7 +18,6 @@ from lyftdata.core.refusals import (
     RefusedError,
 )
 from lyftdata.core.token_answers import TokenAnswer
-from lyftdata.core.tokens import kind_and_value
 from lyftdata.server.admission.client_authentication import admit_worker
 from lyftdata.server.admission.dpop import DpopNonceError
 from lyftdata.server.admission.refusal_log import PublicRefusal
@@ -28,7 +27,7 @@ from lyftdata.server.api.approval_wait import awaiting_approval_response
 from lyftdata.server.api.client_credential import read_credential
 from lyftdata.server.api.refusal_response import refusal_response
 from lyftdata.server.api.token_request import TokenRequest, read_token_request
-from lyftdata.server.http.authorization_header import basic_credentials, header_values
+from lyftdata.server.http.authorization_header import header_values
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
@@ -53,10 +52,9 @@ async def token(request: Request) -> Response:
     services: Services = request.app.state.services
     address = client_address(request.scope)
     try:
-        basic = basic_credentials(request)
         form = await read_form(request)
         asked_for = read_token_request(form)
-        presented = read_credential(basic, form, address=address)
+        presented = read_credential(request, form, address=address)
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         grant = _grant(services, admitted, asked_for)
         bound_to, ticket = _check_dpop(request, services, admitted.worker)
@@ -80,7 +78,9 @@ async def token(request: Request) -> Response:
         return await awaiting_approval_response(request, services, refused)
     except RefusedError as refused:
         return await refused_signer(services, refused, address=address)
-    _note(services, admitted, grant, address=address)
+    services.issued_tokens.record(admitted, audience=grant.audience, address=address)
+    if admitted.worker.archived_at is not None:
+        services.worker_archive.note_active(admitted.worker.id)
     answer = TokenAnswer(
         access_token=signed,
         token_type="Bearer" if bound_to is None else "DPoP",
@@ -158,24 +158,3 @@ def _check_dpop(
     url = f"{services.issuer}/oauth2/token"
     proof = services.dpop.check(proofs[0].decode("latin-1"), method="POST", url=url, needs_nonce=True)
     return proof.thumbprint, services.dpop.spend(proof, worker=worker)
-
-
-def _note(services: Services, admitted: Admitted, grant: Grant, *, address: str) -> None:
-    """Leave traces and count; nothing here is written before the answer."""
-    now, worker, audience = services.clock(), admitted.worker, grant.audience
-    credential = kind_and_value(admitted.credential)
-    services.token_origins.token_given(
-        worker.id, address=address, credential=credential, audience=audience, at=now
-    )
-    services.origin_watch.token_given(
-        worker.id, address=address, credential=credential, audience=audience, at=now
-    )
-    services.token_counts.token_given(worker.id, at=now)
-    services.metrics.token_signed(worker.strategy)
-    services.traces.token_given(worker.id, at=now)
-    if worker.archived_at is not None:
-        services.worker_archive.note_active(worker.id)
-    if admitted.api_key is not None:
-        services.traces.key_used(admitted.api_key.public_id, worker.id, at=now)
-    if admitted.issuer is not None and admitted.issuer != worker.signs_for:
-        services.traces.signed_for(worker.id, admitted.issuer)

@@ -16,7 +16,6 @@ from lyftdata.server.admission.token_issuer import Admitted
 from lyftdata.server.admission.token_verifier import VerifiedWorker
 from lyftdata.server.api.client_credential import read_credential
 from lyftdata.server.api.oauth_token import refused_signer
-from lyftdata.server.http.authorization_header import basic_credentials
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.freshness import decide
 from lyftdata.server.http.oauth_errors import OAuthError, oauth_error_response
@@ -34,7 +33,7 @@ async def introspect(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)
-        presented = read_credential(basic_credentials(request), form, address=client_address(request.scope))
+        presented = read_credential(request, form, address=client_address(request.scope))
         caller = await decide(services.store, lambda: admit_caller(services.admission, presented))
         if isinstance(caller, Admitted):
             await spend_everywhere(services.store, caller.ticket)
@@ -78,7 +77,7 @@ async def revoke(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)
-        presented = read_credential(basic_credentials(request), form, address=client_address(request.scope))
+        presented = read_credential(request, form, address=client_address(request.scope))
         admitted = await decide(services.store, lambda: admit_worker(services.admission, presented))
         await spend_everywhere(services.store, admitted.ticket)
         admitted = await services.identity_key_rotation.complete(

@@ -74,6 +74,7 @@ from lyftdata.server.admission.dpop import Dpop
 from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.identity_copies import IdentityCopies
 from lyftdata.server.admission.identity_key_rotation import IdentityKeyRotation
+from lyftdata.server.admission.issued_tokens import IssuedTokens
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
 from lyftdata.server.admission.refusal_log import RefusalLog
@@ -135,6 +136,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     token_origins: TokenOrigins
     token_counts: TokenCounts
     origin_watch: OriginWatch
+    issued_tokens: IssuedTokens
     events: Events
     metrics: Metrics
     overload: Overload

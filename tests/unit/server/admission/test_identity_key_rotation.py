@@ -218,3 +218,20 @@ async def test_a_client_that_replaces_its_key_at_once_has_rotated(server, admin)
 
     worker = await shown(server, told["client_id"])
     assert (worker["key_rotation"], worker["key_rotation_asked_at"]) == ("done", None)
+
+
+@pytest.mark.parametrize("authorization", ["Basic cHJlc3M6c2VjcmV0", "Bearer eyJhbGciOiJub25lIn0.e30."])
+async def test_a_next_key_is_registered_by_an_assertion_alone(server, host, authorization):
+    """A request that authenticates itself in two ways is rejected (RFC 6749, section 2.3), and nothing is registered."""
+    form = {
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": host.sign(server),
+        "next_key": generate_identity_key().public.canonical_jwk,
+    }
+
+    answer = await server.http.post(
+        "/api/worker/identity-key", data=form, headers={"Authorization": authorization}
+    )
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert server.services.directory.find_next_key(host.worker_id) is None

@@ -16,6 +16,7 @@ from lyftdata.server.admission.enrollment import Enrollment
 from lyftdata.server.admission.enrollment_credentials import EnrollmentCredentials
 from lyftdata.server.admission.identity_copies import IdentityCopies
 from lyftdata.server.admission.identity_key_rotation import IdentityKeyRotation
+from lyftdata.server.admission.issued_tokens import IssuedTokens
 from lyftdata.server.admission.name_claims import NameClaims
 from lyftdata.server.admission.nonces import Nonces
 from lyftdata.server.admission.origin_watch import OriginWatch
@@ -69,6 +70,7 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
     token_origins: TokenOrigins
     token_counts: TokenCounts
     origin_watch: OriginWatch
+    issued_tokens: IssuedTokens
     metrics: Metrics
     identity_copies: IdentityCopies
     known_secrets: KnownSecrets
@@ -120,7 +122,15 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
     verifier = TokenVerifier(
         directory=directory, signing_keys=signing_keys, issuers=basis.issuers, clock=clock
     )
-    token_origins = TokenOrigins(store=store)
+    token_origins, token_counts = TokenOrigins(store=store), TokenCounts(store=store)
+    origin_watch = OriginWatch(
+        origins=token_origins,
+        sessions=parts.sessions,
+        own_networks=NetworkGroup(settings.own_networks),
+        events=parts.events,
+        store=store,
+        clock=clock,
+    )
     name_claims = NameClaims(
         policy=settings.name_policy,
         store=store,
@@ -208,13 +218,14 @@ async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogin
             ),
         ),
         token_origins=token_origins,
-        token_counts=TokenCounts(store=store),
-        origin_watch=OriginWatch(
+        token_counts=token_counts,
+        origin_watch=origin_watch,
+        issued_tokens=IssuedTokens(
             origins=token_origins,
-            sessions=parts.sessions,
-            own_networks=NetworkGroup(settings.own_networks),
-            events=parts.events,
-            store=store,
+            origin_watch=origin_watch,
+            counts=token_counts,
+            activity=parts.traces,
+            metrics=metrics,
             clock=clock,
         ),
         metrics=metrics,

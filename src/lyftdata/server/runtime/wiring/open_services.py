@@ -231,6 +231,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         token_origins=admission.token_origins,
         token_counts=admission.token_counts,
         origin_watch=admission.origin_watch,
+        issued_tokens=admission.issued_tokens,
         events=sessions.events,
         metrics=admission.metrics,
         overload=Overload(monotonic=time.monotonic, count=admission.metrics.count_shed_request),

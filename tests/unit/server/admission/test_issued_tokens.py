@@ -1,0 +1,52 @@
+"""Each issued token is recorded wherever an operator looks for it, and a refused request nowhere."""
+
+GRANT = {"grant_type": "client_credentials"}
+
+
+async def recorded(server, admin, worker_id):
+    """Return what is recorded of a Worker's tokens: the kinds of credentials, how many, and when it was last accepted."""
+    path = f"/api/workers/{worker_id}"
+    origins = (await server.http.get(f"{path}/token-origins", headers=admin)).json()["items"]
+    counts = (await server.http.get(f"{path}/token-counts", headers=admin)).json()
+    accepted_at = server.services.traces.admitted_at(worker_id)
+    return [each["credential_kind"] for each in origins], counts["total"], accepted_at
+
+
+async def by_strategy(server, strategy):
+    """Return how many tokens the metrics count for Workers of a strategy."""
+    text = (await server.http.get("/metrics")).text
+    (line,) = [
+        line for line in text.splitlines() if line.startswith(f'lyftdata_tokens_total{{strategy="{strategy}"')
+    ]
+    return float(line.rpartition(" ")[2])
+
+
+async def test_a_token_by_api_key_is_recorded(server, admin, press):
+    """With the last use of its key."""
+    before = await by_strategy(server, "api_key")
+
+    answer = await server.http.post("/oauth2/token", data=GRANT, auth=press)
+
+    assert answer.status_code == 200
+    assert await recorded(server, admin, "press-01") == (["api_key"], 1, server.clock())
+    assert await by_strategy(server, "api_key") == before + 1
+    (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
+    assert key["last_used_by"] == "press-01"
+
+
+async def test_a_token_by_identity_key_is_recorded(server, admin):
+    """With the issuer for which the Worker signs."""
+    worker_id, key = await server.enrolled()
+
+    answer = await server.token_by_assertion(server.assertion(key, worker_id))
+
+    assert answer.status_code == 200
+    assert await recorded(server, admin, worker_id) == (["identity_key"], 1, server.clock())
+
+
+async def test_a_refused_request_is_recorded_nowhere(server, admin, press):
+    """A token that was not signed has no origin and no count."""
+    answer = await server.http.post("/oauth2/token", data=GRANT, auth=("press-01", "wrong"))
+
+    assert answer.status_code == 401
+    assert await recorded(server, admin, "press-01") == ([], 0, None)
