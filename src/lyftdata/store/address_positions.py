@@ -1,4 +1,4 @@
-"""Compares many addresses with a network, as `core.networks.is_in` compares one."""
+"""Test many addresses against a network at once, with the result of `core.networks.is_in` for each."""
 
 import ipaddress
 import socket
@@ -10,26 +10,26 @@ from lyftdata.core.networks import Network, is_in
 _ALL_BUT_THE_LAST_OCTET = 24
 _IPV4_BITS = 32
 _MAPPED = 0xFFFF
-"""What an IPv6 address starts with that is one of IPv4, as a number."""
+"""The prefix of an IPv4-mapped IPv6 address (::ffff:0:0/96), as a number."""
 
 
 def positions_in(addresses: Sequence[str], network: Network) -> list[int]:
-    """Return the positions of the addresses that are in a network, as `is_in` says."""
+    """Return the positions of the addresses that the network contains, as `is_in` decides."""
     return list(compress(count(), are_in(addresses, [network])))
 
 
 def are_in(addresses: Sequence[str], networks: Sequence[Network]) -> list[bool]:
-    """Return for each address whether it is in one of some networks, as `is_in` says; there may be a hundred thousand."""
+    """Return for each address whether any of the networks contains it, as `is_in` decides; fast enough for 100,000 addresses."""
     each_in = [_are_in_one(addresses, network) for network in networks]
     return each_in[0] if len(each_in) == 1 else list(map(any, zip(*each_in, strict=True)))
 
 
 def _are_in_one(addresses: Sequence[str], network: Network) -> list[bool]:
     if isinstance(network, ipaddress.IPv6Network):
-        # One of IPv4 in the form of IPv6 is in no network of IPv6.
+        # An IPv4-mapped address is in no IPv6 network.
         return [":" in each and _is_in_v6(each, network) for each in addresses]
     if network.prefixlen <= _ALL_BUT_THE_LAST_OCTET:
-        # The octets before the last one tell it, and in a fleet they are the same few.
+        # The octets before the last one decide, and a fleet has few different ones.
         starts = [each.rpartition(".")[0] for each in addresses]
         known = _Starts(network)
         fits = list(map(known.__getitem__, starts))
@@ -44,7 +44,7 @@ def _are_in_one(addresses: Sequence[str], network: Network) -> list[bool]:
 
 
 class _Starts(dict[str, bool]):
-    """Whether the addresses that start with these octets are in a network, whatever the last octet is."""
+    """Caches whether a network contains the addresses that start with these octets; the last octet does not matter."""
 
     def __init__(self, network: ipaddress.IPv4Network) -> None:
         super().__init__()

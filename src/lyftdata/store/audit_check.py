@@ -1,4 +1,4 @@
-"""Checks the audit log, one check at a time, while the store keeps working."""
+"""Verifies the audit log in the background, one run at a time, while the store keeps working."""
 
 import asyncio
 import threading
@@ -17,11 +17,11 @@ Verify = Callable[[Connection], ChainReport]
 
 class AuditCheck:
     """
-    The check of the whole audit chain.
+    Runs the check of the whole audit chain.
 
     Args:
         key: Keys the chain.
-        read: Runs a reading operation on a connection of its own.
+        read: Runs a read operation on its own connection.
         count: Returns how many events the log has.
     """
 
@@ -39,31 +39,31 @@ class AuditCheck:
 
     @property
     def last_was_ok(self) -> bool:
-        """Return whether the last check found nothing wrong, or none has been made."""
+        """Return True unless the last check found a fault."""
         return self._last_was_ok
 
     async def verify(self) -> ChainReport:
         """
         Check every link of the chain, and its end.
 
-        One check runs at a time, since a long log holds a reader long: a caller that asks meanwhile waits for the next, and
-        all who wait share it.
+        Only one check runs at a time, since a long log keeps a reader busy: a call during a check waits for the next one, and all
+        callers that wait share its result.
         """
         if self._next is None:
             self._next = asyncio.ensure_future(self._run())
         return await asyncio.shield(self._next)
 
     def progress(self) -> tuple[int, int]:
-        """Return how many events the check that runs now has checked, and how many there are; zeros between two checks."""
+        """Return how many events the running check has checked, and how many there are; zeros if none is running."""
         return self._progress
 
     def end(self) -> None:
-        """End the check that runs: the store is to be closed."""
+        """Stop the running check, because the store is about to close."""
         self._ending.set()
 
     async def _run(self) -> ChainReport:
         async with self._running:
-            # From here on a new caller is not served by this check: something may be changed behind its back.
+            # Callers from here on get the next check: an event that this one has already read may be changed after it.
             self._next = None
             written = self._count()
             try:
@@ -85,6 +85,6 @@ class AuditCheck:
         self._progress = (done, total)
 
     def _rest(self) -> None:
-        """Let others have the processor during long work; end it if the store is to be closed."""
+        """Yield the processor during a long check; abort the check if the store is about to close."""
         if self._ending.wait(_REST_S):
             raise StoreError("The store is closed.")

@@ -1,10 +1,10 @@
 """
 The audit log: append-only.
 
-The head row names the last event, under a keyed hash of its own, so that removing events from the end is found
-like any other removal. A Server remembers the head and compares it with the row before each group of events: others
-may have appended (other Servers, a command on the host). Where the row goes back behind what the Server remembers, the
-log was cut, and is never sound again. Were the row alone believed, the next event would close the gap.
+The head row names the last event and has its own keyed hash, so that truncating the log is detected like any other removal. A
+Server remembers the head and compares it with the row before each batch of events: other Servers, or a command on the host, may
+have appended in between. If the row is older than what the Server remembers, the log was truncated and is never sound again. If the
+Server trusted the row alone, its next event would hide the gap.
 """
 
 import hmac
@@ -50,8 +50,8 @@ class Head(msgspec.Struct, frozen=True):
     """
     Where the chain ends.
 
-    `sound` is False once the head was found removed or changed. It stays so: every head written afterwards carries
-    no valid hash, so that `verify` goes on telling of it however many events follow.
+    `sound` becomes False once the head is found to be removed or changed, and stays False: every head written afterwards carries
+    no valid hash, so that `verify` keeps reporting it no matter how many events follow.
     """
 
     number: int
@@ -61,10 +61,10 @@ class Head(msgspec.Struct, frozen=True):
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Which events are wanted; what is None or empty does not narrow.
+    Which events to return; a field that is None or empty matches every event.
 
-    `action` may end with `*` for all that begin so. `subject` of a Worker (`worker:ID`) stands also for the cut-offs of incidents that it was
-    in. `actor` is an operator's name, or what the log says: `server`, `api_token:NAME`, `worker:ID`. `since` is in the span, `until` is not.
+    `action` may end with `*`, which matches by prefix. A Worker as `subject` (`worker:ID`) also matches the incident cut-offs that included
+    it. `actor` is an operator's name, or as the log has it: `server`, `api_token:NAME`, `worker:ID`. `since` is inclusive, `until` exclusive.
     """
 
     action: str | None = None
@@ -90,14 +90,14 @@ class WrittenHead(msgspec.Struct, frozen=True):
 
 
 def begin(conn: Connection, *, key: bytes) -> None:
-    """Write the head of an empty log, in the transaction that makes the tables: one without it was tampered with."""
+    """Write the head of an empty log, in the transaction that creates the tables: a log without a head was tampered with."""
     write_head(conn, Head(0, GENESIS), key=key)
 
 
 def load_head(conn: Connection, *, key: bytes) -> Head:
-    """Return where the chain goes on, however the log was treated meanwhile: the Server must be able to start."""
+    """Return where the chain continues, even if the log was tampered with: the Server must be able to start."""
     row = conn.execute(select(audit_head)).first()
-    # Numbers that are taken are not given again, not even those of events that somebody else put there.
+    # Numbers in use are never reused, not even those of events that somebody inserted into the database.
     last = last_number(conn)
     if row is None:
         return Head(last, GENESIS, sound=False)
@@ -106,10 +106,10 @@ def load_head(conn: Connection, *, key: bytes) -> Head:
 
 def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
     """
-    Return where the chain goes on, in a database to which others append too.
+    Return where the chain continues, in a database to which others append too.
 
-    What this Server remembers is compared with it: a log that ends before what was there at the last look, or in which
-    that event is another one now, was turned back or changed, and is never sound again.
+    The log is compared with what this Server remembers: if it ends before the last known event, or has a different event under that
+    number, it was rolled back or changed, and is never sound again.
     """
     row = conn.execute(select(audit_head)).first()
     if row is not None and (row.number, row.hash) == (known.number, known.hash):
@@ -127,7 +127,7 @@ def follow(conn: Connection, *, known: Head, key: bytes) -> Head:
 
 
 def is_under_another_key(conn: Connection, *, after: int) -> bool:
-    """Return whether the secret key was rotated by an event behind a number."""
+    """Return whether an event after this number rotated the secret key."""
     query = (
         select(audit_events.c.number)
         .where(audit_events.c.action == KEY_ROTATED, audit_events.c.number > after)
@@ -138,9 +138,9 @@ def is_under_another_key(conn: Connection, *, after: int) -> bool:
 
 def rehash(conn: Connection, *, key: bytes, on_progress: OnProgress = ignore_progress) -> Head:
     """
-    Replace the hash of every event by one under another key; return the end of the new chain.
+    Replace the hash of every event by one under another key; return the new end of the chain.
 
-    The caller has verified the chain, and owes `write_head`. The hash before the first event that is left stays as it is: that
+    The caller has verified the chain, and must call `write_head`. The hash that precedes the first remaining event is kept: its
     event was removed.
     """
     statement = (
@@ -162,12 +162,12 @@ def rehash(conn: Connection, *, key: bytes, on_progress: OnProgress = ignore_pro
 
 
 def is_marked_unsound(conn: Connection) -> bool:
-    """Return whether a Server has found the log changed, and written so down."""
+    """Return whether a Server has found the log changed and has recorded that."""
     return conn.execute(select(audit_head.c.mac)).scalar() == _NOT_OURS
 
 
 def has(conn: Connection, head: Head) -> bool:
-    """Return whether the log holds the event that was its end once."""
+    """Return whether the log still holds the event that was once its end."""
     if head.number == 0:
         return True
     found = conn.execute(select(audit_events.c.hash).where(audit_events.c.number == head.number)).scalar()
@@ -175,14 +175,14 @@ def has(conn: Connection, head: Head) -> bool:
 
 
 def write_head(conn: Connection, head: Head, *, key: bytes) -> None:
-    """Write down where the chain ends; once a transaction, after its events."""
+    """Write the end of the chain; once per transaction, after its events."""
     mac = _head_mac(head.number, head.hash, key) if head.sound else _NOT_OURS
     row = {"id": _HEAD_ID, "number": head.number, "hash": head.hash, "mac": mac}
     dialect.upsert(conn, audit_head, [row])
 
 
 def link(event: AuditEvent, *, head: Head, key: bytes) -> tuple[dict[str, Any], Head]:
-    """Return the row of an event that follows on a head, and the head that follows on it; nothing is written yet."""
+    """Return the row for an event that follows a head, and the resulting head; writes nothing."""
     number = head.number + 1
     digest = chain_hash(event, number=number, previous=head.hash, key=key)
     row = to_row(event) | {"number": number, "previous": head.hash, "hash": digest}
@@ -191,9 +191,9 @@ def link(event: AuditEvent, *, head: Head, key: bytes) -> tuple[dict[str, Any], 
 
 def append(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """
-    Append events, as `link` gave them.
+    Append events, as returned by `link`.
 
-    The caller's transaction makes them durable together with what they tell of; the caller owes `write_head`.
+    The caller's transaction makes them durable together with the changes they describe; the caller must call `write_head`.
     """
     if rows:
         conn.execute(insert(audit_events), rows)
@@ -206,7 +206,7 @@ def list_events(
     before: int | None = None,
     wanted: AuditFilter = EVERY_EVENT,
 ) -> list[ChainedAuditEvent]:
-    """Return events, the latest first and at most so many; `before` is the number of the last event of the page before."""
+    """Return up to `limit` events, the latest first; `before` is the number of the last event of the previous page."""
     query = select(audit_events).order_by(audit_events.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(audit_events.c.number < before)
@@ -221,7 +221,7 @@ def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.subject:
         yield or_(table.subject == wanted.subject, *_cut_offs_of(wanted.subject))
     if wanted.actor:
-        # An operator's name stands for itself; what has no name of its own is called as in the log.
+        # An operator's name needs no prefix; other actors are named as in the log.
         yield table.actor.in_([wanted.actor, f"operator:{wanted.actor}"])
     if wanted.since is not None:
         yield table.at >= wanted.since
@@ -232,7 +232,7 @@ def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
 def list_of_actions(
     conn: Connection, actions: Collection[str], *, since: datetime, limit: int
 ) -> list[ChainedAuditEvent]:
-    """Return the events with one of these actions since a time, the latest first, and at most so many."""
+    """Return up to `limit` events with one of these actions since a time, the latest first."""
     query = select(audit_events).where(audit_events.c.action.in_(sorted(actions)), audit_events.c.at >= since)
     return [_chained(row) for row in conn.execute(query.order_by(audit_events.c.number.desc()).limit(limit))]
 
@@ -245,7 +245,7 @@ def events_about(
     after: int,
     unwritten: Sequence[Mapping[str, Any]] = (),
 ) -> list[ChainedAuditEvent]:
-    """Return the events about a subject with one of these actions behind a number, the oldest first; `unwritten` as in `count_by`."""
+    """Return the events about a subject with one of these actions after this number, the oldest first; `unwritten` as in `count_by`."""
     table = audit_events.c
     query = select(audit_events).where(
         table.number > after, table.subject == subject, table.action.in_(sorted(actions))
@@ -268,15 +268,15 @@ def count_by(
     unwritten: Sequence[Mapping[str, Any]] = (),
 ) -> int:
     """
-    Return how many Workers these actors have changed since a time, each by itself or in the cut-off of an incident.
+    Return how many Workers these actors have changed since a time, one by one or in the cut-off of an incident.
 
-    What a second operator has confirmed is left out.
+    Changes that a second operator confirmed are not counted.
 
     Args:
         conn: A connection.
         actors: As the log names them.
         action: The audit action about one Worker.
-        cut_off: What a cut-off calls the same in its details.
+        cut_off: Name of the same action in the details of a cut-off event.
         since: Aware UTC time.
         unwritten: `WriteTx.unwritten`, within a transaction.
     """
@@ -308,19 +308,19 @@ def count_by(
 
 
 def _cut_offs_of(subject: str) -> Iterator[ColumnElement[bool]]:
-    """Yield the condition for cut-offs of a Worker, whose events are about the key or the address of the incident."""
+    """Yield the condition for cut-offs that included a Worker; the subject of such an event is the key or the address."""
     kind, _, worker_id = subject.partition(":")
     if kind != "worker" or not worker_id:
         return
-    # IDs stand between spaces, which none holds.
+    # The list is separated by spaces, and no ID contains a space.
     for name in ("workers", "by_key"):
         ids = literal(" ") + audit_events.c.details[name].as_string() + literal(" ")
         yield and_(audit_events.c.action == CUT_OFF, ids.contains(f" {worker_id} ", autoescape=True))
 
 
 def known_actions(conn: Connection) -> list[str]:
-    """Return every action that the log holds, in order of the alphabet."""
-    # One step in the index for each: asked as a whole, the database would read every event of a log of millions.
+    """Return every action in the log, in alphabetical order."""
+    # One index step for each action: SELECT DISTINCT would read every event of a log of millions.
     found: list[str] = []
     query = select(func.min(audit_events.c.action)).where(audit_events.c.action > bindparam("last"))
     last = ""
@@ -339,14 +339,14 @@ def find_event(conn: Connection, number: int) -> ChainedAuditEvent | None:
 def events_after(
     conn: Connection, *, after: int, limit: int, wanted: AuditFilter = EVERY_EVENT
 ) -> list[ChainedAuditEvent]:
-    """Return the events behind a number, the oldest first."""
+    """Return the events after this number, the oldest first."""
     query = select(audit_events).where(audit_events.c.number > after, *_conditions(wanted))
     query = query.order_by(audit_events.c.number).limit(limit)
     return [_chained(row) for row in conn.execute(query)]
 
 
 def workers_changed_after(conn: Connection, *, after: int) -> set[str]:
-    """Return the IDs of the Workers about which an operator or an API token has decided something since an event."""
+    """Return the IDs of the Workers that an operator or an API token has changed since an event."""
     table = audit_events.c
     in_person = or_(table.actor.startswith("operator:"), table.actor.startswith("api_token:"))
     one = select(table.subject).where(
@@ -356,7 +356,7 @@ def workers_changed_after(conn: Connection, *, after: int) -> set[str]:
         in_person,
     )
     found = {str(subject).removeprefix("worker:") for subject in conn.execute(one.distinct()).scalars()}
-    # A cut-off names all its Workers, also those that were disabled before.
+    # A cut-off names all of its Workers, including those that were already disabled.
     cut_off = select(table.details).where(table.number > after, table.action == CUT_OFF)
     for details in conn.execute(cut_off).scalars():
         found.update(details.get("workers", "").split(), details.get("by_key", "").split())
@@ -378,15 +378,15 @@ def verify(
     on_progress: OnProgress = ignore_progress,
 ) -> ChainReport:
     """
-    Check every link of the chain, its end, and that the head was written by us.
+    Check every link of the chain, its end, and that a Server wrote the head.
 
     Args:
-        conn: A reading connection.
+        conn: A read connection.
         key: The key of the chain.
-        written: Number of an event known to be written: a log that ends before it was turned back, even if an
-            old head that once was ours was put in place.
-        between: Called after each thousand events; whatever it raises ends the check.
-        observe: Is given the events as they are read, and yields them.
+        written: Number of an event known to be written: a log that ends before it was rolled back, even if its head is
+          an old one that a Server wrote.
+        between: Called after every thousand events; an exception from it aborts the check.
+        observe: Receives the events as they are read, and must yield them.
         on_progress: Called with the progress.
     """
     row = conn.execute(select(audit_head)).first()
@@ -411,10 +411,10 @@ def verify(
 
 def removed_through(conn: Connection) -> int:
     """
-    Return up to which number events were removed because they had become too old, 0 if none were.
+    Return the number of the last event that was removed because of its age, 0 if none was.
 
-    The last event that says so says it. It is in the chain as every other event is, so that only a Server can have written it;
-    and without it the chain has a gap.
+    The latest `audit_log.pruned` event says so. It is part of the chain like any other event, so that only a Server can have written it;
+    without it the chain has a gap.
     """
     query = (
         select(audit_events.c.details)
@@ -429,9 +429,9 @@ def removed_through(conn: Connection) -> int:
 
 def begins_after(conn: Connection, size: int) -> bool:
     """
-    Return whether the first events, so many, are gone because they had become too old.
+    Return whether the first `size` events were removed because of their age.
 
-    Tampering: an event that says so is not believed alone, since it may be one that was changed. The log must begin there.
+    Tampering: the event that records the removal is not trusted alone, since it may have been changed. The log must really begin there.
     """
     removed = removed_through(conn)
     first = select(audit_events.c.number).order_by(audit_events.c.number).limit(1)
@@ -439,7 +439,7 @@ def begins_after(conn: Connection, size: int) -> bool:
 
 
 def _start_of(conn: Connection, removed: int) -> tuple[int, bytes]:
-    """Return the number and hash from which the chain goes on; the hash is under that of the first event that is left."""
+    """Return the number and hash from which the chain continues; the hash is protected by that of the first remaining event."""
     if not removed:
         return 0, GENESIS
     query = select(audit_events.c.previous).where(audit_events.c.number == removed + 1)
@@ -447,7 +447,7 @@ def _start_of(conn: Connection, removed: int) -> tuple[int, bytes]:
 
 
 def first_time(conn: Connection) -> datetime | None:
-    """Return when the first event that is kept happened, None if there is none."""
+    """Return the time of the oldest remaining event, None if there is none."""
     query = select(audit_events.c.at).order_by(audit_events.c.number).limit(1)
     return conn.execute(query).scalar()
 
@@ -464,13 +464,13 @@ def enrollments_with(
     conn: Connection, fingerprints: Collection[str], *, since: datetime, limit: int
 ) -> list[AuditEvent]:
     """
-    Return the enrollments with an enrollment key, the latest first.
+    Return enrollments with an enrollment key, the latest first.
 
     Args:
         conn: A connection.
-        fingerprints: Of its generations.
-        since: Not the earlier ones.
-        limit: At most so many.
+        fingerprints: Of the key's generations.
+        since: Earlier ones are left out.
+        limit: How many to return at most.
     """
     query = (
         select(audit_events)
@@ -486,8 +486,8 @@ def enrollments_with(
 
 
 def last_older_than(conn: Connection, at: datetime) -> int:
-    """Return the number of the last event up to which all are older than a time, 0 if the first is not."""
-    # Not the latest that is older: after a clock was set back, an event of today may have a time of last year.
+    """Return the number up to which every event is older than a time, 0 if the first one is not."""
+    # Not simply the latest older event: after a clock was set back, an event of today may have a time of last year.
     query = (
         select(audit_events.c.number).where(audit_events.c.at >= at).order_by(audit_events.c.number).limit(1)
     )
@@ -496,7 +496,7 @@ def last_older_than(conn: Connection, at: datetime) -> int:
 
 
 def remove_through(conn: Connection, number: int) -> None:
-    """Remove the oldest events. The caller owes the event that says so, in the same transaction."""
+    """Remove the oldest events. The caller must append the event that records it, in the same transaction."""
     conn.execute(delete(audit_events).where(audit_events.c.number <= number))
 
 
@@ -516,7 +516,7 @@ def _unsound(problem: str) -> ChainReport:
 
 
 def _in_order(conn: Connection) -> CursorResult[Any]:
-    """Give the chain in batches: it may be longer than memory. To be closed, since the check ends at the first fault."""
+    """Yield the chain in batches: it may not fit into memory. The caller must close it, since the check stops at the first fault."""
     query = select(audit_events).order_by(audit_events.c.number)
     return conn.execute(query.execution_options(yield_per=_AT_ONCE))
 

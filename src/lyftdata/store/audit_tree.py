@@ -1,7 +1,7 @@
 """
 The Merkle tree of the audit log, computed from its events and compared with the signed checkpoints.
 
-The chain (`audit_log`) needs the Server's key to be checked. The tree needs none: this is what others can verify.
+The chain (`audit_log`) can only be checked with the Server's key. The tree needs no key, so that others can verify it.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _AT_ONCE = 500
 
 
 class AuditLogChangedError(LyftdataError):
-    """Events that are to be signed were not written by a Server."""
+    """Events about to be signed were not written by a Server."""
 
     code = "audit_log_changed"
 
@@ -36,11 +36,11 @@ def extend(conn: Connection, tree: CompactRange, *, audit_key: bytes) -> bool:
         Whether there may be more.
 
     Raises:
-        AuditLogChangedError: One does not fit the chain. It is not added.
+        AuditLogChangedError: An event does not fit the chain. Nothing is added.
     """
     batch = audit_log.events_after(conn, after=tree.size, limit=_AT_ONCE)
-    # Tampering: an event that was put into the database must not get a signature. The hash before the first is taken from it:
-    # it is under the keyed hash, and the events before are those that were signed.
+    # Tampering: an event that was inserted into the database must not be signed. The hash before the first event can be taken from
+    # the event itself: its keyed hash covers it, and the events before it are those already signed.
     start = (tree.size, batch[0].previous) if batch else (tree.size, b"")
     report = verify_chain(batch, key=audit_key, start=start)
     if not report.ok:
@@ -51,7 +51,7 @@ def extend(conn: Connection, tree: CompactRange, *, audit_key: bytes) -> bool:
 
 
 def root_at(conn: Connection, size: int, *, audit_key: bytes) -> bytes | None:
-    """Return the root of the first events of the log, so many; None if it has fewer."""
+    """Return the root over the first `size` events of the log; None if it has fewer."""
     if audit_log.last_number(conn) < size:
         return None
     tree = audit_checkpoints.last_tree(conn, audit_key=audit_key, size=size)
@@ -73,7 +73,7 @@ def verify(
     between: Callable[[], None] = lambda: None,
     on_progress: OnProgress = ignore_progress,
 ) -> ChainReport:
-    """Check the whole log: its chain, its end, and every checkpoint of it. The arguments are those of `audit_log.verify`."""
+    """Check the whole log: its chain, its end, and every checkpoint. Takes the arguments of `audit_log.verify`."""
     checkpoints = CheckpointCheck(conn, audit_key=key)
     report = audit_log.verify(
         conn,
@@ -89,17 +89,17 @@ def verify(
 
 class CheckpointCheck:
     """
-    Compares a log with every checkpoint of it that is stored, while its events are read.
+    Compares a log with all of its stored checkpoints while its events are read.
 
     Args:
         conn: A reading connection.
-        audit_key: The key of the chain, to which the key of the checkpoints belongs.
+        audit_key: The key of the chain, from which the key of the checkpoints is derived.
     """
 
     def __init__(self, conn: Connection, *, audit_key: bytes) -> None:
         self._audit_key = audit_key
         self.problem = ""
-        # A backup may be of a version that had no checkpoints.
+        # A backup may be from a version that had no checkpoints.
         has_any = inspect(conn).has_table(schema.audit_checkpoints.name)
         removed = audit_log.removed_through(conn)
         self._stored = audit_checkpoints.all_checkpoints(conn, from_size=removed) if has_any else iter(())
@@ -107,7 +107,7 @@ class CheckpointCheck:
         self._tree = self._start(removed)
 
     def follow(self, events: Iterable[ChainedAuditEvent]) -> Iterator[ChainedAuditEvent]:
-        """Yield the events of the log, all of them and in order, and compare."""
+        """Yield the events of the log, all of them and in order, comparing as they pass."""
         self._compare()
         for chained in events:
             yield chained
@@ -115,13 +115,13 @@ class CheckpointCheck:
             self._compare()
 
     def problem_at_end(self) -> str:
-        """Return what is wrong, once every event was read; empty if nothing is."""
+        """Return the problem found, once every event has been read; empty if there is none."""
         if self.problem or self._next is None:
             return self.problem
         return f"A checkpoint of {self._next.size} events was signed, but the log ends at event {self._tree.size}."
 
     def _start(self, removed: int) -> CompactRange:
-        """Return the tree of the events that were removed, which goes on with those that are left."""
+        """Return the tree over the removed events, to which the remaining ones are added."""
         if not removed:
             return CompactRange()
         if self._next is not None and self._next.size == removed:

@@ -1,8 +1,8 @@
 """
 Copies an SQLite database while a Server uses it, and restores such a copy.
 
-A copy is one state of the database, that of a moment; it is checked before anybody relies on it. Nothing here
-overwrites anything: a backup is a new file, and the database that a restored one replaces is kept next to it.
+A copy is a snapshot of one moment, and is verified before it counts as a backup. Nothing here overwrites anything: a backup is a new
+file, and restoring keeps the replaced database under another name.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _PAGES_AT_ONCE = 2_000
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a copy, as it was checked."""
+    """What a verified copy contains."""
 
     file: Path
     bytes: int
@@ -41,7 +41,7 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MissingWorker(msgspec.Struct, frozen=True):
-    """A Worker that a database has and its restored backup does not know."""
+    """A Worker that the replaced database has and the restored backup lacks."""
 
     id: str
     name: str
@@ -50,9 +50,9 @@ class MissingWorker(msgspec.Struct, frozen=True):
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was put in place, and where what was there is now; None if nothing was there.
+    What was restored, and where the replaced database is now; None if there was none.
 
-    `missing` are the Workers that were added or enrolled since the backup; None if what was there cannot be read.
+    `missing` are the Workers added or enrolled since the backup; None if the replaced database cannot be read.
     """
 
     copied: Copied
@@ -64,19 +64,19 @@ def back_up(
     database: Path, to: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_progress
 ) -> Copied:
     """
-    Copy a database to a new file for its owner alone (0600), while a Server may be using it.
+    Copy a database to a new file that only its owner can read (0600), while a Server may be using it.
 
-    The file has its name only once the copy is complete. An audit log that was changed is reported, and copied all the same:
-    it is evidence, and whatever else is in the database must not be without a backup for it.
+    The file gets its name only once the copy is complete. A tampered audit log is reported, but the copy is kept: it is evidence, and
+    the rest of the database still needs a backup.
 
     Args:
         database: The SQLite file.
         to: The new file.
         audit_key: Keys the audit chain.
-        on_progress: Called with the progress; if it raises, such as at Ctrl-C, no file is left.
+        on_progress: Called with the progress; if it raises, as on Ctrl-C, no file is left.
 
     Raises:
-        StoreError: There is no database, it is damaged, or the file is there already or cannot be written.
+        StoreError: The database is missing or damaged, or the new file exists already or cannot be written.
     """
     check_not_empty(database)
     sqlite.check_file_permissions(database)
@@ -85,7 +85,7 @@ def back_up(
         copy(database, draft, on_progress=on_progress)
         found = check(draft, audit_key=audit_key, on_progress=on_progress)
         _sync(draft)
-        # Over the empty file that holds the name, which is ours.
+        # This replaces the empty file that reserved the name.
         draft.replace(to)
         sync_directory(to.parent)
     return msgspec.structs.replace(found, file=to)
@@ -100,14 +100,14 @@ def restore(
     on_progress: OnProgress = ignore_progress,
 ) -> Restored:
     """
-    Replace a database that no Server uses by a backup.
+    Replace a database that no Server is using with a backup.
 
     Args:
-        backup: The file that `back_up` made; it stays as it is.
-        database: The SQLite file; what is there is kept under another name.
+        backup: A file made by `back_up`; it is not changed.
+        database: The SQLite file; an existing one is kept under another name.
         audit_key: Keys the audit chain.
-        now: Names what is kept; aware UTC.
-        on_progress: Called with the progress; if it raises, everything stays as it was.
+        now: Used to name the kept file; aware UTC.
+        on_progress: Called with the progress; if it raises, nothing is changed.
 
     Raises:
         StoreError: A Server is using the database, or the backup is damaged, was changed, belongs to another secret key,
@@ -124,9 +124,9 @@ def restore(
                 "or secret.key in the data directory.",
             )
         _sync(draft)
-        # In between, the old database is under its name without its log: Ctrl-C waits.
+        # Until the new database has its name, the old one is there without its log: Ctrl-C must wait.
         with _signals_held_back():
-            # The lock makes an empty file where there is none.
+            # Taking the lock creates an empty file if there is none.
             kept = _keep_previous_database(database, now) if database.stat().st_size else None
             draft.replace(database)
             sync_directory(database.parent)
@@ -135,7 +135,7 @@ def restore(
 
 
 def _missing_workers(kept: Path, restored: Path) -> list[MissingWorker] | None:
-    """Return the Workers that only the database that was there has, by name; None if it is damaged."""
+    """Return the Workers that only the replaced database has, by name; None if it is damaged."""
     try:
         known = {worker.id for worker in _workers_of(restored)}
         found = [worker for worker in _workers_of(kept) if worker.id not in known]
@@ -155,12 +155,12 @@ def _workers_of(database: Path) -> list[MissingWorker]:
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
     """
-    Have SIGINT, SIGTERM and SIGHUP wait until this is done.
+    Defer SIGINT, SIGTERM and SIGHUP until the block has ended.
 
-    By handlers, not by the thread's mask: any other thread may get the signal, and the handler runs in the main one.
+    By handlers, not the thread's signal mask: another thread may receive the signal, but handlers run in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
-        # Handlers run in the main thread alone.
+        # Only the main thread can install handlers.
         yield
         return
     came: list[int] = []
@@ -178,10 +178,10 @@ def _signals_held_back() -> Iterator[None]:
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
     """
-    Keep every Server off a database meanwhile.
+    Keep every Server from using a database during the block.
 
     Raises:
-        StoreError: One is using it.
+        StoreError: A Server is using it.
     """
     was_there = database.exists()
     try:
@@ -201,7 +201,7 @@ def check_not_empty(file: Path) -> None:
     Raise StoreError unless the file exists and is not empty.
 
     Raises:
-        StoreError: There is not.
+        StoreError: It does not exist, is empty, or cannot be read.
     """
     try:
         is_there = file.is_file() and file.stat().st_size > 0
@@ -213,20 +213,20 @@ def check_not_empty(file: Path) -> None:
 
 def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress) -> None:
     """
-    Copy a database as it is at one moment, even while others write to it; `to` is a new file or an empty one.
+    Copy a database as it is at one moment, even while others write to it; `to` is a new or empty file.
 
     Raises:
         StoreError: It cannot be read, or the copy cannot be written.
     """
-    # Read only: a database that is not open keeps even its write-ahead log as it was. (SQLite leaves an empty one where there was
-    # none. Not removed: a Server may have begun to use it.)
+    # Read-only: this leaves even the write-ahead log of an unopened database alone. (SQLite creates an empty one if there was
+    # none. It is not removed: a Server may have begun to use it.)
     source_uri = f"{database.absolute().as_uri()}?mode=ro"
     try:
         with (
             contextlib.closing(sqlite3.connect(source_uri, uri=True)) as source,
             contextlib.closing(sqlite3.connect(to)) as target,
         ):
-            # Reading begins here and lasts: otherwise a change by another between two steps would restart the copy, under load for ever.
+            # Hold one read transaction: otherwise a write by another process would restart the copy, endlessly under load.
             source.execute("BEGIN").close()
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
             source.backup(
@@ -235,7 +235,7 @@ def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress)
                 progress=lambda _status, left, total: on_progress("Copying", total - left, total),
             )
             source.rollback()
-            # One file, without a log next to it, wherever it is copied.
+            # A single file, without a write-ahead log, that can be copied anywhere.
             target.execute("PRAGMA journal_mode=DELETE").close()
     except (sqlite3.Error, UnicodeError) as error:
         # UnicodeError: SQLite's own message can repeat the bytes of a damaged schema.
@@ -244,10 +244,10 @@ def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress)
 
 def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_progress) -> Copied:
     """
-    Check a copy that no other program has open: its structure, its references, its version, and its audit chain.
+    Check a copy that no other program has open: its structure, foreign keys, version, and audit chain.
 
     Raises:
-        StoreError: It is damaged, not a lyftdata database, or of a version that this program cannot work with.
+        StoreError: It is damaged, not a lyftdata database, or has a version that this program does not support.
     """
     try:
         on_progress("Checking the database", 0, 0)
@@ -262,7 +262,7 @@ def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_
         finally:
             engine.dispose()
         with contextlib.closing(sqlite3.connect(database)) as raw:
-            # As the Server leaves its database while it works, the engine has left this one: with a log next to it.
+            # The engine has left the database in WAL mode, as a Server does.
             raw.execute("PRAGMA journal_mode=DELETE").close()
     except (sqlite3.Error, UnicodeError, DBAPIError) as error:
         problem = error.orig if isinstance(error, DBAPIError) else error
@@ -272,7 +272,7 @@ def check(database: Path, *, audit_key: bytes, on_progress: OnProgress = ignore_
 
 def _check_structure(database: Path) -> None:
     with contextlib.closing(sqlite3.connect(database)) as raw:
-        # Whose file this is, is not known yet: nothing in its schema may do more than compare.
+        # The file is not trusted yet: its schema must not run any functions.
         raw.execute("PRAGMA trusted_schema=OFF").close()
         faults = [str(row[0]) for row in raw.execute("PRAGMA integrity_check(3)")]
         if faults != ["ok"]:
@@ -283,7 +283,7 @@ def _check_structure(database: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(file: Path, draft: Path) -> Iterator[None]:
-    """Reserve an unused name, and make a draft next to it, both for their owner alone; on failure neither is left."""
+    """Reserve an unused name and create a draft next to it, both for their owner alone; on failure neither is left."""
     try:
         _make_private(file)
     except FileExistsError as error:
@@ -304,10 +304,10 @@ def _new_file(file: Path, draft: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def draft_file(database: Path) -> Iterator[Path]:
     """
-    Create an empty file of mode 0600 next to a database; removed at the end, unless it was renamed.
+    Create an empty file of mode 0600 next to a database; it is removed at the end unless it was renamed.
 
     Raises:
-        StoreError: It cannot be made.
+        StoreError: It cannot be created.
     """
     draft = database.with_name(f"{database.name}.draft-{secrets.token_hex(4)}")
     try:
@@ -321,22 +321,22 @@ def draft_file(database: Path) -> Iterator[Path]:
 
 def _keep_previous_database(database: Path, now: datetime) -> Path:
     """
-    Link the existing database and its log to a second name, and remove the log from the first name.
+    Hard-link the existing database and its log to a second name, and remove the log from the first name.
 
-    The old database is not opened for that: it may be damaged, and SQLite throws away a log that does not fit. It must not
-    meet the new database either, whose pages it would overwrite.
+    The old database is not opened for this: it may be damaged, and SQLite discards a log that does not match. Nor may the old log be
+    applied to the new database, whose pages it would overwrite.
     """
     aside = database.with_name(f"{database.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
-    # Linked, not renamed: a crash between two renames would leave no database, and the next start would make a new one.
+    # Linked, not renamed: after a crash between two renames there would be no database, and the next start would create a new one.
     os.link(database, aside)
     log, index = (database.with_name(database.name + part) for part in _BESIDE)
     with contextlib.suppress(FileNotFoundError):
         os.link(log, aside.with_name(aside.name + _BESIDE[0]))
     sync_directory(database.parent)
     log.unlink(missing_ok=True)
-    # SQLite rebuilds it from the log.
+    # SQLite rebuilds the -shm file from the log.
     index.unlink(missing_ok=True)
-    # Before the new database has the name: after a power cut the old log must not be next to it.
+    # Before the new database gets the name: after a power cut the old log must not be next to it.
     sync_directory(database.parent)
     return aside
 

@@ -1,4 +1,4 @@
-"""The types of changes in a commit, for copies in memory."""
+"""What a commit has changed, for the copies in memory."""
 
 from datetime import datetime
 from typing import Any
@@ -16,59 +16,59 @@ from lyftdata.core.records import (
 
 
 class WorkerChanged(msgspec.Struct, frozen=True):
-    """A Worker entry is now this, or gone."""
+    """A Worker entry was added, changed or removed (None)."""
 
     worker_id: str
     record: WorkerRecord | None
 
 
 class ApiKeyChanged(msgspec.Struct, frozen=True):
-    """An API key is now this, or gone."""
+    """An API key was added, changed or removed (None)."""
 
     public_id: str
     record: ApiKeyRecord | None
 
 
 class EnrollmentKeyChanged(msgspec.Struct, frozen=True):
-    """An issued enrollment key is now this, or gone."""
+    """An issued enrollment key was added, changed or removed (None)."""
 
     public_id: str
     record: EnrollmentKeyRecord | None
 
 
 class ResourceChanged(msgspec.Struct, frozen=True):
-    """A resource is now this, or gone."""
+    """A resource was added, changed or removed (None)."""
 
     name: str
     record: ResourceRecord | None
 
 
 class FleetPolicyChanged(msgspec.Struct, frozen=True):
-    """The policy for the versions of agents is now this, or gone."""
+    """The fleet policy for agent versions was changed or removed (None)."""
 
     record: FleetPolicyRecord | None
 
 
 class TokenRevoked(msgspec.Struct, frozen=True):
-    """A worker token was taken back before its end."""
+    """A worker token was revoked before it expired."""
 
     jti: str
     expires_at: datetime
 
 
 class SigningKeysChanged(msgspec.Struct, frozen=True):
-    """The Server's signing keys were made, retired or removed; they must be reloaded."""
+    """Signing keys were created, retired or removed; they must be reloaded."""
 
 
 class PresenceChanged(msgspec.Struct, frozen=True):
-    """A Worker is connected like this, or at no Server."""
+    """A Worker has connected or its session has changed, or it is connected to no Server (None)."""
 
     worker_id: str
     record: PresenceRecord | None
 
 
 class Broadcast(msgspec.Struct, frozen=True):
-    """What one Server tells the others without any row of its own, by topic; what is sent is a small JSON object."""
+    """A message from one Server to the others that has no table of its own, by topic; the body is a small JSON object."""
 
     topic: str
     body: dict[str, Any]
@@ -76,9 +76,9 @@ class Broadcast(msgspec.Struct, frozen=True):
 
 class AllChanged(msgspec.Struct, frozen=True):
     """
-    Everything that is kept in memory, as it is now: what has changed since it was last looked at is not known.
+    A full reload of everything kept in memory: the changes since the last look are not known.
 
-    What is not in here is gone. Signing keys must be reloaded as well.
+    What is missing from it no longer exists. Signing keys must be reloaded as well.
     """
 
     workers: list[WorkerRecord]

@@ -1,9 +1,9 @@
 """
 Writes one change to the database from its host, without a Server, whether or not Servers are running.
 
-Servers hold in memory only what admission needs, and find the end of the audit log in the database with each group
-they write. So a change may come from here if it touches nothing that they hold, takes its turn like theirs, and goes
-on with the audit chain where it ends.
+Servers keep in memory only what admission needs, and re-read the end of the audit log from the database with each batch they
+write. So this may write a change if it touches nothing that they keep in memory, takes the writer lock as they do, and
+continues the audit chain where it ends.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
     Run one operation in a transaction of its own; durable when this returns.
 
     Args:
-        url: SQLAlchemy URL of a database that is there.
-        op: Makes the change and its audit event. What it changes must not be held in memory by Servers: it is not published.
+        url: SQLAlchemy URL of an existing database.
+        op: Makes the change and its audit event. It must not change anything that Servers keep in memory: nothing is published.
         audit_key: Keys the audit chain.
 
     Raises:
-        StoreError: The database cannot be used, is of another version, or its audit log does not fit the key.
-        Whatever `op` raises: then nothing was changed.
+        StoreError: The database cannot be used, has another version, or its audit log does not fit the key.
+        Exceptions of `op`: then nothing was changed.
     """
     engine = dialect.make_engine(url)
     try:
@@ -41,7 +41,7 @@ def write_directly(url: str | URL, op: Callable[[WriteTx], T], *, audit_key: byt
             dialect.lock_out_other_writers(conn)
             before = audit_log.load_head(conn, key=audit_key)
             if not before.sound and not audit_log.is_marked_unsound(conn):
-                # With another key the event would break the chain of a log that is intact.
+                # With the wrong key, the event would break the chain of an intact log.
                 raise StoreError(
                     "The end of the audit log does not fit the secret key; nothing was changed.",
                     hint="Give the Server's own secret key: LYFTDATA_SECRET_KEY, or secret.key in the data directory.",
@@ -63,7 +63,7 @@ def read_directly(url: str | URL, op: Callable[[Connection], T]) -> T:
     Run a reading operation, whether or not Servers are running.
 
     Raises:
-        StoreError: The database cannot be used, or is of another version.
+        StoreError: The database cannot be used, or has another version.
     """
     engine = dialect.make_engine(url)
     try:
@@ -78,8 +78,8 @@ def read_directly(url: str | URL, op: Callable[[Connection], T]) -> T:
 
 
 def check_version(schema: str | None) -> None:
-    """Check that a database has the schema of this program; raises StoreError."""
-    # Not brought up to date here: a Server of the version that is installed may be running on it.
+    """Check that a database has this program's schema version; raises StoreError."""
+    # Not upgraded here: a Server of the installed version may be using it.
     if schema != migrate.newest_version():
         raise StoreError(
             f"The database is of another version of lyftdata (schema {schema}, and this program has "

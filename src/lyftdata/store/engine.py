@@ -1,10 +1,10 @@
 """
-Opens the database: one writer that commits in groups, and a few readers.
+Opens the database: one writer that commits in batches, and a few readers.
 
 Every change goes through one thread. While it commits, others queue; it then runs all of them in one
-transaction, each in a savepoint of its own, so that a failing one fails alone, and commits once. Durability
-costs one fsync per group instead of one per change; the audit chain, which must be written in order anyway,
-needs no lock (docs/decisions/0002).
+transaction, each in its own savepoint, so that a failing one fails alone, and commits once. Durability
+costs one fsync per batch instead of one per change, and the audit chain, which must be written in order
+anyway, needs no lock (docs/decisions/0002).
 
     result = await store.write(lambda tx: workers.insert_worker(tx, record))   # durable when it returns
     found  = await store.read(lambda conn: workers.find_worker(conn, "w-1"))
@@ -42,14 +42,14 @@ T = TypeVar("T")
 
 _MAX_IN_A_GROUP = 256
 _READERS = 2
-# No operation at a stop takes that long, unless the database does not answer.
+# No operation during shutdown takes that long, unless the database does not answer.
 _FINISHED_WITHIN_S = 15.0
 
 OnChange = Callable[[Sequence[Change]], None]
 
 
 class Store:
-    """The database behind one writer thread and a few reader threads; made by `open`, ended by `close`."""
+    """The database behind one writer thread and a few reader threads; opened by `open`, closed by `close`."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Store:
         self._engine = engine
         self._head = head
         self.server_id = secrets.token_hex(8)
-        """What this Server is called among those on the same database; another at each start."""
+        """The ID of this Server among its peers; a new one at each start."""
         self._change_feed = (
             ChangeFeed(
                 engine,
@@ -78,7 +78,7 @@ class Store:
         )
         self._lock = lock
         self._connections = connections
-        # A migration may take its time; what the Server does from here on may not.
+        # A migration may take long; the Server's own statements may not.
         self._watching = contextlib.ExitStack()
         if dialect.is_shared(engine):
             self._watching.enter_context(connections.watched())
@@ -98,14 +98,14 @@ class Store:
     @classmethod
     def open(cls, url: str | URL, *, audit_key: bytes) -> Self:
         """
-        Open a database, bringing its schema up to date first.
+        Open a database, upgrading its schema first.
 
         Args:
             url: SQLAlchemy URL.
             audit_key: 32 bytes that key the audit chain; kept outside the database.
 
         Raises:
-            StoreError: Unreachable, damaged, or of a newer version of this program.
+            StoreError: Unreachable, damaged, or written by a newer version of this program.
         """
         engine = dialect.make_engine(url)
         connections = PooledConnections(engine)
@@ -128,39 +128,39 @@ class Store:
         """
         Run an operation in the writer's transaction; durable when this returns.
 
-        What other Servers have changed before it is in memory by then.
+        Changes that peers made before it are in memory by then.
 
-        A caller that is cancelled meanwhile does not undo it.
+        Cancelling the caller does not undo it.
 
         Raises:
             StoreError: The database failed; nothing of the operation was kept.
-            Whatever `op` raises: then nothing of it was kept either.
+            Exceptions of `op`: then nothing of it was kept either.
         """
         if self._closing:
             raise StoreError("The store is closed.")
         loop = asyncio.get_running_loop()
         job = Job(op, loop)
-        # What was asked for before comes before.
+        # Operations that were gathered earlier go first.
         self._queue_gathered(loop)
         self._jobs.put(job)
         return await job.future
 
     async def write_batched(self, op: Together[T], item: object) -> T:
         """
-        Run an operation that others can be run at once with: on all items that have queued for it by then, in few statements.
+        Run an operation that can be batched: once for all items queued by then, with few statements.
 
-        It is given one item or many and returns a result for each; how many there are must make no difference to any of
-        them. If it raises, all of it is undone and it is run for each item alone.
+        `op` gets one item or many and returns a result for each; the size of the batch must not affect any result. If it raises,
+        the batch is rolled back and `op` is run for each item alone.
 
         Raises:
-            StoreError: As `write`.
-            Whatever `op` raises for this item alone.
+            StoreError: As for `write`.
+            Exceptions of `op` for this item alone.
         """
         if self._closing:
             raise StoreError("The store is closed.")
         loop = asyncio.get_running_loop()
         job = Job(partial(_first, op, item), loop, together=op, item=item)
-        # The writer would begin with the first and leave the others of this turn of the event loop for later.
+        # Gathered until the next turn of the event loop: otherwise the writer would start with the first item and leave the others for later.
         if loop not in self._gathered:
             self._gathered[loop] = []
             loop.call_soon(self._queue_gathered, loop)
@@ -173,7 +173,7 @@ class Store:
 
     async def read(self, op: Callable[[Connection], T]) -> T:
         """
-        Run a reading operation on a connection of its own.
+        Run a read operation on its own connection.
 
         Raises:
             StoreError: The database failed, or the store is closed.
@@ -184,9 +184,9 @@ class Store:
 
     async def read_tables(self, op: Callable[[Connection], T]) -> T:
         """
-        Run a reading operation that goes through whole tables, once; raises as `read`.
+        Run a read operation that scans whole tables once; raises like `read`.
 
-        The database caches little of them on the way: it would keep that for as long as the Server runs.
+        The database caches little of them: otherwise it would keep that memory for as long as the Server runs.
         """
 
         def scan(conn: Connection) -> T:
@@ -202,26 +202,26 @@ class Store:
 
     def deliver_changes_to(self, on_change: OnChange) -> None:
         """
-        Deliver what is committed from here on.
+        Deliver changes from the next commit on.
 
         Args:
-            on_change: Called in the event loop with what a commit changed, after the commit and before the caller that
-                asked for it goes on.
+            on_change: Called in the event loop with the changes of a commit, after the commit and before the caller that
+             made it continues.
         """
         self._on_change = on_change
 
     def start_change_feed(self) -> None:
-        """Start to deliver changes of other Servers, from when the database was opened on."""
+        """Start to deliver the changes of peers, beginning at the time at which the database was opened."""
         if self._change_feed is not None:
             self._change_feed.begin(asyncio.get_running_loop())
 
     def is_current(self) -> bool:
-        """Return whether the state in memory is current: changes of other Servers were read just now."""
+        """Return whether the state in memory is current: the changes of peers were read just now."""
         return self._change_feed is None or self._change_feed.is_current()
 
     async def refresh(self, *, full: bool = False) -> None:
         """
-        Read what other Servers have changed; with `full`, every change that was committed before this call.
+        Read the changes of peers; with `full`, every change committed before this call.
 
         Raises:
             StoreError: The database cannot be queried.
@@ -231,12 +231,12 @@ class Store:
 
     @property
     def audit_is_sound(self) -> bool:
-        """Return whether the end of the audit log was as we had left it when the database was opened."""
+        """Return whether the end of the audit log was intact when the database was opened."""
         return self._head.sound
 
     @property
     def audit_is_intact(self) -> bool:
-        """Return whether nothing wrong was found with the audit log: at its end when it was opened, or by the last check."""
+        """Return whether no fault of the audit log is known: neither of its end when it was opened, nor from the last check."""
         return self._head.sound and self._check.last_was_ok
 
     @property
@@ -245,29 +245,29 @@ class Store:
         return self._head.number
 
     async def verify_audit(self) -> ChainReport:
-        """Check every link of the audit chain, and its end; one check at a time, which all who wait for it share."""
+        """Check every link of the audit chain, and its end; one check at a time, shared by all callers that wait for it."""
         return await self._check.verify()
 
     def check_progress(self) -> tuple[int, int]:
-        """Return how many events the check that runs now has checked, and how many there are; zeros between two checks."""
+        """Return how many events the running check has checked, and how many there are; zeros if none is running."""
         return self._check.progress()
 
     async def close(self) -> None:
-        """Finish what is queued, then close every connection; closing twice is closing once."""
+        """Finish queued operations, then close every connection; may be called twice."""
         if self._closing:
             return
         self._closing = True
         self._check.end()
         self._queue_gathered(asyncio.get_running_loop())
         self._jobs.put(None)
-        # Shielded: a caller that is cancelled while it waits must not leave connections open and the lock held.
+        # Shielded: cancelling the caller must not leave connections open and the lock held.
         await asyncio.shield(asyncio.to_thread(self._finish))
 
     def aborting_stuck_connections(self, *, after_s: float) -> contextlib.AbstractContextManager[None]:
         """
-        Return a context in which callers that still wait for the database after so many seconds get a StoreError.
+        Return a context in which callers still waiting for the database after `after_s` seconds get a StoreError.
 
-        For a Server that stops: a pooler or proxy may take what it is sent and never answer, and the network sees nothing wrong.
+        For shutdown: a pooler or proxy may accept a request and never answer, and the network reports no error.
         """
         return self._connections.aborted_after(after_s)
 
@@ -293,7 +293,7 @@ class Store:
             self._run_group(jobs)
 
     def _next_group(self) -> list[Job[Any]] | None:
-        """Wait for an operation and take whatever else has queued by then; None at the end."""
+        """Wait for an operation and take everything queued by then; None when the store closes."""
         job = self._jobs.get()
         if job is None:
             return None
@@ -304,7 +304,7 @@ class Store:
             except queue.Empty:
                 break
             if job is None:
-                # The end, but after this group.
+                # The end marker: stop after this batch.
                 self._jobs.put(None)
                 break
             taken.append(job)
@@ -319,7 +319,7 @@ class Store:
         except BaseException as error:  # noqa: BLE001 - whatever it was, every waiting caller must get the error
             self.writer_health.fail(str(translated(error)))
             for job in jobs:
-                # What was run in this group is rolled back with it, so no caller may get a success.
+                # The operations of this batch are rolled back together, so no caller may get a success.
                 job.error = job.error or translated(error)
                 job.changes = []
         self._complete_jobs(jobs)
@@ -344,7 +344,7 @@ class Store:
                     audit_log.write_head(conn, head, key=self._audit_key)
                     doubt = UncertainCommit(head, jobs)
         except DBAPIError:
-            # A commit that fails may have happened all the same: the answer was lost, not the change.
+            # A failed commit may still have happened: the answer was lost, not the change.
             self._doubt = doubt
             with contextlib.suppress(DBAPIError):
                 if self._resolve_uncertain_commit(publish=False):
@@ -363,7 +363,7 @@ class Store:
             and not head.sound
             and audit_log.is_under_another_key(conn, after=self._head.number)
         ):
-            # This Server was suspended while the key was rotated. What it wrote would break a chain that is whole.
+            # This Server was suspended while the key was rotated. What it writes would break an intact chain.
             raise StoreError(
                 "The secret key was rotated while this Server ran; it writes nothing with the old one.",
                 hint="Restart it with the new secret key.",
@@ -375,23 +375,23 @@ class Store:
         changes = [change for job in jobs for change in job.changes]
         if self._change_feed is None or not (changes or self._change_feed.has_begun()):
             return None
-        # Where nothing is changed as well: a writer that has waited for its turn goes on with what was changed in the turns before.
+        # Also without changes: a writer that waited for its turn must continue from what was changed in the turns before.
         return self._change_feed.record_changes(conn, changes)
 
     def _resolve_uncertain_commit(self, *, publish: bool = True) -> bool:
         """
-        Find out whether the last commit happened, if that is not known: the audit log's end says so.
+        Find out whether the last commit happened, if that is uncertain: the end of the audit log shows it.
 
-        Going on without would give the next event a number that is taken, and leave admission with what was before.
+        Otherwise the next event would get a number in use, and admission would keep the old state.
 
         Args:
-            publish: Whether to hand on what it changed; not where its callers are still waiting and get it.
+            publish: Whether to publish its changes; not if its callers are still waiting and will be answered.
 
         Returns:
-            Whether there was a doubt, and the commit has happened.
+            Whether a commit was uncertain and turned out to have happened.
 
         Raises:
-            DBAPIError: The database cannot be asked; the doubt stays.
+            DBAPIError: The database cannot be queried; it stays uncertain.
         """
         doubt = self._doubt
         if doubt is None:
@@ -408,18 +408,18 @@ class Store:
         return True
 
     def _complete_jobs(self, jobs: list[Job[Any]]) -> None:
-        """Complete a group of jobs on their event loops in one step: changes first, then results."""
+        """Complete a batch of jobs on their event loops in one step: changes first, then results."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, theirs in by_loop.items():
-            # A loop that was closed meanwhile has no callers left; the writer continues for the others.
+            # A closed event loop has no callers left; the writer continues for the others.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._settle, theirs)
 
     def _settle(self, jobs: list[Job[Any]]) -> None:
         try:
-            # Where there are other Servers, what was changed was handed on together with what they have changed.
+            # With peers, these changes were already delivered by the change feed, together with the peers' own.
             if self._change_feed is None or not self._change_feed.has_begun():
                 self._announce([change for job in jobs for change in job.changes])
         finally:
@@ -436,7 +436,7 @@ def _first(op: Together[T], item: object, tx: WriteTx) -> T:
 
 
 def _prepare(engine: Engine, audit_key: bytes) -> tuple[audit_log.Head, change_log.Cursor]:
-    """Bring the schema up to date; find the end of the audit chain, and of the published changes. One transaction."""
+    """Upgrade the schema; find the end of the audit chain and of the published changes. In one transaction."""
     with dialect.migrating(engine) as conn:
         if migrate.upgrade(conn):
             audit_log.begin(conn, key=audit_key)

@@ -1,7 +1,7 @@
 """
-Finds out whether a secret key is the one of a database, without changing anything there.
+Finds out whether a secret key belongs to a database, without changing anything there.
 
-After a rotation of the secret key was interrupted there are two keys, and the database tells which one is in force.
+After an interrupted rotation of the secret key there are two keys, and the database shows which one is in force.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from lyftdata.store.tables.signing_keys import all_signing_keys
 
 
 class KeyCheck(msgspec.Struct, frozen=True):
-    """What a database holds that only its own key fits."""
+    """Data in a database that only its own key can verify or decrypt."""
 
     head: audit_log.WrittenHead | None
     signing_keys: list[SigningKeyRecord]
@@ -37,7 +37,7 @@ class KeyCheck(msgspec.Struct, frozen=True):
 
 def load_key_check(database: str | URL) -> KeyCheck:
     """
-    Read what a database says about its key. A file is neither made nor changed.
+    Load what shows which key a database has. A file is neither created nor changed.
 
     Raises:
         StoreError: The database cannot be used.
@@ -62,13 +62,13 @@ def _load(conn: Connection | None) -> KeyCheck:
 
 @contextlib.contextmanager
 def _reading(url: URL) -> Iterator[Connection | None]:
-    """Give a connection for reading, None where there is no database yet."""
+    """Yield a read connection, None if there is no database yet."""
     file = sqlite.file_of(url)
     if file is None:
         engine = dialect.for_reading(dialect.make_engine(url))
     elif Path(file).is_file() and Path(file).stat().st_size:
         existing = Path(file)
-        # Without our own settings of a connection, which would change the journal of a backup.
+        # Without our connection settings, which would change the journal mode of a backup.
         engine = create_engine("sqlite://", creator=lambda: _open_read_only(existing), poolclass=StaticPool)
     else:
         yield None

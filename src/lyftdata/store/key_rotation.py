@@ -1,11 +1,11 @@
 """
-Changes a database to another secret key, in one transaction: all of it, or nothing.
+Moves a database to another secret key, in one transaction: all of it, or nothing.
 
 1. No Server may use the database, and its whole audit log is verified with the old key.
-2. Every event is hashed, every checkpoint signed, and every signing key and target of events encrypted with the new key. The old signatures of the
-   checkpoints stay, so that those who have the old public key can still verify them.
-3. An event says so, and names the end of the log under the old key and both public keys. A checkpoint that ends with this event is
-   signed with both keys: with a proof of the event, those who trust the old public key learn the new one.
+2. Every event is hashed, every checkpoint signed, and every signing key and event destination encrypted with the new key. The old signatures
+   of the checkpoints stay, so that those who have the old public key can still verify them.
+3. An audit event records it, and names the end of the log under the old key and both public keys. A checkpoint that ends with this event
+   is signed with both keys: with a proof of the event, those who trust the old public key learn the new one.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 class DatabaseKeys(msgspec.Struct, frozen=True):
-    """What the database needs of a secret key."""
+    """The keys for a database that are derived from a secret key."""
 
     audit_key: bytes
     kek: bytes
@@ -65,7 +65,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RotatedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What was changed; `event` is the number of the event that says so."""
+    """What was changed; `event` is the number of the audit event that records it."""
 
     event: int
     handover: Handover
@@ -85,16 +85,16 @@ def rotate(
     on_progress: OnProgress = ignore_progress,
 ) -> RotatedKey:
     """
-    Change a database to another key. The caller has a database that is a file to itself.
+    Move a database to another key. The caller has locked a database that is a file.
 
     Args:
-        url: SQLAlchemy URL of a database that is there.
-        old: The keys that it has.
-        new: The keys that it gets.
+        url: SQLAlchemy URL of an existing database.
+        old: Its current keys.
+        new: Its new keys.
         renamed: Fingerprints of enrollment keys that are settings: the old one, and the one under the new key.
-        describe: Returns the event that says so.
+        describe: Returns the audit event that records it.
         nonce: Returns 12 random bytes.
-        silent_for: A Server without a heartbeat for so long has stopped.
+        silent_for: A Server without a heartbeat for that long has stopped.
         on_progress: Called with the progress; if it raises, nothing is changed.
 
     Raises:
@@ -137,7 +137,7 @@ def _check_no_server(conn: Connection, silent_for: timedelta) -> None:
 
 
 def _verify(conn: Connection, audit_key: bytes, on_progress: OnProgress) -> CompactRange:
-    """Verify the whole log; return its tree, up to the last checkpoint."""
+    """Verify the whole log; return its tree up to the last checkpoint."""
     report = audit_tree.verify(conn, key=audit_key, on_progress=on_progress)
     if not report.ok:
         raise StoreError(
@@ -164,7 +164,7 @@ class _Rotation:
         nonce: Callable[[], bytes],
         on_progress: OnProgress,
     ) -> RotatedKey:
-        """Make every change but the commit."""
+        """Make every change; the caller commits."""
         while audit_tree.extend(self._conn, self._tree, audit_key=self._old.audit_key):
             pass
         before = audit_log.load_head(self._conn, key=self._old.audit_key)
@@ -180,7 +180,7 @@ class _Rotation:
         self._seal_targets_again(tx, nonce)
         self._seal_second_factors_again(tx, nonce)
         found = sum(_rename(tx, old, new) for old, new in renamed.items())
-        # They are keyed hashes of addresses: nothing that can be computed again.
+        # They are keyed hashes of addresses, and cannot be computed again.
         known_networks.forget_all_networks(tx)
         checkpoints = audit_checkpoints.sign_all_again(tx, audit_key=self._new.audit_key)
         self._append(tx, describe(handover))
@@ -199,7 +199,7 @@ class _Rotation:
             try:
                 target = unseal_target(record, key=self._old.kek)
             except UnsealError:
-                # Not readable before either: nothing is delivered there, and operators see why.
+                # It could not be read before either: nothing is delivered there, and operators see why.
                 continue
             sealed = seal_target(target, name=record.name, key=self._new.kek, nonce=nonce())
             event_destinations.replace_destination(tx, msgspec.structs.replace(record, sealed_target=sealed))
@@ -209,13 +209,13 @@ class _Rotation:
             try:
                 secret = unseal_totp_secret(record.sealed, factor_id=record.id, key=self._old.kek)
             except UnsealError:
-                # Its codes did not count before either: recovery codes do.
+                # Its codes were not accepted before either: recovery codes are.
                 continue
             sealed = seal_totp_secret(secret, factor_id=record.id, key=self._new.kek, nonce=nonce())
             second_factors.replace_sealed(tx, record.id, sealed)
 
     def _append(self, tx: WriteTx, event: AuditEvent) -> None:
-        """Append the event, and the checkpoint that both keys have signed."""
+        """Append the event, and a checkpoint signed with both keys."""
         previous = tx.head.hash
         tx.audit(event)
         audit_log.append(self._conn, tx.events)

@@ -1,4 +1,4 @@
-"""Waits for the lock that a Server takes to write, as a Server would, and gives it back: whether anyone keeps it."""
+"""Waits for the writer lock as a Server would, and releases it: finds out whether anyone holds it for too long."""
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
@@ -10,14 +10,14 @@ from lyftdata.store.writer import lock_holders
 
 def find_stuck_lock(url: str | URL, *, within_s: float) -> str | None:
     """
-    Return who holds the lock for writing, if it is not free within some seconds; nothing is changed.
+    Return who holds the writer lock, if it is not free within some seconds; nothing is changed.
 
     Args:
-        url: SQLAlchemy URL of a database that is there.
+        url: SQLAlchemy URL of an existing database.
         within_s: Seconds; a Server's own writes take less than one.
 
     Returns:
-        None if the lock could be taken. Else what shows of its holders; empty if nothing does.
+        None if the lock could be taken. Otherwise a description of its holders; empty if they cannot be seen.
 
     Raises:
         StoreError: The database cannot be used for another reason.

@@ -1,10 +1,10 @@
 """
 Upgrades a database's schema in the process that opens it (Alembic).
 
-Each script in `migrations/versions` says which programs survive it: `oldest_program` is the oldest schema version whose
-programs can work with the database afterwards. A script that says nothing is incompatible with every older version. The database holds
-the highest of them (`schema_floor`), so that Servers of the version before go on, and start, while others are upgraded. Those
-that would not survive it keep it from being done for as long as they run: they could not find out.
+Each script in `migrations/versions` declares with `oldest_program` the oldest schema version whose programs can work with the
+database afterwards. A script without it is incompatible with every older version. The database stores the highest of them
+(`schema_floor`), so that Servers of the previous version keep running, and can start, while others are upgraded. An upgrade that
+running Servers could not survive is refused while they run: they have no way to find out.
 """
 
 from datetime import timedelta
@@ -25,19 +25,19 @@ from lyftdata.store.tables import servers
 LOCATION = str(resources.files("lyftdata.store") / "migrations")
 
 _FLOOR_ID = 1
-# Longer than a Server is silent while it lives.
+# Longer than the interval between heartbeats of a live Server.
 _HEARTBEAT_WITHIN = timedelta(seconds=10)
 
 
 def upgrade(conn: Connection) -> bool:
     """
-    Bring the schema to this program's version, in the caller's transaction; return whether the database was empty.
+    Upgrade the schema to this program's version, in the caller's transaction; return whether the database was empty.
 
-    A newer schema that says that this program can work with it is left as it is.
+    A newer schema that declares this program compatible is left as it is.
 
     Raises:
-        StoreError: The database was written by a newer version of this program, which this one cannot work with, or
-            Servers are running that could not work with it afterwards.
+        StoreError: A newer, incompatible version of this program wrote the database, or Servers are running that could not work
+         with it after the upgrade.
     """
     config = configuration()
     scripts = _oldest_first(config)
@@ -50,7 +50,7 @@ def upgrade(conn: Connection) -> bool:
         _check_no_older_server_runs(conn)
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
-    # At a schema that was up to date as well: the first program of version 0005 did not write it.
+    # Also if the schema was up to date: the first program of version 0005 did not write it.
     dialect.upsert(conn, schema_floor, [{"id": _FLOOR_ID, "oldest": floor}])
     return current is None
 
@@ -61,16 +61,16 @@ def current_version(conn: Connection) -> str | None:
 
 
 def newest_version() -> str:
-    """Return the version of the schema that this program makes."""
+    """Return the schema version of this program."""
     return str(ScriptDirectory.from_config(configuration()).get_current_head())
 
 
 def check_known(conn: Connection) -> None:
     """
-    Make sure that this program can work with a database, or bring it up to date.
+    Make sure that this program can work with a database, or can upgrade it.
 
     Raises:
-        StoreError: It cannot.
+        StoreError: It can do neither.
     """
     scripts = _oldest_first(configuration())
     current = current_version(conn)
@@ -81,9 +81,9 @@ def check_known(conn: Connection) -> None:
 
 
 def configuration() -> Config:
-    """Return what Alembic is to know: where the scripts are."""
+    """Return Alembic's configuration: where the scripts are."""
     config = Config()
-    # The per cent sign means something to the parser of configurations, and nothing in a path.
+    # The parser of configurations interprets a per cent sign, which a path may contain.
     config.set_main_option("script_location", LOCATION.replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
@@ -91,9 +91,9 @@ def configuration() -> Config:
 
 def floor_of(scripts: list[Script]) -> str:
     """
-    Return the oldest version whose programs can work with what all of these scripts make, oldest first.
+    Return the oldest version whose programs can work with the result of all of these scripts; `scripts` is oldest first.
 
-    The highest counts: what one script has cut off, no later one brings back.
+    The highest one counts: a later script cannot restore compatibility that an earlier one broke.
     """
     order = [script.revision for script in scripts]
     floors = [str(getattr(script.module, "oldest_program", script.revision)) for script in scripts]
@@ -110,7 +110,7 @@ def _is_above(floor: str, current: str | None, scripts: list[Script]) -> bool:
 
 
 def _check_no_older_server_runs(conn: Connection) -> None:
-    # SQLite's file lock has settled it already; before version 0005 there was one Server a database.
+    # SQLite's file lock has ruled this out already; before version 0005 a database had only one Server.
     if not dialect.is_shared(conn.engine) or not inspect(conn).has_table(servers_table.name):
         return
     if running := servers.list_live(conn, silent_for=_HEARTBEAT_WITHIN):
@@ -122,8 +122,8 @@ def _check_no_older_server_runs(conn: Connection) -> None:
 
 
 def _check_survivable(conn: Connection, current: str, scripts: list[Script]) -> None:
-    # A floor that this program knows is at or below its own version, since the versions are one line. What is not
-    # written down is not survivable.
+    # A floor that this program knows is at or below its own version, since the versions form one line. Without a stored floor, the
+    # database is incompatible.
     floor = None
     if inspect(conn).has_table(schema_floor.name):
         floor = conn.execute(select(schema_floor.c.oldest)).scalar()

@@ -19,21 +19,21 @@ def to_row(record: msgspec.Struct) -> dict[str, Any]:
 
 
 def from_row(kind: type[T], row: Row[Any], **more: Any) -> T:
-    """Return the record that a row holds; `more` gives fields that are not columns. Its kind is prepared (`core/structs.py`)."""
+    """Return the record in a row; `more` gives fields that are not columns. Its type must be prepared (`core/structs.py`)."""
     mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     values = {name: mapping[name] for name in kind.__struct_fields__ if name in mapping}
-    # strict=False turns the text of an enumeration back into it; datetimes and bytes pass as they are.
+    # strict=False converts text to the enumeration; datetimes and bytes are passed through.
     return msgspec.convert({**values, **more}, kind, strict=False, builtin_types=(bytes, datetime))
 
 
 def from_rows(kind: type[T], rows: Result[Any]) -> Iterator[T]:
     """
-    Iterate over the records that the rows of a result hold, as `from_row` for one; columns that are not fields are left out.
+    Iterate over the records in the rows of a result, like `from_row` for one; columns that are not fields are ignored.
 
-    For tables of which the Server reads every row when it starts: to look up each field in each row takes most of the time there.
-    A part of the rows is fetched at a time. All at once they would take as much memory as the records, and leave holes in it.
+    For tables that the Server reads in full at startup, where looking up each field of each row would take most of the time.
+    Rows are fetched in batches: all at once would take as much memory as the records, and fragment it.
     """
-    # SQLAlchemy's names are of a type of its own, which msgspec does not take for text.
+    # SQLAlchemy's names are a subclass of str, which msgspec does not accept as text.
     names = [str(name) for name in rows.keys()]  # noqa: SIM118 - not a dictionary
     for part in rows.partitions(_AT_ONCE):
         for row in part:

@@ -1,11 +1,11 @@
 """
 Copies the whole state from SQLite to PostgreSQL.
 
-1. No Server may use the SQLite file meanwhile. It is only read: what is worked on is a copy, brought up to date first.
-2. The PostgreSQL database must be empty. All that follows is one transaction there.
-3. The tables are made, and every row is copied, counted and digested as it is read.
-4. What has arrived is read again, counted and digested table by table, and the audit chain is checked link by link.
-5. Only if all of it is the same it is kept; else the database is as empty as it was.
+1. No Server may use the SQLite file meanwhile. It is only read: the work is done on a copy, after upgrading its schema.
+2. The PostgreSQL database must be empty. Everything that follows is one transaction there.
+3. The tables are created, and every row is copied, counted and hashed as it is read.
+4. The result is read again, counted and hashed table by table, and the audit chain is verified link by link.
+5. If all of it matches, it is committed; otherwise the database stays empty.
 """
 
 import contextlib
@@ -42,14 +42,14 @@ _AT_ONCE = 1_000
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What is in a table: how many rows, and the digest of all of them, whatever their order."""
+    """The content of a table: the number of rows, and a digest of all of them that does not depend on their order."""
 
     rows: int
     sha256: str
 
 
 class Transferred(msgspec.Struct, frozen=True, kw_only=True):
-    """What was copied and found the same on both sides, by table."""
+    """What was copied and verified to be equal on both sides, by table."""
 
     schema: str
     tables: dict[str, Content]
@@ -60,17 +60,17 @@ def transfer(
     source: Path, target: str, *, audit_key: bytes, on_progress: OnProgress = ignore_progress
 ) -> Transferred:
     """
-    Copy the state of a stopped Server to PostgreSQL, and make sure that it is the same there.
+    Copy the state of a stopped Server to PostgreSQL, and verify that it is the same there.
 
     Args:
-        source: The SQLite file; it stays as it is.
+        source: The SQLite file; it is not changed.
         target: SQLAlchemy URL of an empty PostgreSQL database.
         audit_key: Keys the audit chain.
         on_progress: Called with the progress; if it raises, the target stays empty.
 
     Raises:
-        StoreError: A Server is using the source, the target is not empty or fails, or what has arrived is not the same;
-            nothing was changed then.
+        StoreError: A Server is using the source, the target is not empty or fails, or the result differs; then nothing
+         was changed.
     """
     backup.check_not_empty(source)
     engine = dialect.make_engine(target)
@@ -97,7 +97,7 @@ def transfer(
 
 @contextlib.contextmanager
 def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
-    """Give a connection to a copy of a database that has this program's schema, and which that is."""
+    """Yield a connection to a copy of a database, upgraded to this program's schema, and the version of that schema."""
     with backup.draft_file(source) as draft:
         backup.copy(source, draft)
         engine = sqlite.make_engine(URL.create("sqlite", database=str(draft)))
@@ -107,7 +107,7 @@ def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
                 migrate.upgrade(conn)
                 schema = str(migrate.current_version(conn))
             if schema != migrate.newest_version():
-                # This program can work with it, and knows nothing of what it holds besides.
+                # This program can work with it, but does not know the rest of its content.
                 raise StoreError(
                     f"The database is of a newer version of lyftdata (schema {schema}), and must be moved by that."
                 )
@@ -119,7 +119,7 @@ def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
 
 def _check_empty(conn: Connection) -> None:
     found = inspect(conn)
-    # Made by this very transaction, to keep Servers off meanwhile.
+    # Created by this very transaction, to keep Servers off meanwhile.
     tables = set(found.get_table_names()) - {writer_lock.name}
     if tables or found.get_view_names():
         raise StoreError(
@@ -130,7 +130,7 @@ def _check_empty(conn: Connection) -> None:
 
 
 class _Counting:
-    """Reports how many of all rows are done."""
+    """Reports progress, in rows of all tables."""
 
     def __init__(self, stage: str, total: int, on_progress: OnProgress) -> None:
         self._stage, self._total, self._on_progress = stage, total, on_progress
@@ -148,13 +148,13 @@ def _count_rows(conn: Connection) -> int:
 
 
 def _move(table: Table, source: Connection, target: Connection, counting: _Counting) -> Content:
-    """Copy a table; return what was read."""
+    """Copy a table; return a digest of what was read."""
     names = [_name(column) for column in table.columns]
     statement = insert(table).values({column.name: _given(column) for column in table.columns})
     content = _Adding()
     for rows in _read(table, source):
         content.add(rows)
-        # What the schema says of itself was written when it was made.
+        # What the schema says about itself was written when it was created.
         if table is not schema_floor:
             target.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
         counting.add(len(rows))
@@ -192,7 +192,7 @@ def _content(table: Table, conn: Connection, counting: _Counting) -> Content:
 
 
 class _Adding:
-    """Adds digests of rows up, modulo 2^256: the two databases sort text differently, and the order means nothing."""
+    """Adds up the digests of rows, modulo 2^256: the two databases sort text differently, so the result must not depend on the order."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -202,24 +202,24 @@ class _Adding:
         """Add rows."""
         self._rows += len(rows)
         for row in rows:
-            # Times with their zone, bytes in base64, NULL apart from every text: what differs is written differently.
+            # Times with their zone, bytes in base64, NULL distinct from any text: different values are encoded differently.
             digest = sha256(msgspec.json.encode(tuple(row))).digest()
             self._sum = (self._sum + int.from_bytes(digest, "big")) % 2**256
 
     def total(self) -> Content:
-        """Return what was added so far."""
+        """Return the digest of the rows added so far."""
         return Content(self._rows, self._sum.to_bytes(32, "big").hex())
 
 
 def _read(table: Table, conn: Connection) -> Iterator[Sequence[Sequence[Any]]]:
-    """Give a table in batches: it may be larger than memory."""
+    """Yield a table in batches: it may be larger than memory."""
     query = select(*(_taken(column) for column in table.columns))
     with conn.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
         yield from rows.partitions()
 
 
 def _taken(column: Column[Any]) -> Any:
-    # JSON as the text that it is: read as a value, NULL and the word null would become the same.
+    # JSON as text: parsed, a NULL and the JSON null would become the same.
     return cast(column, Text) if isinstance(column.type, JSON) else column
 
 
@@ -230,7 +230,7 @@ def _given(column: Column[Any]) -> Any:
 
 
 def _name(column: Column[Any]) -> str:
-    # Not the column's own name: SQLAlchemy keeps that for values of its own making.
+    # Not the column's own name, which SQLAlchemy reserves for its own values.
     return f"given_{column.name}"
 
 

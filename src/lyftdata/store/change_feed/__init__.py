@@ -1,1 +1,1 @@
-"""The changes of each commit, and how other Servers on the same database receive them."""
+"""The changes of each commit, and how peers on the same database receive them."""

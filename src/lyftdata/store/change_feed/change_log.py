@@ -1,11 +1,11 @@
 """
-The change log that Servers share: rows that name what has changed, numbered in commit order.
+The change log that Servers share: rows that name what was changed, numbered in commit order.
 
-A row says which Worker or key has changed, not how: a reader loads the thing itself, in its current state. So a
-reader that is late sees the latest state at once, several changes of one thing cost one look, and nothing is kept twice.
+A row says which Worker or key was changed, not how: a reader loads its current state. So a reader that lags sees the latest
+state at once, several changes of one thing cost one query, and nothing is stored twice.
 
-Rows are dropped after a while, the oldest first, and a reader may be later than that: stopped, or cut off from the database for
-long. It finds that the row at which it stands is gone, and reads everything.
+Old rows are pruned, the oldest first. A reader may lag behind that, if it was stopped or lost the database for a long time: it finds
+that the row at its position is gone, and reloads everything.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """The row at which a reader stands; where the numbers have fallen, another has that number by now, of another time."""
+    """A reader's position. It includes the time, since after the database has gone back, the same number may belong to another row."""
 
     number: int = 0
     at: datetime | None = None
@@ -54,13 +54,13 @@ class Cursor(msgspec.Struct, frozen=True):
 
 class ChangeBatch(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was changed behind a row.
+    The changes after a reader's position.
 
     Args:
-        until: The row reached.
-        changes: What it means by now; taking over one twice does no harm.
-        broadcasts: What to deliver once, by number.
-        is_all: Whether it is everything, since what was changed one by one is not known any more.
+        until: The position reached.
+        changes: The current state of what was changed; applying one twice does no harm.
+        broadcasts: Messages to deliver exactly once, with their numbers.
+        is_all: Whether this is the whole state, because the single changes are no longer known.
     """
 
     until: Cursor
@@ -70,7 +70,7 @@ class ChangeBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin(conn: Connection) -> None:
-    """Write a first row, which changes nothing, where there is none: each reader starts at a row."""
+    """Write a first row, which changes nothing, if there is none: every reader needs a row to start from."""
     if position(conn) == Cursor():
         record(conn, [Broadcast("begun", {})], server_id="")
 
@@ -82,7 +82,7 @@ def position(conn: Connection) -> Cursor:
 
 
 def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Cursor:
-    """Write changes down for the other Servers; return where the last stands."""
+    """Record changes for the other Servers; return the position of the last one."""
     rows = [{"server_id": server_id, **_row(change)} for change in changes]
     written = conn.execute(insert(table).returning(table.c.seq, table.c.at), rows).all()
     return max((Cursor(row.seq, row.at) for row in written), key=lambda mark: mark.number)
@@ -90,14 +90,14 @@ def record(conn: Connection, changes: Sequence[Change], *, server_id: str) -> Cu
 
 def read(conn: Connection, *, after: Cursor) -> ChangeBatch:
     """
-    Return what was changed behind a row, with what it means by now; it reaches `after` again at the end.
+    Return what was changed after a position, in its current state; `until` equals `after` once the end is reached.
 
-    As much as is good to be looked up at once: a reader that wants all asks again until nothing is left.
+    Reads a bounded number of rows: call it again until nothing is left.
     """
     query = select(table.c.seq, table.c.at, table.c.kind, table.c.key, table.c.body)
     found = query.where(table.c.seq >= after.number).order_by(table.c.seq).limit(_MAX_AT_ONCE + 1)
-    # The row at which the reader stands is asked for too: rows go from the oldest on, so while it is there, none behind it
-    # is missing. It is missing as well where the database has gone back (to a standby that lagged behind).
+    # The query includes the row at the reader's position: rows are pruned from the oldest on, so if it is there, no later row
+    # is missing. It is also missing if the database has gone back (to a standby that lagged behind).
     known, rows = _split(conn.execute(found).all(), after)
     if not known:
         return _everything(conn)
@@ -113,15 +113,15 @@ def read(conn: Connection, *, after: Cursor) -> ChangeBatch:
 
 
 def _split(found: Sequence[Any], after: Cursor) -> tuple[bool, Sequence[Any]]:
-    """Return whether the reader's own row is there, and the rows behind it."""
+    """Return whether the row at the reader's position is there, and the rows after it."""
     if not found:
-        # No change was ever published, as when the reader began.
+        # No change had been published when the reader began, nor since.
         return after == Cursor(), found
     return Cursor(found[0].seq, found[0].at) == after, found[1:]
 
 
 def _everything(conn: Connection) -> ChangeBatch:
-    # The position first: what is changed while the rest is read is read again later.
+    # The position first: a change made during the reads below is then read again later.
     until = position(conn)
     whole = AllChanged(
         workers=list(workers.all_workers(conn)),
@@ -136,9 +136,9 @@ def _everything(conn: Connection) -> ChangeBatch:
 
 
 def prune(tx: WriteTx, *, older_than: timedelta) -> None:
-    """Drop what Servers have long read."""
-    # By number and not each by its time, which is that of a transaction's beginning: no row is dropped before one that is
-    # numbered lower. The last of the old rows stays: it is at that one, or behind, that a Server stands which has kept up.
+    """Delete rows that every Server has long read."""
+    # By number, not by time: a row has the time at which its transaction began, and no row may be deleted before one with a
+    # lower number. The last of the old rows stays: it is the position of a Server that has read everything.
     last = select(func.max(table.c.seq)).where(table.c.at < servers.time_ago(older_than)).scalar_subquery()
     tx.conn.execute(delete(table).where(table.c.seq < last))
 
@@ -148,7 +148,7 @@ _OF_ONE_THING = {SigningKeysChanged: "signing_keys", FleetPolicyChanged: "fleet_
 
 
 def _row(change: Change) -> dict[str, object]:
-    """Return the kind of a change, and what it is about."""
+    """Return the row for a change: its kind, and what it is about."""
     body: dict[str, object] | None = None
     match change:
         case WorkerChanged():
@@ -176,7 +176,7 @@ def _row(change: Change) -> dict[str, object]:
 
 
 def _looked_up(conn: Connection, wanted: dict[str, dict[str, None]]) -> list[Change]:
-    """Return what was changed as it is now. Kinds that a newer version writes are not ours to understand."""
+    """Return the current state of what was changed. Kinds written by a newer version are ignored."""
     found: list[Change] = []
     if ids := wanted.get("worker"):
         entries = workers.find_workers(conn, ids)

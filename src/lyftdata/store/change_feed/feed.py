@@ -81,8 +81,8 @@ class ChangeFeed:
     ) -> None:
         self.server_id = server_id
         self._channel = channel
-        self._query_connection = postgresql.line_for_asking(engine)
-        self._listen_connection = postgresql.line_for_listening(engine)
+        self._query_connection = postgresql.dedicated_query_connection(engine)
+        self._listen_connection = postgresql.dedicated_listen_connection(engine)
         self._listened_at_s = _now_s()
         self._position = position
         self._on_change = on_change
@@ -242,7 +242,7 @@ class ChangeFeed:
         while not self._ended.is_set():
             self._query(conn)
             self._listened_at_s = _now_s()
-            # Denial of service: a flood of notifications does not become a flood of queries.
+            # Denial of service: a flood of notifications must not cause a flood of queries.
             self._ended.wait(REST_AFTER_ASKING_S)
             postgresql.wait_for_notification(conn, at_most_s=_QUERY_EVERY_S)
 
@@ -251,7 +251,7 @@ class ChangeFeed:
         try:
             self._query_by_connection()
         except DBAPIError:
-            # The connection may have ended since the last question; a new one tells whether the database answers.
+            # The connection may have ended since the last query; a new one shows whether the database answers.
             if not was_open:
                 raise
             self._query_by_connection()
@@ -274,11 +274,11 @@ class ChangeFeed:
 
 
 def _now_s() -> float:
-    """Return seconds of a clock that cannot be set."""
+    """Return the time in seconds of a clock that cannot be set."""
     return time.clock_gettime(_CLOCK)
 
 
-def _retrieve_exception(asking: "asyncio.Future[None]") -> None:
+def _retrieve_exception(query: "asyncio.Future[None]") -> None:
     """Retrieve the exception of a query whose callers are gone, or asyncio would log it."""
-    if not asking.cancelled():
-        asking.exception()
+    if not query.cancelled():
+        query.exception()

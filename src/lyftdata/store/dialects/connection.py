@@ -1,9 +1,8 @@
 """
 A dedicated connection to PostgreSQL that another thread can abort, so that no caller blocks for ever.
 
-A database, or what stands between (a pooler, a proxy), may take what it is sent and never answer; the network sees
-nothing wrong then. The driver waits for ever. The watching thread aborts the connection, and the next question goes
-by a new connection.
+A database, or a pooler or proxy in between, may accept a request and never answer; the network reports no error, and the driver
+waits for ever. A watching thread aborts the connection, and the next query uses a new one.
 """
 
 import contextlib
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 
 class DedicatedConnection:
     """
-    One connection, opened when it is needed and kept; used in one thread at a time.
+    One connection, opened on demand and kept; used by one thread at a time.
 
     Args:
-        engine: Of this line alone, without a pool.
+        engine: Used by this connection alone, without a pool.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -33,17 +32,17 @@ class DedicatedConnection:
         self._conn: Connection | None = None
         self._socket: socket.socket | None = None
         self._mutex = threading.Lock()
-        # Before SQLAlchemy asks its first questions, which may go unanswered as well.
+        # Before SQLAlchemy's own first queries, which may never be answered either.
         event.listen(engine, "connect", self._note, insert=True)
 
     @property
     def is_open(self) -> bool:
-        """Return whether there is a connection; it may have ended meanwhile."""
+        """Return whether a connection is open; the database may have closed it since."""
         return self._conn is not None
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Connection]:
-        """Give the connection; it is closed if anything goes wrong with it."""
+        """Yield the connection in a transaction; it is closed on any error."""
         try:
             if self._conn is None:
                 self._conn = self._engine.connect()
@@ -54,14 +53,14 @@ class DedicatedConnection:
             raise
 
     def abort(self) -> None:
-        """Break the connection off, so that pending callers get an error; from any thread."""
+        """Abort the connection, so that pending callers get an error; callable from any thread."""
         with self._mutex:
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection; in the thread that uses it."""
+        """Close the connection; call it in the thread that uses it."""
         conn, self._conn = self._conn, None
         if conn is not None:
             with contextlib.suppress(SQLAlchemyError):
@@ -75,5 +74,5 @@ class DedicatedConnection:
         with self._mutex:
             if self._socket is not None:
                 self._socket.close()
-            # A handle of its own: the driver's number may mean another connection by the time somebody hangs up.
+            # A duplicate of the descriptor: by the time of an abort, the driver's number may belong to another connection.
             self._socket = socket.socket(fileno=os.dup(connection.fileno()))

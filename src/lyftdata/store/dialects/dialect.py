@@ -36,15 +36,15 @@ from lyftdata.store.errors import StoreError
 
 def make_engine(url: str | URL) -> Engine:
     """
-    Return an engine for a URL.
+    Create an engine for a URL.
 
     Raises:
-        StoreError: Not a URL, or not a lyftdata database.
+        StoreError: Not a URL, or neither SQLite nor PostgreSQL.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        # What could not be read may hold a password: it is not repeated.
+        # An unreadable URL may contain a password: it is not repeated.
         raise StoreError("The database URL cannot be read.") from error
     if sqlite.file_of(parsed) is not None:
         return sqlite.make_engine(parsed)
@@ -62,51 +62,51 @@ def is_shared(engine: Engine) -> bool:
 
 
 def check_file_permissions(engine: Engine) -> None:
-    """Check that a database that is a file is this user's alone; raises StoreError."""
+    """Check that an SQLite file belongs to this user alone; raises StoreError."""
     if not is_shared(engine):
         sqlite.check_file_permissions(Path(str(engine.url.database)))
 
 
 def lock_database(engine: Engine) -> int | None:
     """
-    Keep every other Server off a database that only one may use; return what holds the lock.
+    Keep every other Server off a database that only one may use; return the handle of the lock.
 
     Raises:
-        StoreError: Another Server is using it, or the file cannot be made or kept private.
+        StoreError: Another Server is using it, or the file cannot be created or made private.
     """
     return None if is_shared(engine) else sqlite.lock(str(engine.url.database))
 
 
 def unlock_database(lock: int | None) -> None:
-    """Let other Servers have the database."""
+    """Release a lock taken by `lock_database`."""
     if lock is not None:
         os.close(lock)
 
 
 def for_reading(engine: Engine) -> Engine:
-    """Return the same engine for connections that only read, and so need not wait for the writer."""
+    """Return the same engine for read-only connections, which need not wait for the writer."""
     if is_shared(engine):
         return postgresql.for_reading(engine)
     return engine.execution_options(**{sqlite.READING: True})
 
 
 def scanning(conn: Connection) -> AbstractContextManager[None]:
-    """Return a context in which whole tables are read: little of them is cached, where the cache is in this process."""
+    """Return a context for reading whole tables: little of them is cached, where the cache is in this process."""
     return nullcontext() if is_shared(conn.engine) else sqlite.scanning(conn)
 
 
 def lock_out_other_writers(conn: Connection) -> None:
-    """Wait for the lock that lets one Server write at a time, at the start of a transaction."""
+    """Wait for the writer lock, which only one Server can hold, at the start of a transaction."""
     if conn.dialect.name == "postgresql":
         postgresql.lock_out_other_writers(conn)
 
 
 def try_to_lock_out_other_writers(conn: Connection, *, within_s: float) -> None:
     """
-    Begin a transaction and take the lock that lets one Server write at a time, or fail within some seconds.
+    Begin a transaction and take the writer lock, or fail within some seconds.
 
     Raises:
-        DBAPIError: It is not free; see `is_lock_timeout`.
+        DBAPIError: The lock is not free; see `is_lock_timeout`.
     """
     if conn.dialect.name == "postgresql":
         postgresql.try_to_lock_out_other_writers(conn, within_s=within_s)
@@ -117,19 +117,19 @@ def try_to_lock_out_other_writers(conn: Connection, *, within_s: float) -> None:
 @contextmanager
 def migrating(engine: Engine) -> Iterator[Connection]:
     """
-    Give a connection in one transaction in which tables may be altered: all of it is kept, or nothing.
+    Yield a connection in one transaction in which tables may be altered: all of it is kept, or nothing.
 
-    SQLite alters a table by copying it and dropping the old one, and dropping it deletes its rows first: with
-    foreign keys enforced, everything that hangs on them would go too. They are checked at the end instead.
+    SQLite alters a table by copying it and dropping the old one, which deletes its rows first: with foreign keys enforced, all
+    rows that refer to them would go too. Foreign keys are checked at the end instead.
     """
     with engine.connect() as conn:
-        # Off the pool, so that closed is closed: no later transaction runs without foreign keys.
+        # Detached from the pool, so that it is really closed: no later transaction may run without foreign keys.
         conn.detach()
         if engine.dialect.name == "sqlite":
-            # Past SQLAlchemy, which would begin a transaction first; inside of one this does nothing.
+            # Not through SQLAlchemy, which would begin a transaction first; inside one this pragma does nothing.
             sqlite.raw(conn).execute("PRAGMA foreign_keys=OFF").close()
         with conn.begin():
-            # Of several Servers that start at once one brings the schema up to date, and the others find it so.
+            # If several Servers start at once, one upgrades the schema, and the others find it upgraded.
             if is_shared(engine):
                 postgresql.make_writer_lock(conn)
                 postgresql.lock_out_other_writers(conn)
@@ -142,22 +142,22 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 
 
 def in_transaction(conn: Connection) -> bool:
-    """Return whether the database still knows of our transaction; SQLite ends it by itself when a disk is full."""
+    """Return whether the database still has our transaction open; SQLite ends it by itself when a disk is full."""
     if conn.dialect.name == "sqlite":
         return sqlite.raw(conn).in_transaction
-    # PostgreSQL ends none by itself, but for the connection's end.
+    # PostgreSQL never ends one by itself, except when the connection ends.
     return not conn.invalidated
 
 
 def insert_ignoring_conflict(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless its key is there; return whether this call inserted it. Two callers racing: one True."""
+    """Insert a row unless its key exists; return whether this call inserted it. Of two racing callers one gets True."""
     build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
     statement = build(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
     return conn.execute(statement).first() is not None
 
 
 def insert_ignoring_conflicts(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> set[Any]:
-    """Insert rows but for those whose key, one column, is there; return the keys that this call inserted."""
+    """Insert rows except those whose key, one column, exists; return the keys that this call inserted."""
     (key,) = table.primary_key
     build = pg.insert if conn.dialect.name == "postgresql" else lite.insert
     statement = build(table).on_conflict_do_nothing().returning(key)
@@ -172,12 +172,12 @@ def upsert(
     keep: frozenset[str] = frozenset(),
     add: frozenset[str] = frozenset(),
 ) -> None:
-    """Insert rows, or replace every column but the key and those named in `keep`; those in `add` are added up."""
+    """Insert rows, or replace every column except the key and those in `keep`; the values of those in `add` are added."""
     conn.execute(_upsert(conn.dialect.name, table, keep, add), rows)
 
 
-# Made once: each holds a copy of its table in a cycle, and one a second had Python look for cycles in all that moves here
-# every minute or so, which with 10,000 held polls stopped every answer for half a second.
+# Cached: each statement holds a copy of its table in a reference cycle. Compiling one a second made the garbage collector run a
+# full collection every minute or so, which with 10,000 held polls stopped every answer for half a second.
 @functools.lru_cache(maxsize=64)
 def _upsert(dialect: str, table: Table, keep: frozenset[str], add: frozenset[str]) -> Insert:
     build = pg.insert if dialect == "postgresql" else lite.insert
@@ -194,13 +194,13 @@ def _upsert(dialect: str, table: Table, keep: frozenset[str], add: frozenset[str
 @functools.lru_cache(maxsize=64)
 def add_to_column(dialect: str, table: Table, column: str, *, parent: Column[str]) -> Insert:
     """
-    Return a statement that adds to one integer column of a row, or inserts the row, if what the row belongs to is there.
+    Return a statement that adds to one integer column of a row, or inserts the row, if its parent row exists.
 
     Args:
         dialect: Name of the dialect.
-        table: The first column of its key refers to `parent`; all columns but the key are integers.
-        column: What is added to; the others are 0 in a row that is inserted.
-        parent: The column of the key referred to.
+        table: The first column of its key refers to `parent`; all columns except the key are integers.
+        column: The column to add to; the others are 0 in an inserted row.
+        parent: The key column that is referred to.
     """
     key = list(table.primary_key)
     given = [bindparam(one.name, type_=one.type) for one in (*key, table.c[column])]
@@ -214,9 +214,9 @@ def add_to_column(dialect: str, table: Table, column: str, *, parent: Column[str
 
 def execute_many(conn: Connection, statement: Update | Insert, rows: Sequence[Mapping[str, Any]]) -> None:
     """
-    Run a statement once a row, for routine traces: thousands a second, whose values are text, integers and aware times alone.
+    Run a statement once per row, for frequent activity records: thousands a second, with only text, integers and aware times as values.
 
-    On SQLite past what SQLAlchemy does for every row of it, which takes longer than the database takes itself.
+    On SQLite this bypasses SQLAlchemy, whose work per row takes longer than the database itself.
     """
     if conn.dialect.name != "sqlite":
         conn.execute(statement, rows)
@@ -227,14 +227,14 @@ def execute_many(conn: Connection, statement: Update | Insert, rows: Sequence[Ma
 
 
 def _plain(value: str | int | datetime) -> str | int:
-    """Return a value as SQLAlchemy keeps it in SQLite: a time in UTC, without its zone."""
+    """Return a value as SQLAlchemy stores it in SQLite: a time in UTC, without its zone."""
     if isinstance(value, str | int):
         return value
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def seconds_since_1970(conn: Connection, time: ColumnElement[datetime]) -> ColumnElement[int]:
-    """Return the whole seconds of a time as an integer, whose division is that of integers."""
+    """Return the whole seconds of a time since 1970 as an integer, so that dividing it is integer division."""
     if conn.dialect.name == "sqlite":
         return cast_to(func.strftime("%s", time, type_=String()), BigInteger)
     return cast_to(func.floor(func.extract("epoch", time)), BigInteger)

@@ -1,7 +1,7 @@
 """
-Finds what a PostgreSQL database lets roles do other than the Servers' own, and reports it at the start.
+Finds what a PostgreSQL database allows to roles other than the Servers' own, and reports it at startup.
 
-Whether `pg_hba.conf` keeps such roles out is not seen from here.
+Whether `pg_hba.conf` keeps those roles out cannot be seen from here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _SETTING = "LYFTDATA_DATABASE_URL"
 
-# Of PUBLIC, that is of every role.
+# Rights of PUBLIC, that is, of every role.
 _IN_DATABASE = """
 SELECT current_database(), current_schema(),
        has_database_privilege('public', current_database(), 'CONNECT'),
@@ -35,20 +35,20 @@ ORDER BY relname
 
 
 def find(conn: Connection) -> list[str]:
-    """Return what is open to other roles, a sentence each with what closes it; nothing for SQLite."""
+    """Return what is open to other roles, one sentence each with the statement that closes it; nothing for SQLite."""
     if not dialect.is_shared(conn.engine):
         return []
     return [f"{_SETTING}: {problem}" for problem in (*_of_database(conn), *_of_tables(conn))]
 
 
 def ask(url: str | URL) -> list[str]:
-    """Return the same by a connection of its own; raises StoreError if the database does not answer."""
+    """Do the same on a connection of its own; raises StoreError if the database does not answer."""
     return ask_postgresql(url, find)
 
 
 def ask_postgresql(url: str | URL, question: Callable[[Connection], list[T]]) -> list[T]:
     """
-    Return what a question finds by a connection of its own; nothing for SQLite.
+    Return the result of a query function on a connection of its own; nothing for SQLite.
 
     Raises:
         StoreError: The database cannot be reached, or does not answer.

@@ -1,8 +1,8 @@
 """
-The connections of a pool, none of which waits for its database for ever.
+The connections of a pool, none of which waits for ever for an answer.
 
-A database, or what stands between (a pooler, a proxy), may take what it is sent and never answer; the network sees nothing wrong then, and
-the driver waits for ever. A watching thread aborts the connection: its caller gets an error, and the pool opens another.
+A database, or a pooler or proxy in between, may accept a request and never answer; the network reports no error, and the driver waits for
+ever. A watching thread aborts the connection: its caller gets an error, and the pool opens a new one.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-# No statement of a running Server lasts that long; those that write are ended by the database much sooner.
+# No statement of a running Server takes that long; the database ends those that write much sooner.
 _ANSWERED_WITHIN_S = 120.0
 _WATCH_EVERY_S = 5.0
-# Longer than making a connection may take.
+# Longer than connecting may take.
 _ABORT_EVERY_S = 10.0
 
 
@@ -28,23 +28,23 @@ class PooledConnections:
     The connections of an engine's pool.
 
     Args:
-        engine: Before its first connection. Those of SQLite are files, and never stuck.
+        engine: Before its first connection. SQLite connections are files, which never get stuck.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._sockets = weakref.WeakKeyDictionary[Any, socket.socket]()
-        # The pool closes a connection that was dropped when Python collects it, which may be within this very class.
+        # The pool closes a dropped connection when Python collects it, which may happen inside this very class.
         self._mutex = threading.RLock()
-        # Before SQLAlchemy asks its first questions, which may go unanswered as well.
+        # Before SQLAlchemy's own first queries, which may never be answered either.
         event.listen(engine, "connect", self._note, insert=True)
         event.listen(engine, "close", self._forget)
 
     def watched(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which a caller that has waited for the database for two minutes gets an error."""
+        """Return a context in which a caller that has waited two minutes for the database gets an error."""
         return _repeating(self._abort_unanswered, first_after_s=_WATCH_EVERY_S, every_s=_WATCH_EVERY_S)
 
     def aborted_after(self, seconds: float) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which every connection is aborted after so many seconds, and then again: a new one may be stuck too."""
+        """Return a context in which every connection is aborted after `seconds`, and then again: a new one may get stuck too."""
         return _repeating(self._abort_all, first_after_s=seconds, every_s=min(seconds, _ABORT_EVERY_S))
 
     def _abort_all(self) -> None:
@@ -56,7 +56,7 @@ class PooledConnections:
         latest = time.monotonic() - _ANSWERED_WITHIN_S
         with self._mutex:
             for connection, each in list(self._sockets.items()):
-                # Of another class where another engine has made it.
+                # Connections made by another engine may have another class.
                 since = getattr(connection, "waiting_since", None)
                 if since is not None and since < latest:
                     _abort(each)
@@ -64,9 +64,9 @@ class PooledConnections:
     def _note(self, connection: Any, _record: object) -> None:
         if not hasattr(connection, "fileno"):
             return
-        # A handle of its own: the driver's number may mean another connection by the time somebody hangs up.
+        # A duplicate of the descriptor: by the time of an abort, the driver's number may belong to another connection.
         handle = socket.socket(fileno=os.dup(connection.fileno()))
-        # One whose first questions go unanswered is dropped without being closed.
+        # A connection whose first queries go unanswered is dropped without being closed.
         weakref.finalize(connection, handle.close)
         with self._mutex:
             self._sockets[connection] = handle
@@ -87,7 +87,7 @@ def _abort(handle: socket.socket) -> None:
 
 @contextlib.contextmanager
 def _repeating(action: Callable[[], None], *, first_after_s: float, every_s: float) -> Iterator[None]:
-    """Call a function in a thread, again and again until the end of the block."""
+    """Call a function in a thread repeatedly until the end of the block."""
     ended = threading.Event()
 
     def repeat() -> None:

@@ -1,15 +1,15 @@
 """
 PostgreSQL, for several Servers that share their state.
 
-Those that write take turns, by the lock on one table: the audit chain is written in order, what is checked before a
-change still holds when it is made, and the changes that Servers publish are numbered in commit order. A turn
-commits whatever has queued at a Server meanwhile, so that taking turns costs little (docs/decisions/0011).
+Writers take turns, by the lock on one table: the audit chain is written in order, what was checked before a change still holds when
+it is made, and published changes are numbered in commit order. A turn commits everything queued at a Server since its last one, so
+that taking turns costs little (docs/decisions/0011).
 
-Other roles may connect to the same database. They must not be able to stop or mislead the Servers (docs/decisions/0018): the lock
+Other roles may connect to the same database. They must not be able to stop or mislead the Servers (docs/decisions/0018): taking the lock
 needs a right on the table, and a notification only makes Servers query, on a channel whose name other roles do not know.
 
-Nothing here needs more than one transaction, so it works through PgBouncer in transaction mode, except LISTEN: there changes are
-found by querying (`store.change_feed`).
+Nothing here spans transactions, so it works through PgBouncer in transaction mode, except LISTEN: there changes are found by
+polling (`store.change_feed`).
 """
 
 import os
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 _DRIVERS = {"postgres", "postgresql", "postgresql+psycopg"}
 _CONNECT_WITHIN_S = 5
-# A Server that was stopped or cut off in the middle of its turn must not hold up the others for ever: the database ends
-# its transaction. A writer that waits for longer gives up, and its callers are told to come back.
+# A Server that was suspended or cut off during its turn must not block the others for ever: the database ends its
+# transaction. A writer that waits longer gives up, and its callers are asked to retry.
 _TURN_LASTS_S = 5
 WAIT_FOR_TURN_S = 15
 _STATEMENT_LASTS_S = 30
-# PostgreSQL keeps notifications of all databases in one queue until the slowest listener has read them, and when that is
-# full, every commit that notifies fails. Any role can fill it.
+# PostgreSQL keeps the notifications of all databases in one queue until the slowest listener has read them. When it is full,
+# every commit that notifies fails, and any role can fill it.
 MAX_NOTIFY_QUEUE_USAGE = 0.5
-# libpq asks for the passphrase of an encrypted `sslkey` on the terminal, which would stop every answer, unless it was given one.
+# libpq would ask for the passphrase of an encrypted `sslkey` on the terminal, which blocks every answer, unless it is given one.
 _NO_PASSPHRASE = "-"  # noqa: S105 - what is given where there is none
-# A peer that is gone without a word is given up after some five seconds, not after the two hours of most systems.
+# A peer that vanished is noticed after about five seconds, not after the two hours that most systems allow.
 _NOTICE_A_DEAD_PEER = {
     "keepalives": 1,
     "keepalives_idle": 2,
@@ -50,7 +50,7 @@ _NOTICE_A_DEAD_PEER = {
 
 
 def is_postgresql_url(url: URL) -> bool:
-    """Return whether a URL means PostgreSQL."""
+    """Return whether this is a PostgreSQL URL."""
     return url.drivername in _DRIVERS
 
 
@@ -68,12 +68,12 @@ def make_engine(url: URL) -> Engine:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             connect_args=_connect_args(url),
-            # Whatever the database's own default is: what is read in a turn must be what the turns before have committed,
-            # and a transaction that sees one state throughout would see that of before it waited.
+            # Whatever the database's default is: a turn must see what the turns before it committed, and a transaction with one snapshot
+            # would see the state from before it waited.
             isolation_level="READ COMMITTED",
             pool_size=4,
             max_overflow=2,
-            # The database may have been restarted since: found before an operation fails for it.
+            # Detects a connection that ended, for example by a restart of the database, before an operation fails on it.
             pool_pre_ping=True,
             pool_timeout=_CONNECT_WITHIN_S,
             hide_parameters=True,
@@ -97,11 +97,11 @@ def _connect_args(url: URL) -> dict[str, Any]:
         **_NOTICE_A_DEAD_PEER,
     }
     if "service" not in url.query and "PGSERVICE" not in os.environ:
-        # A service file may hold the passphrase, and this would go over it.
+        # A service file may set the passphrase, and this would override it.
         ours["sslpassword"] = _NO_PASSPHRASE
-    # What is given here goes over the URL: of what that sets itself nothing may be.
+    # Connection arguments override the URL: leave out those that the URL sets.
     given: dict[str, Any] = {name: value for name, value in ours.items() if name not in url.query}
-    # A statement that was prepared at one connection is not known at the next behind PgBouncer.
+    # Behind PgBouncer, a statement prepared on one connection is not known on the next.
     return {**given, "prepare_threshold": None}
 
 
@@ -116,31 +116,31 @@ def _unpooled_engine(engine: Engine, **options: Any) -> Engine:
     )
 
 
-def line_for_asking(engine: Engine) -> DedicatedConnection:
-    """Return a line to the same database for transactions as those of `for_reading`."""
+def dedicated_query_connection(engine: Engine) -> DedicatedConnection:
+    """Return a dedicated connection to the same database for transactions like those of `for_reading`."""
     return DedicatedConnection(
         _unpooled_engine(engine, isolation_level="REPEATABLE READ", postgresql_readonly=True)
     )
 
 
-def line_for_listening(engine: Engine) -> DedicatedConnection:
-    """Return a connection to the same database outside of transactions, which receives notifications as they arrive."""
+def dedicated_listen_connection(engine: Engine) -> DedicatedConnection:
+    """Return a dedicated connection in autocommit mode, which receives notifications as they arrive."""
     return DedicatedConnection(_unpooled_engine(engine, isolation_level="AUTOCOMMIT"))
 
 
 def for_reading(engine: Engine) -> Engine:
-    """Return the same engine for transactions that change nothing, and see one state of the database throughout."""
+    """Return the same engine for read-only transactions, each with one snapshot of the database."""
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def make_writer_lock(conn: Connection) -> None:
     """
-    Make the table whose lock the Servers take in turn, unless it exists; at the beginning of a transaction.
+    Create the table whose lock the Servers take in turn, unless it exists; call it at the beginning of a transaction.
 
-    Two that make it at once: the second waits for the first to commit and finds it made.
+    If two create it at once, the second waits for the first to commit and then finds it.
 
     Raises:
-        DBAPIError: It cannot be made.
+        DBAPIError: It cannot be created.
     """
     conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN_S}s'")
     if _has_writer_lock(conn):
@@ -158,20 +158,20 @@ def make_writer_lock(conn: Connection) -> None:
 
 
 def _has_writer_lock(conn: Connection) -> bool:
-    # Not by a query of our own for a table of that name: another role's may be in another schema.
+    # Not by querying the catalog for a table of that name: another role may have one in another schema.
     found = conn.exec_driver_sql(f"SELECT to_regclass('{writer_lock.name}')").scalar()
     return found is not None
 
 
 def lock_out_other_writers(conn: Connection) -> None:
     """
-    Wait for the lock that lets one Server write at a time, at the start of a transaction; released at its end.
+    Wait for the writer lock, which only one Server can hold, at the start of a transaction; released at its end.
 
     Unlike an advisory lock, which any role that can connect can hold, a lock that conflicts with this one needs UPDATE,
     DELETE or TRUNCATE on the table. Reading it, as pg_dump does, and inserting do not conflict.
 
     Raises:
-        DBAPIError: It took too long.
+        DBAPIError: The wait took too long.
     """
     conn.exec_driver_sql(
         f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN_S}s'; "
@@ -190,21 +190,21 @@ def try_to_lock_out_other_writers(conn: Connection, *, within_s: float) -> None:
 
 
 def allow_long_write(conn: Connection) -> None:
-    """Lift the time limit of the transaction that holds the writer lock; only for work that no Server waits for."""
+    """Lift the time limits of the transaction that holds the writer lock; only for work that no Server waits for."""
     conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
 
 
 def allow_long_statements(conn: Connection) -> None:
-    """Let a statement of the turn that was taken last for as long as it takes: a table may be rewritten."""
+    """Lift the time limit of a statement in the current turn: rewriting a table may take long."""
     conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
 def notify(conn: Connection, channel: str) -> None:
     """
-    Wake the Servers that listen, once this transaction is committed; they ask by themselves as well, a little later.
+    Wake the listening Servers once this transaction is committed; they also poll, a little later.
 
-    So nothing is lost where the queue of notifications is filling up, and none is sent then: were it full, the commit would
-    fail.
+    So nothing is lost if no notification is sent, and none is sent while the notification queue is filling up: if it were full, the
+    commit would fail.
     """
     conn.exec_driver_sql(
         "SELECT pg_notify(%(channel)s, '') WHERE pg_notification_queue_usage() < %(limit)s",
@@ -213,7 +213,7 @@ def notify(conn: Connection, channel: str) -> None:
 
 
 def listen(conn: Connection, channel: str) -> None:
-    """Subscribe to other Servers' changes, on a connection of `line_for_listening`."""
+    """Subscribe to other Servers' changes, on a connection of `dedicated_listen_connection`."""
     conn.exec_driver_sql(f"LISTEN {channel}")
 
 
@@ -221,7 +221,7 @@ def wait_for_notification(conn: Connection, *, at_most_s: float) -> None:
     """
     Return at the next notification, or after `at_most_s` seconds.
 
-    What a notification says besides is not looked at.
+    The content of a notification is ignored.
 
     Raises:
         StoreError: The connection is gone.

@@ -1,10 +1,10 @@
 """
-Checks the database URL for whether a connection to PostgreSQL authenticates the server, before anything is sent.
+Checks from the database URL whether a connection to PostgreSQL authenticates the server, before anything is sent.
 
-Anyone who stands between a Server and its database could answer in its place: with Workers, keys and operators of their own.
-libpq's default, `sslmode=prefer`, does not even insist on encryption; `require` and `verify-ca` take certificates that
-others can have too. `channel_binding=require` is as good as `verify-full`: the database must prove that it knows the
-password's verifier, for this very TLS connection, so a man in the middle cannot relay the proof.
+A man in the middle between a Server and its database could answer with Workers, keys and operators of its own. libpq's default,
+`sslmode=prefer`, does not even insist on encryption; `require` and `verify-ca` accept certificates that others can have too.
+`channel_binding=require` is as good as `verify-full`: the database must prove that it knows the password's verifier for this very
+TLS connection, so that the proof cannot be relayed.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from lyftdata.core.origins import is_loopback_host
 
-# What libpq takes from its environment where the URL does not say (libpq, "Environment Variables").
+# What libpq takes from its environment if the URL does not set it (libpq, "Environment Variables").
 _ENVIRONMENT = {
     "host": "PGHOST",
     "hostaddr": "PGHOSTADDR",
@@ -26,13 +26,13 @@ _ENVIRONMENT = {
 
 def unverified_hosts(url: URL, environ: Mapping[str, str]) -> list[str]:
     """
-    Return the other hosts to which a connection might be made without certainty that it is the database.
+    Return the other hosts to which a connection might be made without authenticating the database.
 
-    Unix sockets and loopback addresses are this machine's own.
+    Unix sockets and loopback addresses are on this machine.
 
     Args:
-        url: Of PostgreSQL; may name several hosts.
-        environ: What libpq sees.
+        url: A PostgreSQL URL; may name several hosts.
+        environ: The environment that libpq sees.
 
     Raises:
         ArgumentError, ValueError: The URL cannot be read.
@@ -44,21 +44,21 @@ def unverified_hosts(url: URL, environ: Mapping[str, str]) -> list[str]:
         name: environ[variable] for name, variable in _ENVIRONMENT.items() if environ.get(variable)
     } | given
     if "service" in inherited:
-        # Its file may name any host, and wins over the environment.
+        # The service file may name any host, and overrides the environment.
         return [f"the service {inherited['service']}"]
     if inherited.get("sslmode") == "verify-full" or inherited.get("channel_binding") == "require":
         return []
-    # The address is what is connected to; the name is then only what a certificate is held against.
+    # libpq connects to the address; the host name is then only compared with the certificate.
     targets = _parts(inherited.get("hostaddr")) or _parts(inherited.get("host")) or [""]
     hosts = _parts(inherited.get("host")) or targets
     if len(hosts) == len(targets):
-        # An address may be left out for some of the hosts.
+        # The address may be omitted for some of the hosts.
         targets = [target or host for target, host in zip(targets, hosts, strict=True)]
     return [target for target in targets if not _is_this_machine(target)]
 
 
 def _parameters(url: URL) -> dict[str, Any]:
-    """Return what SQLAlchemy gives to the driver; a parameter that comes twice is a tuple, which libpq refuses."""
+    """Return what SQLAlchemy passes to the driver; a repeated parameter becomes a tuple, which libpq refuses."""
     dialect = url.set(drivername="postgresql+psycopg").get_dialect()()
     _, parameters = dialect.create_connect_args(url)
     return dict(parameters)
@@ -69,5 +69,5 @@ def _parts(hosts: object) -> list[str]:
 
 
 def _is_this_machine(target: str) -> bool:
-    # Nothing, a directory or an abstract name: a Unix socket.
+    # Empty, a directory or an abstract name: a Unix socket.
     return not target or target.startswith(("/", "@")) or is_loopback_host(target)

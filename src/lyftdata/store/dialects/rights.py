@@ -1,4 +1,4 @@
-"""Finds which rights the Servers' own role lacks in a PostgreSQL database."""
+"""Finds the rights that the Servers' own role lacks in a PostgreSQL database."""
 
 from sqlalchemy import Connection
 
@@ -11,8 +11,8 @@ _ON_TABLES = """
 SELECT relname FROM pg_class JOIN unnest(%(names)s::text[]) AS name ON pg_class.oid = to_regclass(name)
 WHERE NOT has_table_privilege(pg_class.oid, %(right)s) ORDER BY relname
 """
-# Those that a column takes its numbers from; an identity column's needs no right of its own. CASE, since PostgreSQL asks for the
-# right of whatever comes first, and fails for what is not a sequence.
+# Sequences that a column takes its numbers from; the one of an identity column needs no right. CASE, since PostgreSQL may evaluate
+# the conditions in any order, and asking for the right on something that is not a sequence is an error.
 _ON_SEQUENCES = """
 SELECT sequence.relname FROM pg_class AS sequence
 JOIN pg_depend ON pg_depend.objid = sequence.oid AND pg_depend.deptype = 'a'
@@ -26,7 +26,7 @@ def find_missing(conn: Connection) -> list[tuple[str, str]]:
     """
     Return each right that this connection's role lacks, with the statement that grants it; nothing for SQLite.
 
-    Tables that are not there are left out: the first Server makes them.
+    Tables that do not exist are left out: the first Server creates them.
     """
     if not dialect.is_shared(conn.engine):
         return []

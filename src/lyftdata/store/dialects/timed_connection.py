@@ -1,4 +1,4 @@
-"""A connection of psycopg that says since when it waits for its database; imported where PostgreSQL is used, and there is a driver."""
+"""A psycopg connection that records how long it has waited for the database; imported only where PostgreSQL and its driver are used."""
 
 import time
 from typing import Any
@@ -7,13 +7,13 @@ import psycopg
 
 
 class TimedConnection(psycopg.Connection[Any]):
-    """A connection whose every wait for an answer is timed: of statements, commits and pings alike."""
+    """A connection that times every wait for an answer: of statements, commits and pings."""
 
     waiting_since: float | None = None
-    """When the exchange that it waits for began, by `time.monotonic`; None between two."""
+    """`time.monotonic` at the start of the exchange it is waiting for; None if it is not waiting."""
 
     def wait(self, *args: Any, **options: Any) -> Any:
-        """Wait as psycopg does: every exchange on an open connection goes through here, whatever the arguments of this version."""
+        """Wait as psycopg does: every exchange on an open connection goes through here; the arguments differ between versions."""
         self.waiting_since = time.monotonic()
         try:
             return super().wait(*args, **options)

@@ -1,1 +1,1 @@
-"""The tables, one module for each noun: how records are read and changed."""
+"""The tables, one module for each noun: how records are read and written."""

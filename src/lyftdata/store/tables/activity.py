@@ -18,7 +18,7 @@ _MAX_FACT = 128
 
 
 def upsert_traces(tx: WriteTx, traces: Sequence[WorkerTraces]) -> None:
-    """Write traces over those that are there; those of Workers deleted meanwhile are left out."""
+    """Write activity records, replacing existing ones; those of deleted Workers are left out."""
     for start in range(0, len(traces), _BATCH):
         batch = traces[start : start + _BATCH]
         query = select(workers.c.id).where(workers.c.id.in_([trace.worker_id for trace in batch]))
@@ -29,14 +29,14 @@ def upsert_traces(tx: WriteTx, traces: Sequence[WorkerTraces]) -> None:
 
 
 def _row(trace: WorkerTraces) -> dict[str, Any]:
-    # Folded, a text may be longer than before.
+    # Folding case can make a text longer.
     hostname = fold(trace.host.get("hostname", ""))[:_MAX_FACT] or None
     version = trace.host.get("agent_version", "")[:_MAX_FACT] or None
     return {**to_row(trace), "hostname": hostname, "agent_version": version}
 
 
 def touch_last_seen(tx: WriteTx, seen: Mapping[str, datetime]) -> None:
-    """Note when Workers were last connected, by ID; what else they left behind stays."""
+    """Record when Workers were last connected, by ID; the rest of their activity stays."""
     if not seen:
         return
     statement = update(worker_traces).where(worker_traces.c.worker_id == bindparam("id"))
@@ -45,7 +45,7 @@ def touch_last_seen(tx: WriteTx, seen: Mapping[str, datetime]) -> None:
 
 
 def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerTraces]:
-    """Return the traces of these Workers, by ID; Workers without are left out."""
+    """Return the activity of these Workers, by ID; Workers without any are left out."""
     found: dict[str, WorkerTraces] = {}
     wanted = list(worker_ids)
     for start in range(0, len(wanted), _BATCH):
@@ -55,7 +55,7 @@ def find_traces(conn: Connection, worker_ids: Collection[str]) -> dict[str, Work
 
 
 def ids_by_api_key(conn: Connection, name: str, *, seen_since: datetime | None = None) -> set[str]:
-    """Return the IDs of the Workers that used the API key of this name last, if they were seen since then."""
+    """Return the IDs of the Workers whose last API key has this name, optionally only those seen since a time."""
     query = select(worker_traces.c.worker_id).where(worker_traces.c.api_key_name == name)
     if seen_since is not None:
         query = query.where(worker_traces.c.last_seen_at >= seen_since)
@@ -63,7 +63,7 @@ def ids_by_api_key(conn: Connection, name: str, *, seen_since: datetime | None =
 
 
 def active_ids(conn: Connection, *, since: datetime) -> set[str]:
-    """Return the IDs of Workers that have been connected, or got a token, since a time."""
+    """Return the IDs of Workers that have been connected or got a token since a time."""
     seen = select(worker_traces.c.worker_id).where(worker_traces.c.last_seen_at >= since)
     given_a_token = select(token_origins.c.worker_id).where(token_origins.c.last_at >= since)
     return set(conn.execute(seen.union(given_a_token)).scalars())

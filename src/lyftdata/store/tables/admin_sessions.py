@@ -15,7 +15,7 @@ MAX_OF_ONE = 50
 
 
 def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
-    """Add a session, and end the oldest of an operator that has more than anybody needs."""
+    """Add a session; if the operator has too many, end their oldest."""
     tx.conn.execute(insert(admin_sessions), to_row(record))
     mine = select(admin_sessions.c.id).where(admin_sessions.c.operator == record.operator)
     surplus = mine.order_by(admin_sessions.c.created_at.desc(), admin_sessions.c.id).offset(MAX_OF_ONE)
@@ -25,7 +25,7 @@ def insert_session(tx: WriteTx, record: AdminSessionRecord) -> None:
 
 
 def renew_session(tx: WriteTx, session_id: str, *, digest: bytes, authenticated_at: datetime) -> None:
-    """Give a session another token, after its operator has proved again who they are."""
+    """Give a session a new token, after its operator has authenticated again."""
     tx.conn.execute(
         update(admin_sessions)
         .where(admin_sessions.c.id == session_id)
@@ -34,14 +34,14 @@ def renew_session(tx: WriteTx, session_id: str, *, digest: bytes, authenticated_
 
 
 def set_second_factor(tx: WriteTx, session_id: str, second_factor: str | None) -> None:
-    """Note by which second factor a session counts as opened."""
+    """Record which second factor a session was opened with."""
     tx.conn.execute(
         update(admin_sessions).where(admin_sessions.c.id == session_id).values(second_factor=second_factor)
     )
 
 
 def touch_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
-    """Note when sessions were last used, by ID; another Server's later use stays."""
+    """Record when sessions were last used, by ID; a later use at another Server is kept."""
     if not uses:
         return
     table = admin_sessions.c
@@ -60,7 +60,7 @@ def delete_session(tx: WriteTx, session_id: str) -> None:
 
 
 def delete_sessions_of(tx: WriteTx, operator: str, *, besides: str | None = None) -> None:
-    """End every session of an operator but one."""
+    """End every session of an operator except one."""
     statement = delete(admin_sessions).where(admin_sessions.c.operator == operator)
     if besides is not None:
         statement = statement.where(admin_sessions.c.id != besides)
@@ -68,7 +68,7 @@ def delete_sessions_of(tx: WriteTx, operator: str, *, besides: str | None = None
 
 
 def delete_of_issuer_session(tx: WriteTx, names: Collection[str], issuer_session: str) -> None:
-    """End the sessions of these operators that were opened by a session at their issuer."""
+    """End the sessions of these operators that belong to one session at their issuer."""
     tx.conn.execute(
         delete(admin_sessions).where(
             admin_sessions.c.operator.in_(names), admin_sessions.c.issuer_session == issuer_session
@@ -77,7 +77,7 @@ def delete_of_issuer_session(tx: WriteTx, names: Collection[str], issuer_session
 
 
 def operators_of_issuer_session(conn: Connection, *, issuer: str, issuer_session: str) -> list[str]:
-    """Return the names of the operators with a session that was opened by a session at an issuer."""
+    """Return the names of the operators who have a session that belongs to this session at the issuer."""
     query = (
         select(admin_sessions.c.operator)
         .join(operators, operators.c.name == admin_sessions.c.operator)
@@ -89,7 +89,7 @@ def operators_of_issuer_session(conn: Connection, *, issuer: str, issuer_session
 
 
 def delete_ended(tx: WriteTx, now: datetime) -> None:
-    """Drop sessions whose time is over."""
+    """Delete expired sessions."""
     tx.conn.execute(delete(admin_sessions).where(admin_sessions.c.expires_at <= now))
 
 
@@ -102,7 +102,7 @@ def find_session(conn: Connection, session_id: str) -> AdminSessionRecord | None
 def open_among(
     conn: Connection, session_ids: Collection[str], *, now: datetime, used_after: datetime
 ) -> set[str]:
-    """Return which of these sessions are open: not over, and used after a time."""
+    """Return which of these sessions are open: not expired, and used after a time."""
     table = admin_sessions.c
     query = select(table.id).where(
         table.id.in_(session_ids),
@@ -113,7 +113,7 @@ def open_among(
 
 
 def find_with_operator(conn: Connection, digest: bytes) -> tuple[AdminSessionRecord, OperatorRecord] | None:
-    """Return the session whose token has this digest, with its operator as they are now, or None."""
+    """Return the session whose token has this digest, with its operator in the current state, or None."""
     row = conn.execute(select(admin_sessions).where(admin_sessions.c.digest == digest)).first()
     if row is None:
         return None

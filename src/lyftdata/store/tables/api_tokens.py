@@ -19,7 +19,7 @@ def insert_api_token(tx: WriteTx, record: ApiTokenRecord) -> None:
     Add a token.
 
     Raises:
-        ConflictError: `api_token_name_taken`, also by a token that has ended: the audit log must not speak of two.
+        ConflictError: `api_token_name_taken`, even if the other token has ended: a name in the audit log must mean one token.
     """
     if find_api_token(tx.conn, record.name) is not None:
         raise _name_taken(record.name)
@@ -30,12 +30,12 @@ def insert_api_token(tx: WriteTx, record: ApiTokenRecord) -> None:
 
 
 def revoke_api_token(tx: WriteTx, name: str, now: datetime) -> None:
-    """Revoke a token; one that was revoked already keeps its time."""
+    """Revoke a token; one that was already revoked keeps its time of revocation."""
     _revoke(tx, api_tokens.c.name == name, now)
 
 
 def revoke_api_tokens_of(tx: WriteTx, operator: str, now: datetime) -> list[str]:
-    """Revoke every token that acts for an operator; return the names of those that were not revoked before."""
+    """Revoke every token that acts for an operator; return the names of those that were not yet revoked."""
     theirs = (api_tokens.c.operator == operator) & api_tokens.c.revoked_at.is_(None)
     names = list(
         tx.conn.execute(select(api_tokens.c.name).where(theirs).order_by(api_tokens.c.name)).scalars()
@@ -45,7 +45,7 @@ def revoke_api_tokens_of(tx: WriteTx, operator: str, now: datetime) -> list[str]
 
 
 def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
-    """Note when and from which address tokens were last used, by public id; another Server's later use stays."""
+    """Record when and from which address tokens were last used, by public id; a later use at another Server is kept."""
     if not uses:
         return
     table = api_tokens.c
@@ -60,7 +60,7 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> No
 
 
 def names_of(conn: Connection, operator: str) -> list[str]:
-    """Return the names of every token that acts for an operator, or did."""
+    """Return the names of all tokens that act, or acted, for an operator."""
     return list(conn.execute(select(api_tokens.c.name).where(api_tokens.c.operator == operator)).scalars())
 
 
@@ -72,20 +72,20 @@ def find_api_token(conn: Connection, name: str) -> ApiTokenRecord | None:
 def find_with_operator(
     conn: Connection, public_id: str
 ) -> tuple[ApiTokenRecord | None, OperatorRecord | None]:
-    """Return the token with this public id and the operator for whom it acts, as they are now; None for what is not there."""
+    """Return the token with this public id and the operator it acts for, in their current state; None for what does not exist."""
     record = next(iter(_select(conn, api_tokens.c.public_id == public_id)), None)
     return record, None if record is None else find_operator(conn, record.operator)
 
 
 def all_api_tokens(conn: Connection) -> list[ApiTokenRecord]:
-    """Return every token, by name; those that have ended too."""
+    """Return every token, by name, including those that have ended."""
     return _select(conn, true())
 
 
 def live_among(
     conn: Connection, public_ids: Collection[str], *, now: datetime
 ) -> list[tuple[ApiTokenRecord, OperatorRecord]]:
-    """Return which of these tokens let their bearers in now, each with the operator for whom it acts."""
+    """Return which of these tokens are valid now, each with the operator it acts for."""
     table = api_tokens.c
     is_live = table.public_id.in_(public_ids) & table.revoked_at.is_(None) & (table.expires_at > now)
     live = _select(conn, is_live)

@@ -1,4 +1,4 @@
-"""Table of the signed checkpoints of the audit log; its rows count for nothing until their signature was checked."""
+"""Table of the signed checkpoints of the audit log; a row must not be trusted until its signature is verified."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ _MAX_NOTE_LENGTH = 1_024
 
 
 def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
-    """Store a checkpoint, unless one for as many events is stored; return what the stored one says."""
+    """Store a checkpoint, unless there is one of that size; return what the stored one says."""
     dialect.insert_ignoring_conflict(tx.conn, audit_checkpoints, to_row(record))
     note = tx.conn.execute(
         select(audit_checkpoints.c.note).where(audit_checkpoints.c.size == record.size)
@@ -34,16 +34,16 @@ def add_checkpoint(tx: WriteTx, record: CheckpointRecord) -> Checkpoint:
 
 
 def last_checkpoint(conn: Connection) -> CheckpointRecord | None:
-    """Return the checkpoint of the most events, None if there is none; its signature was not checked."""
+    """Return the largest checkpoint, None if there is none; its signature is not verified."""
     row = conn.execute(select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)).first()
     return None if row is None else from_row(CheckpointRecord, row)
 
 
 def sign_all_again(tx: WriteTx, *, audit_key: bytes) -> int:
     """
-    Add the signature of another key to every checkpoint; return how many there are. The caller has verified them.
+    Add a signature by another key to every checkpoint; return how many there are. The caller has verified them.
 
-    Bounded: the first two signatures stay, which are those of a handover, and the last.
+    Bounded: a note that gets too long keeps its first two signatures, which are those of a handover, or fewer, and the new one.
     """
     table = audit_checkpoints
     count = 0
@@ -56,12 +56,12 @@ def sign_all_again(tx: WriteTx, *, audit_key: bytes) -> int:
 
 
 def remove_before(tx: WriteTx, size: int) -> None:
-    """Remove the checkpoints of fewer events."""
+    """Remove the checkpoints of fewer than `size` events."""
     tx.conn.execute(delete(audit_checkpoints).where(audit_checkpoints.c.size < size))
 
 
 def last_in(conn: Connection, *, after: int, up_to: int) -> CheckpointRecord | None:
-    """Return the largest checkpoint of more than `after` and at most `up_to` events."""
+    """Return the largest checkpoint of more than `after` and at most `up_to` events; its signature is not verified."""
     query = (
         select(audit_checkpoints)
         .where(audit_checkpoints.c.size > after, audit_checkpoints.c.size <= up_to)
@@ -73,7 +73,7 @@ def last_in(conn: Connection, *, after: int, up_to: int) -> CheckpointRecord | N
 
 
 def all_checkpoints(conn: Connection, *, from_size: int = 0) -> Iterator[CheckpointRecord]:
-    """Yield every checkpoint of at least so many events, the smallest first."""
+    """Yield every checkpoint of at least `from_size` events, the smallest first."""
     after = from_size - 1
     while True:
         query = (
@@ -90,7 +90,7 @@ def all_checkpoints(conn: Connection, *, from_size: int = 0) -> Iterator[Checkpo
 
 
 def last_tree(conn: Connection, *, audit_key: bytes, size: int) -> CompactRange:
-    """Return the tree of the last checkpoint for at most so many events that is validly signed; empty if there is none."""
+    """Return the tree of the largest validly signed checkpoint of at most `size` events; empty if there is none."""
     query = (
         select(audit_checkpoints)
         .where(audit_checkpoints.c.size <= size)
@@ -101,13 +101,13 @@ def last_tree(conn: Connection, *, audit_key: bytes, size: int) -> CompactRange:
         try:
             return signed_tree(from_row(CheckpointRecord, row), audit_key=audit_key)
         except CheckpointError:
-            # Changed by others; `verify` says so. The tree can be computed from an earlier one.
+            # Tampered with; `verify` reports it. The tree can be computed from an earlier checkpoint.
             continue
     return CompactRange()
 
 
 def first_covering(conn: Connection, number: int, *, audit_key: bytes) -> CheckpointRecord | None:
-    """Return the first checkpoint that holds an event and is validly signed, None if there is none."""
+    """Return the first validly signed checkpoint that covers an event, None if there is none."""
     query = (
         select(audit_checkpoints)
         .where(audit_checkpoints.c.size >= number)

@@ -1,4 +1,4 @@
-"""Table of what one operator asked for and another confirms."""
+"""Table of the requests that one operator makes and another confirms."""
 
 from datetime import datetime
 
@@ -23,7 +23,7 @@ def decide_request(
     """
     End a request that is pending; return whether it was.
 
-    Replay: one statement, so that of two who decide at once, at two Servers perhaps, one counts.
+    Race: one statement, so that of two decisions at once, even at two Servers, only one counts.
     """
     done = tx.conn.execute(
         update(change_requests)
@@ -39,7 +39,7 @@ def give_reason(tx: WriteTx, request_id: str, reason: str) -> None:
 
 
 def delete_decided_before(tx: WriteTx, at: datetime) -> None:
-    """Drop requests that were decided before a time; the audit log has them for as long as it is kept."""
+    """Delete requests that were decided before a time; the audit log keeps them longer."""
     tx.conn.execute(delete(change_requests).where(_table.decided_at < at))
 
 
@@ -50,7 +50,7 @@ def find_request(conn: Connection, request_id: str) -> ChangeRequestRecord | Non
 
 
 def find_pending_of(conn: Connection, operator: str, operation: str) -> list[ChangeRequestRecord]:
-    """Return the pending requests of an operator for exactly this."""
+    """Return the pending requests of an operator for exactly this operation."""
     query = select(change_requests).where(
         _table.state == RequestState.PENDING.value, _table.operator == operator, _table.operation == operation
     )
@@ -58,7 +58,7 @@ def find_pending_of(conn: Connection, operator: str, operation: str) -> list[Cha
 
 
 def count_pending(conn: Connection, operator: str | None = None) -> int:
-    """Return how many requests are pending, of one operator or of all."""
+    """Return how many requests of one operator, or of all, are pending."""
     query = (
         select(func.count()).select_from(change_requests).where(_table.state == RequestState.PENDING.value)
     )
@@ -68,19 +68,19 @@ def count_pending(conn: Connection, operator: str | None = None) -> int:
 
 
 def count_made(conn: Connection, operator: str, *, since: datetime) -> int:
-    """Return how many requests an operator has made since a time, whatever became of them."""
+    """Return how many requests an operator has made since a time, in any state."""
     query = select(func.count()).select_from(change_requests)
     query = query.where((_table.operator == operator) & (_table.requested_at > since))
     return conn.execute(query).scalar_one()
 
 
 def has_decided_before(conn: Connection, at: datetime) -> bool:
-    """Return whether `delete_decided_before` would drop one."""
+    """Return whether `delete_decided_before` would delete anything."""
     return conn.execute(select(_table.id).where(_table.decided_at < at).limit(1)).first() is not None
 
 
 def all_pending(conn: Connection) -> list[ChangeRequestRecord]:
-    """Return the requests that are pending as stored, the oldest first."""
+    """Return the requests stored as pending, the oldest first."""
     query = (
         select(change_requests)
         .where(_table.state == RequestState.PENDING.value)
@@ -90,7 +90,7 @@ def all_pending(conn: Connection) -> list[ChangeRequestRecord]:
 
 
 def list_decided(conn: Connection, *, limit: int) -> list[ChangeRequestRecord]:
-    """Return the requests that have ended, the latest first."""
+    """Return decided requests, the latest first."""
     query = select(change_requests).where(_table.state != RequestState.PENDING.value)
     query = query.order_by(_table.requested_at.desc(), _table.id).limit(limit)
     return [from_row(ChangeRequestRecord, row) for row in conn.execute(query)]

@@ -1,4 +1,4 @@
-"""Table of sign-ins by device code that are not finished."""
+"""Table of unfinished sign-ins by device code."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ _table = device_logins.c
 
 
 def insert_login(tx: WriteTx, record: DeviceLoginRecord, *, at_most: int) -> bool:
-    """Add a sign-in and drop those that have expired; return False, and add none, if there are too many."""
+    """Delete expired sign-ins and add one; return False, without adding it, if there are too many."""
     tx.conn.execute(delete(device_logins).where(_table.expires_at <= record.created_at))
     if tx.conn.execute(select(func.count()).select_from(device_logins)).scalar_one() >= at_most:
         return False
@@ -22,7 +22,7 @@ def insert_login(tx: WriteTx, record: DeviceLoginRecord, *, at_most: int) -> boo
 
 
 def replace_login(tx: WriteTx, record: DeviceLoginRecord) -> None:
-    """Write a sign-in over itself."""
+    """Update a sign-in."""
     row = to_row(record)
     is_it = _table.device_digest == row.pop("device_digest")
     tx.conn.execute(update(device_logins).where(is_it).values(row))

@@ -1,4 +1,4 @@
-"""Table of when enrollment keys were last used, by fingerprint; the keys themselves are settings of the Server."""
+"""Table of when enrollment keys were last used, by fingerprint; these keys themselves are settings of the Server."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def touch_last_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
-    """Note when keys were last used; a later use that another Server has noted stays."""
+    """Record when keys were last used; a later use recorded by another Server is kept."""
     known = last_used(tx.conn, uses)
     rows = [
         {"fingerprint": fingerprint, "last_used_at": at}
@@ -23,13 +23,13 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, datetime]) -> None:
 
 
 def rename_fingerprint(tx: WriteTx, old: str, new: str) -> None:
-    """Keep under another fingerprint when a key was last used."""
+    """Move the last use of a key to another fingerprint."""
     table = enrollment_key_uses
     tx.conn.execute(update(table).where(table.c.fingerprint == old).values(fingerprint=new))
 
 
 def last_used(conn: Connection, fingerprints: Collection[str]) -> dict[str, datetime]:
-    """Return when these keys were last used; those that never were are left out."""
+    """Return when these keys were last used; keys that never were are left out."""
     table = enrollment_key_uses
     query = select(table).where(table.c.fingerprint.in_(list(fingerprints)))
     return {row.fingerprint: row.last_used_at for row in conn.execute(query)}

@@ -1,4 +1,4 @@
-"""Enrollment keys that operators issue: their public halves, their rules, how often each was used, and how often against its rules."""
+"""Enrollment keys issued by operators: public halves, rules, and how often each was used, also against its rules."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -16,12 +16,12 @@ from lyftdata.store.rows import from_row, to_row
 from lyftdata.store.schema import enrollment_keys
 from lyftdata.store.writer.transaction import WriteTx
 
-# A database takes so many values in one statement, and no more.
+# A statement can have only so many values.
 _BATCH = 500
 
 
 class KeyUses(NamedTuple):
-    """How many Workers a key has enrolled, and how many of them its rules would have refused (mode `warn`)."""
+    """How many Workers a key has enrolled, and how many of these its rules would have refused (mode `warn`)."""
 
     uses: int
     warned: int
@@ -32,7 +32,7 @@ def insert_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
     Add a key's first generation.
 
     Raises:
-        ConflictError: `enrollment_key_name_taken`, also by a key that was revoked: the audit log must not speak of two.
+        ConflictError: `enrollment_key_name_taken`, even if the other key is revoked: a name in the audit log must mean one key.
     """
     if find_by_name(tx.conn, record.name):
         raise ConflictError(
@@ -53,9 +53,9 @@ def rotate_enrollment_key(tx: WriteTx, record: EnrollmentKeyRecord, *, previous_
 
 def end_previous(tx: WriteTx, name: str, now: datetime) -> list[str]:
     """
-    End every older generation of a key now; return the public ids of those that worked until now.
+    End every older generation of a key now; return the public ids of those that were valid until now.
 
-    Those that have ended are published again: another caller may have ended them, and this Server may not have applied that yet.
+    Those that had already ended are published again: another caller may have ended them, and this Server may not have applied that yet.
     """
     ended = end_generations(find_by_name(tx.conn, name)[:-1], rotated_at=now, ends_at=now)
     for record in ended.changed:
@@ -66,7 +66,7 @@ def end_previous(tx: WriteTx, name: str, now: datetime) -> list[str]:
 
 
 def revoke_enrollment_key(tx: WriteTx, name: str, now: datetime) -> None:
-    """Revoke every generation of a key; publish those that are revoked already as well."""
+    """Revoke every generation of a key; those already revoked are published again."""
     for record in find_by_name(tx.conn, name):
         if record.revoked_at is None:
             _replace(tx, msgspec.structs.replace(record, revoked_at=now))
@@ -76,15 +76,15 @@ def revoke_enrollment_key(tx: WriteTx, name: str, now: datetime) -> None:
 
 def spend_use(tx: WriteTx, public_id: str, now: datetime, *, is_warned: bool = False) -> bool:
     """
-    Count one use of a key, if it may still be used; return whether it may.
+    Count one use of a key, if it has uses left and is not expired or revoked; return whether that was so.
 
-    One statement looks and counts, so of callers at the same moment, at any Server, as many pass as there are uses left.
+    A single statement checks and counts, so that of concurrent callers at any Server, only as many pass as there are uses left.
 
     Args:
-        tx: The transaction that makes the entry.
+        tx: The transaction that creates the entry.
         public_id: Of the key.
         now: Aware UTC time.
-        is_warned: Whether the Worker breaks a rule of a key that only warns.
+        is_warned: Whether the Worker violates a rule of a key in mode `warn`.
     """
     table = enrollment_keys.c
     is_left = (
@@ -97,7 +97,7 @@ def spend_use(tx: WriteTx, public_id: str, now: datetime, *, is_warned: bool = F
     spent = tx.conn.execute(update(enrollment_keys).where(is_left).values(counted))
     if spent.rowcount != 1:
         return False
-    # The last use ends the key, which every Server has to know: whether Auto-Enrollment is on may depend on it.
+    # The last use ends the key, and every Server must know: it may decide whether Auto-Enrollment is on.
     record = find_enrollment_key(tx.conn, public_id)
     if record is not None and record.is_used_up:
         tx.changed(EnrollmentKeyChanged(public_id, record))
@@ -105,7 +105,7 @@ def spend_use(tx: WriteTx, public_id: str, now: datetime, *, is_warned: bool = F
 
 
 def return_use(tx: WriteTx, public_id: str, *, is_warned: bool = False) -> None:
-    """Take back a use that `spend_use` has counted in this transaction."""
+    """Undo a use that `spend_use` has counted in this transaction."""
     table = enrollment_keys
     counted = {"uses": table.c.uses - 1, "warned": table.c.warned - int(is_warned)}
     tx.conn.execute(update(table).where(table.c.public_id == public_id).values(counted))
@@ -115,7 +115,7 @@ def return_use(tx: WriteTx, public_id: str, *, is_warned: bool = False) -> None:
 
 
 def find_by_name(conn: Connection, name: str) -> list[EnrollmentKeyRecord]:
-    """Return every generation of a key, the oldest first; none if there is no such key."""
+    """Return every generation of a key, the oldest first; empty if there is no such key."""
     return sorted(_select(conn, enrollment_keys.c.name == name), key=lambda record: record.generation)
 
 
@@ -125,7 +125,7 @@ def find_enrollment_key(conn: Connection, public_id: str) -> EnrollmentKeyRecord
 
 
 def find_enrollment_keys(conn: Connection, public_ids: Collection[str]) -> dict[str, EnrollmentKeyRecord]:
-    """Return the keys with these public ids, by public id; those that are not there are left out."""
+    """Return the keys with these public ids, by public id; unknown ones are left out."""
     wanted = list(public_ids)
     found: dict[str, EnrollmentKeyRecord] = {}
     for start in range(0, len(wanted), _BATCH):
@@ -151,7 +151,7 @@ def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[Enroll
         yield from_row(
             EnrollmentKeyRecord,
             row,
-            # Keys from before there were modes have none.
+            # Keys issued before modes were introduced have none.
             approve_networks=row.approve_networks or [],
             is_used_up=row.max_uses is not None and row.uses >= row.max_uses,
         )
@@ -160,7 +160,7 @@ def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[Enroll
 def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
     try:
         row = to_row(record)
-        # Follows from the number of uses.
+        # Derived from the number of uses.
         del row["is_used_up"]
         tx.conn.execute(insert(enrollment_keys), row)
     except IntegrityError as error:
@@ -172,7 +172,7 @@ def _insert(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
 
 
 def _replace(tx: WriteTx, record: EnrollmentKeyRecord) -> None:
-    """Write what may change of a key by an operator: its dates."""
+    """Update the columns of a key that an operator may change: its dates."""
     statement = update(enrollment_keys).where(enrollment_keys.c.public_id == record.public_id)
     tx.conn.execute(
         statement.values(

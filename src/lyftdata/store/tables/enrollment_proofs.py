@@ -13,16 +13,16 @@ from lyftdata.store.writer.transaction import WriteTx
 
 def spend_proofs(tx: WriteTx, proofs: Sequence[tuple[str, datetime]]) -> set[str]:
     """
-    Use proofs up, each a `jti` and when it may be forgotten; return those that were not used before.
+    Mark proofs as used, each a `jti` with the time after which it can be forgotten; return those that were unused before.
 
-    One that is given twice is used by the first: that is for the caller to see.
+    If a proof is given twice, its first use counts: the caller must check for that.
     """
     rows = [{"jti": jti, "expires_at": expires_at} for jti, expires_at in proofs]
     return dialect.insert_ignoring_conflicts(tx.conn, spent_proofs, rows) if rows else set()
 
 
 def prune(tx: WriteTx, now: datetime) -> int:
-    """Forget proofs that could no longer pass anyway; return how many."""
+    """Delete proofs that would no longer be accepted anyway; return how many."""
     return tx.conn.execute(
         delete(spent_proofs).where(servers.is_past(tx.conn, spent_proofs.c.expires_at, now))
     ).rowcount

@@ -1,4 +1,4 @@
-"""Table of the policy for the versions of agents: one row, or none."""
+"""Table of the fleet policy for agent versions: at most one row."""
 
 from sqlalchemy import Connection, delete, select
 
@@ -19,7 +19,7 @@ def find_policy(conn: Connection) -> FleetPolicyRecord | None:
 
 
 def write_policy(tx: WriteTx, record: FleetPolicyRecord) -> None:
-    """Write a policy over the one before."""
+    """Write the policy, replacing the previous one."""
     dialect.upsert(tx.conn, fleet_policy, [{"id": _ID, **to_row(record)}])
     tx.changed(FleetPolicyChanged(record))
 

@@ -1,4 +1,4 @@
-"""Table of directories that were refused as copies of a Worker's identity."""
+"""Table of directories refused as copies of a Worker's identity."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -18,9 +18,9 @@ _BATCH = 500
 
 def record_copy(tx: WriteTx, record: IdentityCopyRecord) -> None:
     """
-    Record a copy; of a Worker the last few are kept.
+    Record a copy; only the last few of each Worker are kept.
 
-    One with the same host and address about which nothing was decided is replaced: it has lost its reference, as in a crash.
+    An undecided one with the same host and address is replaced: that copy lost its reference, for example in a crash.
     """
     table = identity_copies
     same = (
@@ -63,7 +63,7 @@ def get_copy(conn: Connection, worker_id: str, reference: str) -> IdentityCopyRe
 
 
 def list_copies(conn: Connection, worker_ids: Collection[str]) -> dict[str, list[IdentityCopyRecord]]:
-    """Return the copies of these Workers' identities by Worker, the latest first; Workers without are left out."""
+    """Return the copies of these Workers' identities by Worker, the latest first; Workers without any are left out."""
     table = identity_copies
     found: dict[str, list[IdentityCopyRecord]] = {}
     wanted = list(worker_ids)
@@ -75,7 +75,7 @@ def list_copies(conn: Connection, worker_ids: Collection[str]) -> dict[str, list
 
 
 def list_undecided(conn: Connection, *, limit: int) -> list[IdentityCopyRecord]:
-    """Return the copies about which nothing was decided, the latest first."""
+    """Return the undecided copies, the latest first."""
     table = identity_copies
     query = select(table).where(table.c.decision.is_(None)).order_by(table.c.last_at.desc()).limit(limit)
     return [from_row(IdentityCopyRecord, row) for row in conn.execute(query)]
@@ -84,19 +84,19 @@ def list_undecided(conn: Connection, *, limit: int) -> list[IdentityCopyRecord]:
 def decide_copy(
     tx: WriteTx, copy: IdentityCopyRecord, *, decision: CopyDecision, at: datetime, by: str
 ) -> None:
-    """Record a decision; the copy learns of it when it asks again."""
+    """Record a decision; the copy gets it when it asks again."""
     decided = {"decision": decision.value, "decided_at": at, "decided_by": by}
     tx.conn.execute(update(identity_copies).where(_is(copy.worker_id, copy.reference)).values(decided))
 
 
 def is_decided_as(conn: Connection, copy: IdentityCopyRecord) -> bool:
-    """Return whether what is decided about a copy is still what was read before: an operator may have decided since."""
+    """Return whether the decision about a copy is still the one read before: an operator may have decided in between."""
     found = find_copy(conn, copy.worker_id, copy.reference)
     return found is not None and (found.decision, found.decided_at) == (copy.decision, copy.decided_at)
 
 
 def withdraw_decision(tx: WriteTx, copy: IdentityCopyRecord) -> None:
-    """Record that nothing is decided about a copy any more: it has not made use of the decision in time."""
+    """Make a copy undecided again: it has not used the decision in time."""
     undecided = {"decision": None, "decided_at": None, "decided_by": None}
     tx.conn.execute(update(identity_copies).where(_is(copy.worker_id, copy.reference)).values(undecided))
 

@@ -1,4 +1,4 @@
-"""Table of refusals that operators ignore for a time, by cause and by whom they are about."""
+"""Table of refusals that operators ignore for a time, by cause and subject."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def ignore(tx: WriteTx, record: IgnoredRefusalRecord) -> None:
-    """Write a decision over the one before."""
+    """Write a decision, replacing an earlier one."""
     dialect.upsert(tx.conn, ignored_refusals, [to_row(record)])
 
 
@@ -24,11 +24,11 @@ def stop_ignoring(tx: WriteTx, *, code: str, subject: str) -> bool:
 
 
 def remove_ended(tx: WriteTx, *, now: datetime) -> None:
-    """Remove the decisions whose time is over."""
+    """Remove expired decisions."""
     tx.conn.execute(delete(ignored_refusals).where(ignored_refusals.c.until <= now))
 
 
 def list_ignored(conn: Connection, *, now: datetime) -> list[IgnoredRefusalRecord]:
-    """Return the decisions that still hold."""
+    """Return the decisions that are in force."""
     rows = conn.execute(select(ignored_refusals).where(ignored_refusals.c.until > now))
     return [from_row(IgnoredRefusalRecord, row) for row in rows]

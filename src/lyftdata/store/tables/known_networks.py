@@ -1,7 +1,7 @@
 """
 Table of networks from which operators have signed in, as keyed hashes that reveal no address.
 
-A network is known for 90 days after the last sign-in from it. It is a reason to count failures apart, never a
+A network is known for 90 days after the last sign-in from it. Failures from it are counted separately; it is never a
 credential.
 """
 
@@ -18,7 +18,7 @@ MAX_PER_OPERATOR = 100
 
 
 def remember_network(tx: WriteTx, operator: str, digest: bytes, *, now: datetime) -> None:
-    """Note that an operator signs in from a network; their networks last used longest ago are dropped beyond a bound."""
+    """Record that an operator signed in from a network; beyond a limit, the least recently used networks are dropped."""
     table = known_networks
     dialect.upsert(tx.conn, table, [{"operator": operator, "digest": digest, "used_at": now}])
     tx.conn.execute(delete(table).where(table.c.used_at <= now - KNOWN_FOR))
@@ -29,12 +29,12 @@ def remember_network(tx: WriteTx, operator: str, digest: bytes, *, now: datetime
 
 
 def forget_all_networks(tx: WriteTx) -> None:
-    """Remove every network: under another key they would be found no more."""
+    """Remove every network: with another key none would be found any more."""
     tx.conn.execute(delete(known_networks))
 
 
 def is_known_network(conn: Connection, operator: str, digest: bytes, *, now: datetime) -> bool:
-    """Return whether an operator of this name has signed in from a network lately."""
+    """Return whether the operator of this name has recently signed in from a network."""
     table = known_networks
     query = select(table.c.digest).where(
         table.c.operator == operator, table.c.digest == digest, table.c.used_at > now - KNOWN_FOR
@@ -43,5 +43,5 @@ def is_known_network(conn: Connection, operator: str, digest: bytes, *, now: dat
 
 
 def has_any(conn: Connection) -> bool:
-    """Return whether any operator has signed in by password lately."""
+    """Return whether any operator has recently signed in by password."""
     return conn.execute(select(known_networks.c.operator).limit(1)).first() is not None

@@ -1,4 +1,4 @@
-"""Table of the alerts that were raised and have not ended."""
+"""Table of alerts that were raised and have not ended."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def all_open(conn: Connection) -> list[OpenAlertRecord]:
-    """Return every open alert, by when it was raised."""
+    """Return every open alert, in the order in which they were raised."""
     query = select(open_alerts).order_by(open_alerts.c.raised_at, open_alerts.c.kind, open_alerts.c.key)
     return [from_row(OpenAlertRecord, row) for row in conn.execute(query)]
 
@@ -23,7 +23,7 @@ def raise_alert(tx: WriteTx, record: OpenAlertRecord) -> None:
 
 
 def note_seen(tx: WriteTx, record: OpenAlertRecord, *, at: datetime) -> None:
-    """Record that the cause of an alert still lasts."""
+    """Record that the cause of an alert persists."""
     tx.conn.execute(update(open_alerts).where(_is(record)).values(last_seen_at=at))
 
 

@@ -39,14 +39,14 @@ def find_operator(conn: Connection, name: str) -> OperatorRecord | None:
 
 
 def find_by_identity(conn: Connection, *, issuer: str, subject: str) -> OperatorRecord | None:
-    """Return the operator who is this subject at an issuer, or None."""
+    """Return the operator with this subject at an issuer, or None."""
     query = select(operators).where(operators.c.issuer == issuer, operators.c.subject == subject)
     row = conn.execute(query).first()
     return None if row is None else from_row(OperatorRecord, row)
 
 
 def has_emergency_password(conn: Connection, *, now: datetime) -> bool:
-    """Return whether any operator has a password for an emergency that has not ended."""
+    """Return whether any operator has an emergency password that has not expired."""
     query = select(operators.c.name).where(operators.c.password_expires_at > now).limit(1)
     return conn.execute(query).first() is not None
 
@@ -64,6 +64,6 @@ def count_operators(conn: Connection) -> int:
 
 
 def unlocks_by_name(conn: Connection) -> dict[str, int]:
-    """Return how often each operator was unlocked."""
+    """Return how often each operator was unlocked, by name."""
     rows = conn.execute(select(operators.c.name, operators.c.unlocks))
     return {row.name: row.unlocks for row in rows}

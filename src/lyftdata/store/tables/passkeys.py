@@ -1,4 +1,4 @@
-"""Table of operators' passkeys: public keys, and the last counter of each."""
+"""Table of operators' passkeys: public keys, and the last signature counter of each."""
 
 from datetime import datetime
 
@@ -12,16 +12,16 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def insert_passkey(tx: WriteTx, record: PasskeyRecord) -> bool:
-    """Add a passkey; return False, and add nothing, if its credential ID or its operator's name for it is taken."""
+    """Add a passkey; return False, without adding it, if its credential ID, or its name for this operator, is taken."""
     return bool(dialect.insert_ignoring_conflicts(tx.conn, passkeys, [to_row(record)]))
 
 
 def use_passkey(tx: WriteTx, passkey_id: str, *, sign_count: int, now: datetime) -> bool:
     """
-    Move the counter on; return False if it was not beyond the last one, and the passkey was perhaps copied.
+    Advance the counter; return False if the new value is not greater than the last one: the passkey may have been copied.
 
-    One that never counts sends 0 each time (WebAuthn Level 3, section 6.1.1). One statement, so that of two that come at once, at
-    two Servers perhaps, one counts.
+    An authenticator without a counter sends 0 each time (WebAuthn Level 3, section 6.1.1). One statement, so that of two uses at once,
+    even at two Servers, only one counts.
     """
     table = passkeys.c
     is_beyond = table.sign_count < sign_count
@@ -52,7 +52,7 @@ def passkeys_of(conn: Connection, operator: str) -> list[PasskeyRecord]:
 
 
 def find_by_credential(conn: Connection, operator: str, credential_id: bytes) -> PasskeyRecord | None:
-    """Return the passkey of an operator that has a credential ID; None too for one of another operator."""
+    """Return the operator's passkey with this credential ID, or None, also if it belongs to another operator."""
     query = select(passkeys).where(
         (passkeys.c.operator == operator) & (passkeys.c.credential_id == credential_id)
     )

@@ -1,4 +1,4 @@
-"""Table of which Worker is connected to which Server, if there are several (PostgreSQL)."""
+"""Table of which Worker is connected to which Server, if there are several Servers (PostgreSQL)."""
 
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,19 +27,19 @@ def claim_slots(
     tx: WriteTx, records: Sequence[PresenceRecord], *, dead_after: timedelta
 ) -> list[PresenceRecord]:
     """
-    Give each Worker its place at a Server, unless another start of it is connected at another.
+    Claim each Worker's slot for a Server, unless another boot of it is connected to another Server.
 
-    Of two Servers that are asked at once for two starts of one Worker, one gives the place. How many are asked for at once makes
-    no difference to any of them, only to the number of statements.
+    If two Servers claim the slot for two boots of one Worker at once, one of them gets it. The size of the batch does not affect any
+    result, only the number of statements.
 
     Args:
         tx: The transaction.
-        records: The sessions that begin; one of the same boot moves here.
-        dead_after: How long a Server may be silent until what was connected there holds no place.
+        records: The sessions that begin; a session of the same boot moves here.
+        dead_after: A Server without a heartbeat for that long holds no slots.
 
     Returns:
-        For each, the session that holds the place: another start's, or the one that is given, connected since it was at whichever
-        Server.
+        For each, the session that holds the slot: another boot's, or the given one, with the time since which it has been connected
+        to any Server.
     """
     holders = find_many(tx.conn, {record.worker_id for record in records})
     find_live_servers = functools.cache(lambda: servers.list_live(tx.conn, silent_for=dead_after))
@@ -57,10 +57,10 @@ def claim_slots(
 
 
 def _competes(holder: PresenceRecord, record: PresenceRecord) -> bool:
-    """Return whether a session keeps another out if its Server lives: a connected one of another start, at another Server."""
+    """Return whether a session keeps another one out if its Server is alive: it is connected, of another boot, to another Server."""
     return (
         holder.boot_id != record.boot_id
-        # Who asks knows better than this row how a session at itself stands.
+        # The claiming Server knows the state of its own sessions better than this row.
         and holder.server_id != record.server_id
         and holder.state is PresenceState.CONNECTED
     )
@@ -68,9 +68,9 @@ def _competes(holder: PresenceRecord, record: PresenceRecord) -> bool:
 
 def _moved(record: PresenceRecord, holder: PresenceRecord) -> PresenceRecord:
     """
-    Return a session as one that goes on, if it comes from another Server.
+    Keep the session's start time if it has moved here from another Server.
 
-    The Server that asks may not know of it yet: a Worker that has just connected can be there with its second poll first.
+    The claiming Server may not know of it yet: a Worker that has just connected may reach it with its second poll first.
     """
     goes_on = holder.boot_id == record.boot_id and holder.state is not PresenceState.AWAITED
     is_elsewhere = holder.server_id != record.server_id
@@ -79,9 +79,9 @@ def _moved(record: PresenceRecord, holder: PresenceRecord) -> PresenceRecord:
 
 def reclaim_slots(tx: WriteTx, records: Sequence[PresenceRecord]) -> None:
     """
-    Write down that Workers are connected at a Server, except those that are at another; one record a Worker.
+    Record again that Workers are connected to a Server, except those connected to another; one record per Worker.
 
-    For a Server that was given up as silent while it lived: what was connected to it was awaited, or is by now forgotten.
+    For a Server that was alive but declared dead: its Workers were marked as awaited, or already forgotten.
     """
     holders = find_many(tx.conn, [record.worker_id for record in records])
     _write(tx, [record for record in records if _is_missing(record, holders.get(record.worker_id))])
@@ -92,7 +92,7 @@ def _is_missing(record: PresenceRecord, holder: PresenceRecord | None) -> bool:
 
 
 def _write(tx: WriteTx, records: Sequence[PresenceRecord]) -> None:
-    """Write down where Workers are connected, one record each; those that are deleted by now get no row."""
+    """Write where Workers are connected, one record each; Workers deleted meanwhile get no row."""
     for start in range(0, len(records), _BATCH):
         batch = records[start : start + _BATCH]
         ids = [record.worker_id for record in batch]
@@ -107,7 +107,7 @@ def _write(tx: WriteTx, records: Sequence[PresenceRecord]) -> None:
 
 
 def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *, server_id: str) -> None:
-    """Update the rows of Workers that are connected at a Server, unless they are at another by now."""
+    """Set the state of Workers connected to a Server, except those that have moved to another."""
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         of_server = _of_server(wanted[start : start + _BATCH], server_id)
@@ -118,7 +118,7 @@ def set_state(tx: WriteTx, worker_ids: Collection[str], state: PresenceState, *,
 
 def update_credentials(tx: WriteTx, used: Mapping[str, tuple[str, str]], *, server_id: str) -> None:
     """
-    Update by what Workers are connected at a Server, unless they are at another by now.
+    Update the credentials of Workers connected to a Server, except those that have moved to another.
 
     Args:
         tx: The transaction.
@@ -138,7 +138,7 @@ def update_credentials(tx: WriteTx, used: Mapping[str, tuple[str, str]], *, serv
 
 
 def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
-    """Remove Workers that are no longer connected at a Server; those that are at another by now stay there."""
+    """Remove Workers that have disconnected from a Server; those that have moved to another keep their row."""
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
         of_server = _of_server(wanted[start : start + _BATCH], server_id)
@@ -147,7 +147,7 @@ def remove(tx: WriteTx, worker_ids: Collection[str], *, server_id: str) -> None:
 
 
 def mark_awaited(tx: WriteTx, server_id: str) -> list[str]:
-    """Mark the Workers of a Server that is gone as awaited at another; return their IDs."""
+    """Mark the Workers of a dead Server as awaited at its peers; return their IDs."""
     query = select(presence.c.worker_id).where(
         presence.c.server_id == server_id, presence.c.state != PresenceState.AWAITED.value
     )
@@ -157,7 +157,7 @@ def mark_awaited(tx: WriteTx, server_id: str) -> list[str]:
 
 
 def expire_awaited(tx: WriteTx, *, after: timedelta) -> None:
-    """Remove awaited Workers that have not reconnected for so long."""
+    """Remove awaited Workers that have not reconnected within a time."""
     overdue = (presence.c.state == PresenceState.AWAITED.value) & (
         presence.c.state_since <= servers.time_ago(after)
     )
@@ -166,24 +166,24 @@ def expire_awaited(tx: WriteTx, *, after: timedelta) -> None:
 
 
 def count_awaited(conn: Connection) -> int:
-    """Return how many Workers are awaited: their Server is gone, and they have not reconnected."""
+    """Return how many Workers are awaited: their Server is dead, and they have not reconnected."""
     query = select(func.count()).where(presence.c.state == PresenceState.AWAITED.value)
     return int(conn.execute(query).scalar_one())
 
 
 def servers_named(conn: Connection) -> set[str]:
-    """Return the IDs of the Servers that have connected Workers according to this table."""
+    """Return the IDs of the Servers that have Workers in this table."""
     query = select(presence.c.server_id).where(presence.c.state != PresenceState.AWAITED.value)
     return set(conn.execute(query.distinct()).scalars())
 
 
 def find(conn: Connection, worker_id: str) -> PresenceRecord | None:
-    """Return how a Worker is connected, or None."""
+    """Return the presence of a Worker, or None if it is not connected."""
     return find_many(conn, [worker_id]).get(worker_id)
 
 
 def find_many(conn: Connection, worker_ids: Collection[str]) -> dict[str, PresenceRecord]:
-    """Return how these Workers are connected, by ID; those that are not are left out."""
+    """Return the presence of these Workers, by ID; those not connected are left out."""
     wanted = list(worker_ids)
     found: dict[str, PresenceRecord] = {}
     for start in range(0, len(wanted), _BATCH):

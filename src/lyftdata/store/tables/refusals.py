@@ -16,7 +16,7 @@ MAX_ATTEMPTS = 50_000
 
 
 def record_refusals(tx: WriteTx, attempts: Sequence[RefusalAttempt]) -> None:
-    """Write attempts down, and let the oldest go where a flood has brought more than is kept."""
+    """Record attempts, and evict the oldest if there are more than are kept, as in a flood."""
     if not attempts:
         return
     rows = [to_row(group) for group in group_attempts(attempts)]
@@ -28,7 +28,7 @@ def record_refusals(tx: WriteTx, attempts: Sequence[RefusalAttempt]) -> None:
 def group_attempts(
     attempts: Iterable[RefusalAttempt], *, onto: Iterable[RefusalGroup] = ()
 ) -> list[RefusalGroup]:
-    """Return attempts, given from the oldest on, as groups by cause, claimed Worker and address; added to those given."""
+    """Group attempts, given oldest first, by cause, claimed Worker and address; add them to the given groups."""
     groups = {(g.code, g.claimed_worker, g.address): g for g in onto}
     for attempt in attempts:
         key = (attempt.code, attempt.claimed_worker, attempt.address)
@@ -54,7 +54,7 @@ def list_groups(
     q: str | None = None,
     claimed_worker: str | None = None,
 ) -> list[RefusalGroup]:
-    """Return groups, the latest first; `q` is part of a claimed Worker or an address, `claimed_worker` all of it."""
+    """Return groups, the latest first; `q` matches part of a claimed Worker or an address, `claimed_worker` all of it."""
     query = select(refusal_groups)
     if code:
         query = query.where(refusal_groups.c.code == code)
@@ -68,7 +68,7 @@ def list_groups(
 
 
 def find_reference(conn: Connection, reference: str) -> RefusalAttempt | None:
-    """Return the attempt with this reference, or None when there is none or it was let go."""
+    """Return the attempt with this reference, or None if there is none or it was evicted."""
     query = select(refusal_attempts).where(refusal_attempts.c.reference == reference)
     row = conn.execute(query.order_by(refusal_attempts.c.number.desc())).first()
     return None if row is None else from_row(RefusalAttempt, row)
@@ -78,13 +78,13 @@ def list_by_enrollment_key(
     conn: Connection, fingerprints: Collection[str], *, since: datetime, limit: int
 ) -> list[RefusalAttempt]:
     """
-    Return the attempts that the rules of an enrollment key have refused, the latest first.
+    Return the attempts refused by the rules of an enrollment key, the latest first.
 
     Args:
         conn: A connection.
-        fingerprints: Of its generations.
-        since: Not the earlier ones.
-        limit: At most so many.
+        fingerprints: Of the key's generations.
+        since: Earlier ones are left out.
+        limit: How many to return at most.
     """
     table = refusal_attempts.c
     query = (
@@ -97,7 +97,7 @@ def list_by_enrollment_key(
 
 
 def kept_since(conn: Connection) -> datetime | None:
-    """Return since when every stored attempt is still there; None if none was evicted."""
+    """Return the time of the oldest stored attempt if older ones were evicted, None if none was."""
     row = conn.execute(select(refusal_attempts).order_by(refusal_attempts.c.number).limit(1)).first()
     return None if row is None or row.number == 1 else row.at
 

@@ -1,4 +1,4 @@
-"""Table of the agents that the fleet policy refuses, by the family of their Workers' names."""
+"""Table of agents that the fleet policy refuses, by the family of their Workers' names."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,17 +13,17 @@ from lyftdata.store.schema import refused_agents
 from lyftdata.store.writer.transaction import WriteTx
 
 MAX_FAMILIES = 1_000
-# A loop that rests for longer has ended; what comes after it is counted from the beginning.
+# A restart loop that pauses for longer has ended; the next one is counted from zero.
 RESTED_AFTER = timedelta(hours=1)
 
 
 class RefusedStarts(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was refused of one family since it was last written.
+    Refusals of one family that have not been written yet.
 
     Args:
-        latest: The last attempt, with the number of attempts; `starts` and `entries` count nothing.
-        seen: Worker ID and boot ID of the attempts in their order, without repetitions.
+        latest: The last attempt, with the number of attempts; its `starts` and `entries` are ignored.
+        seen: Worker ID and boot ID of the attempts in order, without repetitions.
     """
 
     latest: RefusedAgentRecord
@@ -31,19 +31,19 @@ class RefusedStarts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_starts(tx: WriteTx, refused: Sequence[RefusedStarts]) -> None:
-    """Add what was refused to what is known, and drop what is old; another Server may have counted the same program before."""
+    """Add refusals to the stored counts and delete old rows; another Server may have counted the same program before."""
     known = {record.family: record for record in _find(tx.conn, [one.latest.family for one in refused])}
     rows = [to_row(_joined(known.get(one.latest.family), one)) for one in refused]
     dialect.upsert(tx.conn, refused_agents, rows)
     latest = max(one.latest.last_at for one in refused)
     tx.conn.execute(delete(refused_agents).where(refused_agents.c.last_at < latest - RESTED_AFTER))
-    # A flood of names: those that were refused last are kept.
+    # A flood of names: keep those refused last.
     newest = select(refused_agents.c.family).order_by(refused_agents.c.last_at.desc()).limit(MAX_FAMILIES)
     tx.conn.execute(delete(refused_agents).where(refused_agents.c.family.not_in(newest)))
 
 
 def list_since(conn: Connection, since: datetime) -> list[RefusedAgentRecord]:
-    """Return what was refused since a time, the most starts first."""
+    """Return the agents refused since a time, those with the most starts first."""
     table = refused_agents.c
     query = select(refused_agents).where(table.last_at >= since).order_by(table.starts.desc(), table.family)
     return [from_row(RefusedAgentRecord, row) for row in conn.execute(query)]

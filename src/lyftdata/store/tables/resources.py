@@ -27,7 +27,7 @@ def insert_resource(tx: WriteTx, record: ResourceRecord) -> None:
 
 
 def replace_resource(tx: WriteTx, record: ResourceRecord) -> None:
-    """Write a resource over itself; raises ConflictError `resource_audience_taken`."""
+    """Replace a resource; raises ConflictError `resource_audience_taken`."""
     row = to_row(record)
     _write(tx, record, update(resources).where(resources.c.name == row.pop("name")).values(row))
 
@@ -51,7 +51,7 @@ def delete_resource(tx: WriteTx, name: str) -> ResourceRecord:
 
 
 def remove_workers(tx: WriteTx, worker_ids: Collection[str]) -> None:
-    """Take Workers' IDs out of every resource that names them."""
+    """Remove Workers' IDs from every resource that names them."""
     removed = frozenset(worker_ids)
     for record in list(all_resources(tx.conn)):
         left = [named for named in record.worker_ids if named not in removed]

@@ -15,19 +15,19 @@ _BATCH = 500
 
 
 def revoke_token(tx: WriteTx, jti: str, *, expires_at: datetime) -> None:
-    """Take a token back; twice is once."""
+    """Record a token as revoked; repeating it changes nothing."""
     dialect.upsert(tx.conn, revoked_tokens, [{"jti": jti, "expires_at": expires_at}])
     tx.changed(TokenRevoked(jti, expires_at))
 
 
 def list_unexpired(conn: Connection, now: datetime) -> dict[str, datetime]:
-    """Return the identifiers of revoked tokens that have not ended, with their ends."""
+    """Return the identifiers of revoked tokens that have not expired, with their expiry."""
     query = select(revoked_tokens).where(revoked_tokens.c.expires_at > now)
     return {row.jti: row.expires_at for row in conn.execute(query)}
 
 
 def find_revoked(conn: Connection, jtis: Collection[str]) -> dict[str, datetime]:
-    """Return which of these were taken back, with their ends."""
+    """Return which of these tokens are revoked, with their expiry."""
     wanted = list(jtis)
     found: dict[str, datetime] = {}
     for start in range(0, len(wanted), _BATCH):
@@ -37,5 +37,5 @@ def find_revoked(conn: Connection, jtis: Collection[str]) -> dict[str, datetime]
 
 
 def prune(tx: WriteTx, now: datetime) -> None:
-    """Drop those that have ended."""
+    """Delete those that have expired."""
     tx.conn.execute(delete(revoked_tokens).where(servers.is_past(tx.conn, revoked_tokens.c.expires_at, now)))

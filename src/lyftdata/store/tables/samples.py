@@ -1,4 +1,4 @@
-"""Table of the Server's figures, one row a minute."""
+"""Table of the Server's metrics, one row a minute."""
 
 from datetime import UTC, datetime
 
@@ -12,17 +12,17 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def add_sample(tx: WriteTx, sample: Sample, *, keep_since: datetime) -> None:
-    """Write a minute down (over itself, if the clock was set back), and drop those before `keep_since`."""
+    """Write the sample of a minute (replacing one, if the clock was set back), and delete those before `keep_since`."""
     dialect.upsert(tx.conn, samples, [to_row(sample)])
     tx.conn.execute(delete(samples).where(samples.c.at < keep_since))
 
 
 def summed_samples(conn: Connection, *, since: datetime, step_s: int) -> list[Sample]:
     """
-    Return what was from `since` on, the oldest first, in steps of so many seconds counted from 1970.
+    Return samples from `since` on, the oldest first, in steps of `step_s` seconds counted from 1970.
 
-    A sample is the most Workers connected at once, and the sums of admissions and refusals, of one step. Added up by
-    the database: a week is ten thousand minutes.
+    Each has the most Workers connected at once, and the sums of admissions and refusals, in one step. The database
+    adds them up: a week has ten thousand minutes.
     """
     step = dialect.seconds_since_1970(conn, samples.c.at) // step_s
     query = (

@@ -1,4 +1,4 @@
-"""Tables of operators' apps, whose secrets are sealed, and of digests of their recovery codes; passkeys are in `tables/passkeys.py`."""
+"""Tables of operators' authenticator apps, with encrypted secrets, and of digests of recovery codes; passkeys are in `tables/passkeys.py`."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -12,15 +12,15 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def insert_factor(tx: WriteTx, record: SecondFactorRecord) -> None:
-    """Add an app."""
+    """Add an authenticator app."""
     tx.conn.execute(insert(second_factors), to_row(record))
 
 
 def use_factor(tx: WriteTx, factor_id: str, *, counter: int, now: datetime) -> bool:
     """
-    Use a factor by a counter that is beyond the last one; return whether it was.
+    Record the use of a factor with a counter; return False if the counter is not greater than the last one.
 
-    Replay: one statement, so that of two that come at once, at two Servers perhaps, one counts.
+    Replay: one statement, so that of two uses at once, even at two Servers, only one counts.
     """
     table = second_factors.c
     done = tx.conn.execute(
@@ -32,7 +32,7 @@ def use_factor(tx: WriteTx, factor_id: str, *, counter: int, now: datetime) -> b
 
 
 def replace_sealed(tx: WriteTx, factor_id: str, sealed: bytes) -> None:
-    """Replace what is sealed of a factor, when the secret key is rotated."""
+    """Replace the encrypted secret of a factor, for a rotation of the secret key."""
     tx.conn.execute(update(second_factors).where(second_factors.c.id == factor_id).values(sealed=sealed))
 
 
@@ -76,7 +76,7 @@ def has_factor(conn: Connection, operator: str) -> bool:
 
 
 def replace_recovery_codes(tx: WriteTx, operator: str, digests: Collection[bytes]) -> None:
-    """Give an operator these codes, and no others."""
+    """Replace an operator's recovery codes."""
     tx.conn.execute(delete(recovery_codes).where(recovery_codes.c.operator == operator))
     if digests:
         tx.conn.execute(
@@ -85,7 +85,7 @@ def replace_recovery_codes(tx: WriteTx, operator: str, digests: Collection[bytes
 
 
 def spend_recovery_code(tx: WriteTx, operator: str, digest: bytes) -> bool:
-    """Use a code up; return whether it was there. Of two that come at once one counts."""
+    """Use up a recovery code; return whether it existed. Of two uses at once only one counts."""
     table = recovery_codes.c
     done = tx.conn.execute(
         delete(recovery_codes).where((table.operator == operator) & (table.digest == digest))

@@ -1,4 +1,4 @@
-"""Table of the rules for which actions a second operator must confirm: one row, or none."""
+"""Table of the rules for actions that a second operator must confirm: at most one row."""
 
 from sqlalchemy import Connection, delete, select
 
@@ -12,13 +12,13 @@ _ID = 1
 
 
 def find_rules(conn: Connection) -> SecondOperatorRules | None:
-    """Return the rules, None if no second operator is asked for anything."""
+    """Return the rules, None if no action needs a second operator."""
     row = conn.execute(select(second_operator_rules)).first()
     return None if row is None else from_row(SecondOperatorRules, row)
 
 
 def write_rules(tx: WriteTx, rules: SecondOperatorRules) -> None:
-    """Write rules over those before."""
+    """Write the rules, replacing the previous ones."""
     dialect.upsert(tx.conn, second_operator_rules, [{"id": _ID, **to_row(rules)}])
 
 

@@ -33,7 +33,7 @@ def upsert_server(tx: WriteTx, record: ServerRecord) -> None:
 
 def record_heartbeat(tx: WriteTx, server_id: str) -> bool:
     """Record a heartbeat of a Server now; return False if the Server was evicted."""
-    # By the database's clock: the clocks of the Servers may differ.
+    # By the database's clock, since the clocks of the Servers may differ.
     statement = update(servers).where(servers.c.id == server_id)
     return tx.conn.execute(statement.values(beat_at=now())).rowcount == 1
 
@@ -61,12 +61,12 @@ def list_dead(conn: Connection, *, silent_for: timedelta) -> list[str]:
 
 
 def now() -> ColumnElement[Any]:
-    """Return the database's clock, which is one for all Servers."""
+    """Return the current time by the database's clock, which all Servers share."""
     return type_coerce(_clock(), UtcDateTime)
 
 
 def time_ago(time: timedelta) -> ColumnElement[Any]:
-    """Return the time so long ago, by the database's clock."""
+    """Return the time `time` ago, by the database's clock."""
     return type_coerce(_clock() - literal(time, Interval), UtcDateTime)
 
 
@@ -75,7 +75,7 @@ def is_past(conn: Connection, time: ColumnElement[Any], now: datetime) -> Column
     Return whether a time is past for every Server, so that what expires then may be deleted.
 
     Replay by clock skew: a Server whose clock is ahead must not delete the record of a used assertion that others would still
-    accept. With several Servers the database's clock must be past it too, by some minutes, since theirs may be behind.
+    accept. With several Servers the database's clock must be past it too, by some minutes, since their clocks may be behind.
     """
     if not dialect.is_shared(conn.engine):
         return time <= now

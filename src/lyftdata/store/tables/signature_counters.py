@@ -1,4 +1,4 @@
-"""Table of how far each identity key has counted its signatures."""
+"""Table of the signature counters of identity keys."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -14,7 +14,7 @@ _BATCH = 500
 
 
 def upsert_counters(tx: WriteTx, records: Sequence[SignatureCounterRecord]) -> None:
-    """Write counters over those that are there; those of Workers deleted meanwhile are left out."""
+    """Write counters, replacing existing ones; those of deleted Workers are left out."""
     for start in range(0, len(records), _BATCH):
         batch = records[start : start + _BATCH]
         query = select(workers.c.id).where(workers.c.id.in_([record.worker_id for record in batch]))
@@ -25,7 +25,7 @@ def upsert_counters(tx: WriteTx, records: Sequence[SignatureCounterRecord]) -> N
 
 
 def find_counters(conn: Connection, worker_ids: Collection[str]) -> dict[str, SignatureCounterRecord]:
-    """Return the counters of these Workers, by ID; Workers that have none are left out."""
+    """Return the counters of these Workers, by ID; Workers without one are left out."""
     found: dict[str, SignatureCounterRecord] = {}
     wanted = list(worker_ids)
     for start in range(0, len(wanted), _BATCH):
@@ -38,7 +38,7 @@ def find_counters(conn: Connection, worker_ids: Collection[str]) -> dict[str, Si
 def all_counters(conn: Connection) -> Iterator[SignatureCounterRecord]:
     """Iterate over every counter."""
     for row in conn.execute(select(signature_counters)):
-        # Not by `from_row`: there may be a million of them at each start.
+        # Not with `from_row`: at each start there may be a million of them.
         yield SignatureCounterRecord(
             worker_id=row.worker_id,
             thumbprint=row.thumbprint,

@@ -12,7 +12,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def all_signing_keys(conn: Connection) -> list[SigningKeyRecord]:
-    """Return every key, in the order in which they sign."""
+    """Return every key, in the order in which they are used for signing."""
     rows = conn.execute(select(signing_keys).order_by(signing_keys.c.signs_from, signing_keys.c.kid))
     return [from_row(SigningKeyRecord, row) for row in rows]
 
@@ -24,19 +24,19 @@ def insert_signing_key(tx: WriteTx, record: SigningKeyRecord) -> None:
 
 
 def set_signs_from(tx: WriteTx, kid: str, signs_from: datetime) -> None:
-    """Say from when a key signs."""
+    """Set when a key starts to sign."""
     tx.conn.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(signs_from=signs_from))
     tx.changed(SigningKeysChanged())
 
 
 def set_retires_at(tx: WriteTx, kid: str, retires_at: datetime) -> None:
-    """Say when a key leaves the JWKS."""
+    """Set when a key leaves the JWKS."""
     tx.conn.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=retires_at))
     tx.changed(SigningKeysChanged())
 
 
 def replace_encrypted_key(tx: WriteTx, kid: str, encrypted: bytes) -> None:
-    """Store a key under another encryption; the key stays the same."""
+    """Replace the encrypted form of a key; the key itself stays the same."""
     statement = update(signing_keys).where(signing_keys.c.kid == kid)
     tx.conn.execute(statement.values(encrypted_private_key=encrypted))
 

@@ -1,4 +1,4 @@
-"""Table of assertions that were used at any Server: each is accepted once, even in a race."""
+"""Table of assertions used at any Server: each is accepted once, even in a race."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,13 +12,13 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def spend_all(tx: WriteTx, expires_at: Mapping[bytes, datetime]) -> set[bytes]:
-    """Use assertions up, by a digest of who signed each and its `jti`; return those that were not used before."""
+    """Mark assertions as used, by a digest of signer and `jti`; return those that were unused before."""
     rows = [{"digest": digest, "expires_at": at} for digest, at in expires_at.items()]
     return dialect.insert_ignoring_conflicts(tx.conn, spent_assertions, rows) if rows else set()
 
 
 def prune(tx: WriteTx, now: datetime) -> None:
-    """Forget those that could no longer pass anyway."""
+    """Delete those that would no longer be accepted anyway."""
     tx.conn.execute(
         delete(spent_assertions).where(servers.is_past(tx.conn, spent_assertions.c.expires_at, now))
     )

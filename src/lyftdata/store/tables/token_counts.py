@@ -1,8 +1,8 @@
 """
 Table of how many tokens each Worker got in each hour.
 
-One row holds a Worker's day, with a column for each hour (UTC): a twenty-fourth of the rows, and all that several Servers write
-is added up by the database.
+A row is one day of a Worker, with a column for each hour (UTC): a twenty-fourth of the rows. The database adds up what
+several Servers write.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ _PRUNED_AT_ONCE = 5_000
 
 
 def add_counts(tx: WriteTx, counts: Sequence[TokenCountRecord]) -> None:
-    """Add counts to those that are kept; those of deleted Workers are left out."""
+    """Add to the stored counts; those of deleted Workers are left out."""
     by_column: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for count in counts:
         column = HOUR_COLUMNS[count.hour.hour]
@@ -33,7 +33,7 @@ def add_counts(tx: WriteTx, counts: Sequence[TokenCountRecord]) -> None:
 
 
 def list_counts(conn: Connection, worker_id: str, *, since: datetime) -> list[TokenCountRecord]:
-    """Return a Worker's counts of the hours from `since` on, the earliest first; hours without a token are left out."""
+    """Return a Worker's hourly counts from `since` on, the earliest first; hours without a token are left out."""
     query = (
         select(token_counts)
         .where(token_counts.c.worker_id == worker_id, token_counts.c.day >= _day_of(since))
@@ -49,7 +49,7 @@ def list_counts(conn: Connection, worker_id: str, *, since: datetime) -> list[To
 
 
 def prune(tx: WriteTx, *, keep_since: datetime) -> None:
-    """Delete days before `keep_since`, of a bounded number of Workers, so that other writes need not wait for long."""
+    """Delete days before `keep_since`, of a bounded number of Workers at a time, so that other writes need not wait long."""
     before = token_counts.c.day < _day_of(keep_since)
     some = select(token_counts.c.worker_id).where(before).limit(_PRUNED_AT_ONCE)
     tx.conn.execute(delete(token_counts).where(before, token_counts.c.worker_id.in_(some.scalar_subquery())))

@@ -22,7 +22,7 @@ _Key = tuple[str, str, str, str]
 
 
 def merge_origins(tx: WriteTx, origins: Sequence[TokenOriginRecord]) -> None:
-    """Add origins to those that are kept, and remove the oldest of those Workers; none is kept of deleted Workers."""
+    """Merge origins into the stored ones, and remove the oldest of those Workers; those of deleted Workers are left out."""
     for start in range(0, len(origins), _BATCH):
         _merge(tx.conn, origins[start : start + _BATCH])
 
@@ -35,26 +35,26 @@ def list_origins(conn: Connection, worker_ids: Collection[str]) -> list[TokenOri
 def list_by_credential(
     conn: Connection, credentials: Collection[str], *, since: datetime
 ) -> list[TokenOriginRecord]:
-    """Return the origins of tokens given out for these credentials since then, the latest first."""
+    """Return the origins of tokens issued for these credentials since a time, the latest first."""
     found = _in_batches(conn, token_origins.c.credential, credentials, token_origins.c.last_at >= since)
     return _sorted(found)
 
 
 def list_since(conn: Connection, since: datetime) -> list[TokenOriginRecord]:
-    """Return every origin of a token that was given out since then, the latest first."""
+    """Return every origin of a token issued since a time, the latest first."""
     rows = conn.execute(select(token_origins).where(token_origins.c.last_at >= since))
     return _sorted(from_row(TokenOriginRecord, row) for row in rows)
 
 
 def list_elsewhere(conn: Connection, *, since: datetime, limit: int) -> list[TokenOriginRecord]:
-    """Return origins of tokens given out since then while the Worker was connected from another network, the latest first."""
+    """Return origins of tokens issued since a time while the Worker was connected from another network, the latest first."""
     query = select(token_origins).where(token_origins.c.elsewhere_at >= since)
     rows = conn.execute(query.order_by(token_origins.c.elsewhere_at.desc()).limit(limit))
     return [from_row(TokenOriginRecord, row) for row in rows]
 
 
 def _merge(conn: Connection, added: Sequence[TokenOriginRecord]) -> None:
-    """Add origins; almost all are there already, and those only change their time and address."""
+    """Merge origins; almost all exist already, and only their time and address change."""
     known = _known_since(conn, {origin.worker_id for origin in added})
     touched: list[TokenOriginRecord] = []
     rest: list[TokenOriginRecord] = []
@@ -111,7 +111,7 @@ def _merge_others(conn: Connection, added: Sequence[TokenOriginRecord]) -> None:
 
 
 def _joined(before: TokenOriginRecord | None, after: TokenOriginRecord) -> TokenOriginRecord:
-    """Return what two Servers know of one origin."""
+    """Merge two Servers' records of one origin."""
     if before is None:
         return after
     later = after if after.last_at >= before.last_at else before
@@ -127,10 +127,10 @@ def _joined(before: TokenOriginRecord | None, after: TokenOriginRecord) -> Token
 
 def _oldest(of_worker: Collection[TokenOriginRecord]) -> list[TokenOriginRecord]:
     """
-    Return those beyond the bound.
+    Return the origins beyond the limit, to be removed.
 
-    Eviction: a thief's origin must not be pushed out by the Worker's own. Nor may a thief fill the bound with alarms, after which no
-    other origin would be kept: alarms have half of it for themselves.
+    Eviction: a thief's origin must not be pushed out by the Worker's own. Nor may a thief fill the limit with alarms, after which no
+    other origin would be kept: only half of it is reserved for alarms.
     """
     alarms = sorted((one for one in of_worker if one.elsewhere_at is not None), key=_order)
     kept_longer = {_key(one) for one in alarms[-_ALARMS_KEPT_LONGER:]}

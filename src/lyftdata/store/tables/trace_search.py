@@ -1,8 +1,8 @@
 """
-Searches Workers' activity: who was last connected from a host, an address or with a key, and when.
+Searches Workers' activity: who was last connected from a host, from an address or with a key, and when.
 
-All conditions of a search are one scan. Every value is a bound parameter, and a comparison gives the same on both databases: host
-names are kept folded, since databases differ in what they take for upper and lower case.
+All conditions of a search are one scan. Every value is a bound parameter, and comparisons give the same result on both databases:
+host names are stored case-folded, since databases differ in how they fold.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from lyftdata.store.address_positions import are_in
 from lyftdata.store.schema import worker_traces
 
 MAX_NAMED = 500
-"""So many Workers are searched by their IDs, and more among all."""
+"""Up to this many Workers, the search is limited to their IDs; above, it searches all."""
 _BATCH = 500
 _ESCAPE = "\\"
 _OCTET_BITS = 8
@@ -36,39 +36,39 @@ _MAPPED = "::ffff:"
 
 
 class HostFits(msgspec.Struct, frozen=True):
-    """Its last host name fits a folded pattern."""
+    """The last host name matches a folded pattern."""
 
     pattern: TextPattern
 
 
 class AnyTextFits(msgspec.Struct, frozen=True):
-    """Its last host name or address fits a folded pattern, or the API key that it used last has one of these names."""
+    """The last host name or address matches a folded pattern, or the last used API key has one of these names."""
 
     pattern: TextPattern
     keys: frozenset[str]
-    """Every name of a key that fits the pattern: keys are few, and to compare each Worker's would take a third of the time."""
+    """Every key name that matches the pattern: keys are few, and comparing each Worker's would take a third of the time."""
 
 
 class KeyIsOneOf(msgspec.Struct, frozen=True):
-    """The API key that it used last has one of these names."""
+    """The last used API key has one of these names."""
 
     names: frozenset[str]
 
 
 class AddressIsIn(msgspec.Struct, frozen=True):
-    """Its last address is in a network."""
+    """The last address is in a network."""
 
     network: Network
 
 
 class VersionFits(msgspec.Struct, frozen=True):
-    """Its last agent was of a version that is wanted."""
+    """The last agent version is one of those searched for."""
 
     wanted: VersionRange
 
 
 class LastSeen(msgspec.Struct, frozen=True):
-    """It was last connected since one time, or before another."""
+    """Last connected since one time, or before another."""
 
     since: datetime | None = None
     before: datetime | None = None
@@ -76,19 +76,19 @@ class LastSeen(msgspec.Struct, frozen=True):
 
 TraceCondition: TypeAlias = HostFits | AnyTextFits | KeyIsOneOf | AddressIsIn | VersionFits | LastSeen
 TraceTerm: TypeAlias = Sequence[TraceCondition]
-"""Conditions of one kind, of which one must fit."""
+"""Conditions of one kind, any of which may match."""
 
 
 def find_ids(
     conn: Connection, terms: Sequence[TraceTerm], *, among: Collection[str] | None = None
 ) -> list[str]:
     """
-    Return the IDs of the Workers that fit every term by what they left behind; each once, in no order.
+    Return the IDs of the Workers whose activity matches every term; each once, in no order.
 
     Args:
         conn: A connection.
         terms: At least one.
-        among: IDs of Workers to which the search may be limited; None for all. More than `MAX_NAMED` are not a limit.
+        among: IDs of Workers to limit the search to; None for all. Ignored if there are more than `MAX_NAMED`.
     """
     conditions = [condition for term in terms if (condition := _condition(term)) is not None]
     if among is not None and len(among) <= MAX_NAMED:
@@ -107,7 +107,7 @@ def find_ids(
 
 
 def values_of(conn: Connection, what: str) -> dict[str, Any]:
-    """Return host, address, version, key or last time (`seen`) of Workers, by their ID; those without are left out."""
+    """Return the last host, address, version, key or time (`seen`) of Workers, by ID; Workers without one are left out."""
     column = _COLUMNS[what]
     query = select(worker_traces.c.worker_id, column).where(column.is_not(None))
     return {row[0]: row[1] for row in conn.execute(query)}
@@ -117,7 +117,7 @@ def _in_networks(
     conn: Connection, conditions: Sequence[ColumnElement[bool]], terms: Sequence[Sequence[Network]]
 ) -> list[str]:
     ids, addresses = _joined(conn, [_ID, worker_traces.c.address], conditions)
-    # A database compares texts: what it finds is compared again.
+    # The database compares addresses as text: check its matches again.
     for networks in terms:
         fits = are_in(addresses, networks)
         if not all(fits):
@@ -128,14 +128,14 @@ def _in_networks(
 def _joined(
     conn: Connection, columns: Sequence[ColumnElement[str]], conditions: Sequence[ColumnElement[bool]]
 ) -> list[list[str]]:
-    """Return the values of these columns, in the same order; neither an ID nor an address has a space in it."""
-    # One text for all of them: a row for each would take three times as long.
+    """Return the values of these columns, in the same order; neither an ID nor an address contains a space."""
+    # Aggregated into one text: fetching a row for each would take three times as long.
     query = select(*(func.aggregate_strings(column, " ") for column in columns)).where(*conditions)
     return [text.split(" ") if text else [] for text in conn.execute(query).one()]
 
 
 def _values(conn: Connection, terms: Sequence[TraceTerm]) -> Iterator[tuple[Column[Any], set[str]]]:
-    """Yield columns of which the value must be one of these."""
+    """Yield columns with the values of which they must have one."""
     for term in terms:
         names = {name for each in term if isinstance(each, KeyIsOneOf) for name in each.names}
         versions = [each.wanted for each in term if isinstance(each, VersionFits)]
@@ -148,7 +148,7 @@ def _values(conn: Connection, terms: Sequence[TraceTerm]) -> Iterator[tuple[Colu
 
 
 def _condition(term: TraceTerm) -> ColumnElement[bool] | None:
-    """Return what is true for each Worker that is wanted, of an address also for others; None if `_values` tells."""
+    """Return a condition that holds for every matching Worker, for addresses also for others; None if `_values` covers the term."""
     conditions = [condition for each in term if (condition := _part_of(each)) is not None]
     return or_(*conditions) if conditions else None
 
@@ -180,7 +180,7 @@ def _by_key(names: frozenset[str], pattern: TextPattern) -> Iterator[ColumnEleme
 
 
 def _is_one_of(column: Column[Any], values: Sequence[str]) -> ColumnElement[bool]:
-    # Not by an index: of a scan, most rows of a fleet may be wanted, and each would be looked up by itself.
+    # Without an index: a search may match most rows of a fleet, and each would be looked up separately.
     return func.coalesce(column, "").in_(values)
 
 
@@ -203,9 +203,9 @@ def _escaped(text: str) -> str:
 
 
 def _may_be_in(address: ColumnElement[str], network: Network) -> ColumnElement[bool]:
-    """Return a condition that every address in the network fulfils, and few others."""
+    """Return a condition that holds for every address in the network, and for few others."""
     if isinstance(network, IPv6Network):
-        # Its text can be shortened anywhere.
+        # The text of an IPv6 address can be shortened anywhere.
         return address.contains(":")
     whole = network.prefixlen // _OCTET_BITS
     octets = str(network.network_address).split(".")[:whole]

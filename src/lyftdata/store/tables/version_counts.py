@@ -1,8 +1,8 @@
 """
-Table of how many agents there were of each version, at one moment of each hour.
+Table of how many agents of each version there were, at one moment of each hour.
 
-A row is one version of one hour. The hour is written once, by the Server that is first: several Servers count the same fleet, and
-nothing is added up. The first hour of a day that was written stands for that day too, and is kept for longer.
+A row is one version in one hour. The first Server to write an hour wins: all Servers count the same fleet, so nothing is
+added up. The first hour written of a day also represents the day, and is kept longer.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _DAY = timedelta(days=1)
 
 
 def has_counts(conn: Connection, at: datetime) -> bool:
-    """Return whether the hour that begins then is written."""
+    """Return whether the hour that begins then is already written."""
     return (
         conn.execute(select(version_counts.c.at).where(version_counts.c.at == at).limit(1)).first()
         is not None
@@ -28,12 +28,12 @@ def has_counts(conn: Connection, at: datetime) -> bool:
 
 def add_counts(tx: WriteTx, at: datetime, counts: Sequence[VersionCountRecord]) -> bool:
     """
-    Write an hour, unless another Server has; return whether this one did.
+    Write the counts of an hour, unless another Server has; return whether this one did.
 
     Args:
-        tx: The transaction: writers take turns, so nothing comes between the look and the write.
+        tx: The transaction: writers take turns, so the check and the write are atomic.
         at: The beginning of the hour, UTC.
-        counts: In the order of their places, each with this time.
+        counts: In rank order, all with this time.
     """
     if not counts or has_counts(tx.conn, at):
         return False
@@ -48,7 +48,7 @@ def add_counts(tx: WriteTx, at: datetime, counts: Sequence[VersionCountRecord]) 
 
 
 def list_counts(conn: Connection, *, since: datetime, by_day: bool) -> list[VersionCountRecord]:
-    """Return the hours from `since` on, or of each day one, the earliest first, and of each hour the versions in the order of their places."""
+    """Return the hours from `since` on, or one per day, the earliest first, and the versions of each in rank order."""
     query = select(version_counts.c.at, version_counts.c.version, version_counts.c.workers).where(
         version_counts.c.at >= since
     )
@@ -59,6 +59,6 @@ def list_counts(conn: Connection, *, since: datetime, by_day: bool) -> list[Vers
 
 
 def prune(tx: WriteTx, *, hours_since: datetime, days_since: datetime) -> None:
-    """Delete what is older than an hour, or a day, is kept."""
+    """Delete hourly and daily counts that are older than they are kept."""
     is_old_hour = (version_counts.c.at < hours_since) & ~version_counts.c.is_daily
     tx.conn.execute(delete(version_counts).where(is_old_hour | (version_counts.c.at < days_since)))

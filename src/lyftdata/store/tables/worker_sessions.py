@@ -17,7 +17,7 @@ _CUT_OFF_TOGETHER = timedelta(minutes=1)
 
 
 def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> None:
-    """Write sessions down, begun or ended, and let the oldest of those Workers go; of deleted Workers none is kept."""
+    """Write sessions, begun or ended, and remove the oldest of those Workers; those of deleted Workers are left out."""
     for start in range(0, len(sessions), _BATCH):
         batch = sessions[start : start + _BATCH]
         ids = sorted({session.worker_id for session in batch})
@@ -30,12 +30,12 @@ def upsert_sessions(tx: WriteTx, sessions: Sequence[WorkerSessionRecord]) -> Non
 
 def close_open(tx: WriteTx, *, end: str, worker_ids: Collection[str] | None = None) -> None:
     """
-    End the sessions that a Server left open which could not see their end: when their Workers were last seen.
+    End the sessions that a Server left open and could not end itself: at the time when their Workers were last seen.
 
     Args:
         tx: The transaction.
         end: Why they have ended.
-        worker_ids: The Workers that were connected there; all, if there was no other Server.
+        worker_ids: The Workers that were connected to it; all, if it was the only Server.
     """
     if worker_ids is None:
         _close(tx, true(), end)
@@ -46,7 +46,7 @@ def close_open(tx: WriteTx, *, end: str, worker_ids: Collection[str] | None = No
 
 
 def last_starts(conn: Connection, worker_ids: Collection[str]) -> dict[str, datetime]:
-    """Return when the last session of each of these Workers began; of Workers that never had one, nothing."""
+    """Return when the last session of each of these Workers began; Workers without one are left out."""
     found: dict[str, datetime] = {}
     wanted = sorted(worker_ids)
     for start in range(0, len(wanted), _BATCH):
@@ -63,7 +63,7 @@ def count_disconnected_at_stop(conn: Connection) -> int:
     """
     Return how many Workers were connected when the last Server of this database stopped or crashed.
 
-    What a Server that crashed has left open is to be closed before. It knew who was connected half a minute ago at least.
+    Close what a crashed Server has left open first. Its record of who was connected is at most half a minute old.
     """
     is_cut_off = worker_sessions.c.end.in_([SessionEnd.SERVER_STOPPED.value, SessionEnd.SERVER_CRASHED.value])
     last = conn.execute(select(func.max(worker_sessions.c.ended_at)).where(is_cut_off)).scalar()
@@ -107,7 +107,7 @@ def _delete_oldest(conn: Connection, worker_ids: list[str]) -> None:
 
 
 def list_since(conn: Connection, since: datetime) -> Iterator[WorkerSessionRecord]:
-    """Iterate over the sessions of all Workers that lasted until then or longer, or have no end."""
+    """Iterate over the sessions of all Workers that lasted until a time or longer, or are still open."""
     ended_at = worker_sessions.c.ended_at
     query = select(worker_sessions).where(ended_at.is_(None) | (ended_at >= since))
     return (from_row(WorkerSessionRecord, row) for row in conn.execute(query))

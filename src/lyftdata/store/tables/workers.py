@@ -31,7 +31,7 @@ from lyftdata.store.writer.transaction import WriteTx
 
 _BATCH = 500
 _MAX_LISTED = 10
-# In a fleet whose every Worker has labels of its own there is nothing to share.
+# If every Worker of a fleet has labels of its own, there is nothing to share.
 _MAX_SHARED_LABELS = 10_000
 
 
@@ -42,7 +42,7 @@ def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> No
     Args:
         tx: The transaction.
         record: The entry.
-        unique_name: Whether a live entry of the same name stands in the way.
+        unique_name: Whether to refuse it if a live entry has the same name.
 
     Raises:
         ConflictError: `worker_id_taken`, `worker_name_taken`.
@@ -61,7 +61,7 @@ def insert_worker(tx: WriteTx, record: WorkerRecord, *, unique_name: bool) -> No
 
 def insert_fresh(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
     """
-    Add entries whose IDs were just drawn, at once and whatever their names: all of them, or none.
+    Add entries with newly generated IDs, without checking their names: all of them, or none.
 
     Raises:
         ConflictError: `worker_id_taken`.
@@ -80,12 +80,12 @@ def insert_fresh(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
 
 def ensure_all_free(conn: Connection, records: Sequence[WorkerRecord]) -> None:
     """
-    Refuse new entries of which any ID or name is taken; all that are taken are named, and none of their holders.
+    Reject new entries if any of their IDs or names is taken; the error names all that are taken, but not who has them.
 
     Raises:
         ConflictError: `worker_id_taken`, `worker_name_taken`.
     """
-    # As they were asked for: how a Worker of another team spells its ID is not said.
+    # Spelled as requested: the error does not reveal how a Worker of another team spells its ID.
     alike = {worker_id.lower() for worker_id in _find_alike(conn, [record.id for record in records])}
     _refuse_taken("id", "IDs", [record.id for record in records if record.id.lower() in alike])
     _refuse_taken("name", "names", find_live_by_names(conn, [record.name for record in records]))
@@ -106,7 +106,7 @@ def _refuse_taken(what: str, plural: str, taken: Collection[str]) -> None:
 
 
 def ensure_id_free(conn: Connection, worker_id: str) -> None:
-    """Raise ConflictError `worker_id_taken` if an entry has the ID, or one that differs only in case."""
+    """Raise ConflictError `worker_id_taken` if an entry has this ID, or one that differs only in case."""
     taken = _find_alike(conn, [worker_id])
     if worker_id in taken:
         raise ConflictError("worker_id_taken", f"There is a Worker with the ID '{worker_id}' already.")
@@ -120,7 +120,7 @@ def ensure_id_free(conn: Connection, worker_id: str) -> None:
 
 def _find_alike(conn: Connection, worker_ids: Sequence[str]) -> set[str]:
     """
-    Return the IDs of entries that are one of these when case is ignored.
+    Return the IDs of entries that equal one of these when case is ignored.
 
     Impersonation: services that grant by Worker ID may ignore case. OpenBao does, and would let `Press-01` read the secrets of `press-01`.
     """
@@ -130,7 +130,7 @@ def _find_alike(conn: Connection, worker_ids: Sequence[str]) -> set[str]:
 
 
 def ensure_name_free(conn: Connection, name: str, *, besides: str | None = None) -> None:
-    """Raise ConflictError `worker_name_taken` if an entry other than `besides` holds the name."""
+    """Raise ConflictError `worker_name_taken` if an entry other than `besides` has the name."""
     query = select(workers.c.id).where(
         workers.c.name == name, workers.c.superseded_by.is_(None), workers.c.approval.is_(None)
     )
@@ -151,7 +151,7 @@ def replace_worker(tx: WriteTx, record: WorkerRecord) -> None:
 
 
 def replace_workers(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
-    """Replace many entries at once; those that are gone stay gone."""
+    """Replace many entries at once; those that no longer exist are skipped."""
     if not records:
         return
     rows = [to_row(record) | {"worker": record.id} for record in records]
@@ -162,7 +162,7 @@ def replace_workers(tx: WriteTx, records: Sequence[WorkerRecord]) -> None:
 
 
 def set_signs_for(tx: WriteTx, issuers: Mapping[str, str]) -> None:
-    """Note for which issuer Workers sign, by ID; those deleted meanwhile are left out."""
+    """Record the issuer for which Workers sign, by ID; deleted Workers are left out."""
     for worker_id, issuer in issuers.items():
         record = find_worker(tx.conn, worker_id)
         if record is not None and record.signs_for != issuer:
@@ -171,9 +171,9 @@ def set_signs_for(tx: WriteTx, issuers: Mapping[str, str]) -> None:
 
 def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
     """
-    Remove an entry with its traces, and its ID from the keys issued for it and the resources that name it.
+    Remove an entry with its activity, and its ID from the keys issued for it and the resources that name it.
 
-    A key issued for this Worker alone then works for no Worker: a new Worker under the old ID must not inherit it.
+    A key issued only for this Worker then works for no Worker: a new Worker with the old ID must not inherit it.
 
     Raises:
         NotFoundError: No such Worker.
@@ -184,7 +184,7 @@ def delete_worker(tx: WriteTx, worker_id: str) -> WorkerRecord:
 
 
 def delete_workers(tx: WriteTx, worker_ids: Sequence[str]) -> None:
-    """Do the same for many entries at once; those that are gone already are left out."""
+    """Do the same for many entries at once; those that no longer exist are skipped."""
     presence_removed: list[str] = []
     for start in range(0, len(worker_ids), _BATCH):
         batch = worker_ids[start : start + _BATCH]
@@ -195,7 +195,7 @@ def delete_workers(tx: WriteTx, worker_ids: Sequence[str]) -> None:
     resources.remove_workers(tx, worker_ids)
     for worker_id in worker_ids:
         tx.changed(WorkerChanged(worker_id, None))
-    # The Server at which it was connected finds no row to remove any more: without this the others would count it as connected for ever.
+    # The Server to which it was connected will find no row to remove: without this, its peers would count it as connected for ever.
     for worker_id in presence_removed:
         tx.changed(PresenceChanged(worker_id, None))
 
@@ -224,7 +224,7 @@ def get_worker_in(conn: Connection, worker_id: str, scope: Scope) -> WorkerRecor
     Return the entry with this ID, if it is within a scope.
 
     Raises:
-        NotFoundError: There is no such Worker, or it is outside: the answer is the same, and names no other Worker.
+        NotFoundError: There is no such Worker, or it is outside the scope: the answer is the same, and names no other Worker.
     """
     if not scope.is_limited:
         return get_worker(conn, worker_id)
@@ -235,12 +235,12 @@ def get_worker_in(conn: Connection, worker_id: str, scope: Scope) -> WorkerRecor
 
 
 def find_by_thumbprint(conn: Connection, thumbprint: str) -> WorkerRecord | None:
-    """Return the entry with this identity key, as its current or its next one; or None."""
+    """Return the entry with this identity key, current or next; or None."""
     return _one(conn, (workers.c.thumbprint == thumbprint) | (workers.c.next_thumbprint == thumbprint))
 
 
 def find_by_thumbprints(conn: Connection, thumbprints: Collection[str]) -> dict[str, WorkerRecord]:
-    """Return the entries with these identity keys, current or next, by thumbprint; those that are not there are left out."""
+    """Return the entries with these identity keys, current or next, by thumbprint; unknown ones are left out."""
     by_next = _in_batches(conn, workers.c.next_thumbprint, thumbprints)
     found = _in_batches(conn, workers.c.thumbprint, thumbprints)
     return {str(entry.next_thumbprint): entry for entry in by_next} | {
@@ -250,15 +250,15 @@ def find_by_thumbprints(conn: Connection, thumbprints: Collection[str]) -> dict[
 
 def find_live_by_name(conn: Connection, name: str) -> WorkerRecord | None:
     """
-    Return the entry that holds a name: the latest, if the policy allowed several.
+    Return the entry that has a name: the latest, if the policy allowed several.
 
-    One that was superseded holds none, nor does one that is not approved.
+    A superseded or unapproved entry does not count.
     """
     return find_live_by_names(conn, [name]).get(name)
 
 
 def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, WorkerRecord]:
-    """Return the entries that hold these names, as `find_live_by_name`; unused names are left out."""
+    """Return the entries that have these names, as `find_live_by_name` does; unused names are left out."""
     live = [
         entry
         for entry in _in_batches(conn, workers.c.name, names)
@@ -266,12 +266,12 @@ def find_live_by_names(conn: Connection, names: Collection[str]) -> dict[str, Wo
     ]
     live.sort(key=lambda entry: entry.id)
     live.sort(key=lambda entry: entry.created_at, reverse=True)
-    # Of several the first is the one; the later overwrite nothing.
+    # Of several, the first is the one to return.
     return {entry.name: entry for entry in reversed(live)}
 
 
 def find_workers(conn: Connection, worker_ids: Collection[str]) -> dict[str, WorkerRecord]:
-    """Return the entries with these IDs, by ID; those that are not there are left out."""
+    """Return the entries with these IDs, by ID; unknown ones are left out."""
     return {entry.id: entry for entry in _in_batches(conn, workers.c.id, worker_ids)}
 
 
@@ -282,7 +282,7 @@ def find_workers_in(conn: Connection, worker_ids: Collection[str], scope: Scope)
 
 
 def rename_fingerprint(tx: WriteTx, old: str, new: str) -> int:
-    """Give the Workers that came by an enrollment key its other fingerprint; return how many there are."""
+    """Change the fingerprint of the enrollment key with which Workers enrolled; return how many there are."""
     statement = update(workers).where(workers.c.enrolled_with == old).values(enrolled_with=new)
     return tx.conn.execute(statement).rowcount
 
@@ -290,7 +290,7 @@ def rename_fingerprint(tx: WriteTx, old: str, new: str) -> int:
 def ids_enrolled_with(
     conn: Connection, fingerprints: Collection[str], *, since: datetime | None
 ) -> list[str]:
-    """Return the IDs of the Workers that came by enrollment keys with these fingerprints, since then if that is given."""
+    """Return the IDs of the Workers enrolled with keys of these fingerprints, optionally since a time."""
     query = select(workers.c.id).where(workers.c.enrolled_with.in_(sorted(fingerprints)))
     if since is not None:
         query = query.where(workers.c.created_at >= since)
@@ -321,7 +321,7 @@ def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
     for record in from_rows(WorkerRecord, conn.execute(select(workers))):
         labels = known.get(key := tuple(record.labels.items()))
         if labels is not None:
-            # A dictionary with its texts is half of what an entry takes. No one else has seen the record yet.
+            # The dictionary and its texts are half the size of an entry. The record is not shared with anyone yet.
             msgspec.structs.force_setattr(record, "labels", labels)
         elif len(known) < _MAX_SHARED_LABELS:
             known[key] = record.labels
@@ -330,10 +330,9 @@ def all_workers(conn: Connection) -> Iterator[WorkerRecord]:
 
 def find_inactive(conn: Connection, strategy: Strategy, *, since: datetime, limit: int) -> list[WorkerRecord]:
     """
-    Return Workers of a strategy that have neither been added, nor connected, nor got a token since a time, in order of ID.
+    Return Workers of a strategy that have not been added, connected or got a token since a time, in order of ID.
 
-    Those that are archived already are left out, and disabled ones: an operator decided something about them. So are those that
-    are not approved.
+    Archived and unapproved Workers are left out, and so are disabled ones: an operator made a decision about them.
     """
     query = select(workers).where(
         workers.c.strategy == strategy.value,
@@ -351,14 +350,14 @@ def find_absent(
     conn: Connection, worker_ids: Collection[str], *, seen_since: datetime, token_since: datetime
 ) -> list[WorkerRecord]:
     """
-    Return those of these Workers that are connected nowhere, and absent.
+    Return those of these Workers that are not connected anywhere and have been absent since the given times.
 
-    Disabled ones are left out: an operator decided something about them.
+    Disabled Workers are left out: an operator made a decision about them.
 
     Args:
         conn: The database.
-        worker_ids: At most as many as one statement takes.
-        seen_since: They have not been connected, nor been added, since then.
+        worker_ids: At most as many as fit into one statement.
+        seen_since: They have not been connected or added since then.
         token_since: They have got no token since then.
     """
     query = select(workers).where(

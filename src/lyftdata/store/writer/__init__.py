@@ -1,1 +1,1 @@
-"""The one writer: operations wait in its queue, and are committed in batches."""
+"""The only writer: operations wait in its queue, and are committed in batches."""

@@ -1,13 +1,12 @@
 """
-Runs a batch of operations in one transaction, in which each one succeeds or fails by itself.
+Runs a batch of operations in one transaction, in which each succeeds or fails by itself.
 
-  1. Each runs in a savepoint of its own. Neighbours that may be run at once share one, and a few statements; if
-     anything is wrong with them, they are run again, each alone, so that one that fails fails alone.
-  2. The events of all are written to the audit log by one statement.
-
-If that statement fails, one event is at fault, and it is not known whose. Then the whole group is rolled back and run
-again with each operation's events inside its savepoint. So operations may run twice: what they do besides the
-transaction must bear that.
+  1. Each runs in its own savepoint. Consecutive operations that can be batched share one, and a few statements; if
+     any of them fails, they are run again one by one, so that only the faulty one fails.
+  2. The audit events of all are written by one statement.
+     If that statement fails, one event is at fault, but it is not known which. Then the whole batch is rolled back and run
+     again with each operation's events inside its savepoint. So operations may run twice: their effects outside the
+     transaction must tolerate that.
 """
 
 from collections.abc import Iterator
@@ -24,25 +23,25 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 class EventsNotWrittenError(Exception):
-    """The events of a group could not be written together; nothing of the group may be kept."""
+    """The events of a batch could not be written together; the whole batch must be rolled back."""
 
 
 def run(
     conn: Connection, jobs: list[Job[Any]], *, head: audit_log.Head, key: bytes, alone: bool
 ) -> audit_log.Head:
     """
-    Run operations, and return where the audit chain ends then.
+    Run operations, and return the new end of the audit chain.
 
     Args:
-        conn: In the transaction.
+        conn: In a transaction.
         jobs: What to run, in this order; each has its outcome afterwards.
-        head: Where the chain ends now.
+        head: The current end of the chain.
         key: The key of the chain.
-        alone: Whether each writes all that is its own by itself.
+        alone: Whether each operation writes its own events, in its own savepoint.
 
     Raises:
-        EventsNotWrittenError: To be rolled back and tried again, `alone`.
-        DBAPIError: The transaction is at its end.
+        EventsNotWrittenError: Roll back and try again with `alone`.
+        DBAPIError: The transaction has ended.
     """
     if alone:
         for job in jobs:
@@ -64,7 +63,7 @@ def run(
 
 
 def _split_batchable(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
-    """Split jobs into runs that can be executed as one batch, in their order."""
+    """Split jobs, in their order, into runs that can be executed as one batch."""
     run: list[Job[Any]] = []
     for job in jobs:
         if run and not job.can_batch_with(run[-1]):
@@ -78,7 +77,7 @@ def _split_batchable(jobs: list[Job[Any]]) -> Iterator[list[Job[Any]]]:
 def _run_batchable(
     conn: Connection, jobs: list[Job[Any]], head: audit_log.Head, key: bytes, owed: list[dict[str, Any]]
 ) -> Iterator[WriteTx]:
-    """Run jobs, and yield what each has done; the caller adds its events to `owed` before the next one runs."""
+    """Run jobs and yield the transaction of each; the caller adds its events to `owed` before the next one runs."""
     if len(jobs) > 1:
         tx = _run_together(conn, jobs, WriteTx(conn, head=head, audit_key=key, owed=owed))
         if tx is not None:
@@ -92,7 +91,7 @@ def _run_batchable(
 
 
 def _run_together(conn: Connection, jobs: list[Job[Any]], tx: WriteTx) -> WriteTx | None:
-    """Run neighbours at once in a savepoint; return what they did, or None if they must be run one by one."""
+    """Run jobs together in one savepoint; return what they did, or None if they must be run one by one."""
     together = jobs[0].together
     assert together is not None  # noqa: S101 - narrows a type: more than one are neighbours only by that
     savepoint = conn.begin_nested()
@@ -104,7 +103,7 @@ def _run_together(conn: Connection, jobs: list[Job[Any]], tx: WriteTx) -> WriteT
         return None
     for job, result in zip(jobs, results, strict=True):
         job.result = result
-    # Handed on once for all of them, before any of their callers continues.
+    # Reported once for all of them, before any of their callers continues.
     jobs[0].changes = tx.changes
     return tx
 
@@ -127,9 +126,9 @@ def _run_one(conn: Connection, job: Job[Any], tx: WriteTx, *, events_too: bool =
 
 def _undo(conn: Connection, savepoint: NestedTransaction, error: Exception) -> None:
     if not dialect.in_transaction(conn):
-        # A full disk makes SQLite end the whole transaction by itself, and so does the end of a connection. Going on
-        # would run the rest outside of any, and the commit would do nothing, and say nothing, for those who ran before.
-        # What ended it goes to all of them.
+        # If a disk is full, SQLite ends the whole transaction by itself, and so does the end of a connection. Continuing would run the
+        # rest outside any transaction, and the commit would silently do nothing for the operations before. All of them get the
+        # error that ended it.
         raise error
     savepoint.rollback()
 
@@ -137,13 +136,13 @@ def _undo(conn: Connection, savepoint: NestedTransaction, error: Exception) -> N
 def translated(error: BaseException) -> Exception:
     """Return the exception for a caller; a new one for each, since each is raised in a different task."""
     if isinstance(error, DataError | OverflowError | UnicodeEncodeError):
-        # The database's words are left out: they may repeat the value.
+        # Without the database's message, which may repeat the value.
         return UnstorableError("A value cannot be stored.").with_traceback(error.__traceback__)
     if isinstance(error, DBAPIError):
-        # Not as its cause: a traceback would show what `problem_of` leaves out. Where it happened is kept.
+        # Not chained as its cause: a traceback would show what `problem_of` leaves out. The place is kept.
         return StoreError(f"The database failed: {problem_of(error)}.").with_traceback(error.__traceback__)
     if isinstance(error, StopIteration):
-        # A future refuses to carry it, and the caller would wait for ever (PEP 479 does the same).
+        # A future refuses StopIteration, and the caller would wait for ever (PEP 479 does the same).
         return RuntimeError("an operation raised StopIteration").with_traceback(error.__traceback__)
     if isinstance(error, Exception):
         return error

@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable
 
-# Longer than the longest wait for another Server's turn that ends well: one that hangs in it loses it after five seconds.
+# Longer than any wait for another Server's turn that ends well: a Server that hangs in its turn loses it after five seconds.
 STUCK_AFTER_S = 10.0
 MAX_FAILED_GROUPS = 2
 
 
 class WriterHealth:
     """
-    Kept by the writer's thread, read by any.
+    Written by the writer's thread, readable from any.
 
-    One group may fail by itself (a connection that has ended). Two in a row, or one that has waited for long, mean that the
-    database takes no changes; the next group that is committed ends that.
+    A single batch may fail (its connection ended). Two in a row, or one that has waited long, mean that the database accepts no
+    changes; the next committed batch clears that.
 
     Args:
         monotonic: Seconds on a monotonic clock.
@@ -24,34 +24,34 @@ class WriterHealth:
         self._since_s: float | None = None
         self._failed = 0
         self.problem: str | None = None
-        """What the last group failed for; None if it was committed."""
+        """Why the last batch failed; None if it was committed."""
 
     def begin(self) -> None:
-        """Note that a group is begun."""
+        """Record that a batch has begun."""
         self._since_s = self._monotonic()
 
     def succeed(self) -> None:
-        """Note that the group was committed."""
+        """Record that the batch was committed."""
         self._since_s, self._failed, self.problem = None, 0, None
 
     def fail(self, problem: str) -> None:
-        """Note that nothing of the group could be kept, for what the database says."""
+        """Record that the batch was rolled back, with the database's error message."""
         self._failed = MAX_FAILED_GROUPS if self.is_stuck() else self._failed + 1
         self._since_s, self.problem = None, problem
 
     def waited_s(self) -> float:
-        """Return for how long the group under way has waited; 0 if there is none."""
+        """Return how long the current batch has waited; 0 if there is none."""
         since_s = self._since_s
         return 0.0 if since_s is None else self._monotonic() - since_s
 
     def is_stuck(self) -> bool:
         """
-        Return whether the group under way has waited for longer than it should.
+        Return whether the current batch has waited too long.
 
-        Also at a database that takes what it is sent and never answers, of which no error tells.
+        Also detects a database that accepts a request and never answers, which causes no error.
         """
         return self.waited_s() > STUCK_AFTER_S
 
     def is_writing(self) -> bool:
-        """Return whether changes get into the database."""
+        """Return whether changes reach the database."""
         return self._failed < MAX_FAILED_GROUPS and not self.is_stuck()

@@ -11,11 +11,11 @@ from lyftdata.store.writer.transaction import WriteTx
 T = TypeVar("T")
 
 Together = Callable[[WriteTx, Sequence[Any]], Sequence[T]]
-"""An operation on as many items as have queued: a result for each, in their order."""
+"""An operation on all items queued: returns one result for each, in order."""
 
 
 class Job(Generic[T]):
-    """An operation that waits for its turn, and what came of it."""
+    """An operation waiting for its turn, and its outcome."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Job(Generic[T]):
     ) -> None:
         self.op = op
         self.together = together
-        """The same for many at once, if that is cheaper; `item` is this one's."""
+        """The same operation on many items at once, if that is cheaper; `item` is this job's."""
         self.item = item
         self.loop = loop
         self.future: asyncio.Future[T] = loop.create_future()
@@ -36,15 +36,15 @@ class Job(Generic[T]):
         self.changes: list[Change] = []
 
     def can_batch_with(self, other: "Job[Any]") -> bool:
-        """Return whether this one and another may be run at once."""
+        """Return whether this job and another can be run at once."""
         return self.together is not None and self.together == other.together and self.loop is other.loop
 
     def restart(self) -> None:
-        """Forget what came of it: that was rolled back."""
+        """Discard the outcome, because it was rolled back."""
         self.result, self.error, self.changes = None, None, []
 
     def settle(self) -> None:
-        """Hand the outcome to the waiting caller; in the event loop. A caller that went away changes nothing."""
+        """Pass the outcome to the waiting caller; call it in the event loop. Does nothing if the caller is gone."""
         if self.future.done():
             return
         if self.error is not None:
@@ -54,7 +54,7 @@ class Job(Generic[T]):
 
 
 class UncertainCommit:
-    """A commit of which it is not known whether it happened: where the audit chain ends if it did, and what it changed."""
+    """A commit that may or may not have happened: where the audit chain ends if it did, and what it changed."""
 
     def __init__(self, head: audit_log.Head, jobs: list[Job[Any]]) -> None:
         self.head = head

@@ -1,4 +1,4 @@
-"""Finds who holds the lock that the writer waits for: a session in PostgreSQL, or a program with the SQLite file."""
+"""Finds what holds the writer lock: a session in PostgreSQL, or a program that uses the SQLite file."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ from lyftdata.store.dialects import dialect
 from lyftdata.store.errors import is_lock_timeout
 from lyftdata.store.schema import writer_lock
 
-# Holders of the lock on our table, and whatever else blocks a session of our role. Those that wait themselves are Servers in
-# the queue. Of other roles' sessions PostgreSQL shows the address only to those that have pg_read_all_stats.
+# Holders of the lock on our table, and anything else that blocks a session of our role. Sessions that are themselves waiting are
+# Servers in the queue. PostgreSQL shows the addresses of other roles' sessions only to roles with pg_read_all_stats.
 _IN_POSTGRESQL = f"""
 WITH holder (pid) AS (
     SELECT pid FROM pg_locks
@@ -32,13 +32,13 @@ WHERE wait_event_type IS DISTINCT FROM 'Lock'
 ORDER BY pid LIMIT 5
 """  # noqa: S608 - a constant
 
-# Which byte of the index file (-shm) the one who writes has locked, in the WAL mode of SQLite ("WAL-Mode File Format", 2.3.1).
+# The byte of the index file (-shm) that a writer locks, in SQLite's WAL mode ("WAL-Mode File Format", 2.3.1).
 _SQLITE_WRITE_LOCK_BYTE = 120
 _LOCKS = Path("/proc/locks")
 
 
 class LockHolder(msgspec.Struct, frozen=True):
-    """A session or program that holds a lock, as far as the database or the system shows it; all text is safe to show."""
+    """A session or program that holds a lock, as far as the database or the system shows it; all text is safe to display."""
 
     pid: int
     role: str = ""
@@ -47,7 +47,7 @@ class LockHolder(msgspec.Struct, frozen=True):
 
 
 def find(conn: Connection) -> list[LockHolder]:
-    """Return who holds the lock for writing now; empty if that cannot be seen."""
+    """Return who holds the writer lock now; empty if that cannot be seen."""
     if dialect.is_shared(conn.engine):
         rows = conn.exec_driver_sql(_IN_POSTGRESQL).all()
         return [LockHolder(pid, *(clean_text(text, 64) for text in seen)) for pid, *seen in rows]
@@ -55,7 +55,7 @@ def find(conn: Connection) -> list[LockHolder]:
 
 
 def describe(holders: list[LockHolder]) -> str:
-    """Return what an operator can find them by, in one line."""
+    """Describe the holders for an operator, in one line."""
     return "; ".join(
         ", ".join(
             f"{name} {value}"
@@ -67,8 +67,8 @@ def describe(holders: list[LockHolder]) -> str:
 
 
 def _sqlite_writers(conn: Connection) -> Iterator[int]:
-    """Give the processes that hold the write lock; Linux alone shows them."""
-    # Not by F_GETLK: closing the file again would drop the locks that SQLite has on it in this process.
+    """Yield the processes that hold the write lock; only Linux shows them."""
+    # Not with F_GETLK: closing the file again would drop the locks that SQLite holds on it in this process.
     try:
         inode = os.stat(f"{conn.engine.url.database}-shm").st_ino  # noqa: PTH116 - a string, not a path
         lines = _LOCKS.read_text(encoding="ascii").splitlines()

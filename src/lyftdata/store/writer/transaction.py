@@ -11,7 +11,7 @@ from lyftdata.store.changes import Change
 
 
 class WriteTx:
-    """A connection in the writer's transaction, the audit chain that goes on in it, and what is changed."""
+    """A connection in the writer's transaction, the audit chain to append to, and the changes made."""
 
     def __init__(
         self,
@@ -25,24 +25,24 @@ class WriteTx:
         self.changes: list[Change] = []
         self.head = head
         self.events: list[dict[str, Any]] = []
-        """Rows of the audit log that this operation owes; written at the end of the group, before the commit."""
+        """Audit log rows that this operation has produced; written at the end of the batch, before the commit."""
         self._audit_key = audit_key
         self._owed = owed
 
     def audit(self, event: AuditEvent) -> None:
-        """Append an event to the chain; it is durable together with what it tells of."""
+        """Append an event to the chain; it becomes durable together with the changes it describes."""
         row, self.head = audit_log.link(event, head=self.head, key=self._audit_key)
         self.events.append(row)
 
     @property
     def unwritten(self) -> list[dict[str, Any]]:
         """
-        Rows of the audit log that no query finds yet: of the operations before this one in its group, and of this one.
+        Audit log rows that no query finds yet: of earlier operations in the batch, and of this one.
 
-        Evasion: who counts what an operator has done must count these too. What is sent at once is one group.
+        Evasion: counting an operator's actions must include these. Requests sent at once end up in one batch.
         """
         return [*self._owed, *self.events]
 
     def changed(self, change: Change) -> None:
-        """Say what this operation changes; published after the commit."""
+        """Record a change made by this operation; published after the commit."""
         self.changes.append(change)
