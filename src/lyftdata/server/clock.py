@@ -7,21 +7,21 @@ from datetime import UTC, datetime
 from lyftdata.core.encoding import base64url
 
 Clock = Callable[[], datetime]
-"""Gives the time now, aware UTC."""
+"""Returns the current time, aware UTC."""
 
 RandomBytes = Callable[[int], bytes]
-"""Gives that many unpredictable bytes."""
+"""Returns that many unpredictable bytes."""
 
 
 def utc_now() -> datetime:
-    """Return the time now, aware UTC."""
+    """Return the current time, aware UTC."""
     return datetime.now(UTC)
 
 
-# What `secrets.token_bytes` asks in the end, by way of a generator object.
+# What `secrets.token_bytes` ends up calling, without its generator object.
 random_bytes: RandomBytes = os.urandom
 
 
 def random_id(source: RandomBytes) -> str:
-    """Return 22 characters of base64url that cannot be guessed and never repeat (128 bits)."""
+    """Return an unguessable ID that never repeats: 22 characters of base64url (128 bits)."""
     return base64url(source(16))

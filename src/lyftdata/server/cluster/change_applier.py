@@ -1,8 +1,8 @@
 """
-Applies committed changes to this Server's memory and to the Workers that are connected to it.
+Applies committed changes to this Server's memory and to the Workers connected to it.
 
-Called in the event loop after the commit and before the operator is answered: when `disable` returns, the
-Worker's session is already over.
+Called in the event loop after the commit and before the operator gets an answer: when `disable` returns, the
+Worker's session has already ended.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ _RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
 
 class ClusterHandlers(msgspec.Struct, frozen=True, kw_only=True):
-    """What is called for changes that peer Servers have published, apart from the directory."""
+    """What to call for changes published by peers, apart from the directory."""
 
     presence: Callable[[str, PresenceRecord | None], None]
     signing_keys: Callable[[], None]
@@ -58,7 +58,7 @@ class ClusterHandlers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeApplier:
-    """Carries changes from the store to the directory, the sessions and the listeners."""
+    """Passes changes from the store to the directory, the sessions and the listeners."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ChangeApplier:
         self._clock = clock
 
     def on_change(self, changes: Sequence[Change]) -> None:
-        """Take over a commit's changes; the directory first, so that nothing acts on the old state."""
+        """Apply a commit's changes; the directory first, so that nothing acts on the old state."""
         changes = [one for change in changes for one in self._one_by_one(change)]
         before = {
             c.worker_id: self._directory.find_worker(c.worker_id)
@@ -101,14 +101,14 @@ class ChangeApplier:
             self._attempt(self._apply, change, before)
 
     def _attempt(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Do one of several things of which each must be done even if another fails."""
+        """Run a step; its failure must not prevent the steps that follow."""
         try:
             step(*args, **kwargs)
         except Exception:  # noqa: BLE001 - whatever it is, it must not keep another Worker connected
             emit(_log, CHANGE_NOT_APPLIED, exc_info=True, step=getattr(step, "__name__", ""))
 
     def _one_by_one(self, change: Change) -> list[Change]:
-        """Return a change, or, for a change of everything, the parts that differ."""
+        """Return the change itself or, for a full reload, a change for each thing that differs."""
         if not isinstance(change, AllChanged):
             return [change]
         self._cluster.missed()
@@ -137,7 +137,7 @@ class ChangeApplier:
                 for receive in self._cluster.broadcast:
                     self._attempt(receive, topic, body)
             case _:
-                # Resources and single tokens end no session: those are for this Server, and do not depend on a single token.
+                # Resources and revoked tokens end no session: a session's token is for this Server, and a session does not depend on one token.
                 pass
 
     def _worker_changed(self, worker_id: str, before: WorkerRecord | None) -> None:
@@ -159,8 +159,8 @@ class ChangeApplier:
 
     def _key_changed(self, public_id: str) -> None:
         key = self._directory.find_api_key(public_id)
-        # A key that ends now (rotated, with a grace) was perhaps endless when the poll began: the next poll is held
-        # until the key's end at most.
+        # When the poll began, a key that expires soon (rotated, with a grace period) may have had no end: the next poll is held
+        # at most until the key expires.
         ends = key is not None and key.expires_at is not None
         for worker_id in self._sessions.online_with_key(public_id):
             session = self._sessions.find_here(worker_id)
@@ -168,7 +168,7 @@ class ChangeApplier:
                 self._attempt(self._check, session, renew=ends)
 
     def _policy_changed(self) -> None:
-        """End the sessions of agents that the policy refuses now; those that it refuses later are refused when they poll."""
+        """End the sessions of agents that the policy now refuses; those that it refuses later are refused when they poll."""
         policy = self._directory.fleet_policy
         if policy is None:
             return
@@ -185,7 +185,7 @@ class ChangeApplier:
     def _check(self, session: Session, *, renew: bool) -> None:
         problem = find_problem(self._directory, session.worker_id, session.credential, now=self._clock())
         if problem is Problem.IDENTITY_KEY_REPLACED:
-            # Its owner has replaced it, and has the new one to get a token with. The old token is not accepted any more.
+            # The Worker's owner has replaced the key, and the Worker can get a token with the new one. The old token is not accepted any more.
             self._sessions.send_directive(session.worker_id, _RENEW)
         elif problem is not None:
             self._stop(session, self._refusal(problem, session))
@@ -193,7 +193,7 @@ class ChangeApplier:
             self._sessions.send_directive(session.worker_id, _RENEW)
 
     def _reference(self, refused: RefusedError, session: Session) -> str:
-        """Record why a session ends; one that cannot be recorded must end all the same."""
+        """Record why a session ends; it must end even if that fails."""
         try:
             return self._refusals.record(refused, address=session.boot.address, limited=False).reference
         except Exception:  # noqa: BLE001
@@ -201,7 +201,7 @@ class ChangeApplier:
             return ""
 
     def _refusal(self, problem: Problem, session: Session) -> RefusedError:
-        """Return the cause for which a connected Worker must go; it has proved its key, and gets the cause."""
+        """Return why a connected Worker must disconnect; it has proved its key, and may learn the cause."""
         cause, worker_id = problem.cause, session.worker_id
         worker = self._directory.find_worker(worker_id)
         if worker is not None and problem is Problem.SUPERSEDED:
@@ -215,7 +215,7 @@ class ChangeApplier:
 
 
 def stop_directive(refused: RefusedError, reference: str) -> Directive:
-    """Say to a Worker that has proved its key why it must stop, and whether it may come back by itself."""
+    """Return the directive that says to a Worker that has proved its key why it must stop, and whether it may retry."""
     return Directive(
         kind="stop",
         code=refused.code,

@@ -1,8 +1,8 @@
 """
-Shares failure counts among the Servers of a deployment, so that each limit holds for all of them together.
+Shares failure counts among the Servers of a deployment, so that each limit applies to all of them together.
 
-An attacker who spreads over N Servers has each one's burst once, within that fraction of a second, and from then on what
-one Server would give him.
+An attacker who uses N Servers gets the burst of each, within that fraction of a second, and from then on only what a single
+Server would allow.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from lyftdata.store.changes import Broadcast
 
 _FAILURES = "failures"
 _SIGN_INS = "sign_ins"
-# A flood from everywhere must not become one among the Servers: what is published at once is bounded, the worst first.
+# A flood from many addresses must not become a flood between Servers: what is published at once is bounded, the worst first.
 _MAX_AT_ONCE = 200
 
 
 class SharedLimits:
     """
-    Publishes what the limiters have counted, and lets them count what other Servers publish.
+    Publishes what the limiters have counted, and feeds them the counts of peers.
 
     Args:
-        store: Through which the Servers exchange their counts.
+        store: Used to exchange the counts.
         limiters: By a name that is the same at every Server.
         lockout: Counts failed sign-ins.
         clock: Aware UTC time.
@@ -49,7 +49,7 @@ class SharedLimits:
                 limiter.collect_for_peers()
 
     async def flush(self) -> None:
-        """Publish to the other Servers, a few times a second. What cannot be published is dropped: each Server has its own count."""
+        """Publish counts to peers; called a few times a second. What cannot be published is dropped: each Server has its own count."""
         counted = {name: limiter.take_unpublished(_MAX_AT_ONCE) for name, limiter in self._limiters.items()}
         failures = {name: networks for name, networks in counted.items() if networks}
         sign_ins = self._lockout.take_unpublished()
@@ -63,13 +63,13 @@ class SharedLimits:
             await self._store.write(lambda tx: tx.changes.extend(broadcasts))
 
     def receive(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Count failures that another Server has published."""
+        """Count failures published by a peer."""
         if body.get("by") == self._store.server_id:
             return
         now = self._clock()
         if topic == _FAILURES:
             for name, networks in body["failures"].items():
-                # A newer version may have limits that are not ours.
+                # A newer version may have limits that this one lacks.
                 if (limiter := self._limiters.get(name)) is not None:
                     for network, count in networks.items():
                         limiter.charge(network, count, now.timestamp())

@@ -1,8 +1,8 @@
 """
-Shares logins at brokers with the other Servers: a broker may ask one at the login, and another later.
+Shares broker logins with peers: a broker may ask one Server at the login, and another one later.
 
-Published a few times a second. What is lost in a crash of a Server is unknown to `Brokers.check_connection`, which then closes the
-connections that an ended key may have opened.
+Published a few times a second. A login lost in a crash of a Server is unknown to `Brokers.check_connection`, which then closes the
+connections that an expired or revoked key may have opened.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ _MAX_PENDING = 10_000
 
 
 class SharedLogins:
-    """Publishes to the peer Servers what Workers have logged in with here."""
+    """Publishes the logins of Workers at this Server to its peers."""
 
     def __init__(self, *, store: Store) -> None:
         self._store = store
-        # Each once: a Worker that logs in without end has nothing new to publish.
+        # Each only once: a Worker that logs in endlessly has nothing new to publish.
         self._pending: dict[Login, None] = {}
 
     def note(self, login: Login) -> None:
-        """Note a login, to be published with the next flush."""
+        """Record a login, to be published with the next flush."""
         if len(self._pending) < _MAX_PENDING:
             self._pending[login] = None
 
     async def flush(self) -> None:
-        """Publish to the other Servers; what cannot be published stays pending."""
+        """Publish to peers; what cannot be published stays pending."""
         while self._pending:
             part = list(islice(self._pending, _MAX_AT_ONCE))
             logins = [[login.resource, login.worker_id, login.credential, login.token] for login in part]
@@ -44,11 +44,11 @@ class SharedLogins:
 
 class PeerLogins:
     """
-    Receives what Workers have logged in with at peer Servers.
+    Receives the logins of Workers at peers.
 
     Args:
         brokers: Remembers logins.
-        own_id: ID of this Server: what it has published itself is not received again.
+        own_id: ID of this Server, whose own broadcasts are ignored.
     """
 
     def __init__(self, *, brokers: Brokers, own_id: str) -> None:
@@ -56,7 +56,7 @@ class PeerLogins:
         self._own_id = own_id
 
     def receive(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Take over the logins of a broadcast."""
+        """Apply the logins in a broadcast."""
         if topic == _LOGINS and body.get("by") != self._own_id:
             for resource, worker_id, credential, token in body["logins"]:
                 self._brokers.remember(Login(resource, worker_id, credential, token))

@@ -1,8 +1,8 @@
 """
-Finds the addresses to which the Server may connect in order to deliver events.
+Determines the addresses to which the Server may connect to deliver events.
 
-DNS rebinding: a name is resolved once, the addresses are checked, and the connection is made to one of them, so that a name that
-resolves to another address a moment later makes no difference.
+DNS rebinding: a name is resolved once, its addresses are checked, and the connection is made to one of them, so that it does
+not matter if the name resolves to another address a moment later.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, in the order of the system (RFC 6724)."""
+    """Return the addresses of a host, in the order given by the system (RFC 6724)."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
 class AllowedAddresses:
     """
-    Resolves hosts to addresses that may be connected to.
+    Resolves hosts to addresses that connections may be made to.
 
     Args:
-        allowed: Networks that may be reached although they are internal, and without encryption.
-        threads: Resolving blocks; these threads do nothing else that others wait for.
+        allowed: Networks that are allowed although they are internal, also without encryption.
+        threads: Resolving blocks; nothing that others wait for runs in these threads.
         resolve: Returns the addresses of a host.
     """
 
@@ -48,7 +48,7 @@ class AllowedAddresses:
 
     async def find(self, endpoint: Endpoint) -> list[str]:
         """
-        Return the addresses of an endpoint to which a connection may be made, at least one.
+        Return the allowed addresses of an endpoint, at least one.
 
         Raises:
             DeliveryError: The name has no address, or none that is allowed.
@@ -76,7 +76,7 @@ class AllowedAddresses:
         inner = getattr(address, "ipv4_mapped", None) or address
         if any(inner in network for network in self._allowed):
             return True
-        # What is sent in the clear could be read and changed on its way through the internet.
+        # What is sent in clear text could be read and changed on its way through the internet.
         return is_encrypted and not is_internal(address)
 
 

@@ -1,8 +1,8 @@
 """
-Appends messages to a file, one JSON object a line.
+Appends messages to a file, one JSON object per line.
 
 The file is opened for each batch, so that it may be renamed at any time (logrotate without `copytruncate`), and is synced before the
-batch counts as delivered. A line that a crash has cut is ended first, and the whole one follows.
+batch counts as delivered. A line that a crash has truncated is terminated first, and the complete one follows.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ _OTHERS = 0o077
 
 class FileSender:
     """
-    Appends messages to `NAME.jsonl` in a directory, which no other user can read.
+    Appends messages to `NAME.jsonl` in a directory, readable by no other user.
 
     Args:
-        directory: Made when it is first used.
+        directory: Created when first used.
         threads: Writing blocks.
     """
 
@@ -67,7 +67,7 @@ def _check(name: str, found: os.stat_result) -> None:
 
 
 def _write(descriptor: int, lines: bytes) -> None:
-    """Append lines and sync them; what a failure leaves behind is cut off again, so that no line comes twice for it."""
+    """Append lines and sync them; on failure what was written is truncated again, so that no line is duplicated."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         lines = b"\n" + lines

@@ -1,8 +1,8 @@
 """
 Sends messages to a syslog server over TCP or TLS.
 
-Syslog has no acknowledgement. A connection is made for each batch and closed in order: once the receiver has closed its side too, it has
-read everything. A connection that breaks instead counts as not delivered, and the batch is sent again.
+Syslog has no acknowledgement. A connection is made for each batch and closed cleanly: once the receiver has closed its side too, it has
+read everything. If the connection breaks instead, the batch counts as not delivered, and is sent again.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ class SyslogSender:
     Sends messages as RFC 5424.
 
     Args:
-        addresses: Says where it may connect to.
+        addresses: Decides which addresses it may connect to.
         contexts: TLS contexts.
         threads: Sending blocks.
-        hostname: What messages have as HOSTNAME.
+        hostname: HOSTNAME of the messages.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ def _send(endpoint: Endpoint, addresses: Sequence[str], context: ssl.SSLContext 
     deadline_s = time.monotonic() + _WITHIN_S
 
     def left_s() -> float:
-        # Starvation: a receiver that sends a byte now and then would keep the thread for as long as it likes.
+        # Starvation: a receiver that sends a byte now and then could otherwise keep the thread as long as it likes.
         left = deadline_s - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -103,7 +103,7 @@ def _send(endpoint: Endpoint, addresses: Sequence[str], context: ssl.SSLContext 
 
 
 def _connect(endpoint: Endpoint, addresses: Sequence[str], left_s: Callable[[], float]) -> socket.socket:
-    """Connect to the first of the addresses that answers."""
+    """Connect to the first address that answers."""
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
             return socket.create_connection((address, endpoint.port), timeout=left_s())
@@ -111,19 +111,19 @@ def _connect(endpoint: Endpoint, addresses: Sequence[str], left_s: Callable[[], 
 
 
 def _await_end(connection: socket.socket, left_s: Callable[[], float]) -> None:
-    """Read until the other side ends the connection; a reset raises an OSError."""
+    """Read until the peer closes the connection; a reset raises OSError."""
     connection.settimeout(left_s())
     while connection.recv(_MAX_READ):
         connection.settimeout(left_s())
 
 
 def _close_tls(encrypted: ssl.SSLSocket, left_s: Callable[[], float]) -> None:
-    """Say that nothing follows (`close_notify`), and wait for the end of the other side (RFC 5425, section 4.4)."""
+    """Send `close_notify`, and wait for the peer's (RFC 5425, section 4.4)."""
     encrypted.settimeout(left_s())
     try:
         plain = encrypted.unwrap()
     except ssl.SSLEOFError:
-        # It closed the connection in order, but without its own close_notify.
+        # It closed the connection cleanly, but without its own close_notify.
         return
     with contextlib.closing(plain):
         _await_end(plain, left_s)

@@ -1,4 +1,4 @@
-"""Makes TLS contexts for deliveries, outside the event loop: reading the system's certificates takes tens of milliseconds."""
+"""Creates TLS contexts for deliveries, outside the event loop: loading the system's certificates takes tens of milliseconds."""
 
 import asyncio
 import ssl
@@ -10,10 +10,10 @@ _MAX_KEPT = 32
 
 class TlsContexts:
     """
-    Contexts by the certificates that they trust.
+    TLS contexts, by the certificates they trust.
 
     Args:
-        threads: Where they are made.
+        threads: Where they are created.
     """
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:

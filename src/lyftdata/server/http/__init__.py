@@ -1,1 +1,1 @@
-"""The HTTP edge: checks of a request before its route, and helpers for answers."""
+"""The HTTP edge: checks of a request before its route, and helpers for responses."""

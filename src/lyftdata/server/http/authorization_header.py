@@ -11,10 +11,10 @@ from lyftdata.server.http.oauth_errors import OAuthError
 
 def header_values(request: Request, name: bytes) -> list[bytes]:
     """
-    Return every value of a header, as it came.
+    Return every value of a header, as received.
 
     Args:
-        request: The request; its server has put the names in lower case.
+        request: The request; the HTTP server has lower-cased the header names.
         name: In lower case.
     """
     return [value for key, value in request.scope["headers"] if key == name]
@@ -25,7 +25,7 @@ def bearer_token(request: Request) -> str:
     Return the bearer token of a request (RFC 6750, section 2.1: the header, never the URL).
 
     Raises:
-        MissingCredentialsError: None, more than one, or another scheme.
+        MissingCredentialsError: No header, more than one, or another scheme.
     """
     values = header_values(request, b"authorization")
     scheme, _, token = values[0].decode("latin-1").partition(" ") if len(values) == 1 else ("", "", "")
@@ -39,10 +39,10 @@ def basic_credentials(request: Request) -> tuple[str, str] | None:
     """
     Return client ID and secret of `client_secret_basic` (RFC 6749, section 2.3.1), or None without the header.
 
-    Base64 without its padding is accepted: some clients leave it out, and what it says is the same.
+    Base64 without padding is accepted: some clients omit it, and the meaning is the same.
 
     Raises:
-        OAuthError: The header is there, but cannot be read.
+        OAuthError: The header cannot be parsed.
     """
     values = header_values(request, b"authorization")
     if not values:

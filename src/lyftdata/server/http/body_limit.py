@@ -11,13 +11,13 @@ _BODY_WITHIN_S = 10.0
 
 
 class BodyLimit:
-    """ASGI middleware that reads a body first: 413 once it passes 64 KiB, announced or not, 408 after ten seconds."""
+    """ASGI middleware that reads the body first: 413 if it exceeds 64 KiB, whether announced or not, 408 after ten seconds."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on with its body, or answer in its place."""
+        """Pass the request on with its body, or answer it here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -40,7 +40,7 @@ class BodyLimit:
 
 
 async def _read_whole(receive: Receive) -> Message | None:
-    """Return the body as one message, or None when it is too large."""
+    """Return the body as one message, or None if it is too large."""
     body = bytearray()
     while True:
         message = await receive()

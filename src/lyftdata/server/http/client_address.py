@@ -7,13 +7,13 @@ from typing import Any
 
 
 def client_address(scope: Mapping[str, Any]) -> str:
-    """Return the caller's IP address; uvicorn has put the real one there for trusted proxies."""
+    """Return the caller's IP address; behind a trusted proxy, uvicorn has replaced it with the client's."""
     return canonical_address((scope.get("client") or ("", 0))[0])
 
 
 @functools.lru_cache(maxsize=4_096)
 def canonical_address(host: str) -> str:
-    """Return one spelling of an address, without a zone; a mapped IPv4 address is that address."""
+    """Return the canonical form of an address, without a zone; an IPv4-mapped address becomes an IPv4 address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,9 +1,9 @@
 """
-Refuses requests that another site makes an operator's browser send (CSRF).
+Rejects requests that another site makes an operator's browser send (CSRF).
 
-Browsers say where a request comes from: Fetch Metadata, or, where they do not send it, the Origin header. And without asking
-first (CORS preflight, which is never granted here) a page of another site can only send what a form can: JSON is not
-among it. The API demands both, so that neither is left to what a framework does by default.
+Browsers say where a request comes from: with Fetch Metadata, or, if they do not send that, with the Origin header. And without a
+CORS preflight, which is never granted here, a page of another site can only send what a form can, which does not include JSON. The
+API demands both, so that neither depends on the defaults of a framework.
 """
 
 from starlette.requests import Request
@@ -16,30 +16,30 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 class CrossSiteError(ForbiddenError):
-    """A request that changes something and does not come from a page of this Server's."""
+    """A state-changing request that does not come from a page of this Server."""
 
     code = "cross_site"
 
 
 def check_same_site(request: Request, *, issuer: str, require_origin: bool) -> None:
     """
-    Refuse a request that another site's page made the browser send.
+    Reject a request that a page of another site made the browser send.
 
     Args:
-        request: One that may change something.
+        request: A request that may change state.
         issuer: The Server's public URL.
-        require_origin: Whether a request without Fetch Metadata and without an Origin is refused too: it is not from a browser.
+        require_origin: Whether to reject a request with neither Fetch Metadata nor Origin too: it does not come from a browser.
 
     Raises:
-        CrossSiteError: From another site, or without an origin where one is required.
+        CrossSiteError: It comes from another site, or has no origin where one is required.
     """
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None:
         if site in {"same-origin", "none"}:
             return
-    # Compared as text, never parsed: the scheme counts, and no parser can be deceived. Behind a proxy the public
-    # URL is what the browser sees.
+    # Compared as text, never parsed: the scheme matters, and no parser can be deceived. Behind a proxy, the browser sees
+    # the public URL.
     elif origin in {issuer, f"{request.url.scheme}://{request.headers.get('host')}"} or (
         origin is None and not require_origin
     ):
@@ -49,11 +49,11 @@ def check_same_site(request: Request, *, issuer: str, require_origin: bool) -> N
 
 class SameSiteJson:
     """
-    ASGI middleware for an API: what may change something is not from another site, and its body is JSON.
+    ASGI middleware for an API: a state-changing request must not come from another site, and its body must be JSON.
 
     Args:
-        app: What is asked when both hold.
-        issuer: The Server's public URL; None where nothing is asked but the OpenAPI document.
+        app: The wrapped application.
+        issuer: The Server's public URL; None if the app only serves to generate the OpenAPI document.
     """
 
     def __init__(self, app: ASGIApp, issuer: str | None) -> None:
@@ -61,7 +61,7 @@ class SameSiteJson:
         self._issuer = issuer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, or answer 403 or 415 before anything of its body is read."""
+        """Pass the request on, or answer 403 or 415 before reading any of its body."""
         if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or self._issuer is None:
             await self._app(scope, receive, send)
             return
@@ -85,6 +85,6 @@ def _has_body(request: Request) -> bool:
 
 
 def _is_json(request: Request) -> bool:
-    """Return whether the one Content-Type is JSON's; a page of another site cannot send that unasked."""
+    """Return whether the only Content-Type is JSON; a page of another site cannot send that without a preflight."""
     given = request.headers.getlist("content-type")
     return len(given) == 1 and given[0].partition(";")[0].strip().lower() == "application/json"

@@ -1,9 +1,9 @@
 """
 Determines the client address of a request: the peer's, or the one in `X-Forwarded-For` of a trusted proxy.
 
-A proxy that is not named in LYFTDATA_TRUSTED_PROXIES makes all its clients one address: five wrong passwords by anyone
-make every operator wait, and limits count all Workers together. It gives itself away by the header that it adds, and
-is warned about once.
+Behind a proxy that LYFTDATA_TRUSTED_PROXIES does not name, all clients share one address: five wrong passwords by anyone
+lock out every operator, and rate limits count all Workers together. Such a proxy can be recognized by the header it adds, and
+a warning is logged once.
 """
 
 import ipaddress
@@ -22,9 +22,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _log = get_logger(__name__)
 
-# Any caller may send these headers too: the log gets a few lines, and the first proxy is among them.
+# Any caller can send these headers: the number of log lines is bounded, and the first proxy is among them.
 _MAX_WARNINGS = 5
-# Of the 128 bits of an IPv4 address in IPv6's form, those that say that it is one (RFC 4291, section 2.5.5.2).
+# The prefix length of IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2).
 _MAPPED_PREFIX = 96
 _IPV6 = 6
 _X_FORWARDED_FOR = b"x-forwarded-for"
@@ -33,17 +33,17 @@ _ADDED_BY_PROXIES = frozenset({_X_FORWARDED_FOR, b"forwarded", b"x-real-ip"})
 
 
 def is_forwarded(headers: Headers) -> bool:
-    """Return whether a proxy says that it passes on the request of another client."""
+    """Return whether the headers say that a proxy forwarded the request."""
     return any(name.decode() in headers for name in _ADDED_BY_PROXIES)
 
 
 class ForwardedAddresses:
     """
-    The outermost layer of the application: sets the client's address of each request.
+    The outermost middleware: sets the client address of each request.
 
     Args:
-        app: The application behind it.
-        trusted_proxies: Addresses and networks whose `X-Forwarded-For` is believed.
+        app: The wrapped application.
+        trusted_proxies: Addresses and networks whose `X-Forwarded-For` is trusted.
     """
 
     def __init__(self, app: ASGIApp, *, trusted_proxies: Sequence[str]) -> None:
@@ -58,12 +58,12 @@ class ForwardedAddresses:
         """Pass a request on with its client's address."""
         if scope["type"] == "http" and scope.get("client"):
             peer, port = scope["client"]
-            # On a socket for IPv6 and IPv4 an IPv4 peer comes as ::ffff:192.0.2.1, which is not the proxy that is named.
+            # On a dual-stack socket an IPv4 peer appears as ::ffff:192.0.2.1, which does not match the configured proxy.
             address = canonical_address(peer)
-            # A link-local one comes with the interface it is at (fe80::1%2).
+            # A link-local address includes its interface (fe80::1%2).
             if address not in {peer, "unknown"}:
                 scope["client"] = (address, port)
-            # Hardly any request has one of these headers: looked for without a set of all.
+            # Hardly any request has one of these headers: avoid building a set of all names.
             if len(self._warned) < _MAX_WARNINGS and not _ADDED_BY_PROXIES.isdisjoint(
                 map(_NAME_OF, scope["headers"])
             ):
@@ -89,7 +89,7 @@ class ForwardedAddresses:
 
 
 def _unmapped(network: Network) -> Network:
-    """Return the IPv4 network that an operator may have named by its addresses in IPv6's form (::ffff:192.0.2.0/120)."""
+    """Return the IPv4 network for one that an operator configured in IPv4-mapped form (::ffff:192.0.2.0/120)."""
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is None or network.prefixlen < _MAPPED_PREFIX:
         return network
@@ -97,7 +97,7 @@ def _unmapped(network: Network) -> Network:
 
 
 def _forms(network: Network) -> list[str]:
-    """Return a network as it is and, of IPv4, in the form in which a proxy may give its addresses on."""
+    """Return a network as text and, for IPv4, also in the IPv4-mapped form in which a proxy may forward addresses."""
     if network.version == _IPV6:
         return [str(network)]
     return [str(network), f"::ffff:{network.network_address}/{_MAPPED_PREFIX + network.prefixlen}"]

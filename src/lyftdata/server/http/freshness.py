@@ -1,12 +1,12 @@
 """
 Makes decisions wait until this Server has applied its peers' changes, or refuses them (503).
 
-With several Servers, a peer may have revoked what this one still has in memory. So each request waits until this Server has read
-the changes of the others lately, which costs one comparison while all is well, and again right before the decision, since a body
-may take its time to arrive. If the database cannot be queried either, the answer is 503: a Worker retries, here or elsewhere.
+With several Servers, a peer may have revoked what this one still has in memory. So each request waits until this Server has recently
+read the changes of its peers, which normally costs one comparison, and again right before the decision, since a body may take long to
+arrive. If the database cannot be queried, the answer is 503: a Worker retries, here or at another Server.
 
-Nor is a caller refused as unknown because it was faster than replication: a Worker may enroll at one Server and ask another for
-its first token a millisecond later.
+Nor is a caller refused as unknown because it was faster than replication: a Worker may enroll at one Server and request its first
+token from another a millisecond later.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _log = get_logger(__name__)
 
 T = TypeVar("T")
 
-# About this process only, not about any Worker.
+# These routes concern only this process, not any Worker.
 _ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -39,7 +39,7 @@ class FreshnessMiddleware:
         self._failures = FailureLog(_log, STATE_NOT_CURRENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Pass a request on once the state is current, or answer 503."""
         if not self._store.is_current() and scope.get("path") not in _ALWAYS_ANSWERED:
             try:
                 await ensure_current(self._store)
@@ -59,8 +59,8 @@ async def ensure_current(store: Store) -> None:
     """
     Make sure that the state in memory is current.
 
-    TOCTOU: to be called after every wait that a caller can prolong, such as for a body that trickles in; otherwise it could have a
-    decision made on the state from before its revocation.
+    TOCTOU: call this after every wait that a caller can prolong, such as for a body that trickles in; otherwise a caller could have
+    a decision made on the state from before its revocation.
 
     Raises:
         StoreError: The database cannot be queried.
@@ -71,12 +71,12 @@ async def ensure_current(store: Store) -> None:
 
 async def decide(store: Store, decision: Callable[[], T]) -> T:
     """
-    Decide about a caller; before an unproven one is refused, read what other Servers have just changed, and decide again.
+    Decide about a caller; before refusing an unproven one, read the latest changes of peers and decide again.
 
-    Enumeration by timing: this is done for known and for unknown callers, so the time of the answer reveals nothing.
+    Enumeration by timing: this is done for known and unknown callers, so that the response time reveals nothing.
 
     Raises:
-        RefusedError: As `decision` raises it.
+        RefusedError: Raised by `decision`.
         StoreError: The database cannot be queried.
     """
     await ensure_current(store)
@@ -90,5 +90,5 @@ async def decide(store: Store, decision: Callable[[], T]) -> T:
 
 
 def is_conclusive(store: Store, refused: RefusedError) -> bool:
-    """Return whether no unread change of another Server could reverse a refusal; if not, decide again, as `decide` does."""
+    """Return whether no unread change of a peer could reverse a refusal; if not, decide again, as `decide` does."""
     return refused.proved or not store.is_shared

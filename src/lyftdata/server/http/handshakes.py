@@ -1,4 +1,4 @@
-"""Limits the time of a TLS handshake, for which uvicorn has no setting and event loops allow a minute."""
+"""Limits the duration of a TLS handshake: uvicorn has no setting for it, and event loops allow a minute."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ HANDSHAKE_WITHIN_S = 15.0
 
 
 def with_bounded_handshakes(loop: type[asyncio.AbstractEventLoop]) -> type[asyncio.AbstractEventLoop]:
-    """Return an event loop whose TLS servers close a connection that has not said hello, or goodbye, in time."""
+    """Return an event loop whose TLS servers close a connection whose handshake or shutdown takes too long."""
 
     class BoundedLoop(loop):  # type: ignore[misc, valid-type]
         async def create_server(self, *args: Any, **options: Any) -> Any:

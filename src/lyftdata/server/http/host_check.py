@@ -1,9 +1,9 @@
 """
 Checks the Host of browsers' requests (DNS rebinding).
 
-A page of another site can have its own name point here, and is then the same site to a browser: it could guess
-passwords from the operator's own address. Such a request names that site in `Host`. An address cannot be pointed
-elsewhere, and programs that are no browsers are not led by pages: only names that a browser sends are looked at.
+A page of another site can let its own name resolve to this Server, and then counts as the same site to a browser: it could guess
+passwords from the operator's own address. `Host` names that site in such a request. An IP address cannot be redirected that way, and
+other programs do not run pages: only names sent by browsers are checked.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ _BROWSER_HEADERS = ("sec-fetch-site", "origin")
 
 
 class UnknownHostError(ForbiddenError):
-    """A browser asks for a name that is not this Server's."""
+    """A browser used a name that is not this Server's."""
 
     code = "unknown_host"
 
 
 class HostCheck:
     """
-    The names of this Server.
+    Checks requests for the names of this Server.
 
     Args:
-        issuers: Its public URL, and those that it had before.
-        bind_host: The name or address at which it listens.
+        issuers: Its public URL, and previous ones.
+        bind_host: The name or address it listens on.
     """
 
     def __init__(self, *, issuers: Sequence[str], bind_host: str) -> None:
@@ -41,7 +41,7 @@ class HostCheck:
         Reject a request for a name that is not this Server's.
 
         Raises:
-            UnknownHostError: The name is neither that of the public URL or the bind address, nor localhost, nor an address.
+            UnknownHostError: The name is neither that of a public URL or the bind address, nor localhost, nor an IP address.
         """
         host = _hostname(request.headers.get("host", ""))
         if host not in self._names and not is_ip_address(host):
@@ -51,7 +51,7 @@ class HostCheck:
             )
 
     def check_browser(self, request: Request) -> None:
-        """Do what `check` does if the request comes from a page in a browser; raises the same."""
+        """Like `check`, but only for requests from a page in a browser."""
         if any(name in request.headers for name in _BROWSER_HEADERS):
             self.check(request)
 

@@ -1,4 +1,4 @@
-"""Errors of the OAuth protocol, and their answers."""
+"""OAuth protocol errors, and their responses."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +11,7 @@ from lyftdata.server.http.responses import NO_STORE, json_response
 
 class OAuthError(LyftdataError):
     """
-    A request that breaks the protocol (RFC 6749, section 5.2; RFC 7591, section 3.2.2).
+    A request that violates the protocol (RFC 6749, section 5.2; RFC 7591, section 3.2.2).
 
     Args:
         error: The standard's error code, for example `invalid_request`.
@@ -26,6 +26,6 @@ class OAuthError(LyftdataError):
 
 
 def oauth_error_response(error: OAuthError, *, headers: Mapping[str, str] = {}) -> Response:
-    """Return a protocol error as the RFCs have it."""
+    """Return a protocol error in the format of the RFCs."""
     body = {"error": error.error, "error_description": error.message}
     return json_response(body, status=error.status, headers={**NO_STORE, **headers})

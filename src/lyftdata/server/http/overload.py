@@ -1,11 +1,11 @@
 """
-Detects that requests wait for longer than makes sense, and sheds load.
+Detects that requests wait longer than their callers do, and sheds load.
 
-A Server that is asked for more than it can answer has a queue that does not show: each turn of its event loop takes all that
-has come meanwhile, and takes as long as that needs. Once it takes longer than Workers wait, every answer is for a caller that
-has given up and asked again, and the Server does not recover. So a request that is far behind in such a turn gets 503 with
-`Retry-After` at once, which costs a part of an answer. A token request gets it sooner than a poll: a connected
-Worker that is rejected is lost, and must repeat all that it took to connect.
+A Server with more requests than it can answer has a hidden queue: each iteration of its event loop takes everything that has arrived
+since the last one, and takes as long as that needs. Once it takes longer than Workers wait, every answer goes to a caller that has
+already given up and retried, and the Server does not recover. So a request that has waited too long gets 503 with `Retry-After` at
+once, which costs a fraction of an answer. Token requests are shed earlier than polls: a connected Worker whose poll is rejected is lost,
+and must repeat everything that it took to connect.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ _LOG_EVERY_S = 10.0
 
 class Overload:
     """
-    How long the event loop's turn has been taking.
+    Measures how long an iteration of the event loop has been taking.
 
     Args:
-        monotonic: Seconds from some fixed moment.
-        count: Called for each request that is rejected.
+        monotonic: Seconds of a monotonic clock.
+        count: Called for each request that is shed.
     """
 
     def __init__(self, *, monotonic: Callable[[], float], count: Callable[[], None]) -> None:
@@ -40,18 +40,18 @@ class Overload:
         self._logged_at_s = float("-inf")
 
     def watch(self) -> None:
-        """Look at the clock in each turn of the running event loop; until then no request is rejected."""
+        """Check the clock in each iteration of the running event loop; until this is called, no request is shed."""
         self._looked_at_s = self._monotonic()
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self.watch)
 
     def end(self) -> None:
-        """Look no longer."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
         self._looked_at_s = None
 
     def should_shed(self, after_s: float) -> bool:
-        """Return whether the event loop lags by `after_s` seconds or more, so that a request is to be shed; counts it if so."""
+        """Return whether the event loop lags by `after_s` seconds or more, so that the request must be shed; counts and logs it if so."""
         if self._looked_at_s is None:
             return False
         now_s = self._monotonic()

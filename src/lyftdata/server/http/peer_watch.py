@@ -1,8 +1,8 @@
 """
-Notices when the peer of a connection has gone, without a task for each connection.
+Detects that the peer of a connection has gone, without a task for each connection.
 
-Thousands of polls are held for minutes each, and all are answered at once when a Server stops: a task that waits next to
-every one of them is what a third of that costs.
+Thousands of polls are held for minutes each, and all are answered at once when a Server stops: with a waiting task for each of
+them, a third of the cost would be those tasks.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from starlette.types import Message, Receive
 
 def watch_peer(receive: Receive, on_closed: Callable[[], None]) -> Callable[[], None]:
     """
-    Have something called once the peer has closed its connection.
+    Call a function once the peer has closed its connection.
 
     Args:
-        receive: The request's, whose body was read; it waits for nothing but the event loop's futures.
-        on_closed: Called in the event loop; before this returns if the peer has gone already.
+        receive: Of a request whose body has been read; it only awaits futures of the event loop.
+        on_closed: Called in the event loop; before this returns if the peer has already gone.
 
     Returns:
-        What ends the watch: nothing is called after it.
+        A function that ends the watch: `on_closed` is not called after it.
     """
     watch = _Watch(receive, on_closed)
     watch.go_on()
@@ -29,7 +29,7 @@ def watch_peer(receive: Receive, on_closed: Callable[[], None]) -> Callable[[], 
 
 
 class _Watch:
-    """Waits for what `receive` gives as a task would: asks, is called when there is more to know, and asks on."""
+    """Drives `receive` as a task would: starts it, is called back when its future is done, and continues it."""
 
     __slots__ = ("_asking", "_is_over", "_on_closed", "_receive")
 
@@ -40,7 +40,7 @@ class _Watch:
         self._is_over = False
 
     def go_on(self, _done: "asyncio.Future[Any] | None" = None) -> None:
-        """Drive the pending receive until it has to wait, or the peer has gone."""
+        """Drive the pending `receive` until it has to wait, or the peer has gone."""
         while not self._is_over:
             try:
                 waiting = next(self._asking)
@@ -51,13 +51,13 @@ class _Watch:
                     return
                 self._asking = _asked(self._receive)
             else:
-                # What a task does with a future that it is given to wait for.
+                # A task does this with a future that it must wait for.
                 waiting._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's protocol between the two
                 waiting.add_done_callback(self.go_on)
                 return
 
     def end(self) -> None:
-        """Ask no longer; who waits is taken off the list, as in a task that is cancelled."""
+        """Stop; a waiting `receive` is cancelled, as in a cancelled task."""
         self._is_over = True
         self._asking.close()
 

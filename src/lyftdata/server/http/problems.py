@@ -1,4 +1,4 @@
-"""Builds the admin API's errors as RFC 9457 problems."""
+"""Converts errors of the admin API to RFC 9457 problems."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Turn every LyftdataError, and FastAPI's and Starlette's errors, into a problem."""
+    """Convert every LyftdataError, and the errors of FastAPI and Starlette, to a problem."""
     app.add_exception_handler(LyftdataError, _handle_lyftdata_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -89,7 +89,7 @@ def status_of_error(error: LyftdataError) -> int:
 
 
 def retry_headers(error: LyftdataError) -> dict[str, str]:
-    """Return the header that says when to try again (RFC 9110, section 10.2.3), or none."""
+    """Return a `Retry-After` header (RFC 9110, section 10.2.3) if the error has one."""
     if isinstance(error, LoginLockedError | TooManyRequestsError):
         return {"Retry-After": str(error.wait_s)}
     return {"Retry-After": "5"} if status_of_error(error) == 503 else {}  # noqa: PLR2004

@@ -2,9 +2,9 @@
 uvicorn's HTTP protocol with stricter limits on size and time, and one interpretation of each request.
 
 A Server may run without a proxy, so an unproven caller must not be able to make it hold endless headers or trailers,
-connections that never finish a request, requests without end on one connection, or answers that are never read. The
-size and time of a body are bounded by its reader. And it may stand behind one, so both must agree on where each request
-ends: request_head.py has the rules of the head, this module those of the connection.
+connections that never finish a request, endless pipelined requests, or responses that are never read. The size and time of a body are
+bounded by its reader. The Server may also run behind a proxy, and both must agree on where each request ends: request_head.py has the
+rules for the head, this module those for the connection.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from lyftdata.server.http.request_head import MAX_HEAD_BYTES, HeadRejectedError,
 
 HEAD_WITHIN_S = 15.0
 REST_WITHIN_S = 15.0
-# A body is waited for by its reader, for ten seconds; these are the rest of the 15.
+# The reader of a body waits ten seconds for it; these are the remaining seconds of the 15.
 UNFINISHED_WITHIN_S = 5.0
-# Hardly any client sends a request before the last one was answered; one that sends more than these wants something else.
+# Hardly any client pipelines requests; one that sends more than this is up to something else.
 MAX_PIPELINED = 8
 UNREAD_WITHIN_S = 60.0
 
@@ -30,9 +30,9 @@ _TOO_LARGE = f"What is not a body is larger than {MAX_HEAD_BYTES} bytes."
 
 class _OneWrite:
     """
-    A transport that sends at once what is written until the answer is complete, or the event loop goes on.
+    A transport that buffers writes until the response is complete, or until the next event loop iteration.
 
-    uvicorn writes the head of an answer and its body apart: two calls of the system, and two packets for the peer.
+    uvicorn writes head and body of a response separately: two system calls, and two packets for the peer.
     """
 
     __slots__ = ("_loop", "_transport", "_written")
@@ -43,32 +43,32 @@ class _OneWrite:
         self._written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Send this, together with what follows it in this step."""
+        """Buffer data, to be sent together with what follows in this step."""
         if not self._written:
             self._loop.call_soon(self.flush)
         self._written.append(data)
 
     def write_whole(self, data: bytes) -> None:
-        """Send an answer that is complete now, and what was written before it."""
+        """Send data that completes a response, after what is buffered."""
         self._written.append(data)
         self.flush()
 
     def close(self) -> None:
-        """Close the connection, once everything was sent."""
+        """Close the connection once everything has been sent."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close the connection as it is."""
+        """Close the connection immediately."""
         self._written.clear()
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Return whether the connection is closed, or will be once everything was sent."""
+        """Return whether the connection is closed, or will be once everything has been sent."""
         return self._transport.is_closing()
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send what is buffered."""
         if self._written and not self._transport.is_closing():
             self._transport.write(b"".join(self._written))
         self._written.clear()
@@ -79,14 +79,14 @@ class _OneWrite:
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """
-    Rejects a request line with headers of more than 32 KiB (431), or that takes over 15 seconds (408).
+    Rejects a request line and headers of more than 32 KiB (431), or that take over 15 seconds (408).
 
-    What follows a body (trailers, the extensions of a chunk) is bounded alike. Once a request was answered, what
-    its sender still sends is read for 15 seconds more, and then the connection is closed; for five, if it was answered
-    before it had arrived completely. So it is when more than eight requests wait on it, or when answers are not read for a minute.
+    Trailers and chunk extensions are bounded in the same way. After a request has been answered, what the client still sends
+    is read for another 15 seconds, or five if the request had not yet arrived completely; then the connection is closed. The same applies
+    if more than eight requests are pipelined; if responses are not read for a minute, it is aborted.
 
-    An offer to upgrade is ignored (RFC 9110, section 7.8). After a request that could not be read, or that is the last
-    of its connection, nothing more is read from it.
+    An offer to upgrade is ignored (RFC 9110, section 7.8). After a malformed request, or the last request of a connection,
+    nothing more is read.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -100,36 +100,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock: a connection on which nothing is said is closed too."""
+        """Start the timer: a connection without any request is closed too."""
         super().connection_made(cast("asyncio.Transport", _OneWrite(transport, self.loop)))
         self._start_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Stop the timers."""
         self._stop_timer()
         self._stop_unread_timer()
         self.pipeline.clear()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Start a clock: a peer that asks and does not read keeps an answer, and its task, in memory."""
+        """Start a timer: a peer that sends requests but does not read keeps responses, and their tasks, in memory."""
         super().pause_writing()
         self._stop_unread_timer()
         self._unread_timer = self.loop.call_later(UNREAD_WITHIN_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop that clock: the peer reads on."""
+        """Stop that timer: the peer is reading again."""
         self._stop_unread_timer()
         super().resume_writing()
 
     def close_after_answer(self) -> None:
-        """Have the answer to the request that is pending, if one is, be the last on this connection, and say so."""
+        """Make the response to the pending request, if any, the last one on this connection, and announce that."""
         if _is_pending(self.cycle):
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
-        """Send the answer; wait less long for the rest of what is answered already than for a next request."""
-        # Now, and not after the answers to all others in this turn.
+        """Send the response; wait a shorter time for the rest of an answered request than for the next request."""
+        # Now, not after the responses to all other requests of this event loop iteration.
         cast("_OneWrite", self.transport).flush()
         was_last = self._reads_no_more and not self.pipeline
         super().on_response_complete()
@@ -145,8 +145,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(UNFINISHED_WITHIN_S, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Count what the parser has taken and not given out: it keeps a header or a trailer until that is complete."""
-        # A TLS connection that was closed is read on until all was sent to it: no request from it may be carried out.
+        """Count the bytes that the parser holds: it keeps a header or trailer until that is complete."""
+        # A closed TLS connection is still read until everything has been sent: no request from it may be processed.
         if self._reads_no_more or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
@@ -159,17 +159,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._held_bytes > MAX_HEAD_BYTES:
             self._reject(431, _TOO_LARGE)
         elif self._timer is None and _is_answered(self.cycle):
-            # uvicorn's keep-alive timer was just cancelled because something came. Unless that was a request,
-            # nothing would ever close this connection.
+            # uvicorn's keep-alive timer was just cancelled because data arrived. Unless that was a request, nothing would ever
+            # close this connection.
             self._timer = self.loop.call_later(REST_WITHIN_S, self.transport.close)
 
     def _parse(self, data: bytes) -> None:
         """
-        Give data to the parser, again and again where it stops at an offer to upgrade.
+        Feed data to the parser, resuming whenever it stops at an offer to upgrade.
 
-        It ends such a request with its head, and would take the body for the next request. That is not this Server's to
-        choose (httptools leaves no say in it), so the head is given to a new parser once more, without the offer, and
-        that one reads on from there.
+        The parser ends such a request at its head, and would parse the body as the next request. httptools has no option to
+        prevent that, so the head is fed to a new parser without the offer, and the new parser continues from there.
         """
         rest: bytes | memoryview = data
         while not self._reads_no_more:
@@ -195,7 +194,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n".join([line, *fields, b"", b""]))
 
     def on_message_begin(self) -> None:
-        """Start counting again with each request of the connection, unless the one before was the last."""
+        """Reset the count for each request of the connection, unless the one before was the last."""
         if _ends_connection(self.cycle):
             self._reads_no_more = True
         super().on_message_begin()
@@ -204,18 +203,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """
-        Take headers of the head only.
+        Accept headers of the head only.
 
-        What follows a chunked body (trailers) is dropped, as RFC 9112, section 7.1.2, allows: it would be appended to the
-        very list that the application reads, a credential that came after the checks among them.
+        Trailers of a chunked body are dropped, as RFC 9112, section 7.1.2, allows: they would be appended to the list that the
+        application reads, so that a credential could be added after the checks.
         """
         if self._in_head:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Let the request through if its head is as it must be, and not too many wait before it."""
+        """Accept the request if its head is valid and not too many requests wait before it."""
         if self._reads_no_more:
-            # It stands in the same piece of data behind one that was rejected.
+            # It arrived in the same piece of data, after a rejected request.
             return
         try:
             self.url, self.expect_100_continue = check_head(
@@ -238,24 +237,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         if self.expect_100_continue:
-            # Whether the body follows an answer that came without a 100 is the client's choice (RFC 9110, section 10.1.1),
-            # and bytes of a next request would be read as that body.
+            # After a final response without a 100, the client may send the body or not (RFC 9110, section 10.1.1): bytes of
+            # its next request could be read as that body.
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a body only of a request that was let through."""
+        """Accept body data only for an accepted request."""
         self._held_bytes = 0
         if not self._reads_no_more:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request only that was let through."""
+        """End a request only if it was accepted."""
         if self._reads_no_more or self._upgrade_offered:
             return
         self._held_bytes = 0
         self._in_head = True
         if _is_answered(self.cycle):
-            # The rest of it has come in time.
+            # The rest of the request has arrived in time.
             self._stop_timer()
         super().on_message_complete()
 
@@ -278,23 +277,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unread_timer = None
 
     def _reject(self, status: int, detail: str) -> None:
-        """Answer what cannot be taken for a request, read nothing more, and close."""
+        """Answer data that is not a valid request, read nothing more, and close."""
         if self._reads_no_more:
             return
         self._stop_reading()
         answer = _rejection(status, detail, tuple(self.server_state.default_headers))
         if self._in_head:
             if self.pipeline or _is_pending(self.cycle):
-                # The requests before it are answered first: theirs would be taken for the answer to this, or the reverse.
+                # Earlier requests are answered first: otherwise responses would be matched to the wrong requests.
                 self._last_answer = answer
             else:
                 self._close(answer)
         elif self.pipeline:
-            # It waits itself, and will never be complete.
+            # That request is itself pipelined, and will never be complete.
             self.pipeline.popleft()
             self._last_answer = answer
         else:
-            # A second answer to one request would be taken for the answer to the next.
+            # A second response to one request would be taken for the response to the next.
             self._close(b"" if self.cycle.response_started else answer)
 
     def _stop_reading(self) -> None:
@@ -311,7 +310,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 @functools.lru_cache(maxsize=16)
 def _rejection(status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Return an answer that is the last of its connection."""
+    """Return a response that closes the connection."""
     fields = [
         b"HTTP/1.1 %d %s" % (status, http.HTTPStatus(status).phrase.encode()),
         *(b"%s: %s" % field for field in headers),
@@ -323,15 +322,15 @@ def _rejection(status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...
 
 
 def _is_pending(cycle: RequestResponseCycle | None) -> bool:
-    """Return whether the last request is still to be answered; before the first there is none."""
+    """Return whether the last request is still unanswered; False if there was none."""
     return cycle is not None and not cycle.response_complete
 
 
 def _ends_connection(cycle: RequestResponseCycle | None) -> bool:
-    """Return whether the connection is closed once the last request is answered."""
+    """Return whether the connection closes after the response to the last request."""
     return cycle is not None and not cycle.keep_alive
 
 
 def _is_answered(cycle: RequestResponseCycle | None) -> bool:
-    """Return whether the last request was answered; before the first there is none."""
+    """Return whether the last request was answered; False if there was none."""
     return cycle is not None and cycle.response_complete

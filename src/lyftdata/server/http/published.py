@@ -1,8 +1,8 @@
 """
-Answers with public documents: cacheable, with an ETag, and readable from pages of any origin.
+Serves public documents: cacheable, with an ETag, and readable from pages of any origin.
 
-They hold nothing secret and say the same to all, so a page of another site may read them (CORS): an OAuth client in a
-browser must find the Server's metadata. Nothing else here may be read from other sites.
+They are the same for everyone and contain nothing secret, so a page of another site may read them (CORS): an OAuth client in a
+browser must find the Server's metadata. Other sites may read nothing else.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ PUBLISHED_METHODS = ("GET", "HEAD", "OPTIONS")
 
 def published(request: Request, body: bytes, *, media_type: str) -> Response:
     """
-    Return a public document, or 304 to a client that has it already (RFC 9110, section 13.1.2).
+    Return a public document, or 304 to a client that already has it (RFC 9110, section 13.1.2).
 
     Args:
-        request: By one of `PUBLISHED_METHODS`.
+        request: With one of `PUBLISHED_METHODS`.
         body: The document.
         media_type: Its type.
     """
@@ -42,9 +42,9 @@ def published(request: Request, body: bytes, *, media_type: str) -> Response:
 
 def _preflight() -> Response:
     """
-    Answer what a browser asks before a request with headers of its own (Fetch, CORS preflight).
+    Answer the CORS preflight that a browser sends before a request with custom headers (Fetch).
 
-    Any header may be sent, since none is read. `*` stands for all of them but Authorization, which has no business here.
+    Any header is allowed, since none is read. `*` stands for all of them but Authorization, which is not needed here.
     """
     headers = {
         "Allow": ", ".join(PUBLISHED_METHODS),
@@ -57,6 +57,6 @@ def _preflight() -> Response:
 
 
 def _has(if_none_match: list[str], tag: str) -> bool:
-    """Return whether one of the tags is this; a weak one counts, since no byte differs."""
+    """Return whether one of the tags matches; a weak one counts too, since the bytes are the same."""
     given = {part.strip().removeprefix("W/") for value in if_none_match for part in value.split(",")}
     return tag in given or "*" in given

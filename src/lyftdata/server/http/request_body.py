@@ -1,4 +1,4 @@
-"""Reads a request's body as a form or as JSON, bounded in size and time."""
+"""Reads a request's body as a form or as JSON, with limits on size and time."""
 
 import asyncio
 from collections.abc import Generator, Sequence
@@ -35,10 +35,10 @@ _NOT_IN_URL = _TARGETS | {
 
 async def read_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes:
     """
-    Read a request's body, bounded in size (16 KiB unless said otherwise) and time.
+    Read a request's body, limited in size (16 KiB by default) and time.
 
     Raises:
-        OAuthError: 413 when it is larger, 408 when it takes longer than ten seconds.
+        OAuthError: 413 if it is larger, 408 if it takes longer than ten seconds.
     """
     first = _already_there(request.receive)
     if first is not None and not first.get("more_body", False):
@@ -52,10 +52,10 @@ async def read_body(request: Request, *, at_most: int = MAX_BODY_BYTES) -> bytes
 
 def _already_there(receive: Receive) -> Message | None:
     """
-    Return what has come of the body, or None if that must be waited for.
+    Return the part of the body that has already arrived, or None if it has not.
 
-    A small body comes in one piece with its head. Starting a clock for what is there takes longer than reading the
-    whole form. Asking and going away loses nothing: who waits is taken off the list.
+    A small body arrives together with the head, and starting a timer for it takes longer than parsing the whole form.
+    Nothing is lost by giving up a pending `receive`: it is cancelled.
     """
     asking = cast("Generator[Any, None, Message]", receive().__await__())
     try:
@@ -77,7 +77,7 @@ async def _read_rest(receive: Receive, first: Message | None, at_most: int) -> b
 
 
 def _add(body: bytearray, message: Message, at_most: int) -> bytearray:
-    """Add what has come to a body."""
+    """Append received data to a body."""
     if message["type"] != "http.request":
         raise OAuthError("invalid_request", "The client went away.", status=400)
     body += message.get("body", b"")
@@ -90,10 +90,10 @@ async def read_form(request: Request) -> dict[str, str]:
     """
     Read `application/x-www-form-urlencoded` parameters (RFC 6749, section 3.2).
 
-    A parameter without a value is left out, as if it had not been sent. None may come twice.
+    A parameter with an empty value counts as not sent. No parameter may be repeated.
 
     Raises:
-        OAuthError: Not a form, not UTF-8, too many fields, a parameter that comes twice or stands in the URL.
+        OAuthError: Not a form, not UTF-8, too many fields, a repeated parameter, or parameters in the URL.
     """
     _check_query(request.scope["query_string"])
     kinds = header_values(request, b"content-type")
@@ -106,7 +106,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
     """
-    Return the parameters of a form in their order, decoded.
+    Parse the parameters of a form, in order.
 
     Raises:
         OAuthError: Not ASCII, an encoded value that is not UTF-8, or more than 20 fields.
@@ -121,7 +121,7 @@ def parse_form(body: bytes) -> list[tuple[str, str]]:
 
 
 def _parse_field(field: str) -> tuple[str, str]:
-    """Return a parameter's name and value; those of most hold nothing to decode, and are only split."""
+    """Return a parameter's name and value; most need no decoding, only splitting."""
     if "%" in field or "+" in field:
         return parse_qsl(field, keep_blank_values=True, errors="strict")[0]
     name, _, value = field.partition("=")
@@ -129,22 +129,22 @@ def _parse_field(field: str) -> tuple[str, str]:
 
 
 def _check_repeated(names: Sequence[str]) -> None:
-    """Refuse a parameter that comes twice, also where one of the two has no value."""
+    """Reject a repeated parameter, even if one of the two is empty."""
     if len(set(names)) == len(names):
         return
     repeated = {name for name in names if names.count(name) > 1}
     if repeated <= _TARGETS:
-        # RFC 8707 allows several, and has this code for a server that does not.
+        # RFC 8707 allows several, and defines this code for a server that does not.
         raise OAuthError("invalid_target", "A token is for one resource: name one only.")
     raise OAuthError("invalid_request", "A parameter comes twice.")
 
 
 def _check_query(query: bytes) -> None:
     """
-    Refuse OAuth parameters in the URL (RFC 6749, section 2.3.1): there they would have no effect.
+    Reject OAuth parameters in the URL (RFC 6749, section 2.3.1): they would be ignored there.
 
-    A credential there is in the logs of every proxy by now, and a token without the `resource` named there would be
-    for this Server.
+    A credential in the URL ends up in the logs of every proxy, and a token requested with a `resource` in the URL would be
+    issued for this Server instead.
     """
     if query and any(name in _NOT_IN_URL for name, _ in parse_qsl(query.decode("latin-1"))):
         raise OAuthError("invalid_request", "Parameters belong in the body, not in the URL.")

@@ -1,8 +1,8 @@
 """
-Rules for a request line and its headers that llhttp does not enforce by itself (RFC 9112).
+Rules for a request line and headers that llhttp does not enforce by itself (RFC 9112).
 
-If a proxy and the Server disagree on where a request ends, or on what it is for, one client can hide a request inside
-another (request smuggling). Whatever is ambiguous is rejected, never interpreted.
+If a proxy and the Server disagree on where a request ends, or on its target, a client can hide one request inside
+another (request smuggling). Anything ambiguous is rejected, never interpreted.
 """
 
 import functools
@@ -15,7 +15,7 @@ import httptools
 MAX_HEAD_BYTES = 32_768
 
 _VERSIONS = ("1.1", "1.0")
-# A request must not have two of any of these. llhttp sees to it for Content-Length.
+# Headers that a request must not repeat. llhttp checks Content-Length.
 _AT_MOST_ONCE = frozenset({b"host", b"transfer-encoding", b"expect"})
 _NOT_A_TARGET = "The request target must be a path or an http(s) URL."
 # uri-host [":" port] of RFC 3986, section 3.2.2; a name may be empty.
@@ -24,11 +24,11 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A
 
 class HeadRejectedError(Exception):
     """
-    A request line or a header that the Server does not accept.
+    A request line or header that the Server does not accept.
 
     Args:
         status: HTTP status of the answer.
-        detail: What is wrong, without anything that the client sent.
+        detail: What is wrong, without any data from the client.
     """
 
     def __init__(self, status: int, detail: str) -> None:
@@ -43,13 +43,13 @@ def check_head(
     """
     Check a request's head.
 
-    llhttp checks the syntax of lines, names and values, and rejects a second Content-Length, one that is not a number,
-    and one together with Transfer-Encoding. None of that is repeated here.
+    llhttp checks the syntax of lines, names and values, and rejects a second or non-numeric Content-Length, and one
+    together with Transfer-Encoding. None of that is repeated here.
 
     Args:
         method: In upper case.
         version: `major.minor`, as parsed.
-        target: The request-target as it came (RFC 9112, section 3.2).
+        target: The request-target as received (RFC 9112, section 3.2).
         headers: Names in lower case.
 
     Returns:
@@ -57,10 +57,10 @@ def check_head(
         sends the body.
 
     Raises:
-        HeadRejectedError: The head breaks a rule.
+        HeadRejectedError: The head violates a rule.
     """
     if version not in _VERSIONS:
-        # llhttp lets 0.9 and 2.0 through, and reads them as if they were 1.1.
+        # llhttp accepts 0.9 and 2.0, and parses them as if they were 1.1.
         raise HeadRejectedError(505, "Only HTTP/1.1 and HTTP/1.0 are supported.")
     size = len(target)
     found: dict[bytes, bytes] = {}
@@ -76,14 +76,14 @@ def check_head(
     _check_host(host, version)
     expects_continue = bool(found) and _check_framing(found, version)
     if method == b"CONNECT":
-        # What follows it would be a tunnel, and not a request.
+        # What follows would be a tunnel, not a request.
         raise HeadRejectedError(501, "CONNECT is not supported.")
     if not target.startswith(b"/") or b"#" in target:
         target = _origin_form(method, target, host)
     return target, expects_continue
 
 
-# Nearly all requests have one of the same few.
+# Cached: nearly all requests have one of a few values.
 @functools.lru_cache(maxsize=64)
 def _check_host(host: bytes | None, version: str) -> None:
     if host is None:
@@ -94,16 +94,16 @@ def _check_host(host: bytes | None, version: str) -> None:
 
 
 def _check_framing(found: Mapping[bytes, bytes], version: str) -> bool:
-    """Check how the body is said to come; return whether the client waits before it sends it."""
+    """Check how the length of the body is given; return whether the client waits before sending it."""
     coding, expectation = found.get(b"transfer-encoding"), found.get(b"expect")
     if coding is not None:
         if version == "1.0":
-            # RFC 9112, section 6.1: a server of that version would take the body for the next request.
+            # RFC 9112, section 6.1: an HTTP/1.0 server would take the body for the next request.
             raise HeadRejectedError(400, "HTTP/1.0 has no Transfer-Encoding.")
         if coding.strip(b" \t").lower() != b"chunked":
-            # llhttp looks at the last coding alone. Other parsers look at the first, or at the whole value.
+            # llhttp only looks at the last coding. Other parsers look at the first, or at the whole value.
             raise HeadRejectedError(501, "The only Transfer-Encoding that is supported is `chunked`.")
-    # RFC 9110, section 10.1.1, has it ignored in HTTP/1.0, whose clients do not know an interim answer.
+    # RFC 9110, section 10.1.1: ignored in HTTP/1.0, whose clients do not know interim responses.
     if expectation is None or version == "1.0":
         return False
     if expectation.strip(b" \t").lower() != b"100-continue":
@@ -112,7 +112,7 @@ def _check_framing(found: Mapping[bytes, bytes], version: str) -> bool:
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
-    """Return what is asked for by an absolute URL or by `*`; raise the same as `check_head`."""
+    """Return the origin-form of an absolute URL or of `*`; raises like `check_head`."""
     if target == b"*" and method == b"OPTIONS":
         return target
     if b"#" in target:
@@ -123,7 +123,7 @@ def _origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
         url = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError as error:
         raise HeadRejectedError(400, _NOT_A_TARGET) from error
-    # RFC 9112, section 3.2.2, has the target win over Host. A proxy may have decided by either, so they must agree.
+    # RFC 9112, section 3.2.2: the target takes precedence over Host. A proxy may have used either, so they must agree.
     authority = target.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
     if host is not None and authority.lower() != host.strip(b" \t").lower():
         raise HeadRejectedError(400, "The request target and the Host header name different hosts.")

@@ -1,4 +1,4 @@
-"""Builds answers to Workers: JSON that is not cached, and 503 with Retry-After."""
+"""Builds responses to Workers: JSON that is not cached, and 503 with Retry-After."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from lyftdata.server.http.whole_answer import NO_CONTENT, Field, Head, send_whol
 NONCE_HEADER = "Lyftdata-Nonce"
 
 
-# Tokens and credentials must not be kept by anything between (RFC 6749, section 5.1).
+# Caches must not keep tokens and credentials (RFC 6749, section 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 JSON = (b"content-type", b"application/json")
@@ -22,19 +22,19 @@ RAW_NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 
 
 NO_STORE_JSON = Head(JSON, *RAW_NO_STORE)
-"""The head of most answers: JSON that is not cached."""
+"""The headers of most responses: JSON that is not cached."""
 
 
 class RawResponse(Response):
     """
-    An answer whose headers are bytes already, for the paths that every Worker takes all the time.
+    A response whose headers are already bytes, for the requests that every Worker makes all the time.
 
-    Starlette lower-cases and encodes each header of each answer again, which takes longer than all that a token needs
-    besides its signature.
+    Starlette lower-cases and encodes each header of each response, which takes longer than everything a token request
+    needs besides its signature.
 
     Args:
         status: HTTP status.
-        head: Its headers; the body's length is added, unless the status has no body.
+        head: Its headers; the content length is added, unless the status has no body.
         body: The body.
     """
 
@@ -48,14 +48,14 @@ class RawResponse(Response):
 
     @functools.cached_property
     def raw_headers(self) -> list[Field]:  # type: ignore[override]  # Starlette sets it when it is made
-        """Return the headers as ASGI has them, in a list that may be added to."""
+        """Return the headers in ASGI form, in a list that may be appended to."""
         fields = [*self._head.fields]
         if self.status_code != NO_CONTENT:
             fields.append((b"content-length", b"%d" % len(self.body)))
         return fields
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, in one step if it may be."""
+        """Send it, in one step if possible."""
         if "raw_headers" in self.__dict__ or not send_whole(
             send, self.status_code, self._head, bytes(self.body)
         ):
@@ -63,7 +63,7 @@ class RawResponse(Response):
 
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:
-    """Return a JSON answer that must not be cached."""
+    """Return a JSON response that must not be cached."""
     head = NO_STORE_JSON if headers is NO_STORE else Head(JSON, *_raw(headers))
     return RawResponse(status, head, msgspec.json.encode(value))
 
@@ -73,20 +73,20 @@ def _raw(headers: Mapping[str, str]) -> list[Field]:
 
 
 ErrorPage = Callable[[Scope, LyftdataError], Response | None]
-"""Makes the page for an error that is answered before a page is reached; None for a request that wants no page."""
+"""Renders the page for an error that occurs before any page is reached; None if the request does not accept a page."""
 
 
 def no_page(_scope: Scope, _error: LyftdataError) -> Response | None:
-    """Make none: where there are no pages."""
+    """Return None: for a Server without pages."""
     return None
 
 
 def temporarily_unavailable(description: str, *, retry_after_s: int, close: bool = False) -> Response:
-    """Return 503: the Worker asks again after so many seconds."""
+    """Return 503, which asks the Worker to retry after some seconds."""
     return RawResponse(503, *_unavailable(description, retry_after_s, close))
 
 
-# A Server that stops says the same to thousands at once.
+# Cached: a Server that stops sends the same response to thousands at once.
 @functools.lru_cache(maxsize=64)
 def _unavailable(
     description: str,

@@ -1,13 +1,13 @@
-"""Says in plain words what is wrong with a parameter or a member of a body that the admin API rejects."""
+"""Explains in plain words why the admin API rejects a parameter or a member of a body."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# `loc` of an error names where a value was before it names the value.
+# The first element of an error's `loc` says where the value was, the others name it.
 _PLACES = frozenset({"body", "query", "path", "header"})
 _TIME = "must be a time in ISO 8601 with a zone, for example 2026-03-01T12:00:00Z"
 
-# By the type of pydantic's error; `ctx` holds what its rule names.
+# By pydantic's error type; `ctx` holds the parameters of the violated rule.
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is required",
     "extra_forbidden": lambda _: "is not known here",
@@ -37,9 +37,9 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def describe_invalid(error: Mapping[str, Any]) -> tuple[str, str]:
     """
-    Return the name of what is invalid, empty for the body as a whole, and what it must be.
+    Return the name of the invalid value, empty for the body as a whole, and what it must be.
 
-    Only the rule is repeated, never the input: it may be a password in the wrong field.
+    Only the rule is quoted, never the input: it may be a password in the wrong field.
 
     Args:
         error: One of `ValidationError.errors()`.

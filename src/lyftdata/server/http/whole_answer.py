@@ -1,10 +1,10 @@
 """
-Sends an answer that is complete in one step, past the two messages of ASGI and what uvicorn does for each.
+Sends a complete response in one step, bypassing the two ASGI messages and uvicorn's work for each.
 
-uvicorn takes an answer in parts from any application: it matches each name and each value of each header with a pattern, and joins head
-and body by and by, which takes longer than checking a token. Headers that are the same for many answers are checked and
-joined once here (`Head`). Only if nothing stands between the answer and uvicorn: where middleware has wrapped `send`, and whenever something
-is unusual, the answer goes out as messages.
+uvicorn accepts a response in parts from any application: it matches the name and value of each header against a pattern, and joins head
+and body piece by piece, which takes longer than checking a token. Headers that are the same for many responses are checked and joined only
+once here (`Head`). This works only if nothing stands between the response and uvicorn: if middleware has wrapped `send`, or anything is
+unusual, the response is sent as messages.
 """
 
 import functools
@@ -25,13 +25,13 @@ _NOT_IN_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 class Head:
     """
-    Headers of an answer, checked once: as ASGI has them, and as they are sent.
+    Headers of a response, checked once, in ASGI form and as sent.
 
     Args:
-        fields: Names in lower case, and values. Not the body's length, which is added.
+        fields: Names in lower case, and values. Without the content length, which is added.
 
     Raises:
-        ValueError: A name or a value may not be sent as it is.
+        ValueError: A name or value contains characters that must not be sent.
     """
 
     __slots__ = ("closes", "fields", "lines")
@@ -40,16 +40,16 @@ class Head:
         self.fields = fields
         self.lines = _lines(fields)
         self.closes = any(name == b"connection" and b"close" in value for name, value in fields)
-        """Whether it says that the connection ends with this answer."""
+        """Whether the headers close the connection after this response."""
 
 
 def send_whole(send: Send, status: int, head: Head, body: bytes) -> bool:
-    """Send an answer if it can be sent in one step, and return whether it was."""
+    """Send a response if it can be sent in one step, and return whether it was sent."""
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or not _is_usual(cycle):
         return False
     if status == NO_CONTENT and body:
-        # Response splitting: it would be read as the next answer. uvicorn refuses it.
+        # Response splitting: the body of such a status would be read as the next response. uvicorn rejects it.
         return False
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
@@ -57,8 +57,8 @@ def send_whole(send: Send, status: int, head: Head, body: bytes) -> bool:
     lines = [STATUS_LINE[status], of_every_answer.lines, head.lines]
     if status != NO_CONTENT:
         lines.append(b"content-length: %d\r\n" % len(body))
-    # Desynchronization: a client that has read `close` takes nothing more for an answer (RFC 9112, section 9.6). A Server that
-    # drains says so in the headers of every answer.
+    # Desynchronization: a client that has read `close` ignores anything that follows (RFC 9112, section 9.6). A draining Server
+    # sends it in the headers of every response.
     if head.closes or of_every_answer.closes:
         cycle.keep_alive = False
     elif not cycle.keep_alive:
@@ -75,7 +75,7 @@ def send_whole(send: Send, status: int, head: Head, body: bytes) -> bool:
 
 
 def _is_usual(cycle: RequestResponseCycle) -> bool:
-    """Return whether nothing waits to be written, and the request is one that an answer with a body belongs to."""
+    """Return whether the write buffer is empty, and the request may get a response with a body."""
     return not (
         cycle.flow.write_paused
         or cycle.disconnected
@@ -92,7 +92,7 @@ def _lines(fields: Sequence[Field]) -> bytes:
     return b"".join(b"%s: %s\r\n" % field for field in fields)
 
 
-# The same for a second: one of them is the date.
+# Valid for a second: one of the headers is the date.
 @functools.lru_cache(maxsize=8)
 def _default_head(fields: tuple[Field, ...]) -> Head:
     return Head(*fields)

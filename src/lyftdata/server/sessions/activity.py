@@ -1,7 +1,7 @@
 """
 Records when Workers were last seen and keys last used: collected in memory, written within a second, or a minute (`api_key_uses`).
 
-The token path only sets a dictionary entry. A crash loses traces of that time and never a decision.
+The token path only sets a dictionary entry. A crash loses the activity of that time, but never a decision.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from lyftdata.store.tables import activity, enrollment_key_uses, workers
 
 
 class ActivityLog:
-    """What Workers leave behind, merged per Worker until the next flush."""
+    """The activity of Workers, merged per Worker until the next flush."""
 
     def __init__(self, *, store: Store, seen: set[str], clock: Clock) -> None:
         self._store = store
@@ -30,7 +30,7 @@ class ActivityLog:
         self._admitted: dict[str, datetime] = {}
         self._enrollment_keys: dict[str, datetime] = {}
         self._signs_for: dict[str, str] = {}
-        # On their way to the store: not pending any more, and not yet to be read from there.
+        # Being written: no longer pending, but not yet readable from the store.
         self._workers_in_flight: dict[str, WorkerTraces] = {}
         self._flushing = asyncio.Lock()
         self.seen = seen
@@ -39,14 +39,14 @@ class ActivityLog:
     def worker_seen(
         self, worker_id: str, *, at: datetime, address: str, api_key_name: str | None, host: dict[str, str]
     ) -> None:
-        """Note that a Worker was connected just now."""
+        """Record that a Worker is connected now."""
         self.seen.add(worker_id)
         self._workers[worker_id] = WorkerTraces(
             worker_id=worker_id, last_seen_at=at, address=address, api_key_name=api_key_name, host=host
         )
 
     def worker_left(self, worker_id: str, *, at: datetime) -> None:
-        """Note the last moment at which a Worker was connected; what else is known of it stays."""
+        """Record the last moment at which a Worker was connected; the rest of its activity stays."""
         before = self._workers.get(worker_id)
         if before is not None:
             self._workers[worker_id] = msgspec.structs.replace(before, last_seen_at=at)
@@ -54,11 +54,11 @@ class ActivityLog:
             self._left[worker_id] = at
 
     def key_used(self, public_id: str, worker_id: str, *, at: datetime) -> None:
-        """Note who used an API key last."""
+        """Record by whom an API key was last used."""
         self._api_key_uses.note(public_id, worker_id, at=at)
 
     def token_given(self, worker_id: str, *, at: datetime) -> None:
-        """Note that a Worker was accepted just now; kept in memory alone, to distinguish refusals from before."""
+        """Record that a Worker was accepted now; only in memory, to tell which refusals are older."""
         self._admitted[worker_id] = at
 
     def admitted_at(self, worker_id: str) -> datetime | None:
@@ -66,38 +66,38 @@ class ActivityLog:
         return self._admitted.get(worker_id)
 
     def signed_for(self, worker_id: str, issuer: str) -> None:
-        """Note that a Worker signs for another issuer than its entry says."""
+        """Record that a Worker signs for a different issuer than its entry says."""
         self._signs_for[worker_id] = issuer
 
     def enrollment_key_used(self, fingerprint: str, *, at: datetime) -> None:
-        """Note that an enrollment key was proved just now."""
+        """Record a successful proof of an enrollment key."""
         self._enrollment_keys[fingerprint] = at
 
     def enrollment_key_pending(self, fingerprint: str) -> datetime | None:
-        """Return the use of an enrollment key that is not yet written."""
+        """Return the last use of an enrollment key that is not yet written."""
         return self._enrollment_keys.get(fingerprint)
 
     def forget(self, worker_id: str) -> None:
-        """Drop what is pending for a Worker whose entry is gone."""
+        """Drop pending activity of a deleted Worker."""
         self.seen.discard(worker_id)
         self._workers.pop(worker_id, None)
         self._left.pop(worker_id, None)
         self._admitted.pop(worker_id, None)
 
     def left_at(self, worker_id: str) -> datetime | None:
-        """Return when a Worker was last connected, if that is known but not yet written."""
+        """Return when a Worker was last connected, if that is not yet written."""
         return self._left.get(worker_id)
 
     def pending(self, worker_id: str) -> WorkerTraces | None:
-        """Return what is known but not yet written."""
+        """Return the activity of a Worker that is not yet written."""
         return self._workers.get(worker_id) or self._workers_in_flight.get(worker_id)
 
     def key_pending(self, public_id: str) -> tuple[datetime, str] | None:
-        """Return the use of a key that is not yet written."""
+        """Return the last use of a key that is not yet written."""
         return self._api_key_uses.pending(public_id)
 
     async def flush(self) -> None:
-        """Write what is pending to the store, in parts; what could not be written stays pending."""
+        """Write what is pending to the store, in batches; what could not be written stays pending."""
         async with self._flushing:
             self._workers_in_flight, self._workers = self._workers, {}
             left, enrollment_keys = dict(self._left), dict(self._enrollment_keys)
@@ -115,7 +115,7 @@ class ActivityLog:
                 self._workers_in_flight = {}
 
     async def flush_all(self) -> None:
-        """Write everything, also of what is written once a minute."""
+        """Write everything, including what is written only once a minute."""
         await self.flush()
         await self._api_key_uses.flush_all()
 
@@ -141,5 +141,5 @@ class ActivityLog:
 
 
 def _without(pending: Mapping[str, datetime], written: Mapping[str, datetime]) -> dict[str, datetime]:
-    """Return what has changed since it was written."""
+    """Return the entries that have changed since they were written."""
     return {name: at for name, at in pending.items() if written.get(name) != at}

@@ -1,8 +1,8 @@
 """
 Records when each API key was last used, and by which Worker: collected in memory, written at most once a minute.
 
-A key that is not in use yet, or not in this minute, is written within a second. What is listed of one that is in use all the
-time is right at the Server that its Workers ask, and up to a minute old at others and after a crash.
+The first use, or the first in a minute, is written within a second. For a key in constant use, the displayed time is exact at the
+Server that its Workers use, and up to a minute old at other Servers and after a crash.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ Use = tuple[datetime, str]
 
 class ApiKeyUses:
     """
-    The last uses, by a key's public ID, until they are written.
+    The last use of each key, by public ID, until it is written.
 
     Args:
         store: Where keys are kept.
@@ -37,15 +37,15 @@ class ApiKeyUses:
         self._starts_at = self._ends_at = datetime.min.replace(tzinfo=UTC)
 
     def note(self, public_id: str, worker_id: str, *, at: datetime) -> None:
-        """Note a use: on the path of each token, and so no more than an entry in a dictionary."""
+        """Record a use: on the path of every token request, so nothing more than a dictionary entry."""
         self._unwritten[public_id] = (at, worker_id)
 
     def pending(self, public_id: str) -> Use | None:
-        """Return the last use if it is not written yet."""
+        """Return the last use if it is not yet written."""
         return self._unwritten.get(public_id)
 
     async def flush(self) -> None:
-        """Write the uses of keys of which none was written in this minute; what could not be written stays pending."""
+        """Write the uses of keys that were not written in the last minute; what could not be written stays pending."""
         now = self._clock()
         # The clock may have been set back.
         if not self._starts_at <= now < self._ends_at:

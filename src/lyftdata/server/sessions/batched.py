@@ -1,8 +1,8 @@
 """
 Splits routine writes into batches.
 
-There is one writer: whatever an operator decides waits for the operation that is being written. A busy second of ten thousand
-Workers would take it half a second in one piece; and while it computes, answers get every other turn alone.
+There is only one writer: an operator's change waits for the operation being written. Written in one piece, a busy second of ten
+thousand Workers would take half a second, and while it is computed, responses only get every other turn of the event loop.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _AT_ONCE = 500
 
 
 def in_parts(items: Iterable[T], *, at_once: int = _AT_ONCE) -> Iterator[list[T]]:
-    """Yield what there is, so much of it at a time that the writer, or the event loop, is soon free for others."""
+    """Yield the items in batches, small enough for the writer, or the event loop, to serve others in between."""
     rest = iter(items)
     while part := list(islice(rest, at_once)):
         yield part

@@ -1,7 +1,7 @@
 """
 Records when Workers were connected: collected in memory, written within a second.
 
-A crash loses a second of it, and the ends of what was connected then: such a session has no end, and is not that of now.
+A crash loses a second of it, and the ends of the sessions open at the time: such a session has no end, but is not a current one.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from lyftdata.store.tables import worker_sessions
 
 
 class SessionLog:
-    """Keeps the last sessions of each Worker; a Worker that comes and goes all the time costs no more than others."""
+    """Keeps the last sessions of each Worker; a Worker that reconnects all the time costs no more than others."""
 
     def __init__(self, *, store: Store, clock: Clock) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class SessionLog:
         self._note(_record(session))
 
     def ended(self, session: Session, end: str) -> None:
-        """Note that a session is over, and why."""
+        """Record that a session has ended, and why."""
         self._note(_record(session, ended_at=self._clock(), end=end))
 
     def _note(self, record: WorkerSessionRecord) -> None:
@@ -52,7 +52,7 @@ class SessionLog:
         return {record.worker_id: record for record in ended}
 
     async def last_starts(self, worker_ids: Collection[str]) -> dict[str, datetime]:
-        """Return when the last session of each of these Workers began; of Workers that never had one, nothing."""
+        """Return when the last session of each of these Workers began; Workers without one are left out."""
         pending = {
             worker_id: max(record.started_at for record in of_worker.values())
             for worker_id in worker_ids
@@ -62,7 +62,7 @@ class SessionLog:
         return kept | pending
 
     async def flush(self) -> None:
-        """Write what is pending to the store, in parts; what could not be written stays pending."""
+        """Write what is pending to the store, in batches; what could not be written stays pending."""
         async with self._flushing:
             pending, self._pending = self._pending, {}
             records = [record for of_worker in pending.values() for record in of_worker.values()]

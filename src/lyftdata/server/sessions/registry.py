@@ -8,13 +8,13 @@ A Worker is *connected* while it keeps a long poll open at the Server. The state
     between polls --grace-------------> (none)
     any --sign-off, stop directive----> (none), at once
 
-*Online* is every state but (none). The *place* (one live boot id per Worker) is held while polling and between
-polls, not when broken off: a crashed process is not a clone, since its poll has closed. Of one that is between its polls
-the Server cannot know: another start of the Worker waits until it is known.
+*Online* is every state but (none). The Worker's *slot* (one live boot ID per Worker) is held while polling and between
+polls, not when broken off: a crashed process is not a clone, since its poll has closed. Between two polls the Server cannot
+tell: another boot of the Worker waits until it can.
 
-    await sessions.wait_for_previous_boot(worker_id, ...)  # whether another start of this Worker lives
-    session = sessions.attach(worker, ...)      # raises DuplicateInstanceError
-    reply = await sessions.wait(session)        # until a directive, the hold's end, or the peer closing
+     await sessions.wait_for_previous_boot(worker_id, ...)  # until it is known whether another boot is alive
+     session = sessions.attach(worker, ...)      # raises DuplicateInstanceError
+     reply = await sessions.wait(session)        # until a directive, the end of the hold, or the peer closes
 """
 
 import asyncio
@@ -39,20 +39,20 @@ _log = get_logger(__name__)
 
 P = ParamSpec("P")
 
-# A Worker polls again right after an answer; this is how long the network may take until it counts as gone.
+# A Worker polls again right after an answer; this is how long the network may take before it counts as gone.
 GRACE_AFTER_ANSWER_S = 10.0
-# After a poll was cut the Worker may be back in a moment (a proxy's reload): no flicker in the list.
+# After an interrupted poll the Worker may be back in a moment (a proxy's reload): avoids flicker in the list.
 GRACE_AFTER_BREAK_S = 3.0
 _NEW_TOKEN = Directive(kind="renew", reason="The Server's signing keys have changed.")
 
 
 class Sessions:
     """
-    Every connected Worker: those of this Server, and of the others on the same state.
+    Every connected Worker, at this Server and at its peers.
 
     Args:
         now: Aware UTC time.
-        handlers: What to call when Workers come and go.
+        handlers: Called when Workers connect and disconnect.
     """
 
     def __init__(self, *, now: Callable[[], datetime], handlers: SessionHandlers | None = None) -> None:
@@ -62,17 +62,17 @@ class Sessions:
         self._now = now
         self._stopping = False
         self._moving = False
-        # Workers that were told to poll again, at another Server.
+        # Workers that were asked to poll again, at another Server.
         self._sent_to_peers: set[str] = set()
         self._stop_began = asyncio.Event()
         self._ends = PollDeadlines()
         self._hold_time = HoldTime(now)
         self._slots = SlotQueue()
-        # By Worker the start of its program that has had a poll held here; a session may move on, and come back.
+        # By Worker, the boot ID whose poll was last held here; a session may move away and come back.
         self._has_been_held: dict[str, str] = {}
 
     def online_count(self) -> int:
-        """Return how many Workers are connected, to whichever Server."""
+        """Return how many Workers are connected to any Server."""
         return len(self._by_worker) + len(self._elsewhere)
 
     def count_here(self) -> int:
@@ -80,7 +80,7 @@ class Sessions:
         return len(self._by_worker)
 
     def find(self, worker_id: str) -> Session | None:
-        """Return the session of a Worker at whichever Server, or None when it is not connected."""
+        """Return the session of a Worker at any Server, or None if it is not connected."""
         return self._by_worker.get(worker_id) or self._elsewhere.get(worker_id)
 
     def find_here(self, worker_id: str) -> Session | None:
@@ -88,7 +88,7 @@ class Sessions:
         return self._by_worker.get(worker_id)
 
     def is_online(self, worker_id: str) -> bool:
-        """Return whether a Worker is connected to whichever Server; safe from any thread."""
+        """Return whether a Worker is connected to any Server; callable from any thread."""
         return worker_id in self._by_worker or worker_id in self._elsewhere
 
     def online_ids(self) -> list[str]:
@@ -96,12 +96,12 @@ class Sessions:
         return [*self._by_worker, *self._elsewhere]
 
     def online_with_key(self, public_id: str) -> list[str]:
-        """Return the IDs of the Workers connected right now by this API key."""
+        """Return the IDs of the Workers now connected with this API key."""
         wanted = ("key", public_id)
         return [s.worker_id for s in self._all_sessions() if key_of(s) == wanted]
 
     def online_by_key(self) -> dict[str, list[str]]:
-        """Return the IDs of the Workers connected right now by each API key, by public id."""
+        """Return the IDs of the Workers now connected, by the public ID of their API key."""
         found: dict[str, list[str]] = {}
         for session in self._all_sessions():
             kind, value = key_of(session)
@@ -110,7 +110,7 @@ class Sessions:
         return found
 
     def set_remote_session(self, worker_id: str, session: Session | None) -> None:
-        """Note that a Worker is connected to another Server, or to none of them."""
+        """Record that a Worker is connected to another Server, or to none of them."""
         was_online = self.is_online(worker_id)
         if session is not None:
             self._elsewhere[worker_id] = session
@@ -123,7 +123,7 @@ class Sessions:
             self._presence_changed(worker_id)
 
     def detach(self, worker_id: str, *, is_over: bool) -> None:
-        """Drop a session whose Worker is connected to another Server by now; `is_over` if by another start of it."""
+        """Drop a session whose Worker has moved to another Server; `is_over` if it is another boot that is connected there."""
         session = self._by_worker.pop(worker_id)
         self._end_grace(session)
         if session.poll is not None:
@@ -138,28 +138,28 @@ class Sessions:
         return chain(self._by_worker.values(), self._elsewhere.values())
 
     async def wait_until_stopping(self, *, within_s: float) -> None:
-        """Return when this Server begins to stop, or after some seconds."""
+        """Return when this Server begins to stop, or after `within_s` seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop_began.wait(), within_s)
 
     def hold_s(self) -> float:
-        """Return the present hold time of polls in seconds; it grows with the number of Workers, which bounds the rate of polls."""
+        """Return the current hold time of polls in seconds; it grows with the number of Workers, which bounds the rate of polls."""
         return self._hold_time.seconds(len(self._by_worker))
 
     def set_expected_count(self, count: int) -> None:
         """
-        Expect so many Workers in all here in the next minutes, if not more are expected already.
+        Expect this many Workers here in the next minutes, unless more are expected already.
 
-        By those alone that are back, the first would ask far too often.
+        If the hold time only counted Workers that are already back, the first ones would poll far too often.
         """
         self._hold_time.set_expected_count(count)
 
     def begin_hold(self, session: Session) -> bool:
         """
-        Record that a poll of a session is held; return whether it is the session's first at this Server.
+        Record that a poll of a session is held; return whether it is the first one of its boot at this Server.
 
-        Those that come together (after a restart, from a Server that has failed, through a proxy that was reloaded) must
-        not stay in step. A poll that a load balancer sends to each Server in turn is the first only once at each.
+        Workers that arrive together (after a restart, from a failed Server, through a reloaded proxy) must not stay in
+        step. If a load balancer alternates between Servers, a session has one first poll at each.
         """
         is_first = self._has_been_held.get(session.worker_id) != session.boot.boot_id
         self._has_been_held[session.worker_id] = session.boot.boot_id
@@ -167,10 +167,10 @@ class Sessions:
 
     async def wait_for_previous_boot(self, worker_id: str, boot_id: str) -> None:
         """
-        Wait until it is known whether another start of a Worker still lives: at most the grace that it has between polls.
+        Wait until it is known whether another boot of a Worker is still alive: at most the grace period between polls.
 
-        One that lives asks again within a moment. One that was killed just after an answer would otherwise turn its own
-        next start down, for a clone.
+        A live one polls again within a moment. Without the wait, one that was killed just after an answer would cause its own
+        next boot to be refused as a clone.
         """
         session = self._by_worker.get(worker_id)
         if session is not None and session.boot.boot_id != boot_id and session.is_between_polls():
@@ -186,19 +186,19 @@ class Sessions:
         watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> bool:
         """
-        Wait until no other start of a Worker holds its slot: that one has signed off, was stopped, or is lost.
+        Wait until no other boot of a Worker holds its slot: it has signed off, was stopped, or is lost.
 
-        So the next start of a program that is replaced is connected as soon as the last one has gone, without asking again
-        and again. If the slot is still held in the end, `attach` refuses as ever.
+        So the replacement of a program is connected as soon as the old one has gone, without retrying. If the slot is still held
+        at the end, `attach` refuses as usual.
 
         Args:
             worker_id: Whose slot it is.
-            boot_id: The start that waits.
+            boot_id: The boot that waits.
             within_s: Seconds.
             watch_peer: As for `wait`.
 
         Returns:
-            False if the peer has closed its connection: it must not be connected any more.
+            False if the peer has closed its connection: it must not be attached.
         """
         if not self._is_held_by_another(worker_id, boot_id):
             return True
@@ -213,19 +213,19 @@ class Sessions:
         self, worker: WorkerRecord, boot: Boot, credential: str, *, since: datetime | None = None
     ) -> tuple[Session, bool]:
         """
-        Find or make the session that a poll belongs to.
+        Find or create the session of a poll.
 
         Args:
             worker: Whose poll it is.
             boot: Which start of its program.
-            credential: By what it has proved who it is.
-            since: Since when this boot is connected; as of now unless given.
+            credential: The credential with which it authenticated.
+            since: The time since which this boot has been connected; now by default.
 
         Returns:
-            The session, and whether it is new: a new one is answered at once, so that the Worker knows.
+            The session, and whether it is new: the first poll of a new one is answered at once, so that the Worker knows.
 
         Raises:
-            DuplicateInstanceError: Another boot of the same Worker holds the place.
+            DuplicateInstanceError: Another boot of the same Worker holds the slot.
         """
         session = self._by_worker.get(worker.id)
         if session is not None and session.boot.boot_id == boot.boot_id:
@@ -255,12 +255,12 @@ class Sessions:
         watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> Directive | PollEnd:
         """
-        Hold a poll until there is something to say, `hold_s` seconds are over or nearly, or the peer has gone.
+        Hold a poll until there is a directive, `hold_s` seconds have nearly passed, or the peer has gone.
 
         Args:
-            session: As `attach` gave it.
-            hold_s: Seconds; the caller keeps it within the token's remaining life. Less if too many polls end just then.
-            watch_peer: Is given what to call when the peer closes its connection, and returns what ends the watch.
+            session: Returned by `attach`.
+            hold_s: Seconds; the caller keeps it within the remaining lifetime of the token. Shortened if too many polls end in that second.
+            watch_peer: Takes a function to call when the peer closes its connection; returns a function that ends the watch.
         """
         self._end_grace(session)
         session.broken = False
@@ -307,13 +307,13 @@ class Sessions:
         return outcome
 
     def sign_off(self, worker_id: str, boot_id: str) -> None:
-        """End a session because its Worker says so; a sign-off of another boot id changes nothing."""
+        """End a session because its Worker signs off; a sign-off of another boot ID changes nothing."""
         session = self._by_worker.get(worker_id)
         if session is not None and session.boot.boot_id == boot_id:
             self._end(session, PollEnd.REPLACED, SessionEnd.SIGNED_OFF)
 
     def stop(self, worker_id: str, directive: Directive) -> bool:
-        """End a session because the Server says so: the Worker gets the reason if its poll is open, and is offline at once."""
+        """End a session because the Server says so: the Worker gets the reason if its poll is held, and is offline at once."""
         session = self._by_worker.get(worker_id)
         if session is None:
             return False
@@ -321,7 +321,7 @@ class Sessions:
         return True
 
     def send_directive(self, worker_id: str, directive: Directive) -> None:
-        """Give a connected Worker something to do, now or with its next poll."""
+        """Send a directive to a connected Worker, now or with its next poll."""
         session = self._by_worker.get(worker_id)
         if session is None:
             return
@@ -331,21 +331,21 @@ class Sessions:
             session.queued.append(directive)
 
     def ask_to_poll_again(self, worker_id: str) -> None:
-        """Answer the held poll of a Worker here, if there is one: it polls again at once, from where it is now."""
+        """Answer the held poll of a Worker here, if there is one, so that it polls again at once, possibly from another network."""
         session = self._by_worker.get(worker_id)
         if session is not None and session.poll is not None:
             _settle(session.poll, PollEnd.HELD)
 
     def renew_all(self) -> None:
-        """Tell every Worker that is connected here to get a new token: the one it came with may not be good any more."""
+        """Make every Worker connected here get a new token: its current one may no longer be valid."""
         for worker_id in list(self._by_worker):
             self.send_directive(worker_id, _NEW_TOKEN)
 
     def move_to_peers(self) -> None:
         """
-        Answer every held poll, and those that come from now on: the Workers poll again, at another Server. No session ends here.
+        Answer all held and future polls so that the Workers poll again, at another Server. No session ends here.
 
-        It does when its Worker has polled there, as whenever a balancer sends a poll elsewhere.
+        Its Worker's poll there moves it, as whenever a load balancer sends a poll to another Server.
         """
         self._moving = True
         self._stop_began.set()
@@ -355,10 +355,10 @@ class Sessions:
 
     def _send_to_peers(self, session: Session) -> PollEnd:
         """
-        Say how a poll ends by which its Worker is to go to another Server.
+        Return how to end the poll of a Worker that must go to another Server.
 
-        The first is answered like one whose time is over. A Worker that is back here all the same is behind a proxy that does not know that
-        this Server stops: 503 tells the proxy to ask another.
+        The first is answered as if its hold time were over. A Worker that comes back here is behind a proxy that does not know that this
+        Server stops: 503 makes the proxy try another one.
         """
         if session.worker_id in self._sent_to_peers:
             return PollEnd.STOPPING
@@ -366,7 +366,7 @@ class Sessions:
         return PollEnd.MOVED
 
     def release_all(self) -> None:
-        """Answer every held poll because this Server stops; the Workers come back to it or to another. Once is enough."""
+        """Answer every held poll because this Server stops; the Workers reconnect to it or to another. Repeating it does nothing."""
         if self._stopping:
             return
         self._stopping = True
@@ -379,7 +379,7 @@ class Sessions:
         self._slots.free_all()
 
     def release_to_peers(self) -> None:
-        """Answer every held poll because this Server does not know what is true: another may. Nothing has ended."""
+        """Answer every held poll with 503 because the state here is stale: a peer may be current. No session ends."""
         self._has_been_held.clear()
         for session in self._by_worker.values():
             if session.poll is not None:
@@ -389,7 +389,7 @@ class Sessions:
         return iter(list(self._by_worker.values()))
 
     def _end(self, session: Session, outcome: Directive | PollEnd, why: str) -> None:
-        # It ends first; handlers are called after.
+        # The session ends first; handlers are called afterwards.
         self._end_grace(session)
         del self._by_worker[session.worker_id]
         self._has_been_held.pop(session.worker_id, None)
@@ -418,7 +418,7 @@ class Sessions:
 
 
 def _notify(handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Tell a handler; what it does must not keep a session from beginning or ending, nor the next handler from being called."""
+    """Call a handler; its failure must not keep a session from beginning or ending, nor the next handler from being called."""
     try:
         handler(*args, **kwargs)
     except Exception:  # noqa: BLE001

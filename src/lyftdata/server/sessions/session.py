@@ -1,4 +1,4 @@
-"""One connected Worker: the start of its program, its credential, and how its poll can end."""
+"""One connected Worker: its boot, its credential, and how its poll can end."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 ROTATE_KEY = Directive(kind="rotate_key", reason="An operator asks for a new identity key.")
-"""Given once to each session of a Worker whose key is to be rotated, until it has another key."""
+"""Sent once to each session of a Worker whose key is to be rotated, until it has another key."""
 
 
 class PollEnd(Enum):
@@ -37,12 +37,12 @@ class PollEnd(Enum):
     PEER_CLOSED = "peer_closed"
     REPLACED = "replaced"
     MOVED = "moved"
-    """This Server is about to stop, and another one is there: the Worker polls again, and the balancer sends it there."""
+    """This Server is about to stop, and there is another one: the Worker polls again, and the load balancer sends it there."""
     STOPPING = "stopping"
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of a Worker program: what it says of itself (hostile text) and where it called from."""
+    """One start of a Worker program: what it reports about itself (hostile text) and the address it connects from."""
 
     boot_id: str
     host: dict[str, str]
@@ -77,10 +77,10 @@ class Session:
         self.known: asyncio.Event | None = None
         self.broken = False
         self.earlier_networks: tuple[str, ...] = ()
-        """The networks from which this start of the program has polled before its present one."""
+        """The networks from which this boot has polled before its current one."""
 
     def polled_from(self, boot: Boot) -> None:
-        """Take over what a poll of the same start says of itself, and where it came from."""
+        """Update what the boot reports about itself, and its address, from a new poll."""
         if boot.address != self.boot.address:
             earlier = network_of_host(self.boot.address)
             others = tuple(network for network in self.earlier_networks if network != earlier)
@@ -88,22 +88,22 @@ class Session:
         self.boot = boot
 
     def holds_slot(self) -> bool:
-        """Return whether a second boot id must be refused."""
+        """Return whether a second boot ID must be refused."""
         return not self.broken
 
     def is_between_polls(self) -> bool:
-        """Return whether its program has been answered, and it has not polled since."""
+        """Return whether its poll was answered and it has not polled since."""
         return self.poll is None and not self.broken
 
 
 def key_of(session: Session) -> tuple[str, str]:
-    """Return kind and value of the credential by which a session came: an API key's public ID, or a thumbprint."""
+    """Return kind and value of a session's credential: an API key's public ID, or a thumbprint."""
     credential = parse_credential(session.credential)
     return credential.kind, credential.value
 
 
 def both_hosts(first: Boot, second: Boot) -> str:
-    """Say which two starts of one Worker there are, for operators."""
+    """Describe the two boots of one Worker, for operators."""
     return f"Connected: {_describe(first)}. Refused: {_describe(second)}."
 
 
@@ -115,6 +115,6 @@ def _describe(boot: Boot) -> str:
 def find_used_key(
     session: Session, find_api_key: Callable[[str], ApiKeyRecord | None]
 ) -> ApiKeyRecord | None:
-    """Return the API key a session came by, or None for an enrolled Worker."""
+    """Return the API key a session uses, or None for an enrolled Worker."""
     credential = parse_credential(session.credential)
     return find_api_key(credential.value) if credential.kind == "key" else None

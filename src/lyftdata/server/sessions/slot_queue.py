@@ -1,16 +1,16 @@
-"""Polls that wait until no other start of the same Worker holds its slot."""
+"""Polls that wait until no other boot of the same Worker holds its slot."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
-# Starts of one Worker that wait at once; more than these are refused without waiting.
+# Boots of one Worker that may wait at once; more are refused without waiting.
 _MAX_WAITING = 4
 MAX_WAIT_FOR_SLOT_S = 25.0
 
 
 class SlotQueue:
-    """By Worker the polls of other starts of it that wait for its slot."""
+    """By Worker, the polls of other boots that wait for its slot."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[bool]]] = {}
@@ -23,15 +23,15 @@ class SlotQueue:
         watch_peer: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> bool:
         """
-        Wait until the slot is freed, or the time is over, or too many wait already.
+        Wait until the slot is freed, or the time is over; return at once if too many are waiting.
 
         Args:
             worker_id: Whose slot it is.
             within_s: Seconds.
-            watch_peer: Is given what to call when the peer closes its connection, and returns what ends the watch.
+            watch_peer: Takes a function to call when the peer closes its connection; returns a function that ends the watch.
 
         Returns:
-            False if the peer has closed its connection: it must not be connected any more.
+            False if the peer has closed its connection: it must not be attached.
         """
         waiting = self._waiting.setdefault(worker_id, set())
         if len(waiting) >= _MAX_WAITING:
@@ -51,12 +51,12 @@ class SlotQueue:
                 self._waiting.pop(worker_id, None)
 
     def free(self, worker_id: str) -> None:
-        """Let the polls go on that wait for a slot; the first one takes it, and the others are refused."""
+        """Wake the polls that wait for a slot; the first one takes it, and the others are refused."""
         for is_free in tuple(self._waiting.get(worker_id, ())):
             _resolve(is_free, True)
 
     def free_all(self) -> None:
-        """Let every poll that waits go on."""
+        """Wake every waiting poll."""
         for worker_id in tuple(self._waiting):
             self.free(worker_id)
 

@@ -1,1 +1,1 @@
-"""What operators follow live: events, and limits on the streams of each operator."""
+"""Live event streams for operators, and limits on the streams of each operator."""

@@ -1,9 +1,9 @@
 """
 Publishes events to all listeners: `lyftdata workers watch` and the operators' pages.
 
-Listeners are counted when they are admitted, and end with the session of their operator: `end_sessions` is called each
-second for all of them together. A listener that does not read is ended rather than waited for: it can connect again and
-read the list.
+Listeners are counted when they are admitted, and end with the session of their operator: `end_sessions` is called once a
+second for all of them. A listener that does not read is disconnected rather than waited for: it can reconnect and
+reload the list.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ _MAX_PER_OPERATOR = 40
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something about a Worker changed: `kind` is `worker` or `worker_deleted`."""
+    """Something about a Worker has changed: `kind` is `worker` or `worker_deleted`."""
 
     kind: str
     worker_id: str
 
 
 class Listener:
-    """One event stream; to be closed by the response that holds it."""
+    """One event stream; the response that holds it must close it."""
 
     def __init__(self, actor: Actor, slot: Slot) -> None:
         self.session_id = actor.session_id
@@ -41,7 +41,7 @@ class Listener:
         self._has_changed = False
 
     def put(self, data: bytes) -> None:
-        """Hand over what was rendered, once for all listeners; one that falls too far behind is ended."""
+        """Queue data, rendered once for all listeners; a listener that falls too far behind is ended."""
         if len(self._waiting) >= _MAX_WAITING:
             self.end()
             return
@@ -49,23 +49,23 @@ class Listener:
         self._wake.set()
 
     def note_change(self) -> None:
-        """Note that something has happened."""
+        """Record that something has changed."""
         self._has_changed = True
         self._wake.set()
 
     def end(self) -> None:
-        """Let the stream end: what is waiting is not sent any more."""
+        """End the stream: what is queued is not sent any more."""
         self.is_ended = True
         self._waiting.clear()
         self._wake.set()
 
     def release(self) -> None:
-        """Let another listener have the place."""
+        """Free the slot for another listener."""
         self.end()
         self._slot.release()
 
     async def next_data(self, *, every_s: float) -> bytes | None:
-        """Return what was put since the last call, nothing after so many seconds without, None at the end."""
+        """Return the data queued since the last call, empty after `every_s` seconds without any, None at the end."""
         await self._wait(every_s)
         if self.is_ended:
             return None
@@ -73,7 +73,7 @@ class Listener:
         return b"".join(waiting)
 
     async def next_change(self, *, every_s: float) -> bool | None:
-        """Return True once something has happened, False after so many seconds without, None at the end."""
+        """Return True once something has changed, False after `every_s` seconds without a change, None at the end."""
         await self._wait(every_s)
         if self.is_ended:
             return None
@@ -92,21 +92,21 @@ class Listener:
 
 
 class Follower:
-    """Gathers what is published, for the one that renders it."""
+    """Collects published events for the task that renders them."""
 
     def __init__(self) -> None:
         self._pending: dict[str, Event] = {}
         self._wake = asyncio.Event()
 
     def note(self, event: Event) -> None:
-        """Take an event."""
-        # A Worker is shown as it is when that is rendered: of several events of one Worker the last is enough.
+        """Add an event."""
+        # A Worker is rendered in its current state: of several events of one Worker, the last is enough.
         self._pending.pop(event.worker_id, None)
         self._pending[event.worker_id] = event
         self._wake.set()
 
     async def next_events(self) -> list[Event]:
-        """Return what was published since the last call, once there is something."""
+        """Return the events published since the last call, waiting for the first one."""
         await self._wake.wait()
         self._wake.clear()
         pending, self._pending = self._pending, {}
@@ -114,7 +114,7 @@ class Follower:
 
 
 class Events:
-    """A small publish-and-subscribe of Worker events, in one process."""
+    """Publish and subscribe for Worker events, in one process."""
 
     def __init__(self) -> None:
         self._slots = StreamLimiter(total=_MAX_LISTENERS, per_operator=_MAX_PER_OPERATOR)
@@ -123,19 +123,19 @@ class Events:
         self._is_closed = False
         self._process = secrets.token_hex(4)
         self.version = 0
-        """Another number after every change: of a Worker, its presence, a key, a resource."""
+        """Incremented with every change of a Worker, its presence, a key, a resource."""
 
     @property
     def mark(self) -> str:
-        """Return what names the state that a page shows: of this process of this Server, at this version."""
+        """Return an identifier of the state that a page shows: this process, and the version of its state."""
         return f"{self._process}.{self.version}"
 
     def count_change(self) -> None:
-        """Note that what was computed before may be no longer so."""
+        """Record a change, so that previously computed results are stale."""
         self.version += 1
 
     def publish(self, event: Event) -> None:
-        """Note an event for every listener; never waits."""
+        """Publish an event to every listener; never waits."""
         self.count_change()
         for follower in self._followers:
             follower.note(event)
@@ -144,7 +144,7 @@ class Events:
 
     def admit(self, actor: Actor) -> Listener:
         """
-        Take a slot for one more listener.
+        Take a slot for a new listener.
 
         Raises:
             ConflictError: `too_many_listeners`.
@@ -161,22 +161,22 @@ class Events:
         return listener
 
     def release(self, listener: Listener) -> None:
-        """Forget a listener whose stream has ended."""
+        """Remove a listener whose stream has ended."""
         self._listeners.discard(listener)
         listener.release()
 
     def follow(self) -> Follower:
-        """Gather events from now on, until `unfollow`."""
+        """Collect events from now on, until `unfollow`."""
         follower = Follower()
         self._followers.add(follower)
         return follower
 
     def unfollow(self, follower: Follower) -> None:
-        """Gather nothing more."""
+        """Stop collecting events."""
         self._followers.discard(follower)
 
     def session_ids(self) -> set[str]:
-        """Return the sessions of all who listen."""
+        """Return the session IDs of all listeners."""
         return {listener.session_id for listener in self._listeners}
 
     def end_sessions(self, session_ids: Collection[str]) -> None:
@@ -186,11 +186,11 @@ class Events:
                 listener.end()
 
     def is_closed(self) -> bool:
-        """Return whether the Server stops."""
+        """Return whether the Server is stopping."""
         return self._is_closed
 
     def close(self) -> None:
-        """Let every listener go."""
+        """End every listener."""
         self._is_closed = True
         for listener in self._listeners:
             listener.end()

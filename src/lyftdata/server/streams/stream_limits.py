@@ -1,8 +1,8 @@
 """
-Limits the number of long answers: event streams and exports.
+Limits the number of long-running responses: event streams and exports.
 
-A slot is taken in the step in which the limit is checked. Counting what runs and adding to it later, when the answer
-begins, would let a burst of requests through that all counted before the first was added.
+A slot is taken in the same step in which the limit is checked. Counting first and adding later, when the response
+begins, would let through a burst of requests that all counted before the first was added.
 """
 
 from collections import Counter
@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 
 class Slot:
-    """One of the places that are taken; to be released once, by the response that holds it."""
+    """A slot in use; the response that holds it must release it."""
 
     def __init__(self, release: Callable[[], None]) -> None:
         self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
-        """Let another have the place; releasing twice is releasing once."""
+        """Free the slot; may be called twice."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -27,11 +27,11 @@ class Slot:
 
 class StreamLimiter:
     """
-    So many at once in all, and so many of one operator.
+    Limits streams in total and per operator.
 
     Args:
-        total: Of all operators.
-        per_operator: Of one; no operator can use up the streams of all.
+        total: Of all operators together.
+        per_operator: Of one operator, who cannot use up all streams.
     """
 
     def __init__(self, *, total: int, per_operator: int) -> None:
@@ -40,14 +40,14 @@ class StreamLimiter:
         self._taken: Counter[str] = Counter()
 
     def take(self, operator: str) -> Slot | None:
-        """Take a slot; None if the operator has as many as they may have, or all are taken."""
+        """Take a slot; None if the operator has too many, or none is left."""
         if self._taken[operator] >= self._per_operator or self._taken.total() >= self._total:
             return None
         self._taken[operator] += 1
         return Slot(lambda: self._release(operator))
 
     def taken(self) -> int:
-        """Return how many are taken."""
+        """Return how many are in use."""
         return self._taken.total()
 
     def _release(self, operator: str) -> None:
@@ -58,9 +58,9 @@ class StreamLimiter:
 
 class SlotResponse(StreamingResponse):
     """
-    A streamed answer that gives something back at its end, however it ends.
+    A streamed response that releases a slot at its end, however it ends.
 
-    The stream's own `finally` is not enough: it never runs if the client has gone before the first piece was asked for.
+    The stream's own `finally` is not enough: it never runs if the client has gone before the first piece is requested.
     """
 
     def __init__(
