@@ -1,4 +1,4 @@
-"""Describes for people by how much two clocks differ."""
+"""Describes for operators how far two clocks differ."""
 
 from datetime import timedelta
 
@@ -6,12 +6,12 @@ from lyftdata.core.durations import format_duration
 
 
 def describe_expired(seconds: float) -> str:
-    """Return the sentence on something that expired so many seconds ago."""
+    """Return the sentence about something that expired this many seconds ago."""
     return f"It ended {_format(seconds)} ago by the Server's clock: the Worker's clock is behind, or it was kept back."
 
 
 def describe_not_yet_valid(seconds: float) -> str:
-    """Return the sentence on something that is valid only in so many seconds."""
+    """Return the sentence about something that becomes valid in this many seconds."""
     return f"It begins in {_format(seconds)} by the Server's clock: the Worker's clock is ahead."
 
 

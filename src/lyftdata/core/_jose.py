@@ -1,9 +1,9 @@
 """
 Splits a compact JWS (RFC 7515) strictly, and checks its signature.
 
-joserfc checks signatures. What a header may hold, how long a token may be and which types its claims have is checked here,
-before and after, so that no caller can forget a part of it. Nothing here trusts what it reads: names say `unverified` until
-a signature was checked.
+joserfc checks signatures. The header members, the length of the token and the types of its claims are checked here, before
+and after, so that no caller can forget a part of it. Nothing here trusts what it reads: names say `unverified` until the
+signature has been checked.
 """
 
 from collections.abc import Collection
@@ -23,13 +23,13 @@ Key = ECKey | OKPKey | OctKey | RSAKey
 
 _MAX_HEADER_LENGTH = 512
 _MAX_AUDIENCES = 8
-# Key injection and SSRF: with `jwk`, `jku`, `x5u` or `x5c` a verifier takes the key, or fetches a URL, of the sender's choice
+# Key injection and SSRF: with `jwk`, `jku`, `x5u` or `x5c` a verifier uses a key, or fetches a URL, of the sender's choice
 # (RFC 8725, section 3.10). Downgrade: `crit` and `b64` change what is signed (RFC 7515, section 4.1.11; RFC 7797), and a
 # verifier must not ignore them. `zip` and `enc` belong to JWE: compressed input can be a decompression bomb, and leaks what it
 # compresses (RFC 8725, section 3.6). None of them is needed, so each is refused instead of interpreted.
 _FORBIDDEN_HEADERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"})
 
-# Made once: for a type that is not a class, msgspec would work out with each token how to decode it.
+# Built once: for a type that is not a class, msgspec would work out how to decode it again for each token.
 _json_object = msgspec.json.Decoder(dict[str, Any])
 _json_strings = msgspec.json.Decoder(dict[str, str])
 
@@ -40,9 +40,9 @@ class JwsError(Exception):
 
 class UnverifiedJws:
     """
-    A compact JWS split into its parts, once, with the same work for every sender; nothing in it was checked.
+    A compact JWS, split into its parts once, with the same work for every sender; nothing in it has been checked.
 
-    `payload` is what `claims` were read from; `signed` and `signature` are for `check_signature`.
+    `payload` is the text of `claims`; `signed` and `signature` are for `check_signature`.
     """
 
     __slots__ = ("claims", "encoded_header_length", "header", "payload", "signature", "signed")
@@ -55,7 +55,7 @@ class UnverifiedJws:
 
         Args:
             unverified: As received.
-            carries_key: Whether the header may hold a public key (`jwk`), as that of a DPoP proof does.
+            carries_key: Whether the header may hold a public key (`jwk`), as a DPoP proof's header does.
             max_length: Characters.
 
         Raises:
@@ -67,8 +67,8 @@ class UnverifiedJws:
         parts = unverified.split(".")
         if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
             raise JwsError("It is not a compact JWS.")
-        # Malleability: each part has one accepted spelling (`decode_base64url`). Otherwise one token would have several texts, and
-        # a text that differs from the revoked or spent one would still verify.
+        # Malleability: each part has one accepted encoding (`decode_base64url`). Otherwise one token would have several texts, and
+        # a text that differs from the revoked or used one would still verify.
         self.encoded_header_length = len(parts[0])
         self.header = _header(_decode(parts[0]), carries_key=carries_key)
         self.payload = _decode(parts[1])
@@ -79,13 +79,13 @@ class UnverifiedJws:
 
     def check_signature(self, *, key: Key, algorithms: Collection[str]) -> None:
         """
-        Check the signature, by one of these algorithms only.
+        Check the signature; only these algorithms are accepted.
 
         Calls joserfc's algorithm directly: its function for a whole token parses every part again, which takes longer than the
         ES256 check itself.
 
         Raises:
-            JwsError: The signature is wrong, or by another algorithm.
+            JwsError: The signature is wrong, or uses another algorithm.
         """
         # Algorithm confusion: the caller, which knows the key, says which algorithms count. `none` and HS256 under a public key
         # are never in that list (RFC 8725, sections 2.1 and 3.1).
@@ -98,16 +98,16 @@ class UnverifiedJws:
             self.encoded_header_length > _MAX_HEADER_LENGTH
             or not self.header.keys() <= JWS_HEADER_REGISTRY.keys()
         ):
-            raise JwsError("Its header is too long, or holds what is in no standard.")
+            raise JwsError("Its header is too long, or has an unregistered parameter.")
         algorithm = JWSRegistry.algorithms[name]
         try:
             # Key confusion: a key of another type or curve than the algorithm's is refused before any arithmetic.
             algorithm.check_key(key)
             is_right = algorithm.verify(self.signed, self.signature, key)
         except (JoseError, ValueError, TypeError) as error:
-            raise JwsError("Its signature is not right.") from error
+            raise JwsError("Its signature is wrong.") from error
         if not is_right:
-            raise JwsError("Its signature is not right.")
+            raise JwsError("Its signature is wrong.")
 
 
 def sign(header: dict[str, Any], claims: dict[str, Any], *, key: Key) -> str:
@@ -123,10 +123,10 @@ def int_claim(claims: dict[str, Any], name: str) -> int:
         JwsError: Missing, not a number, or not between 1970 and 2242.
     """
     value = claims.get(name)
-    # Type confusion: `true` is an int to Python, and text compares with no number. Denial of service: beyond the upper bound
-    # datetime would overflow, and the caller would be answered 500.
+    # Type confusion: `true` is an int to Python, and text cannot be compared with a number. Denial of service: beyond the upper
+    # bound datetime would overflow, and the caller would get a 500.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**33:
-        raise JwsError(f"Its claim {name} is missing or no date.")
+        raise JwsError(f"Its claim {name} is missing or not a date.")
     return int(value)
 
 
@@ -135,11 +135,11 @@ def text_claim(claims: dict[str, Any], name: str, *, max_length: int = 256) -> s
     Return a string claim.
 
     Raises:
-        JwsError: Missing, not a string, empty or too long, or with a null character, which PostgreSQL stores in no text.
+        JwsError: Missing, not a string, empty or too long, or it holds a null character, which PostgreSQL cannot store.
     """
     value = claims.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= max_length:
-        raise JwsError(f"Its claim {name} is missing or no string of 1 to {max_length} characters.")
+        raise JwsError(f"Its claim {name} is missing or not a string of 1 to {max_length} characters.")
     if "\0" in value:
         raise JwsError(f"Its claim {name} holds a null character.")
     return value
@@ -159,7 +159,7 @@ def audience_claim(claims: dict[str, Any]) -> list[str]:
         or not 1 <= len(audiences) <= _MAX_AUDIENCES
         or not all(isinstance(a, str) for a in audiences)
     ):
-        raise JwsError("Its claim aud is missing or no string.")
+        raise JwsError("Its claim aud is missing or not a string.")
     return audiences
 
 

@@ -1,8 +1,8 @@
 """
-Reconstructs who could get in at an earlier time, and by what: from the entries and keys that there are, and the audit log.
+Reconstructs which Workers had access at an earlier time, and by which credential, from the present entries and keys and the audit log.
 
-What there is now is known. What was decided since is undone, the latest first; so only events after that time are needed, however
-old the log is. Events before it are read for Workers that were deleted since, whose entries are gone, and for the Workers of a key.
+It starts from the present state and undoes later events, the latest first; so only events after that time are needed, however
+long the log is. Events before it are read only for Workers that were deleted since, and for which Workers a key was restricted to.
 """
 
 from collections import Counter
@@ -36,12 +36,12 @@ ACTIONS = (
     "api_key.allowed",
     CUT_OFF,
 )
-"""The events that are read."""
+"""The audit events that are read."""
 _BY_CUT_OFF = {"disable": "worker.disabled", "delete": "worker.deleted"}
 
 
 class Access(StrEnum):
-    """Whether a Worker could get in."""
+    """Whether a Worker had access."""
 
     YES = "yes"
     DISABLED = "disabled"
@@ -49,11 +49,11 @@ class Access(StrEnum):
     NOT_APPROVED = "not_approved"
     NO_API_KEY = "no_api_key"
     UNKNOWN = "unknown"
-    """It was deleted since, and the events that would say so were too old to be kept."""
+    """It was deleted since, and the events that would tell were pruned."""
 
 
 class WorkerAccess(msgspec.Struct, frozen=True, kw_only=True):
-    """A Worker as it was; `by` names the API keys or the identity key (by its thumbprint) that were good."""
+    """A Worker as it was; `by` names the API keys, or the thumbprint of the identity key, that were valid."""
 
     worker_id: str
     name: str
@@ -63,7 +63,7 @@ class WorkerAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry(msgspec.Struct):
-    """What was known of an entry; None where it is not known."""
+    """The known state of an entry; None where it is not known."""
 
     name: str
     strategy: Strategy
@@ -74,7 +74,7 @@ class _Entry(msgspec.Struct):
 
 
 class _Followed(msgspec.Struct):
-    """What earlier events say of an entry."""
+    """What earlier events say about an entry."""
 
     enabled: bool = True
     superseded: bool = False
@@ -92,10 +92,10 @@ def workers_at(
     Return every Worker that had an entry, by ID.
 
     Args:
-        at: When; aware UTC, and not before the first event that is kept.
-        workers: The entries now.
-        api_keys: The API keys now, those that were revoked or have expired too.
-        events: Those of `ACTIONS`, the oldest first.
+        at: Aware UTC time, not before the oldest event that is kept.
+        workers: The present entries.
+        api_keys: The present API keys, including revoked and expired ones.
+        events: Events whose action is in `ACTIONS`, the oldest first.
     """
     singly = [one for event in events for one in _split(event)]
     before = [event for event in singly if event.at <= at]
@@ -110,7 +110,7 @@ def workers_at(
 
 
 def _split(event: AuditEvent) -> Iterator[AuditEvent]:
-    """Yield an event; for a cut-off, which is one event however many Workers it is about, what it did to each of them."""
+    """Yield the event; a cut-off, which is one event for many Workers, is split into one event for each Worker."""
     if event.action != CUT_OFF:
         yield event
         return
@@ -133,9 +133,9 @@ def enrollment_keys_at(
     Return the names of the issued enrollment keys that were not revoked, expired or used up.
 
     Args:
-        at: When; as for `workers_at`.
-        keys: The keys now, those that were revoked or have expired too.
-        events: Those of `ACTIONS`; uses that are too old to be in them are not counted.
+        at: As for `workers_at`.
+        keys: The present keys, including revoked and expired ones.
+        events: Events whose action is in `ACTIONS`; uses from before the oldest one are not counted.
     """
     uses = Counter(
         event.details.get("enrolled_with")
@@ -152,7 +152,7 @@ def _had_uses_left(key: EnrollmentKeyRecord, uses: int) -> bool:
 
 
 def _was_good(key: ApiKeyRecord | EnrollmentKeyRecord, at: datetime) -> bool:
-    # A rotation only ever brings the end of a key forward, so that the end of today is right for every time before it.
+    # A rotation can only make a key end earlier, so the end that is stored now is right for every earlier time.
     return (
         key.created_at <= at
         and (key.revoked_at is None or at < key.revoked_at)
@@ -202,14 +202,14 @@ def _undo_change(entry: _Entry, event: AuditEvent) -> None:
 
 
 def _complete(entries: Mapping[str, _Entry], before: Sequence[AuditEvent]) -> None:
-    """Find out from earlier events what is not known of Workers that were deleted since."""
+    """Fill in from earlier events what is not known about Workers that were deleted since."""
     unknown = {worker_id for worker_id, entry in entries.items() if None in {entry.enabled, entry.superseded}}
     known: dict[str, _Followed] = {}
     for event in before:
         worker_id = event.subject.removeprefix("worker:")
         if worker_id in unknown:
             _follow(known.setdefault(worker_id, _Followed()), event)
-            # A cut-off says no names.
+            # A cut-off event has no names.
             entries[worker_id].name = entries[worker_id].name or _name_in(event)
     for worker_id, found in known.items():
         entry = entries[worker_id]
@@ -223,7 +223,7 @@ def _name_in(event: AuditEvent) -> str:
 
 
 def _follow(found: _Followed, event: AuditEvent) -> None:
-    """Note what an event says of an entry."""
+    """Apply what an event says about an entry."""
     if event.action in _BEGINS:
         found.enabled, found.superseded = True, False
         found.approved = event.details.get("approval") != Approval.PENDING.value
@@ -238,8 +238,8 @@ def _follow(found: _Followed, event: AuditEvent) -> None:
 def _scopes(
     keys: Sequence[ApiKeyRecord], before: Sequence[AuditEvent], after: Sequence[AuditEvent]
 ) -> dict[str, set[str]]:
-    """Return for which Workers each key was that is not for all of them, by its name."""
-    # Without the event that issued a key, its Workers of today count; those that were deleted since are missing.
+    """Return, by key name, the Workers that each restricted key was for."""
+    # If the event that issued a key was pruned, its present Workers are taken; those that were deleted since are missing.
     found: dict[str, set[str]] = {key.name: set(key.worker_ids) for key in keys}
     for event in after:
         if event.action == "api_key.allowed":

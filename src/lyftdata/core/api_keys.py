@@ -24,7 +24,7 @@ from lyftdata.core.times import format_time
 
 _FORM = re.compile(r"(lyftdata_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
 API_KEY_LENGTH = 58
-# Enumeration by timing: compared with when no record has the public id, so that an unknown id takes as long as a wrong secret.
+# Enumeration by timing: compared against if no record has the public id, so that an unknown id takes as long as a wrong secret.
 _DECOY_DIGEST = bytes(32)
 
 
@@ -57,7 +57,7 @@ def parse_api_key(unverified: str, *, claimed_worker: str = "") -> PresentedApiK
 
     Args:
         unverified: As received.
-        claimed_worker: What the caller calls itself, for the refusal; "" if it does not say.
+        claimed_worker: The ID that the caller claims, for the refusal; "" if it does not say.
 
     Raises:
         MalformedApiKeyError: Wrong form or checksum. Anyone can compute that offline, so a quick answer reveals nothing.
@@ -83,7 +83,7 @@ def holds_api_key(text: str) -> bool:
 
 
 def find_malformation(api_key: Secret) -> str | None:
-    """Return what is wrong with the form or the checksum of a key, None if nothing is; the key is not repeated."""
+    """Return what is wrong with the form or the checksum of a key, or None; the text does not repeat the key."""
     text = api_key.reveal()
     match = _FORM.fullmatch(text)
     if match is not None:
@@ -98,14 +98,14 @@ def verify_api_key(
     presented: PresentedApiKey, *, record: ApiKeyRecord | None, worker_id: str, now: datetime
 ) -> ApiKeyRecord:
     """
-    Check a presented key against the record of its public id, and that this Worker may use it now.
+    Check a presented key against the record with its public id, and that this Worker may use it now.
 
     Does not check whether the Worker exists or is enabled: the caller asks the directory.
 
     Args:
-        presented: As `parse_api_key` gave it.
+        presented: As returned by `parse_api_key`.
         record: The record with that public id, or None; the time taken does not reveal which.
-        worker_id: The ID that came with the key.
+        worker_id: The ID sent with the key.
         now: Aware UTC time.
 
     Raises:
@@ -120,8 +120,8 @@ def verify_api_key(
     right = hmac.compare_digest(presented.digest, _DECOY_DIGEST if record is None else record.digest)
     if record is None or not right:
         raise WrongApiKeyError(lambda: f"Public id {presented.public_id}.", claimed_worker=worker_id)
-    # Step 2, revoked, expired, for another Worker: only now. Before the secret was proved these causes would tell an unproven caller the
-    # state of a key, or which Workers it is for.
+    # Step 2, revoked, expired, for another Worker: only now. Before the secret is proved, these causes would tell an unproven caller
+    # the state of a key, or which Workers it is for.
     problem = key_problem(record, worker_id=worker_id, now=now)
     if problem is not None:
         raise problem.cause(lambda: _describe(problem, record), claimed_worker=worker_id, api_key=record.name)
@@ -141,7 +141,7 @@ def _format_end(record: ApiKeyRecord) -> str:
 
 
 def _describe(problem: Problem, key: ApiKeyRecord) -> str:
-    """Return what was seen of a key, for operators."""
+    """Return the details of the problem with a key, for operators."""
     match problem:
         case Problem.API_KEY_REVOKED:
             return f"{_named(key)} was revoked at {format_time(key.revoked_at) if key.revoked_at else ''}."

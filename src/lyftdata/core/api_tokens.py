@@ -1,8 +1,8 @@
 """
 Makes, parses and checks API tokens, with which automation uses the admin API: `lyftdata_token_<10 public id>_<32 secret><6 checksum>`.
 
-The form is that of an API key (`core/api_keys.py`), with a prefix of its own for secret scanners, and so that neither is taken for
-the other. The public id finds the record and is not a secret. The secret carries more than 190 random bits and is stored as a
+The form is that of an API key (`core/api_keys.py`), with a prefix of its own for secret scanners, and so that one is never mistaken
+for the other. The public id finds the record and is not a secret. The secret carries more than 190 random bits and is stored as a
 SHA-256 digest. A token acts for the operator who issued it, and never with a role above that operator's
 (docs/decisions/0038).
 """
@@ -28,13 +28,13 @@ DEFAULT_LIFE = timedelta(days=90)
 MAX_LIFE = timedelta(days=366)
 
 _FORM = re.compile(r"(lyftdata_token_([0-9A-Za-z]{10})_([0-9A-Za-z]{32}))([0-9A-Za-z]{6})")
-# Enumeration by timing: compared with when no record has the public id, so that an unknown id takes as long as a wrong secret.
+# Enumeration by timing: compared against if no record has the public id, so that an unknown id takes as long as a wrong secret.
 _DECOY_DIGEST = bytes(32)
 _HINT = "An admin issues another: lyftdata operators token issue"
 
 
 class ApiTokenStatus(StrEnum):
-    """Whether an API token lets its bearer in."""
+    """Whether an API token is accepted."""
 
     LIVE = "live"
     EXPIRED = "expired"
@@ -88,26 +88,26 @@ def verify_api_token(
     now: datetime,
 ) -> tuple[ApiTokenRecord, OperatorRecord]:
     """
-    Check a presented token against the record of its public id, and that it lets its bearer in now.
+    Check a presented token against the record with its public id, and that the token is valid now.
 
-    What it may do is not decided here: the caller asks the policy table.
+    Does not decide what the token may do: the caller asks the policy table.
 
     Args:
-        presented: As `parse_api_token` gave it.
+        presented: As returned by `parse_api_token`.
         record: The record with that public id, or None; the time taken does not reveal which.
-        operator: The operator for whom it acts, as they are now, or None.
+        operator: The present record of the operator for whom it acts, or None.
         now: Aware UTC time.
 
     Raises:
         ApiTokenRejectedError: No such token, or another secret; or, once the secret is proved: revoked, expired from
-            `now >= expires_at` on, or its operator is gone. `token_name` tells a token whose secret was proved.
+            `now >= expires_at` on, or its operator is gone. `token_name` is set only if the secret was proved.
     """
     # Step 1, the secret, before anything else is said. Timing oracle: compared in constant time. Both cases raise one error:
     # "no such token" would confirm which public ids exist.
     right = hmac.compare_digest(presented.digest, _DECOY_DIGEST if record is None else record.digest)
     if record is None or not right:
         raise ApiTokenRejectedError("The API token is not known.", hint=_HINT)
-    # Step 2, only now: what is wrong with a token that its bearer has proved to hold.
+    # Step 2, only now: what is wrong with a token whose secret the caller has proved.
     status = status_of(record, now=now)
     if status is ApiTokenStatus.REVOKED:
         raise ApiTokenRejectedError(
@@ -119,8 +119,8 @@ def verify_api_token(
             hint=_HINT,
             token_name=record.name,
         )
-    # Default deny: deleting an operator revokes their tokens. One that was missed is not let in, neither for an operator who is gone
-    # nor for another who was given the name since.
+    # Default deny: deleting an operator revokes their tokens. A token that this missed is rejected too, whether the operator is gone
+    # or the name now belongs to another one.
     if operator is None or operator.created_at > record.created_at:
         raise ApiTokenRejectedError(
             f"The API token '{record.name}' acts for an operator who does not exist.",
@@ -131,7 +131,7 @@ def verify_api_token(
 
 
 def status_of(record: ApiTokenRecord, *, now: datetime) -> ApiTokenStatus:
-    """Return the status of a token; one that was revoked stays so after its end."""
+    """Return the status of a token; one that was revoked stays `revoked` after its expiry."""
     if record.revoked_at is not None:
         return ApiTokenStatus.REVOKED
     return ApiTokenStatus.EXPIRED if now >= record.expires_at else ApiTokenStatus.LIVE
@@ -139,7 +139,7 @@ def status_of(record: ApiTokenRecord, *, now: datetime) -> ApiTokenStatus:
 
 def check_token_life(expires_in: timedelta) -> None:
     """
-    Refuse a life that no token may have; every token has an end.
+    Check the lifetime of a new token; every token expires.
 
     Raises:
         InvalidInputError: Not more than 0 seconds, or more than 366 days.
@@ -154,7 +154,7 @@ def holds_api_token(text: str) -> bool:
 
 
 def find_token_flaw(token: Secret) -> str | None:
-    """Return what is wrong with the form or the checksum of a token, None if nothing is; the token is not repeated."""
+    """Return what is wrong with the form or the checksum of a token, or None; the text does not repeat the token."""
     text = token.reveal()
     match = _FORM.fullmatch(text)
     if match is not None:

@@ -31,7 +31,7 @@ from lyftdata.core.signature_counter import CLAIM, SignatureNumber, counter_clai
 MAX_LIFE_S = 300
 LEEWAY_S = 30
 
-# Enumeration by timing: checked against when the Worker has no key, or one for another algorithm than the caller chose, so that
+# Enumeration by timing: checked against if the Worker has no key, or one for another algorithm than the caller chose, so that
 # this takes as long as a wrong signature.
 _DECOY_KEY_ES256 = generate_identity_key().public
 _DECOY_KEY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(private=False))
@@ -39,10 +39,10 @@ _DECOY_KEY_ED25519 = parse_public_jwk(OKPKey.generate_key("Ed25519").as_dict(pri
 
 class VerifiedAssertion(msgspec.Struct, frozen=True):
     """
-    What an assertion proves. The caller must still check that it is not stale, spend its `jti`, and judge its `counter`.
+    What an assertion proves. The caller must still check that it is not stale, spend its `jti`, and check its `counter`.
 
-    `signed_at` is the time of signing by the Worker's clock, which may be off by the leeway; the earliest possible time if the
-    assertion does not say. `nonce` is not checked yet. `audience` is the accepted one that it names.
+    `signed_at` is the time of signing by the Worker's clock, which may be off by the leeway; if the assertion does not say, the
+    earliest possible time. `nonce` is not checked yet. `audience` is the accepted audience that it names.
     """
 
     jti: str
@@ -53,7 +53,7 @@ class VerifiedAssertion(msgspec.Struct, frozen=True):
     counter: SignatureNumber | None = None
 
     def may_predate(self, moment: datetime, *, leeway_s: float = LEEWAY_S) -> bool:
-        """Return whether it may have been signed before a moment, by a Worker whose clock is ahead by up to the leeway."""
+        """Return whether it may have been signed before this time, by a Worker whose clock is ahead by up to the leeway."""
         return self.signed_at < moment + timedelta(seconds=leeway_s)
 
 
@@ -77,8 +77,8 @@ def make_assertion(
         audience: The Server's issuer.
         now: Aware UTC time.
         jti: Random, new each time.
-        ttl_s: Life in seconds.
-        nonce: One of the Server's, if it has given one.
+        ttl_s: Lifetime in seconds.
+        nonce: The Server's nonce, if it has sent one.
         counter: The number of this signature; None if the Worker's signatures are not counted.
     """
     issued = int(now.timestamp())
@@ -99,7 +99,7 @@ def make_assertion(
 
 
 class UnverifiedAssertion:
-    """An assertion split into its parts and not checked; parsed once, for finding the key and for checking it."""
+    """An assertion, split but not checked; parsed once, both to find the key and to verify the assertion."""
 
     __slots__ = ("jws",)
 
@@ -147,7 +147,7 @@ def verify_assertion(
     The caller must still check its nonce, check that it was not signed before the Worker was last disabled, and spend its `jti`.
 
     Args:
-        unverified: As `read_assertion` gave it.
+        unverified: As returned by `read_assertion`.
         key: The Worker's public identity key; None takes the same time and never passes.
         worker_id: The Worker ID that the caller claims; `iss` and `sub` must both be equal to it.
         audiences: Accepted `aud` values, compared exactly, the preferred one first.
@@ -155,13 +155,13 @@ def verify_assertion(
         leeway_s: Seconds by which clocks may differ.
 
     Raises:
-        WrongAssertionError: Of another type, another key, another audience, another Worker, longer than 300 s.
+        WrongAssertionError: The type, key, audience or Worker is another one, or it lives longer than 300 s.
         AssertionExpiredError: Outside its validity period (iat, nbf, exp); the detail says by how much.
     """
     try:
         header, claims = unverified.jws.header, unverified.jws.claims
         # Step 1 of 3, type. Cross-JWT confusion: a worker token or a DPoP proof must not pass as an assertion, nor the reverse
-        # (RFC 8725, section 3.11). `typ` is optional in RFC 7523, so its absence is accepted.
+        # (RFC 8725, section 3.11). `typ` is optional in RFC 7523, so it may be absent.
         if header.get("typ", "JWT") not in {"JWT", "client-authentication+jwt"}:
             raise JwsError("Its typ is not that of an assertion.")
         # Step 2, signature. Algorithm confusion: the key decides which algorithms count, so neither `none` nor HS256 with the
@@ -172,7 +172,7 @@ def verify_assertion(
         # Enumeration: an unknown Worker costs one signature check too, so the time of the answer does not tell which IDs exist.
         if checked is not key:
             raise JwsError("The Worker has no identity key for this algorithm.")
-        # Step 3, claims: only now, so that no unsigned claim decides anything or shows in a refusal.
+        # Step 3, claims: only now, so that no unsigned claim decides anything or appears in a refusal.
         return _check_claims(claims, worker_id=worker_id, audiences=audiences, now=now, leeway_s=leeway_s)
     except JwsError as error:
         raise WrongAssertionError(str(error), claimed_worker=worker_id) from error
@@ -190,7 +190,7 @@ def _check_claims(
 ) -> VerifiedAssertion:
     # Impersonation: a Worker must not sign in another one's name with its own, valid key (RFC 7523, section 3, points 1 and 2).
     if claims.get("iss") != worker_id or claims.get("sub") != worker_id:
-        # Where one is missing or not a string, that says more.
+        # If one is missing or not a string, that error says more.
         text_claim(claims, "iss")
         text_claim(claims, "sub")
         raise JwsError("Its iss and sub name another Worker.")
@@ -199,7 +199,7 @@ def _check_claims(
     audience = next((accepted for accepted in audiences if accepted in named), None)
     if audience is None:
         raise JwsError("It is meant for another Server.")
-    # Required, though optional in RFC 7523: without it nothing could be spent, and each assertion could be replayed.
+    # Required, though optional in RFC 7523: without a `jti` to spend, each assertion could be replayed.
     jti = text_claim(claims, "jti", max_length=128)
     expires = int_claim(claims, "exp")
     # Pre-dating: an assertion from the future would be good at a time that its signer does not control. RFC 7523 requires neither
@@ -209,7 +209,7 @@ def _check_claims(
     now_s = now.timestamp()
     if "iat" in claims:
         # Replay window: some clients sign for an hour. The assertion is accepted for 300 s all the same, so a captured one is
-        # useless soon, and its `jti` need not be remembered for an hour.
+        # soon useless, and its `jti` need not be remembered for an hour.
         expires = min(expires, int_claim(claims, "iat") + MAX_LIFE_S)
     if now_s >= expires + leeway_s:
         raise AssertionExpiredError(describe_expired(now_s - expires), claimed_worker=worker_id)

@@ -15,9 +15,9 @@ import msgspec
 from lyftdata.core.records import AuditEvent, ChainedAuditEvent
 
 PRUNED = "audit_log.pruned"
-"""Action of the event that says up to which number events were removed (`through`) when they had become too old."""
+"""Action of the event that records a removal of old events, up to number `through`."""
 KEY_ROTATED = "secret_key.rotated"
-"""Action of the event with which the chain goes on under another key; it names the end of the chain under the key before."""
+"""Action of the event that continues the chain under another key; it names the last event under the previous key."""
 GENESIS = bytes(32)
 """The hash before the first event."""
 
@@ -29,8 +29,8 @@ class ChainReport(msgspec.Struct, frozen=True, kw_only=True):
     """
     The result of checking a chain.
 
-    `first_bad` is the number of the first event that does not fit. `removed` is how many events were removed from the beginning
-    because they had become too old; the chain is checked from the one after.
+    `first_bad` is the number of the first event that does not fit. `removed` is how many of the oldest events were pruned; the
+    chain is checked from the one after.
     """
 
     ok: bool
@@ -62,7 +62,7 @@ def leaf_of(event: AuditEvent, *, number: int) -> bytes:
     """
     Return an event as an entry of the log's Merkle tree: one JSON object, which is also its line in a signed export.
 
-    The chain's hash is not in it: only those who hold the key can check that one, and it changes with the key.
+    The chain's hash is not included: only a holder of the key can check it, and it changes with the key.
     """
     return b'{"number":%d,' % number + _encoder.encode(event)[1:]
 

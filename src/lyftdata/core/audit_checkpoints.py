@@ -1,8 +1,8 @@
 """
-Signed checkpoints of the audit log: so many events, this root of their Merkle tree, signed by the Server.
+Signed checkpoints of the audit log: the number of events and the root of their Merkle tree, signed by the Server.
 
 A checkpoint is a C2SP tlog-checkpoint in a C2SP signed note (https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note),
-which tools of other makes read as well:
+which third-party tools can read too:
 
     lyft.example/audit
     1289
@@ -38,20 +38,20 @@ _SIGNATURE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\n")
 
 
 class CheckpointError(LyftdataError):
-    """A text is not a checkpoint, or not one that the key has signed."""
+    """A text is not a checkpoint, or not signed by the key."""
 
     code = "audit_checkpoint_invalid"
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """So many events, and the root of their Merkle tree; `origin` names the log."""
+    """The number of events and the root of their Merkle tree; `origin` names the log."""
 
     origin: str
     size: int
     root: bytes
 
     def body(self) -> str:
-        """Return what is signed."""
+        """Return the text that is signed."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
@@ -61,14 +61,14 @@ class CheckpointKey:
 
     Args:
         audit_key: The key of the audit chain.
-        issuer: The Server's public address, from which the log has its name.
+        issuer: The Server's public address, from which the log's name is derived.
     """
 
     def __init__(self, audit_key: bytes, *, issuer: str) -> None:
         self._audit_key = audit_key
         self.origin = origin_of(issuer)
         self.published = published_key(audit_key, origin=self.origin)
-        """The public half, as verifiers take it."""
+        """The public half, in the form that verifiers accept."""
 
     def sign(self, tree: CompactRange) -> str:
         """Return the signed note for the events of a tree."""
@@ -79,14 +79,14 @@ class CheckpointKey:
 
 
 def published_key(audit_key: bytes, *, origin: str) -> str:
-    """Return the public half of the key of a log as NAME+ID+KEY, which C2SP signed-note calls a verifier key."""
+    """Return the public key of a log as NAME+ID+KEY, which C2SP signed-note calls a verifier key."""
     public = _private_key(audit_key).public_key()
     encoded = base64.b64encode(_ED25519 + public.public_bytes_raw()).decode()
     return f"{origin}+{_key_id(origin, public).hex()}+{encoded}"
 
 
 def sign_checkpoint(checkpoint: Checkpoint, audit_keys: Sequence[bytes]) -> str:
-    """Return the signed note with a signature of each key, in this order."""
+    """Return the signed note, with a signature by each key, in this order."""
     body = checkpoint.body()
     lines = "".join(_signature_line(checkpoint.origin, body, audit_key) for audit_key in audit_keys)
     return f"{body}\n{lines}"
@@ -94,7 +94,7 @@ def sign_checkpoint(checkpoint: Checkpoint, audit_keys: Sequence[bytes]) -> str:
 
 def add_signature(note: str, *, audit_key: bytes, keep: int) -> str:
     """
-    Return a signed note with the signature of another key, after the first `keep` of those that it has.
+    Return a signed note with its first `keep` signatures, followed by one by another key.
 
     The caller has verified the note.
     """
@@ -116,7 +116,7 @@ def _private_key(audit_key: bytes) -> Ed25519PrivateKey:
 
 
 def origin_of(issuer: str) -> str:
-    """Return the name of the log of a Server: its address without the scheme (as C2SP recommends), and `/audit`."""
+    """Return the name of a Server's log: its address without the scheme (as C2SP recommends), and `/audit`."""
     _, _, address = issuer.partition("://")
     # A plus or a space would end the name in a verifier key or a signature line.
     return quote(address.rstrip("/"), safe="/:[]@!$&'(),;=%~") + "/audit"
@@ -124,7 +124,7 @@ def origin_of(issuer: str) -> str:
 
 def read_checkpoint(note: str) -> Checkpoint:
     """
-    Return what a signed note says; its signature is not checked.
+    Return the checkpoint in a signed note; the signature is not checked.
 
     Raises:
         CheckpointError: Not a checkpoint.
@@ -138,7 +138,7 @@ def read_checkpoint(note: str) -> Checkpoint:
 
 def verify_checkpoint(note: str, *, audit_key: bytes) -> Checkpoint:
     """
-    Return what a signed note says, if the key that belongs to an audit chain has signed it, under whichever name.
+    Return the checkpoint in a signed note, if the key of this audit chain signed it, under any log name.
 
     Raises:
         CheckpointError: Not a checkpoint, or not signed by that key.
@@ -176,5 +176,5 @@ def join_peaks(tree: CompactRange) -> bytes:
 
 
 def split_peaks(size: int, peaks: bytes) -> CompactRange:
-    """Return the tree of so many events from its stored subtrees; raises ValueError if they do not fit."""
+    """Return the tree of `size` events from its stored subtrees; raises ValueError if they do not fit."""
     return CompactRange(size, (peaks[at : at + HASH_BYTES] for at in range(0, len(peaks), HASH_BYTES)))

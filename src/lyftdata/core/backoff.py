@@ -7,16 +7,16 @@ Thundering herd: thousands of Workers lose the same Server in the same second, s
 from collections.abc import Callable
 
 MAX_S = 30.0
-# Denial of service: a proxy that answers in the Server's place must not be able to silence a Worker for days.
+# Denial of service: a proxy that answers instead of the Server must not be able to silence a Worker for days.
 _MAX_RETRY_AFTER_S = 300.0
 
 
 class Backoff:
     """
-    Waits that grow with each failure.
+    Waiting times that grow with each failure.
 
     Args:
-        random: Returns a number from 0 up to 1.
+        random: Returns a number from 0 to below 1.
         first_s: Upper bound of the first wait, in seconds.
         max_s: Upper bound of every wait that the Server did not ask for, in seconds.
         failures: How many there were before.
@@ -36,7 +36,7 @@ class Backoff:
         self._failures = failures
 
     def next_s(self, *, retry_after_s: float | None = None) -> float:
-        """Return the seconds to wait after one more failure; at least those that the Server asked for."""
+        """Return how many seconds to wait after one more failure; at least as long as the Server asked for."""
         bound = min(self._max_s, self._first_s * 2.0 ** min(self._failures, 16))
         self._failures += 1
         # At least half of the bound, so that no retry is immediate; the other half is random, so that Workers spread out.

@@ -1,4 +1,4 @@
-"""Base62 text: random characters, and the checksum at the end of every key that this product makes."""
+"""Base62 text: random characters, and the checksum at the end of every key that lyftdata generates."""
 
 import zlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def checksum(body: str) -> str:
     """
     Return the CRC-32 of ASCII text as six base62 characters.
 
-    It finds a key that was cut or mistyped, and lets secret scanners tell a key from text of the same form.
+    It detects a key that was cut or mistyped, and lets secret scanners tell a key from other text of the same form.
     """
     number, last = divmod(zlib.crc32(body.encode("ascii")), len(_PAIRS))
     first, middle = divmod(number, len(_PAIRS))

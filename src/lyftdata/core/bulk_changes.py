@@ -1,8 +1,8 @@
 """
-What is done to many Workers at once, and how an operator says which Workers were meant.
+Changes of many Workers at once, and the seal that limits a change to the Workers that the operator was shown.
 
-Attack, or accident: between looking and confirming, one Worker leaves a search and another enters it. The same number is not
-enough; a change carries a tag of each Worker that was shown, and changes no other.
+Attack, or accident: between viewing and confirming, one Worker leaves a search and another enters it. Comparing their number is
+not enough: a change carries a tag of each Worker that was shown, and changes no other.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ CHANGED = "workers.changed"
 CREATED = "workers.created"
 """The audit event of many Workers that were added at once."""
 UNDO_WITHIN = timedelta(minutes=15)
-"""How long a change can be undone: by then Workers have connected, or were replaced."""
+"""How long a change can be undone: later, Workers have reconnected or were replaced."""
 _TAG_BYTES = 9
 _TAG_LENGTH = 12
 
 
 class BulkAction(StrEnum):
-    """What can be done to many Workers at once; `label` adds labels and leaves others."""
+    """What can be done to many Workers at once; `label` adds labels and keeps the others."""
 
     DISABLE = "disable"
     ENABLE = "enable"
@@ -34,20 +34,20 @@ class BulkAction(StrEnum):
 
 
 REVERSIBLE = frozenset({BulkAction.DISABLE, BulkAction.ENABLE, BulkAction.LABEL})
-"""A deleted entry and a rotated key do not come back."""
+"""A deleted entry or a replaced key cannot be restored."""
 
 
 def seal_match(worker_ids: Collection[str]) -> str:
-    """Return the fingerprint of a set of Workers: a tag of 12 characters for each, in order of the tags."""
+    """Return the fingerprint of a set of Workers: a tag of 12 characters for each, sorted."""
     return "".join(sorted(map(_tag, worker_ids)))
 
 
 def is_within(worker_ids: Collection[str], sealed: str) -> bool:
-    """Return whether every one of these Workers is in the set with this fingerprint; some of that may be gone."""
+    """Return whether the set with this fingerprint contains all of these Workers; others in it may be gone."""
     known = {sealed[at : at + _TAG_LENGTH] for at in range(0, len(sealed), _TAG_LENGTH)}
     return all(_tag(worker_id) in known for worker_id in worker_ids)
 
 
 def _tag(worker_id: str) -> str:
-    # 72 bits: an ID with the tag of another one cannot be made.
+    # 72 bits: an ID with the tag of another ID cannot be constructed.
     return base64url(hashlib.sha256(f"worker {worker_id}".encode()).digest()[:_TAG_BYTES])

@@ -1,9 +1,9 @@
 """
-What one operator asks for and another confirms.
+Change requests: what one operator asks for and another confirms.
 
-An operation is what the Server would do, as it found it when it was asked for: with the Workers by their IDs, and with the state that it
-replaces. When it is confirmed, the same operation is made again from the state of that moment, and must be the same one, or less of it
-where Workers are gone meanwhile. So nothing is carried out that was not shown.
+An operation records what the Server would do, as computed when it was requested: the IDs of the Workers, and the state that it
+replaces. On confirmation the operation is computed again from the state at that time, and must be the same one, or a part of it
+if Workers are gone meanwhile. So nothing is carried out that was not shown.
 
     pending --another operator confirms--> confirmed     carried out, in the same transaction
             --another operator declines--> declined
@@ -30,11 +30,11 @@ MAX_REASON = 500
 MAX_PENDING = 200
 MAX_PENDING_OF_ONE = 20
 MAX_MADE_OF_ONE = 100
-"""Within the life of a request: each may name thousands of Workers, and is kept for a month also if it was withdrawn."""
+"""Limit within the lifetime of a request: each may name thousands of Workers, and is kept for a month even if it was withdrawn."""
 
 
 class RequestState(StrEnum):
-    """How a request stands."""
+    """The state of a request."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -46,9 +46,10 @@ class RequestState(StrEnum):
 
 class _Operation(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Something that the Server is to do; `protected` is by which rule it waits, `policy_action` what an operator must be allowed who confirms it.
+    Something that the Server is to do.
 
-    Each kind has a `statement`: what will be done, in one sentence.
+    `protected` is the rule that makes it wait, `policy_action` the permission that the confirming operator needs. Each kind has a
+    `statement`, one sentence that says what it does.
     """
 
     protected: ClassVar[ProtectedAction]
@@ -60,12 +61,12 @@ class _Operation(msgspec.Struct, frozen=True, kw_only=True):
         return ()
 
     def is_within(self, asked: "Operation") -> bool:
-        """Return whether this does nothing but what was asked for."""
+        """Return whether this does no more than what was asked for."""
         return self == asked
 
 
 class ChangeWorkers(_Operation, frozen=True, kw_only=True, tag="change_workers"):
-    """Disable or delete Workers; `search` is by what they were found, if they were; `note` and `until` go with disabling."""
+    """Disable or delete Workers; `search` is the search that found them, if any; `note` and `until` go with disabling."""
 
     action: Literal["disable", "delete"]
     worker_ids: list[str]
@@ -75,17 +76,17 @@ class ChangeWorkers(_Operation, frozen=True, kw_only=True, tag="change_workers")
 
     @property
     def protected(self) -> ProtectedAction:  # type: ignore[override]  # by what is done
-        """Return by which rule it waits."""
+        """Return the rule that makes it wait."""
         return _protected_by(self.action)
 
     @property
     def policy_action(self) -> str:  # type: ignore[override]  # by what is done
-        """Return what an operator must be allowed who confirms it."""
+        """Return the permission that the confirming operator needs."""
         return "workers.delete" if self.action == "delete" else "workers.write"
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         found = f" that were found by '{self.search}'" if self.search else ""
         until = "" if self.until is None else f", until {format_time(self.until)}"
         note = f", with the note '{self.note}'" if self.note else ""
@@ -93,11 +94,11 @@ class ChangeWorkers(_Operation, frozen=True, kw_only=True, tag="change_workers")
 
     @property
     def workers(self) -> Sequence[str]:
-        """Return whom."""
+        """Return the IDs of the Workers."""
         return self.worker_ids
 
     def is_within(self, asked: "Operation") -> bool:
-        """Return whether these are the Workers that were asked for; some may be gone, or are so already."""
+        """Return whether this is the same change of the requested Workers; some may be gone, or disabled already."""
         return (
             isinstance(asked, ChangeWorkers)
             and bool(self.worker_ids)
@@ -108,7 +109,7 @@ class ChangeWorkers(_Operation, frozen=True, kw_only=True, tag="change_workers")
 
 class CutOff(_Operation, frozen=True, kw_only=True, tag="cut_off"):
     """
-    Cut off the Workers of an incident. `takes_new` is that all of them were meant: those that enroll with its key until then, too.
+    Cut off the Workers of an incident; with `takes_new` also those that enroll with its key until the request is confirmed.
     """
 
     policy_action: ClassVar[str] = "incident.write"
@@ -122,19 +123,19 @@ class CutOff(_Operation, frozen=True, kw_only=True, tag="cut_off"):
 
     @property
     def protected(self) -> ProtectedAction:  # type: ignore[override]  # by what is done
-        """Return by which rule it waits."""
+        """Return the rule that makes it wait."""
         return _protected_by(self.action)
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         new = ", and those that enroll with it until then" if self.takes_new else ""
         key = " Revoke the key." if self.revoke_key else ""
         return f"Incident {self.subject}: {self.action} {_named(self.worker_ids)}{new}.{key}"
 
     @property
     def workers(self) -> Sequence[str]:
-        """Return whom."""
+        """Return the IDs of the Workers."""
         return self.worker_ids
 
     def is_within(self, asked: "Operation") -> bool:
@@ -156,7 +157,7 @@ class WithdrawSigningKeys(_Operation, frozen=True, kw_only=True, tag="withdraw_s
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         noun = "signing key" if len(self.kids) == 1 else "signing keys"
         return f"Withdraw the {noun} {', '.join(self.kids)}; every token signed with it is void, and another key signs at once."
 
@@ -174,14 +175,14 @@ class SetFleetPolicy(_Operation, frozen=True, kw_only=True, tag="set_fleet_polic
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         warned = f"; warn those below {self.warn_below}" if self.warn_below else ""
         before = f" It replaces: {self.replaces}." if self.replaces else ""
         return f"Refuse agents below version {self.refuse_below} from {format_time(self.refuse_from)} on{warned}.{before}"
 
 
 class AddOperator(_Operation, frozen=True, kw_only=True, tag="add_operator"):
-    """Add an operator, with a first password that the one who confirms is shown."""
+    """Add an operator; the confirming operator is shown the first password."""
 
     protected: ClassVar[ProtectedAction] = ProtectedAction.MANAGE_OPERATORS
     policy_action: ClassVar[str] = "operators.write"
@@ -192,12 +193,12 @@ class AddOperator(_Operation, frozen=True, kw_only=True, tag="add_operator"):
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         return f"Add the operator {self.name} as {self.role.value}, {_limit(self.scope)}."
 
 
 class _OfOperator(_Operation, frozen=True, kw_only=True):
-    """What is done to one operator: the one who was made at that time, and not another who got the name later."""
+    """A change of one operator: the one who was added at that time, not another who got the name later."""
 
     protected: ClassVar[ProtectedAction] = ProtectedAction.MANAGE_OPERATORS
     policy_action: ClassVar[str] = "operators.write"
@@ -214,12 +215,12 @@ class SetRole(_OfOperator, frozen=True, kw_only=True, tag="set_role"):
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         return f"Make the operator {self.name} an {self.role.value}, {_limit(self.scope)}."
 
 
 class SetScope(_OfOperator, frozen=True, kw_only=True, tag="set_scope"):
-    """Widen or end the limit of an operator."""
+    """Widen or remove the limit of an operator."""
 
     scope: Labels | None
     was: Labels | None
@@ -227,18 +228,16 @@ class SetScope(_OfOperator, frozen=True, kw_only=True, tag="set_scope"):
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
-        return (
-            f"Let the {self.role.value} {self.name} be {_limit(self.scope)}, and no more {_limit(self.was)}."
-        )
+        """Return the sentence that says what it does."""
+        return f"Let the {self.role.value} {self.name} be {_limit(self.scope)} instead of {_limit(self.was)}."
 
 
 class ResetPassword(_OfOperator, frozen=True, kw_only=True, tag="reset_password"):
-    """Give an operator a new first password, which the one who confirms is shown."""
+    """Give an operator a new first password, which is shown to the confirming operator."""
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         return f"Reset the password of the operator {self.name}; their sessions end, and their API tokens are revoked."
 
 
@@ -247,7 +246,7 @@ class ResetSecondFactor(_OfOperator, frozen=True, kw_only=True, tag="reset_secon
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         return f"Remove every second factor of the operator {self.name}; their sessions end."
 
 
@@ -259,12 +258,12 @@ class RemovePasskey(_OfOperator, frozen=True, kw_only=True, tag="remove_passkey"
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         return f"Remove the passkey '{self.passkey}' of the operator {self.name}; their sessions end."
 
 
 class ChangeRules(_Operation, frozen=True, kw_only=True, tag="change_rules"):
-    """Relax for what a second operator must confirm; no `actions` is to turn it off."""
+    """Relax the rules about what a second operator must confirm; empty `actions` turns them off."""
 
     protected: ClassVar[ProtectedAction] = ProtectedAction.RELAX_RULES
     policy_action: ClassVar[str] = "second_operator.write"
@@ -276,7 +275,7 @@ class ChangeRules(_Operation, frozen=True, kw_only=True, tag="change_rules"):
 
     @property
     def statement(self) -> str:
-        """Return what will be done."""
+        """Return the sentence that says what it does."""
         if not self.actions:
             return "Turn off that a second operator confirms anything."
         dropped = [action for action in self.actions_were if action not in self.actions]
@@ -306,32 +305,32 @@ _DECODER: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(Operation)
 
 
 def encode_operation(operation: Operation) -> str:
-    """Return an operation as it is stored; the same one gives the same text."""
+    """Return the stored form of an operation; equal operations give equal text."""
     return msgspec.json.encode(operation, order="deterministic").decode()
 
 
 def decode_operation(text: str) -> Operation:
-    """Read what `encode_operation` gave."""
+    """Read the output of `encode_operation`."""
     return _DECODER.decode(text)
 
 
 class ChangeRequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A request as it is stored; what was asked for never changes.
+    A request as it is stored; its operation never changes.
 
     Attributes:
-        id: 12 hexadecimal digits; no secret.
-        operation: As `encode_operation` gives it.
-        operator: Who asked; of an API token, the operator for whom it acts.
-        api_token: The name of the API token by which they asked; None for a session.
-        requester_mark: What the operator's account and credentials were then (`requester_mark`).
-        scope: The labels to which they were limited then; None for no limit.
-        address: From where they asked.
-        event: The number of the audit event of the request.
-        reason: Why, as the requester says.
-        state: As stored; one that is pending may have expired, or be void.
-        decided_by: Who decided, as the audit log names them; None before that.
-        note: What they said about it.
+        id: 12 hexadecimal digits; not a secret.
+        operation: As returned by `encode_operation`.
+        operator: The requester; for an API token, the operator for whom it acts.
+        api_token: The name of the API token that made the request; None for a session.
+        requester_mark: The state of the operator's account and credentials at that time (`requester_mark`).
+        scope: The labels that the requester was limited to at that time; None for no limit.
+        address: The requester's address.
+        event: The number of the request's audit event.
+        reason: The reason that the requester gave.
+        state: As stored; a pending request may have expired, or be void.
+        decided_by: Who decided, as the audit log names them; None until then.
+        note: The note given with the decision.
     """
 
     id: str
@@ -352,12 +351,12 @@ class ChangeRequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def asked(self) -> Operation:
-        """Return what was asked for."""
+        """Return the operation that was asked for."""
         return decode_operation(self.operation)
 
     @property
     def audit_name(self) -> str:
-        """Return what the audit log calls who asked."""
+        """Return the requester's name in the audit log."""
         return f"operator:{self.operator}" if self.api_token is None else f"api_token:{self.api_token}"
 
 
@@ -379,13 +378,13 @@ VOIDING = frozenset(
         "operator.sign_in_refused",
     }
 )
-"""Audit actions about an operator after which nothing that they asked for before is carried out."""
+"""Audit actions about an operator that make their earlier requests void."""
 ENDED_BY_OTHERS = "operator.session_ended"
-"""Does the same if somebody else ended the session; one who signs out keeps their requests."""
+"""Makes them void too if someone else ended the session; an operator who signs out keeps their requests."""
 
 
 def described(operation: Operation) -> dict[str, str]:
-    """Return what the audit log says of an operation; the Workers are named when they are changed."""
+    """Return the details of an operation for the audit log; the Workers are named by the events that change them."""
     workers = {"workers": str(len(operation.workers))} if operation.workers else {}
     return {"action": operation.protected.value, "statement": operation.statement} | workers
 

@@ -78,7 +78,8 @@ class ClientMetadata(msgspec.Struct, frozen=True):
     """
     Checked metadata; None for a member that was not given.
 
-    `host` is what the client says about its host: untrusted text. `copy_of` is the ID of the Worker whose identity this client has discarded, as it says itself: it must not take that one's name.
+    `host` is what the client says about its host: untrusted text. `copy_of` is the ID of the Worker whose identity this client says it
+    has discarded: it must not take that Worker's name.
     """
 
     name: str
@@ -94,10 +95,10 @@ def parse_client_metadata(unverified: Mapping[str, object]) -> ClientMetadata:
     Parse client metadata.
 
     Raises:
-        ClientMetadataError: A member breaks a rule, or asks for what this Server does not provide.
+        ClientMetadataError: A member breaks a rule, or asks for a feature that this Server does not provide.
     """
     given = {member: value for member, value in unverified.items() if not _is_empty(value)}
-    # First: a request for what is not supported gets that answer, whatever else is wrong with it.
+    # First: a request for an unsupported feature gets that answer, whatever else is wrong with it.
     for member, (error, rule) in _REFUSED.items():
         if member in given:
             raise ClientMetadataError(member, rule, error=error)
@@ -125,7 +126,7 @@ def _is_empty(value: object) -> bool:
 
 
 def _parse(member: str, parse: Callable[[], T]) -> T:
-    """Parse a member; errors name it as it is called on the wire."""
+    """Parse a member; errors use its name on the wire."""
     try:
         return parse()
     except ClientMetadataError:
@@ -165,7 +166,7 @@ def _strings(unverified: Mapping[str, object], member: str) -> Mapping[str, str]
 def _only_key(given: Mapping[str, object]) -> Mapping[str, object]:
     jwks = given.get("jwks")
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
-    # Key confusion: with several keys it would depend on `kid`, which the client chooses, which key authenticates it.
+    # Key confusion: with several keys, `kid`, which the client chooses, would decide which key authenticates it.
     if not isinstance(keys, list) or len(keys) != 1 or not isinstance(keys[0], dict):
         raise ClientMetadataError("jwks", "must be a JWK Set with exactly one public key")
     return keys[0]

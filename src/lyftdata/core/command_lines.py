@@ -1,8 +1,8 @@
 """
-The program that a Worker is to run, as an operator types it: words and quotes as a shell has them, and nothing else of a shell.
+Parses the command that a Worker is to run, as an operator types it: words and quotes as in a shell, but no other shell syntax.
 
-Units and containers start programs without a shell. What only a shell would do is refused instead of being written where it would
-be an argument: a `|` that pipes nothing, or a variable that is never expanded.
+Units and containers start programs without a shell. Syntax that needs a shell is refused, because it would be passed on as a plain
+argument: a `|` that pipes nothing, or a variable that is never expanded.
 """
 
 import shlex
@@ -13,17 +13,17 @@ from lyftdata.core.redaction import hide_credentials
 
 MAX_COMMAND = 1_000
 _FIELD = "command"
-# What they mean outside of quotes; within double quotes a shell expands the last two all the same.
+# What each means outside of quotes; within double quotes a shell still expands the last two.
 _OF_A_SHELL = "|&;<>()$`"
 _EXPANDED = "$`"
 
 
 def parse_command(text: str) -> Sequence[str]:
     """
-    Return a program and its arguments, nothing for an empty line.
+    Return a program and its arguments; empty for an empty line.
 
     Raises:
-        InvalidInputError: Too long, not printable, a quote without its end, something for a shell, or a credential.
+        InvalidInputError: Too long, not printable, an unclosed quote, shell syntax, or a credential.
     """
     text = text.strip()
     if len(text) > MAX_COMMAND:

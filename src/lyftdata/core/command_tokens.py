@@ -1,4 +1,4 @@
-"""Where a client in a COMMAND finds tokens, and how it names a rejected one to the agent."""
+"""Where a client in a COMMAND finds tokens, and how it reports a rejected one to the agent."""
 
 import hashlib
 
@@ -10,5 +10,5 @@ GIVEN_TO_COMMAND = frozenset({TOKEN_FILE_VARIABLE, TOKEN_SOCKET_VARIABLE})
 
 
 def token_digest(token: str) -> str:
-    """Return how a client names a token that a service has rejected: its SHA-256 in lower-case hex, so that no log holds the token."""
+    """Return the name by which a client reports a rejected token: its SHA-256 in lower-case hex, so that no log holds the token."""
     return hashlib.sha256(token.encode()).hexdigest()

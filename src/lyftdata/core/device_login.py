@@ -5,8 +5,8 @@ Sign-in by device code (RFC 8628): a command line shows a short code, and an ope
     pending --denied------------------->  denied  --asked once-----> (gone)
     any ------ten minutes-------------> (gone)
 
-The device code is a secret of 256 bits that the command line alone has. The user code is short, so that a person can type it, and
-worth something only to an operator who is signed in, types it within its ten minutes, and confirms.
+The device code is a 256-bit secret that only the command line has. The user code is short, so that a person can type it; it is of
+use only to a signed-in operator who types it within its ten minutes and confirms.
 """
 
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from lyftdata.core.structs import prepare_structs
 
 LIFE = timedelta(minutes=10)
 INTERVAL_S = 5
-# RFC 8628, section 3.5: a client that asks too soon must wait for five seconds more from then on.
+# RFC 8628, section 3.5: a client that polls too soon must wait five seconds longer from then on.
 SLOW_DOWN_S = 5
 MAX_PENDING = 1_000
 MAX_HOST_LENGTH = 64
@@ -31,7 +31,7 @@ _UNBIASED_BELOW = 256 - 256 % len(_ALPHABET)
 
 
 class DeviceLoginState(StrEnum):
-    """How a sign-in by device code stands."""
+    """The state of a sign-in by device code."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -40,18 +40,18 @@ class DeviceLoginState(StrEnum):
 
 class DeviceLoginRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A sign-in by device code as the Server keeps it: no code of it can be read from this.
+    A sign-in by device code as the Server stores it: neither of its codes can be read from this.
 
     Args:
         device_digest: SHA-256 of the device code.
-        user_digest: The user code under a key of the Servers, as hexadecimal text.
-        state: How it stands.
-        address: From where it was asked for.
-        host: What the command line calls its host: untrusted text.
-        user_agent: What it calls itself: untrusted text.
-        interval_s: How long it must wait between two questions.
-        asked_at: When it asked last.
-        session_id: The browser's session in which it was approved; the sign-in is that operator's.
+        user_digest: Keyed hash of the user code, in hexadecimal; the Servers share the key.
+        state: The state of the sign-in.
+        address: The address that asked for it.
+        host: The host name that the command line reports: untrusted text.
+        user_agent: The user agent that it reports: untrusted text.
+        interval_s: How long it must wait between two polls.
+        asked_at: When it last polled.
+        session_id: The browser session that approved it; the sign-in is that operator's.
     """
 
     device_digest: bytes
@@ -71,18 +71,18 @@ prepare_structs(DeviceLoginRecord)
 
 
 def make_user_code(source: bytes) -> str | None:
-    """Return the user code that random bytes give, as `WDJB-MJHT`; None if too few of them can be used without bias."""
+    """Return a user code made from random bytes, such as `WDJB-MJHT`; None if too few of them can be used without bias."""
     usable = [_ALPHABET[byte % len(_ALPHABET)] for byte in source if byte < _UNBIASED_BELOW][:_LENGTH]
     return None if len(usable) < _LENGTH else format_user_code("".join(usable))
 
 
 def read_user_code(text: str) -> str | None:
-    """Return a user code as typed in its one form: upper case, with a dash in the middle; None if it cannot be one."""
+    """Normalize a user code as typed: upper case, with a dash in the middle; None if it cannot be one."""
     code = "".join(character for character in text.upper() if character.isalnum())
     is_one = len(code) == _LENGTH and all(character in _ALPHABET for character in code)
     return format_user_code(code) if is_one else None
 
 
 def format_user_code(code: str) -> str:
-    """Return eight characters as they are shown."""
+    """Return a code of eight characters in the form that is shown, `WDJB-MJHT`."""
     return f"{code[:4]}-{code[4:]}"

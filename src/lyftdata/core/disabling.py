@@ -1,4 +1,4 @@
-"""How a Worker is disabled: with a note for other operators, and until when; the Worker sees neither."""
+"""The note and the end time of a Worker's disabling; the Worker sees neither."""
 
 from datetime import datetime
 from typing import TypedDict
@@ -16,9 +16,9 @@ MAX_NOTE = 200
 
 class Disabling(msgspec.Struct, frozen=True):
     """
-    What goes with disabling a Worker: `note` and `until` as they are to be, each None where it stays as it is, or is not given.
+    The new note and end of a Worker's disabling; None for one that is not given and stays as it is.
 
-    An empty note is no note, and an empty `until` is no end: the Worker stays disabled until an operator enables it.
+    An empty note means no note, and an empty `until` no end: the Worker stays disabled until an operator enables it.
     """
 
     note: str | None = None
@@ -26,7 +26,7 @@ class Disabling(msgspec.Struct, frozen=True):
 
     @property
     def is_given(self) -> bool:
-        """Return whether anything is to be changed."""
+        """Return whether either is given."""
         return self.note is not None or self.until is not None
 
 
@@ -34,14 +34,14 @@ NOTHING_MORE = Disabling()
 
 
 class DisabledFields(TypedDict, total=False):
-    """Fields of a Worker's entry that are to be set: the note and the end of disabling."""
+    """The fields of a Worker's entry to set: the note and the end of disabling."""
 
     disabled_note: str | None
     disabled_until: datetime | None
 
 
 def read_disabling(disabling: Disabling, *, known_secrets: KnownSecrets, now: datetime) -> DisabledFields:
-    """Return the fields of an entry that are to be set, without those that are not given; raises InvalidInputError."""
+    """Return the fields of an entry to set, leaving out those that are not given; raises InvalidInputError."""
     fields: DisabledFields = {}
     if disabling.note is not None:
         note = read_note("disabled_note", disabling.note, max_length=MAX_NOTE, known_secrets=known_secrets)
@@ -52,13 +52,13 @@ def read_disabling(disabling: Disabling, *, known_secrets: KnownSecrets, now: da
 
 
 def later_end(one: datetime | None, other: datetime | None) -> datetime | None:
-    """Return the later of two ends of disabling; None, which is no end, is the latest."""
+    """Return the later of two end times of disabling; None, which means no end, counts as the latest."""
     return None if one is None or other is None else max(one, other)
 
 
 def parse_until(text: str, *, now: datetime) -> datetime | None:
     """
-    Read when a disabled Worker is enabled again: a time, or how long from now, such as `2h`; None if it is empty.
+    Parse the time at which a disabled Worker is enabled again: a time, or a duration from now, such as `2h`; None if empty.
 
     Raises:
         InvalidInputError: Neither, or not in the future.
@@ -78,5 +78,5 @@ def parse_until(text: str, *, now: datetime) -> datetime | None:
 
 
 def is_due(worker: WorkerRecord, *, now: datetime) -> bool:
-    """Return whether a disabled Worker is to be enabled now."""
+    """Return whether it is time to enable a disabled Worker."""
     return not worker.enabled and worker.disabled_until is not None and worker.disabled_until <= now

@@ -16,11 +16,11 @@ def server_metadata(issuer: str, previous_issuers: Sequence[str] = ()) -> dict[s
     """
     Return the authorization server metadata (RFC 8414, section 2).
 
-    Many clients read it with OpenID Connect's rules, by which there must be an authorization endpoint and at least one
-    response type, also where they ask for nothing but `client_credentials`. So there is an endpoint that refuses every
-    request, and the response type is `none`, which returns no token (OAuth 2.0 Multiple Response Types, section 4).
+    Many clients apply OpenID Connect's rules to it: there must be an authorization endpoint and at least one response type, even
+    if they use nothing but `client_credentials`. So there is an endpoint that refuses every request, and the response type is
+    `none`, which returns no token (OAuth 2.0 Multiple Response Types, section 4).
     """
-    # A Worker that is given the new address reads this before it signs for that one (docs/decisions/0021).
+    # A Worker that gets the new address reads this before it signs for that address (docs/decisions/0021).
     previous = {"lyftdata_previous_issuers": list(previous_issuers)} if previous_issuers else {}
     return previous | {
         "issuer": issuer,
@@ -43,5 +43,5 @@ def server_metadata(issuer: str, previous_issuers: Sequence[str] = ()) -> dict[s
 
 
 def jwk_set(keys: Iterable[SigningKey]) -> bytes:
-    """Return the JWK Set (RFC 7517, section 5) of keys that sign, may have signed or are about to."""
+    """Return the JWK Set (RFC 7517, section 5) of the keys that sign now, signed tokens that may still be valid, or will sign next."""
     return msgspec.json.encode({"keys": [key.public_jwk() for key in keys]})

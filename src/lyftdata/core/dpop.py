@@ -1,8 +1,8 @@
 """
 Checks proofs of possession (DPoP, RFC 9449), which make a stolen token useless without its key.
 
-The client signs, for each request, a proof with a key of its own: which method, which address, when, and for which
-token. The proof carries the public key; the token carries its thumbprint (`cnf.jkt`, section 6).
+For each request the client signs a proof with its own key: the method, the URL, the time and the token. The proof carries the
+public key; the token carries its thumbprint (`cnf.jkt`, section 6).
 """
 
 import hashlib
@@ -28,12 +28,12 @@ _URL = re.compile(r"[\x21-\x5B\x5D-\x7E]+")
 
 
 class DpopProofError(Exception):
-    """Not a proof for this request; the text may be shown to its sender, which made it."""
+    """Not a proof for this request; the text may be shown to the sender, which made the proof."""
 
 
 class DpopProof(msgspec.Struct, frozen=True):
     """
-    A proof whose signature and claims were checked.
+    A proof whose signature and claims have been checked.
 
     The caller must still compare `thumbprint` with the token's `cnf.jkt`, check that this Server issued `nonce`, and spend `jti`.
     """
@@ -49,21 +49,20 @@ def verify_dpop_proof(
     unverified: str, *, method: str, url: str, now: datetime, access_token: str | None = None
 ) -> DpopProof:
     """
-    Check a proof as RFC 9449, section 4.3, numbers it.
+    Check a proof; the numbers of the steps are those of RFC 9449, section 4.3.
 
     Args:
         unverified: The header `DPoP` as received.
         method: The request's method.
         url: The request's absolute URL; query and fragment are ignored (RFC 9449, section 4.3, point 9).
         now: Aware UTC time.
-        access_token: The token that the request carries, if it does.
+        access_token: The token that the request carries, if any.
 
     Raises:
-        DpopProofError: With what is wrong.
+        DpopProofError: The proof is invalid; the text says why.
     """
     try:
-        # 2: one well-formed JWT that carries its public key. The numbers are those of the RFC; 1 is checked where headers are
-        # read, 10 by the caller.
+        # 2: one well-formed JWT that carries its public key. Step 1 is checked where headers are read, step 10 by the caller.
         proof = UnverifiedJws(unverified, carries_key=True)
         header, claims = proof.header, proof.claims
         # 4 and 5: of this type, with an accepted asymmetric algorithm. Type confusion: an assertion is not a proof. Algorithm
@@ -74,20 +73,20 @@ def verify_dpop_proof(
         key = parse_public_jwk(header["jwk"] if isinstance(header.get("jwk"), dict) else {})
         if algorithm not in ALGORITHMS or algorithm not in key.algorithms:
             raise JwsError("Its alg is not that of its key, or not supported.")
-        # 6 and 7: signed by the key that it carries, which has no private half in it. That proves possession of some key: the
-        # caller compares the thumbprint with the token's, or an attacker's own key would do.
+        # 6 and 7: signed by the key that it carries, which must be a public key. That proves possession of some key: the caller
+        # compares the thumbprint with the token's, otherwise an attacker's own key would do.
         proof.check_signature(key=key.key, algorithms=[algorithm])
         # 8 and 9: for this request. Relay: a service that received a proof must not be able to use it at another address.
         if text_claim(claims, "htm") != method:
             raise JwsError("Its htm is not the method of this request.")
         if _without_query(text_claim(claims, "htu", max_length=2_048)) != _without_query(url):
             raise JwsError("Its htu is not the address of this request.")
-        # 11: made just now. Replay: a captured proof is good for a minute at most, and its `jti` is remembered for that long. Few
-        # seconds of leeway ahead: proofs signed for the future could be stockpiled by malware and used after it was removed
+        # 11: made just now. Replay: a captured proof is valid for a minute at most, and its `jti` is remembered for that long. The
+        # leeway for clocks ahead is short: malware could stockpile proofs for the future and use them after it was removed
         # (RFC 9449, section 11.2).
         issued_s = int_claim(claims, "iat")
         if not now.timestamp() - MAX_AGE_S <= issued_s <= now.timestamp() + LEEWAY_S:
-            raise JwsError("Its iat is not of now: the clocks disagree, or it is old.")
+            raise JwsError("Its iat is not recent: the clocks disagree, or it is old.")
         # 12: for this token. Substitution: a captured proof must not be usable with another token bound to the same key.
         if access_token is not None and text_claim(claims, "ath") != _digest(access_token):
             raise JwsError("Its ath is not the digest of this token.")
@@ -109,7 +108,7 @@ def _without_query(url: str) -> tuple[str, str, int | None, str]:
     they were resolved here and not by the program that serves the request, a proof for one path would be good for another.
 
     URLs that parsers read differently are refused (parser differential): Python finds the host of `https://a\@b/` after the `@`,
-    a browser before the backslash, and Python drops tabs and line feeds. A client could sign for one host and ask another.
+    a browser before the backslash, and Python drops tabs and line feeds. A client could sign for one host and call another.
     """
     try:
         parts = urlsplit(url)

@@ -22,7 +22,7 @@ def parse_duration(text: str) -> timedelta:
     if not cleaned.isascii() or not _WHOLE.fullmatch(cleaned):
         raise InvalidInputError("duration", "must be like 30s, 15m, 12h, 90d or 1h30m")
     seconds = sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(cleaned))
-    # Denial of service: a time so long ago that no calendar has it would be an unhandled error wherever it is subtracted.
+    # Denial of service: subtracting a longer one could leave the range of datetime, which would be an unhandled error.
     if seconds > _MAX_S:
         raise InvalidInputError("duration", "must be at most 36500d")
     return timedelta(seconds=seconds)
@@ -48,6 +48,6 @@ def largest_unit(seconds: float) -> tuple[int, str]:
 
 
 def nearest_unit(seconds: float) -> tuple[int, str]:
-    """Return a number of seconds in its largest unit, rounded to the nearest, for times ahead: what has just begun to last 12 hours lasts 12, not 11."""
+    """Return a number of seconds in its largest unit, rounded to nearest, for times ahead: a session of 12 hours that just began ends in 12, not 11."""
     _, unit = largest_unit(seconds)
     return largest_unit(seconds + _UNITS_S[unit] / 2)

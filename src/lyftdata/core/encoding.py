@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEY_BYTES = 32
 
 _TO_BASE64URL = bytes.maketrans(b"+/", b"-_")
-# `+`, `/` and `=` become a character that no base64 has: they are not of base64url, or not of its unpadded form.
+# `+`, `/` and `=` become a character that is invalid in every base64: they do not belong to unpadded base64url.
 _TO_BASE64 = bytes.maketrans(b"-_+/=", b"+/!!!")
-# By how many characters follow the last complete group of four: two encode one byte with four unused bits, three encode two bytes
-# with two unused bits. The unused bits must be zero.
+# By the number of characters after the last complete group of four: two encode one byte with four unused bits, three encode two
+# bytes with two unused bits. The unused bits must be zero.
 _LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 _PADDING = (b"", b"", b"==", b"=")
 
@@ -29,16 +29,16 @@ def base64url_bytes(raw: bytes) -> bytes:
 
 def decode_base64url(text: str) -> bytes:
     """
-    Return the bytes that base64url without padding stands for.
+    Decode base64url without padding.
 
     Raises:
-        ValueError: Another character, or not the spelling that `base64url` returns.
+        ValueError: An invalid character, or not the encoding that `base64url` returns.
     """
     rest = len(text) % 4
     if rest == 1:
         raise ValueError("is not base64url")
-    # Malleability: Python ignores the unused bits, so one signature would have several spellings, and a changed token would still
-    # verify under a digest that is not revoked or spent.
+    # Malleability: Python ignores the unused bits, so one signature would have several encodings, and a changed token would still
+    # verify, with a digest that was not revoked or used.
     if rest and text[-1] not in _LAST_CHARACTERS[rest]:
         raise ValueError("is not canonical base64url")
     try:
@@ -50,7 +50,7 @@ def decode_base64url(text: str) -> bytes:
 
 
 def text_digest(text: str) -> bytes:
-    """Return the SHA-256 of a text in UTF-8; also of one that is not valid Unicode, as a caller may send."""
+    """Return the SHA-256 of a text in UTF-8, even of invalid Unicode, which a caller may send."""
     return sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -60,6 +60,6 @@ def derive_key(secret: bytes, *, info: bytes) -> bytes:
 
     Args:
         secret: The input key; must have enough entropy by itself.
-        info: Names the purpose. Key separation: no key serves two purposes, so what one leaks says nothing about another.
+        info: Names the purpose. Key separation: no key serves two purposes, so a leaked one reveals nothing about another.
     """
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)

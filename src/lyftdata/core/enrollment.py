@@ -6,7 +6,7 @@ The Worker never sends the secret. It signs a proof (JWS, Ed25519) with the key 
 
     kid   the public id of the secret, if it has one
     aud   the Server's issuer: a proof for one Server is refused by another
-    name  the name it asks for
+    name  the name that it asks for
     jkt   the thumbprint of its public identity key: a captured proof enrolls no other key
     jti, iat, exp   used once, within a minute
     nonce one of the Server's, if the Worker signs for the Server's time (docs/decisions/0012)
@@ -36,7 +36,7 @@ _ALGORITHMS = ("Ed25519", "EdDSA")
 
 
 class VerifiedProof(msgspec.Struct, frozen=True):
-    """What a proof shows. The caller must still check `nonce`, compare name and thumbprint, and spend `jti`."""
+    """What a proof proves. The caller must still check `nonce`, compare name and thumbprint, and spend `jti`."""
 
     fingerprint: str
     worker_name: str
@@ -66,8 +66,8 @@ def make_proof(
         thumbprint: RFC 7638 thumbprint of the Worker's public key.
         now: Aware UTC time.
         jti: Unpredictable, new each time.
-        ttl_s: Life in seconds, at most 60.
-        nonce: One of the Server's, if it has given one.
+        ttl_s: Lifetime in seconds, at most 60.
+        nonce: The Server's nonce, if it has sent one.
     """
     issued = int(now.timestamp())
     claims: dict[str, object] = {
@@ -109,14 +109,14 @@ def verify_proof(
     The caller must still check its nonce, that name and key are those of the request, and spend its `jti`.
 
     Args:
-        unverified: As `read_proof` gave it.
+        unverified: As returned by `read_proof`.
         keys: Fingerprint and verifier, the current one first, then the previous.
         audiences: This Server's issuer, then the previous ones that it still accepts.
         now: Aware UTC time.
         leeway_s: Seconds by which clocks may differ.
 
     Raises:
-        WrongEnrollmentKeyError: Not signed with any of the keys, or with a chosen one that was stretched for another Server.
+        WrongEnrollmentKeyError: Not signed with any of the keys, or signed with a chosen key that was stretched for another Server.
         MalformedProofError: Validly signed, but for another Server, too long-lived, or a claim is missing.
         ProofExpiredError: Outside its validity period (iat, nbf, exp); the detail says by how much.
     """
@@ -169,7 +169,7 @@ def _check_claims(
     now: datetime,
     leeway_s: int,
 ) -> VerifiedProof:
-    # Type confusion: another JWT that is signed under the same key must not pass as a proof (RFC 8725, section 3.11).
+    # Type confusion: another JWT that is signed with the same key must not pass as a proof (RFC 8725, section 3.11).
     if header.get("typ") != PROOF_TYPE:
         raise JwsError("Its typ is not that of a proof.")
     # Relay: a proof that was captured on its way to another Server with the same enrollment key must not enroll here. One

@@ -1,13 +1,13 @@
 """
-Limits how often a wrong enrollment key may be tried; pure, with the time passed in.
+Limits how often wrong enrollment keys may be tried; pure, the time is passed in.
 
 Brute force: unlike an API key, an enrollment key may be a phrase that a person chose, so guessing must be limited. Beyond a
-limit credentials are refused unread, right ones too: an answer that depended on the key would let guessing go on. Three
-counts, each of wrong keys only:
+limit credentials are refused unread, right ones too: an answer that depended on the key would let guessing go on. There are
+three counts, each of wrong keys only:
 
     network   20, then one every 3 seconds: an IPv4 address or an IPv6 /64
     site      60, then one a second: an IPv6 /48, which is what one customer of a provider has; IPv4 as the network
-    all       300, then one a second, together; a site that has tried no wrong key within the last hour is exempt
+    all       300, then one a second, together; a site without a wrong key in the last hour is exempt
 
 The exemption keeps a flood of guesses from locking out honest Workers, and gives an attacker one guess for each new site. It
 ends where sites are cheap or too many to remember:
@@ -49,7 +49,7 @@ class EnrollmentLimit:
 
     def wait_s(self, address: str, now_s: float) -> float | None:
         """
-        Return None if a credential from this address may be checked, otherwise the seconds until one may.
+        Return None if a credential from this address may be checked now, otherwise in how many seconds.
 
         Args:
             address: IP address.
@@ -76,7 +76,7 @@ class EnrollmentLimit:
         return self._networks.take_unpublished(max_networks)
 
     def charge(self, network: str, failures: int, now_s: float) -> None:
-        """Count failures that another Server published: otherwise an attacker had one full limit at each Server."""
+        """Count failures that another Server published: otherwise an attacker would have a full limit at each Server."""
         self._networks.charge(network, failures, now_s)
         self._count(network, failures, now_s)
 
@@ -112,7 +112,7 @@ class EnrollmentLimit:
 
 
 def _site_of(network: str) -> str:
-    """Return the site of a network as `network_of` gives it: an IPv6 /64 belongs to its /48."""
+    """Return the site of a network (as returned by `network_of`): an IPv6 /64 belongs to its /48."""
     return f"site {_leading_bits(network, ipv6=48, ipv4=32)}"
 
 
@@ -121,7 +121,7 @@ def _provider_of(network: str) -> str:
     return f"provider {_leading_bits(network, ipv6=32, ipv4=16)}"
 
 
-# Cached, as in `network_of`: the same few networks come again and again.
+# Cached, as in `network_of`: the same few networks recur.
 @functools.lru_cache(maxsize=10_000)
 def _leading_bits(network: str, *, ipv6: int, ipv4: int) -> str:
     try:

@@ -1,9 +1,9 @@
 """
-Replays recorded enrollments against other rules of their key: which Workers would get in, wait or be refused.
+Replays recorded enrollments against other rules of their key: which Workers would be admitted, wait or be refused.
 
-The attempts are taken in their order, as if the key had been issued with the other rules: its life begins and its uses are counted
-when it was issued, and again at each rotation. What is not a rule stays as it was: a key that was revoked, and an older generation
-whose grace was over.
+The attempts are replayed in order, as if the key had been issued with the other rules: its lifetime and its uses count from the
+time it was issued, and again from each rotation. What is not a rule stays as it was: a key that was revoked, and an older
+generation whose grace period was over.
 """
 
 from collections import Counter
@@ -23,11 +23,11 @@ from lyftdata.core.refusals import (
 
 
 class Outcome(StrEnum):
-    """What became of an attempt, or would have."""
+    """The outcome of an attempt, real or replayed."""
 
     ADMITTED = "admitted"
     WARNED = "warned"
-    """Admitted, though it breaks a rule: the key only warns."""
+    """Admitted although it breaks a rule: the key only warns."""
     PENDING = "pending"
     """It waits until an operator approves it."""
     REFUSED = "refused"
@@ -38,17 +38,17 @@ _LET_IN = frozenset({Outcome.ADMITTED, Outcome.WARNED, Outcome.PENDING})
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A recorded attempt to enroll with a key that was right.
+    A recorded attempt to enroll with a right key.
 
     Attributes:
-        at: When; aware UTC.
-        fingerprint: Of the generation of the key.
-        worker_name: What it asked for.
-        address: From where.
-        outcome: What became of it.
-        codes: The causes for which it was refused, or would have been if the key did not only warn.
-        worker_id: The entry that it got, "" if none.
-        reference: Of the refusal, "" if there was none.
+        at: Aware UTC time.
+        fingerprint: Fingerprint of the key's generation.
+        worker_name: The name that it asked for.
+        address: The address that it came from.
+        outcome: Its real outcome.
+        codes: The causes of its refusal, or, with a key that only warns, of the warning.
+        worker_id: ID of the entry that it got, "" if none.
+        reference: Reference of the refusal, "" if there was none.
     """
 
     at: datetime
@@ -63,12 +63,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a generation of the key is bound by, whatever its rules are.
+    The facts about a generation of the key that no rule changes.
 
     Attributes:
-        begins_at: Its life begins.
+        begins_at: The beginning of its lifetime.
         uses_before: How many Workers it had enrolled before the first attempt that is replayed.
-        ended_at: It was rotated, and its grace was over; None if it goes on.
+        ended_at: The end of its grace period after a rotation; None if it was not ended that way.
     """
 
     begins_at: datetime
@@ -77,14 +77,14 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules to replay against: those of `key`, but with a life that each generation has from its own beginning on."""
+    """The rules to replay against: those of `key`, except that each generation lives for `expires_in` from its own beginning."""
 
     key: EnrollmentKeyRecord
     expires_in: timedelta | None
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt, and what would have become of it; `codes` are the causes of a refusal, or of a warning."""
+    """An attempt with its replayed outcome; `codes` are the causes of a refusal, or of a warning."""
 
     attempt: Attempt
     outcome: Outcome
@@ -92,12 +92,12 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_newly_refused(self) -> bool:
-        """Return whether it got in, or waits, and would be refused."""
+        """Return whether it was admitted, or waits, and would be refused."""
         return self.outcome is Outcome.REFUSED and self.attempt.outcome in _LET_IN
 
     @property
     def is_newly_let_in(self) -> bool:
-        """Return whether it was refused, and would get in or wait."""
+        """Return whether it was refused, and would be admitted or wait."""
         return self.outcome in _LET_IN and self.attempt.outcome is Outcome.REFUSED
 
 
@@ -105,25 +105,25 @@ def replay(
     attempts: Iterable[Attempt], generations: Mapping[str, Generation], rules: Rules
 ) -> list[Replayed]:
     """
-    Return what would have become of each attempt.
+    Return each attempt with its replayed outcome.
 
     Args:
         attempts: The oldest first.
-        generations: Those of the key, by fingerprint; attempts with others are left out.
-        rules: What the key is to allow.
+        generations: The generations of the key, by fingerprint; attempts with other keys are left out.
+        rules: The rules to replay against.
     """
     replay_ = _Replay(generations, rules)
     return [replay_.decide(attempt) for attempt in attempts if attempt.fingerprint in generations]
 
 
 def key_life(generations: Sequence[EnrollmentKeyRecord]) -> timedelta | None:
-    """Return the life that each generation of a key has, None for no end; the newest was not shortened by a rotation."""
+    """Return the lifetime of each generation of a key, None for no end; from the newest one, which no rotation has shortened."""
     newest = max(generations, key=lambda record: record.generation)
     return None if newest.expires_at is None else newest.expires_at - newest.created_at
 
 
 def rotation_end(record: EnrollmentKeyRecord, *, life: timedelta | None) -> datetime | None:
-    """Return when a generation ended because it was rotated, None if it was not or had ended by then."""
+    """Return when a rotation ended a generation; None if it was not rotated, or had already expired."""
     if record.rotated_at is None or record.expires_at is None:
         return None
     ended_by_itself = life is not None and record.expires_at >= record.created_at + life
@@ -131,7 +131,7 @@ def rotation_end(record: EnrollmentKeyRecord, *, life: timedelta | None) -> date
 
 
 class _Replay:
-    """Decides about attempts in their order."""
+    """Decides about attempts, in order."""
 
     def __init__(self, generations: Mapping[str, Generation], rules: Rules) -> None:
         self._generations = generations
@@ -158,7 +158,7 @@ class _Replay:
         return Replayed(attempt=attempt, outcome=Outcome.PENDING if waits else Outcome.ADMITTED)
 
     def _why_ended(self, attempt: Attempt) -> tuple[str, ...]:
-        """Return why the key had ended: revoked, rotated, or by the life that it is to have."""
+        """Return why the key was no longer in force: revoked, rotated, or past the lifetime of the rules."""
         if EnrollmentKeyRevokedError.code in attempt.codes:
             return (EnrollmentKeyRevokedError.code,)
         generation, life = self._generations[attempt.fingerprint], self._rules.expires_in
@@ -167,7 +167,7 @@ class _Replay:
         return (EnrollmentKeyExpiredError.code,) if is_over or was_rotated else ()
 
     def _spend_use(self, attempt: Attempt) -> bool:
-        """Count a use, if there is one left; a host that was refused and asks again had got in by then, and counts once."""
+        """Count a use, if one is left; a host whose earlier attempt is admitted in the replay counts once, however often it retried."""
         host = (attempt.fingerprint, attempt.worker_name, attempt.address)
         if attempt.outcome is Outcome.REFUSED and host in self._let_in:
             return True

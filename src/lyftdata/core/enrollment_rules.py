@@ -1,12 +1,12 @@
 """
-What an issued enrollment key allows: whom it may enroll, from where, until when.
+The rules of an issued enrollment key: which Workers it may enroll, from where, until when.
 
-The pattern of Worker names knows two signs, `*` for any characters and `?` for one; everything else stands for itself,
-upper and lower case apart. A network is written in CIDR form; the address compared is that of the connection, or what a
-trusted proxy says, with an IPv4 address that is mapped into IPv6 taken for that IPv4 address.
+The pattern of Worker names has two wildcards, `*` for any characters and `?` for one; everything else is literal and
+case-sensitive. A network is written in CIDR form; the address compared is that of the connection, or the one that a trusted
+proxy reports, and an IPv4-mapped IPv6 address counts as its IPv4 address.
 
-Two kinds of rules. Those that bound the key (`check_key_in_force`, and its uses) hold in every mode: they end what a key that
-leaked is worth. Those that describe the caller (`broken_rules`) only warn in mode `warn`.
+There are two kinds of rules. Those that bound the key (`check_key_in_force`, and its uses) hold in every mode: they limit what a
+leaked key is worth. Those that describe the caller (`broken_rules`) only warn in mode `warn`.
 """
 
 import fnmatch
@@ -31,7 +31,7 @@ from lyftdata.core.refusals import (
 from lyftdata.core.times import format_time
 
 STARTUP_NAME = "startup"
-"""The key that is set by LYFTDATA_AUTO_ENROLLMENT_KEY; no issued key has that name."""
+"""Name of the key that LYFTDATA_AUTO_ENROLLMENT_KEY sets; no issued key can have it."""
 
 MAX_USES = 1_000_000
 MAX_NETWORKS = 32
@@ -72,7 +72,7 @@ def _parse_network(text: str, *, field: str) -> IPv4Network | IPv6Network:
     except ValueError as error:
         raise InvalidInputError(field, "must be like 10.4.0.0/16 or 2001:db8::/32") from error
     if "/" in text and str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
-        # An operator who writes 10.4.7.9/16 may mean one host, and would allow 65,536.
+        # An operator who writes 10.4.7.9/16 may mean one host, but would allow 65,536.
         raise InvalidInputError(
             field, f"must end where its prefix does: write {network}, or the address alone"
         )
@@ -83,12 +83,12 @@ def _parse_network(text: str, *, field: str) -> IPv4Network | IPv6Network:
 
 def check_key_in_force(record: EnrollmentKeyRecord, *, now: datetime, claimed_worker: str = "") -> None:
     """
-    Check that an issued key is neither revoked nor expired; whether it has uses left, the store knows.
+    Check that an issued key is neither revoked nor expired; the store checks whether it has uses left.
 
     Args:
         record: The key that was proved.
         now: Aware UTC time.
-        claimed_worker: The name that the caller asks for: operators look for it.
+        claimed_worker: The name that the caller asks for, by which operators find the refusal.
 
     Raises:
         EnrollmentKeyRevokedError: Revoked.
@@ -119,12 +119,12 @@ def broken_rules(
     record: EnrollmentKeyRecord, *, address: str, worker_name: str
 ) -> tuple[EnrollmentKeyRefusedError, ...]:
     """
-    Return a refusal for each rule about callers that this one breaks; empty if it fits.
+    Return a refusal for each rule about callers that this caller breaks.
 
     Args:
-        record: The key that was proved. Its mode is not looked at.
-        address: Of the caller.
-        worker_name: As `parse_worker_name` returns it.
+        record: The key that was proved. Its mode is ignored.
+        address: Address of the caller.
+        worker_name: As returned by `parse_worker_name`.
     """
     broken: list[EnrollmentKeyRefusedError] = []
     if record.networks and not _is_within(address, record.networks):
@@ -148,12 +148,12 @@ def broken_rules(
 
 def is_approved_by_rule(record: EnrollmentKeyRecord, *, address: str, worker_name: str) -> bool:
     """
-    Return whether a Worker needs no operator to approve it: every rule for approval that the key has holds, and it has one.
+    Return whether a Worker is approved without an operator: the key has at least one approval rule, and every one of them holds.
 
     Args:
         record: The key that was proved, of mode `approve`.
-        address: Of the caller.
-        worker_name: As `parse_worker_name` returns it. The caller chooses it: on its own it proves nothing.
+        address: Address of the caller.
+        worker_name: As returned by `parse_worker_name`. The caller chooses it: on its own it proves nothing.
     """
     if record.approve_name is None and not record.approve_networks:
         return False
@@ -162,12 +162,12 @@ def is_approved_by_rule(record: EnrollmentKeyRecord, *, address: str, worker_nam
 
 
 def matches_pattern(name: str, pattern: str) -> bool:
-    """Return whether a name fits a pattern; in a time that does not grow with the number of `*`."""
+    """Return whether a name matches a pattern, in time that does not depend on the number of `*`."""
     return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def describe(record: EnrollmentKeyRecord) -> str:
-    """Return how refusals speak of a key."""
+    """Return how refusals name a key."""
     return f"Enrollment key '{record.name}' ({record.public_id})"
 
 
@@ -175,13 +175,13 @@ def _is_within(address: str, networks: Sequence[str]) -> bool:
     try:
         given = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        # Not known from where: not from there.
+        # Default deny: an unknown address is in no network.
         return False
     given = getattr(given, "ipv4_mapped", None) or given
     return any(given in _network(text) for text in networks)
 
 
-# Denial of service: a rehearsal compares tens of thousands of addresses, and to read a network takes twenty times as long as to compare.
+# Denial of service: a rehearsal compares tens of thousands of addresses, and parsing a network takes twenty times as long as comparing.
 @functools.lru_cache(maxsize=1_024)
 def _network(text: str) -> IPv4Network | IPv6Network:
     return ipaddress.ip_network(text)

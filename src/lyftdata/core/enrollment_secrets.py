@@ -1,5 +1,5 @@
 """
-Enrollment secrets, and the key pair that each stands for.
+Enrollment secrets, and the key pair that is derived from each.
 
 The Worker derives the private key from the secret and signs its proof with it. The Server keeps only the public key: it can
 check a proof and cannot make one (docs/decisions/0023).
@@ -8,7 +8,7 @@ check a proof and cannot make one (docs/decisions/0023).
     anything else of 32 characters or more                   may be chosen by a person: stretched by scrypt, with the
                                                              Server's issuer as salt
 
-The public id is no secret: it goes as `kid` with the proof. A chosen secret has none.
+The public id is not a secret: it is sent as the proof's `kid`. A chosen secret has none.
 """
 
 import functools
@@ -32,11 +32,11 @@ _GENERATED_LENGTH = 65
 _PREFIX = "lyftdata_enroll_"
 _FORM = re.compile(r"(lyftdata_enroll_([0-9A-Za-z]{10})_[0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 
-# What OWASP recommends for passwords with 32 MiB. It is paid once by a Worker that enrolls and once by a Server that
-# starts; a request never makes the Server stretch.
+# The parameters that OWASP recommends for passwords with 32 MiB. A Worker pays the cost once when it enrolls, and a Server once when
+# it starts; a request never makes the Server stretch.
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**15, 8, 3
 
-# One purpose each (HKDF, RFC 5869): none tells another, or the secret.
+# One purpose each (HKDF, RFC 5869): none of them reveals another, or the secret.
 _GENERATED_PROOF = b"lyftdata enrollment proof of a generated key, Ed25519, v1"
 _CHOSEN_PROOF = b"lyftdata enrollment proof of a chosen key, Ed25519, v1"
 _STRETCHING = b"lyftdata enrollment, scrypt, v1\0"
@@ -45,11 +45,11 @@ _FINGERPRINT = b"lyftdata enrollment fingerprint v1"
 
 class ProofKey:
     """
-    The key pair that a Worker signs proofs with, for one Server; shows nothing of itself.
+    The key pair that a Worker signs proofs with, for one Server; its repr reveals nothing.
 
     Attributes:
         key_id: Public id of the secret; None if a person chose the secret.
-        audience: Issuer of the Server that it is for.
+        audience: Issuer of the Server that the key pair is for.
         signing_key: Ed25519.
     """
 
@@ -63,7 +63,7 @@ class ProofKey:
 
 
 class StoredParts(msgspec.Struct, frozen=True):
-    """What is stored of a generated secret: its public id, its public key (`x` of the JWK) and its SHA-256."""
+    """The stored parts of a generated secret: its public id, its public key (`x` of the JWK) and its SHA-256."""
 
     public_id: str
     public_key: str
@@ -72,12 +72,12 @@ class StoredParts(msgspec.Struct, frozen=True):
 
 class EnrollmentVerifier:
     """
-    What a Server keeps of an enrollment secret: nothing that makes a proof.
+    The part of an enrollment secret that a Server keeps: it checks proofs and cannot make one.
 
     Args:
         key_id: Public id of the secret; None if a person chose the secret.
-        digest: SHA-256 of the secret, to recognize it where a client sends the secret itself.
-        public_key: Return the public key for proofs to one of the Server's issuers.
+        digest: SHA-256 of the secret, to recognize it if a client sends the secret itself.
+        public_key: Returns the public key for proofs to one of the Server's issuers.
     """
 
     def __init__(
@@ -96,13 +96,13 @@ class EnrollmentVerifier:
 
 
 def generate_enrollment_key(random_bytes: Callable[[int], bytes]) -> Secret:
-    """Make a secret: `lyftdata_enroll_…`, more than 190 random bits."""
+    """Generate a secret: `lyftdata_enroll_…`, more than 190 random bits."""
     body = f"{_PREFIX}{generate_base62(random_bytes, 10)}_{generate_base62(random_bytes, 32)}"
     return Secret(body + checksum(body))
 
 
 def find_key_id(text: str) -> str | None:
-    """Return the public id of a secret of the generated form; None of any other text, and where the checksum is wrong."""
+    """Return the public id of a generated secret; None for any other text, or if the checksum is wrong."""
     match = _FORM.fullmatch(text)
     return match[2] if match is not None and match[3] == checksum(match[1]) else None
 
@@ -113,7 +113,7 @@ def holds_enrollment_key(text: str) -> bool:
 
 
 def find_flaw(secret: Secret) -> str | None:
-    """Return what is wrong with a secret that begins as a generated one does, None if nothing is; it is not repeated."""
+    """Return what is wrong with a secret that begins like a generated one, or None; the text does not repeat the secret."""
     text = secret.reveal()
     if not text.startswith(_PREFIX) or find_key_id(text) is not None:
         return None
@@ -126,7 +126,7 @@ def find_flaw(secret: Secret) -> str | None:
 
 def check_enrollment_key_length(secret: Secret) -> None:
     """
-    Refuse a secret that is too short to be safe.
+    Check that a secret is not too short to be safe.
 
     Raises:
         InvalidInputError: Fewer than 32 characters.
@@ -141,7 +141,7 @@ def check_enrollment_key_length(secret: Secret) -> None:
 
 def derive_proof_key(secret: Secret, *, audience: str) -> ProofKey:
     """
-    Return the key pair that a secret stands for at one Server. Slow for a chosen secret: call it in a thread.
+    Derive the key pair of a secret for one Server. Slow for a chosen secret: call it in a thread.
 
     Args:
         secret: The enrollment key.
@@ -158,14 +158,14 @@ def derive_proof_key(secret: Secret, *, audience: str) -> ProofKey:
 
 def make_verifier(secret: Secret, *, audiences: Sequence[str]) -> EnrollmentVerifier:
     """
-    Return what a Server keeps of a secret. Slow for a chosen one, once for each audience.
+    Return the verifier for a secret. For a chosen secret each audience needs one slow stretch: call it in a thread.
 
     Args:
         secret: The enrollment key.
-        audiences: The Server's issuer, then those that it had before and still accepts.
+        audiences: The Server's issuer, then the previous ones that it still accepts.
     """
     key_id = find_key_id(secret.reveal())
-    # A generated secret is the same at every Server, so that a Server can forget it and still change its address.
+    # A generated secret gives the same key pair at every Server, so that a Server can discard the secret and still change its address.
     salts = audiences if key_id is None else audiences[:1]
     by_audience = {audience: _public(derive_proof_key(secret, audience=audience)) for audience in salts}
     first = by_audience[audiences[0]]
@@ -177,7 +177,7 @@ def make_verifier(secret: Secret, *, audiences: Sequence[str]) -> EnrollmentVeri
 
 
 def make_stored_parts(secret: Secret) -> StoredParts:
-    """Return what is stored of a secret that was just generated."""
+    """Return the parts to store of a secret that was just generated."""
     key_id = find_key_id(secret.reveal())
     if key_id is None:
         msg = "only a generated secret can be kept by its public half"
@@ -188,7 +188,7 @@ def make_stored_parts(secret: Secret) -> StoredParts:
 
 
 def load_verifier(*, public_id: str, public_key: str, digest: bytes) -> EnrollmentVerifier:
-    """Return a verifier made of what is stored of a generated secret."""
+    """Return the verifier for the stored parts of a generated secret."""
     key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": public_key})
     return EnrollmentVerifier(key_id=public_id, digest=digest, public_key=lambda _audience: key)
 
@@ -199,7 +199,7 @@ def fingerprint(secret: Secret, pepper: bytes) -> str:
 
     Args:
         secret: The enrollment key.
-        pepper: A key that the database does not hold: otherwise a weak secret could be guessed from there.
+        pepper: A key that is not in the database: otherwise a weak secret could be guessed from a copy of it.
     """
     key = derive_key(secret.reveal().encode("utf-8", "surrogateescape"), info=_FINGERPRINT)
     return hmac.digest(pepper, key, hashlib.sha256)[:8].hex()
@@ -217,7 +217,7 @@ def _stretch(secret: bytes, salt: bytes) -> bytes:
 
 
 def _public(key: ProofKey) -> OKPKey:
-    """Return the public half alone."""
+    """Return the public half only."""
     return OKPKey.import_key(key.signing_key.as_dict(private=False))
 
 

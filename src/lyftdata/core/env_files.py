@@ -1,7 +1,7 @@
 """
 An environment file for one Worker: its Server, its ID and its API key.
 
-A shell reads it (`set -a; . FILE`). No value needs quotes, so that what reads such files without a shell reads the same.
+A shell can read it (`set -a; . FILE`). No value needs quotes, so that programs that read such files without a shell see the same values.
 """
 
 import re
@@ -10,8 +10,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.names import parse_worker_id
 from lyftdata.core.secret import Secret
 
-# A shell would run what is behind a blank or a semicolon, and expand `$`. Letters of every script are nothing special to it: a
-# host's name may have them.
+# A shell would run what follows a blank or a semicolon, and expand `$`. Letters of any script are safe: a host's name may have them.
 _NEEDS_NO_QUOTES = re.compile(r"[\w.:/\[\]-]+")
 
 
@@ -21,11 +20,11 @@ def env_file(*, url: str, worker_id: str, api_key: Secret) -> str:
 
     Args:
         url: The Server's origin.
-        worker_id: Its ID.
-        api_key: Its key; the text that is returned holds it.
+        worker_id: The Worker's ID.
+        api_key: The Worker's key; the returned text contains it.
 
     Raises:
-        InvalidInputError: A value would need quotes, which these readers do not read alike.
+        InvalidInputError: A value would need quotes, which these readers treat differently.
     """
     values = {
         "LYFTDATA_URL": url,
@@ -38,7 +37,7 @@ def env_file(*, url: str, worker_id: str, api_key: Secret) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise InvalidInputError if no environment file can hold a Server's URL: asked before a key is made that is shown once."""
+    """Raise InvalidInputError if an environment file cannot hold this URL; called before a key is issued that is shown only once."""
     _check("LYFTDATA_URL", url)
 
 
@@ -49,12 +48,12 @@ def _check(name: str, value: str) -> None:
 
 def env_file_name(name: str, worker_id: str) -> str:
     """
-    Return what a Worker's file is called: after its name if that is safe in every file system, otherwise after its ID.
+    Return the name of a Worker's file: after its name if that is safe in every file system, otherwise after its ID.
 
     Raises:
         InvalidInputError: The ID breaks its rule.
     """
-    # Path traversal: a name may hold slashes. An ID holds none, if the Server that says it is honest.
+    # Path traversal: a name may hold slashes. An ID from an honest Server holds none, and is checked below.
     try:
         return f"{parse_worker_id(name)}.env"
     except InvalidInputError:

@@ -1,8 +1,8 @@
 """
 Epochs of a Worker entry: tokens and assertions of one epoch are not valid in the next.
 
-An epoch is the time of the entry's last change of this kind (created, disabled, enabled, superseded), in milliseconds since
-1970, or the previous epoch plus one if the clock has not moved on. So it only grows.
+An epoch is the time of the last change that begins one (created, disabled, enabled, superseded), in milliseconds since 1970, or
+the previous epoch plus one if the clock has not moved on. So it only grows.
 
 Attack stopped: reuse of a token from before a revocation. Enabling a disabled entry does not make its old tokens valid, and an
 entry that is deleted and added with the same ID does not accept the tokens of its predecessor.
@@ -14,7 +14,7 @@ from lyftdata.core.records import WorkerRecord
 
 
 def first_epoch(created_at: datetime) -> int:
-    """Return the epoch that a new entry starts with."""
+    """Return the first epoch of a new entry."""
     return int(created_at.timestamp() * 1000)
 
 

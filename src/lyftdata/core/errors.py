@@ -12,7 +12,7 @@ LyftdataError
 ├── NotSignedInError, LoginFailedError, LoginLockedError     an operator's sign-in
 │   └── ApiTokenRejectedError                                 (of NotSignedInError)
 ├── SecondFactorRequiredError, SecondFactorFailedError, SecondFactorMissingError    the password alone is not enough
-├── ReauthenticationRequiredError    signed in too long ago for what cannot be undone
+├── ReauthenticationRequiredError    signed in too long ago for an action that cannot be undone
 ├── PasswordSignInOffError, IssuerSignInError, IssuerUnavailableError
 ├── TooManyRequestsError, TooBusyError, TooManyStartsError   retry later
 └── RefusedError             an authentication or authorization was refused; the causes are in `refusals`
@@ -47,7 +47,7 @@ class SettingsError(LyftdataError):
     Start-up settings that cannot be used.
 
     Args:
-        problems: One sentence a fault, each naming the variable and what to do; secrets are never quoted.
+        problems: One sentence for each fault, naming the variable and what to do; secrets are never quoted.
     """
 
     code = "bad_settings"
@@ -94,7 +94,7 @@ class NotFoundError(LyftdataError):
 
     Args:
         noun: What was looked for, for example `worker`; the code becomes `worker_not_found`.
-        name: The name it was looked for by.
+        name: The name that was looked up.
         hint: What may have been meant.
     """
 
@@ -110,7 +110,7 @@ class ForbiddenError(LyftdataError):
 
 
 class PreconditionFailedError(ConflictError):
-    """What is to be changed has changed since the caller read it."""
+    """The object was changed since the caller read it."""
 
 
 class LoginFailedError(LyftdataError):
@@ -124,8 +124,8 @@ class DeviceLoginError(LyftdataError):
     A sign-in by device code that is not, or not yet, a session.
 
     Args:
-        code: `authorization_pending`, `slow_down`, `access_denied` or `expired_token` (RFC 8628, section 3.5), or `unknown_code` where
-            an operator has typed a user code of no sign-in.
+        code: `authorization_pending`, `slow_down`, `access_denied` or `expired_token` (RFC 8628, section 3.5), or `unknown_code` if
+            an operator typed a user code that belongs to no sign-in.
         message: What that means.
         hint: What to do.
     """
@@ -151,7 +151,7 @@ class LoginLockedError(LyftdataError):
 
 
 class SecondFactorRequiredError(LyftdataError):
-    """The password was right, and the operator has a second factor. Nothing can be used before it was checked."""
+    """The password was right, but the operator also has a second factor; there is no session until it has been checked."""
 
     code = "second_factor_required"
 
@@ -164,7 +164,7 @@ class SecondFactorRequiredError(LyftdataError):
 
 
 class SecondFactorFailedError(LyftdataError):
-    """The code or passkey is wrong, of another operator, or was used before."""
+    """The code or passkey is wrong, belongs to another operator, or was used before."""
 
     code = "second_factor_failed"
 
@@ -183,10 +183,10 @@ class SecondFactorMissingError(LyftdataError):
 
 class ReauthenticationRequiredError(LyftdataError):
     """
-    The operator is signed in, and must prove again who they are: what they ask for cannot be undone.
+    The operator is signed in, but must authenticate again, because the action cannot be undone.
 
     Args:
-        within_s: How many seconds ago that may have been.
+        within_s: How many seconds ago the last authentication may have been.
     """
 
     code = "reauthentication_required"
@@ -201,13 +201,13 @@ class ReauthenticationRequiredError(LyftdataError):
 
 class SecondOperatorRequiredError(LyftdataError):
     """
-    Nothing was done yet: the rules want another operator to confirm it, and a request for that was made.
+    Nothing was done yet: another operator must confirm the action, and a request for that was made.
 
     Args:
-        request_id: Of the request.
+        request_id: ID of the request.
         statement: What will be done once it is confirmed.
-        expires_at: Until when it can be, as text.
-        confirmers: The names of the operators who can; empty where the caller may not know them.
+        expires_at: Until when it can be confirmed, as text.
+        confirmers: The names of the operators who can confirm; empty if the caller may not know them.
     """
 
     code = "second_operator_required"
@@ -223,7 +223,7 @@ class SecondOperatorRequiredError(LyftdataError):
 
 
 class PasswordSignInOffError(LyftdataError):
-    """The settings allow no sign-in by password."""
+    """The settings do not allow signing in with a password."""
 
     code = "password_sign_in_off"
 
@@ -234,7 +234,7 @@ class IssuerSignInError(LyftdataError):
 
     Args:
         code: Stable code of the reason, for example `no_role`.
-        message: What is wrong; holds nothing that the caller has sent.
+        message: What is wrong; contains nothing that the caller sent.
         hint: What to do about it.
     """
 
@@ -264,10 +264,10 @@ class NotSignedInError(LyftdataError):
 
 class ApiTokenRejectedError(NotSignedInError):
     """
-    An API token that does not let its bearer in.
+    An API token was rejected.
 
     Args:
-        message: Why; only what a caller who has not proved the secret may know, unless `token_name` is given.
+        message: Why; unless `token_name` is given, only what a caller who has not proved the secret may know.
         hint: What to do.
         token_name: The token's name, once its secret was proved.
     """
@@ -281,11 +281,11 @@ class ApiTokenRejectedError(NotSignedInError):
 
 class TooManyRequestsError(LyftdataError):
     """
-    An operator sends more requests than the Server answers for one operator; Workers take precedence.
+    An operator exceeds the rate limit for one operator; Workers take precedence.
 
     Args:
         wait_s: Seconds until the next request is answered.
-        detail: What there is too much of.
+        detail: What there are too many of.
     """
 
     code = "too_many_requests"
@@ -302,7 +302,7 @@ class TooBusyError(LyftdataError):
 
 
 class TooManyStartsError(LyftdataError):
-    """One Worker's starts come faster than its slot can be settled."""
+    """One Worker's program starts more often than the Server can decide which start holds its slot."""
 
     code = "too_many_starts"
 

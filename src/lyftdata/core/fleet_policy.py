@@ -1,13 +1,13 @@
 """
-The policy for the versions of the fleet's agents: from which version on an agent is current, and below which it is refused.
+The policy for agent versions: below which version an agent is warned, and below which it is refused.
 
     version < refuse_below, from `refuse_from` on   refused
     version < refuse_below, before that time        warned, with the time
     version < warn_below                            warned
     not a version, or none                          unknown: neither warned nor refused
 
-Hygiene and not security: the version is what an agent says, and a modified one says another. For the same reason an agent
-that says none is not refused: any OAuth client can be a Worker, and need not be of this project at all.
+This is hygiene, not security: the agent reports its version itself, and a modified agent can report any. For the same reason an
+agent that reports none is not refused: any OAuth client can be a Worker.
 """
 
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ MAX_VERSION_LENGTH = 32
 
 
 class VersionStanding(StrEnum):
-    """How the version that an agent reports stands to the policy."""
+    """The result of checking an agent's reported version against the policy."""
 
     CURRENT = "current"
     WARNED = "warned"
@@ -41,7 +41,7 @@ class FleetPolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
         refuse_below: Agents of earlier versions are refused from `refuse_from` on; "" for none.
         refuse_from: Aware UTC time; None unless `refuse_below` is given.
         set_at: When it was set.
-        set_by: By whom.
+        set_by: Who set it.
     """
 
     warn_below: str
@@ -55,7 +55,7 @@ prepare_structs(FleetPolicyRecord)
 
 
 class FleetPolicy:
-    """A policy that can be asked about versions; asking costs a look-up and a comparison."""
+    """A policy, prepared for checking versions: a check costs a look-up and a comparison."""
 
     __slots__ = ("_refuse_below", "_warn_below", "record")
 
@@ -65,7 +65,7 @@ class FleetPolicy:
         self._refuse_below = parse_version(record.refuse_below)
 
     def standing_of(self, version: str, *, now: datetime) -> VersionStanding:
-        """Return how a version stands at a time; it is what an agent says, or "" if it says none."""
+        """Return the standing of a version as an agent reports it; "" if it reports none."""
         parsed = parse_version(version)
         if parsed is None:
             return VersionStanding.UNKNOWN
@@ -78,18 +78,18 @@ class FleetPolicy:
         return VersionStanding.CURRENT
 
     def refused_from(self, version: str) -> datetime | None:
-        """Return from when on a version is refused; None if it is not."""
+        """Return the time from which a version is refused; None if it is not."""
         parsed = parse_version(version)
         return self.record.refuse_from if parsed is not None and self._is_to_be_refused(parsed) else None
 
     def refusal(self, version: str, *, worker_id: str) -> AgentTooOldError:
-        """Return the cause for which an agent of a version is refused; does not check that it is."""
+        """Return the refusal of an agent of this version; does not check that it is refused."""
         detail = f"Agent {version} is older than {self.record.refuse_below}."
         return AgentTooOldError(detail, claimed_worker=worker_id)
 
     @property
     def minimum(self) -> str:
-        """Return the version to update to at least: from it on an agent is neither warned nor refused."""
+        """Return the lowest version that is neither warned nor refused."""
         wanted = [(self._warn_below, self.record.warn_below), (self._refuse_below, self.record.refuse_below)]
         return max((each for each in wanted if each[0] is not None), default=(None, ""), key=_by_version)[1]
 
@@ -105,18 +105,18 @@ def make_policy(
     *, warn_below: str, refuse_below: str, refuse_from: datetime | None, at: datetime, by: str
 ) -> FleetPolicyRecord:
     """
-    Return a policy.
+    Check and return a policy.
 
     Args:
         warn_below: A version, or "".
         refuse_below: A version, or "".
-        refuse_from: From when on agents are refused; None is at once.
-        at: Now.
+        refuse_from: The time from which agents are refused; None for at once.
+        at: The present time, aware UTC.
         by: Who sets it.
 
     Raises:
         InvalidInputError: A text is not a version, neither is given, there is a time without `refuse_below`, or `warn_below` is
-            the lower one, below which no agent would be warned.
+            lower than `refuse_below`, so that no agent would be warned.
     """
     versions = {
         name: _checked(name, text.strip())
@@ -140,7 +140,7 @@ def make_policy(
 
 def parse_refuse_from(text: str) -> datetime | None:
     """
-    Read from when on agents are refused: a date (its beginning in UTC) or a time, in UTC unless it has a zone; empty for at once.
+    Parse the time from which agents are refused: a date (its beginning in UTC) or a time, in UTC unless it has a zone; empty for at once.
 
     Raises:
         InvalidInputError: Neither.
@@ -166,20 +166,20 @@ def _checked(name: str, text: str) -> Version:
 
 class RefusedAgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was refused of agents that are too old, of Workers whose names differ only in generated parts.
+    Refusals of agents that are too old, counted for all Workers whose names differ only in generated parts.
 
     Args:
-        family: Their name; `*` stands for what differs.
+        family: Their name, with `*` for the generated parts.
         worker_id: The Worker that was refused last; it may be gone.
-        boot_id: The start of its program.
+        boot_id: Identifies the start of its program.
         version: The version that it reported.
         hostname: The host name that it reported: untrusted text.
-        address: From where it asked.
+        address: The address that it came from.
         attempts: How often they were refused.
-        starts: How many starts of programs those were.
-        entries: How many Worker entries: one that enrolls again at each start has a new one each time.
-        first_at: When that began; after an hour without an attempt it begins again.
-        last_at: When one was refused last.
+        starts: How many starts of programs those attempts came from.
+        entries: How many Worker entries: a Worker that enrolls again at each start has a new one each time.
+        first_at: The first refusal; after an hour without an attempt the counts begin again.
+        last_at: The latest refusal.
     """
 
     family: str

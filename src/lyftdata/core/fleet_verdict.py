@@ -1,10 +1,10 @@
 """
-Decides whether every Worker that is expected to be connected is, and what those that were lost have in common.
+Decides whether all expected Workers are connected, and what the lost ones have in common.
 
-  * Expected: the entry lets it in (enabled, approved, neither superseded nor archived), it was connected within the last seven
+  * Expected: its entry admits it (enabled, approved, neither superseded nor archived), it was connected within the last seven
     days, and it has no label `always=no`.
-  * Lost: expected, not connected, and its session ended within the last hour in another way than by signing off.
-  * Returning: as lost, but it was its Server that stopped, and its Workers still have a moment to reconnect.
+  * Lost: expected, not connected, and its session ended within the last hour other than by signing off.
+  * Returning: like lost, but because its Server stopped, and it still has time to reconnect.
   * Away: expected and not connected, for another reason: it signed off, or has been offline for longer than an hour.
 """
 
@@ -27,10 +27,10 @@ RETURN_WITHIN = timedelta(minutes=2)
 NOT_EXPECTED_LABEL, NOT_EXPECTED_VALUE = "always", "no"
 
 _MOST = 0.8
-# Fewer have something in common by chance.
+# Fewer Workers share something by chance.
 _MIN_LOST_FOR_TRAITS = 3
 _MAX_TRAITS = 3
-# From so many on, or so large a share of the expected, lost Workers are an outage and not a host that was switched off.
+# From this number, or this share of the expected, lost Workers are an outage and not a host that was switched off.
 _CRITICAL_COUNT = 10
 _CRITICAL_SHARE = 0.05
 _WORKERS_OWN_ENDS = frozenset(SessionEnd)
@@ -38,7 +38,7 @@ _SEPARATORS = re.compile(r"[-._]|(?<=[^\W\d_])(?=\d)")
 
 
 class Presence(StrEnum):
-    """How an expected Worker stands; as a filter, `missing` is each that is not connected."""
+    """The presence of an expected Worker; as a filter, `missing` finds every one that is not connected."""
 
     EXPECTED = "expected"
     MISSING = "missing"
@@ -48,7 +48,7 @@ class Presence(StrEnum):
 
 
 class Level(StrEnum):
-    """How pressing a verdict is."""
+    """The severity of a verdict."""
 
     NONE = "none"
     """No Worker is expected."""
@@ -79,7 +79,7 @@ class SessionEndFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a Worker that others may share; `host` and `version` are what it says of itself."""
+    """Properties of a Worker that others may share; `host` and `version` are what it reports itself."""
 
     labels: Mapping[str, str] = {}
     address: str = ""
@@ -109,24 +109,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     expected: int
     online: int
-    """How many of the expected are connected."""
+    """How many of the expected Workers are connected."""
     lost: int = 0
     returning: int = 0
     away: int = 0
     since: datetime | None = None
-    """When the first of the lost went offline."""
+    """When the first of the lost Workers went offline."""
     most_since: datetime | None = None
-    """Since when most of the lost (80 % or more) went offline."""
+    """The time since which most of the lost (80 % or more) went offline."""
     most: int = 0
-    """How many went offline since then."""
+    """How many of the lost went offline since then."""
     refused: int = 0
-    """How many of the lost the Server itself has disconnected: it does not accept them any more."""
+    """How many of the lost the Server disconnected itself, because it no longer accepts them."""
     common: Sequence[SharedTrait] = ()
-    """What at least 80 % of the lost share and most others do not, the most telling first."""
+    """The traits that at least 80 % of the lost share and most others do not, the most telling first."""
 
 
 def is_expected(worker: WorkerRecord, *, seen_recently: bool) -> bool:
-    """Return whether a Worker should be connected; `seen_recently` is whether it was within `EXPECTED_FOR`."""
+    """Return whether a Worker should be connected; `seen_recently` says whether it was connected within `EXPECTED_FOR`."""
     return (
         seen_recently
         and worker.enabled
@@ -139,12 +139,12 @@ def is_expected(worker: WorkerRecord, *, seen_recently: bool) -> bool:
 
 def presence_of(last: SessionEndFacts | None, *, now: datetime, server_started_at: datetime) -> Presence:
     """
-    Return how an expected Worker that is not connected stands.
+    Return the presence of an expected Worker that is not connected.
 
     Args:
         last: How its last session ended, if that was within `LOST_FOR`.
         now: Aware UTC time.
-        server_started_at: When this Server began: before, no Worker could reconnect to it.
+        server_started_at: When this Server started; no Worker could reconnect to it earlier.
     """
     if last is None or now - last.at > LOST_FOR or last.end == SessionEnd.SIGNED_OFF:
         return Presence.AWAY
@@ -155,7 +155,7 @@ def presence_of(last: SessionEndFacts | None, *, now: datetime, server_started_a
 
 
 def is_refusal(end: str) -> bool:
-    """Return whether the Server ended a session by a refusal, whose code stands for the reason then."""
+    """Return whether the Server ended the session with a refusal; its code is then the reason."""
     return bool(end) and end not in _WORKERS_OWN_ENDS
 
 
@@ -181,7 +181,7 @@ def judge(
     """
     lost = sorted(lost_at)
     expected = online + returning + away + len(lost)
-    # The latest moment since when at least 80 % of them went.
+    # The latest time since which at least 80 % of them went offline.
     most_since = lost[len(lost) - math.ceil(len(lost) * _MOST)] if lost else None
     return Verdict(
         level=_level(expected=expected, lost=len(lost), others=returning + away),
@@ -208,11 +208,11 @@ def _level(*, expected: int, lost: int, others: int) -> Level:
 
 def find_common(lost: Collection[Facts], rest: Iterable[Facts]) -> list[SharedTrait]:
     """
-    Return what at least 80 % of the lost Workers share and at most half as large a part of the others has.
+    Return the traits that at least 80 % of the lost Workers share, and at most half as large a part of the others.
 
     Args:
         lost: The facts of the lost Workers.
-        rest: Those of the others that are expected and connected; without others nothing tells the lost ones apart.
+        rest: The facts of the other Workers that are expected and connected; without others there is nothing to compare with.
     """
     if len(lost) < _MIN_LOST_FOR_TRAITS:
         return []
@@ -234,7 +234,7 @@ def find_common(lost: Collection[Facts], rest: Iterable[Facts]) -> list[SharedTr
 
 
 def _best_of_each_kind(telling: Sequence[tuple[float, SharedTrait]]) -> list[SharedTrait]:
-    """Return the best trait of each kind: it tells the lost from the others best, and is the most specific."""
+    """Return the best trait of each kind: the one that best separates the lost from the others, and is the most specific."""
 
     def rank(one: tuple[float, SharedTrait]) -> tuple[float, int, int]:
         score, shared = one
@@ -247,11 +247,11 @@ def _best_of_each_kind(telling: Sequence[tuple[float, SharedTrait]]) -> list[Sha
 
 
 def traits_of(facts: Facts) -> Iterator[Trait]:
-    """Yield what a Worker may share with others, each once."""
+    """Yield each trait that a Worker may share with others, once."""
     for key, value in facts.labels.items():
         yield Trait(TraitKind.LABEL, f"{key}={value}" if value else key)
     network = network_of_host(facts.address) if facts.address else UNKNOWN
-    # Behind a proxy that is not trusted, or on one machine, every Worker has the same.
+    # Behind a proxy that is not trusted, or on one machine, every Worker has the same address.
     if network not in {UNKNOWN, LOOPBACK}:
         yield Trait(TraitKind.NETWORK, network)
     if facts.key:
@@ -283,7 +283,7 @@ def has_trait(facts: Facts, trait: Trait) -> bool:
 
 
 def host_prefixes(host: str) -> Iterator[str]:
-    """Yield the beginnings of a host name that end where its parts do: `rack9-`, `rack9-n` and `rack` of `rack9-n12`."""
+    """Yield the prefixes of a host name that end at a boundary between its parts: `rack9-`, `rack9-n` and `rack` of `rack9-n12`."""
     name = host.casefold()
     for found in _SEPARATORS.finditer(name):
         if prefix := name[: found.end()]:

@@ -1,4 +1,4 @@
-"""Decides for which audience a Worker gets a token, and with which scopes (RFC 8707, section 2; RFC 6749, section 3.3)."""
+"""Decides the audience and the scopes of a Worker's token (RFC 8707, section 2; RFC 6749, section 3.3)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -23,7 +23,7 @@ GRANT_ERRORS: Mapping[type[RefusedError], str] = {
     ScopeUnknownError: "invalid_scope",
     ScopeAmbiguousError: "invalid_target",
 }
-"""What a Worker that has proved its key reads of a refusal (RFC 8707, section 2, and RFC 6749, section 5.2)."""
+"""The explanation that a Worker with a proved key gets (RFC 8707, section 2, and RFC 6749, section 5.2)."""
 
 
 class Resources(Protocol):
@@ -39,7 +39,7 @@ class Resources(Protocol):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """For whom a token is, and what it may do there, space-separated."""
+    """The audience of a token, and its scopes there, space-separated."""
 
     audience: str
     scope: str
@@ -55,12 +55,12 @@ def decide_grant(
         worker: The authenticated Worker.
         resources: All resources.
         issuers: The Server's issuer, then its previous ones.
-        resource: The audience asked for. If empty, the scopes decide; without scopes the token is for the Server.
+        resource: The requested audience. If empty, the scopes decide; without scopes the token is for the Server.
         scope: The parameter `scope`.
 
     Raises:
-        ResourceNotGrantedError: No such resource, or not for this Worker; the two read the same.
-        ScopeNotGrantedError: It has no such scope.
+        ResourceNotGrantedError: No such resource, or not for this Worker; the caller cannot tell which.
+        ScopeNotGrantedError: The audience has no such scope.
         ScopeUnknownError: No resource was named, and none for this Worker has these scopes.
         ScopeAmbiguousError: No resource was named, and several for this Worker have these scopes.
     """
@@ -74,14 +74,14 @@ def decide_grant(
     # can have a token minted for a service of its choice.
     record = _find(resources, resource)
     if record is None or not is_granted(record, worker):
-        # Enumeration: one error for "does not exist" and "not granted"; only the operator's detail says which. Otherwise any Worker
-        # could list the services of the deployment.
+        # Enumeration: one error for "does not exist" and "not granted"; only the detail for operators says which. Otherwise any
+        # Worker could list the services of the deployment.
         detail = (
             "There is no such resource." if record is None else f"Resource '{record.name}' is not for it."
         )
         raise ResourceNotGrantedError(f"{detail} Asked for: {resource[:256]}", claimed_worker=worker.id)
     # Privilege escalation: a scope that the resource does not have is refused, not dropped, so a client never believes that it
-    # has what it has not (RFC 6749, section 3.3).
+    # got a scope that it did not get (RFC 6749, section 3.3).
     scopes = granted_scopes(record, scope)
     if scopes is None:
         raise ScopeNotGrantedError(f"Resource '{record.name}'.", claimed_worker=worker.id)
@@ -89,7 +89,7 @@ def decide_grant(
 
 
 def _find(resources: Resources, audience: str) -> ResourceRecord | None:
-    """Find the resource that a Worker names; the `aud` of its token is the operator's spelling."""
+    """Find the resource that a Worker names; the `aud` of its token is the audience as the operator wrote it."""
     found = resources.find_resource(audience=audience)
     alternative = toggle_root_slash(audience)
     if found is not None or alternative is None:
@@ -111,6 +111,6 @@ def _grant_by_scope(worker: WorkerRecord, resources: Resources, scope: str) -> G
 
 
 def _scope_detail(scope: str, resources: Sequence[ResourceRecord], verb: str) -> str:
-    """Say which scopes were asked for, and which resources that concerns; both may be many."""
+    """Return the detail: the requested scopes and the resources concerned, both bounded."""
     named = ", ".join(sorted(f"'{resource.name}'" for resource in resources)[:_MAX_NAMED])
     return f"Asked for: {scope[:256]}" + (f". Resources that {verb}: {named}" if named else "")

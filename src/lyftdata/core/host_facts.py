@@ -1,7 +1,7 @@
 """
-What a Worker says about its host: the facts that are kept, each bounded and cleaned.
+The facts that a Worker reports about its host: those that are kept, each bounded and cleaned.
 
-Untrusted: operators recognise a host by them, and no decision depends on them.
+Untrusted: operators recognise a host by them, but no decision depends on them.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ _MAX_LENGTH = 128
 
 def read_host_facts(unverified: Mapping[str, str], known_secrets: KnownSecrets) -> dict[str, str]:
     """
-    Return the facts that are kept of what a Worker says about its host.
+    Return the facts to keep.
 
-    Hidden and not refused: a refusal would tell anyone who is in whether a guess at the enrollment key is right.
+    Secrets in them are replaced, not refused: a refusal would tell any Worker whether a guess at the enrollment key is right.
     """
     return {
         fact: known_secrets.hide(clean_text(unverified[fact], _MAX_LENGTH))

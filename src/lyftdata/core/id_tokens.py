@@ -1,8 +1,8 @@
 """
 Checks the tokens of an OpenID Connect issuer: ID tokens and logout tokens.
 
-The issuer is another service, which operators sign in at (docs/decisions/0039). Nothing here does I/O: the caller fetches the
-issuer's keys and gives the time.
+The issuer is another service, where operators sign in (docs/decisions/0039). Nothing here does I/O: the caller fetches the
+issuer's keys and passes the time.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ _ED25519_ALGORITHMS = frozenset({"EdDSA", "Ed25519"})
 
 
 class IdTokenError(Exception):
-    """A token of the issuer that is not accepted; the text is for operators."""
+    """A token of the issuer was rejected; the text is for operators."""
 
 
 class UnknownKeyError(IdTokenError):
-    """None of the keys that are known is the one that the token names: the issuer may have rotated its keys."""
+    """The token names a key that is not known: the issuer may have rotated its keys."""
 
 
 class IssuerKey(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Logout(msgspec.Struct, frozen=True):
 
 
 def read_keys(jwks: Mapping[str, Any]) -> tuple[IssuerKey, ...]:
-    """Return the public signature keys of a key set (RFC 7517); keys of other kinds are left out."""
+    """Return the public signature keys of a key set (RFC 7517); other keys are ignored."""
     listed = jwks.get("keys")
     if not isinstance(listed, list):
         return ()
@@ -77,7 +77,7 @@ def read_keys(jwks: Mapping[str, Any]) -> tuple[IssuerKey, ...]:
 
 def _usable_keys(listed: Iterable[object]) -> Iterable[IssuerKey]:
     for jwk in listed:
-        # Kept apart by purpose: a key for encryption must not check signatures (RFC 7517, section 4.2).
+        # Key separation: a key for encryption must not check signatures (RFC 7517, section 4.2).
         if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
             continue
         try:
@@ -95,7 +95,7 @@ def _usable_keys(listed: Iterable[object]) -> Iterable[IssuerKey]:
 
 
 def _is_short(jwk: Mapping[str, Any]) -> bool:
-    """Return whether an RSA key can be factored; asked before it is imported, which would only warn."""
+    """Return whether an RSA key is too short to be safe; checked before the import, which would only warn."""
     modulus = decode_base64url(str(jwk["n"])) if jwk.get("kty") == "RSA" else b""
     return bool(modulus) and int.from_bytes(modulus).bit_length() < _MIN_RSA_BITS
 
@@ -129,8 +129,8 @@ def check_id_token(
         keys: The issuer's keys.
         issuer: The one accepted issuer, compared exactly.
         client_id: The ID of this Server at the issuer.
-        nonce: As sent with the authorization request of this very sign-in.
-        access_token: What came with it; compared if the token has `at_hash`.
+        nonce: As sent with the authorization request of this sign-in.
+        access_token: The access token sent with it; compared if the ID token has `at_hash`.
         now: Aware UTC time.
 
     Raises:
@@ -195,7 +195,7 @@ def check_logout_token(
 
 
 def _verified(unverified_token: str, keys: tuple[IssuerKey, ...]) -> UnverifiedJws:
-    """Return the token after its signature was checked; nothing in it is read before but `alg` and `kid`."""
+    """Check the signature and return the token; before that only `alg` and `kid` are read."""
     token = UnverifiedJws(unverified_token, max_length=MAX_ID_TOKEN_LENGTH)
     algorithm, kid = token.header.get("alg"), token.header.get("kid")
     if algorithm not in _RSA_ALGORITHMS | _ED25519_ALGORITHMS | set(_EC_ALGORITHMS.values()):
@@ -204,7 +204,7 @@ def _verified(unverified_token: str, keys: tuple[IssuerKey, ...]) -> UnverifiedJ
     if not named:
         raise UnknownKeyError("No key of the issuer has its kid.")
     fitting = [key for key in named if algorithm in key.algorithms]
-    # Without a `kid` there must be no choice: trying key after key would hide which one the issuer has withdrawn.
+    # Without a `kid` there must be only one candidate: trying key after key would hide which one the issuer has withdrawn.
     if len(fitting) != 1:
         raise JwsError("No single key of the issuer fits its kid and alg.")
     token.check_signature(key=fitting[0].key, algorithms=fitting[0].algorithms)

@@ -22,7 +22,7 @@ from lyftdata.core.errors import InvalidInputError
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 # 32 bytes in canonical base64url (RFC 7515, section 2): the last character carries four bits. Aliasing: with several spellings of
-# one point a key would have several thumbprints, and could be registered again after its entry was superseded.
+# one point, a key would have several thumbprints, and could be registered again after its entry was superseded.
 _COORDINATE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 # Forgery without a key: the encodings of the 8 Ed25519 points of small order, under which signatures can be made without a private
 # key. The top bit is the sign of x, and is masked before comparison. RFC 8032, section 5.1.7, does not require refusing them.
@@ -45,7 +45,7 @@ class PublicIdentityKey(msgspec.Struct, frozen=True):
     """
     The public half of an identity key.
 
-    `canonical_jwk` holds the required members only, sorted (RFC 7638, section 3.2); `algorithms` are the `alg`
+    `canonical_jwk` holds only the required members, sorted (RFC 7638, section 3.2); `algorithms` are the `alg`
     values that this key may sign with.
     """
 
@@ -60,7 +60,7 @@ class PublicIdentityKey(msgspec.Struct, frozen=True):
 
 
 class IdentityKey:
-    """A Worker's own key pair; its repr shows the thumbprint only."""
+    """A Worker's own key pair; its repr shows only the thumbprint."""
 
     algorithm = "ES256"
 
@@ -86,7 +86,7 @@ class IdentityKey:
         return cls(private)
 
     def to_pem(self) -> bytes:
-        """Return unencrypted PKCS #8 PEM, for the Worker's own file of mode 0600."""
+        """Return unencrypted PKCS #8 PEM, for the Worker's own file with mode 0600."""
         return self._private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -108,8 +108,8 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
         InvalidInputError: It has private members, is not a P-256 or Ed25519 key, or the point is not on the curve.
     """
     if _PRIVATE_MEMBERS & unverified.keys():
-        # Key disclosure: refused rather than trimmed, since a private key that was sent once may have been seen. `k` is in the list
-        # too: a symmetric key is known to this Server, which could then sign for the Worker.
+        # Key disclosure: refused rather than stripped, since a private key that was sent once may have been seen. `k` is in the list
+        # too: this Server would know a symmetric key, and could then sign for the Worker.
         raise InvalidInputError(
             "jwks", "holds a private key: send the public half only, and make a new key pair"
         )
@@ -117,7 +117,7 @@ def parse_public_jwk(unverified: Mapping[str, Any]) -> PublicIdentityKey:
     return _parse_canonical(msgspec.json.encode(dict(sorted(required.items()))).decode())
 
 
-# Cached, since a key is parsed when a Worker asks to enroll, and again when its entry is added to the directory: building the
+# Cached, since a key is parsed when a Worker asks to enroll, and again when its entry is added to the directory: computing the
 # point takes longer than everything else that an enrollment does in the event loop.
 @functools.lru_cache(maxsize=1_024)
 def _parse_canonical(canonical: str) -> PublicIdentityKey:
@@ -138,12 +138,12 @@ def _build(required: dict[str, str]) -> ECKey | OKPKey:
         octets = OKPKey.import_key(dict(required))
         _ = octets.public_key  # raises if it is not a point
         return octets
-    # Not by joserfc's JWK import, which takes four times as long as the point itself: the members were checked before.
+    # Without joserfc's JWK import, which takes four times as long as the point itself: the members have been checked already.
     x, y = (int.from_bytes(decode_base64url(required[name])) for name in ("x", "y"))
     # Invalid-curve attack: a point that is not on P-256 raises here (RFC 8725, section 3.4).
     point = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
-    # Enumeration: joserfc keeps what the first check under a key needs (the members, which it exports if they are not given, and
-    # the public half). If the first check had to make it, the time of a Worker's first assertion would tell that its ID exists.
+    # Enumeration: joserfc caches what the first check with a key needs (the members, which it exports if they are not given, and
+    # the public half). If the first check had to build it, the time of a Worker's first assertion would reveal that its ID exists.
     key = ECKey(point, dict(required))
     _ = key.public_key
     return key
@@ -157,12 +157,12 @@ def _check_order(x: str) -> None:
 
 
 def load_public_key(canonical_jwk: str) -> PublicIdentityKey:
-    """Return a stored key; it was checked when it was registered, and is checked again."""
+    """Return a stored key; it was checked at registration, and is checked again."""
     return parse_public_jwk(msgspec.json.decode(canonical_jwk, type=dict[str, str]))
 
 
 def _required_members(unverified: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that make the key (RFC 7638, section 3.2); refuse other key types and contradicting `use` or `alg`."""
+    """Return the members that define the key (RFC 7638, section 3.2); refuse other key types and a contradicting `use` or `alg`."""
     kind = (str(unverified.get("kty")), str(unverified.get("crv")))
     names = {("EC", "P-256"): ("crv", "kty", "x", "y"), ("OKP", "Ed25519"): ("crv", "kty", "x")}.get(kind)
     if names is None:

@@ -1,8 +1,8 @@
 """
-What an incident is about: a key, a Worker, an address or network, or a host; and since when.
+Parses the subject of an incident (a key, a Worker, an address or network, or a host) and the time from which it is examined.
 
-An operator names it as `api-key:NAME`, `enrollment-key:NAME`, `worker:ID`, `address:ADDRESS` or `host:NAME`, or by the name alone
-where only one thing has it. Never by the secret itself, which would stand in logs and in the history of a shell.
+An operator names the subject as `api-key:NAME`, `enrollment-key:NAME`, `worker:ID`, `address:ADDRESS` or `host:NAME`, or by the name
+alone if only one thing has it. Never by the secret itself, which would end up in logs and in the shell history.
 """
 
 import ipaddress
@@ -20,12 +20,12 @@ from lyftdata.core.times import parse_moment
 CUT_OFF = "incident.cut_off"
 """The audit event of a cut-off."""
 MAX_SUBJECT_LENGTH = 128
-# An API key or an enrollment key as it was handed out: its public ID, then what is secret.
+# A whole API key or enrollment key: its public ID, then the secret.
 _WHOLE_KEY = re.compile(r"lyftdata_(?:enroll_)?([0-9A-Za-z]{10})_[0-9A-Za-z]{20,}")
 
 
 class SubjectKind(StrEnum):
-    """What an incident may be about."""
+    """The kinds of things that an incident can be about."""
 
     API_KEY = "api-key"
     ENROLLMENT_KEY = "enrollment-key"
@@ -35,7 +35,7 @@ class SubjectKind(StrEnum):
 
 
 class IncidentSubject(msgspec.Struct, frozen=True):
-    """What one incident is about: the name of a key, the ID of a Worker, a network in CIDR form, or a host's name."""
+    """The subject of an incident: the name of a key, the ID of a Worker, a network in CIDR form, or a host's name."""
 
     kind: SubjectKind
     value: str
@@ -75,17 +75,17 @@ class StepCode(StrEnum):
 
 
 def find_public_id(text: str) -> str | None:
-    """Return the public ID of the key that a text holds in full, which is as good as the key for finding out more; or None."""
+    """Return the public ID of the whole key that a text contains, or None; it is enough to look up the key."""
     found = _WHOLE_KEY.search(text)
     return None if found is None else found[1]
 
 
 def parse_subject(text: str) -> tuple[SubjectKind | None, str]:
     """
-    Split a subject into its kind, None if it is not given, and its value.
+    Split a subject into its kind (None if it is not given) and its value.
 
     Raises:
-        InvalidInputError: Empty, too long, a whole key, or not an address where it must be one.
+        InvalidInputError: Empty, too long, a whole key, or not an address after `address:`.
     """
     text = text.strip()
     if find_public_id(text) is not None:
@@ -106,7 +106,7 @@ def parse_subject(text: str) -> tuple[SubjectKind | None, str]:
 
 def parse_since(text: str, *, now: datetime) -> datetime | None:
     """
-    Read since when something is asked: a time such as `2026-03-01T12:00Z`, or how long ago, such as `24h`; empty for no limit.
+    Parse a start time: a time such as `2026-03-01T12:00Z`, or a duration ago, such as `24h`; empty for no limit.
 
     Raises:
         InvalidInputError: Neither, or in the future.

@@ -6,4 +6,4 @@ INSTALL_SERVER = (
     f"Run `make dist` in a checkout of lyftdata {__version__}, and "
     "`pip install --require-hashes -r server.txt` in the directory dist/ that it makes."
 )
-"""No package index is named: lyftdata is on none, and what bears its name there is somebody else's."""
+"""Names no package index: lyftdata is not published on any, and a package of that name there belongs to someone else."""

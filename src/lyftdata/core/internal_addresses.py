@@ -1,8 +1,8 @@
 """
 Tells internal addresses from public ones.
 
-Server-side request forgery: someone who may name an address to which the Server connects could otherwise reach what only the Server's
-host or its network can: the metadata service of a cloud, an unprotected database, the Server itself.
+Server-side request forgery: someone who may choose an address that the Server connects to could otherwise reach what only the Server's
+host or network can reach: the metadata service of a cloud, an unprotected database, the Server itself.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ import ipaddress
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Protocol assignments; versions of Python differ about parts of it.
+# IETF protocol assignments; versions of Python classify parts of it differently.
 _PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 # Azure's host agent answers at a public address, in every virtual network.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
@@ -18,16 +18,16 @@ _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
 def is_internal(address: Address) -> bool:
     """
-    Return whether an address is not on the public internet, or leads back from there.
+    Return whether an address is not on the public internet, or leads from there to an internal one.
 
-    Loopback, link-local (where metadata services are), private, shared, multicast and reserved addresses; IPv6 addresses that stand
-    for an IPv4 address (mapped, NAT64, 6to4, Teredo) are what that address is.
+    Internal are loopback, link-local (where metadata services are), private, shared, multicast and reserved addresses. An IPv6 address
+    that embeds an IPv4 address (mapped, NAT64, 6to4, Teredo) is classified by that address.
     """
     return any(_is_internal_itself(found) for found in (address, *_embedded(address)))
 
 
 def _is_internal_itself(address: Address) -> bool:
-    # Mapped and NAT64 addresses are judged by the IPv4 address in them: versions of Python differ about the outer one.
+    # Mapped and NAT64 addresses are classified by the embedded IPv4 address: versions of Python differ about the outer one.
     if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped is not None or address in _NAT64):
         return False
     return (
@@ -41,7 +41,7 @@ def _is_internal_itself(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> list[Address]:
-    """Return the IPv4 addresses that an IPv6 address stands for."""
+    """Return the IPv4 addresses that an IPv6 address embeds."""
     if not isinstance(address, ipaddress.IPv6Address):
         return []
     found: list[Address | None] = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

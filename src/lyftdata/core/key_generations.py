@@ -1,9 +1,9 @@
 """
 Rules that API keys and enrollment keys share: how long a key lives, and what a rotation does to its older generations.
 
-A key has a name and one or more generations. Rotating adds the next one, and sets an end to those before it, which go on working
-until then. A second rotation meanwhile ends none of them later than the first. `end_generations` is both: at a rotation, and to
-end the older ones sooner.
+A key has a name and one or more generations. A rotation adds the next generation and sets an end for the earlier ones, which keep
+working until then. A second rotation in the meantime never extends that. `end_generations` serves both uses: at a rotation, and to
+end older generations early.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ Key = TypeVar("Key", ApiKeyRecord, EnrollmentKeyRecord)
 
 _MAX_LIFE = timedelta(days=3650)
 MAX_GRACE = timedelta(days=90)
-"""For how long an older generation may go on working after a rotation."""
+"""How long an older generation may keep working after a rotation."""
 
 
 def check_life(expires_in: timedelta | None) -> None:
     """
-    Refuse a life that no key may have; None is a key that does not expire.
+    Check the lifetime of a new key; None for a key that does not expire.
 
     Raises:
         InvalidInputError: Not more than 0 seconds, or more than 3650 days.
@@ -37,16 +37,16 @@ def end_of_previous(
     *, now: datetime, grace: timedelta | None = None, ends_at: datetime | None = None
 ) -> datetime:
     """
-    Return when the generations before a new one end.
+    Return when the previous generations end.
 
     Args:
-        now: When the key is rotated; aware UTC.
-        grace: For how long they go on working.
-        ends_at: Until when they go on working; aware. If neither is given, they end at once.
+        now: The time of the rotation; aware UTC.
+        grace: How long they keep working.
+        ends_at: When they stop working; aware. If neither is given, they end at once.
 
     Raises:
-        InvalidInputError: Both are given, the grace is negative, the time is not in the future, or either is later than in 90
-            days.
+        InvalidInputError: Both are given, the grace is negative, the time is not in the future, or either is more than 90 days
+            ahead.
     """
     if grace is not None and ends_at is not None:
         raise InvalidInputError("ends_at", "cannot be combined with grace_s: give one of them")
@@ -78,23 +78,23 @@ def newest_generation(generations: Sequence[Key], *, kind: str, name: str) -> Ke
 
 
 class EndedGenerations(NamedTuple, Generic[Key]):
-    """Older generations of a key, with the ends that `end_generations` gave them."""
+    """Older generations of a key, with the end times set by `end_generations`."""
 
     changed: list[Key]
     unchanged: list[Key]
-    """Those that had ended before, or were revoked."""
+    """Those that have an earlier end already, or were revoked."""
 
 
 def end_generations(
     older: Iterable[Key], *, rotated_at: datetime, ends_at: datetime
 ) -> EndedGenerations[Key]:
     """
-    End older generations of a key at a time; none ends later than before.
+    Set the end of older generations of a key; none ends later than before.
 
     Args:
-        older: Every generation that is to end, the newest one not among them.
-        rotated_at: When the next generation was made; kept for those that were rotated before.
-        ends_at: Until when they work. For "now", the time of the call.
+        older: The generations to end, without the newest.
+        rotated_at: When the next generation was issued; those that were rotated earlier keep their own time.
+        ends_at: When they stop working. For "now", the time of the call.
     """
     ended = EndedGenerations[Key]([], [])
     for record in older:
@@ -115,5 +115,5 @@ def _end(older: Key, *, rotated_at: datetime, ends_at: datetime) -> Key:
 
 
 def seconds_until(ends_at: datetime | None, *, now: datetime) -> int | None:
-    """Return in how many whole seconds a generation ends, at least 0; None if it has no end."""
+    """Return the whole seconds until a generation ends, at least 0; None if it has no end."""
     return None if ends_at is None else max(0, int((ends_at - now).total_seconds()))

@@ -44,14 +44,14 @@ class VerificationKey(msgspec.Struct, frozen=True):
 
 
 class SigningKey:
-    """A key that signs worker tokens; its repr shows the `kid` only."""
+    """A key that signs worker tokens; its repr shows only the `kid`."""
 
     def __init__(
         self, algorithm: str, private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     ) -> None:
         self.algorithm = algorithm
         self.private = private
-        # Decided once: finding out the type of key takes as long as encoding a token.
+        # Determined once: checking the type of the key takes as long as encoding a token.
         self._sign: Callable[[bytes], bytes] = (
             functools.partial(_sign_es256, private)
             if isinstance(private, ec.EllipticCurvePrivateKey)
@@ -98,16 +98,16 @@ def generate_signing_key(algorithm: str) -> SigningKey:
 
 def encrypt_signing_key(key: SigningKey, *, kek: bytes, nonce: bytes) -> bytes:
     """
-    Return the private half encrypted with AES-256-GCM, after the nonce.
+    Return the nonce, followed by the private half encrypted with AES-256-GCM.
 
     Args:
         key: The key to store.
-        kek: 32 bytes that are not in the database: who steals the database cannot sign tokens.
+        kek: 32 bytes that are not in the database: someone who steals the database cannot sign tokens.
         nonce: 12 random bytes, never used twice with one `kek`: reuse would reveal the key stream (NIST SP 800-38D, section 8).
     """
     plain = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    # Substitution: the `kid` is authenticated with it, so who can write to the database cannot move one record's key to another,
-    # for example to bring a retired key back.
+    # Substitution: the `kid` is authenticated with it, so an attacker who can write to the database cannot move one record's key to
+    # another record, for example to bring back a retired key.
     return seal(plain, key=kek, nonce=nonce, context=key.kid)
 
 
@@ -122,17 +122,17 @@ def decrypt_signing_key(record: SigningKeyRecord, *, kek: bytes) -> SigningKey:
         plain = unseal(record.encrypted_private_key, key=kek, context=record.kid)
     except UnsealError as error:
         raise KeyDecryptionError(
-            "The signing keys in the database cannot be decrypted: this is not the secret key they were made with.",
+            "The signing keys in the database cannot be decrypted: this is not the secret key they were encrypted with.",
             hint="Restore secret.key of the data directory, or LYFTDATA_SECRET_KEY, from where the database came from.",
         ) from error
     private = load_der_private_key(plain, password=None)
     if not isinstance(private, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise KeyDecryptionError("A signing key in the database is of a kind we do not know.")
+        raise KeyDecryptionError("A signing key in the database is of an unsupported kind.")
     return SigningKey(record.algorithm, private)
 
 
 class RotationPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When keys change; `token_ttl` is the maximum life of a token."""
+    """When keys change; `token_ttl` is the maximum lifetime of a token."""
 
     token_ttl: timedelta
     rotate_every: timedelta = timedelta(days=30)
@@ -161,7 +161,7 @@ def plan_rotation(
     """
     Return what is due: a next key, an end for keys that were replaced, the removal of keys whose tokens have expired.
 
-    Idempotent: after the plan was carried out, the next one is empty.
+    Idempotent: after a plan has been carried out, the next one is empty.
     """
     if not records:
         return RotationPlan(create=True)

@@ -8,8 +8,8 @@ Failures are counted four times:
     network            after 30: guesses at many names from one network
     name               after 50: guesses at one operator's password from many networks
 
-A device mark that is used up has no effect until a day after the last failure with it. The other counts have a wait that
-doubles from a minute to a quarter of an hour.
+A used-up device mark has no effect until a day after its last failure. For the other counts there is a wait that doubles from one
+minute to a quarter of an hour.
 
 A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wait depends on where it comes from:
 
@@ -20,9 +20,9 @@ A network is an IPv4 address or an IPv6 /64. Which counts can make an attempt wa
 Attacks: password guessing, from one place or many, and its counterpart, locking an operator out by failing on purpose.
 
 An attempt that falls under several of these is checked if any of them permits it: a thief who uses up the five failures of
-a stolen mark then counts as an unknown device, and does not lock out the operator in a known network. A failure is counted everywhere.
-A sign-in with a mark takes back what was counted against the mark from the same network, but not a thief's failures
-elsewhere. The other three counts are forgotten an hour after their last failure.
+a stolen mark then counts as an unknown device, and does not lock out the operator in a known network. A failure counts in all four.
+A sign-in with a mark clears the failures counted against the mark from the same network, but not a thief's failures
+elsewhere. The other three counts are reset an hour after their last failure.
 
     attempt = lockout.begin(Claim(name, address, ...), now=...)
     if attempt.wait_s: ...                     # the password is not checked
@@ -67,9 +67,9 @@ class _Counts(Generic[K]):
 
     Args:
         allowed: Failures before the next attempt must wait.
-        first_wait: How long it then waits; each further failure doubles it.
-        max_wait: Up to so long.
-        forgotten_after: How long after the last failure all of a count are forgotten.
+        first_wait: The first wait; each further failure doubles it.
+        max_wait: The longest wait.
+        forgotten_after: How long after its last failure a count is reset.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class _Counts(Generic[K]):
         return len(self._counts)
 
     def wait_s(self, key: K, now: datetime, *, forgiven_at: datetime = _LONG_AGO) -> int:
-        """Return for how long the next attempt must wait; failures up to `forgiven_at` do not matter."""
+        """Return how many seconds the next attempt must wait; failures up to `forgiven_at` are ignored."""
         count = self._find_unexpired(key, now)
         if count is None:
             return 0
@@ -134,7 +134,7 @@ class _Counts(Generic[K]):
             count.failures = 0
 
     def subtract(self, key: K, failures: int) -> None:
-        """Subtract failures; end the wait too if the remaining ones do not cause one."""
+        """Subtract failures; end the wait too if the remaining failures do not cause one."""
         count = self._counts.get(key)
         if count is not None:
             count.failures = max(0, count.failures - failures)
@@ -142,7 +142,7 @@ class _Counts(Generic[K]):
                 count.locked_until = count.last_at
 
     def failures(self, key: K, now: datetime) -> int:
-        """Return how many are counted."""
+        """Return how many failures are counted."""
         count = self._find_unexpired(key, now)
         return 0 if count is None else count.failures
 
@@ -162,13 +162,13 @@ class _Counts(Generic[K]):
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Who wants to sign in, and what is known about where the attempt comes from.
+    Who wants to sign in, and what is known about the origin of the attempt.
 
     Args:
         name: The operator's name as given.
         address: IP address.
         exists: Whether there is such an operator.
-        is_known_network: Whether this operator has signed in from this network lately.
+        is_known_network: Whether this operator has recently signed in from this network.
         device: The ID of a checked device mark of this operator, or None.
         unlocks: How often this operator was unlocked.
     """
@@ -182,7 +182,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One attempt to sign in; `wait_s` is how many seconds its password may not be checked, 0 if it may be now."""
+    """One attempt to sign in; `wait_s` is the number of seconds until its password may be checked, 0 for now."""
 
     name: str
     network: str
@@ -197,17 +197,17 @@ def _same(name: str) -> str:
 
 class Lockout:
     """
-    Counts failed sign-ins in memory; pure, with the time passed in.
+    Counts failed sign-ins in memory; pure, the time is passed in.
 
     Args:
         per_device: Failures of one marked device.
         per_pair: Failures of one name from one network.
         per_network: Failures from one network.
         per_name: Failures of one name.
-        hide: Maps a name to what is stored of it. Password disclosure: people type passwords into the name field, so where
-            counts leave this process, names do not.
-        is_shared: Whether counts are published to other Servers: otherwise an attacker had a full set of guesses at each.
-        unlocks: How often each operator was unlocked before this process began.
+        hide: Maps a name to its stored form. Password disclosure: people type passwords into the name field, so names must not
+            leave this process together with the counts.
+        is_shared: Whether counts are published to other Servers: otherwise an attacker would have a full set of guesses at each.
+        unlocks: How often each operator was unlocked before this process started.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Lockout:
     ) -> None:
         self._hide = hide
         # Cache exhaustion: counts of operators that exist are kept apart, so that an attacker cannot evict them by trying
-        # made-up names, and then start guessing again.
+        # made-up names and then start guessing again.
         self._pairs = {exists: _Counts[tuple[str, str]](per_pair) for exists in (True, False)}
         self._names = {exists: _Counts[str](per_name) for exists in (True, False)}
         self._networks = _Counts[str](per_network)
@@ -267,15 +267,15 @@ class Lockout:
 
     def _apply_unlock(self, name: str, unlocks: int, now: datetime) -> None:
         """
-        Forget what was counted against a name when it was unlocked since the last attempt.
+        Forget the failures counted against a name if it was unlocked since the last attempt.
 
-        By a counter and not by a time: clocks of several hosts differ, and one that is ahead would forgive every failure for as
-        long as it is.
+        By a counter and not by a time: the clocks of several hosts differ, and one that is ahead would forgive every failure until the
+        others catch up.
         """
         if self._unlocks.get(name, 0) == unlocks:
             return
         self._unlocks[name] = unlocks
-        # The count of a network may be an attacker's: it is kept, but its failures until now are ignored for this name.
+        # The count of a network may be an attacker's: it is kept, but its failures so far are ignored for this name.
         self._forgiven_at[name] = now
         self._names[True].forget(lambda key: key == name)
         self._pairs[True].forget(lambda key: key[0] == name)
@@ -300,7 +300,7 @@ class Lockout:
             self._devices_by_network.end((attempt.name, attempt.device, attempt.network))
 
     def failed(self, attempt: Attempt, *, now: datetime) -> bool:
-        """Count a failure; return whether it locked something."""
+        """Count a failure; return whether it caused a lockout."""
         self._publish("failed", attempt)
         return self._count(attempt, now)
 

@@ -1,9 +1,9 @@
 """
 The Merkle tree of RFC 9162, section 2.1: one hash that stands for a list, and short proofs that an entry is in it.
 
-A list that only grows needs no tree in memory: the roots of its largest complete subtrees (a compact range, at most one hash
-a bit of the length) are enough to add entries and to find the root. `tests/unit/core/test_merkle_tree.py` has the vectors of
-the Certificate Transparency project.
+A list that only grows needs no tree in memory: the roots of its largest complete subtrees (a compact range, at most one hash for
+each bit of the length) are enough to add entries and to compute the root. `tests/unit/core/test_merkle_tree.py` has the test
+vectors of the Certificate Transparency project.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -59,7 +59,7 @@ class CompactRange:
         return root
 
     def copy(self) -> "CompactRange":
-        """Return another one for the same entries."""
+        """Return a copy that can grow independently."""
         return CompactRange(self.size, self.peaks)
 
 
@@ -100,7 +100,7 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
 
 
 def _siblings(index: int, size: int) -> Iterator[tuple[int, int]]:
-    """Return which entries each sibling on the way to the root covers, the lowest sibling first."""
+    """Return the range of entries that each sibling on the path to the root covers, the lowest sibling first."""
     start, end, found = 0, size, []
     while end - start > 1:
         # The largest power of two that is smaller than the number of entries.

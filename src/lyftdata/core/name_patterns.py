@@ -1,7 +1,7 @@
 """
-Names of many Workers in one text: `press-[01-20]` is press-01, press-02, … press-20.
+Expands patterns that name many Workers: `press-[01-20]` is press-01, press-02, … press-20.
 
-One range in brackets, with text before and after it. The numbers have at least as many digits as the first one was written with.
+A pattern has one range in brackets, with optional text around it. The numbers are padded to the width of the first one.
 """
 
 import re
@@ -11,9 +11,9 @@ from lyftdata.core.names import parse_worker_id, parse_worker_name
 
 MAX_NAMES = 500
 MAX_PATTERN = 80
-"""Characters of a pattern: a name of 64 and its brackets fit."""
+"""Maximum length of a pattern: enough for a name of 64 characters with brackets."""
 
-# Anything like a range, so that `press-[1-]` is an error and not a Worker of that name.
+# Anything that looks like a range, so that `press-[1-]` is an error and not a Worker of that name.
 _RANGE = re.compile(r"\[\s*(\w*)\s*-\s*(\w*)\s*\]")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -28,13 +28,13 @@ def expand_worker_names(pattern: str) -> list[str]:
     Return the Worker names of a pattern, in order; no two are equal.
 
     Raises:
-        InvalidInputError: `name`: no range, two, a backwards one, or too many names; or one breaks the rule of names.
+        InvalidInputError: For `name`: no range, more than one, a backwards one, too many names, or a name that breaks its rule.
     """
     return [parse_worker_name(text) for text in _expand("name", pattern)]
 
 
 def expand_worker_ids(pattern: str, *, size: int) -> list[str]:
-    """Return the Worker IDs of a pattern for so many Workers, in order; raises as `expand_worker_names`, for `id`."""
+    """Return the IDs of a pattern that must stand for `size` Workers, in order; raises like `expand_worker_names`, for `id`."""
     ids = [parse_worker_id(text) for text in _expand("id", pattern)]
     if len(ids) != size:
         raise InvalidInputError("id", f"stands for {len(ids):,} Workers, and the name for {size:,}")
@@ -50,7 +50,7 @@ def _expand(field: str, pattern: str) -> list[str]:
     if len(ranges) > 1:
         raise InvalidInputError(field, "must hold one range in brackets, and this has more")
     found = ranges[0]
-    # Ahead of int(): \w takes digits of every script, and int() takes thousands of them.
+    # Before int(): \w matches digits of every script, and int() accepts thousands of them.
     if not all(_NUMBER.fullmatch(text) for text in found.groups()):
         raise InvalidInputError(
             field, "must hold a range of numbers of at most 9 digits, such as press-[01-20]"

@@ -1,7 +1,7 @@
 """
 Parses and checks names, IDs and labels.
 
-Every parser takes text as received and returns it as it is stored, or raises InvalidInputError naming the field.
+Every parser takes text as received and returns it as it is stored, or raises an InvalidInputError that names the field.
 """
 
 import re
@@ -23,7 +23,7 @@ _WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 _API_KEY_NAME = re.compile(r"[A-Za-z0-9_-]{5,50}")
 _OPERATOR_NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
-# Printable ASCII without the two characters that the one-line form uses to separate.
+# Printable ASCII without the two separators of the one-line form.
 _LABEL_VALUE = re.compile(r"[ -+\--<>-~]{0,63}")
 
 # Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties) as far as Python calls it printable, and the blank
@@ -35,7 +35,7 @@ _SHOWS_NOTHING = re.compile(
 _MAX_MARKS = 2
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
-# Crockford's base32: without letters that are mistaken for others.
+# Crockford's base32: without letters that are easily mistaken for others.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 RandomBytes = Callable[[int], bytes]
@@ -56,7 +56,7 @@ def parse_worker_name(text: str) -> str:
 
 
 def parse_passkey_name(text: str) -> str:
-    """Read what an operator calls a passkey; the same rule."""
+    """Read an operator's name for a passkey; the same rule."""
     return _parse_shown_name(text)
 
 
@@ -77,10 +77,10 @@ def _parse_shown_name(text: str) -> str:
 
 def check_no_credential(field: str, text: str) -> None:
     """
-    Refuse text that holds a lyftdata credential: it would be stored, and shown to everyone who may read names.
+    Refuse text that contains a lyftdata credential: it would be stored, and shown to everyone who may read names.
 
     Raises:
-        InvalidInputError: It holds one. The message does not repeat it.
+        InvalidInputError: It contains one. The message does not repeat it.
     """
     if holds_credential(text):
         raise InvalidInputError(
@@ -146,7 +146,7 @@ def parse_labels(labels: Mapping[str, str]) -> Labels:
 
 
 def parse_label_text(text: str) -> Labels:
-    """Read the one-line form `zone=eu-1,gpu`; a key given twice is refused."""
+    """Read the one-line form `zone=eu-1,gpu`; a repeated key is refused."""
     labels: dict[str, str] = {}
     for part in text.split(","):
         if not part.strip():
@@ -175,7 +175,7 @@ def generate_reference(random_bytes: RandomBytes) -> str:
 
 def check_storable(field: str, text: str) -> None:
     """
-    Refuse text that not every encoding and database can store: NUL, and half a surrogate pair.
+    Refuse text that not every encoding and database can store: NUL, and lone surrogates.
 
     Every field has further rules of its own.
     """

@@ -1,7 +1,7 @@
 """
-Tells from which network a caller comes, as coarsely as two requests of one host may differ.
+Maps a caller's address to its network, so coarsely that requests of one host usually come from the same one.
 
-IPv4 counts by its /24, IPv6 by its /64, loopback as one network whatever its version. docs/decisions/0027 argues for these.
+IPv4 counts by its /24, IPv6 by its /64, and loopback as one network for both versions. docs/decisions/0027 gives the reasons.
 """
 
 import functools
@@ -15,7 +15,7 @@ UNKNOWN = "unknown"
 _PREFIXES = {4: 24, 6: 64}
 
 
-# Cached: it is asked for each token, and the same few addresses come again and again.
+# Cached: it is called for each token, and the same few addresses recur.
 @functools.lru_cache(maxsize=10_000)
 def network_of_host(address: str) -> str:
     """Return the network of an address: its /24 or /64, `loopback`, or `unknown` if it is not an IP address."""
@@ -24,7 +24,7 @@ def network_of_host(address: str) -> str:
     except ValueError:
         return UNKNOWN
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    # `localhost` is ::1 or 127.0.0.1, as a client happens to choose.
+    # `localhost` may be ::1 or 127.0.0.1: each client chooses.
     if parsed.is_loopback:
         return LOOPBACK
     return str(ipaddress.ip_network((parsed, _PREFIXES[parsed.version]), strict=False))
@@ -32,16 +32,16 @@ def network_of_host(address: str) -> str:
 
 def parse_network(text: str) -> Network:
     """
-    Return the network that a text names in CIDR form; a bare address is a network of one.
+    Parse a network in CIDR form; a bare address is a network of one. Bits after the prefix are ignored.
 
     Raises:
-        ValueError: Not a network; the bits behind the prefix do not matter.
+        ValueError: Not a network.
     """
     return ipaddress.ip_network(text.strip(), strict=False)
 
 
 def is_in(address: str | None, network: Network) -> bool:
-    """Return whether an address is in a network; one that is not an IP address is in none."""
+    """Return whether an address is in a network; what is not an IP address is in none."""
     try:
         parsed = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:
@@ -50,7 +50,7 @@ def is_in(address: str | None, network: Network) -> bool:
 
 
 def may_be_in(host_network: str, network: Network) -> bool:
-    """Return whether an address in the network of a host (`network_of_host`) may be in another network."""
+    """Return whether some address in a host's network (`network_of_host`) is also in `network`."""
     if host_network == LOOPBACK:
         return network.is_loopback
     try:
@@ -62,7 +62,7 @@ def may_be_in(host_network: str, network: Network) -> bool:
 
 class NetworkGroup:
     """
-    Networks that count as one: one host may call from any of them, now from this and now from that.
+    Networks that count as one, because a host may call from any of them.
 
     Args:
         networks: In CIDR form.
@@ -73,9 +73,9 @@ class NetworkGroup:
 
     def is_same(self, one: str, other: str) -> bool:
         """
-        Return whether two addresses may be those of one host.
+        Return whether two addresses may belong to one host.
 
-        An address that is unknown may be anything, so it is never a reason for an alarm.
+        An unknown address may be anything, so it is never a reason for an alert.
         """
         networks = {network_of_host(one), network_of_host(other)}
         if len(networks) == 1 or UNKNOWN in networks:

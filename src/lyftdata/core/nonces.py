@@ -1,15 +1,15 @@
 """
-Makes and checks nonces, by which the Server knows when something was signed, whatever the signer's clock says.
+Makes and checks nonces, which show the Server when something was signed, whatever the signer's clock says.
 
     nonce = make_nonce(key, issued_at=now, salt=random_bytes(9), bound_to="w-1 …")
-    1772366400.mZ4…            its time in seconds since 1970, and a MAC over time, salt and what it is bound to
+    1772366400.mZ4…            its time in seconds since 1970, then the salt and a MAC over time, salt and `bound_to`
 
-The signer puts the nonce into what it signs, and may sign for the nonce's time instead of its own clock's. The Server stores
+The signer includes the nonce in what it signs, and may sign for the nonce's time instead of its own clock's. The Server stores
 nothing: it computes the MAC again.
 
-Attacks: pre-dated or delayed signatures, whose claimed time the signer's clock alone would vouch for; forged nonces, by the
-MAC; use of a nonce for another Worker or purpose, by `bound_to`; enumeration, by the salt: without it an unproven caller could see by
-whether the nonce changes whether a Worker exists, and whether it was just disabled.
+Attacks stopped: pre-dated or delayed signatures, whose time only the signer's clock would vouch for; forged nonces, by the MAC; use
+of a nonce for another Worker or purpose, by `bound_to`; and enumeration, by the salt: without it an unproven caller could tell from
+a changed nonce whether a Worker exists, and whether it was just disabled.
 """
 
 import hmac
@@ -36,7 +36,7 @@ def make_nonce(key: bytes, *, issued_at: datetime, salt: bytes, bound_to: str) -
         key: 32 bytes that only the Servers of one deployment have.
         issued_at: Aware UTC time.
         salt: 9 random bytes.
-        bound_to: What must be the same when the nonce comes back, for example a Worker and its epoch.
+        bound_to: What must be the same when the nonce is checked, for example a Worker and its epoch.
     """
     seconds = int(issued_at.timestamp())
     mac = _mac(key, seconds, salt, bound_to)
@@ -44,7 +44,7 @@ def make_nonce(key: bytes, *, issued_at: datetime, salt: bytes, bound_to: str) -
 
 
 def is_good_nonce(unverified: str, key: bytes, *, now: datetime, bound_to: str) -> bool:
-    """Return whether a nonce was made with this key and bound to this, within the last two minutes."""
+    """Return whether a nonce was made with this key and `bound_to` within the last two minutes."""
     found = _FORM.fullmatch(unverified)
     if found is None:
         return False

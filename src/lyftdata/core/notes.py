@@ -10,13 +10,13 @@ def read_note(field: str, text: str, *, max_length: int, known_secrets: KnownSec
     Read a note; empty if there is none.
 
     Args:
-        field: Where it stands, for messages.
-        text: What was given.
+        field: Name of the field, for messages.
+        text: The note as typed.
         max_length: In characters.
-        known_secrets: What no note may hold: a key that is pasted to say which one leaked would be in lists, backups and the audit log.
+        known_secrets: Secrets that no note may contain: a key pasted to say which one leaked would end up in lists, backups and the audit log.
 
     Raises:
-        InvalidInputError: It is too long, or holds a credential.
+        InvalidInputError: It is too long, or contains a credential.
     """
     note = clean_text(text.strip(), max_length + 1)
     if len(note) > max_length:

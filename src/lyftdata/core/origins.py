@@ -22,14 +22,14 @@ def origin_of(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether the host of a URL is the loopback of this machine."""
+    """Return whether the host of a URL is a loopback address or name of this machine."""
     return is_loopback_host(urllib.parse.urlsplit(url).hostname or "")
 
 
 def is_loopback_host(host: str) -> bool:
     """Return whether a name or an IP address, without brackets, is the loopback of this machine."""
-    # Plain http is allowed to loopback alone, so this must not be fooled: no DNS, since a name that resolves to 127.0.0.1 now may
-    # resolve elsewhere a moment later (DNS rebinding), and no prefix match, since `localhost.example` is anyone's.
+    # Plain http is allowed only to loopback, so this must not be fooled: no DNS, since a name that resolves to 127.0.0.1 now may
+    # resolve to another address a moment later (DNS rebinding), and no prefix match, since anyone can register `localhost.example`.
     if host.lower() == "localhost":
         return True
     try:
@@ -48,7 +48,7 @@ def is_ip_address(host: str) -> bool:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Return whether two URLs are of one origin; this machine's loopback names count as one host."""
+    """Return whether two URLs have the same origin; this machine's loopback names count as one host."""
     return _canonical(one) == _canonical(other)
 
 

@@ -1,8 +1,8 @@
 """
-Groups Workers that were lost into outages: one alarm an outage, however many Workers it takes away.
+Groups lost Workers into outages: one alert for each outage, however many Workers it takes offline.
 
-`core.fleet_verdict` decides who counts as lost. An outage begins with a loss that no open outage covers, and covers the losses of the ten minutes that follow. It stays the same
-outage when its first Worker is back.
+`core.fleet_verdict` decides which Workers count as lost. An outage begins with a loss that no open outage covers, and covers the losses
+of the next ten minutes. It remains the same outage when its first Worker is back.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,11 +22,11 @@ class Outage(msgspec.Struct, frozen=True):
 
 def group_losses(losses: Mapping[str, datetime], *, open_since: Collection[datetime]) -> list[Outage]:
     """
-    Return the outages of which Workers are still missing, the earliest first.
+    Return the outages that still have missing Workers, the earliest first.
 
     Args:
-        losses: When each Worker was lost that is not back.
-        open_since: When the outages began of which an alarm was raised already.
+        losses: For each Worker that is not back, by ID, when it was lost.
+        open_since: The beginnings of the outages for which an alert is open.
     """
     starts = sorted(open_since)
     found: dict[datetime, list[str]] = {}

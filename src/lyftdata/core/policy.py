@@ -1,5 +1,5 @@
 """
-Decides what each role may do by each kind of credential, and what happens to a Worker name that is taken.
+Decides what each role may do with each kind of credential, and what happens if a Worker name is taken.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ _ANY_CREDENTIAL = frozenset({CredentialKind.SESSION, CredentialKind.API_TOKEN})
 
 class Rule(msgspec.Struct, frozen=True):
     """
-    Who may take an action: with which roles, by which kinds of credential, and whether those may who have a scope.
+    Who may take an action: the roles, the kinds of credential, and whether callers with a scope may.
 
-    `in_scope` alone opens nothing: the route must say as well that it stays within the caller's scope. `asks_again` says that the
-    action cannot be undone: the operator must have proved lately who they are. An API token proves its secret with each request and
-    cannot be asked; where that is not enough, `credentials` leaves it out.
+    `in_scope` alone opens nothing: the route must also declare that it stays within the caller's scope. `asks_again` marks an action
+    that cannot be undone: the operator must have authenticated recently. An API token proves its secret with each request and cannot
+    be asked again; where that is not enough, `credentials` excludes it.
     """
 
     roles: frozenset[Role]
@@ -39,10 +39,10 @@ _READ = Rule(_EVERY_ROLE, _ANY_CREDENTIAL)
 _READ_IN_SCOPE = Rule(_EVERY_ROLE, _ANY_CREDENTIAL, in_scope=True)
 _WRITE = Rule(_ADMINS, _ANY_CREDENTIAL)
 _WRITE_IN_SCOPE = Rule(_ADMINS, _ANY_CREDENTIAL, in_scope=True)
-# Persistence: a token that leaked must make no way in for people, and no way out for the audit log, that outlives its revocation.
+# Persistence: a leaked token must not create access for people, or an export of the audit log, that outlives its revocation.
 _WRITE_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY)
-# Of what only Servers, or only all Workers together, have (signing keys, settings, the audit log, other operators), a scope leaves nothing.
-# What cannot be undone. Session theft: an open browser or a copied cookie is not enough for it.
+# A caller with a scope has no access to what belongs to the Servers or to all Workers together (signing keys, settings, the audit log,
+# other operators). The next three are for what cannot be undone. Session theft: an open browser or a copied cookie is not enough.
 _FINAL = Rule(_ADMINS, _ANY_CREDENTIAL, asks_again=True)
 _FINAL_IN_SCOPE = Rule(_ADMINS, _ANY_CREDENTIAL, in_scope=True, asks_again=True)
 _FINAL_IN_PERSON = Rule(_ADMINS, _SESSION_ONLY, asks_again=True)
@@ -51,14 +51,14 @@ ACTIONS: Mapping[str, Rule] = {
     "workers.read": _READ_IN_SCOPE,
     "workers.write": _WRITE_IN_SCOPE,
     "workers.delete": _FINAL_IN_SCOPE,
-    # The Servers, and all Workers together: counts, lost ones, history, registrations.
+    # The Servers, and all Workers together: counts, lost Workers, history, registrations.
     "fleet.read": _READ,
     "api_keys.read": _READ_IN_SCOPE,
     "api_keys.write": _WRITE_IN_SCOPE,
     # Rotate, end the previous generation, revoke.
     "api_keys.end": _FINAL_IN_SCOPE,
     "resources.read": _READ_IN_SCOPE,
-    # Not in scope: a resource is what a service outside trusts, by an audience that the operator chooses.
+    # Not in scope: external services trust a resource by its audience, which the operator chooses.
     "resources.write": _WRITE,
     "resources.issue_key": _FINAL,
     "resources.delete": _FINAL,
@@ -67,15 +67,15 @@ ACTIONS: Mapping[str, Rule] = {
     # Rotate, end the previous generation, revoke.
     "enrollment_keys.end": _FINAL_IN_SCOPE,
     "refusals.read": _READ,
-    # In person: what a leaked token ignored would go on hiding alerts after the token was revoked.
+    # In person: refusals that a leaked token ignored would hide alerts even after the token was revoked.
     "refusals.write": _WRITE_IN_PERSON,
     "audit.read": _READ,
     "audit.verify": _READ,
     "events.read": _READ_IN_SCOPE,
-    # Admins alone: a destination names systems of the operators, and decides who else reads the audit log.
+    # Admins only: a destination names the operators' systems, and decides who else reads the audit log.
     "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
     "event_destinations.write": _WRITE_IN_PERSON,
-    # Who else reads the audit log, by which secret, and who no longer does, for good or while it is paused.
+    # Change who else reads the audit log and with which secret, or stop or pause the delivery.
     "event_destinations.redirect": _FINAL_IN_PERSON,
     "fleet_policy.read": _READ,
     "fleet_policy.write": _WRITE,
@@ -84,11 +84,11 @@ ACTIONS: Mapping[str, Rule] = {
     "signing_keys.withdraw": _FINAL,
     "incident.read": _READ,
     "incident.write": _FINAL,
-    # What waits for a second operator. To ask for it needs what the action itself needs.
+    # Requests that wait for a second operator. Making one needs the permission of the action itself.
     "change_requests.read": _READ_IN_SCOPE,
     # Withdraw one's own, give its reason.
     "change_requests.write": _WRITE_IN_SCOPE,
-    # In person: a token acts for the operator who issued it, and a leaked one must be no second person.
+    # In person: a token acts for the operator who issued it, and a leaked one must not count as a second person.
     "change_requests.decline": Rule(_ADMINS, _SESSION_ONLY, in_scope=True),
     "change_requests.confirm": Rule(_ADMINS, _SESSION_ONLY, in_scope=True, asks_again=True),
     "second_operator.read": _READ,
@@ -130,9 +130,9 @@ def check_allowed(action: str, *, actor: Actor, in_scope: bool) -> None:
     Refuse an action that a caller may not take.
 
     Args:
-        action: Of the table.
-        actor: Who asks.
-        in_scope: Whether what answers stays within the caller's scope. A route that does not say so is closed to who has one.
+        action: A key of `ACTIONS`.
+        actor: The caller.
+        in_scope: Whether the route stays within the caller's scope. A route that does not say so is closed to callers with a scope.
 
     Raises:
         SecondFactorMissingError: The session was opened without a second factor that it must have.
@@ -161,16 +161,16 @@ def _lacks_second_factor(action: str, actor: Actor) -> bool:
 
 def check_recently_authenticated(action: str, *, actor: Actor, within: timedelta, now: datetime) -> None:
     """
-    Refuse what cannot be undone to an operator who has not proved lately who they are.
+    Refuse an action that cannot be undone to an operator who has not authenticated recently.
 
     Args:
-        action: Of the table above.
-        actor: Who asks; that they may take the action at all is checked elsewhere (`check_allowed`).
-        within: How long ago they may have proved it.
+        action: A key of `ACTIONS`.
+        actor: The caller; whether they may take the action at all is checked elsewhere (`check_allowed`).
+        within: How long ago the last authentication may have been.
         now: Aware UTC time.
 
     Raises:
-        ReauthenticationRequiredError: It is longer ago, or not known.
+        ReauthenticationRequiredError: It was longer ago, or its time is not known.
     """
     rule = ACTIONS.get(action)
     if rule is None or not rule.asks_again or actor.credential is CredentialKind.API_TOKEN:
@@ -180,7 +180,7 @@ def check_recently_authenticated(action: str, *, actor: Actor, within: timedelta
 
 
 def lesser_role(first: Role, second: Role) -> Role:
-    """Return the role of the two that may do less."""
+    """Return the less privileged of two roles."""
     return Role.VIEWER if Role.VIEWER in {first, second} else Role.ADMIN
 
 
@@ -193,7 +193,7 @@ class NamePolicy(StrEnum):
 
 
 class CopyPolicy(StrEnum):
-    """What happens to a directory that is refused as a copy of an identity, until an operator decides."""
+    """What a directory that is refused as a copy of an identity may do until an operator decides."""
 
     REFUSE = "refuse"
     AS_NEW = "as-new"
@@ -218,7 +218,7 @@ def decide_same_name(
             "The holder was added by an operator and is never superseded.", other_worker=holder.id
         )
     if not holder.enabled:
-        # Evasion of a ban: otherwise a disabled Worker would be back with a new ID as soon as its directory is removed.
+        # Evasion of a ban: otherwise a disabled Worker could return with a new ID once its directory is removed.
         raise NameInUseError(
             "An operator has disabled the holder; delete or rename it to free the name.",
             other_worker=holder.id,
@@ -227,8 +227,8 @@ def decide_same_name(
         raise NameInUseError(
             "The name policy is 'reject': delete or rename the holder first.", other_worker=holder.id
         )
-    # Impersonation of a live Worker: a connected holder keeps its name. After a restart of the Server the caller treats as connected
-    # every holder that may still return.
+    # Impersonation of a live Worker: a connected holder keeps its name. After a restart of the Server the caller treats every holder
+    # that may still return as connected.
     if holder_online:
         raise NameInUseError("The holder is connected.", other_worker=holder.id)
     return "supersede"

@@ -1,4 +1,4 @@
-"""What the values of a search are compared with: texts, versions, ages, and API keys with their generations."""
+"""The parsed values of a search and how they match: texts, versions, ages, and API keys with their generations."""
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,27 +13,27 @@ Comparison = Literal["<", ">", "<=", ">="]
 
 
 def fold(text: str) -> str:
-    """Return a text as searches compare it: without the difference of upper and lower case."""
+    """Return a text in the form that searches compare, case-folded."""
     return text.casefold()
 
 
 def fold_each(texts: Iterable[str]) -> list[str]:
-    """Return texts folded; of many, in half the time of a call of `fold` for each."""
+    """Fold texts; many of them in half the time of calling `fold` on each."""
     return list(map(str.casefold, texts))
 
 
 class TextPattern(msgspec.Struct, frozen=True):
     """
-    A text to be found, cut at its wildcards; `is_whole` says that it must be the whole text and not a part of it.
+    A pattern to search for, split at its wildcards; with `is_whole` it must match the whole text and not a part of it.
 
-    Compared with texts that were folded (`fold`), it must be folded too.
+    To match folded texts (`fold`), the pattern must be folded too.
     """
 
     parts: tuple[str, ...]
     is_whole: bool
 
     def matches(self, text: str) -> bool:
-        """Return whether a text fits."""
+        """Return whether a text matches."""
         parts = self.parts
         if len(parts) == 1:
             return text == parts[0] if self.is_whole else parts[0] in text
@@ -56,16 +56,16 @@ _SEPARATOR = "\n"
 
 def positions_of(pattern: TextPattern, texts: Sequence[str]) -> list[int]:
     """
-    Return the positions of texts that fit a folded pattern, folded or not; there may be hundreds.
+    Return the positions of the texts that match a folded pattern; the texts need not be folded.
 
-    Folded and searched as one text first, which most searches do not find anything in.
+    They are first folded and searched as one text: most of the time there is no match.
     """
     folded = fold(_SEPARATOR.join(texts))
     if not all(part in folded for part in pattern.parts):
         return []
     each = folded.split(_SEPARATOR)
     if len(each) != len(texts):
-        # Hostile text: a host may be called anything.
+        # Hostile text: a host name may contain the separator.
         each = fold_each(texts)
     if len(pattern.parts) > 1 or pattern.is_whole:
         return [position for position, text in enumerate(each) if pattern.matches(text)]
@@ -74,7 +74,7 @@ def positions_of(pattern: TextPattern, texts: Sequence[str]) -> list[int]:
 
 
 class Age(msgspec.Struct, frozen=True):
-    """How long ago something was: `<1h` is less than an hour ago, `>7d` more than seven days."""
+    """A condition on how long ago something was: `<1h` is less than an hour ago, `>7d` more than seven days."""
 
     comparison: Literal["<", ">"]
     span: timedelta
@@ -91,18 +91,18 @@ _COMPARISONS: Mapping[str, Callable[[Version, Version], bool]] = {
 
 class VersionRange(msgspec.Struct, frozen=True):
     """
-    Versions that are wanted: those that compare so with one, that one (`=`), or that one and all below it (``""``).
+    The versions to find: those that compare so with `version`, or with ``""`` those in its series.
 
-    `1.4` and all below it are `1.4`, `1.4.2` and `1.4.3rc1`.
+    The series of `1.4` includes `1.4`, `1.4.2` and `1.4.3rc1`.
     """
 
     comparison: Comparison | Literal["=", ""]
     version: Version
     given: tuple[int, ...]
-    """Its numbers as they were typed, for `""`."""
+    """Its numbers as typed, for `""`."""
 
     def matches(self, text: str) -> bool:
-        """Return whether a version is wanted; a text that is not a version is not."""
+        """Return whether a version is in the range; text that is not a version never is."""
         version = parse_version(text)
         if version is None:
             return False
@@ -116,7 +116,7 @@ Generation = int | Literal["current", "old"] | None
 
 
 class KeyPattern(msgspec.Struct, frozen=True):
-    """An API key by its name, and which of its generations; None is any."""
+    """An API key by its name, and which of its generations; None for any."""
 
     name: TextPattern
     generation: Generation = None

@@ -1,7 +1,7 @@
 """
 Splits the text of a search into words: `host:rack1 -gpu name:="press 1"`.
 
-This is the grammar alone. What a field means, and which there are, is in `worker_query`.
+This is only the grammar. The fields and their meanings are in `worker_query`.
 """
 
 import re
@@ -24,10 +24,10 @@ _OPERATORS = ("<=", ">=", "<", ">", "=")
 
 class QueryError(InvalidInputError):
     """
-    A search that cannot be understood; nothing is searched for then.
+    The text of a search is invalid; nothing is searched for.
 
     Args:
-        position: The number of the character at fault, from 1.
+        position: The position of the character at fault, from 1.
         message: What is wrong with it, as a sentence.
     """
 
@@ -40,8 +40,7 @@ class Value(msgspec.Struct, frozen=True):
     """
     One value of a word.
 
-    `parts` is its text, cut where a wildcard stands: without a wildcard there is one part. `operator` is `<`, `>`, `<=`, `>=`, `=`
-    or "".
+    `parts` is its text, split at its wildcards: without a wildcard there is one part. `operator` is `<`, `>`, `<=`, `>=`, `=` or "".
     """
 
     position: int
@@ -58,7 +57,7 @@ class Word(msgspec.Struct, frozen=True):
     """
     One word of a search: `name:VALUE,VALUE` (separator `:`), `name=VALUE,VALUE` (separator `=`), or a text without a name.
 
-    `start` and `end` are the slice of the search that it stands in.
+    `start` and `end` are its slice of the text of the search.
     """
 
     start: int
@@ -70,7 +69,7 @@ class Word(msgspec.Struct, frozen=True):
 
     @property
     def position(self) -> int:
-        """Return the number of its first character, from 1."""
+        """Return the position of its first character, from 1."""
         return self.start + 1
 
 
@@ -98,7 +97,7 @@ def split_words(text: str) -> list[Word]:
 
 
 def quote(text: str) -> str:
-    """Return a text as a value that stands for itself: in quotes, unless every character does so without them."""
+    """Return a text as a literal value: quoted, unless no character needs quotes."""
     if re.fullmatch(r"[\w.@/-]+", text) and not text.startswith("-"):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -119,7 +118,7 @@ def _cut(text: str) -> Iterator[tuple[list[_Character], int]]:
             word, was_quoted = [], False
         elif character == '"':
             opened = index if opened is None else None
-            # Marks where quotes stand, so that `name:""` has a value.
+            # Marks the position of quotes, so that `name:""` has a value.
             word.append(_Character("", True, index))
             was_quoted = True
         elif not character.isprintable() and character != "\t":
@@ -154,7 +153,7 @@ def _is(character: _Character, *texts: str) -> bool:
 
 
 def _split_name(word: list[_Character]) -> tuple[str, str, list[_Character]]:
-    """Return name, separator and what follows; two empty texts if the word is a text without a name."""
+    """Return name, separator and the rest; name and separator are empty if the word has no name."""
     place = next((place for place, character in enumerate(word) if _is(character, ":", "=")), None)
     if place is None or any(character.is_quoted for character in word[:place]):
         return "", "", word
@@ -166,7 +165,7 @@ def _split_name(word: list[_Character]) -> tuple[str, str, list[_Character]]:
 
 
 def _looks_like_an_address(word: list[_Character]) -> bool:
-    # `fe80::1`; no field's value begins with a colon.
+    # For example `fe80::1`; no field's value begins with a colon.
     text = "".join(character.text for character in word)
     return "::" in text and re.fullmatch(r"[0-9A-Fa-f:.]+", text) is not None
 

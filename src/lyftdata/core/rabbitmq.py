@@ -6,7 +6,7 @@ The syntax is that of RabbitMQ's own OAuth 2 plugin, so that one resource serves
     PERMISSION:VHOST/NAME               configure, write or read queues and exchanges of that name
     PERMISSION:VHOST/NAME/ROUTING-KEY   and, at topic exchanges, messages with that routing key
 
-Each part is a pattern: `*` matches any text, also none, and `%2F` a slash. The scope may begin with the resource's audience
+Each part is a pattern: `*` matches any text, including none, and `%2F` a slash. The scope may begin with the resource's audience
 and a dot, as that plugin requires. A scope of any other form allows nothing.
 """
 
@@ -22,7 +22,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class _Pattern(msgspec.Struct, frozen=True):
-    """The literal parts between the stars of a pattern."""
+    """A pattern, as the literal parts between its stars."""
 
     parts: tuple[str, ...]
 
@@ -66,7 +66,7 @@ def may_access_vhost(scopes: Sequence[str], audience: str, *, vhost: str) -> boo
 def may_access_resource(
     scopes: Sequence[str], audience: str, *, permission: str, vhost: str, name: str
 ) -> bool:
-    """Return whether scopes allow to configure, write or read the queue or exchange of this name."""
+    """Return whether scopes allow configuring, writing or reading the queue or exchange of this name."""
     return any(
         rights.permission == permission and rights.vhost.matches(vhost) and rights.name.matches(name)
         for rights in _all_rights(tuple(scopes), audience)
@@ -76,7 +76,7 @@ def may_access_resource(
 def may_access_topic(
     scopes: Sequence[str], audience: str, *, permission: str, vhost: str, exchange: str, routing_key: str
 ) -> bool:
-    """Return whether scopes allow to write or read messages with a routing key at a topic exchange."""
+    """Return whether scopes allow writing or reading messages with this routing key at a topic exchange."""
     return any(
         rights.permission == permission
         and rights.vhost.matches(vhost)
@@ -102,7 +102,7 @@ def _rights(scope: str) -> _Rights | None:
     try:
         patterns = [_pattern(part) for part in parts]
     except ValueError:
-        # An invalid escape: the plugin, too, lets such a pattern match nothing.
+        # An invalid escape: such a pattern matches nothing in the plugin either.
         return None
     vhost, name, *more = patterns
     return _Rights(permission, vhost, name, more[0] if more else None)

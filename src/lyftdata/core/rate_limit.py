@@ -1,5 +1,5 @@
 """
-Limits failed attempts per address, so that guessing and floods end without locking out honest callers.
+Limits failed attempts per address, so that guessing and floods are stopped without locking out honest callers.
 
 Only failures are counted, and only failures are answered differently: a valid credential from the same address always
 passes, since many Workers may share one address (NAT). Otherwise anyone behind that address could lock all of them out.
@@ -47,7 +47,7 @@ class FailureLimiter:
         return {network: unpublished[network] for network in worst}
 
     def charge(self, network: str, failures: int, now_s: float) -> None:
-        """Count failures that another Server published."""
+        """Count failures that another Server has published."""
         bucket = self._bucket(network, now_s)
         bucket.tokens = max(0.0, bucket.tokens - failures)
 
@@ -96,10 +96,10 @@ class FailureLimiter:
         return bucket
 
 
-# Cached: the same few addresses come again and again, and parsing one takes longer than counting.
+# Cached: the same few addresses recur, and parsing one takes longer than counting.
 @functools.lru_cache(maxsize=10_000)
 def network_of(address: str, *, ipv6_prefix: int = 64) -> str:
-    """Return what an address counts as: itself, or for IPv6 its /64, all of whose addresses one customer has."""
+    """Return the network that an address counts as: itself, or for IPv6 its /64, which belongs to one customer."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,5 +1,5 @@
 """
-Recovery codes: each signs an operator in once in place of their second factor, when that is lost.
+Recovery codes: each signs an operator in once, instead of a lost second factor.
 
 80 random bits each, so that a fast digest is enough (docs/decisions/0003-api-keys-are-hashed-fast.md).
 """
@@ -19,7 +19,7 @@ def make_recovery_codes(random_bytes: Callable[[int], bytes]) -> list[str]:
 
 
 def recovery_code_digest(unverified_code: str, *, operator: str) -> bytes:
-    """Return the digest under which a code of an operator is stored; case, spaces and dashes do not count."""
+    """Return the digest under which an operator's code is stored; case, spaces and dashes are ignored."""
     plain = "".join(unverified_code.split()).replace("-", "").upper()
     return hashlib.sha256(f"{operator}\0{plain}".encode("utf-8", "surrogatepass")).digest()
 

@@ -1,8 +1,8 @@
 """
 Removes credentials from text of untrusted callers before it is stored or logged.
 
-Secret disclosure through logs: someone who mixes up two variables sends a key instead of an ID. What a refusal stores is read
-by every operator and written to the log, so it must not contain keys.
+Secret disclosure through logs: someone who mixes up two variables sends a key instead of an ID. Every operator can read what a
+refusal stores, and it is written to the log, so it must not contain keys.
 """
 
 import re
@@ -39,7 +39,7 @@ _PATTERNS = (
 # Operators' sessions, their device marks, and Workers' registration access tokens.
 _TOKEN = re.compile(r"lyftdata_(?:session|registration|device)_[0-9A-Za-z_.-]{32,}")
 _LONG_RUN = re.compile(r"[0-9A-Za-z_+/=-]{24,}")
-# Hexadecimal and base32, in one case. Names of that length have separators, or few distinct characters.
+# Hexadecimal and base32, in one case. A name of that length has separators, or few distinct characters.
 _ONE_CASE_RUN = re.compile(r"[0-9a-z]{26,}|[0-9A-Z]{26,}")
 _FEW = 10
 _KEPT_OF_A_RUN = 4
@@ -71,7 +71,7 @@ def holds_credential(text: str) -> bool:
 
 
 def hide_random(text: str) -> str:
-    """Return text with every long run shortened that looks like a random secret: mixed case with digits, hexadecimal, base32."""
+    """Return text in which every long run that looks like a random secret (mixed case with digits, hexadecimal, base32) is shortened."""
     return _ONE_CASE_RUN.sub(_redact_one_case, _LONG_RUN.sub(_redact_mixed, text))
 
 

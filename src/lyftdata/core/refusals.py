@@ -1,19 +1,18 @@
 """
-Every reason for which an attempt to get in is refused.
+Every cause for which an authentication or authorization attempt is refused.
 
 RefusedError
-├── UnprovenError                   the caller has proved nothing: it always reads the same words
+├── UnprovenError                   the caller has proved nothing: it always gets the same answer
 │   ├── ApiKeyRefusedError          the API key that was presented is the problem
 │   └── EnrollmentKeyRefusedError   the enrollment key that was presented was issued, and does not allow this
 └── ProvedError                     the caller has proved its key and is still refused: it learns the useful part
 
-A class is a cause. `code` is stable. `meaning` says to the operator what happened, `remedy` what to do; both
-are for the operator's side only, unless the caller has proved its key. The reference page
-`docs/reference/refusals.md` is generated from this file.
+Each class is a cause. `code` is stable. `meaning` tells the operator what happened, `remedy` what to do; a caller reads them only
+after it has proved its key. The reference page `docs/reference/refusals.md` is generated from this file.
 
-It is long because it is a table: one class a cause, in the order of the ways in, read from top to bottom by anyone who adds a
-cause and by the generator. Split by way in, a newcomer would have to know the file before the cause, and no file could show that
-no two causes have the same code.
+The file is long because it is a table: one class for each cause, ordered by authentication method, read from top to bottom by anyone
+who adds a cause and by the generator. If it were split, one would have to know the file before the cause, and no file could show
+that the codes are unique.
 """
 
 import functools
@@ -25,7 +24,7 @@ from lyftdata.core.errors import LyftdataError
 
 
 class RemedyAction(StrEnum):
-    """What an operator can do about a cause with one button of its page; `web.pages.refusals` has the button for each."""
+    """A remedy that is one button on the refusal's page; `web.pages.refusals` has the button for each."""
 
     ADD_WORKER = auto()
     ENABLE_WORKER = auto()
@@ -39,12 +38,12 @@ class RefusedError(LyftdataError):
     A refused attempt.
 
     Args:
-        detail: What exactly was seen, for the operator: key names, how far a clock was off. No secrets. Given as a
-            function it is put into words when the operator asks, not before the caller is answered: how long that
-            takes depends on the cause, and a stopwatch must not tell causes apart.
-        claimed_worker: What the caller called itself (ID or name), as received; "" if it did not.
-        api_key: Name of the API key that was presented, where it is known; never the key.
-        other_worker: ID of another Worker that the cause is about: who holds the name, who took it over.
+        detail: The exact facts, for the operator: key names, how far a clock was off. No secrets. A function is called only when
+            an operator reads the refusal, not before the caller is answered: formatting takes a different time for each cause, and
+            the response time must not reveal the cause.
+        claimed_worker: The ID or name that the caller claimed, as received; "" if none.
+        api_key: Name of the presented API key, if it is known; never the key.
+        other_worker: ID of the other Worker concerned: the holder of the name, or the one that took it over.
         enrollment_key: Fingerprint of the enrollment key that was proved, if its rules are the cause; never the key.
     """
 
@@ -52,11 +51,11 @@ class RefusedError(LyftdataError):
     remedy: ClassVar[str]
     proved: ClassVar[bool]
     final: bool = True
-    """Whether asking again with the same credential is pointless; the agent then exits 3."""
+    """Whether retrying with the same credential is pointless; the agent then exits with 3."""
     remedy_action: ClassVar[RemedyAction | None] = None
-    """The button that the refusal's page has; None if no single button is a remedy."""
+    """The button on the refusal's page; None if no single button is a remedy."""
     is_misconfiguration: ClassVar[bool] = False
-    """Whether a wrong setting on a host repeats it: operators get an alert then. Not for what a guess by an unproven caller causes."""
+    """Whether a wrong setting on a host keeps causing it, so that operators get an alert. False for causes that an unproven caller's guesses produce."""
 
     def __init__(
         self,
@@ -76,40 +75,40 @@ class RefusedError(LyftdataError):
 
     @property
     def explanation(self) -> str:
-        """Return what a caller that has proved its key reads of it."""
+        """Return the explanation for a caller that has proved its key."""
         return self.meaning
 
     @property
     def detail(self) -> str:
-        """Return what exactly was seen, in words."""
+        """Return the exact facts as text."""
         return format_detail(self.unformatted_detail)
 
 
 def format_detail(unformatted: str | Callable[[], str]) -> str:
-    """Put into words what was seen."""
+    """Return the detail as text, calling it if it is a function."""
     return unformatted if isinstance(unformatted, str) else unformatted()
 
 
 class UnprovenError(RefusedError):
-    """The caller has proved nothing: it reads one merged refusal, whatever the cause."""
+    """The caller has proved nothing: it gets one merged refusal, whatever the cause."""
 
     proved = False
 
 
 class ApiKeyRefusedError(UnprovenError):
-    """The API key that was presented is the problem: the Worker needs another one, or the key must be allowed for it."""
+    """The presented API key is the problem: the Worker needs another key, or the key must be allowed for this Worker."""
 
     remedy_action = RemedyAction.ISSUE_API_KEY
     is_misconfiguration = True
 
 
 class ProvedError(RefusedError):
-    """The caller proved its key: it gets the cause, so that it can do the right thing."""
+    """The caller has proved its key: it learns the cause, so that it can react."""
 
     proved = True
 
 
-# --- unproven: any way in -------------------------------------------------------------------------------
+# --- unproven: any credential -----------------------------------------------------------------------------
 
 
 class MissingCredentialsError(UnprovenError):
@@ -137,7 +136,7 @@ class UnknownWorkerError(UnprovenError):
 
 
 class WrongStrategyError(UnprovenError):
-    """The Worker entry exists, but logs in by the other strategy."""
+    """The Worker entry exists, but uses the other strategy."""
 
     code = "wrong_strategy"
     meaning = "The Worker entry belongs to the other strategy: a Worker uses exactly one."
@@ -146,7 +145,7 @@ class WrongStrategyError(UnprovenError):
 
 
 class RateLimitedError(UnprovenError):
-    """Too many failures from this address; a right credential still passes."""
+    """Too many failures from this address; a valid credential is still accepted."""
 
     code = "rate_limited"
     meaning = "Too many failed attempts came from this address. A right credential from there still passes."
@@ -157,7 +156,7 @@ class RateLimitedError(UnprovenError):
 
 
 class EnrollmentLimitedError(UnprovenError):
-    """Too many wrong enrollment keys: this credential was not looked at."""
+    """Too many wrong enrollment keys: this credential was not checked."""
 
     code = "enrollment_rate_limited"
     meaning = (
@@ -175,7 +174,7 @@ class EnrollmentLimitedError(UnprovenError):
 
 
 class MalformedApiKeyError(ApiKeyRefusedError):
-    """What was presented is not an API key: wrong form or wrong checksum."""
+    """The presented text is not an API key: wrong form or wrong checksum."""
 
     code = "malformed_api_key"
     meaning = "What was presented is not a complete API key: its form or its checksum is wrong."
@@ -199,7 +198,7 @@ class ApiKeyRevokedError(ApiKeyRefusedError):
 
 
 class ApiKeyRotatedError(ApiKeyRefusedError):
-    """A newer generation of the key has taken its place, and the time in which both worked is over."""
+    """A newer generation has replaced the key, and the grace period is over."""
 
     code = "api_key_rotated"
     meaning = (
@@ -209,7 +208,7 @@ class ApiKeyRotatedError(ApiKeyRefusedError):
 
 
 class ApiKeyExpiredError(ApiKeyRefusedError):
-    """The key is past its date."""
+    """The key has expired."""
 
     code = "api_key_expired"
     meaning = "The API key has expired."
@@ -217,7 +216,7 @@ class ApiKeyExpiredError(ApiKeyRefusedError):
 
 
 class ApiKeyNotForWorkerError(ApiKeyRefusedError):
-    """The key is live, but issued for other Workers."""
+    """The key is valid, but was issued for other Workers."""
 
     code = "api_key_not_for_worker"
     meaning = "The API key was issued for other Workers than this one."
@@ -245,7 +244,7 @@ class EnrollmentDisabledError(UnprovenError):
 
 
 class WrongEnrollmentKeyError(UnprovenError):
-    """Neither the current nor the previous enrollment key, nor an issued one."""
+    """The key is neither the current nor the previous enrollment key, nor an issued one."""
 
     code = "wrong_enrollment_key"
     meaning = "The Worker's enrollment key is neither the Server's current nor its previous one, nor one that was issued."
@@ -256,10 +255,10 @@ class WrongEnrollmentKeyError(UnprovenError):
 
 class EnrollmentKeyRefusedError(UnprovenError):
     """
-    The key is one that was issued, and does not allow this.
+    The enrollment key was issued, but does not allow this.
 
-    Its caller knows the key, and learns nothing all the same: anyone who has found the key would learn where and for whom it
-    works.
+    The caller has the key, but still learns nothing: otherwise anyone who has found the key would learn from where and for which
+    names it works.
     """
 
     remedy_action = RemedyAction.OPEN_ENROLLMENT
@@ -294,7 +293,7 @@ class EnrollmentKeyUsedUpError(EnrollmentKeyRefusedError):
 
 
 class EnrollmentNetworkNotAllowedError(EnrollmentKeyRefusedError):
-    """The enrollment key is for other networks."""
+    """The enrollment key is restricted to other networks."""
 
     code = "enrollment_network_not_allowed"
     meaning = "The enrollment key is for other networks than the one that the request came from."
@@ -305,7 +304,7 @@ class EnrollmentNetworkNotAllowedError(EnrollmentKeyRefusedError):
 
 
 class EnrollmentNameNotAllowedError(EnrollmentKeyRefusedError):
-    """The enrollment key is for Workers of other names."""
+    """The enrollment key is restricted to Workers with other names."""
 
     code = "enrollment_name_not_allowed"
     meaning = "The enrollment key is for Workers of other names."
@@ -329,14 +328,14 @@ class ProofExpiredError(UnprovenError):
     code = "proof_expired"
     meaning = "The enrollment proof is too old or from the future: the clocks of Worker and Server disagree, or it was captured."
     remedy = "Set the host's clock (NTP); the detail says how far it is off."
-    # Not final: a clock that is being set right lets the very same Worker in.
+    # Not final: once the clock is corrected, the same Worker is accepted.
     final = False
     remedy_action = RemedyAction.OPEN_ENROLLMENT
     is_misconfiguration = True
 
 
 class ProofReplayedError(UnprovenError):
-    """This very proof was used before."""
+    """This proof was used before."""
 
     code = "proof_replayed"
     meaning = "This very enrollment proof was used before."
@@ -394,7 +393,7 @@ class StaleAssertionError(UnprovenError):
 
 
 class AssertionReplayedError(UnprovenError):
-    """This very assertion was used before."""
+    """This assertion was used before."""
 
     code = "assertion_replayed"
     meaning = "This very assertion was used before."
@@ -435,7 +434,7 @@ class TokenRevokedError(UnprovenError):
 
 
 class UnnamedServiceError(UnprovenError):
-    """A proxy asked about a request to a service that no operator has named."""
+    """A proxy asked about a request to a service that no operator has registered."""
 
     code = "unnamed_service"
     meaning = (
@@ -449,11 +448,11 @@ class UnnamedServiceError(UnprovenError):
     final = False
 
 
-# --- unproven: what a broker asks by a name alone -------------------------------------------------------
+# --- unproven: questions of a broker, which sends only the Worker's name ---------------------------------
 
 
 class OperationNotGrantedError(UnprovenError):
-    """A broker asks whether a Worker may do something that the resource does not name."""
+    """A broker asked whether a Worker may do something that no scope of the resource allows."""
 
     code = "operation_not_granted"
     meaning = "At a message broker the Worker has tried what no scope of the broker's resource allows."
@@ -478,7 +477,7 @@ class WorkerDisabledError(ProvedError):
 
 
 class AwaitingApprovalError(ProvedError):
-    """The Worker has enrolled by a key whose Workers wait for approval, and no operator has decided yet."""
+    """The Worker enrolled with a key of mode `approve`, and no operator has decided yet."""
 
     code = "awaiting_approval"
     meaning = "This Worker waits for the approval of an operator."
@@ -514,7 +513,7 @@ class ApprovalQueueFullError(ProvedError):
         "Approve or deny the Workers that wait (`lyftdata enrollment pending`). If these are not your hosts, the enrollment key "
         "has leaked: revoke it."
     )
-    # Not final: the next one gets in line once there is room.
+    # Not final: a retry succeeds once there is room.
     final = False
 
 
@@ -537,7 +536,7 @@ class NameInUseError(ProvedError):
         "Another Worker holds this name, and a name is never taken over while its holder may still use it."
     )
     remedy = "Give this Worker another LYFTDATA_WORKER_NAME, or stop or delete the holder."
-    # Not final: once the holder has gone, the newcomer gets in without a human.
+    # Not final: once the holder is gone, the new Worker is accepted without an operator.
     final = False
     is_misconfiguration = True
 
@@ -564,12 +563,12 @@ class AgentTooOldError(ProvedError):
         "accepted. To let it in as it is, set a lower `--refuse-below`, or clear the policy (`lyftdata fleet policy --clear`): it "
         "connects by itself then."
     )
-    # Not final: a policy that was a mistake must not need a person at each host.
+    # Not final: a mistaken policy must not require someone to visit each host.
     final = False
 
 
 class HostPlace(NamedTuple):
-    """A host that signs: the name that it gives itself, and the address that its request came from."""
+    """A signing host: the name that it reports, and the address of its request."""
 
     host: str = ""
     address: str = ""
@@ -583,14 +582,14 @@ _UNKNOWN_PLACE = HostPlace()
 
 class IdentityClonedError(ProvedError):
     """
-    Two directories use one identity: the counter in the assertions shows it.
+    Two directories use one identity, as the counter in the assertions shows.
 
     Args:
-        detail: What exactly was seen; both hosts unless given.
+        detail: The exact facts; names both hosts unless given.
         claimed_worker: The Worker.
         refused: The host that is refused.
         accepted: The host whose signature was accepted last.
-        refused_as: The reference by which the refused directory calls itself, if it was refused before.
+        refused_as: The reference of its first refusal, which the refused directory reports if it was refused before.
     """
 
     code = "identity_cloned"
@@ -627,7 +626,7 @@ class IdentityClonedError(ProvedError):
 
 
 class EnrollAsNewError(ProvedError):
-    """A copy of an identity, which may come in as a new Worker; it gets nothing by the copied identity."""
+    """A copy of an identity, which may enroll as a new Worker but gets nothing with the copied identity."""
 
     code = "enroll_as_new"
     meaning = "This directory is a copy of another Worker's identity. It may enroll as a new Worker, by an enrollment key."
@@ -640,7 +639,7 @@ class EnrollAsNewError(ProvedError):
 
 
 class CounterMissingError(ProvedError):
-    """An identity whose signatures were counted sends one without a number."""
+    """An assertion without a counter, by an identity whose earlier signatures were counted."""
 
     code = "counter_missing"
     meaning = (
@@ -660,9 +659,9 @@ class InvalidRegistrationError(ProvedError):
     The enrollment key is right, but a member of the client metadata breaks a rule.
 
     Args:
-        explanation: The member and the rule, in ASCII without quotes and backslashes; the caller reads it.
+        explanation: The member and the rule, in ASCII without quotes and backslashes; sent to the caller.
         error: The error code of RFC 7591, section 3.2.2.
-        claimed_worker: What the caller called itself.
+        claimed_worker: The name that the caller claimed.
     """
 
     code = "invalid_registration"
@@ -684,7 +683,7 @@ class InvalidRegistrationError(ProvedError):
 
 
 class DpopProofMissingError(ProvedError):
-    """The Worker has registered for bound tokens only, and shows no proof (RFC 9449, section 5.2)."""
+    """The Worker registered for bound tokens only, but sent no proof (RFC 9449, section 5.2)."""
 
     code = "dpop_proof_missing"
     meaning = (
@@ -698,17 +697,17 @@ class DpopProofMissingError(ProvedError):
 
 
 class ResourceNotGrantedError(ProvedError):
-    """The Worker is who it says, and may have no token for what it asked for."""
+    """The Worker is authenticated, but may not have a token for this service."""
 
     code = "resource_not_granted"
     meaning = "The Worker asked for a token for a service that it may have none for."
     remedy = "Choose the Worker in the resource (`lyftdata resources set NAME --worker ID`), or correct what the Worker asks for."
-    # Not final: the Worker itself is welcome.
+    # Not final: the Worker itself is accepted.
     final = False
 
 
 class ScopeNotGrantedError(ProvedError):
-    """The Worker is who it says, and asked for more than the service it named has."""
+    """The Worker is authenticated, but asked for a scope that the named service does not have."""
 
     code = "scope_not_granted"
     meaning = "The Worker asked for a scope that the service it named does not have."
@@ -717,7 +716,7 @@ class ScopeNotGrantedError(ProvedError):
 
 
 class ScopeUnknownError(ProvedError):
-    """The Worker named no service, and its scopes are of none that it may have tokens for."""
+    """The Worker named no service, and no service that it may have tokens for has the requested scopes."""
 
     code = "scope_unknown"
     meaning = "The Worker named no service, and no resource for which it may have tokens has all the scopes it asked for."
@@ -729,7 +728,7 @@ class ScopeUnknownError(ProvedError):
 
 
 class ScopeAmbiguousError(ProvedError):
-    """The Worker named no service, and its scopes are of several that it may have tokens for."""
+    """The Worker named no service, and several services that it may have tokens for have the requested scopes."""
 
     code = "scope_ambiguous"
     meaning = (
@@ -744,12 +743,12 @@ class ScopeAmbiguousError(ProvedError):
 
 
 class TokenTooLongError(ProvedError):
-    """The Worker may have a token, but one that says all it must would be refused everywhere."""
+    """The Worker may have a token, but with all its claims it would be longer than any check accepts."""
 
     code = "token_too_long"
     meaning = "A token with this Worker's name, labels and scopes would be longer than any check accepts."
     remedy = "Give the Worker fewer or shorter labels (`lyftdata workers label`), or the resource fewer scopes (`lyftdata resources set`)."
-    # Not final: fewer labels let the Worker in.
+    # Not final: with fewer labels the Worker is accepted.
     final = False
 
 
@@ -770,7 +769,7 @@ def all_causes() -> list[type[RefusedError]]:
 
 
 def _causes_below(family: type[RefusedError]) -> Iterator[type[RefusedError]]:
-    """Return the classes that no other one derives from: those are causes, the rest are families."""
+    """Yield the leaf classes: those are causes, the others are families."""
     for cause in family.__subclasses__():
         if cause.__subclasses__():
             yield from _causes_below(cause)
@@ -783,7 +782,7 @@ def cause_of(code: str) -> type[RefusedError] | None:
     return _causes_by_code().get(code)
 
 
-# Asked for each refusal of a page that shows thousands.
+# Called for each refusal on a page that may show thousands.
 @functools.cache
 def _causes_by_code() -> dict[str, type[RefusedError]]:
     return {cause.code: cause for cause in all_causes()}

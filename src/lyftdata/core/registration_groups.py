@@ -1,13 +1,13 @@
 """
 Finds clients that register again at each start instead of keeping their registration.
 
-Entries belong together that came from one network under one name, or under names that differ only in generated parts. An entry is
-*replaced* if a later one of its group has followed it and it will not be used again, as far as one can see:
+Entries that came from one network under one name, or under names that differ only in generated parts, form a group. An entry is
+*replaced* if a later one of its group followed it and it will probably not be used again:
 
     superseded     another Worker has its name: it gets no token, whatever it has
     came and went  registered by a third-party client, used for a day at most, and not any more
 
-A group counts only with several of them: one or two are hosts that were set up again.
+A group counts only if several of its entries were replaced: one or two are hosts that were reinstalled.
 """
 
 import itertools
@@ -33,13 +33,13 @@ _MIN_DIGITS = 8
 
 class RegistrationGroup(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Registrations that one client has replaced by later ones.
+    Registrations of one client that were replaced by later ones.
 
     Attributes:
-        name: Their name; `*` stands for what differs.
-        address: Where the latest came from.
-        replaced: Those that were followed by a later one, the latest first.
-        latest_at: When the latest was made.
+        name: Their name, with `*` for the generated parts.
+        address: The address that the latest came from.
+        replaced: The replaced entries, the latest first.
+        latest_at: When the latest entry was made.
     """
 
     name: str
@@ -63,7 +63,7 @@ def name_family(name: str) -> str:
 
 
 def _is_generated(part: str) -> bool:
-    """Return whether a part of a name is a random text or a time rather than a word or a number that counts."""
+    """Return whether a part of a name is random text or a timestamp, rather than a word or a serial number."""
     if part.isdigit():
         return len(part) >= _MIN_DIGITS
     if not (part.isascii() and part.isalnum()):
@@ -74,9 +74,9 @@ def _is_generated(part: str) -> bool:
 
 
 def may_be_replaced(worker: WorkerRecord) -> bool:
-    """Return whether an entry could be a replaced one, without its use: a quick question for large fleets."""
+    """Return whether an entry could be a replaced one, judged without its last use: a fast filter for large fleets."""
     is_candidate = worker.superseded_by is not None or worker.registration_digest is not None
-    # About one that waits for approval an operator decides.
+    # An operator decides about an entry that waits for approval.
     is_decided = worker.enabled and worker.approval is None
     return is_candidate and is_decided and worker.strategy is Strategy.AUTO_ENROLLMENT
 
@@ -88,8 +88,8 @@ def find_groups(
     Return the groups with several replaced entries, the largest first.
 
     Args:
-        workers: The entries that `may_be_replaced`.
-        last_used: When each was last connected or got a token, by ID; those that never were are left out.
+        workers: The entries; those that cannot be replaced are ignored (`may_be_replaced`).
+        last_used: When each was last connected or got a token, by ID; without those that never were.
         now: Aware UTC time.
     """
     members: dict[tuple[str, str], list[WorkerRecord]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Says as whom the Server asks browsers for passkeys: by its public URL, and never by what a request says."""
+"""The relying party (WebAuthn) that the Server is to browsers: derived from its public URL, never from a request."""
 
 from urllib.parse import urlsplit
 
@@ -9,12 +9,12 @@ from lyftdata.core.origins import is_ip_address, origin_of
 
 class RelyingParty(msgspec.Struct, frozen=True):
     """
-    Whom passkeys are made for (WebAuthn Level 3, section 4).
+    The relying party that passkeys are created for (WebAuthn Level 3, section 4).
 
     Args:
         id: The host name that passkeys are bound to.
-        origin: The one origin of the pages that may ask for them, as browsers write it.
-        name: What authenticators show.
+        origin: The one origin whose pages may ask for them, as browsers write it.
+        name: The name that authenticators show.
     """
 
     id: str
@@ -24,9 +24,9 @@ class RelyingParty(msgspec.Struct, frozen=True):
 
 def relying_party_of(public_url: str) -> RelyingParty | None:
     """
-    Return whom a Server with this public URL asks as; None where no browser makes a passkey.
+    Return the relying party for this public URL; None if no browser would create a passkey for it.
 
-    Browsers make passkeys for host names alone, never for an IP address, and without TLS on `localhost` alone.
+    Browsers create passkeys only for host names, never for an IP address, and without TLS only for `localhost`.
     """
     parts = urlsplit(public_url)
     host = (parts.hostname or "").lower()

@@ -2,7 +2,7 @@
 Rules of resources: services other than this Server for which Workers may get tokens (RFC 8707).
 
 Default deny: a Worker gets a token for a resource only if an operator has granted it. Privilege escalation: an auto-enrolled
-Worker chose its labels and name itself, so selecting by them does not reach enrolled Workers unless `include_enrolled` is set.
+Worker chose its labels and name itself, so selectors by label or name do not match enrolled Workers unless `include_enrolled` is set.
 """
 
 import re
@@ -20,7 +20,7 @@ from lyftdata.core.token_size import MAX_RESOURCE_LENGTH
 MAX_SCOPES = 32
 MAX_SELECTORS = 1_000
 MAX_SELECTORS_BYTES = 49_152
-"""All selectors together, as JSON: one request of the admin API, and one form of the pages, carries all of them."""
+"""Maximum size of all selectors together, as JSON: one admin API request, or one form, carries all of them."""
 _MAX_AUDIENCE = 256
 _MAX_SCOPE = 64
 
@@ -47,7 +47,7 @@ def parse_audience(text: str, *, issuer: str) -> str:
     Parse a resource's audience (`aud`): an absolute URI without a fragment (RFC 8707, section 2).
 
     A plain word is accepted too, since brokers are configured with one. Audience confusion: this Server's own issuer is refused,
-    or tokens for a service would be good for the Server itself.
+    otherwise tokens for a service would be valid at the Server itself.
     """
     audience = text.strip()
     is_uri = bool(_URI.fullmatch(audience)) and not urlsplit(audience).fragment
@@ -117,7 +117,7 @@ def service_url(resource: ResourceRecord, target: str) -> str | None:
 
     Args:
         resource: The service that a proxy stands for. An audience that is not an http or https URL names no host.
-        target: Path and query as the client sent them, decoded as Latin-1; not trusted.
+        target: Path and query as the client sent them, decoded as Latin-1; untrusted.
     """
     service = urlsplit(resource.audience)
     if service.scheme.lower() not in {"http", "https"} or not service.hostname:
@@ -143,7 +143,7 @@ def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:
     # An ID is the Server's own, so it identifies a Worker of either strategy.
     if worker.id in resource.worker_ids:
         return True
-    # Before names and labels, which an enrolled Worker chose itself: it could otherwise grant itself any resource.
+    # Before names and labels, which an enrolled Worker chose itself: otherwise it could grant itself any resource.
     if worker.strategy is Strategy.AUTO_ENROLLMENT and not resource.include_enrolled:
         return False
     if resource.for_all_workers or worker.name in resource.worker_names:
@@ -153,10 +153,10 @@ def is_granted(resource: ResourceRecord, worker: WorkerRecord) -> bool:
 
 def granted_scopes(resource: ResourceRecord, requested: str) -> list[str] | None:
     """
-    Return the scopes of a token: those requested, or all of the resource's if none was (RFC 6749, section 3.3).
+    Return the scopes of a token: the requested ones, or all of the resource's if none was requested (RFC 6749, section 3.3).
 
     Args:
-        resource: What the token is for.
+        resource: The resource that the token is for.
         requested: The parameter `scope` as received.
 
     Returns:
@@ -172,7 +172,7 @@ def toggle_root_slash(audience: str) -> str | None:
     """
     Return a URL without a path with its final slash added or removed: both are the same URL (RFC 3986, section 6.2.3).
 
-    Programs that parse URLs write the slash, operators omit it. None if there is only one spelling.
+    Programs that parse URLs write the slash, operators omit it. None for a URL with a path, which has only one form.
     """
     found = _ROOT_URL.fullmatch(audience)
     return None if found is None else found[1] + ("" if found[2] else "/")

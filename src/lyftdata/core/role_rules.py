@@ -1,5 +1,5 @@
 """
-Decides by rules which role a claim of the issuer gives an operator, and within which scope; without a rule that applies there is none.
+Maps claims of the OpenID Connect issuer to an operator's role and scope, by rules; without a matching rule there is no role.
 
     admin: groups=platform-admins; viewer: groups=staff; admin for team=etl: groups=etl-leads
 """
@@ -20,9 +20,9 @@ _RANK = (Role.ADMIN, Role.VIEWER)
 
 class RoleRule(msgspec.Struct, frozen=True):
     """
-    A role for those whose claim holds a value: a text equal to it, or a list with it.
+    A role for operators whose claim equals a value, or is a list that contains it.
 
-    `scope` are the labels of the Workers to which the role is limited (`core.scopes`), None for no limit.
+    `scope` holds the labels of the Workers that the role is limited to (`core.scopes`), None for no limit.
     """
 
     role: Role
@@ -63,10 +63,10 @@ def _parse_limit(labels: str) -> Labels:
 
 def find_rule(claims: Mapping[str, Any], rules: Sequence[RoleRule]) -> RoleRule | None:
     """
-    Return the rule that decides, or None. Default deny: signing in at the issuer alone gives nothing.
+    Return the rule that applies, or None. Default deny: signing in at the issuer alone grants nothing.
 
-    It is one that gives the highest role; of several, one without a limit, or else the first. Limits are not put together: what two
-    teams may see is not one scope.
+    Of several matching rules, the one with the highest role applies; of those, one without a limit, otherwise the first. Limits are
+    not combined: the Workers of two teams are not one scope.
     """
     fitting = [rule for rule in rules if rule.value in _texts(find_claim(claims, rule.claim))]
     return min(fitting, key=lambda rule: (_RANK.index(rule.role), rule.scope is not None), default=None)
@@ -74,7 +74,7 @@ def find_rule(claims: Mapping[str, Any], rules: Sequence[RoleRule]) -> RoleRule 
 
 def find_claim(claims: Mapping[str, Any], name: str) -> object:
     """
-    Return a claim, or None: by its whole name, which may hold dots, or else by a path such as `realm_access.roles`.
+    Return a claim, or None: by its whole name, which may contain dots, otherwise by a path such as `realm_access.roles`.
     """
     if name in claims:
         return claims[name]
@@ -85,5 +85,5 @@ def find_claim(claims: Mapping[str, Any], name: str) -> object:
 
 
 def _texts(claim: object) -> Iterator[str]:
-    """Yield the texts that a claim holds. Compared exactly: `staff` is not `non-staff`, nor `Staff`."""
+    """Yield the strings in a claim. They are compared exactly: `staff` is neither `non-staff` nor `Staff`."""
     yield from (text for text in (claim if isinstance(claim, list) else [claim]) if isinstance(text, str))

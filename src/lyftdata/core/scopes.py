@@ -1,9 +1,9 @@
 """
-Limits an operator or an API token to the Workers that have certain labels, and to the keys and resources of these Workers alone.
+Limits an operator or an API token to the Workers that have certain labels, and to the keys and resources of these Workers only.
 
-A scope is a set of labels, of which a Worker must have every one. What is shared with Workers outside is outside itself: an API key
-that one other Worker may use, an enrollment key that does not set the labels. So nothing that is done within a scope reaches beyond
-it. What a scope does not limit, it refuses: `core.policy` has a row for each action (docs/decisions/0042).
+A scope is a set of labels; a Worker must have all of them. Anything shared with Workers outside the scope is itself outside: an API
+key that another Worker may use, an enrollment key that does not set the labels. So no action within a scope has effects outside it.
+Actions that cannot be limited this way are refused: `core.policy` has a row for each action (docs/decisions/0042).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -31,7 +31,7 @@ class Scope(msgspec.Struct, frozen=True):
         """Return whether a Worker with these labels is within the scope."""
         if not self.is_limited:
             return True
-        # Default deny: a limit without labels, which nothing here makes, covers no Worker, and not every one.
+        # Default deny: a limit without labels, which nothing here creates, covers no Worker rather than every Worker.
         return bool(self.required) and all(labels.get(key) == value for key, value in self.required)
 
     def covers_worker(self, worker: WorkerRecord | None) -> bool:
@@ -39,11 +39,11 @@ class Scope(msgspec.Struct, frozen=True):
         return not self.is_limited or (worker is not None and self.covers(worker.labels))
 
     def narrowed(self, other: "Scope") -> "Scope":
-        """Return what is within both scopes."""
+        """Return the scope of everything that is within both."""
         return Scope(self.is_limited or other.is_limited, self.required | other.required)
 
     def is_within(self, other: "Scope") -> bool:
-        """Return whether this scope reaches nowhere beyond another."""
+        """Return whether everything in this scope is also in the other one."""
         return not other.is_limited or (self.is_limited and self.required >= other.required)
 
     @property
@@ -57,16 +57,16 @@ UNLIMITED = Scope(is_limited=False)
 
 
 def scope_of(labels: Mapping[str, str] | None) -> Scope:
-    """Return the scope that is stored as these labels; None is no limit."""
+    """Return the scope for stored labels; None means no limit."""
     return UNLIMITED if labels is None else Scope(is_limited=True, required=frozenset(labels.items()))
 
 
 def parse_scope(labels: Mapping[str, str]) -> Labels:
     """
-    Read the labels of a scope, of which there is at least one.
+    Check the labels of a scope, which must have at least one.
 
     Raises:
-        InvalidInputError: There are none, or one breaks its rule.
+        InvalidInputError: There is no label, or one breaks its rule.
     """
     try:
         parsed = parse_labels(labels)
@@ -79,14 +79,14 @@ def parse_scope(labels: Mapping[str, str]) -> Labels:
 
 def narrow_labels(own: Mapping[str, str] | None, given: Mapping[str, str] | None) -> Labels | None:
     """
-    Return the labels of a scope within one's own.
+    Return the labels of a requested scope, narrowed to the caller's own.
 
     Args:
-        own: The labels of one's own scope; None for no limit.
-        given: Those asked for; None for as many as one has oneself.
+        own: The labels of the caller's scope; None for no limit.
+        given: The requested labels; None for the caller's own scope.
 
     Raises:
-        InvalidInputError: Given labels break their rule, or contradict one's own.
+        InvalidInputError: The requested labels break their rule, or contradict the caller's own.
     """
     labels = None if given is None else parse_scope(given)
     if own is None or labels is None:
@@ -101,7 +101,7 @@ def covers_api_key(scope: Scope, generations: Collection[ApiKeyRecord], find_wor
     """
     Return whether an API key is within a scope: every Worker that may use any of its generations is.
 
-    A key for all Workers is not, nor one for no Worker: whose it was is not known any more.
+    A key for all Workers is not, nor is one for no Worker: nothing tells any more whose it was.
     """
     if not scope.is_limited:
         return True
@@ -122,9 +122,9 @@ def covers_enrollment_key(scope: Scope, generations: Collection[EnrollmentKeyRec
 
 def covers_resource(scope: Scope, resource: ResourceRecord, find_worker: FindWorker) -> bool:
     """
-    Return whether a resource is within a scope: it can be for no Worker outside, whichever come.
+    Return whether a resource is within a scope: no Worker outside it can ever be granted the resource.
 
-    Names reach beyond any scope, since other Workers may be given them. So does a label that is not itself the whole scope.
+    A selector by name is never within a scope, since another Worker may get that name. Neither is a label, unless it is the whole scope.
     """
     if not scope.is_limited:
         return True
@@ -136,6 +136,6 @@ def covers_resource(scope: Scope, resource: ResourceRecord, find_worker: FindWor
 
 
 def _label(selector: str) -> tuple[str, str] | None:
-    """Return the one label that a selector chooses; a bare `gpu` chooses every value."""
+    """Return the label of a selector; None for a bare key such as `gpu`, which matches every value."""
     key, separator, value = selector.partition("=")
     return (key, value) if separator else None

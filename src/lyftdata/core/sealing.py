@@ -1,7 +1,7 @@
 """
-Encrypts what is stored and must be read again, such as signing keys and webhook secrets, with AES-256-GCM.
+Encrypts stored secrets that must be readable again, such as signing keys and webhook secrets, with AES-256-GCM.
 
-Passwords and API keys are stored as digests instead: those are only compared.
+Passwords and API keys are stored as digests instead, since they are only compared.
 """
 
 from cryptography.exceptions import InvalidTag
@@ -11,7 +11,7 @@ NONCE_BYTES = 12
 
 
 class UnsealError(Exception):
-    """Another key, another context, or the text was tampered with."""
+    """The key or the context is another one, or the text was tampered with."""
 
 
 def seal(plain: bytes, *, key: bytes, nonce: bytes, context: str) -> bytes:
@@ -29,7 +29,7 @@ def seal(plain: bytes, *, key: bytes, nonce: bytes, context: str) -> bytes:
 
 
 def unseal(sealed: bytes, *, key: bytes, context: str) -> bytes:
-    """Return the text that was sealed; raises UnsealError."""
+    """Return the decrypted text; raises UnsealError."""
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context.encode())
     except (InvalidTag, ValueError) as error:

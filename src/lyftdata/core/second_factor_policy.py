@@ -15,10 +15,10 @@ class SecondFactorPolicy(StrEnum):
 
 def takes_second_factor(operator: OperatorRecord) -> bool:
     """
-    Return whether a second factor is asked for, if the operator has one.
+    Return whether signing in asks for a second factor, if the operator has one.
 
-    Not of those who sign in at an issuer, which asks for its own; and not with a password for an emergency, which is set on the
-    Server's host: anyone who can do that can change the database.
+    Not for operators who sign in at an issuer, which has its own second factor; and not for an emergency password, which is set on
+    the Server's host: anyone who can do that can change the database.
     """
     return operator.issuer is None and operator.password_expires_at is None
 

@@ -1,8 +1,8 @@
 """
-For which actions a second operator must confirm: the rules that an admin sets, and which change of them is a relaxation.
+Decides which actions a second operator must confirm, by rules that an admin sets, and which changes of the rules relax them.
 
-Without rules nothing waits for a second operator. With rules, two actions are always among them: what makes or takes over an operator,
-by which one person could act as two, and what relaxes the rules (docs/decisions/0048).
+Without rules nothing waits for a second operator. Any rules include two actions: adding or taking over an operator, by which one person
+could act as two, and relaxing the rules (docs/decisions/0048).
 """
 
 from collections.abc import Collection
@@ -17,13 +17,13 @@ from lyftdata.core.structs import prepare_structs
 LIFE = timedelta(hours=24)
 """How long a request waits for a second operator."""
 COUNTED_WITHIN = timedelta(hours=1)
-"""Within which time the Workers that one operator deletes or disables are counted together: many small changes are a large one."""
+"""The Workers that one operator deletes or disables within this time are counted together, so that a large change cannot be split into small ones."""
 DEFAULT_ABOVE = 10
 MAX_ABOVE = 5_000
 
 
 class ProtectedAction(StrEnum):
-    """What a second operator can be asked to confirm."""
+    """The actions that a second operator can be asked to confirm."""
 
     DELETE_WORKERS = "delete_workers"
     DISABLE_WORKERS = "disable_workers"
@@ -41,14 +41,14 @@ MEANINGS = {
     ProtectedAction.MANAGE_OPERATORS: "Add an operator, make one an admin, widen or end a limit, reset a password or a second factor.",
     ProtectedAction.RELAX_RULES: "Take an action from this list, raise the number of Workers, or turn the list off.",
 }
-"""What each stands for, for people."""
+"""A description of each, for operators."""
 
 ALWAYS = frozenset({ProtectedAction.MANAGE_OPERATORS, ProtectedAction.RELAX_RULES})
-"""Of every set of rules: without them one operator makes a second one, and confirms by that."""
+"""In every set of rules: otherwise one operator could add a second one, and confirm as that one."""
 
-# Not what stops an attack: disabling, which can be undone, and withdrawing a key that has leaked.
+# Without the actions that stop an attack: disabling, which can be undone, and withdrawing a leaked key.
 DEFAULT = ALWAYS | {ProtectedAction.DELETE_WORKERS, ProtectedAction.REFUSE_AGENTS}
-"""What is proposed to an admin who turns it on."""
+"""The rules that are proposed when an admin turns this on."""
 
 
 class SecondOperatorRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +56,8 @@ class SecondOperatorRules(msgspec.Struct, frozen=True, kw_only=True):
     The rules in force.
 
     Attributes:
-        actions: Those that a second operator must confirm, in order of the enumeration.
-        above: Workers are deleted or disabled by one operator up to this number within an hour.
+        actions: The actions that a second operator must confirm, in the order of the enumeration.
+        above: How many Workers one operator may delete or disable within an hour without a second operator.
         set_at: Aware UTC time.
         set_by: Who set them, as the audit log names them.
     """
@@ -68,11 +68,11 @@ class SecondOperatorRules(msgspec.Struct, frozen=True, kw_only=True):
     set_by: str
 
     def requires(self, action: ProtectedAction) -> bool:
-        """Return whether an action waits for a second operator; of Workers, if they are too many."""
+        """Return whether an action waits for a second operator; changes of Workers only if there are too many."""
         return action in ALWAYS or action.value in self.actions
 
     def is_at_least(self, other: "SecondOperatorRules") -> bool:
-        """Return whether these rules let nothing pass that others stop."""
+        """Return whether these rules stop everything that the others stop."""
         return set(self.actions) >= set(other.actions) and self.above <= other.above
 
 
@@ -81,7 +81,7 @@ prepare_structs(SecondOperatorRules)
 
 def make_rules(actions: Collection[str], above: int, *, at: datetime, by: str) -> SecondOperatorRules:
     """
-    Return rules with these actions, and those that are always among them.
+    Return rules with these actions and those of `ALWAYS`.
 
     Raises:
         InvalidInputError: There is no such action, or the number is out of range.

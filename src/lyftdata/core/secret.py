@@ -29,5 +29,5 @@ class Secret:
         return "***"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a Secret is not pickled"
+        msg = "a Secret cannot be pickled"
         raise TypeError(msg)

@@ -1,9 +1,9 @@
 """
 The forms of the Server's secret key.
 
-Random bytes that are written as text (base64, hexadecimal, a generated enrollment key) are used as they are. Any other text may
-have been chosen by a person, so it is stretched first: with a copy of the database, each guess then costs the attacker a
-tenth of a second and 32 MiB.
+Random bytes encoded as text (base64, hexadecimal, a generated enrollment key) are used as they are. Any other text may have been
+chosen by a person, so it is stretched first: then each guess costs an attacker with a copy of the database a tenth of a second
+and 32 MiB.
 """
 
 import re
@@ -14,11 +14,11 @@ from lyftdata.core.enrollment_secrets import find_key_id
 
 # The cost that OWASP recommends, as for enrollment keys that a person has chosen.
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**15, 8, 3
-# The same at every Server and for every text: the key must be found without the database.
+# The same at every Server and for every text: the key must be derived without the database.
 _SALT = b"lyftdata secret key v1"
 _HEXADECIMAL = re.compile(rb"[0-9a-fA-F]{64}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{43}=?")
-# Of 1,000 random keys one has no digit; it is stretched, which does no harm. A phrase of 43 letters is not used as it is.
+# One in 1,000 random keys has no digit; it is stretched, which does no harm. But a phrase of 43 letters is never used as it is.
 _CLASSES = (re.compile(rb"[a-z]"), re.compile(rb"[A-Z]"), re.compile(rb"[0-9]"))
 
 
@@ -33,7 +33,7 @@ def is_random_form(text: bytes) -> bool:
 
 def key_forms(text: bytes) -> tuple[bytes, ...]:
     """
-    Return the keys that a text may stand for: the one for a new database, then the one that an older database may have.
+    Return the keys that a text may stand for: first the one for a new database, then the one that an older database may use.
 
     Slow for a text that is not in a random form.
     """
@@ -41,6 +41,6 @@ def key_forms(text: bytes) -> tuple[bytes, ...]:
 
 
 def _stretch(text: bytes) -> bytes:
-    """Return the stretched key, in hexadecimal: it is in a random form itself."""
+    """Return the stretched key, in hexadecimal, which is itself a random form."""
     key = Scrypt(salt=_SALT, length=32, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P).derive(text)
     return key.hex().encode()

@@ -8,7 +8,7 @@ of an environment file from Windows, the byte order mark of an editor, the quote
     quotes around it, `NAME=` before it           rejected: a mistake, which two programs would treat differently
     invisible characters inside                   rejected, with their name and position
 
-Rejected here, the fault is named. Otherwise the other side would refuse the secret, and no log could say why.
+A fault that is rejected here can be named. Otherwise the other side would refuse the secret, and no log could say why.
 """
 
 import unicodedata
@@ -35,7 +35,7 @@ def parse_secret(text: str) -> Secret:
     Read a secret from a variable or a file.
 
     Raises:
-        InvalidInputError: It is empty, is in quotes, or holds an invisible character. The message never repeats it.
+        InvalidInputError: It is empty, is in quotes, or contains an invisible character. The message never repeats it.
     """
     secret = parse_typed_secret(text)
     kept = secret.reveal()
@@ -52,10 +52,10 @@ def parse_secret(text: str) -> Secret:
 
 def parse_typed_secret(text: str) -> Secret:
     """
-    Read a secret that a person types or pipes in: as `parse_secret`, but a password may be in quotes.
+    Read a secret that a person types or pipes in: like `parse_secret`, but a password may be in quotes.
 
     Raises:
-        InvalidInputError: It is empty, or holds an invisible character. The message never repeats it.
+        InvalidInputError: It is empty, or contains an invisible character. The message never repeats it.
     """
     kept = trim(text)
     if not kept:
@@ -86,7 +86,7 @@ def secret_argument(name: str, text: str) -> Secret:
     Read a secret that a program passes to the library.
 
     Raises:
-        InvalidInputError: As `parse_secret`; the message begins with the argument's name.
+        InvalidInputError: Like `parse_secret`; the message begins with the argument's name.
     """
     try:
         return parse_secret(text)

@@ -1,7 +1,7 @@
 """
 Recognizes the variables that Kubernetes sets in each container for each service of the namespace.
 
-A service named `lyftdata` or `lyftdata-server` makes seven or more variables that look like settings:
+For a service named `lyftdata` or `lyftdata-server` it sets seven or more variables that look like settings:
 
     LYFTDATA_SERVICE_HOST=10.0.0.1                   LYFTDATA_PORT_3000_TCP=tcp://10.0.0.1:3000
     LYFTDATA_SERVICE_PORT=3000                       LYFTDATA_PORT_3000_TCP_PROTO=tcp
@@ -32,8 +32,8 @@ _SHAPES = [
 
 def is_service_link(name: str, value: str) -> bool:
     """
-    Return whether a variable is one of these, by its name and its value.
+    Return whether a variable is such a link, by its name and its value.
 
-    `LYFTDATA_PORT=3000` is not one: it was meant as a setting.
+    `LYFTDATA_PORT=3000` is not: it is meant as a setting.
     """
     return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _SHAPES)

@@ -1,8 +1,8 @@
 """
-Reads start-up settings from flags, variables and files by a table, and reports every fault at once.
+Reads start-up settings from flags, environment variables and files, as described by a table, and reports all faults at once.
 
 A setting comes from its flag, otherwise from its environment variable, otherwise, if it is a secret, from the file that
-`X_FILE` names. Messages name variables and never repeat the value of a secret. There is one table for each program.
+`X_FILE` names. Messages name variables and never repeat the value of a secret. Each program has its own table.
 """
 
 import difflib
@@ -29,7 +29,7 @@ SECRET_VARIABLES = (
     "LYFTDATA_DATABASE_URL",
     "LYFTDATA_OIDC_CLIENT_SECRET",
 )
-"""Every secret among the settings of Server, Worker and command line: one environment file may serve all."""
+"""Every secret setting of Server, Worker and command line: one environment file may serve all of them."""
 
 PLAIN_VARIABLES = (
     "LYFTDATA_APPROVAL_EXPIRES_AFTER",
@@ -94,8 +94,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     One row of a table of settings.
 
     `parse` raises InvalidInputError; its message follows the variable's name, so it begins with "must". Secret disclosure: a
-    secret has no flag, since any user can read the command line in `ps`. A switch's flag takes no value. `make_default` computes
-    a default that may not exist, and is called only if nothing is given; its InvalidInputError names the variable.
+    secret has no flag, since any user can read the command line in `ps`. The flag of a switch takes no value. `make_default` computes
+    a default, which may fail, and is called only if nothing is given; its InvalidInputError names the variable.
     """
 
     name: str
@@ -152,7 +152,7 @@ def read_settings(
         The values by field, and warnings, a sentence each.
 
     Raises:
-        SettingsError: Names every fault.
+        SettingsError: Something is wrong; it names every fault.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
@@ -175,7 +175,7 @@ def _read(
     flag = flags.get(setting.flag) if setting.flag else None
     if flag is not None:
         return _parse(setting, trim(flag), source=str(setting.flag))
-    # An environment file with Windows line ends leaves a carriage return at the end of every value.
+    # An environment file with Windows line endings leaves a carriage return at the end of every value.
     text = trim(environ.get(setting.name, ""))
     if setting.secret:
         file = trim(environ.get(f"{setting.name}_FILE", ""))
@@ -218,7 +218,7 @@ def _unknown_names(table: Sequence[Setting], environ: Mapping[str, str]) -> Iter
             continue
         if is_service_link(name, environ[name]):
             continue
-        # Suggests only settings of this program: not one of the Server's to a Worker.
+        # Suggests only settings of this program, never one of the Server's to a Worker.
         near = difflib.get_close_matches(name, own, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         yield f"{name} is not a setting and is ignored.{guess}"
@@ -241,7 +241,7 @@ LOG_SETTINGS: tuple[Setting, ...] = (
         default="info",
         default_doc="`info`",
         flag="--log-level",
-        doc="The least level that is logged.",
+        doc="The lowest level that is logged.",
     ),
 )
 """The settings that Server and Worker have in common."""

@@ -1,4 +1,4 @@
-"""Decides by which ways an operator may be signed in at a moment."""
+"""Decides by which methods an operator may sign in, and whether a session may continue."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from lyftdata.core.records import OperatorRecord
 
 class SignInMethods(msgspec.Struct, frozen=True):
     """
-    What the settings allow.
+    The sign-in methods that the settings allow.
 
     Attributes:
         passwords: Whether operators may sign in by password.
@@ -20,20 +20,20 @@ class SignInMethods(msgspec.Struct, frozen=True):
     issuer: str | None = None
 
     def allows_password(self, operator: OperatorRecord, *, now: datetime) -> bool:
-        """Return whether the operator has a password that counts now."""
+        """Return whether the operator has a password that is accepted now."""
         if operator.issuer is not None:
             return False
-        # A password for an emergency was set on the Server's host, for a time, and counts even if others do not.
+        # An emergency password was set on the Server's host, for a limited time, and is accepted even if others are not.
         if operator.password_expires_at is not None:
             return now < operator.password_expires_at
         return self.passwords
 
     def allows(self, operator: OperatorRecord, *, now: datetime) -> bool:
-        """Return whether a session of the operator may go on."""
+        """Return whether a session of the operator may continue."""
         if operator.issuer is not None:
             return self.trusts(operator)
         return self.allows_password(operator, now=now)
 
     def trusts(self, operator: OperatorRecord) -> bool:
-        """Return whether the operator is one of this Server, or of the issuer that is configured now."""
+        """Return whether the operator is a local one, or one of the issuer that is configured now."""
         return operator.issuer in {None, self.issuer}

@@ -1,16 +1,15 @@
 """
-Finds copies of an identity by a counter that is in each assertion (docs/decisions/0026).
+Detects copies of an identity by a counter in each assertion (docs/decisions/0026).
 
-A Worker's directory holds a number. Each signature takes the next one, and the time at which it is taken; both only grow, and
-are on the disk before the assertion is sent. So in one directory the order of the numbers is the order of the times, whatever
-is lost on the way. Two copies of a directory take the same numbers at different times, and show it at the first signature of
-the one that comes second:
+A Worker's directory holds a number. Each signature takes the next number and the time at which it is taken; both only grow, and are
+on disk before the assertion is sent. So in one directory numbers and times have the same order, even if assertions are lost on the
+way. Two copies of a directory take the same numbers at different times, which shows at the first signature of the second one:
 
     number and time   both higher than the highest known       accepted, and the highest from now on
                       both lower                               another process was faster: accepted for 90 s, once
                       one higher and the other not             a copy
 
-Nothing here knows a clock: all times are those that the Worker has signed.
+Nothing here reads a clock: all times are those that the Worker has signed.
 """
 
 import re
@@ -37,14 +36,14 @@ Bounded = Annotated[int, msgspec.Meta(ge=0, le=_MAX)]
 
 class SignatureNumber(msgspec.Struct, frozen=True, omit_defaults=True):
     """
-    What an assertion says of its directory's counter.
+    The counter in an assertion.
 
     Attributes:
-        number: How many signatures this is.
+        number: The number of this signature, from 1.
         at_ms: When the number was taken, in milliseconds since 1970, by the host's clock, but never before the last one.
         is_repeated: Whether the directory could not be written: number and time are those of the last signature.
         refused_as: The reference under which the Server has refused this directory as a copy; "" if it has not.
-        host: The host's name, as it says itself; for operators.
+        host: The host name that it reports; for operators.
     """
 
     number: Bounded
@@ -64,12 +63,12 @@ prepare_structs(SignatureNumber)
 
 class CounterState(msgspec.Struct, frozen=True):
     """
-    The highest position that was accepted, and those before it, the latest first: of the last 90 seconds, and one more.
+    The highest accepted position, and in `recent` the accepted ones before it, the latest first: those of the last 90 seconds, and one more.
 
-    A position that only a process that could not write its directory has sent stands in `recent` once more than otherwise: the process
+    A position that was sent only by a process that could not write its directory appears in `recent` one extra time: the process
     that took it may still send it.
 
-    Bounded: a Worker that signs without end fills its own share, and nothing else.
+    Bounded: a Worker that keeps signing fills only its own share.
     """
 
     highest: Position
@@ -81,9 +80,9 @@ class Verdict(Enum):
 
     ACCEPTED = auto()
     STALE = auto()
-    """Signed long before others that were accepted: nothing is known against it, and a new signature is asked for."""
+    """Signed long before others that were accepted: no sign of a copy, but a new signature is required."""
     CLONED = auto()
-    """Two directories count: one of them is a copy."""
+    """Two directories use the counter: one of them is a copy."""
 
 
 def judge(state: CounterState | None, signed: SignatureNumber) -> tuple[Verdict, CounterState]:
@@ -91,8 +90,8 @@ def judge(state: CounterState | None, signed: SignatureNumber) -> tuple[Verdict,
     Decide about a signature, and return the state after it.
 
     Args:
-        state: What is known of the identity key; None if it has not counted yet.
-        signed: What the assertion says. The assertion was verified, and was not used before.
+        state: The state of the identity key; None if it has not counted yet.
+        signed: The counter in the assertion, which was verified and was not used before.
     """
     here = signed.position
     own = (here,) if signed.is_repeated else ()
@@ -108,7 +107,7 @@ def judge(state: CounterState | None, signed: SignatureNumber) -> tuple[Verdict,
 def _judge_late(here: Position, state: CounterState) -> tuple[Verdict, CounterState]:
     """Decide about a position that is not higher than the highest."""
     if (state.highest, *state.recent).count(here) > 1:
-        # Taken by a process that held the lock on the file for so long that another one, which could not get it, was first.
+        # Taken by a process that held the file lock for so long that another process, which could not get the lock, sent it first.
         return Verdict.ACCEPTED, _taken(here, state)
     if not _is_ordered(here, state):
         return Verdict.CLONED, state
@@ -118,16 +117,16 @@ def _judge_late(here: Position, state: CounterState) -> tuple[Verdict, CounterSt
 
 
 def _judge_repeated(here: Position, state: CounterState) -> Verdict:
-    """Decide about a directory that says: since this number I have signed nothing that is counted."""
+    """Decide about a directory that could not be written, and so repeats its last number."""
     if here == state.highest:
         return Verdict.ACCEPTED
-    # Either it was read just before another process of the host counted on, or the other one is a copy. The next signature shows which.
+    # Either another process of the host took the next number just after this one read it, or there is a copy. The next signature shows which.
     is_late = here[1] >= state.highest[1] - LATE_WITHIN_MS and _is_ordered(here, state)
     return Verdict.STALE if is_late or here in state.recent else Verdict.CLONED
 
 
 def _taken(here: Position, state: CounterState) -> CounterState:
-    """Return the state after a position was sent by the process that took it: it is good no longer."""
+    """Return the state after the process that took a position has sent it: it is not accepted again."""
     at = state.recent.index(here)
     return CounterState(state.highest, (*state.recent[:at], *state.recent[at + 1 :]))
 
@@ -137,12 +136,12 @@ def _follows(later: Position, earlier: Position) -> bool:
 
 
 def _is_ordered(here: Position, state: CounterState) -> bool:
-    """Return whether one directory can have taken a position and all that are known."""
+    """Return whether one directory can have taken this position and all known ones."""
     return all(_follows(here, known) or _follows(known, here) for known in (state.highest, *state.recent))
 
 
 def _kept(highest: Position, before: tuple[Position, ...]) -> tuple[Position, ...]:
-    """Return what is remembered: the last 90 seconds, and the one before them, below which nothing is accepted any more."""
+    """Return the positions to remember: those of the last 90 seconds, and the one before them, below which none is accepted."""
     within = highest[1] - LATE_WITHIN_MS
     kept = min(len(before), MAX_RECENT - 1)
     # The latest come first.
@@ -152,22 +151,22 @@ def _kept(highest: Position, before: tuple[Position, ...]) -> tuple[Position, ..
 
 
 def host_label(hostname: str) -> str:
-    """Return a host's name as it stands in an assertion."""
+    """Return a host name in the form that assertions carry."""
     return _NOT_IN_HOSTNAMES.sub("-", hostname)[:_MAX_HOST]
 
 
 def to_claim(signed: SignatureNumber) -> dict[str, object]:
-    """Return what stands in an assertion under `CLAIM`."""
+    """Return the value of the claim `CLAIM`."""
     claim: dict[str, object] = msgspec.to_builtins(signed)
     return claim
 
 
 def counter_claim(claims: dict[str, object]) -> SignatureNumber | None:
     """
-    Return the counter of an assertion; None if it has none, as those of third-party clients.
+    Return the counter of an assertion; None if it has none, such as those of third-party clients.
 
     Raises:
-        JwsError: It is there, and is not a counter.
+        JwsError: The claim is not a counter.
     """
     claim = claims.get(CLAIM)
     if claim is None:

@@ -25,10 +25,10 @@ def signed_headers(
     Return the headers that sign a message.
 
     Args:
-        body: As it is sent.
-        message_id: The same for each attempt to deliver the message: receivers recognise repetitions by it.
-        at: The time of this attempt, aware UTC. Receivers refuse old ones, so that a captured message cannot be sent again later.
-        secrets: Two while a secret is rotated: a receiver accepts either signature.
+        body: The body, exactly as sent.
+        message_id: The same for each attempt to deliver the message: receivers recognize repetitions by it.
+        at: The time of this attempt, aware UTC. Receivers reject old ones, so that a captured message cannot be replayed later.
+        secrets: Two during a rotation: a receiver accepts either signature.
     """
     timestamp = str(int(at.timestamp()))
     signed = f"{message_id}.{timestamp}.".encode() + body

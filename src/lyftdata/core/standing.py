@@ -1,8 +1,8 @@
 """
-Decides whether a Worker and its credential are good now: one rule for every caller.
+Decides whether a Worker and its credential are valid now: one rule for every caller.
 
-Issuing tokens, checking tokens, live sessions, broker connections and the display of keys all use this, so that a revocation
-never holds for one of them and not for another. Checks are made in this order; the first problem is reported:
+Issuing tokens, checking tokens, live sessions, broker connections and the display of keys all use it, so that a revocation
+never applies to one of them and not to another. Checks are made in this order; the first problem is reported:
 
     entry        deleted, superseded, disabled, not approved
     epoch        the entry was disabled or enabled since the credential was used
@@ -38,7 +38,7 @@ from lyftdata.core.refusals import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    # The command line imports this module, and does not need what tokens import.
+    # The command line imports this module, but does not need the imports of `tokens`.
     from lyftdata.core.tokens import Credential
 
 
@@ -47,14 +47,14 @@ class Problem(StrEnum):
     Why a Worker or its credential is refused now: its code, its sentence for operators, and the cause of the refusal.
 
     The cause is for a connected Worker, which has proved its key, and for a request with an API key. A request with a worker
-    token is refused by `TokenRevokedError` with the sentence, whatever the problem is.
+    token is refused with `TokenRevokedError` and the sentence, whatever the problem is.
     """
 
     sentence: str
     cause: type[RefusedError]
 
     def __new__(cls, code: str, sentence: str, cause: type[RefusedError]) -> Self:
-        """Make the member a string: its code."""
+        """Create the member as a string: its code."""
         problem = str.__new__(cls, code)
         problem._value_ = code
         problem.sentence = sentence
@@ -96,11 +96,11 @@ def standing_problem(
     worker: WorkerRecord | None, credential: Credential, *, key: ApiKeyRecord | None, now: datetime
 ) -> Problem | None:
     """
-    Return why a credential that a Worker has proved is no longer good, or None.
+    Return why a credential that a Worker has proved is no longer valid, or None.
 
     Args:
         worker: The current entry; None if there is none.
-        credential: What the Worker has proved, as in its token (`cred`).
+        credential: The credential that the Worker has proved, as in its token (`cred`).
         key: The API key with the credential's public id; None if there is none, or it is an identity key.
         now: Aware UTC time.
     """
@@ -112,7 +112,7 @@ def standing_problem(
     if credential.epoch != worker.epoch:
         return Problem.EARLIER_EPOCH
     if credential.kind == "jkt":
-        # Use after rotation: a token got with the previous identity key, which may be the stolen one, ends with that key.
+        # Use after rotation: a token issued for the previous identity key, which may be the stolen one, ends with that key.
         return None if credential.value == worker.thumbprint else Problem.IDENTITY_KEY_REPLACED
     # Confused identity: an entry that was deleted and added again with the other strategy must not accept what an API key proved for
     # its predecessor.
@@ -146,14 +146,14 @@ def approval_problem(worker: WorkerRecord) -> Problem | None:
 
 
 def key_problem(key: ApiKeyRecord | None, *, worker_id: str, now: datetime) -> Problem | None:
-    """Return why an API key is not good for this Worker, or None; does not check the Worker's entry."""
+    """Return why an API key is not valid for this Worker, or None; does not check the Worker's entry."""
     if key is None:
         return Problem.API_KEY_GONE
     return key_end(key, now=now) or (None if is_for(key, worker_id) else Problem.API_KEY_NOT_FOR_WORKER)
 
 
 def key_end(key: ApiKeyRecord, *, now: datetime) -> Problem | None:
-    """Return why an API key is not good for any Worker, or None."""
+    """Return why an API key is not valid for any Worker, or None."""
     if key.revoked_at is not None:
         return Problem.API_KEY_REVOKED
     # `now >= expires_at` has expired, as for `exp` (RFC 7519, section 4.1.4).
@@ -166,6 +166,6 @@ def is_for(key: ApiKeyRecord, worker_id: str) -> bool:
     """Return whether a key was issued for all Workers, or for this one."""
     if key.for_all_workers:
         return True
-    # By halves: a key may be for thousands.
+    # Binary search: a key may be for thousands of Workers.
     place = bisect_left(key.worker_ids, worker_id)
     return key.worker_ids[place : place + 1] == (worker_id,)

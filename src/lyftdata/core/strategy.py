@@ -1,5 +1,5 @@
 """
-Chooses a Worker's strategy from its settings and from what its directory holds; a pure function.
+Chooses a Worker's strategy from its settings and the content of its directory; a pure function.
 
 | the Worker has                                                  | it uses                  |
 |-----------------------------------------------------------------|--------------------------|
@@ -12,8 +12,8 @@ Chooses a Worker's strategy from its settings and from what its directory holds;
 
 A stored identity takes precedence over an enrollment key, which may have been removed or rotated since.
 
-Attack stopped: a Worker that guesses which credential was meant could present the credential of one Server to another. Settings
-that contradict each other are an error, never a choice.
+Attack stopped: a Worker that guesses which credential was meant could present the credential of one Server to another. So
+contradicting settings are an error, never resolved by a guess.
 """
 
 import msgspec
@@ -30,7 +30,7 @@ COUNTER_FILE = "signature-counter"
 
 
 class WorkerInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """A Worker's settings; of secrets only whether they are set."""
+    """A Worker's settings; for secrets only whether they are set."""
 
     worker_id: str | None
     has_api_key: bool
@@ -45,8 +45,8 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     `server_url` is the LYFTDATA_URL at which it enrolled, `issuer` the issuer of that Server; `worker_name` is the name with
     which it enrolled, or another LYFTDATA_WORKER_NAME that the Server has confirmed since. The entry of an `ephemeral` Worker is
-    removed when it leaves: it may enroll again. A copy that has enrolled as a new Worker has another name than LYFTDATA_WORKER_NAME
-    was then, which is its `given_name`. `counter_file` is the file in which its signatures are counted.
+    removed when it leaves, and it may enroll again. A copy that enrolled as a new Worker has another name than the LYFTDATA_WORKER_NAME
+    of that time, which is kept as `given_name`. `counter_file` is the file that counts its signatures.
     """
 
     issuer: str
@@ -58,7 +58,7 @@ class StoredIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     counter_file: str = COUNTER_FILE
 
     def may_be_called(self, name: str | None) -> bool:
-        """Return whether LYFTDATA_WORKER_NAME fits, without asking the Server; None fits each."""
+        """Return whether LYFTDATA_WORKER_NAME matches, without asking the Server; None matches always."""
         return name in {None, self.worker_name} or (bool(self.given_name) and name == self.given_name)
 
 
@@ -81,8 +81,8 @@ class MoveStoredIdentity(msgspec.Struct, frozen=True):
     """
     Authenticate with the identity key, at the new address of the same Server.
 
-    Not verified yet that it is the same Server: the Server at the new address must list the old one as a previous issuer.
-    Otherwise a Worker would sign for whatever Server its settings name (docs/decisions/0021).
+    The caller must still verify that it is the same Server: the one at the new address must list the old address as a previous
+    issuer. Otherwise a Worker would sign for any Server that its settings name (docs/decisions/0021).
     """
 
     identity: StoredIdentity
@@ -92,7 +92,7 @@ class RenameStoredIdentity(msgspec.Struct, frozen=True):
     """
     Authenticate with the identity key, with another name than the stored one.
 
-    Not verified yet that it is the same Worker: the Server must confirm this name.
+    The caller must still verify that it is the same Worker: the Server must confirm this name.
     """
 
     identity: StoredIdentity

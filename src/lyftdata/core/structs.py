@@ -1,4 +1,4 @@
-"""Prepares structs for threads: what msgspec must know of a type is built by one thread, before any other can use it."""
+"""Prepares structs for use in threads: one thread builds msgspec's type information before any other can use it."""
 
 import threading
 
@@ -10,11 +10,11 @@ _prepared: set[type[msgspec.Struct]] = set()
 
 def prepare_structs(*kinds: type[msgspec.Struct]) -> None:
     """
-    Build what `msgspec.convert` and `msgspec.json.decode` need of these structs; what is built already costs a look-up.
+    Build the type information that `msgspec.convert` and `msgspec.json.decode` need for these structs; for a prepared one this is a look-up.
 
     msgspec builds it when a struct is first used, and stores it on the class before it is complete. A second thread that uses the
-    struct meanwhile reads a null pointer, and the process ends (msgspec 0.22: a segmentation fault of a Server whose readers began
-    at the same moment). So every struct that is read is prepared: where it is defined, or under this lock before it is used.
+    struct meanwhile reads a null pointer, and the process crashes (msgspec 0.22: a segmentation fault of a Server whose readers
+    started at the same time). So every struct that is read is prepared: where it is defined, or under this lock before it is used.
     """
     for kind in kinds:
         if kind not in _prepared:

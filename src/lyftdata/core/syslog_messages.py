@@ -15,10 +15,10 @@ def format_message(text: str, *, at: datetime, hostname: str, msgid: str, is_ale
 
     Args:
         text: ASCII. UTF-8 would need a byte order mark in front, which programs that read JSON do not expect.
-        at: Aware time of what it tells.
-        hostname: Of the Server.
-        msgid: What kind of message it is.
-        is_alert: Severity warning instead of informational.
+        at: Aware time of the event.
+        hostname: The Server's host name.
+        msgid: The type of message.
+        is_alert: Whether the severity is warning instead of informational.
     """
     priority = _AUTHPRIV * 8 + (_WARNING if is_alert else _INFORMATIONAL)
     timestamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -28,5 +28,5 @@ def format_message(text: str, *, at: datetime, hostname: str, msgid: str, is_ale
 
 
 def _field(text: str, at_most: int) -> str:
-    """Return a field of the header: printable ASCII without spaces, `-` if there is none."""
+    """Return a field of the header: printable ASCII without spaces, `-` if it is empty."""
     return _NOT_PRINTABLE.sub("?", text)[:at_most] or "-"

@@ -25,7 +25,7 @@ def clean_lines(text: str, *, indent: str = "") -> str:
     """
     Do the same for each line of a text, such as a traceback.
 
-    Log injection: with an indent, no line of it can pass for the first line of another log entry.
+    Log injection: with an indent, no line can pass for the first line of another log entry.
     """
     # Not splitlines(): it splits, and so removes, at control characters that must become U+FFFD.
     return "\n".join(indent + clean_line(line) for line in text.rstrip("\n").split("\n"))
@@ -33,9 +33,9 @@ def clean_lines(text: str, *, indent: str = "") -> str:
 
 def parse_reference(unverified: object) -> str:
     """
-    Return the reference of a refusal that an answer names, or an empty text if it is not one.
+    Return the reference of a refusal in an answer, or "" if it is not one.
 
-    Command injection: it is shown in commands that people paste into a shell, and the answer may be an attacker's.
+    Command injection: it is shown in commands that people paste into a shell, and the answer may come from an attacker.
     """
     is_one = isinstance(unverified, str) and unverified.isascii() and unverified.isalnum()
     return str(unverified) if is_one and len(str(unverified)) <= _MAX_REFERENCE else ""

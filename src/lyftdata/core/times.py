@@ -1,4 +1,4 @@
-"""Formats times for people, finds them in sentences, and reads those that people type."""
+"""Formats times for people, finds them in sentences, and parses those that people type."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def format_minute(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-# As the two above write them, and as `isoformat` does, which older events of the audit log have.
+# The formats of the two functions above, and of `isoformat`, which older events of the audit log use.
 _IN_TEXT = re.compile(
     r"(?<![\d.-])\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?P<seconds>:\d\d(?:\.\d{1,6})?)?(?: UTC(?![+-])|\+00:00|Z)(?!\w)"
 )
@@ -26,9 +26,9 @@ _IN_TEXT = re.compile(
 
 def split_times(text: str) -> Iterator[str | tuple[datetime, bool]]:
     """
-    Yield a text in parts: what is no time as it is, and each time of UTC as that time, with whether it has seconds.
+    Yield a text in parts: each UTC time as a datetime and whether it has seconds, and the text between them as it is.
 
-    Sentences are stored and sent with UTC in them. This is for showing them, in another zone; nothing is decided by it.
+    Sentences are stored and sent with times in UTC. This is only for displaying them in another zone.
     """
     done = 0
     for found in _IN_TEXT.finditer(text):
@@ -44,15 +44,15 @@ def split_times(text: str) -> Iterator[str | tuple[datetime, bool]]:
 
 def parse_moment(text: str, *, now: datetime, ahead: bool) -> datetime:
     """
-    Read a time such as `2026-03-01T12:00Z`, which is UTC if it names no zone, or a duration such as `24h`, counted from now.
+    Parse a time such as `2026-03-01T12:00Z`, which is UTC if it names no zone, or a duration such as `24h`, counted from now.
 
     Args:
         text: As typed.
         now: Aware UTC time.
-        ahead: Whether a duration is how long from now, and not how long ago.
+        ahead: Whether a duration means from now, and not ago.
 
     Raises:
-        ValueError: Neither, or a time that UTC does not have.
+        ValueError: Neither, or a time that cannot be converted to UTC.
     """
     text = text.strip()
     try:

@@ -26,7 +26,7 @@ def introspection_answer(
     Return the answer about an active token (RFC 7662, section 2.2).
 
     Args:
-        claims: What the token says.
+        claims: The claims of the token.
         worker: The current entry.
         scopes: The scopes of the token that are still granted.
     """

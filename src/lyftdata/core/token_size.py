@@ -2,8 +2,9 @@
 Limits the length of a worker token, and of each part of it.
 
 Every check refuses a token of more than MAX_TOKEN_LENGTH characters, which bounds the work that an unproven caller can cause.
-So each part that a Worker or an operator can choose has a limit of its own, enforced where it is stored, and the limits
-together fit into one token: otherwise a Worker could choose labels with which all of its own tokens are refused. `tests/unit/core/test_token_size.py` adds the largest of each part up; docs/decisions/0020 says why 4,096.
+So each part that a Worker or an operator can choose has its own limit, enforced where it is stored, and all parts together
+fit into one token: otherwise a Worker could choose labels with which all its tokens are refused.
+`tests/unit/core/test_token_size.py` adds up the maximum of each part; docs/decisions/0020 says why 4,096.
 """
 
 MAX_TOKEN_LENGTH = 4096

@@ -24,7 +24,7 @@ class TokenClaims(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     The claims of a worker token (RFC 9068, section 2.2).
 
-    `cred` names the credential and the epoch of the Worker entry at minting; the token is good only while both are
+    `cred` names the credential and the epoch of the Worker entry at minting; the token is valid only as long as both are
     (`core.standing`). `scope` holds its scopes at its audience, space-separated; `cnf` binds it to a key (RFC 9449,
     section 6.1).
     """
@@ -59,7 +59,7 @@ class Credential(msgspec.Struct, frozen=True):
     epoch: int
 
 
-# Longer than the head of a request may be.
+# Longer than the header section of a request may be.
 _MAX_PEEK_LENGTH = 32_768
 
 _encoder = msgspec.json.Encoder()
@@ -72,7 +72,7 @@ def format_credential(kind: Literal["key", "jkt"], value: str, epoch: int) -> st
 
 
 def kind_and_value(credential: str) -> str:
-    """Return what `format_credential` gave without the epoch: the same for a key however often its Worker was disabled."""
+    """Return the output of `format_credential` without the epoch: the same for a key however often its Worker was disabled."""
     return credential.rpartition(".")[0]
 
 
@@ -112,15 +112,15 @@ def mint_worker_token(
         issuer: The Server's issuer.
         audience: The service that the token is for.
         worker: The current entry.
-        credential: As `format_credential` gives it.
+        credential: As returned by `format_credential`.
         now: Aware UTC time.
-        ttl_s: Life in seconds.
+        ttl_s: Lifetime in seconds.
         jti: Random, new each time.
         scope: Its scopes at the audience, space-separated.
         bound_to: RFC 7638 thumbprint of the key that it is bound to, if any.
 
     Raises:
-        TokenTooLongError: Every check would refuse it. The limits of `token_size` prevent that, but not for what an older or
+        TokenTooLongError: Every check would refuse it. The limits of `token_size` prevent that, except for data that an older or
             newer version has stored.
     """
     issued = int(now.timestamp())
@@ -161,7 +161,7 @@ def verify_worker_token(
     """
     Check a worker token and return its claims.
 
-    The caller must still check that the Worker and its credential are good now, that the token was not revoked, and, if it is
+    The caller must still check that the Worker and its credential are valid now, that the token was not revoked, and, if it is
     bound to a key, that the sender has proved possession of that key.
 
     Args:
@@ -170,7 +170,7 @@ def verify_worker_token(
         issuers: The accepted `iss` values, compared exactly: the Server's issuer and its previous ones.
         audience: The one accepted `aud`, compared exactly; None if the caller compares it.
         now: Aware UTC time.
-        claimed_worker: Whose it is according to the caller, for the refusal of a token that does not say.
+        claimed_worker: The Worker that the caller claims to be, for the refusal of a token that does not say.
 
     Raises:
         WrongTokenError: Malformed, an unknown `kid`, an `alg` that is not that key's, a bad signature, another
@@ -212,7 +212,7 @@ def _unsafe_subject(unverified_token: str) -> str:
     """
     Return the unverified `sub` of a refused token, or "": for the operator who looks up the refusal, and for nothing else.
 
-    Also of a token that is too long to be accepted.
+    Works for a token that is too long to be accepted, too.
     """
     return _unsafe_claim(unverified_token, "sub")
 

@@ -26,12 +26,12 @@ _STEPS_AROUND = 1
 
 def find_step(unverified_code: str, secret: bytes, *, now: datetime) -> int | None:
     """
-    Return the time step whose code this is, or None.
+    Return the time step that this code belongs to, or None.
 
-    Replay: the caller must accept each step once, and none before one that was accepted (RFC 6238, section 5.2).
+    Replay: the caller must accept each step once, and none before a step that was accepted (RFC 6238, section 5.2).
 
     Args:
-        unverified_code: As typed; spaces do not count.
+        unverified_code: As typed; spaces are ignored.
         secret: 20 bytes.
         now: Aware UTC time.
     """
@@ -39,7 +39,7 @@ def find_step(unverified_code: str, secret: bytes, *, now: datetime) -> int | No
     current = int(now.timestamp()) // _STEP_S
     generator = HOTP(secret, _DIGITS, SHA1())  # noqa: S303 - see above
     found = None
-    # All of them are compared: the time must not tell which one was close.
+    # Timing oracle: all steps are compared, so that the time does not reveal which one matched.
     for step in range(max(0, current - _STEPS_AROUND), current + _STEPS_AROUND + 1):
         if hmac.compare_digest(generator.generate(step), given):
             found = step
@@ -53,13 +53,13 @@ def is_code(text: str) -> bool:
 
 
 def secret_text(secret: bytes) -> str:
-    """Return a secret as it is typed into an app: Base32 (RFC 4648), in groups of four."""
+    """Return a secret in the form to type into an app: Base32 (RFC 4648), in groups of four."""
     encoded = base64.b32encode(secret).decode()
     return " ".join(encoded[at : at + 4] for at in range(0, len(encoded), 4))
 
 
 def parse_secret_text(text: str) -> bytes:
-    """Return the secret that a text stands for; raises ValueError."""
+    """Parse the output of `secret_text`; raises ValueError."""
     try:
         secret = base64.b32decode("".join(text.split()).upper())
     except binascii.Error as error:
@@ -70,17 +70,17 @@ def parse_secret_text(text: str) -> bytes:
 
 
 def app_uri(secret: bytes, *, operator: str, host: str) -> str:
-    """Return the address that an app reads from the QR code: which operator of which Server, and the secret."""
+    """Return the URI for the QR code: operator, Server and secret."""
     label, issuer = quote(f"lyftdata {host}:{operator}", safe=""), quote(f"lyftdata {host}", safe="")
     text = base64.b32encode(secret).decode()
     return f"otpauth://totp/{label}?secret={text}&issuer={issuer}&algorithm=SHA1&digits={_DIGITS}&period={_STEP_S}"
 
 
 def seal_totp_secret(secret: bytes, *, factor_id: str, key: bytes, nonce: bytes) -> bytes:
-    """Return the secret as it is stored; substitution: it belongs to one factor."""
+    """Return the encrypted secret. Substitution: it is bound to the ID of one factor."""
     return seal(secret, key=key, nonce=nonce, context=f"totp {factor_id}")
 
 
 def unseal_totp_secret(sealed: bytes, *, factor_id: str, key: bytes) -> bytes:
-    """Return the secret that was sealed; raises UnsealError."""
+    """Return the decrypted secret; raises UnsealError."""
     return unseal(sealed, key=key, context=f"totp {factor_id}")

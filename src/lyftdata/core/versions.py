@@ -1,9 +1,9 @@
 """
-Reads and orders versions, as agents report them: for the search, the sorted list and the fleet policy alike.
+Parses and orders versions as agents report them, for the search, the sorted list and the fleet policy.
 
-Ordered as PEP 440 orders them: `1.4.dev1 < 1.4a1 < 1.4rc1 < 1.4 < 1.4.post1 < 1.4.1`, and `1.4` is `1.4.0`. More is read than PEP 440
-has, since any client may report one: a `v` in front, the pre-releases of SemVer (`1.4.0-beta.2`), and behind a release whatever a
-distribution adds (`1.4.2-1.el9`), which is not compared.
+The order is that of PEP 440: `1.4.dev1 < 1.4a1 < 1.4rc1 < 1.4 < 1.4.post1 < 1.4.1`, and `1.4` equals `1.4.0`. The syntax is wider than
+PEP 440, since any client may report a version: a leading `v`, the pre-releases of SemVer (`1.4.0-beta.2`), and after a release any
+suffix that a distribution adds (`1.4.2-1.el9`), which is not compared.
 """
 
 import functools
@@ -18,26 +18,26 @@ _DEVELOPMENT = re.compile(r"[.\-_]?dev(?![a-z])[.\-_]?(\d{0,9})", re.IGNORECASE)
 
 _DEV, _ALPHA, _BETA, _CANDIDATE, _RELEASE, _POST = range(6)
 _PHASES = {"a": _ALPHA, "alpha": _ALPHA, "b": _BETA, "beta": _BETA}
-# Behind every development version of the same phase.
+# After every development version of the same phase.
 _NOT_DEVELOPMENT = 10**9
 _RELEASED = (_RELEASE, 0, _NOT_DEVELOPMENT)
 
 
 class Version(msgspec.Struct, frozen=True, order=True):
-    """A version as it is compared: its numbers without zeros at the end, and how far before or behind the release it is."""
+    """A version in comparable form: its numbers without trailing zeros, and its stage before or after the release."""
 
     numbers: tuple[int, ...]
     stage: tuple[int, int, int] = _RELEASED
 
     @property
     def is_release(self) -> bool:
-        """Return whether it is a release, and not one before it."""
+        """Return whether it is a release and not a pre-release."""
         return self.stage[0] >= _RELEASE
 
 
 @functools.lru_cache(maxsize=1_024)
 def parse_version(text: str) -> Version | None:
-    """Return the version that a text names, such as `1.4`, `v1.4.2` or `1.5.0rc1`; None if it names none."""
+    """Parse a version such as `1.4`, `v1.4.2` or `1.5.0rc1`; None if the text is not a version."""
     found = _VERSION.fullmatch(text.strip()) if text.isascii() else None
     if found is None:
         return None
@@ -48,7 +48,7 @@ def parse_version(text: str) -> Version | None:
 
 
 def version_order(text: str) -> tuple[tuple[int, ...], tuple[int, int, int]]:
-    """Return what versions are sorted by; what is not a version comes before all that are."""
+    """Return the sort key of a version; text that is not a version sorts first."""
     parsed = parse_version(text) or Version(())
     # As a tuple, which is compared several times as fast.
     return parsed.numbers, parsed.stage

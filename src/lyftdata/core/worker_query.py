@@ -1,9 +1,9 @@
 """
-The language in which Workers are searched: `host:rack1 status:offline zone=eu-1 -gpu seen:<1h`.
+Parses the search language for Workers: `host:rack1 status:offline zone=eu-1 -gpu seen:<1h`.
 
-One parser for the pages, the API and the command line. A search is a list of terms that must all fit; a term with several values
-fits if one of them does. What cannot be understood is an error, since a list that shows everything for a mistyped
-filter leads to a change of the wrong Workers. `docs/reference/search.md` is made from `FIELDS`.
+One parser serves the pages, the API and the command line. A search is a list of terms that must all match; a term with several values
+matches if one of them does. Anything that cannot be parsed is an error, since a mistyped filter that is ignored would show too many
+Workers, and the wrong ones would be changed. `docs/reference/search.md` is generated from `FIELDS`.
 """
 
 import difflib
@@ -51,10 +51,10 @@ NEVER: Final = "never"
 
 
 class Field(StrEnum):
-    """What a term looks at."""
+    """The fields that a term can search."""
 
     TEXT = "text"
-    """A word without a field: any of name, ID, host, address, key and label."""
+    """A word without a field: matches name, ID, host, address, key or label."""
     NAME = "name"
     ID = "id"
     HOST = "host"
@@ -73,7 +73,7 @@ class Field(StrEnum):
 
 
 class LabelMatch(msgspec.Struct, frozen=True):
-    """A label by its key; `value` None is any value. Upper and lower case are different, as they are in labels."""
+    """A label with this key; `value` None matches any value. Case-sensitive, as labels are."""
 
     key: str
     value: TextPattern | None = None
@@ -96,9 +96,9 @@ Condition: TypeAlias = (
 
 class Term(msgspec.Struct, frozen=True):
     """
-    One word of a search, understood: `conditions` of which one must fit, or none if it is negated.
+    One parsed word of a search: one of the `conditions` must match, or none of them if it is negated.
 
-    `start` and `end` are where it stands in the text of the search.
+    `start` and `end` are its slice of the text of the search.
     """
 
     field: Field
@@ -109,14 +109,14 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class WorkerQuery(msgspec.Struct, frozen=True):
-    """A search that was understood; without terms it finds every Worker that is not archived."""
+    """A parsed search; without terms it finds every Worker that is not archived."""
 
     text: str
     terms: tuple[Term, ...] = ()
 
     @property
     def wants_archived(self) -> bool:
-        """Return whether archived Workers are searched, and only they: a term `status:archived` asks for that."""
+        """Return whether only archived Workers are searched: the term `status:archived` asks for that."""
         return any(
             State.ARCHIVED in term.conditions and not term.is_negated
             for term in self.terms
@@ -128,7 +128,7 @@ EMPTY_QUERY: Final = WorkerQuery("")
 
 
 class FieldRule(msgspec.Struct, frozen=True):
-    """How the values of a field are read, and what the reference says of it."""
+    """How the values of a field are parsed, and its text in the reference."""
 
     read: Callable[[Value], Condition]
     values: str
@@ -138,13 +138,13 @@ class FieldRule(msgspec.Struct, frozen=True):
 
 def parse_worker_query(text: str) -> WorkerQuery:
     """
-    Read a search.
+    Parse a search.
 
     Raises:
-        QueryError: It cannot be understood: an unknown field, a value that its field does not take, a quote that is not
-            closed, or too much of anything. The message names the character.
+        QueryError: An unknown field, a value that its field does not accept, an unclosed quote, or too much of anything. The message
+            names the position.
     """
-    # Names are kept in this form.
+    # Names are stored in this form.
     searched = unicodedata.normalize("NFC", text[: MAX_LENGTH * 2]).strip()
     return WorkerQuery(searched, tuple(map(_read_term, split_words(searched))))
 
@@ -155,7 +155,7 @@ def label_term(key: str, value: str) -> str:
 
 
 def is_asked(query: WorkerQuery, field: Field, text: str) -> bool:
-    """Return whether a search has a term for this value of a field, and for it alone."""
+    """Return whether a search has a term for exactly this value of a field."""
     wanted = parse_worker_query(f"{field}:{text}").terms[0].conditions
     return any(
         term.field is field and term.conditions == wanted and not term.is_negated for term in query.terms
@@ -164,12 +164,12 @@ def is_asked(query: WorkerQuery, field: Field, text: str) -> bool:
 
 def with_term(query: WorkerQuery, field: Field, text: str) -> str:
     """
-    Return the text of a search that asks for this value of a field, in place of others that it asks for.
+    Return the text of a search in which this value of a field replaces any others.
 
     Args:
-        query: The search as it is.
-        field: One of which a Worker has one value, such as its status.
-        text: The value as it is written; "" asks for none.
+        query: The present search.
+        field: A field with one value for each Worker, such as its status.
+        text: The value as typed; "" removes the field from the search.
     """
     kept = [term for term in query.terms if term.field is not field or term.is_negated]
     rest = " ".join(query.text[term.start : term.end] for term in kept)
@@ -189,7 +189,7 @@ def search_terms(
     presence: Presence | None = None,
 ) -> WorkerQuery:
     """
-    Return a search together with filters that are short for one term each; None is no filter.
+    Return a search combined with filters, each of which is short for one term; None for no filter.
 
     Args:
         q: The search; not blank.
@@ -261,7 +261,7 @@ def _read_part(value: Value) -> TextPattern:
 
 
 def _read_text(value: Value) -> TextPattern:
-    """Read a text: a part of what is searched, or with `=` or a wildcard all of it."""
+    """Parse a text: it matches a part of the searched text, or with `=` or a wildcard the whole."""
     if value.operator not in {"", "="}:
         raise QueryError(value.position, f"'{value.operator}' cannot be used with a text.")
     if value.parts == ("",) and not value.operator:
@@ -277,7 +277,7 @@ def _read_label_value(word: Word, value: Value) -> LabelMatch:
 
 
 def _read_label(value: Value) -> LabelMatch:
-    """Read a label: its key, or `key=value` in quotes."""
+    """Parse a label: its key, or `key=value` in quotes."""
     _without_operator(value)
     key, separator, rest = value.text.partition("=")
     if not key or "*" in key:
@@ -321,7 +321,7 @@ def _read_generation(text: str, position: int) -> Generation:
             return "old"
     if text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text) > 0:  # noqa: PLR2004
         return int(text)
-    raise QueryError(position, "behind '@' stands the number of a generation, 'current' or 'old'.")
+    raise QueryError(position, "after '@' there must be the number of a generation, 'current' or 'old'.")
 
 
 def _read_version(value: Value) -> VersionRange:
@@ -330,7 +330,7 @@ def _read_version(value: Value) -> VersionRange:
         raise QueryError(
             value.position, f"'{clean_text(value.text, 40)}' is not a version, such as 1.4 or <1.4.2."
         )
-    # One before a release has no versions below it.
+    # A pre-release has no series.
     comparison = value.operator or ("" if version.is_release else "=")
     known: tuple[Comparison | Literal["=", ""], ...] = ("", "=", *get_args(Comparison))
     given = tuple(map(int, re.findall(r"[0-9]+", value.text)))

@@ -53,7 +53,7 @@ OPERATIONS = [
     (SetRole(**ONE, role=Role.ADMIN, scope=None), "Make the operator ada an admin, without a limit"),
     (
         SetScope(**ONE, scope=None, was={"team": "etl"}, role=Role.VIEWER),
-        "without a limit, and no more limited",
+        "without a limit instead of limited",
     ),
     (ResetPassword(**ONE), "Reset the password of the operator ada"),
     (ResetSecondFactor(**ONE), "Remove every second factor of the operator ada"),

@@ -12,7 +12,7 @@ CLOCK_SKEWED = LogEvent(
 COUNTER_NOT_SAVED = LogEvent(
     name="counter_not_saved",
     level="warning",
-    message="The counter of this identity's signatures cannot be saved; tokens are still requested, but a copy of it is found later.",
+    message="The counter of this identity's signatures cannot be saved; tokens are still requested, but a copied identity is detected later.",
     fields={"problem": "what failed"},
     remedy="Make room, or make the Worker's directory writable.",
 )

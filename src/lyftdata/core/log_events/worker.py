@@ -134,7 +134,7 @@ POLLS_CUT = LogEvent(
     message="Something between this host and the Server twice closed a held poll after the same time; shorter polls are used.",
     fields={
         "cut_after_s": "after how long the connection was closed",
-        "hold_s": "how long polls are held from here on",
+        "hold_s": "how long polls are held from now on",
     },
     remedy="Have proxies wait longer for an answer.",
 )
@@ -182,7 +182,7 @@ ENROLLMENT_BLOCKED = LogEvent(
 MOVED = LogEvent(
     name="moved",
     level="info",
-    message="Uses the Server's new address from here on.",
+    message="Switched to the Server's new address.",
     fields={
         "worker_id": "ID of this Worker",
         "issuer": "new issuer",
@@ -192,13 +192,13 @@ MOVED = LogEvent(
 RENAMED = LogEvent(
     name="renamed",
     level="info",
-    message="Has the name that an operator gave this Worker.",
+    message="An operator renamed this Worker.",
     fields={"worker_id": "ID of this Worker", "name": "new name", "previous_name": "name until now"},
 )
 COUNTER_NOT_SAVED = LogEvent(
     name="counter_not_saved",
     level="warning",
-    message="The counter of this identity's signatures cannot be saved; tokens are still requested, but a copy of it is found later.",
+    message="The counter of this identity's signatures cannot be saved; tokens are still requested, but a copied identity is detected later.",
     fields={"problem": "what failed"},
     remedy="Make room, or make the Worker's directory writable.",
 )
