@@ -27,6 +27,8 @@ class Receiver:
         self.secret = ""
         """Messages are verified with it; unsigned ones are answered 401."""
         self.status = 204
+        self.filtered = ""
+        """A message with this text is answered 403, as by a firewall that filters by content; "" filters nothing."""
         self.headers: dict[str, str] = {}
         """Sent with each answer."""
         self.accepted: list[tuple[str, dict[str, Any]]] = []
@@ -59,6 +61,8 @@ class Receiver:
             self.arrived.notify_all()
             if not self._is_genuine(headers, body):
                 return 401
+            if self.filtered and self.filtered in body.decode():
+                return 403
             if self.status == 204:
                 self.accepted.append((headers["webhook-id"], json.loads(body)))
             if self.after is not None and len(self.accepted) >= self.after[0]:

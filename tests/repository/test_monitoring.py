@@ -34,7 +34,7 @@ def exposed() -> dict[str, set[str]]:
         last_checkpoint_at=lambda: 0.0,
         is_writing=lambda: True,
     )
-    metrics.keep_destinations(["siem"])
+    metrics.keep_destinations({"siem": {}})
     found: dict[str, set[str]] = {}
     for name, labels in re.findall(r"^(\w+)(\{.*\})? ", metrics.render().decode(), re.MULTILINE):
         found[name] = set(re.findall(r'(\w+)="', labels))

@@ -408,6 +408,22 @@ def _state(found: dict[str, Any]) -> str:
     return "failing" if found["failures"] else "delivering"
 
 
+def _stopped_since(found: dict[str, Any]) -> str:
+    since = found["paused_at"] or found["failing_since"]
+    return f" since {when(since)}" if since else ""
+
+
+def _rejected_fields(rejected: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return which event the receiver rejects, how often and since when, and what it answers."""
+    if rejected is None:
+        return []
+    times = "once" if rejected["times"] == 1 else f"{rejected['times']} times"
+    return [
+        ("Rejected", f"event {rejected['number']}, {times}, since {when(rejected['since'])}"),
+        ("Answer", rejected["answer"]),
+    ]
+
+
 def _show_table(found: list[dict[str, Any]]) -> None:
     rows = [
         (
@@ -434,7 +450,8 @@ def _show_one(found: dict[str, Any]) -> None:
             ("Events", " ".join(found["events"]) or "all"),
             ("Labels", " ".join(found["labels"]) or "any"),
             ("Certificates", "its own" if found["ca"] else "the system's"),
-            ("State", _state(found)),
+            ("State", _state(found) + _stopped_since(found)),
+            *_rejected_fields(found["rejected"]),
             (
                 "Delivered",
                 f"{found['delivered']}, up to event {found['through']}"

@@ -17,6 +17,7 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "alert.change_request": "Alert: a request waits for a second operator.",
     "alert.duplicate": "Alert: a Worker runs twice, or its identity was copied.",
     "alert.ended": "What an alert was about has ended.",
+    "alert.events_paused": "Alert: a destination of events has been paused for an hour.",
     "alert.events_wait": "Alert: events are not delivered to a destination.",
     "alert.key_expires": "Alert: an API key ends within 7 days.",
     "alert.key_rotation": "Alert: an older generation of an API key ends soon, and Workers still use it.",

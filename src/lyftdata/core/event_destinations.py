@@ -11,13 +11,20 @@ import re
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
 from lyftdata.core.errors import InvalidInputError
-from lyftdata.core.records import AuditEvent, EventDestinationRecord, Transport, WorkerRecord
+from lyftdata.core.records import (
+    AuditEvent,
+    EventDeliveryRecord,
+    EventDestinationRecord,
+    Transport,
+    WorkerRecord,
+)
 from lyftdata.core.resources import has_label
 from lyftdata.core.sealing import seal, unseal
 from lyftdata.core.structs import prepare_structs
@@ -26,6 +33,10 @@ MAX_DESTINATIONS = 32
 MAX_PATTERNS = 32
 SECRET_OVERLAP = timedelta(hours=24)
 """For how long a message is signed with the previous secret too, after a rotation."""
+MAX_PAUSE = timedelta(hours=1)
+"""A destination that is paused for longer is an alert: what is forgotten or hidden looks like a quiet day to those who read the events."""
+MIN_REJECTIONS = 3
+"""A receiver that has rejected an event so often is taken to reject the event; fewer may be a bad moment."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{1,49}")
 _PATTERN = re.compile(r"\*|[a-z_]+\.(?:\*|[a-z_]+)")
@@ -35,6 +46,17 @@ _URL_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 _SCHEMES = {Transport.WEBHOOK: ("https", "http"), Transport.SYSLOG: ("tls", "tcp")}
 _DEFAULT_PORTS = {"https": 443, "http": 80, "tls": 6514, "tcp": 601}
 _ENCRYPTED = frozenset({"https", "tls"})
+
+
+class Stop(StrEnum):
+    """Why nothing is delivered to a destination."""
+
+    PAUSED = "paused"
+    """An operator has paused it."""
+    FAILING = "failing"
+    """The last attempt failed."""
+    REJECTING = "rejecting"
+    """Its receiver answers, and rejects the next event again and again."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -183,6 +205,30 @@ def is_wanted(
         return False
     worker = find_worker(worker_id)
     return worker is None or any(has_label(worker, label) for label in destination.labels)
+
+
+def stopped_since(destination: EventDestinationRecord, delivery: EventDeliveryRecord) -> dict[Stop, datetime]:
+    """
+    Return why nothing is delivered to a destination, each with since when; a destination to which events are delivered has none.
+
+    One that is paused is that and nothing else: no attempt is made that could end the rest.
+    """
+    if destination.paused_at is not None:
+        return {Stop.PAUSED: destination.paused_at}
+    since = {
+        Stop.FAILING: delivery.failing_since if delivery.failures else None,
+        Stop.REJECTING: delivery.rejected_since
+        if rejected_event(delivery) is not None and delivery.rejections >= MIN_REJECTIONS
+        else None,
+    }
+    return {stop: at for stop, at in since.items() if at is not None}
+
+
+def rejected_event(delivery: EventDeliveryRecord) -> int | None:
+    """Return the number of the event that waits because its receiver rejects it, None if there is none."""
+    number = delivery.rejected_number
+    # An older program that has delivered since has moved `through` and left the rest.
+    return number if number is not None and number > delivery.through else None
 
 
 def seal_target(target: Target, *, name: str, key: bytes, nonce: bytes) -> bytes:

@@ -612,7 +612,9 @@ class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     How far a destination has got.
 
     Events up to number `through` have been delivered, or were not wanted. `holder` is the Server that delivers; it may be gone.
-    `failures` are attempts in a row. `lost` counts events that the audit log's retention removed before they were delivered.
+    `failures` are attempts in a row, since `failing_since`. `lost` counts events that the audit log's retention removed before they were
+    delivered. If the receiver has answered an event and not accepted it, `rejected_number` is that event, `rejections` how often since
+    `rejected_since`, and `rejection` its last answer; once the event is behind, these mean nothing.
     """
 
     name: str
@@ -625,6 +627,11 @@ class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str = ""
     last_error_at: datetime | None = None
     next_attempt_at: datetime | None = None
+    failing_since: datetime | None = None
+    rejected_number: int | None = None
+    rejected_since: datetime | None = None
+    rejections: int = 0
+    rejection: str = ""
 
 
 class OpenAlertRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, make_url
 
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.event_destinations import MAX_PAUSE
 from lyftdata.core.keyring import KeyDecryptionError, active_key, decrypt_signing_key
 from lyftdata.core.records import SigningKeyRecord
 from lyftdata.core.text import clean_text
@@ -45,7 +46,7 @@ def check_database(settings: ServerSettings, *, now: datetime) -> Iterator[Findi
             yield Finding(findings.DATABASE_UNUSABLE, error.message, error.hint or "Start the Server once.")
             return
     yield from _check_signing_keys(place, now=now)
-    yield from _check_events(place)
+    yield from _check_events(place, now=now)
 
 
 def has_database(settings: ServerSettings) -> bool:
@@ -151,12 +152,20 @@ def _check_signing_keys(place: StateLocation, *, now: datetime) -> Iterator[Find
         )
 
 
-def _check_events(place: StateLocation) -> Iterator[Finding]:
+def _check_events(place: StateLocation, *, now: datetime) -> Iterator[Finding]:
     try:
         deliveries = read_directly(url_of(place), event_destinations.all_deliveries)
+        destinations = read_directly(url_of(place), event_destinations.all_destinations)
     except StoreError:
         # Of another version: that was found with the signing keys.
         return
+    for destination in destinations:
+        if destination.paused_at is not None and now - destination.paused_at >= MAX_PAUSE:
+            yield Finding(
+                findings.EVENTS_PAUSED,
+                f"{destination.name} has been paused since {destination.paused_at.isoformat()}.",
+                f"lyftdata events resume {destination.name}",
+            )
     for name, delivery in sorted(deliveries.items()):
         if delivery.failures:
             since = (

@@ -182,6 +182,10 @@ EVENTS_NOT_DELIVERED = _warning(
     "events_not_delivered",
     "They wait in the audit log: what watches over the Workers elsewhere does not see what happens here.",
 )
+EVENTS_PAUSED = _warning(
+    "events_paused",
+    "They wait in the audit log until the destination is resumed, and could be removed as too old before.",
+)
 EVENTS_LOST = _warning(
     "events_lost", "They were removed from the audit log as too old before they were delivered."
 )

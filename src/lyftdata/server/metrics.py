@@ -7,13 +7,16 @@ counter grew. Operators read causes from `lyftdata refusals`.
 """
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
+from lyftdata.core.event_destinations import Stop
 from lyftdata.core.refusals import RefusedError, all_causes
 
 _UNPROVEN = "unproven"
+_RESULTS = ("delivered", "failed")
 
 
 class Metrics:
@@ -73,6 +76,12 @@ class Metrics:
             "lyftdata_event_deliveries_total",
             "Events that this Server delivered to a destination, and attempts that failed.",
             ["destination", "result"],
+            registry=self._registry,
+        )
+        self._stopped = Gauge(
+            "lyftdata_event_destination_stopped_timestamp_seconds",
+            "Since when a destination of events is paused, fails or rejects the next event; 0 while it does not.",
+            ["destination", "state"],
             registry=self._registry,
         )
         self._destinations: set[str] = set()
@@ -139,17 +148,26 @@ class Metrics:
         if failed:
             self._deliveries.labels(destination, "failed").inc()
 
-    def keep_destinations(self, names: Collection[str]) -> None:
-        """Forget the counts of destinations that do not exist any more, and begin those of new ones at 0."""
-        for name in names:
+    def keep_destinations(self, stopped: Mapping[str, Mapping[Stop, datetime]]) -> None:
+        """
+        Forget the counts of destinations that do not exist any more, and begin those of new ones at 0.
+
+        Args:
+            stopped: Of each destination that exists, why nothing is delivered to it, each with since when.
+        """
+        for name, since in stopped.items():
             self._destinations.add(name)
-            for result in ("delivered", "failed"):
+            for result in _RESULTS:
                 self._deliveries.labels(name, result)
-        for name in self._destinations - set(names):
+            for stop in Stop:
+                at = since.get(stop)
+                self._stopped.labels(name, stop.value).set(0 if at is None else at.timestamp())
+        for name in self._destinations - stopped.keys():
             self._destinations.discard(name)
-            for result in ("delivered", "failed"):
-                with contextlib.suppress(KeyError):
-                    self._deliveries.remove(name, result)
+            for metric, values in ((self._deliveries, _RESULTS), (self._stopped, tuple(Stop))):
+                for value in values:
+                    with contextlib.suppress(KeyError):
+                        metric.remove(name, value)
 
     def count_rejected_api_token(self) -> None:
         """Count a request with an API token that was not accepted."""

@@ -601,6 +601,11 @@ event_deliveries = Table(
     Column("last_error", String(300), nullable=False),
     Column("last_error_at", UtcDateTime),
     Column("next_attempt_at", UtcDateTime),
+    Column("failing_since", UtcDateTime),
+    Column("rejected_number", Count),
+    Column("rejected_since", UtcDateTime),
+    Column("rejections", Integer, nullable=False, server_default=text("0")),
+    Column("rejection", String(300), nullable=False, server_default=text("''")),
 )
 
 # Alerts that were raised and have not ended; each is one event of the audit log, however many Servers see it.

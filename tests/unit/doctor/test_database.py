@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from datetime import timedelta
 
 import msgspec
 import psycopg
@@ -152,6 +153,29 @@ async def test_another_secret_key_than_that_of_the_signing_keys_is_found(opened,
 
     assert list(found) == ["signing_keys_unreadable"]
     assert OTHER_KEY not in str(found)
+
+
+async def test_a_destination_that_stays_paused_is_found(opened, tmp_path):
+    """After an hour, with the command that ends it."""
+    async with opened() as server:
+        admin = await server.sign_in()
+        body = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/"}
+        await server.http.post("/api/event-destinations", json=body, headers=admin)
+        await server.http.patch("/api/event-destinations/siem", json={"paused": True}, headers=admin)
+
+        def found(after):
+            settings = {"LYFTDATA_STAGING_DIR": str(tmp_path / "staging"), "LYFTDATA_PUBLIC_URL": ISSUER}
+            return [
+                (finding.check.code, finding.fix)
+                for finding in database.check_database(
+                    read_server_settings(settings), now=server.clock() + after
+                )
+            ]
+
+        assert await asyncio.to_thread(found, timedelta(minutes=59)) == []
+        assert await asyncio.to_thread(found, timedelta(hours=1)) == [
+            ("events_paused", "lyftdata events resume siem")
+        ]
 
 
 async def test_events_that_are_not_delivered_are_found(opened, tmp_path):

@@ -45,7 +45,7 @@ async def test_a_servers_metrics_follow_prometheus_conventions(server):
 
 def test_counters_begin_at_zero(metrics):
     """Each is there before it counts, also for each cause and destination: an increase is measured from the first sample."""
-    metrics.keep_destinations(["siem"])
+    metrics.keep_destinations({"siem": {}})
 
     found = samples(metrics)
     proved = [cause.code for cause in all_causes() if cause.proved]
@@ -74,10 +74,10 @@ def test_what_an_unproven_caller_tried_is_not_told(metrics):
 
 def test_a_destination_that_is_deleted_leaves_no_series(metrics):
     """The number of series is that of the destinations which exist."""
-    metrics.keep_destinations(["siem", "attic"])
+    metrics.keep_destinations({"siem": {}, "attic": {}})
     metrics.events_delivered("attic", 3, failed=False)
 
-    metrics.keep_destinations(["siem"])
+    metrics.keep_destinations({"siem": {}})
     assert "attic" not in metrics.render().decode()
 
 

@@ -31,6 +31,7 @@ INCIDENTS = frozenset(
         AlertKind.AUDIT_LOG,
         AlertKind.CHANGE_REQUEST,
         AlertKind.DUPLICATE,
+        AlertKind.EVENTS_PAUSED,
         AlertKind.EVENTS_WAIT,
         AlertKind.KEY_EXPIRES,
         AlertKind.KEY_ROTATION,

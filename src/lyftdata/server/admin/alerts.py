@@ -15,6 +15,7 @@ from lyftdata.core.times import format_minute
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.copied_passkeys import CopiedPasskeys
+from lyftdata.server.admin.event_alerts import event_alerts
 from lyftdata.server.admin.event_destination_queries import EventDestinationQueries
 from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
@@ -222,7 +223,7 @@ class Alerts:
             *await self._awaiting_second_operator(),
             *_misconfigured(refused),
             *_too_old(await self._fleet_versions.refused()),
-            *await self._events_wait(),
+            *event_alerts(await self._event_destinations.list_all(), now=self._clock()),
             *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
             *await self._expiring(),
             *await self._lagging(),
@@ -243,19 +244,6 @@ class Alerts:
                 title=title,
                 detail="See: lyftdata audit verify",
             )
-        ]
-
-    async def _events_wait(self) -> list[Alert]:
-        return [
-            Alert(
-                kind=AlertKind.EVENTS_WAIT,
-                subject=one.name,
-                key=one.name,
-                title=f"{count(one.waiting, 'event')} {'waits' if one.waiting == 1 else 'wait'} for {one.name}",
-                detail=one.last_error,
-            )
-            for one in await self._event_destinations.list_all()
-            if one.failures >= _A_PATTERN and not one.is_paused
         ]
 
     async def _from_elsewhere(self) -> list[Alert]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection
 
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.event_destinations import Target, is_wanted, unseal_target
+from lyftdata.core.event_destinations import Target, is_wanted, rejected_event, unseal_target
 from lyftdata.core.records import (
     AuditEvent,
     EventDeliveryRecord,
@@ -19,11 +19,12 @@ from lyftdata.server.admin.schemas.event_destinations import (
     EventDestination,
     EventDestinationDetails,
     EventQueue,
+    RejectedEvent,
     WaitingEvent,
     WaitingType,
 )
 from lyftdata.server.clock import Clock
-from lyftdata.store import Store
+from lyftdata.store import Store, audit_log
 from lyftdata.store.tables import event_destinations
 
 _MAX_COUNTED = 10_000
@@ -60,7 +61,7 @@ class EventDestinationQueries:
         def read(conn: Connection) -> list[EventDestination]:
             deliveries = event_destinations.all_deliveries(conn)
             return [
-                self._view(record, delivery, waiting=self._count(conn, record, delivery))
+                self._view(conn, record, delivery, waiting=self._count(conn, record, delivery))
                 for record in event_destinations.all_destinations(conn)
                 if (delivery := deliveries.get(record.name)) is not None
             ]
@@ -76,7 +77,7 @@ class EventDestinationQueries:
             if delivery is None:
                 raise NotFoundError("event_destination", name)
             waiting, has_more = self._waiting(conn, record, delivery)
-            view = self._view(record, delivery, waiting=len(waiting))
+            view = self._view(conn, record, delivery, waiting=len(waiting))
             return EventDestinationDetails(
                 **view.model_dump(), queue=_queue(waiting, has_more=has_more) if waiting else None
             )
@@ -105,7 +106,12 @@ class EventDestinationQueries:
         return wanted, len(events) > _MAX_COUNTED
 
     def _view(
-        self, record: EventDestinationRecord, delivery: EventDeliveryRecord, *, waiting: int
+        self,
+        conn: Connection,
+        record: EventDestinationRecord,
+        delivery: EventDeliveryRecord,
+        *,
+        waiting: int,
     ) -> EventDestination:
         until = record.previous_secret_until
         return EventDestination(
@@ -118,11 +124,14 @@ class EventDestinationQueries:
             labels=record.labels,
             ca=record.ca,
             is_paused=record.paused_at is not None,
+            paused_at=record.paused_at,
             through=delivery.through,
             waiting=waiting,
             delivered=delivery.delivered,
             lost=delivery.lost,
             failures=delivery.failures,
+            failing_since=delivery.failing_since if delivery.failures else None,
+            rejected=_rejected(conn, delivery),
             last_success_at=delivery.last_success_at,
             last_error=delivery.last_error,
             last_error_at=delivery.last_error_at,
@@ -137,6 +146,27 @@ class EventDestinationQueries:
             return unseal_target(record, key=self._kek).url
         except UnsealError:
             return Target().url
+
+
+def _rejected(conn: Connection, delivery: EventDeliveryRecord) -> RejectedEvent | None:
+    """Return the event that the receiver rejects; None if there is none, or the audit log does not have it any more."""
+    number, since = rejected_event(delivery), delivery.rejected_since
+    chained = None if number is None else audit_log.find_event(conn, number)
+    if number is None or since is None or chained is None:
+        return None
+    found = chained.event
+    return RejectedEvent(
+        number=number,
+        at=found.at,
+        type=found.action,
+        subject=found.subject,
+        actor=found.actor,
+        address=found.address,
+        details=found.details,
+        times=delivery.rejections,
+        since=since,
+        answer=delivery.rejection,
+    )
 
 
 def _queue(waiting: Sequence[tuple[int, AuditEvent]], *, has_more: bool) -> EventQueue:

@@ -123,6 +123,7 @@ class EventDestinations:
             if _without_seal(record) != _without_seal(before) or self._open(record) != self._open(before):
                 event_destinations.replace_destination(tx, record)
                 event_destinations.retry_now(tx, name)
+                event_destinations.forget_rejections(tx, name)
                 self._audit(tx, actor, "changed", record)
 
         await self._store.write(op)

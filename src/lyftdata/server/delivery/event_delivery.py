@@ -19,7 +19,14 @@ import msgspec
 from sqlalchemy import Connection
 
 from lyftdata.core.backoff import Backoff
-from lyftdata.core.event_destinations import is_wanted, secrets_in_force, unseal_target
+from lyftdata.core.event_destinations import (
+    Stop,
+    is_wanted,
+    rejected_event,
+    secrets_in_force,
+    stopped_since,
+    unseal_target,
+)
 from lyftdata.core.log_events.server import (
     EVENT_DELIVERY_FAILED,
     EVENT_DELIVERY_RESUMED,
@@ -56,6 +63,13 @@ class _Work(msgspec.Struct, frozen=True):
     destination: EventDestinationRecord
     delivery: EventDeliveryRecord
     events: Sequence[ChainedAuditEvent]
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """What a look at the destinations found: those for which there is something to do now, and why nothing is delivered to the others."""
+
+    due: Sequence[str]
+    stopped: Mapping[str, Mapping[Stop, datetime]]
 
 
 class EventDelivery:
@@ -104,11 +118,11 @@ class EventDelivery:
 
     async def look(self) -> None:
         """Start to deliver where there is something to deliver; returns before it is delivered."""
-        due, known = await self._store.read(self._find_due)
-        self._metrics.keep_destinations(known)
-        for name in self._failure_logs.keys() - set(known):
+        found = await self._store.read(self._find)
+        self._metrics.keep_destinations(found.stopped)
+        for name in self._failure_logs.keys() - found.stopped.keys():
             del self._failure_logs[name]
-        for name in due:
+        for name in found.due:
             if name not in self._running:
                 task = asyncio.create_task(self._deliver(name), name=f"deliver events to {name}")
                 self._running[name] = task
@@ -133,11 +147,10 @@ class EventDelivery:
             return Outcome(0, _NOT_UNSEALED)
         return await self._senders[record.transport].send(destination, [message])
 
-    def _find_due(self, conn: Connection) -> tuple[list[str], list[str]]:
-        """Return the destinations for which there is something to do now, and all of them."""
+    def _find(self, conn: Connection) -> _Found:
         records = event_destinations.all_destinations(conn)
         if not records:
-            return [], []
+            return _Found([], {})
         deliveries, last = event_destinations.all_deliveries(conn), audit_log.last_number(conn)
         now = self._clock()
         due = [
@@ -149,7 +162,12 @@ class EventDelivery:
             and (delivery.next_attempt_at is None or delivery.next_attempt_at <= now)
             and self._may_hold(conn, delivery)
         ]
-        return due, [record.name for record in records]
+        stopped = {
+            record.name: stopped_since(record, deliveries[record.name])
+            for record in records
+            if record.name in deliveries
+        }
+        return _Found(due, stopped)
 
     def _may_hold(self, conn: Connection, delivery: EventDeliveryRecord) -> bool:
         return event_destinations.may_hold(
@@ -249,11 +267,13 @@ class EventDelivery:
             last_success_at=now if outcome.delivered else before.last_success_at,
         )
         if not outcome.error:
-            return msgspec.structs.replace(changed, failures=0, next_attempt_at=None)
+            return msgspec.structs.replace(changed, failures=0, next_attempt_at=None, failing_since=None)
         failures = 0 if outcome.delivered else before.failures
+        changed = _rejected(changed, wanted, outcome, now=now) if outcome.is_rejected else changed
         return msgspec.structs.replace(
             changed,
             failures=failures + 1,
+            failing_since=(before.failing_since if failures else None) or now,
             last_error=outcome.error[:_MAX_ERROR],
             last_error_at=now,
             next_attempt_at=now + self._wait(failures, outcome.retry_after_s),
@@ -276,6 +296,21 @@ class EventDelivery:
         elif before.failures and outcome.delivered:
             failure_log.succeeded()
             emit(_log, EVENT_DELIVERY_RESUMED, destination=name)
+
+
+def _rejected(
+    delivery: EventDeliveryRecord, wanted: Sequence[ChainedAuditEvent], outcome: Outcome, *, now: datetime
+) -> EventDeliveryRecord:
+    """Note that the receiver rejected the event that comes next."""
+    number = wanted[outcome.delivered].number
+    is_first = rejected_event(delivery) != number
+    return msgspec.structs.replace(
+        delivery,
+        rejected_number=number,
+        rejected_since=now if is_first else delivery.rejected_since,
+        rejections=1 if is_first else delivery.rejections + 1,
+        rejection=outcome.error[:_MAX_ERROR],
+    )
 
 
 def _text(at: datetime | None) -> str:

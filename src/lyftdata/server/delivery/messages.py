@@ -89,12 +89,14 @@ class Outcome(msgspec.Struct, frozen=True):
     """
     What came of sending messages: how many were delivered, from the first on, and why no more were.
 
-    `error` is "" if nothing went wrong. It holds no part of a URL but host and port.
+    `error` is "" if nothing went wrong. It holds no part of a URL but host and port. `is_rejected` says that the receiver got the message
+    which comes next, and did not accept it; if it was not reached, or asked to wait, nothing is known of the message.
     """
 
     delivered: int
     error: str = ""
     retry_after_s: float | None = None
+    is_rejected: bool = False
 
 
 class Sender(Protocol):
@@ -111,11 +113,15 @@ class DeliveryError(Exception):
     Args:
         message: One sentence.
         retry_after_s: For how long the receiver asks not to be asked again.
+        is_rejected: Whether the receiver got the message and did not accept it.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, is_rejected: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s: Final = retry_after_s
+        self.is_rejected: Final = is_rejected
 
 
 def event_message(chained: ChainedAuditEvent, *, source: str) -> Message:

@@ -10,6 +10,7 @@ import re
 import ssl
 import time
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -28,6 +29,8 @@ _ANSWER_WITHIN_S = 15.0
 _BATCH_WITHIN_S = 5.0
 _MAX_ANSWER_BYTES = 65_536
 _SUCCESS = range(200, 300)
+# Said by a receiver, or by what is in front of it, that takes nothing at the moment: of the message they say nothing.
+_BUSY = frozenset({429, 503})
 _SECONDS = re.compile("[0-9]{1,6}")
 
 
@@ -62,7 +65,7 @@ class WebhookSender:
                     if time.monotonic() > deadline_s:
                         break
         except DeliveryError as error:
-            return Outcome(delivered, str(error), error.retry_after_s)
+            return Outcome(delivered, str(error), error.retry_after_s, error.is_rejected)
         return Outcome(delivered)
 
     def _headers(self, destination: Destination, message: Message) -> dict[str, str]:
@@ -100,9 +103,11 @@ class _Post:
         self._url = destination.url
         self._endpoint = endpoint
         self._addresses = list(addresses)
+        self._has_begun = False
 
     async def send(self, message: Message, headers: dict[str, str]) -> None:
         """Post a message; raises DeliveryError unless it was accepted."""
+        self._has_begun = False
         while True:
             try:
                 async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -127,17 +132,23 @@ class _Post:
             url,
             content=message.body,
             headers=headers | {"Host": parts.netloc},
-            extensions={"sni_hostname": self._endpoint.host},
+            extensions={"sni_hostname": self._endpoint.host, "trace": self._trace},
         ) as response:
             if response.status_code not in _SUCCESS:
                 raise DeliveryError(
                     f"{self._endpoint.text} answered {response.status_code}.",
                     retry_after_s=_retry_after_s(response),
+                    is_rejected=response.status_code not in _BUSY,
                 )
             await _drain(response)
 
+    async def _trace(self, event: str, _info: dict[str, Any]) -> None:
+        """Note that the message is on its way: a receiver that fails from then on may fail because of it."""
+        if event.endswith(".send_request_headers.started"):
+            self._has_begun = True
+
     def _failed(self, error: Exception) -> DeliveryError:
-        return DeliveryError(f"{self._endpoint.text}: {_describe(error)}.")
+        return DeliveryError(f"{self._endpoint.text}: {_describe(error)}.", is_rejected=self._has_begun)
 
 
 def _describe(error: Exception) -> str:

@@ -126,9 +126,15 @@ def update_delivery(tx: WriteTx, delivery: EventDeliveryRecord, *, server_id: st
 
 
 def retry_now(tx: WriteTx, name: str) -> None:
-    """Let the next attempt be made at once."""
+    """Let the next attempt be made at once; until it succeeds, the destination is one that fails."""
     statement = update(event_deliveries).where(event_deliveries.c.name == name)
-    tx.conn.execute(statement.values(next_attempt_at=None, failures=0))
+    tx.conn.execute(statement.values(next_attempt_at=None))
+
+
+def forget_rejections(tx: WriteTx, name: str) -> None:
+    """Forget what the receiver has rejected: what is sent, or where to, has changed."""
+    statement = update(event_deliveries).where(event_deliveries.c.name == name)
+    tx.conn.execute(statement.values(rejected_number=None, rejected_since=None, rejections=0, rejection=""))
 
 
 def count_waiting(conn: Connection, *, after: int, patterns: Sequence[str], at_most: int) -> int:

@@ -108,8 +108,60 @@ async def test_what_the_receiver_rejects_ends_the_batch(certified):
         hook.secret = "whsec_" + "A" * 43 + "="
         outcome, _ = await sent(hook.port, ca=ca)
 
-    assert outcome == Outcome(0, f"hooks.example:{hook.port} answered 401.")
+    assert outcome == Outcome(0, f"hooks.example:{hook.port} answered 401.", is_rejected=True)
     assert len(hook.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "is_rejected"),
+    [(400, True), (403, True), (422, True), (500, True), (502, True), (429, False), (503, False)],
+)
+async def test_a_receiver_that_asks_to_wait_says_nothing_of_the_message(certified, status, is_rejected):
+    """Every other answer may be about the message: a firewall's, a parser's, a proxy's whose program has crashed on it."""
+    ca, context = certified
+    with receiver(tls=context) as hook:
+        hook.secret, hook.status = SECRET, status
+        outcome, _ = await sent(hook.port, ca=ca)
+
+    assert (outcome.delivered, outcome.is_rejected) == (0, is_rejected)
+
+
+async def test_a_receiver_that_was_not_reached_rejects_nothing(certified):
+    """No connection, or none that is trusted: it has not seen the message."""
+    ca, context = certified
+    with receiver(tls=context) as hook:
+        outcome, _ = await sent(hook.port)
+        assert (outcome.delivered, outcome.is_rejected, hook.requests) == (0, False, [])
+
+    outcome, _ = await sent(hook.port, ca=ca)
+    assert (outcome.delivered, outcome.is_rejected) == (0, False)
+
+
+@pytest.mark.parametrize("ends", ["hangs up", "is silent"])
+async def test_a_receiver_that_fails_once_it_has_the_message_rejects_it(certified, monkeypatch, ends):
+    """A firewall resets connections, and a parser may never return: nothing tells more of them than that they got it."""
+    ca, context = certified
+    limits, make, is_over = [], asyncio.timeout, asyncio.Event()
+
+    def limit(delay_s):
+        limits.append(make(delay_s))
+        return limits[-1]
+
+    monkeypatch.setattr(asyncio, "timeout", limit)
+
+    async def speak(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        if ends == "is silent":
+            # The time for an answer is over now.
+            limits[-1].reschedule(asyncio.get_running_loop().time())
+            await is_over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0, ssl=context) as listening:
+        outcome, _ = await sent(listening.sockets[0].getsockname()[1], ca=ca)
+        is_over.set()
+
+    assert (outcome.delivered, outcome.is_rejected) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -134,4 +186,4 @@ async def test_an_error_quotes_nothing_of_an_answer(answer, certified):
         port = listening.sockets[0].getsockname()[1]
         outcome, _ = await sent(port, ca=ca)
 
-    assert outcome == Outcome(0, f"hooks.example:{port}: no valid HTTP answer.")
+    assert outcome == Outcome(0, f"hooks.example:{port}: no valid HTTP answer.", is_rejected=True)

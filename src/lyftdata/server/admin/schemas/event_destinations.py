@@ -38,12 +38,30 @@ class EventDestinationChange(Input):
     paused: bool | None = None
 
 
+class RejectedEvent(BaseModel):
+    """
+    The event that holds up the others: the receiver got it and did not accept it, `times` in all from `since` on, the last time with `answer`.
+    """
+
+    number: int
+    at: datetime
+    type: str
+    subject: str
+    actor: str
+    address: str
+    details: dict[str, str]
+    times: int
+    since: datetime
+    answer: str
+
+
 class EventDestination(BaseModel):
     """
     A destination and how far it has got.
 
     `url` is shown to admins only, and may hold a secret. `waiting` counts events that are not delivered yet, among the next 10,000 of
     their types; `lost` those that the audit log's retention removed before they were delivered. `file` is the name of the file.
+    `failures` are attempts in a row, since `failing_since`. `rejected` is the event that the receiver rejects, if it is one.
     """
 
     name: str
@@ -55,11 +73,14 @@ class EventDestination(BaseModel):
     labels: list[str]
     ca: str
     is_paused: bool
+    paused_at: datetime | None
     through: int
     waiting: int
     delivered: int
     lost: int
     failures: int
+    failing_since: datetime | None
+    rejected: RejectedEvent | None
     last_success_at: datetime | None
     last_error: str
     last_error_at: datetime | None

@@ -97,7 +97,9 @@ class AlertKind(StrEnum):
     AUDIT_LOG = "audit_log"
     """The audit log was changed or cut."""
     EVENTS_WAIT = "events_wait"
-    """Events are not delivered to a destination; `subject` is its name."""
+    """Events are not delivered to a destination, which cannot be reached or rejects one; `subject` is its name."""
+    EVENTS_PAUSED = "events_paused"
+    """A destination of events has been paused for an hour; `subject` is its name."""
 
 
 class Alert(BaseModel):
