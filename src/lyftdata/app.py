@@ -49,6 +49,7 @@ from lyftdata.web.routes import web_routes
 from lyftdata.web.shared import SharedValues
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+RenderMetrics = Callable[[], Awaitable[bytes]]
 
 
 # Endpoints that cost more than a 503, and whose callers retry by themselves: after how many seconds of queueing they are shed.
@@ -76,7 +77,7 @@ class _App(Starlette):
     path with another method than its own goes the long way too, and is refused there.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, render_metrics: RenderMetrics | None) -> None:
         super().__init__(
             routes=all_routes(services),
             exception_handlers={
@@ -91,6 +92,7 @@ class _App(Starlette):
         self.router.redirect_slashes = False
         self.state.services = services
         self.state.shared = SharedValues(services)
+        self.state.render_metrics = render_metrics or services.metrics.render_alone
         self._overload = services.overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,9 +124,15 @@ class _App(Starlette):
         return ext_authz.ext_authz if path.startswith(ext_authz.PREFIX) else None
 
 
-def create_app(services: Services) -> ASGIApp:
-    """Return the whole Server as one ASGI application."""
-    app: ASGIApp = _App(services)
+def create_app(services: Services, render_metrics: RenderMetrics | None = None) -> ASGIApp:
+    """
+    Return the whole Server as one ASGI application.
+
+    Args:
+        services: The parts of the Server.
+        render_metrics: Returns the answer to Prometheus where this is one of several processes.
+    """
+    app: ASGIApp = _App(services, render_metrics)
     if services.store.is_shared:
         app = FreshnessMiddleware(app, services.store, error_page=early_error_page)
     return app if services.trace_requests is None else services.trace_requests(app)

@@ -19,7 +19,13 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_line, clean_lines
 
 
-def configure_logging(*, format: str | None, level: str, stream: TextIO | None = None) -> None:  # noqa: A002
+def configure_logging(
+    *,
+    format: str | None,  # noqa: A002
+    level: str,
+    stream: TextIO | None = None,
+    process: int | None = None,
+) -> None:
     """
     Set logging up, once, at the start of a program.
 
@@ -27,6 +33,7 @@ def configure_logging(*, format: str | None, level: str, stream: TextIO | None =
         format: `console` or `json`; None chooses by whether the stream is a terminal.
         level: `debug`, `info`, `warning` or `error`.
         stream: Where to; standard error unless given.
+        process: The number of this process, for each line, where several write to one log.
     """
     out = stream or sys.stderr
     as_json = format == "json" or (format is None and not out.isatty())
@@ -50,6 +57,7 @@ def configure_logging(*, format: str | None, level: str, stream: TextIO | None =
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if process is None else [_NumberOf(process)]),
                 structlog.processors.format_exc_info,
                 *_renderers(as_json=as_json, colors=out.isatty()),
             ],
@@ -97,6 +105,17 @@ def emit(
     if event.remedy and number >= logging.WARNING:
         known.setdefault("remedy", event.remedy)
     log.log(number, event.name, message=event.message, **known)
+
+
+class _NumberOf:
+    """Adds the number of this process; at the very end, since loggers that were used before the fork keep their other steps."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["process"] = self._process
+        return event
 
 
 def _renderers(*, as_json: bool, colors: bool) -> list[Processor]:

@@ -26,6 +26,11 @@ class Notifier:
         usec = environ.get("WATCHDOG_USEC", "")
         self._watchdog_s = int(usec) / _MICROSECONDS if usec.isdecimal() and meant_for_us else 0.0
 
+    @property
+    def watchdog_s(self) -> float:
+        """Return within how many seconds systemd must be notified that this program is well; 0 where it need not be."""
+        return self._watchdog_s if self._address else 0.0
+
     def notify(self, **state: str) -> None:
         """Send assignments, for example `notify(READY="1", STATUS="online")`."""
         if not self._address:
@@ -39,6 +44,6 @@ class Notifier:
 
     async def notify_watchdog(self) -> None:
         """Send WATCHDOG=1 at half the interval while the event loop runs; returns at once without a watchdog."""
-        while self._watchdog_s and self._address:
+        while self.watchdog_s:
             self.notify(WATCHDOG="1")
-            await asyncio.sleep(self._watchdog_s / 2)
+            await asyncio.sleep(self.watchdog_s / 2)

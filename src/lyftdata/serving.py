@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
+import random
 import resource
 import signal
 import socket
@@ -24,9 +26,13 @@ from lyftdata.core.log_events.server import READY, STOPPING
 from lyftdata.hardening import hide_from_other_programs
 from lyftdata.keepalive import keepalive_options
 from lyftdata.log import configure_logging, emit, get_logger
+from lyftdata.processes.link import SupervisorLink
+from lyftdata.processes.merged_metrics import merge_metrics
+from lyftdata.processes.supervisor import Supervisor
 from lyftdata.server.http.forwarded import ForwardedAddresses
 from lyftdata.server.http.handshakes import with_bounded_handshakes
 from lyftdata.server.http.protocol import BoundedHttpProtocol
+from lyftdata.server.runtime.drain import drained_within_s
 from lyftdata.server.runtime.services import Services
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.settings_values import BindAddress
@@ -43,6 +49,8 @@ _BACKLOG = 4096
 _STOP_WITHIN_S = 5
 # Pending writes, once all requests have ended.
 _WRITTEN_WITHIN_S = 30
+# One of several processes that has not ended by then hangs.
+_KILLED_AFTER_S = 10
 _CLOSE = (b"connection", b"close")
 _OUTAGE_CHECK_S = 1.0
 _NOT_WRITING = "The database takes no changes: the log says why (writes_unavailable)."
@@ -65,7 +73,11 @@ def run_server(settings: ServerSettings) -> int:
     Run the Server until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after a clean stop, 1 when it could not listen.
+        The exit code: 0 after a clean stop, 1 when it could not listen. With several processes it is returned in each.
+
+    Raises:
+        ListenError: The address is in use, not one of this host, or not allowed.
+        SettingsError: A file or directory that the settings name cannot be used.
     """
     # The enrollment key, the secret key and the database's password may have come in its environment.
     hide_from_other_programs()
@@ -75,8 +87,37 @@ def run_server(settings: ServerSettings) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     configure_logging(format=settings.log_format, level=settings.log_level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings))
+    # The address and the files come first: a Server that cannot start must not have touched its state.
+    with listen(settings.bind_address) as listening:
+        check_files(settings)
+        bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
+        settings = msgspec.structs.replace(settings, bind_address=bound)
+        link = None
+        if settings.processes > 1:
+            # Shared by the processes for as long as none of them writes there, as their own collections would.
+            _freeze_loaded_objects()
+            outcome = _supervisor(settings, listening).run()
+            if isinstance(outcome, int):
+                return outcome
+            # From here on in each process.
+            link = outcome
+            settings = msgspec.structs.replace(settings, process=link.number)
+            configure_logging(format=settings.log_format, level=settings.log_level, process=link.number)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings, listening, link))
+
+
+def _supervisor(settings: ServerSettings, listening: socket.socket) -> Supervisor:
+    return Supervisor(
+        count=settings.processes,
+        notifier=Notifier(os.environ),
+        stop_within_s=drained_within_s(settings.shutdown_delay)
+        + _STOP_WITHIN_S
+        + _WRITTEN_WITHIN_S
+        + _KILLED_AFTER_S,
+        stop_listening=listening.close,
+        random=random.random,
+    )
 
 
 def _allow_many_connections() -> None:
@@ -95,24 +136,22 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop]":
     return with_bounded_handshakes(uvloop.Loop)
 
 
-async def _serve(settings: ServerSettings) -> int:
-    # The address and the files come first: a Server that cannot start must not have touched its state.
-    with listen(settings.bind_address) as listening:
-        check_files(settings)
-        bound = msgspec.structs.replace(settings.bind_address, port=listening.getsockname()[1])
-        settings = msgspec.structs.replace(settings, bind_address=bound)
-        async with traced(settings) as tracing, open_services(settings, tracing=tracing) as services:
-            notifier = Notifier(os.environ)
-            server = _Server(_config(settings, services), services, notifier)
-            for warning in services.warnings:
-                emit(_log, CONFIGURATION_WARNING, problem=warning)
-            async with certificate_kept_fresh(server, settings), _systemd_notified(notifier, services):
-                await server.serve([listening])
-            return 0 if server.started else 1
+async def _serve(settings: ServerSettings, listening: socket.socket, link: SupervisorLink | None) -> int:
+    async with traced(settings) as tracing, open_services(settings, tracing=tracing) as services:
+        notifier = link or Notifier(os.environ)
+        server = _Server(_config(settings, services, link), services, notifier, heeds_signals=link is None)
+        for warning in services.warnings:
+            emit(_log, CONFIGURATION_WARNING, problem=warning)
+        connected = (
+            contextlib.nullcontext() if link is None else link.connected(server, services.metrics.render)
+        )
+        async with certificate_kept_fresh(server, settings), _systemd_notified(notifier, services), connected:
+            await server.serve([listening])
+        return 0 if server.started else 1
 
 
 @contextlib.asynccontextmanager
-async def _systemd_notified(notifier: Notifier, services: Services) -> AsyncIterator[None]:
+async def _systemd_notified(notifier: Notifier | SupervisorLink, services: Services) -> AsyncIterator[None]:
     """Notify systemd's watchdog while the event loop runs, and have `systemctl status` tell when the database takes no changes."""
     tasks = [
         asyncio.create_task(notifier.notify_watchdog()),
@@ -126,7 +165,7 @@ async def _systemd_notified(notifier: Notifier, services: Services) -> AsyncIter
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _notify_outages(notifier: Notifier, services: Services) -> None:
+async def _notify_outages(notifier: Notifier | SupervisorLink, services: Services) -> None:
     was_writing = True
     while True:
         await asyncio.sleep(_OUTAGE_CHECK_S)
@@ -167,9 +206,12 @@ def listen(address: BindAddress) -> socket.socket:
     return listening
 
 
-def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
+def _config(
+    settings: ServerSettings, services: Services, link: SupervisorLink | None = None
+) -> uvicorn.Config:
+    render_metrics = None if link is None else functools.partial(_metrics_of_all, services, link)
     return uvicorn.Config(
-        ForwardedAddresses(create_app(services), trusted_proxies=settings.trusted_proxies),
+        ForwardedAddresses(create_app(services, render_metrics), trusted_proxies=settings.trusted_proxies),
         http=BoundedHttpProtocol,
         ws="none",
         lifespan="off",
@@ -184,6 +226,12 @@ def _config(settings: ServerSettings, services: Services) -> uvicorn.Config:
     )
 
 
+async def _metrics_of_all(services: Services, link: SupervisorLink) -> bytes:
+    """Return the metrics of all processes: whichever is asked, Prometheus must get the same series each time."""
+    texts = await link.collect_metrics()
+    return merge_metrics({**texts, link.number: services.metrics.render().decode()})
+
+
 def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] | None:
     """Return what makes the context that uvicorn serves by; None for plain HTTP."""
     if cert is None or key is None:
@@ -194,37 +242,65 @@ def _tls(cert: Path | None, key: Path | None) -> Callable[..., ssl.SSLContext] |
 class _Server(uvicorn.Server):
     """uvicorn that reports when it is ready, and drains before it stops listening."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        services: Services,
+        notifier: Notifier | SupervisorLink,
+        *,
+        heeds_signals: bool,
+    ) -> None:
         super().__init__(config)
         self._services = services
         self._notifier = notifier
+        self._heeds_signals = heeds_signals
         self._leaving: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """
-        Stop at SIGTERM and SIGINT, then shut down in order.
+        Stop at SIGTERM and SIGINT, then shut down in order; one of several processes ignores both to its end.
 
         uvicorn raises the signal again when it has stopped, which would end the process before pending writes are made and
         the store is closed.
         """
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
+        if not self._heeds_signals:
+            # systemd and terminals send them to all processes: the supervisor gets them, and passes each on once.
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
+            yield
+            return
         for number in numbers:
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self._signalled, number)
         try:
             yield
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
 
-    def _stop(self, number: int) -> None:
-        """Drain at the first signal, drain no longer at the second; those after it are uvicorn's."""
+    def _signalled(self, number: int) -> None:
+        if self._leaving is None:
+            self.stop()
+        else:
+            self.hurry(number)
+
+    def stop(self, siblings: frozenset[str] = frozenset()) -> None:
+        """
+        Drain, then stop; does nothing if it has begun.
+
+        Args:
+            siblings: IDs of Servers that stop at the same time: the other processes of this one.
+        """
         if self._leaving is None:
             emit(_log, STOPPING)
             self._notify_stopping()
-            self._leaving = asyncio.create_task(self._leave(number))
-        elif not self.should_exit:
+            self._leaving = asyncio.create_task(self._leave(siblings))
+
+    def hurry(self, number: int = signal.SIGINT) -> None:
+        """Drain no longer at the second signal; those after it are uvicorn's."""
+        if not self.should_exit:
             self._services.drain.hurry()
         else:
             self.handle_exit(number, None)
@@ -236,15 +312,17 @@ class _Server(uvicorn.Server):
             STOPPING="1", STATUS="Stopping.", EXTEND_TIMEOUT_USEC=str(round(within_s * 1_000_000))
         )
 
-    async def _leave(self, number: int) -> None:
+    async def _leave(self, siblings: frozenset[str]) -> None:
         try:
             self._close_after_each_answer()
             await self._services.drain.run(
-                open_requests=lambda: len(self.server_state.tasks), end_streams=self._end_streams
+                open_requests=lambda: len(self.server_state.tasks),
+                end_streams=self._end_streams,
+                leaving_too=siblings,
             )
         finally:
             # At once: uvicorn checks only now and then whether it is to stop.
-            self.handle_exit(number, None)
+            self.handle_exit(signal.SIGTERM, None)
             self._release_polls()
 
     def _close_after_each_answer(self) -> None:
@@ -270,7 +348,9 @@ class _Server(uvicorn.Server):
             _freeze_loaded_objects()
             self._services.overload.watch()
             _report_ready(self._services)
-            self._notifier.notify(READY="1", STATUS=_ready_text(self._services))
+            self._notifier.notify(
+                READY="1", STATUS=_ready_text(self._services), X_SERVER=self._services.store.server_id
+            )
 
     def _release_polls(self) -> None:
         self._services.overload.end()

@@ -185,3 +185,7 @@ class Metrics:
     def render(self) -> bytes:
         """Return the exposition text."""
         return generate_latest(self._registry)
+
+    async def render_alone(self) -> bytes:
+        """Return the exposition text of a Server that is one process."""
+        return self.render()

@@ -112,6 +112,23 @@ async def test_a_peer_that_has_stopped_is_not_waited_for(start_server):
         assert not first.services.cluster.has_live_peers()
 
 
+async def test_servers_that_stop_together_do_not_wait_for_each_other(start_server):
+    """The processes of one Server: a Worker that left one would find the next one stopping, too."""
+    async with start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as first, start_server() as second:
+        await first.services.cluster.send_heartbeat()
+        siblings = [second.services.store.server_id]
+        assert first.services.cluster.has_live_peers()
+
+        await first.services.drain.run(
+            open_requests=lambda: 0, end_streams=lambda: None, leaving_too=siblings
+        )
+
+        assert first.services.drain.has_begun
+        async with start_server():
+            await first.services.cluster.send_heartbeat()
+            assert first.services.cluster.has_live_peers(besides=siblings)
+
+
 async def test_a_worker_that_moves_is_at_no_moment_offline(two, monkeypatch):
     """Not at the Server that it comes to either, between the row in the database and the session in memory."""
     first, second = two

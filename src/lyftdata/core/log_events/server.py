@@ -15,6 +15,34 @@ READY = LogEvent(
     },
 )
 STOPPING = LogEvent(name="stopping", level="info", message="Shutting down.")
+PROCESSES_READY = LogEvent(
+    name="processes_ready",
+    level="info",
+    message="All processes of this Server are serving requests.",
+    fields={"processes": "how many there are (LYFTDATA_PROCESSES)"},
+)
+PROCESSES_STOPPING = LogEvent(
+    name="processes_stopping", level="info", message="Stopping all processes of this Server."
+)
+PROCESS_ENDED = LogEvent(
+    name="process_ended",
+    level="error",
+    message="A process of this Server has ended; the others go on if there are any.",
+    fields={
+        "number": "which one, from 1",
+        "pid": "its process ID",
+        "how": "its exit code, the signal that ended it, or why it could not be started",
+        "again_in_s": "after how many seconds it is started again; missing if the whole Server ends",
+    },
+    remedy="See what the same `process` logged before. SIGKILL without process_hung is most often the kernel, for want of memory.",
+)
+PROCESS_HUNG = LogEvent(
+    name="process_hung",
+    level="error",
+    message="A process of this Server does not answer; it is killed and started again.",
+    fields={"number": "which one, from 1", "pid": "its process ID"},
+    remedy="If it happens again, report it, with what the process logged before.",
+)
 DRAINING = LogEvent(
     name="draining",
     level="info",

@@ -52,8 +52,22 @@ class KeptCheckpoint:
             raise CheckpointError("This is not a checkpoint of an audit log.") from error
 
     def save(self, note: str) -> None:
-        """Keep a checkpoint; raises OSError or SettingsError if it cannot be written."""
-        self._directory.write(FILE, note.encode())
+        """
+        Keep a checkpoint, unless one of more events is kept already; raises OSError or SettingsError if it cannot be written.
+
+        The processes of one Server share the file, and one that is late must not put back what another has kept.
+        """
+        with self._directory.locked():
+            if not self._is_of_more_events_kept(note):
+                self._directory.write(FILE, note.encode())
+
+    def _is_of_more_events_kept(self, note: str) -> bool:
+        try:
+            kept = self.load()
+            return kept is not None and kept.size > read_checkpoint(note).size
+        except (CheckpointError, SettingsError):
+            # Not a checkpoint: the one that was signed takes its place, as ever.
+            return False
 
     def put_aside(self, now: datetime) -> Path:
         """Give the file another name, under which it is evidence and not compared any more; return the name."""

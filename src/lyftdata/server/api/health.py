@@ -50,5 +50,6 @@ async def metrics(request: Request) -> Response:
         return PlainTextResponse(
             "metrics are not given through a proxy: ask the Server at its own address\n", status_code=404
         )
-    services: Services = request.app.state.services
-    return Response(services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        await request.app.state.render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )

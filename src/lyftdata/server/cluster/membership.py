@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -106,7 +106,7 @@ class Cluster:
         self._in_line: dict[str, asyncio.Lock] = {}
         self._flushing = asyncio.Lock()
         self._is_stale = False
-        self._has_peers = False
+        self._peers: frozenset[str] = frozenset()
         self._some_awaited_until = clock() + AWAITED_FOR
 
     async def load_presence(self) -> None:
@@ -124,12 +124,12 @@ class Cluster:
         if not self._store.is_shared:
             return
 
-        def op(tx: WriteTx) -> tuple[int, bool]:
+        def op(tx: WriteTx) -> tuple[int, frozenset[str]]:
             servers.upsert_server(tx, self._me)
             _evict_dead_servers(tx)
-            return _places(tx), self._finds_peers(tx)
+            return _places(tx), self._live_peers(tx)
 
-        places, self._has_peers = await self._store.write(op)
+        places, self._peers = await self._store.write(op)
         # Also those that are said to be elsewhere: the balancer sends this one its share again, and a Server that was killed
         # just now has not been given up yet.
         total_workers = await self._store.read(presence.count)
@@ -142,26 +142,31 @@ class Cluster:
 
         may_await = self._clock() < self._some_awaited_until
 
-        def op(tx: WriteTx) -> tuple[int, bool]:
+        def op(tx: WriteTx) -> tuple[int, frozenset[str]]:
             if not servers.record_heartbeat(tx, self._me.id):
                 # This Server was silent for too long, and was evicted: its Workers have moved to others, or reconnect here.
                 servers.upsert_server(tx, self._me)
             has_lost = _evict_dead_servers(tx)
-            peers = self._finds_peers(tx)
+            peers = self._live_peers(tx)
             if not has_lost and not may_await:
                 return 0, peers
             return math.ceil(presence.count_awaited(tx.conn) / _places(tx)), peers
 
-        share, self._has_peers = await self._store.write(op)
+        share, self._peers = await self._store.write(op)
         if share:
             self._sessions.set_expected_count(self._sessions.count_here() + share)
 
-    def _finds_peers(self, tx: WriteTx) -> bool:
-        return bool(servers.list_live(tx.conn, silent_for=DEAD_AFTER) - {self._me.id})
+    def _live_peers(self, tx: WriteTx) -> frozenset[str]:
+        return frozenset(servers.list_live(tx.conn, silent_for=DEAD_AFTER)) - {self._me.id}
 
-    def has_live_peers(self) -> bool:
-        """Return whether another Server was alive at the last heartbeat, to which the Workers of this one can go."""
-        return self._has_peers and self._store.is_current()
+    def has_live_peers(self, *, besides: Collection[str] = ()) -> bool:
+        """
+        Return whether another Server was alive at the last heartbeat, to which the Workers of this one can go.
+
+        Args:
+            besides: IDs of Servers that do not count, since they stop too.
+        """
+        return bool(self._peers.difference(besides)) and self._store.is_current()
 
     async def release_polls_if_stale(self) -> None:
         """

@@ -11,7 +11,7 @@ Only where another Server is alive. Without one the Workers have nowhere to go, 
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from lyftdata.core.log_events.server import DRAINED, DRAINING
@@ -27,6 +27,11 @@ FINISH_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.05
 
 
+def drained_within_s(delay: timedelta) -> float:
+    """Return the seconds after which a drain is over in any case."""
+    return delay.total_seconds() + MOVE_WITHIN_S + FINISH_WITHIN_S
+
+
 class Drain:
     """
     The way out of service, gone once.
@@ -40,7 +45,7 @@ class Drain:
     def __init__(self, *, sessions: Sessions, cluster: Cluster, delay: timedelta) -> None:
         self._sessions = sessions
         self._cluster = cluster
-        self._delay_s = delay.total_seconds()
+        self._delay = delay
         self._hurried = asyncio.Event()
         self.has_begun = False
         """Whether the Server is about to stop, so that load balancers must send nothing more to it."""
@@ -48,23 +53,30 @@ class Drain:
     @property
     def takes_at_most_s(self) -> float:
         """Return the seconds after which it is over in any case."""
-        return self._delay_s + MOVE_WITHIN_S + FINISH_WITHIN_S
+        return drained_within_s(self._delay)
 
-    async def run(self, *, open_requests: Callable[[], int], end_streams: Callable[[], None]) -> None:
+    async def run(
+        self,
+        *,
+        open_requests: Callable[[], int],
+        end_streams: Callable[[], None],
+        leaving_too: Collection[str] = (),
+    ) -> None:
         """
         Drain the Server; returns at once if there is no other.
 
         Args:
+            leaving_too: IDs of Servers that stop at the same time, to which no Worker can go.
             open_requests: Returns how many requests are being answered.
             end_streams: Ends answers that would go on for as long as the Server runs.
         """
         self.has_begun = True
-        if not self._cluster.has_live_peers():
+        if not self._cluster.has_live_peers(besides=leaving_too):
             return
         connected = self._sessions.count_here()
-        emit(_log, DRAINING, workers=connected, delay_s=self._delay_s)
+        emit(_log, DRAINING, workers=connected, delay_s=self._delay.total_seconds())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurried.wait(), self._delay_s)
+            await asyncio.wait_for(self._hurried.wait(), self._delay.total_seconds())
         self._sessions.move_to_peers()
         end_streams()
         await _wait_until(lambda: not self._sessions.count_here(), within_s=MOVE_WITHIN_S)

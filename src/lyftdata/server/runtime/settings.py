@@ -55,6 +55,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     events_dir: Path | None
     audit_retention: timedelta | None
     signing_algorithm: str
+    processes: int = 1
+    process: int | None = None
+    """Which of several processes this is, from 1; None where there is one, and in the supervisor. Not a setting."""
     tracing: bool = False
     shutdown_delay: timedelta = timedelta(seconds=3)
     oidc_issuer: str | None = None
@@ -188,6 +191,12 @@ def _contradictions(settings: ServerSettings) -> list[str]:
                 "LYFTDATA_PUBLIC_URL: every Server on one PostgreSQL database must be called the same by Workers; "
                 "set it to the address of the load balancer, or of this Server if it is the only one."
             )
+    elif settings.processes > 1:
+        # One process owns the file, as one Server does: what another changed it would not learn.
+        problems.append(
+            f"LYFTDATA_PROCESSES: {settings.processes} processes need a PostgreSQL database, and the state is in SQLite, which one process "
+            "must have to itself. Set LYFTDATA_DATABASE_URL (`lyftdata admin migrate` moves the state there), or LYFTDATA_PROCESSES=1."
+        )
     if settings.enrollment_key_previous is not None and settings.enrollment_key is None:
         problems.append(
             "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS: set without LYFTDATA_AUTO_ENROLLMENT_KEY; "

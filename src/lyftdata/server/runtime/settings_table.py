@@ -23,6 +23,7 @@ from lyftdata.server.runtime.settings_values import (
     parse_operator_idle_limit,
     parse_own_networks,
     parse_previous_urls,
+    parse_processes,
     parse_proxies,
     parse_public_url,
     parse_reauthenticate_after,
@@ -317,6 +318,15 @@ TABLE: tuple[Setting, ...] = (
         flag="--shutdown-delay",
         doc="How long a Server that is told to stop goes on as before while `/readyz` fails, so that load balancers send nothing more to it, 0s to 10m. "
         "Only while another Server on the same database is alive. A second signal ends the delay.",
+    ),
+    Setting(
+        name="LYFTDATA_PROCESSES",
+        field="processes",
+        parse=parse_processes,
+        default=1,
+        default_doc="`1`",
+        flag="--processes",
+        doc="By how many processes the Server answers at its one address, 1 to 64; one for each core uses all of them. More than one needs PostgreSQL.",
     ),
     Setting(
         name="LYFTDATA_TRACING",

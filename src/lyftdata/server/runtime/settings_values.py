@@ -29,6 +29,7 @@ _MIN_FIRST_PASSWORD_LENGTH = 8
 _MIN_ARCHIVE_AFTER = timedelta(days=2)
 _MIN_LEAVE_AFTER = timedelta(minutes=5)
 _MAX_LEAVE_AFTER = timedelta(days=30)
+MAX_PROCESSES = 64
 
 
 class BindAddress(msgspec.Struct, frozen=True):
@@ -172,6 +173,14 @@ def parse_shutdown_delay(text: str) -> timedelta:
     if delay > timedelta(minutes=10):
         raise InvalidInputError("shutdown_delay", "must be from 0s to 10m")
     return delay
+
+
+def parse_processes(text: str) -> int:
+    """Read by how many processes a Server answers: 1 to 64."""
+    number = text.strip()
+    if not (number.isascii() and number.isdecimal() and 1 <= int(number[:9]) <= MAX_PROCESSES):
+        raise InvalidInputError("processes", f"must be a number from 1 to {MAX_PROCESSES}")
+    return int(number)
 
 
 def parse_operator_idle_limit(text: str) -> timedelta:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from lyftdata.core.audit_checkpoints import CheckpointKey
 from lyftdata.core.errors import SettingsError
+from lyftdata.core.merkle_tree import CompactRange
 from lyftdata.server.admin.kept_checkpoint import FILE, KeptCheckpoint
 
 
@@ -21,3 +23,22 @@ def test_a_checkpoint_that_others_can_change_is_not_read(tmp_path):
 
     with pytest.raises(SettingsError, match=FILE):
         KeptCheckpoint(tmp_path).load()
+
+
+def test_a_late_process_does_not_put_back_an_older_checkpoint(tmp_path):
+    """The processes of a Server share the file: what it says must not shrink, or a log that was cut down to that would pass."""
+    tmp_path.chmod(0o700)
+    key = CheckpointKey(bytes(32), issuer="https://lyft.example")
+    tree = CompactRange()
+    notes = []
+    for number in range(3):
+        tree.append(bytes([number]) * 32)
+        notes.append(key.sign(tree))
+    kept = KeptCheckpoint(tmp_path)
+
+    for note in (notes[0], notes[2], notes[1]):
+        kept.save(note)
+
+    loaded = kept.load()
+    assert loaded is not None
+    assert loaded.size == 3

@@ -288,3 +288,25 @@ def test_a_tool_on_the_host_asks_the_same_of_the_database():
         read_state_location(environ | {"LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes"}).database_url is not None
     )
     assert read_state_location({"LYFTDATA_DATABASE_URL": "postgresql:///lyftdata"}).database_url is not None
+
+
+def test_several_processes_need_a_database_that_they_can_share(tmp_path):
+    """On SQLite they are refused, with what to do; on PostgreSQL not, and one is the default."""
+    [problem] = problems(LYFTDATA_PROCESSES="2")
+    assert problem.startswith("LYFTDATA_PROCESSES: 2 processes need a PostgreSQL database")
+    assert "LYFTDATA_DATABASE_URL" in problem
+    shared = {
+        "LYFTDATA_DATABASE_URL": "postgresql://owner@127.0.0.1/db",
+        "LYFTDATA_SECRET_KEY": SECRET_KEY,
+        "LYFTDATA_PUBLIC_URL": "https://lyft.example",
+    }
+
+    assert read_server_settings(shared).processes == 1
+    assert read_server_settings(shared | {"LYFTDATA_PROCESSES": "64"}).processes == 64
+    assert read_server_settings({}, {"--processes": "1"}).processes == 1
+
+
+@pytest.mark.parametrize("number", ["0", "65", "-1", "two", "1.5", "\u0662", "9" * 5_000])
+def test_the_number_of_processes_has_bounds(number):
+    """A typing error must not start a thousand processes."""
+    assert problems(LYFTDATA_PROCESSES=number) == ["LYFTDATA_PROCESSES: must be a number from 1 to 64."]

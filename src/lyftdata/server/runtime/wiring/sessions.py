@@ -8,6 +8,7 @@ from lyftdata.core.records import SessionEnd
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admission.returning import ReturningWorkers
 from lyftdata.server.cluster.membership import Cluster, TouchedWorkers
+from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.server.runtime.wiring.basis import Basis
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.history import SessionLog
@@ -29,6 +30,12 @@ class SessionParts(msgspec.Struct, frozen=True, kw_only=True):
     returning: ReturningWorkers
     events: Events
     decisions: DecisionLog | None
+
+
+def _address(settings: ServerSettings) -> str:
+    """Return where this Server listens; one of several processes at one address with its number."""
+    address = str(settings.bind_address)
+    return address if settings.process is None else f"{address} #{settings.process}"
 
 
 async def build_sessions(basis: Basis) -> SessionParts:
@@ -59,7 +66,7 @@ async def build_sessions(basis: Basis) -> SessionParts:
         sessions=sessions,
         touched=touched,
         host=socket.gethostname(),
-        address=str(basis.settings.bind_address),
+        address=_address(basis.settings),
         clock=clock,
     )
     return SessionParts(

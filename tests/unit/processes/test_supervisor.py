@@ -1,0 +1,246 @@
+"""What the supervisor of a Server's processes does, with real processes and real signals."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import prefork
+from tests.processes import until
+
+
+class Supervised:
+    """A supervisor that was started, and what its processes have said."""
+
+    def __init__(self, place: Path, *arguments: str, **environ: str) -> None:
+        self.output = place / "output"
+        with self.output.open("wb") as stream:
+            self.process = prefork.start(
+                [sys.executable, "-m", "tests.unit.processes.supervised", *arguments],
+                env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environ},
+                cwd=place,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+
+    def said(self, what: str, **fields: object) -> list[dict[str, Any]]:
+        """Return the lines of a kind with these fields: what a process has said, or an event that was logged."""
+        lines = self.output.read_text().split("\n")[:-1]
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [
+            line
+            for line in found
+            if what in (line.get("said"), line.get("event")) and fields.items() <= line.items()
+        ]
+
+    def wait_for(self, what: str, count: int = 1, **fields: object) -> dict[str, Any]:
+        """Wait until that was said so often; return the last of them."""
+        until(lambda: len(self.said(what, **fields)) >= count, f"{count} of {what} {fields}")
+        return self.said(what, **fields)[count - 1]
+
+    def wait_until_ready(self) -> list[int]:
+        """Wait until all are ready; return the PIDs of the processes."""
+        self.wait_for("processes_ready")
+        return self.pids()
+
+    def pids(self) -> list[int]:
+        """Return the PIDs of all processes that were ever started."""
+        return [line["pid"] for line in self.said("started")]
+
+    def exit_code(self) -> int:
+        """Wait for the end of the supervisor; return its exit code."""
+        return self.process.wait(240)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts a supervisor of two or more processes, with how some of them are."""
+    started = []
+
+    def start(*hows: str, count: int = 2, stop_within_s: float = 1_000, **environ: str) -> Supervised:
+        started.append(Supervised(tmp_path, str(count), str(stop_within_s), *hows, **environ))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+@pytest.fixture
+def systemd():
+    """Listen as systemd does; return the socket, and what NOTIFY_SOCKET says."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        name = f"lyftdata-test-{uuid.uuid4()}"
+        listening.bind(f"\0{name}")
+        listening.settimeout(240)
+        yield listening, f"@{name}"
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_systemd_is_told_once_when_all_are_ready(start, systemd):
+    """Not when the first is; and not again when one was replaced."""
+    listening, address = systemd
+    supervised = start(count=3, NOTIFY_SOCKET=address)
+
+    assert listening.recv(4096) == b"READY=1"
+    assert len(supervised.said("started")) == 3
+    assert listening.recv(4096) == b"STATUS=3 of 3 processes. Ready."
+    os.kill(supervised.pids()[1], signal.SIGKILL)
+    assert listening.recv(4096) == b"STATUS=2 of 3 processes. Ready."
+    assert listening.recv(4096) == b"STATUS=3 of 3 processes. Ready."
+    supervised.process.terminate()
+    assert listening.recv(4096).startswith(b"STOPPING=1\n")
+    assert supervised.exit_code() == 0
+
+
+def test_what_is_wrong_is_said_by_one_process_alone(start):
+    """The first start is the first process's: the others are not started, and its exit code is the Server's."""
+    supervised = start("1=fails", count=3)
+
+    assert supervised.exit_code() == 5
+    assert [line["number"] for line in supervised.said("started")] == [1]
+
+
+def test_one_that_cannot_start_ends_a_start(start):
+    """The processes that serve by then are stopped, in order."""
+    supervised = start("2=fails")
+
+    assert supervised.exit_code() == 5
+    assert supervised.said("ended", number=1)
+    assert not supervised.said("processes_ready")
+
+
+def test_one_that_was_killed_is_replaced(start):
+    """At the same place, and the others are left alone."""
+    supervised = start()
+    first, second = supervised.wait_until_ready()
+
+    os.kill(first, signal.SIGKILL)
+    replaced = supervised.wait_for("started", 2, number=1)
+
+    assert replaced["pid"] != first
+    assert supervised.wait_for("process_ended")["how"] == "SIGKILL"
+    assert is_running(second)
+    assert not supervised.said("stop")
+
+
+def test_one_that_cannot_start_again_is_tried_again_while_another_serves(start):
+    """If none serves, the Server ends: connections would wait for an answer that does not come, and a service manager must know."""
+    supervised = start("1=once", "2=once")
+    first, second = supervised.wait_until_ready()
+
+    os.kill(first, signal.SIGKILL)
+    supervised.wait_for("process_ended", 2, number=1, how="exit code 5")
+    assert supervised.process.poll() is None
+    os.kill(second, signal.SIGKILL)
+
+    assert supervised.exit_code() == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_stops_all_of_them_in_order(start, number):
+    """Each is told once which Servers stop with it, though a terminal sends the signal to each process as well."""
+    supervised = start()
+    pids = supervised.wait_until_ready()
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+
+    supervised.process.send_signal(number)
+
+    assert supervised.exit_code() == 0
+    siblings = [f"{place}-{pid}" for place, pid in enumerate(pids, 1)]
+    stops = supervised.said("stop")
+    assert sorted((stop["number"], *stop["siblings"]) for stop in stops) == [(1, *siblings), (2, *siblings)]
+    assert len(supervised.said("ended")) == 2
+    assert len(supervised.said("stopped listening")) == 1
+    assert not any(is_running(pid) for pid in pids)
+
+
+def test_a_signal_at_the_start_ends_it(start):
+    """One that does not serve yet is ended as one process alone would be; that is no failure."""
+    supervised = start("2=unready")
+    supervised.wait_for("started", number=2)
+
+    supervised.process.terminate()
+
+    assert supervised.exit_code() == 0
+    assert supervised.said("ended", number=1)
+
+
+def test_a_second_signal_is_passed_on_and_what_does_not_stop_is_killed(start):
+    """No process is left, and the exit code says that the stop was not in order."""
+    supervised = start("2=stays", stop_within_s=0.5)
+    pids = supervised.wait_until_ready()
+
+    supervised.process.terminate()
+    supervised.wait_for("stop", 2)
+    supervised.process.terminate()
+
+    assert supervised.exit_code() == 1
+    assert not any(is_running(pid) for pid in pids)
+
+
+def test_a_second_signal_hurries(start):
+    """Each process is told that another signal has come."""
+    supervised = start("1=stays", "2=stays")
+    supervised.wait_until_ready()
+
+    supervised.process.terminate()
+    supervised.wait_for("stop", 2)
+    supervised.process.terminate()
+
+    assert {supervised.wait_for("hurry", number=number)["number"] for number in (1, 2)} == {1, 2}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the processes stop by themselves")
+def test_no_process_outlives_the_supervisor(start):
+    """However it ends, and whatever they are doing: one without it could not be stopped, and would keep the address."""
+    supervised = start("1=stays", "2=stays", count=3)
+    pids = supervised.wait_until_ready()
+
+    supervised.process.kill()
+    supervised.process.wait()
+
+    until(lambda: not any(is_running(pid) for pid in pids), "no process is left")
+
+
+def test_one_that_hangs_is_replaced_where_systemd_watches(start, systemd):
+    """The supervisor alone knows which event loop stands still; to systemd all is well."""
+    _, address = systemd
+    supervised = start("2=hangs", NOTIFY_SOCKET=address, WATCHDOG_USEC="1000000")
+    supervised.wait_for("processes_ready")
+
+    assert supervised.wait_for("process_hung")["number"] == 2
+    assert supervised.wait_for("started", 2, number=2)
+
+
+def test_each_process_gives_the_metrics_of_all(start):
+    """Prometheus gets the same series from whichever it is connected to."""
+    supervised = start(count=3)
+    pids = supervised.wait_until_ready()
+    for pid in pids:
+        os.kill(pid, signal.SIGUSR1)
+
+    texts = [supervised.wait_for("metrics", number=number)["text"] for number in (1, 2, 3)]
+
+    assert len(set(texts)) == 1
+    assert [line for line in texts[0].splitlines() if not line.startswith("#")] == [
+        f't_total{{process="{number}"}} {number}.0' for number in (1, 2, 3)
+    ]
