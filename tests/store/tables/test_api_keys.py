@@ -34,6 +34,20 @@ async def test_of_twenty_that_race_for_a_key_name_one_wins(store):
         await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("OTHER", name="press-keys")))
 
 
+async def test_keys_are_sorted_by_their_last_use(store):
+    """What was never used is left out; of two that were used at once, the order is the same at every look."""
+    used = {"A": NOON, "B": NOON - timedelta(hours=1), "C": NOON}
+
+    def op(tx):
+        for public_id in ("C", "A", "B", "D"):
+            api_keys.insert_api_key(tx, api_key(public_id, name=f"key-{public_id}"))
+        api_keys.touch_last_used(tx, {public_id: (at, "w-1") for public_id, at in used.items()})
+
+    await store.write(op)
+
+    assert await store.read(api_keys.ids_by_last_use) == ["B", "A", "C"]
+
+
 async def test_rotation_ends_the_old_generation_at_the_grace(store):
     """The old generation gets an end and never a later one than it had."""
     end = NOON + timedelta(hours=1)
@@ -73,6 +87,7 @@ async def test_last_use_is_noted(store):
     await store.write(lambda tx: api_keys.touch_last_used(tx, {"A": (NOON, "w-1"), "gone": (NOON, "w-2")}))
 
     assert await store.read(lambda conn: api_keys.last_used(conn, ["A", "B"])) == {"A": (NOON, "w-1")}
+    assert await store.read(api_keys.ids_by_last_use) == ["A"]
 
 
 async def test_a_later_use_stays(store):

@@ -123,11 +123,11 @@ async def filled(server, browser, press):
     ):
         answer = await server.http.post(f"/api{path}", json=body, headers=headers)
         assert answer.status_code == 201, (path, answer.text)
-    await server.services.store.write(lambda tx: _add_requests(tx, server.clock()))
+    await server.services.store.write(lambda tx: add_requests(tx, server.clock()))
     return browser
 
 
-def _add_requests(tx, now):
+def add_requests(tx, now):
     """Add what waits for a second operator: a request of one's own, and one of another operator."""
     for request_id, operator in (("r-own", "admin"), ("r-vic", "vic")):
         record = ChangeRequestRecord(

@@ -36,9 +36,19 @@ class Column(StrEnum):
     HOST = "host"
     ADDRESS = "address"
     VERSION = "version"
+    LABELS = "labels"
     KEY = "key"
+    STRATEGY = "strategy"
     SEEN = "seen"
     CREATED = "created"
+
+
+# Labels by their keys and then their values: those that have the same ones stand together, and `zone=eu-2` follows `zone=eu-1`.
+_OF_THE_ENTRY: Mapping[Column, Callable[[WorkerRecord], Any]] = {
+    Column.CREATED: lambda worker: worker.created_at,
+    Column.LABELS: lambda worker: sorted(worker.labels.items()) or None,
+    Column.STRATEGY: lambda worker: worker.strategy.value,
+}
 
 
 class WorkerOrder:
@@ -93,8 +103,8 @@ class WorkerOrder:
     async def _values(self, by: Column) -> Callable[[WorkerRecord], Any]:
         if by is Column.STATUS:
             return lambda worker: _STATE_ORDER[self._search.state_of(worker)]
-        if by is Column.CREATED:
-            return lambda worker: worker.created_at
+        if by in _OF_THE_ENTRY:
+            return _OF_THE_ENTRY[by]
         await self._traces.flush()
         stored: Mapping[str, Any] = await self._store.read(lambda conn: trace_search.values_of(conn, by))
         now = self._clock()

@@ -10,6 +10,7 @@ from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.api_key_order import ApiKeyOrder
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
 from lyftdata.server.admin.api_token_uses import ApiTokenUses
@@ -195,6 +196,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     incident_queries: IncidentQueries
     incident_response: IncidentResponse
     api_key_queries: ApiKeyQueries
+    api_key_order: ApiKeyOrder
     resource_queries: ResourceQueries
     event_destination_queries: EventDestinationQueries
     refusal_queries: RefusalQueries

@@ -145,6 +145,16 @@ def last_used(conn: Connection, public_ids: Collection[str]) -> dict[str, tuple[
     return found
 
 
+def ids_by_last_use(conn: Connection) -> list[str]:
+    """
+    Return the public IDs of all keys that were used, the one that was not for the longest time first.
+
+    One scan and a sort: an index would be written with every use, and a page is rarely sorted by it.
+    """
+    query = select(api_keys.c.public_id).where(api_keys.c.last_used_at.is_not(None))
+    return list(conn.execute(query.order_by(api_keys.c.last_used_at, api_keys.c.public_id)).scalars())
+
+
 def _select(conn: Connection, condition: ColumnElement[bool]) -> Iterator[ApiKeyRecord]:
     rows = conn.execute(select(api_keys).where(condition)).all()
     scopes: dict[str, set[str]] = defaultdict(set)

@@ -7,17 +7,20 @@ from lyftdata.web.cookies import read_device_mark, set_device_mark, set_session,
 from lyftdata.web.destination import came_from, safe_destination
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
+from lyftdata.web.session_list import sort_sessions
 from lyftdata.web.zones import find_zone
 
 
 async def show(page: Page) -> Response:
     """Show one's own sessions."""
-    sessions = await page.services.operator_sessions.list(page.actor.operator)
+    found = await page.services.operator_sessions.list(page.actor.operator)
+    session_order, sessions = sort_sessions(page, "/account", found)
     return page.render(
         "account.html",
         operator=await page.services.operators.get(page.actor.operator),
         second_factor=await page.services.second_factors.status(page.actor.operator),
-        sessions=sorted(sessions, key=lambda s: s.created_at, reverse=True),
+        sessions=sessions,
+        session_order=session_order,
     )
 
 

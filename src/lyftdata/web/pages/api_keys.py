@@ -6,10 +6,18 @@ from starlette.responses import Response
 
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.server.admin.api_key_order import KeyColumn
 from lyftdata.server.admin.api_keys import IssuedKey
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting, in_order
 
 PER_PAGE = 100
+_SORTING = Sorting(
+    path="/api-keys",
+    columns=[column.value for column in KeyColumn],
+    default="name",
+    highest_first=(KeyColumn.FOR, KeyColumn.CONNECTED, KeyColumn.USED),
+)
 # What the form offers; any other life can be had by the command line.
 LIVES = {"": "Never", "7d": "In 7 days", "30d": "In 30 days", "90d": "In 90 days", "365d": "In a year"}
 GRACES = {"0s": "At once", "1h": "In an hour", "24h": "In a day", "7d": "In 7 days"}
@@ -17,11 +25,15 @@ GRACES = {"0s": "At once", "1h": "In an hour", "24h": "In a day", "7d": "In 7 da
 
 async def show_list(page: Page) -> Response:
     """Show every key that has the text in its name, a page at a time."""
-    page.check_parameters("q", "page")
+    page.check_parameters("q", "sort", "page")
+    order = _SORTING.read(page, q=page.query("q"))
     part = page.query("q").casefold()
-    found = page.services.api_key_queries.find(
+    groups = page.services.api_key_queries.find(
         lambda record: part in record.name.casefold(), scope=page.actor.scope
     )
+    column = KeyColumn(order.column)
+    value = await page.services.api_key_order.values_of(column, scope=page.actor.scope)
+    found = in_order(groups, order, {column: value}, tie=lambda group: group[0].name)
     pages = max(1, -(-len(found) // PER_PAGE))
     number = page.number(pages)
     return page.render(
@@ -30,6 +42,7 @@ async def show_list(page: Page) -> Response:
             found[(number - 1) * PER_PAGE : number * PER_PAGE], scope=page.actor.scope
         ),
         total=len(found),
+        order=order,
         number=number,
         pages=pages,
     )

@@ -1,20 +1,40 @@
 """The pages of API tokens: list, one token, issue, revoke."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from starlette.responses import Response
 
+from lyftdata.core.api_tokens import ApiTokenStatus
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.records import Role
+from lyftdata.server.admin.schemas.api_tokens import ApiToken
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting, folded, in_order, place_in
 
 # What the form offers; the command line takes any other life, up to 366 days.
 LIVES = {"90d": "In 90 days", "7d": "In 7 days", "30d": "In 30 days", "365d": "In a year"}
 
+_state = place_in(*ApiTokenStatus)
+_VALUES: Mapping[str, Callable[[ApiToken], Any]] = {
+    "name": lambda token: token.name,
+    "status": lambda token: _state(token.status),
+    "role": lambda token: token.effective_role or token.role,
+    "operator": lambda token: folded(token.operator),
+    "expires": lambda token: token.expires_at,
+    "used": lambda token: token.last_used_at,
+}
+_SORTING = Sorting(path="/api-tokens", columns=_VALUES, default="name", highest_first=("used",))
+
 
 async def show_list(page: Page) -> Response:
     """Show every token, those that have ended too."""
-    page.check_parameters()
-    return page.render("api_tokens.html", tokens=await page.services.api_tokens.list(actor=page.actor))
+    page.check_parameters("sort")
+    order = _SORTING.read(page)
+    found = await page.services.api_tokens.list(actor=page.actor)
+    tokens = in_order(found, order, _VALUES, tie=lambda token: token.name)
+    return page.render("api_tokens.html", tokens=tokens, order=order)
 
 
 async def show(page: Page) -> Response:

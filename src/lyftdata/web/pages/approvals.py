@@ -1,25 +1,42 @@
 """The page of Workers that wait for approval, and the decision about those that were ticked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.query_values import fold
 from lyftdata.core.records import Approval
 from lyftdata.core.text import count
 from lyftdata.server.admin.approvals import Decided
-from lyftdata.server.admin.schemas.approvals import MAX_AT_ONCE
+from lyftdata.server.admin.schemas.approvals import MAX_AT_ONCE, PendingWorker
 from lyftdata.server.http.problems import status_of_error
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting, folded, in_order
 
+_VALUES: Mapping[str, Callable[[PendingWorker], Any]] = {
+    "name": lambda worker: fold(worker.name),
+    "fingerprint": lambda worker: worker.thumbprint,
+    "address": lambda worker: worker.address,
+    "host": lambda worker: folded(worker.host.get("hostname")),
+    "labels": lambda worker: sorted(worker.labels.items()) or None,
+    "key": lambda worker: worker.enrollment_key or worker.enrolled_with,
+    "since": lambda worker: worker.requested_at,
+    "expires": lambda worker: worker.expires_at,
+}
+_SORTING = Sorting(path="/approvals", columns=_VALUES, default="since")
 _ACTIONS = {"approve": "approved", "deny": "denied"}
 
 
 async def show(page: Page) -> Response:
     """List the Workers that wait."""
+    order = _SORTING.read(page)
+    found = await page.services.approval_queries.list_pending(scope=page.actor.scope)
     return page.render(
         "approvals.html",
-        pending=await page.services.approval_queries.list_pending(scope=page.actor.scope),
+        pending=in_order(found, order, _VALUES, tie=lambda worker: worker.id),
+        order=order,
         status=200 if page.problem is None else status_of_error(page.problem),
         ticked=frozenset(page.request.query_params.getlist("id")),
     )

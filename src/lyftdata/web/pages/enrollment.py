@@ -1,16 +1,37 @@
 """The page of Auto-Enrollment: its state, its keys, and what to paste on a host."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 from starlette.responses import Response
 
 from lyftdata.core.worker_query import parse_worker_query
+from lyftdata.server.admin.schemas.enrollment import EnrollmentKey
 from lyftdata.web.page import Page
 from lyftdata.web.snippets import snippets
+from lyftdata.web.sorting import Order, Sorting, folded, in_order, place_in
+
+_state = place_in("live", "used_up", "expired", "revoked")
+_VALUES: Mapping[str, Callable[[EnrollmentKey], Any]] = {
+    "name": lambda key: key.name,
+    "status": lambda key: _state(key.status),
+    "uses": lambda key: key.uses,
+    "enrolled": lambda key: key.workers,
+    "expires": lambda key: key.expires_at,
+    "mode": lambda key: (key.mode, key.pending, key.warned),
+    "only-for": lambda key: (
+        folded([key.worker_name or "", *key.networks]) if key.worker_name or key.networks else None
+    ),
+}
+_SORTING = Sorting(path="/enrollment", columns=_VALUES, default="name", highest_first=("uses", "enrolled"))
 
 
 async def show(page: Page) -> Response:
     """Show the state by fingerprints; the secret itself is not known to any page. With a scope there are only the keys within it."""
+    page.check_parameters("sort")
+    order = _SORTING.read(page)
     if page.actor.scope.is_limited:
-        return await _show_in_scope(page)
+        return await _show_in_scope(page, order)
     enrolled = await page.services.worker_queries.find(
         parse_worker_query("strategy:auto_enrollment"), scope=page.actor.scope
     )
@@ -30,7 +51,8 @@ async def show(page: Page) -> Response:
     return page.render(
         "enrollment.html",
         enrollment=status,
-        issued=issued,
+        issued=_sorted(issued, order),
+        order=order,
         former=sorted(former.items(), key=lambda pair: -pair[1]),
         total=len(enrolled),
         pending=page.services.directory.pending().total(),
@@ -43,11 +65,16 @@ async def show(page: Page) -> Response:
     )
 
 
-async def _show_in_scope(page: Page) -> Response:
+async def _show_in_scope(page: Page, order: Order) -> Response:
     """Show keys and waiting Workers within a scope: the secrets of the settings, and what they enrolled, are the whole Server's."""
     scope = page.actor.scope
     return page.render(
         "enrollment_in_scope.html",
-        issued=await page.services.enrollment_key_queries.list_all(scope=scope),
+        issued=_sorted(await page.services.enrollment_key_queries.list_all(scope=scope), order),
+        order=order,
         pending=len(await page.services.approval_queries.list_pending(scope=scope)),
     )
+
+
+def _sorted(keys: Sequence[EnrollmentKey], order: Order) -> list[EnrollmentKey]:
+    return in_order(keys, order, _VALUES, tie=lambda key: key.name)

@@ -1,5 +1,6 @@
 """The pages of event destinations: where events of the audit log are delivered."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -11,15 +12,29 @@ from lyftdata.server.admin.event_destinations import DestinationChange
 from lyftdata.server.admin.schemas.event_destinations import EventDestination
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting, folded, in_order
 
+_VALUES: Mapping[str, Callable[[EventDestination], Any]] = {
+    "name": lambda one: one.name,
+    "to": lambda one: folded([one.transport, one.endpoint or one.file]),
+    # Those that deliver, those that fail, those that are paused.
+    "state": lambda one: (one.is_paused, one.failures > 0, one.lost),
+    "waiting": lambda one: one.waiting,
+    "success": lambda one: one.last_success_at,
+}
+_SORTING = Sorting(
+    path="/event-destinations", columns=_VALUES, default="name", highest_first=("state", "waiting", "success")
+)
 _FIELDS = ("url", "events", "labels", "ca")
 
 
 async def show_list(page: Page) -> Response:
     """Show every destination."""
-    page.check_parameters()
-    destinations = await page.services.event_destination_queries.list_all()
-    return page.render("event_destinations.html", destinations=destinations)
+    page.check_parameters("sort")
+    order = _SORTING.read(page)
+    found = await page.services.event_destination_queries.list_all()
+    destinations = in_order(found, order, _VALUES, tie=lambda one: one.name)
+    return page.render("event_destinations.html", destinations=destinations, order=order)
 
 
 async def form(page: Page) -> Response:

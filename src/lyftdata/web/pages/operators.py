@@ -1,6 +1,8 @@
 """The pages of operators: accounts, roles and sessions."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from starlette.responses import Response
 
@@ -12,22 +14,37 @@ from lyftdata.core.secret import Secret
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.pages.sign_in import signed_out
+from lyftdata.web.session_list import sort_sessions
+from lyftdata.web.sorting import Sorting, in_order
 
 PER_PAGE = 25
+_VALUES: Mapping[str, Callable[[OperatorRecord], Any]] = {
+    "name": lambda operator: operator.name,
+    "role": lambda operator: operator.role.value,
+    "scope": lambda operator: sorted(operator.scope.items()) if operator.scope else None,
+    "added": lambda operator: operator.created_at,
+}
+_SORTING = Sorting(path="/operators", columns=_VALUES, default="name", highest_first=("added",))
 
 
 async def show(page: Page) -> Response:
     """Show every operator, and the open sessions that one may see."""
-    page.check_parameters("page")
-    operators = await page.services.operators.list()
+    page.check_parameters("sort", "sessions", "page")
+    # Each table keeps the order of the other.
+    order = _SORTING.read(page, sessions=page.query("sessions"), page=page.query("page"))
+    operators = in_order(
+        await page.services.operators.list(), order, _VALUES, tie=lambda operator: operator.name
+    )
     can_see_all = page.may("sessions.revoke_any")
     found = await page.services.operator_sessions.list(None if can_see_all else page.actor.operator)
-    sessions = sorted(found, key=lambda session: session.created_at, reverse=True)
+    session_order, sessions = sort_sessions(page, "/operators", found, sort=page.query("sort"))
     pages = max(1, -(-len(sessions) // PER_PAGE))
     number = page.number(pages)
     return page.render(
         "operators.html",
         operators=operators,
+        order=order,
+        session_order=session_order,
         having_second_factor=await page.services.second_factors.operators_with_factors(),
         sessions=sessions[(number - 1) * PER_PAGE : number * PER_PAGE],
         open_sessions=Counter(session.operator for session in sessions),

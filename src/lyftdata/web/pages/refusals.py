@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -10,11 +12,13 @@ from starlette.responses import Response
 
 from lyftdata.core.durations import parse_duration
 from lyftdata.core.errors import NotFoundError
+from lyftdata.core.query_values import fold
 from lyftdata.core.records import Strategy
 from lyftdata.core.refusals import RemedyAction, all_causes, cause_of
 from lyftdata.server.admin.refusal_inbox import MAX_SUBJECTS, CaseState, RefusalCase
 from lyftdata.server.admin.schemas.refusals import Refusal
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Order, Sorting, in_order
 
 _MOST = 500
 _MAX_SUBJECT = 128
@@ -50,13 +54,45 @@ class Cause(msgspec.Struct, frozen=True):
         """Return how many refusals these are."""
         return sum(case.count for case in self.cases)
 
+    @property
+    def last_at(self) -> datetime:
+        """Return when the latest of them was."""
+        return max(case.latest.last_at for case in self.cases)
+
+
+# What the inbox can be sorted by. Within a cause, callers at more addresses count as more callers.
+_ORDERS = {"latest": "Latest", "count": "Refusals", "callers": "Callers", "cause": "Cause", "name": "Caller"}
+_CAUSE_VALUES: Mapping[str, Callable[[Cause], Any]] = {
+    "latest": lambda cause: cause.last_at,
+    "count": lambda cause: cause.count,
+    "callers": lambda cause: len(cause.cases),
+    "cause": lambda cause: cause.code,
+    # By the first of those that it shows.
+    "name": lambda cause: fold(cause.cases[0].name),
+}
+_CASE_VALUES: Mapping[str, Callable[[RefusalCase], Any]] = {
+    "latest": lambda case: case.latest.last_at,
+    "count": lambda case: case.count,
+    "callers": lambda case: len({group.address for group in case.groups}),
+    "cause": lambda case: case.code,
+    "name": lambda case: fold(case.name),
+}
+_SORTING = Sorting(
+    path="/refusals",
+    columns=_ORDERS,
+    default="-latest",
+    highest_first=("latest", "count", "callers"),
+)
+
 
 async def show_list(page: Page) -> Response:
     """Show refusals by cause, those that are open first of all; a reference typed into the search opens that refusal."""
-    page.check_parameters("q", "code", "state")
+    page.check_parameters("q", "code", "state", "sort")
     codes = sorted(cause.code for cause in all_causes())
     code, q = page.choice("code", codes), page.query("q")
     state = CaseState(page.choice("state", list(CaseState)) or CaseState.OPEN)
+    shown_state = "" if state is CaseState.OPEN else state.value
+    order = _SORTING.read(page, q=q, code=code, state=shown_state)
     if REFERENCE.match(q):
         try:
             await page.services.refusal_queries.get(q)
@@ -67,7 +103,9 @@ async def show_list(page: Page) -> Response:
     counts = Counter(case.state for case in cases)
     return page.render(
         "refusals.html",
-        causes=_by_cause([case for case in cases if case.state is state]),
+        causes=_by_cause([case for case in cases if case.state is state], order),
+        order=order,
+        orders=_ORDERS,
         counts=[(each, counts[each]) for each in CaseState],
         state=state,
         is_cut=sum(len(case.groups) for case in cases) >= _MOST,
@@ -76,15 +114,16 @@ async def show_list(page: Page) -> Response:
     )
 
 
-def _by_cause(cases: Sequence[RefusalCase]) -> list[Cause]:
-    """Return the cases by cause, the cause with the latest refusal first."""
+def _by_cause(cases: Sequence[RefusalCase], order: Order) -> list[Cause]:
+    """Return the cases by cause; the causes, and the cases of each, in one order."""
     by_code: dict[str, list[RefusalCase]] = {}
-    for case in sorted(cases, key=lambda case: case.latest.last_at, reverse=True):
+    for case in in_order(cases, order, _CASE_VALUES, tie=lambda case: case.subject):
         by_code.setdefault(case.code, []).append(case)
-    return [
+    causes = [
         Cause(code, found[0].latest.meaning, found, _query_of(code, [case.subject for case in found]))
         for code, found in by_code.items()
     ]
+    return in_order(causes, order, _CAUSE_VALUES, tie=lambda cause: cause.code)
 
 
 def _query_of(code: str, subjects: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The pages of what waits for a second operator: the list, one request with its decision, and the rules."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -10,21 +11,33 @@ from lyftdata.core.second_operator import MAX_ABOVE
 from lyftdata.server.admin.second_operator.queries import ShownRequest
 from lyftdata.server.admin.second_operator.views import rules_view
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting, folded, in_order, place_in
 
 _PATH = "/requests"
 _RULES = "/second-operator"
 _MAX_DIGITS = 6
 _NAMED = 200
+_state = place_in(*RequestState)
+_VALUES: Mapping[str, Callable[[ShownRequest], Any]] = {
+    "what": lambda one: folded(one.asked.statement),
+    "state": lambda one: _state(one.state),
+    "operator": lambda one: folded(one.record.operator),
+    "since": lambda one: one.record.requested_at,
+}
+_SORTING = Sorting(path=_PATH, columns=_VALUES, default="-since", highest_first=("since",))
 
 
 async def show_list(page: Page) -> Response:
     """Show what waits, and what was decided within 30 days."""
-    page.check_parameters()
-    found = await page.services.change_request_queries.list(actor=page.actor)
+    page.check_parameters("sort")
+    order = _SORTING.read(page)
+    listed = await page.services.change_request_queries.list(actor=page.actor)
+    found = in_order(listed, order, _VALUES, tie=lambda one: one.record.id)
     return page.render(
         "requests.html",
         waiting=[one for one in found if one.state is RequestState.PENDING],
         decided=[one for one in found if one.state is not RequestState.PENDING],
+        order=order,
     )
 
 

@@ -1,5 +1,6 @@
 """The pages of resources, the services for which Workers may get tokens."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -8,16 +9,25 @@ from lyftdata.server.admin.resources import ResourceChange
 from lyftdata.server.admin.schemas.resources import Resource
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting, folded, in_order
 
+_VALUES: Mapping[str, Callable[[Resource], Any]] = {
+    "name": lambda resource: resource.name,
+    "audience": lambda resource: folded(resource.audience),
+    "scopes": lambda resource: folded(resource.scopes),
+    "workers": lambda resource: resource.workers,
+}
+_SORTING = Sorting(path="/resources", columns=_VALUES, default="name", highest_first=("workers",))
 _SAVED = "Saved. Tokens given from now on follow it."
 
 
 async def show_list(page: Page) -> Response:
     """Show every resource."""
-    page.check_parameters()
-    return page.render(
-        "resources.html", resources=page.services.resource_queries.list_all(scope=page.actor.scope)
-    )
+    page.check_parameters("sort")
+    order = _SORTING.read(page)
+    found = page.services.resource_queries.list_all(scope=page.actor.scope)
+    resources = in_order(found, order, _VALUES, tie=lambda resource: resource.name)
+    return page.render("resources.html", resources=resources, order=order)
 
 
 async def form(page: Page) -> Response:

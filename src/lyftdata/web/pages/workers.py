@@ -24,13 +24,17 @@ from lyftdata.server.http.problems import status_of_error
 from lyftdata.web.columns import COLUMNS, chosen_columns
 from lyftdata.web.cookies import set_columns
 from lyftdata.web.page import Page
+from lyftdata.web.sorting import Sorting
 from lyftdata.web.wording import describe_span
 
 PER_PAGE = 50
 _MAX_REPEATED = 10
-_SORTS = [f"{sign}{column}" for column in Column for sign in ("", "-")]
-# Of a time, the latest is what one looks for.
-_LATEST_FIRST = (Column.SEEN, Column.CREATED)
+_SORTING = Sorting(
+    path="/workers",
+    columns=[column.value for column in Column],
+    default="name",
+    highest_first=(Column.SEEN, Column.CREATED),
+)
 _LABELS_TYPED = 500
 
 
@@ -50,20 +54,13 @@ class Facet(msgspec.Struct, frozen=True):
     is_on: bool
 
 
-class Heading(msgspec.Struct, frozen=True):
-    """The heading of a column: the order that it leads to, and `ascending`, `descending` or "" for the present one."""
-
-    sort: str
-    direction: str
-
-
 async def show_list(page: Page) -> Response:
     """Show a page of the Workers that the filters leave."""
-    sort, query, is_rejected = "name", EMPTY_QUERY, False
+    sort, query, is_rejected = _SORTING.default, EMPTY_QUERY, False
     found, shown, number = list[WorkerRecord](), list[WorkerRecord](), 1
     try:
         page.check_parameters("q", "sort", "page", "labels", "action", "all")
-        sort = page.choice("sort", _SORTS) or sort
+        sort = _SORTING.choice(page)
         query = parse_worker_query(search_text(page))
         found = await page.services.worker_queries.find(query, scope=page.actor.scope)
         number = page.number(_pages(found))
@@ -95,8 +92,7 @@ async def show_list(page: Page) -> Response:
         not_rotated=counts.not_rotated,
         number=number,
         pages=_pages(found),
-        sort=sort,
-        headings={column.value: _heading(column, sort) for column in Column},
+        order=_SORTING.order(sort, q=search_text(page)),
         columns=chosen_columns(page),
         every_column=COLUMNS,
         is_rejected=is_rejected,
@@ -106,7 +102,7 @@ async def show_list(page: Page) -> Response:
         finds_archived=query.wants_archived,
         presence=next((each for each in Presence if is_asked(query, Field.PRESENCE, each)), None),
         finds_not_rotated=is_asked(query, Field.ROTATION, KeyRotation.ASKED),
-        parameters={"q": search_text(page), "sort": "" if sort == "name" else sort},
+        parameters={"q": search_text(page), "sort": "" if sort == _SORTING.default else sort},
         ticked=frozenset(page.form.all("id") or page.request.query_params.getlist("id")),
         added_labels=typed_labels(page),
     )
@@ -161,16 +157,6 @@ def search_text(page: Page) -> str:
     """Return the search as it was typed; "" for none."""
     # One character more than a search may have: a longer one is rejected, and not cut to another search.
     return page.query("q", max_length=MAX_LENGTH + 1)
-
-
-def _heading(column: Column, sort: str) -> Heading:
-    """Return where the heading of a column leads: to the order by it, and from there to the reverse."""
-    first, second = column.value, f"-{column.value}"
-    if column in _LATEST_FIRST:
-        first, second = second, first
-    direction = "" if sort.removeprefix("-") != column else "descending" if sort[0] == "-" else "ascending"
-    chosen = second if sort == first else first
-    return Heading("" if chosen == Column.NAME else chosen, direction)
 
 
 def _facets(query: WorkerQuery) -> list[tuple[str, list[Facet]]]:

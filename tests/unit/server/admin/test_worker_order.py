@@ -18,7 +18,9 @@ ORDERS = {
     Column.HOST: "odd press-1 press-10 gpu-7 press-2 | binder late",
     Column.ADDRESS: "press-1 press-2 press-10 gpu-7 odd | binder late",
     Column.VERSION: "odd press-10 press-1 press-2 gpu-7 | binder late",
+    Column.LABELS: "gpu-7 binder press-1 press-2 press-10 | odd late",
     Column.KEY: "press-1 press-10 press-2 | odd binder gpu-7 late",
+    Column.STRATEGY: "odd binder press-1 press-10 press-2 gpu-7 late",
     Column.SEEN: "odd gpu-7 press-10 press-2 press-1 | binder late",
     Column.CREATED: "odd binder gpu-7 press-1 press-10 press-2 late",
 }

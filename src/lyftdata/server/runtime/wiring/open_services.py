@@ -293,6 +293,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         incident_queries=incidents.queries,
         incident_response=incidents.response,
         api_key_queries=read_models.api_key_queries,
+        api_key_order=read_models.api_key_order,
         resource_queries=read_models.resource_queries,
         event_destination_queries=events.queries,
         refusal_queries=read_models.refusal_queries,

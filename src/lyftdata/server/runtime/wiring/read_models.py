@@ -3,6 +3,7 @@
 import msgspec
 
 from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.api_key_order import ApiKeyOrder
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.approval_queries import ApprovalQueries
 from lyftdata.server.admin.audit_export import AuditExport
@@ -47,6 +48,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     token_origin_queries: TokenOriginQueries
     token_count_queries: TokenCountQueries
     api_key_queries: ApiKeyQueries
+    api_key_order: ApiKeyOrder
     resource_queries: ResourceQueries
     refusal_queries: RefusalQueries
     refusal_inbox: RefusalInbox
@@ -151,6 +153,13 @@ def build_read_models(
         token_origin_queries=token_origin_queries,
         token_count_queries=TokenCountQueries(counts=admission.token_counts, store=store, clock=clock),
         api_key_queries=api_key_queries,
+        api_key_order=ApiKeyOrder(
+            directory=directory,
+            sessions=sessions.sessions,
+            traces=sessions.traces,
+            store=store,
+            clock=clock,
+        ),
         resource_queries=ResourceQueries(directory=directory),
         refusal_queries=refusal_queries,
         refusal_inbox=refusal_inbox,
