@@ -121,7 +121,7 @@ async def test_a_backup_overwrites_nothing(database, tmp_path):
     (tmp_path / "link.db").symlink_to(tmp_path / "nowhere.db")
 
     for taken in (file, tmp_path / "link.db", tmp_path, database):
-        with pytest.raises(StoreError, match="is there already"):
+        with pytest.raises(StoreError, match="exists already"):
             back_up(database, taken)
 
     assert file.read_text() == "precious"

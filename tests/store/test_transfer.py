@@ -202,7 +202,7 @@ async def test_a_second_move_is_refused(source, target):
         ("UPDATE audit_events SET actor = 'operator:eve' WHERE number = 2", AUDIT_KEY, "does not fit"),
         ("DELETE FROM audit_events WHERE number = 3", AUDIT_KEY, "does not fit"),
         ("DELETE FROM audit_head", AUDIT_KEY, "does not fit"),
-        ("UPDATE alembic_version SET version_num = '9999'", AUDIT_KEY, "must be moved by that"),
+        ("UPDATE alembic_version SET version_num = '9999'", AUDIT_KEY, "move it with that version"),
         ("DELETE FROM alembic_version", AUDIT_KEY, "not a lyftdata database"),
         (f"UPDATE workers SET name = '{'secret' * 20}'", AUDIT_KEY, "The database failed: value too long"),
         ("UPDATE workers SET name = 'secret' || char(0)", AUDIT_KEY, "The database failed: .*NUL"),
@@ -242,7 +242,7 @@ def test_what_arrives_otherwise_is_found(source, target, monkeypatch, table, har
 
     with monkeypatch.context() as patched:
         patched.setattr(transfer, "_advance_sequence", damaging)
-        with pytest.raises(StoreError, match=f"arrived in {table} is not what was read"):
+        with pytest.raises(StoreError, match=f"content of {table} differs from what was read"):
             move(source, target)
 
     assert tables_of(target) == []
@@ -258,7 +258,7 @@ def test_there_must_be_a_source(tmp_path, target):
 
 def test_the_target_must_be_postgresql(source, tmp_path):
     """Not another SQLite file."""
-    with pytest.raises(StoreError, match="means SQLite"):
+    with pytest.raises(StoreError, match="is for SQLite"):
         move(source, f"sqlite:///{Path(tmp_path) / 'other.db'}")
 
 

@@ -278,7 +278,7 @@ def _check_structure(database: Path) -> None:
         if faults != ["ok"]:
             raise StoreError(f"The database is damaged: {'; '.join(faults)}.")
         if raw.execute("PRAGMA foreign_key_check").fetchone() is not None:
-            raise StoreError("The database is damaged: rows are without what they belong to.")
+            raise StoreError("The database is damaged: it has rows that refer to missing rows.")
 
 
 @contextlib.contextmanager
@@ -287,7 +287,7 @@ def _new_file(file: Path, draft: Path) -> Iterator[None]:
     try:
         _make_private(file)
     except FileExistsError as error:
-        raise StoreError(f"{file} is there already; nothing was written.") from error
+        raise StoreError(f"{file} exists already; nothing was written.") from error
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}.") from error
     try:

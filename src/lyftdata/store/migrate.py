@@ -116,7 +116,7 @@ def _check_no_older_server_runs(conn: Connection) -> None:
     if running := servers.list_live(conn, silent_for=_HEARTBEAT_WITHIN):
         raise StoreError(
             f"Servers of an earlier version are running ({len(running)}) that cannot work with the database once it is "
-            "brought up to date; nothing was changed.",
+            "upgraded; nothing was changed.",
             hint="Stop them all, then start this one. One that crashed counts as running for some seconds.",
         )
 

@@ -76,7 +76,7 @@ def transfer(
     engine = dialect.make_engine(target)
     try:
         if not dialect.is_shared(engine):
-            raise StoreError("The state is moved to PostgreSQL, and the database URL means SQLite.")
+            raise StoreError("The state can only be moved to PostgreSQL, but the database URL is for SQLite.")
         with (
             backup.locked(source),
             _up_to_date_copy(source) as (conn, schema),
@@ -109,7 +109,7 @@ def _up_to_date_copy(source: Path) -> Iterator[tuple[Connection, str]]:
             if schema != migrate.newest_version():
                 # This program can work with it, but does not know the rest of its content.
                 raise StoreError(
-                    f"The database is of a newer version of lyftdata (schema {schema}), and must be moved by that."
+                    f"The database is of a newer version of lyftdata (schema {schema}): move it with that version."
                 )
             with dialect.for_reading(engine).connect() as conn:
                 yield conn, schema
@@ -170,7 +170,7 @@ def _verify(
         arrived = _content(table, target, counting)
         if arrived != tables[table.name]:
             raise StoreError(
-                f"What has arrived in {table.name} is not what was read: {arrived.rows} of {tables[table.name].rows} rows.",
+                f"The content of {table.name} differs from what was read: {arrived.rows} of {tables[table.name].rows} rows.",
                 hint="Nothing was changed.",
             )
     report = audit_tree.verify(target, key=audit_key, on_progress=on_progress)

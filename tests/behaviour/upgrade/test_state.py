@@ -120,7 +120,7 @@ def test_put_back_under_a_fleet(site, fleet):
         (("backup", "x.db"), {"LYFTDATA_DATABASE_URL": "postgresql://a:hush@/c"}, 2, "pg_dump"),
         (("migrate",), {"LYFTDATA_DATABASE_URL": "postgresql://a:hush@b/c"}, 2, "sslmode=verify-full"),
         (("restore", "no.db", "--yes"), {}, 2, "does not exist"),
-        (("backup", "key.txt"), {}, 1, "is there already"),
+        (("backup", "key.txt"), {}, 1, "exists already"),
         (("backup", "x.db", "--staging-dir", "nowhere"), {}, 2, "No such file or directory"),
         (("backup", "x.db"), {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY}, 1, "DOES NOT FIT THE SECRET KEY"),
         (

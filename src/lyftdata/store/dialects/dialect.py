@@ -137,7 +137,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             yield conn
             if engine.dialect.name == "sqlite" and conn.exec_driver_sql("PRAGMA foreign_key_check").first():
                 raise StoreError(
-                    "After the upgrade rows would be without what they belong to; nothing was changed."
+                    "The upgrade would leave rows that refer to missing rows; nothing was changed."
                 )
 
 

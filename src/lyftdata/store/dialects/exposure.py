@@ -95,7 +95,7 @@ def _of_tables(conn: Connection) -> Iterator[str]:
         foreign = [name for name, found, _is_own, _is_public in rows if found == owner]
         yield (
             f"{_named(foreign)} belong to the role {clean_text(owner, 64)}, which can change them at will. If you did not set "
-            "that up, somebody else made them before the first Server did."
+            "that up, someone else created them before the first Server did."
         )
 
 

@@ -233,4 +233,4 @@ def wait_for_notification(conn: Connection, *, at_most_s: float) -> None:
         for _ in driver.notifies(timeout=at_most_s, stop_after=1):
             pass
     except psycopg.Error as error:
-        raise StoreError(f"The database no longer tells of changes: {error}.") from error
+        raise StoreError(f"The database no longer sends notifications: {error}.") from error
