@@ -1,9 +1,9 @@
 """
-The Workers that wait for approval: how many there may be, and which of their requests are held until an operator decides.
+Workers that wait for approval: limits on their number, and their token requests, which are held until an operator decides.
 
-Flood: anyone with a key of mode `approve` can add Workers that wait. Beyond the bound new ones are refused and those that wait
-stay: evicting the oldest would let a flood remove the one that an operator is about to approve. One key gets half of the room,
-so that a key that has leaked does not keep out the Workers of the others.
+Flood: anyone with a key of mode `approve` can add waiting Workers. Beyond the limit, new ones are refused and waiting ones
+stay: evicting the oldest would let a flood remove the one that an operator is about to approve. Each key gets half of the limit,
+so that a leaked key cannot keep out the Workers of other keys.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ MAX_HOLD_S = 30.0
 
 def check_room(pending: Mapping[str, int], *, fingerprint: str, claimed_worker: str) -> None:
     """
-    Check that one more Worker may wait.
+    Check that one more Worker may wait for approval.
 
     Args:
-        pending: How many wait now, by the fingerprint of the enrollment key that they came by.
-        fingerprint: Of the key by which this one comes.
-        claimed_worker: The name that it asks for.
+        pending: How many wait now, by the fingerprint of the enrollment key with which they enrolled.
+        fingerprint: Of the key with which this one enrolls.
+        claimed_worker: The name that it requests.
 
     Raises:
-        ApprovalQueueFullError: Too many wait.
+        ApprovalQueueFullError: Too many are waiting.
     """
     total, of_the_key = sum(pending.values()), pending.get(fingerprint, 0)
     if total >= MAX_PENDING or of_the_key >= MAX_PENDING_OF_A_KEY:
@@ -40,7 +40,7 @@ def check_room(pending: Mapping[str, int], *, fingerprint: str, claimed_worker: 
 
 
 class HeldRequests:
-    """Token requests of Workers that wait for approval, held until their entry changes; one for each Worker."""
+    """Token requests of Workers that wait for approval, held until their entry changes; one per Worker."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -53,13 +53,13 @@ class HeldRequests:
 
     async def hold(self, worker_id: str, *, within_s: float) -> bool:
         """
-        Wait until the Worker's entry changes; return whether it did, and the Worker should ask again at once.
+        Wait until the Worker's entry changes; return whether it has, so that the Worker should retry at once.
 
-        A second request of the same Worker releases the first.
+        A second request of the same Worker ends the wait of the first.
 
         Args:
             worker_id: The Worker, whose key was proved.
-            within_s: Seconds, of which `MAX_HOLD_S` are waited at most.
+            within_s: Seconds, limited to `MAX_HOLD_S`.
         """
         worker = self._directory.find_worker(worker_id)
         if worker is None or worker.approval is not Approval.PENDING:
@@ -79,14 +79,14 @@ class HeldRequests:
                 del self._held[worker_id]
 
     def note_change(self, worker_id: str) -> None:
-        """Release the request of a Worker whose entry has changed, unless it still waits for approval."""
+        """Release the request of a Worker whose entry has changed, unless it is still pending."""
         if worker_id in self._held:
             worker = self._directory.find_worker(worker_id)
             if worker is None or worker.approval is not Approval.PENDING:
                 self._release(worker_id, decided=True)
 
     def close(self) -> None:
-        """Release every request, and hold none from now on: the Server stops."""
+        """Release every request, and hold none from now on: the Server is stopping."""
         self._is_closed = True
         for worker_id in list(self._held):
             self._release(worker_id, decided=False)

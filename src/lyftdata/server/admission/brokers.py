@@ -4,9 +4,9 @@ Decides for message brokers which Workers may log in, what they may do, and whic
 A broker authenticates as a resource. At login it sends a Worker's token; afterwards it knows and sends only the user name, so
 the Server remembers with which credentials each Worker has logged in.
 
-  1. `check_login`: the token is good now, is for this resource, and is the named Worker's.
-  2. `check_worker`: the entry is good, the resource is still granted, and a credential of its logins is still good. The token's
-     `exp` does not matter here: like a session, a connection is good for as long as its credential is.
+  1. `check_login`: the token is valid now, is for this resource, and belongs to the named Worker.
+  2. `check_worker`: the entry is in good standing, the resource is still granted, and a credential of its logins is still valid. The
+     token's `exp` does not matter here: like a session, a connection is valid for as long as its credential is.
   3. `check_connection`: a broker checks nothing for a consumer that only receives, so a revocation would not reach it. The
      program that may close the broker's connections asks about each of them repeatedly. The answer depends only on the current state, so a
      lost request, or a close that failed, is corrected by the next one.
@@ -34,8 +34,8 @@ from lyftdata.server.admission.token_issuer import find_problem
 from lyftdata.server.admission.token_verifier import TokenVerifier, VerifiedWorker
 from lyftdata.server.clock import Clock
 
-# Cache exhaustion, for each Worker at each broker. Operators make credentials, and 32 are never reached in practice; a Worker can
-# get any number of tokens, so they are kept apart: otherwise it could evict the record of a credential that was revoked since.
+# Cache exhaustion, per Worker and broker. Only operators create credentials, so that 32 are never reached in practice. A Worker can
+# get any number of tokens, so these are limited separately: otherwise it could evict the record of a credential that was since revoked.
 _MAX_CREDENTIALS = 32
 _MAX_TOKENS = 64
 # How long a request may be in transit, which makes a connection seem younger than it is.
@@ -73,8 +73,8 @@ class Brokers:
     Decides for brokers.
 
     Args:
-        started_at: Since when logins are recorded; they are held in memory.
-        publish: Called with each login here, if there may be other Servers: brokers ask them about its connection too.
+        started_at: The time since which logins have been recorded; they are kept in memory.
+        publish: Called with each login at this Server, if there may be peers: brokers ask them about its connection too.
     """
 
     def __init__(
@@ -97,26 +97,28 @@ class Brokers:
 
     def check_login(self, resource: ResourceRecord, username: str, unverified_token: str) -> VerifiedWorker:
         """
-        Check a user name and the token that came as its password, and remember the login.
+        Check a user name and the token sent as its password, and remember the login.
 
         Raises:
-            RefusedError: Not a good token, not for this resource, not this Worker's, or bound to a key, possession of
-                which cannot be proved through a password.
+            RefusedError: The token is not valid, not for this resource, not this Worker's, or bound to a key whose possession
+             cannot be proved through a password.
         """
         verified = self._verifier.verify_any_audience(unverified_token, claimed_worker=username)
         claims = verified.claims
-        # Relay: the operator of one broker, or of any service that a Worker calls, must not be able to log in with the token it
-        # received at another broker. So `aud` must be this resource, compared exactly (RFC 8725, section 3.9).
+        # Relay: the operator of one broker, or of any service that a Worker calls, must not be able to use the token received there to log
+        # in at another broker. So `aud` must be this resource, compared exactly (RFC 8725, section 3.9).
         if claims.aud != resource.audience:
             raise WrongTokenError("It is for another service than this broker.", claimed_worker=claims.sub)
-        # Downgrade: a token bound to a key (RFC 9449) needs a proof, which a password login cannot carry. Accepted here, a stolen
-        # one would be a bearer token.
+        # Downgrade: a token bound to a key (RFC 9449) needs a proof, which a password login cannot carry. If it were accepted here, a stolen
+        # one would work as a bearer token.
         if claims.bound_to is not None:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
-        # Impersonation: from now on the broker asks by user name alone, so the name must be the token's Worker.
+        # Impersonation: from now on the broker sends only the user name, so that must be the token's Worker.
         if verified.worker.id != username:
-            raise WrongTokenError(f"It is {claims.sub}'s, not of the user named.", claimed_worker=username)
-        # Late revocation of a grant: the token was minted up to 15 minutes ago, and the grant may have been withdrawn since.
+            raise WrongTokenError(
+                f"It belongs to {claims.sub}, not to the named user.", claimed_worker=username
+            )
+        # Late revocation of a grant: the token may be up to 15 minutes old, and the grant may have been withdrawn since.
         if not is_granted(resource, verified.worker):
             raise ResourceNotGrantedError(f"Resource '{resource.name}'.", claimed_worker=claims.sub)
         login = Login(resource.name, claims.sub, claims.cred, claims.jti)
@@ -127,16 +129,16 @@ class Brokers:
 
     def check_worker(self, resource: ResourceRecord, username: str) -> WorkerRecord:
         """
-        Check a Worker that has logged in before, by its user name alone.
+        Check a Worker that has logged in before, given only its user name.
 
         Raises:
-            RefusedError: There is no such Worker, its entry is not good, the resource is not granted to it, or none of the
-                credentials of its logins is good any more.
+            RefusedError: There is no such Worker, its entry is not in good standing, the resource is not granted to it, or none of the
+             credentials of its logins is valid any more.
         """
         worker = self._directory.find_worker(username)
         if worker is None:
             raise UnknownWorkerError(claimed_worker=username)
-        # Information leak: not the causes that an authenticated Worker reads. Here only a name was given, not a credential.
+        # Information leak: the caller has given a name, not a credential, and must not get the causes that an authenticated Worker reads.
         if entry_problem(worker) is not None:
             raise TokenRevokedError("The Worker is disabled or superseded.", claimed_worker=username)
         if not is_granted(resource, worker):
@@ -154,16 +156,16 @@ class Brokers:
         self, resource: ResourceRecord, connection: Connection, ended: Sequence[ApiKeyRecord]
     ) -> None:
         """
-        Check whether a connection may stay.
+        Check whether a connection may stay open.
 
-        The broker cannot say with which credential a connection was opened. A credential whose last login was before the
-        connection was accepted cannot be it; one that logged in later may be, and if it is no longer good, the connection is
-        closed. Fail closed: a Worker with another good credential reconnects at once.
+        The broker does not know the credential of a connection. It cannot be one whose last login was before the connection was
+        accepted; it may be one that logged in later, and if that one is no longer valid, the connection is closed. Fail closed: a
+        Worker with another valid credential reconnects at once.
 
         Args:
             resource: The broker's resource.
-            connection: As the broker reports it.
-            ended: Keys as `ended_keys` gives them.
+            connection: As reported by the broker.
+            ended: From `ended_keys`.
 
         Raises:
             RefusedError: It must be closed.
@@ -186,22 +188,24 @@ class Brokers:
         if self._is_unknown(logins, accepted_at) and any(
             _may_have_opened(key, worker, accepted_at) for key in ended
         ):
-            raise TokenRevokedError("A key that it may have used has ended since.", claimed_worker=worker.id)
+            raise TokenRevokedError(
+                "A key that it may have used has since expired or been revoked.", claimed_worker=worker.id
+            )
 
     def _is_unknown(self, logins: _Logins, accepted_at: datetime) -> bool:
         """Return whether a connection may come from a login that is not recorded here."""
         if accepted_at < self._started_at:
             return True
-        # Another Server accepted the login, and stopped before it had published it.
+        # A peer accepted the login, and stopped before publishing it.
         last = max(logins.credentials.values(), default=None)
         return self._publish is not None and (last is None or last < accepted_at - _IN_TRANSIT)
 
     def note_lost_logins(self) -> None:
-        """Treat connections from before now as from unrecorded logins: logins at other Servers may not have been received."""
+        """Treat connections older than now as from unrecorded logins: logins at peers may have been missed."""
         self._started_at = self._clock()
 
     def ended_keys(self) -> list[ApiKeyRecord]:
-        """Return the API keys that are no longer good; called once for many connections."""
+        """Return the API keys that are no longer valid; called once for many connections."""
         now = self._clock()
         ends = ((key, _ended_at(key)) for key in self._directory.api_keys())
         return [key for key, ended_at in ends if ended_at is not None and ended_at <= now]
@@ -215,7 +219,7 @@ class Brokers:
     def _credentials(
         self, worker: WorkerRecord, logins: _Logins | None
     ) -> list[tuple[datetime, Problem | None]]:
-        """Return for each credential of a Worker the time of its last login, and why it is not good now, or None."""
+        """Return the last login with each credential of a Worker, and why the credential is not valid now, or None."""
         now = self._clock()
         used = {} if logins is None else logins.credentials
         return [
@@ -224,7 +228,7 @@ class Brokers:
         ]
 
     def remember(self, login: Login) -> None:
-        """Record a login, here or at another Server."""
+        """Record a login, at this Server or a peer."""
         logins = self._logins.setdefault((login.resource, login.worker_id), _Logins({}, {}))
         now = self._clock()
         _record_last(logins.credentials, login.credential, now, max_entries=_MAX_CREDENTIALS)

@@ -10,7 +10,7 @@ from lyftdata.server.admission.token_issuer import Admission, Admitted
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A credential as received: a client ID with a secret, an assertion or neither; nothing is proved yet."""
+    """A credential as received: a client ID with a secret, an assertion or neither; unverified."""
 
     client_id: str
     secret: Secret | None = None
@@ -27,11 +27,11 @@ def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
     Authenticate a Worker.
 
     Raises:
-        RefusedError: No credential, a wrong one, or the Worker's entry is not good; it names the claimed Worker.
+        RefusedError: No credential, a wrong one, or the Worker's entry is not in good standing; it names the claimed Worker.
     """
     if presented is None:
         raise MissingCredentialsError
-    # One method for each request: that both were sent was refused when the request was read (RFC 6749, section 2.3).
+    # One method per request: a request with both was already rejected when it was parsed (RFC 6749, section 2.3).
     if presented.secret is not None:
         return admission.admit_api_key(presented.client_id, presented.secret)
     if presented.assertion is not None:
@@ -40,10 +40,10 @@ def admit_worker(admission: Admission, presented: Presented | None) -> Admitted:
 
 
 def admit_caller(admission: Admission, presented: Presented | None) -> Admitted | ResourceRecord:
-    """Authenticate a Worker or a resource; raises as `admit_worker`."""
+    """Authenticate a Worker or a resource; raises like `admit_worker`."""
     if presented is not None and presented.secret is not None:
-        # The key's public id decides whose key it is, not the client ID: a Worker whose ID is the name of a resource is not taken
-        # for that resource, nor the reverse.
+        # The key's public id decides whether it is a resource's, not the client ID: a Worker whose ID equals the name of a resource must
+        # not be taken for that resource, nor the reverse.
         resource = admission.admit_resource(presented.client_id, presented.secret)
         if resource is not None:
             return resource

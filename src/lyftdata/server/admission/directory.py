@@ -1,10 +1,10 @@
 """
-Holds every Worker entry, API key and resource that admission needs, in memory.
+Keeps every Worker entry, API key and resource that admission needs in memory.
 
-Admission reads this and never the database. That keeps I/O out of the token path, and so closes two attacks: resource exhaustion
+Admission only reads this, never the database. That keeps I/O out of the token path, and so prevents two attacks: resource exhaustion
 before authentication (an unproven caller causes no query), and enumeration by timing (a known and an unknown ID cost one
-dictionary lookup each). The directory is changed in the event loop right after the commit and before the caller of that commit
-is answered, so once an operator reads "revoked" the credential is refused. Entries never expire.
+dictionary lookup each). The directory is changed in the event loop right after the commit, before the caller of that commit
+gets an answer, so that once an operator reads "revoked" the credential is refused. Entries never expire.
 """
 
 from collections import Counter
@@ -72,24 +72,24 @@ class Directory:
         return self._workers.get(worker_id)
 
     def find_workers(self, worker_ids: Iterable[str]) -> list[WorkerRecord]:
-        """Return the entries with these IDs, in their order; of an ID without one, nothing."""
+        """Return the entries with these IDs, in order; unknown IDs are left out."""
         return [worker for worker in map(self._workers.get, worker_ids) if worker is not None]
 
     def find_identity_key(self, worker_id: str) -> PublicIdentityKey | None:
         """
         Return a Worker's public identity key, or None if it has none.
 
-        Enumeration by timing: parsed when the entry is added. Parsed at its first use, the answer's time would distinguish an
-        enrolled ID from an unknown one.
+        Enumeration by timing: the key is parsed when the entry is added. Parsing it at its first use would make the response time
+        reveal whether an ID is enrolled.
         """
         return self._identity_keys.get(worker_id)
 
     def find_next_key(self, worker_id: str) -> PublicIdentityKey | None:
-        """Return the key that takes the place of a Worker's identity key at its first use, or None."""
+        """Return the key that replaces a Worker's identity key when first used, or None."""
         return self._next_keys.get(worker_id)
 
     def count_rotations_asked(self) -> int:
-        """Return how many Workers were asked to rotate their identity key, and have not yet."""
+        """Return how many Workers were asked to rotate their identity key and have not done so yet."""
         return len(self._asked_to_rotate)
 
     def count_by_issuer(self) -> dict[str, int]:
@@ -109,7 +109,7 @@ class Directory:
         return self._enrollment_keys.get(public_id)
 
     def enrollment_keys(self) -> Iterator[EnrollmentKeyRecord]:
-        """Iterate over every issued enrollment key, in every generation."""
+        """Iterate over every generation of every issued enrollment key."""
         return iter(self._enrollment_keys.values())
 
     def resources(self) -> Iterator[ResourceRecord]:
@@ -130,7 +130,7 @@ class Directory:
 
     @property
     def fleet_policy(self) -> FleetPolicy | None:
-        """Return the policy for the versions of agents, or None."""
+        """Return the fleet policy for agent versions, or None."""
         return self._fleet_policy
 
     def is_token_revoked(self, jti: str) -> bool:
@@ -147,20 +147,20 @@ class Directory:
         return iter(self._workers.values())
 
     def api_keys(self) -> Iterator[ApiKeyRecord]:
-        """Iterate over every API key, in every generation."""
+        """Iterate over every generation of every API key."""
         return iter(self._api_keys.values())
 
     @property
     def label_texts(self) -> LabelTexts:
-        """Return the keys and values of all Workers' labels, archived ones too; not to be changed."""
+        """Return the keys and values of all Workers' labels, including archived ones; do not modify them."""
         return self._label_texts
 
     def worker_count(self) -> int:
-        """Return the number of Worker entries without those that are archived."""
+        """Return the number of Worker entries, without archived ones."""
         return len(self._workers) - self._archived
 
     def archived_count(self) -> int:
-        """Return the number of Worker entries that are archived."""
+        """Return the number of archived Worker entries."""
         return self._archived
 
     def ephemeral_workers(self) -> Iterator[WorkerRecord]:
@@ -168,19 +168,19 @@ class Directory:
         return (self._workers[worker_id] for worker_id in self._ephemeral)
 
     def disabled_until(self) -> Iterator[WorkerRecord]:
-        """Iterate over the entries that are disabled until a time."""
+        """Iterate over the entries that are disabled until a given time."""
         return (self._workers[worker_id] for worker_id in self._disabled_until)
 
     def pending(self) -> Counter[str]:
-        """Return how many Workers wait for approval, by the fingerprint of their enrollment key; not to be changed."""
+        """Return how many Workers wait for approval, by the fingerprint of their enrollment key; do not modify it."""
         return self._pending
 
     def enrolled_with(self, fingerprint: str) -> int:
-        """Return how many entries enrolled with the enrollment key of this fingerprint."""
+        """Return how many entries were enrolled with the enrollment key of this fingerprint."""
         return self._enrolled_with.get(fingerprint, 0)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Apply what a commit changed."""
+        """Apply the changes of a commit."""
         for change in changes:
             match change:
                 case WorkerChanged(worker_id=worker_id, record=record):
@@ -197,7 +197,7 @@ class Directory:
                     self._revoked_tokens[jti] = expires_at
 
     def differences(self, whole: AllChanged) -> Iterator[Change]:
-        """Yield the changes that turn the present state into this one, and no others."""
+        """Yield the changes that turn the current state into this one, and no others."""
         workers = {worker.id: worker for worker in whole.workers}
         for worker_id in workers.keys() | self._workers.keys():
             if self._workers.get(worker_id) != (record := workers.get(worker_id)):
@@ -214,7 +214,7 @@ class Directory:
         for name in resources.keys() | self._resources.keys():
             yield ResourceChanged(name, resources.get(name))
         yield FleetPolicyChanged(whole.fleet_policy)
-        # Undone revocation: a reload adds revoked tokens, and never removes one.
+        # Undone revocation: a reload only adds revoked tokens, and never removes one.
         yield from (TokenRevoked(jti, expires_at) for jti, expires_at in whole.revoked_tokens.items())
 
     def _replace_worker(self, worker_id: str, record: WorkerRecord | None) -> None:
@@ -266,10 +266,10 @@ def _to_policy(record: FleetPolicyRecord | None) -> FleetPolicy | None:
 
 def _load_key(worker: WorkerRecord, jwk: str | None) -> PublicIdentityKey | None:
     """
-    Return a public key of a Worker; None if it has none, or one that cannot be parsed.
+    Return a Worker's public key; None if it has none, or if it cannot be parsed.
 
-    Denial of service: a row that a newer version or a person wrote locks out its own Worker alone. It must not prevent the
-    Server's start, nor the revocations in the same commit.
+    Denial of service: a row written by a newer version or by hand locks out only its own Worker. It must not prevent the
+    Server from starting, nor the revocations in the same commit.
     """
     if jwk is None:
         return None

@@ -12,30 +12,30 @@ from lyftdata.server.admission.replay import SpentAssertions, Ticket
 from lyftdata.server.clock import Clock
 
 _NONCE_EVERY_S = 120
-# Sixty requests a second, sustained: each needs a proof of its own, which is remembered for a minute.
+# Sixty requests a second, sustained: each needs its own proof, which is remembered for a minute.
 MAX_PROOFS_PER_WORKER = 4_096
-# A proof is good for a minute from its `iat`; its record outlives that by as much as this host's clock may be set back.
+# A proof is valid for a minute from its `iat`; its record is kept longer, by as much as this host's clock may be set back.
 _REMEMBERED_LONGER_S = 5
 
 
 class DpopNonceError(LyftdataError):
-    """The proof has no nonce issued by this Server; the answer carries one (RFC 9449, section 8)."""
+    """The proof has no nonce issued by this Server; the response carries one (RFC 9449, section 8)."""
 
     code = "use_dpop_nonce"
 
     def __init__(self) -> None:
-        super().__init__("Make the proof again, with the nonce of this answer.")
+        super().__init__("Retry with a new proof that has the nonce of this response.")
 
 
 class Dpop:
     """
-    Checks proofs and makes nonces.
+    Checks proofs and issues nonces.
 
     Args:
-        key: 32 bytes. Several Servers share one key, so that a nonce of one is good at the others. A single Server has a new key
-            at each start.
+        key: 32 bytes. Several Servers share one key, so that each accepts the others' nonces. A single Server has a new key
+         at each start.
         clock: Returns the time.
-        spent: The used proofs; MAX_PROOFS_PER_WORKER of each Worker.
+        spent: The used proofs; at most MAX_PROOFS_PER_WORKER of each Worker.
     """
 
     def __init__(self, *, key: bytes, clock: Clock, spent: SpentAssertions) -> None:
@@ -61,39 +61,39 @@ class Dpop:
 
         Raises:
             DpopProofError: It is not a proof for this request.
-            DpopNonceError: It has no nonce of this Server, or an expired one.
+            DpopNonceError: Its nonce is missing, expired, or not from this Server.
         """
         proof = verify_dpop_proof(
             unverified, method=method, url=url, now=self._clock(), access_token=access_token
         )
-        # Pre-generation: proofs made in advance, by malware that had the key for a while, hold no current nonce (RFC 9449, section
-        # 11.2). A nonce that is present is checked even where none is required: a wrong one means that it was made elsewhere.
+        # Pre-generation: proofs made in advance, by malware that had access to the key for a while, have no current nonce (RFC 9449, section
+        # 11.2). A nonce is checked even if none is required: a wrong one means that the proof was made elsewhere.
         if (needs_nonce or proof.nonce is not None) and not self._is_own(proof.nonce or ""):
             raise DpopNonceError
         return proof
 
     def spend(self, proof: DpopProof, *, worker: WorkerRecord) -> Ticket | None:
         """
-        Use a proof up.
+        Mark a proof as used.
 
         Args:
-            proof: As `check` returned it.
-            worker: The authenticated Worker that sent it. Memory exhaustion: proofs count against the Worker and not against
-                the DPoP key, of which it can make any number. Unauthenticated callers store nothing.
+            proof: Returned by `check`.
+            worker: The authenticated Worker that sent it. Memory exhaustion: proofs are counted per Worker and not per DPoP key, of
+             which it can make any number. Unauthenticated callers store nothing.
 
         Returns:
-            What must be used up at every other Server too, if there may be others.
+            What must also be marked as used at every peer, if there may be any.
 
         Raises:
             DpopProofError: It was used before, or the Worker sends too many.
-            DpopNonceError: It may have been used before this process started, and has no nonce (which is new at each start).
+            DpopNonceError: It has no nonce, and may have been used before this process started.
         """
-        # Replay across a crash: the list of used proofs may be incomplete, so one from before the start is not accepted.
+        # Replay across a crash: the list of used proofs may be incomplete, so a proof from before the start is not accepted.
         if proof.nonce is None and self.spent.may_be_unrecorded(worker, proof.signed_at, leeway_s=LEEWAY_S):
             raise DpopNonceError
         try:
-            # Replay: `jti` is unique for each key (RFC 9449, sections 4.2 and 11.1), so the thumbprint belongs to its identity. In
-            # the event loop check and record are one step: of two equal proofs sent at once, one is refused (TOCTOU).
+            # Replay: `jti` is only unique per key (RFC 9449, sections 4.2 and 11.1), so the thumbprint is part of the identity. In the
+            # event loop check and record are one step: of two equal proofs sent at once, one is refused (TOCTOU).
             return self.spent.spend_id(
                 worker.id,
                 f"{proof.thumbprint} {proof.jti}",
@@ -103,14 +103,14 @@ class Dpop:
         except AssertionReplayedError as error:
             raise DpopProofError("It was used before.") from error
         except RateLimitedError as error:
-            raise DpopProofError("There are too many of this Worker's.") from error
+            raise DpopProofError("The Worker has too many unexpired proofs.") from error
 
     def _step(self) -> int:
         return int(self._clock().timestamp()) // _NONCE_EVERY_S
 
     def _is_own(self, nonce: str) -> bool:
         step = self._step()
-        # The current and the previous step, so that a nonce is good for at least two minutes; compared in constant time, so that it
+        # The current and the previous step, so that a nonce is valid for at least two minutes; compared in constant time, so that it
         # cannot be forged byte by byte.
         return any(hmac.compare_digest(nonce.encode(), self._nonce_of(n).encode()) for n in (step, step - 1))
 

@@ -1,20 +1,20 @@
 """
-Auto-Enrollment: a Worker exchanges the shared enrollment key, once, for an identity of its own (RFC 7591).
+Auto-Enrollment: a Worker exchanges the shared enrollment key, once, for its own identity (RFC 7591).
 
-  1. The Worker has made a key pair in its own directory before it asks.
+  1. The Worker has created a key pair in its own directory before its request.
   2. It proves that it knows the enrollment key, by a proof bound to its public key and name (or, for clients
      without our library, by the raw secret as RFC 7591's initial access token).
   3. The proof is checked against the current, then the previous secret.
-  4. One transaction: the proof is spent, the name is claimed, the entry is created, the audit event is written.
-  5. Only then is the answer sent. The same key asking again gets the same ID: a retry is safe.
+  4. In one transaction the proof is spent, the name claimed, the entry created and the audit event written.
+  5. Only then is the response sent. A repeated request with the same key gets the same ID, so that a retry is safe.
 
-By a key of mode `approve` the entry is made, and is not good until an operator or a rule of the key approves it
-(`core.standing`). Until then it holds no name and supersedes no Worker.
+With a key of mode `approve` the entry is created but not valid until an operator or a rule of the key approves it
+(`core.standing`). Until then it does not hold its name and supersedes no Worker.
 
-By a key of mode `warn` a Worker gets in whose name or network the key is not for. It supersedes no Worker: a key that warns must not
-take names that it would not have given.
+With a key of mode `warn` a Worker is admitted even if its name or network violates the key's rules. It supersedes no Worker: a key
+that only warns must not take names that it would not have been allowed.
 
-The enrollment key is checked before the body is read, so a caller that does not know it costs one MAC and no parsing.
+The enrollment key is checked before the body is parsed, so that a caller without it costs one MAC and no parsing.
 """
 
 import hmac
@@ -72,9 +72,9 @@ _log = get_logger(__name__)
 
 class Registration(msgspec.Struct, frozen=True):
     """
-    A registration, every part of which was checked.
+    A registration that has been checked completely.
 
-    `broken` are the rules of a key of mode `warn` that it breaks: the refusals that it is spared.
+    `broken` are the rules of a key of mode `warn` that it violates, as the refusals that it would otherwise get.
     """
 
     metadata: ClientMetadata
@@ -83,16 +83,16 @@ class Registration(msgspec.Struct, frozen=True):
 
     @property
     def proof(self) -> VerifiedProof | None:
-        """Return the proof by which it came; None if the secret itself was sent."""
+        """Return the proof that was sent; None if the secret itself was sent."""
         return self.proved.proof
 
 
 Outcome = tuple[WorkerRecord, bool] | RefusedError
-"""The entry and whether it was created now, or the refusal."""
+"""The entry and whether it was just created, or the refusal."""
 
 
 class _Names:
-    """The entries whose name or key a batch of registrations may share, as the transaction sees them; written at its end."""
+    """The entries whose name or key a batch of registrations may share, as seen in the transaction; written at its end."""
 
     def __init__(self, tx: WriteTx, asked: Sequence[Registration]) -> None:
         self.tx = tx
@@ -118,21 +118,21 @@ class _Names:
         self.by_thumbprint[str(fresh.thumbprint)] = fresh
 
     def add_pending(self, fresh: WorkerRecord, *, host: dict[str, str]) -> None:
-        """Add an entry that waits for approval and holds no name, with what it says about its host."""
+        """Add an entry that waits for approval and does not hold its name, with what it reports about its host."""
         self._added.append(fresh)
         self.by_thumbprint[str(fresh.thumbprint)] = fresh
         self.pending[str(fresh.enrolled_with)] += 1
         self._hosts.append(WorkerTraces(worker_id=fresh.id, address=fresh.enrolled_from, host=host))
 
     def replace(self, entry: WorkerRecord) -> None:
-        """Replace an entry; it may have been added a moment ago."""
+        """Replace an entry, even one that was just added."""
         self.write()
         workers.replace_worker(self.tx, entry)
         if entry.thumbprint in self.by_thumbprint:
             self.by_thumbprint[entry.thumbprint] = entry
 
     def write(self) -> None:
-        """Write what was added."""
+        """Write the added entries."""
         added, self._added = self._added, []
         hosts, self._hosts = self._hosts, []
         workers.insert_fresh(self.tx, added)
@@ -141,7 +141,7 @@ class _Names:
 
 
 class Enrollment:
-    """Checks enrollment credentials and makes Worker entries."""
+    """Checks enrollment credentials and creates Worker entries."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Enrollment:
 
     @property
     def name_policy(self) -> NamePolicy:
-        """Return what happens when a name is taken."""
+        """Return what happens if a name is taken."""
         return self._name_claims.policy
 
     @property
@@ -175,27 +175,27 @@ class Enrollment:
         return self._credentials.keys
 
     def is_enabled(self) -> bool:
-        """Return whether any key enrolls."""
+        """Return whether any key can enroll Workers."""
         return self._credentials.is_enabled()
 
     def check_credential(self, unverified_credential: str) -> ProvedKey:
-        """Check the initial access token, as `EnrollmentCredentials.check`; raises the same."""
+        """Check the initial access token like `EnrollmentCredentials.check`; raises the same."""
         return self._credentials.check(unverified_credential)
 
     def names_a_key(self, unverified_credential: str) -> bool:
-        """Return what `EnrollmentCredentials.names_a_key` does."""
+        """See `EnrollmentCredentials.names_a_key`."""
         return self._credentials.names_a_key(unverified_credential)
 
     def check_request(
         self, proved: ProvedKey, metadata: Mapping[str, object], *, address: str
     ) -> Registration:
         """
-        Check the client metadata (RFC 7591, section 2) of a caller that has proved the enrollment key.
+        Check the client metadata (RFC 7591, section 2) of a caller that has proved knowledge of the enrollment key.
 
         Raises:
-            InvalidRegistrationError: A member breaks a rule, or asks for what this Server does not provide.
+            InvalidRegistrationError: A member violates a rule, or requests something that this Server does not support.
             ProofNotForKeyError: The proof was made for another name or key.
-            EnrollmentKeyRefusedError: The key is not in force, or is for other networks or for Workers of other names.
+            EnrollmentKeyRefusedError: The key is not in force, or is not for this network or name.
         """
         proof = proved.proof
         try:
@@ -206,18 +206,18 @@ class Enrollment:
             raise InvalidRegistrationError(
                 error.message, error=error.error, claimed_worker=claimed
             ) from error
-        # Substitution: who captures a proof in transit must not be able to enroll another key or name with it.
+        # Substitution: an attacker who captures a proof in transit must not be able to enroll another key or name with it.
         if proof is not None and not _is_for(proof, name=checked.name, public_key=checked.public_key):
             raise ProofNotForKeyError(
                 f"The proof is for the name '{proof.worker_name}'.", claimed_worker=checked.name
             )
-        # Enumeration: last, so that a body that breaks a rule gets the same answer whether or not the key is in force.
+        # Enumeration: last, so that an invalid body gets the same answer whether or not the key is in force.
         return Registration(checked, proved, self._check_rules(proved.issued, address, checked.name))
 
     def _check_rules(
         self, issued: EnrollmentKeyRecord | None, address: str, name: str
     ) -> tuple[EnrollmentKeyRefusedError, ...]:
-        """Check what the key allows; return the rules that are broken where the key only warns, else raise the first."""
+        """Check the key's rules; raise for the first violated one or, if the key only warns, return all violated ones."""
         if issued is None:
             return ()
         check_key_in_force(issued, now=self._clock(), claimed_worker=name)
@@ -227,7 +227,7 @@ class Enrollment:
         return broken
 
     def _check_no_secret(self, metadata: ClientMetadata) -> None:
-        """Refuse a name or labels that contain a secret of this Server, and would show it; raises ClientMetadataError."""
+        """Reject a name or labels that contain, and would display, a secret of this Server; raises ClientMetadataError."""
         try:
             self._known_secrets.check("client_name", metadata.name)
             self._known_secrets.check_labels("labels", metadata.labels or {})
@@ -236,18 +236,18 @@ class Enrollment:
 
     async def enroll(self, registration: Registration, *, address: str) -> tuple[WorkerRecord, bool]:
         """
-        Create the Worker's entry, or find the one that its key already has. Durable when this returns.
+        Create the Worker's entry, or find the existing one for its key. Durable when this returns.
 
         Returns:
-            The entry, and whether it was created now.
+            The entry, and whether it was just created.
 
         Raises:
             ProofReplayedError: The proof was used before.
-            NameInUseError: Another Worker holds the name and may still use it.
-            SupersededError: The entry of this key was superseded by another Worker.
-            ApprovalDeniedError, ApprovalExpiredError: The entry of this key waited for approval, and did not get it.
-            ApprovalQueueFullError: Too many Workers wait for approval.
-            EnrollmentKeyRefusedError: The key may no longer be used, or only warns and the name is that of another Worker.
+            NameInUseError: Another Worker holds the name and may still be using it.
+            SupersededError: The entry with this key was superseded by another Worker.
+            ApprovalDeniedError, ApprovalExpiredError: The entry with this key waited for approval and did not get it.
+            ApprovalQueueFullError: Too many Workers are waiting for approval.
+            EnrollmentKeyRefusedError: The key may no longer be used, or it only warns and another Worker has the name.
         """
         outcome = await self._store.write_batched(self._enroll_all, (registration, address))
         if isinstance(outcome, RefusedError):
@@ -259,11 +259,11 @@ class Enrollment:
 
     def _enroll_all(self, tx: WriteTx, asked: Sequence[tuple[Registration, str]]) -> list[Outcome]:
         """
-        Enroll a batch of registrations in their order, as if each were alone; in the writer's thread.
+        Enroll a batch of registrations in order, as if each were alone; runs in the writer's thread.
 
-        Refusals are returned rather than raised: raising would roll back, and a refused proof must stay spent (replay).
+        Refusals are returned, not raised: raising would roll back, but a refused proof must stay spent (replay).
         """
-        # TOCTOU: spent in the transaction that creates the entry. Checked before it, two Servers could accept the same proof.
+        # TOCTOU: spent in the transaction that creates the entry. If it were checked before, two Servers could accept the same proof.
         unspent = _spend(tx, [registration.proof for registration, _ in asked if registration.proof])
         names = _Names(tx, [registration for registration, _ in asked])
         outcomes: list[Outcome] = []
@@ -291,7 +291,7 @@ class Enrollment:
             not_approved = approval_problem(known)
             if not_approved is not None and not_approved.cause.final:
                 raise not_approved.cause(claimed_worker=known.id)
-            # A retry of a Worker whose answer was lost: it has spent a use already.
+            # A retry of a Worker whose response was lost: its use was already counted.
             _check_same_binding(registration.metadata, known)
             return known, False
         fresh = self._new_entry(registration, address)
@@ -305,16 +305,16 @@ class Enrollment:
                 copy_of=registration.metadata.copy_of,
             )
             if superseded is not None and registration.broken:
-                # Name takeover: the rules of a key also bound whose names it can take.
+                # Name takeover: the key's rules also limit the names that it can take.
                 raise registration.broken[0]
             if fresh.approval is Approval.PENDING:
                 check_room(names.pending, fingerprint=str(fresh.enrolled_with), claimed_worker=fresh.name)
         except (NameInUseError, ApprovalQueueFullError, EnrollmentKeyRefusedError):
-            # Asked after the use was spent: a key that is used up must not tell which names are taken.
+            # Checked after the use is spent: a used-up key must not reveal which names are taken.
             _return_use(names.tx, registration)
             raise
         if fresh.approval is Approval.PENDING:
-            # Name takeover: the holder of the name is superseded when an operator approves, and not before.
+            # Name takeover: the holder of the name is superseded only when an operator approves.
             names.add_pending(
                 fresh, host=read_host_facts(registration.metadata.host or {}, self._known_secrets)
             )
@@ -363,10 +363,10 @@ class Enrollment:
 
     def _spend_use(self, tx: WriteTx, registration: Registration) -> None:
         """
-        Count one use of an issued key; what the database says counts, whatever this Server has in memory.
+        Count one use of an issued key; the database decides, not this Server's memory.
 
         Raises:
-            EnrollmentKeyRefusedError: It was revoked, has expired or was used up meanwhile.
+            EnrollmentKeyRefusedError: It has meanwhile been revoked, used up, or has expired.
         """
         issued, name = registration.proved.issued, registration.metadata.name
         if issued is None:
@@ -376,7 +376,7 @@ class Enrollment:
             return
         record = enrollment_keys.find_enrollment_key(tx.conn, public_id)
         if record is None:
-            raise WrongEnrollmentKeyError("The key is gone.", claimed_worker=name)
+            raise WrongEnrollmentKeyError("The key no longer exists.", claimed_worker=name)
         check_key_in_force(record, now=now, claimed_worker=name)
         raise EnrollmentKeyUsedUpError(
             f"{describe(record)} enrolls {count(record.max_uses or 0, 'Worker')}.",
@@ -401,10 +401,10 @@ def _scope(proved: ProvedKey) -> Scope:
 
 def _with_labels_of(proved: ProvedKey, metadata: ClientMetadata) -> ClientMetadata:
     """
-    Return the metadata with the labels of the key over the Worker's own; raises ClientMetadataError.
+    Merge the key's labels into the Worker's, which they override; raises ClientMetadataError.
 
-    Of a key that an operator with a scope has issued, its labels are the only ones. Privilege escalation: that operator may give no
-    label by which a resource outside the scope chooses, and a Worker that enrolls by that key could ask for it.
+    With a key issued by an operator with a scope, only its labels count. Privilege escalation: that operator must not assign labels
+    by which a resource outside the scope selects Workers, but a Worker that enrolls with the key could request them.
     """
     if proved.issued is not None and proved.issued.scope is not None:
         return msgspec.structs.replace(metadata, labels=dict(proved.issued.labels))
@@ -420,13 +420,13 @@ def _with_labels_of(proved: ProvedKey, metadata: ClientMetadata) -> ClientMetada
 
 
 def _describe_key(proved: ProvedKey) -> dict[str, str]:
-    """Return by which key an entry came, for the audit log."""
+    """Return the enrollment key of an entry, for the audit log."""
     named = {} if proved.issued is None else {"enrollment_key": proved.issued.name}
     return {"enrolled_with": proved.fingerprint, **named}
 
 
 def _needs_operator(registration: Registration, address: str) -> bool:
-    """Return whether the Worker waits until an operator approves it; a key of the settings needs no approval."""
+    """Return whether an operator must approve the Worker; keys of the settings need no approval."""
     issued = registration.proved.issued
     if issued is None or issued.mode is not EnrollmentMode.APPROVE:
         return False
@@ -434,7 +434,7 @@ def _needs_operator(registration: Registration, address: str) -> bool:
 
 
 def _describe_approval(registration: Registration, fresh: WorkerRecord) -> dict[str, str]:
-    """Return whether an entry waits for approval, or which rule has approved it, for the audit log."""
+    """Return whether an entry waits for approval, or which rule approved it, for the audit log."""
     if fresh.approval is not None:
         return {"approval": fresh.approval.value, "fingerprint": str(fresh.thumbprint)}
     issued = registration.proved.issued
@@ -447,7 +447,7 @@ def _describe_broken(registration: Registration) -> dict[str, str]:
 
 
 def _codes_of(refusals: Sequence[RefusedError]) -> str:
-    """Return the codes of refusals, with commas between."""
+    """Return the codes of refusals, separated by commas."""
     return ",".join(refused.code for refused in refusals)
 
 
@@ -465,7 +465,7 @@ def _log_warning(entry: WorkerRecord, registration: Registration) -> None:
 
 
 def _spend(tx: WriteTx, presented: Sequence[VerifiedProof]) -> set[str]:
-    """Spend proofs; return the `jti` of each that was not used before."""
+    """Mark proofs as used; return the `jti` of each that was unused before."""
     return enrollment_proofs.spend_proofs(tx, [(proof.jti, proof.expires_at) for proof in presented])
 
 
@@ -481,16 +481,16 @@ def _check_unspent(registration: Registration, unspent: set[str]) -> None:
         return
     if proof.jti not in unspent:
         raise ProofReplayedError(f"jti {proof.jti}", claimed_worker=registration.metadata.name)
-    # Replay within one batch: of two requests with the same proof, the first uses it.
+    # Replay within one batch: of two requests with the same proof, only the first is accepted.
     unspent.remove(proof.jti)
 
 
 def _check_same_binding(metadata: ClientMetadata, known: WorkerRecord) -> None:
     """
-    Refuse a repeated registration that asks for bound tokens only, if the entry does not; raises InvalidRegistrationError.
+    Reject a repeated registration that requests only bound tokens, if the entry does not; raises InvalidRegistrationError.
 
-    Silent downgrade: ignored, the client would believe that its tokens are bound. Denial of service: nor is it set, since others
-    who know the enrollment key may know the public key too, and could lock its Worker out.
+    Silent downgrade: if this were ignored, the client would believe that its tokens are bound. Denial of service: nor is it changed,
+    since others who know the enrollment key may also know the public key, and could lock its Worker out.
     """
     if metadata.dpop_bound and not known.dpop_bound:
         raise InvalidRegistrationError(

@@ -1,11 +1,11 @@
 """
-The credential of an enrollment: a proof, or the secret itself, of the Server's setting or of an issued key.
+Checks the credential of an enrollment: a proof or the raw secret, with a key of the settings or an issued key.
 
-    1. The key that the credential names is looked up; one that does not exist is stood in for, at the same cost.
-    2. The credential is checked against that one, and against every key of the settings. One that names no key is checked against
-       those of the settings alone; if there are none, against a decoy.
+     1. The key that the credential names is looked up; if it does not exist, a decoy replaces it, at the same cost.
+     2. The credential is checked against that one, and against every key of the settings. If it names no key, it is only checked
+        against those of the settings or, if there are none, against a decoy.
 
-What an issued key allows is checked later, with the request: a caller whose body is wrong must not learn from the answer that
+The rules of an issued key are checked later, with the request: a caller with an invalid body must not learn from the answer that
 its key is in force.
 """
 
@@ -46,12 +46,12 @@ class AcceptedKey(msgspec.Struct, frozen=True):
 
 class ProvedKey(msgspec.Struct, frozen=True):
     """
-    The enrollment key that a caller has proved.
+    The enrollment key that a caller has proved to know.
 
     Attributes:
-        fingerprint: What the new entry is marked with.
+        fingerprint: Recorded in the new entry.
         proof: None if the secret itself was sent. Its `jti` must still be spent.
-        issued: The key's record; None for a key of the settings. One of its uses must still be spent.
+        issued: The key's record; None for a key of the settings. One of its uses must still be counted.
     """
 
     fingerprint: str
@@ -60,7 +60,7 @@ class ProvedKey(msgspec.Struct, frozen=True):
 
 
 class EnrollmentCredentials:
-    """Checks by which enrollment key a caller comes."""
+    """Determines with which enrollment key a caller authenticates."""
 
     def __init__(
         self,
@@ -79,26 +79,26 @@ class EnrollmentCredentials:
         self._traces = traces
         self._clock = clock
         self._nonces = nonces
-        # Timing oracle: checked where there is no key, so that "off" and "unknown" cost the same time as "wrong".
+        # Timing oracle: checked if there is no key, so that "off" and "unknown" cost the same time as "wrong".
         self._decoy = make_stored_parts(generate_enrollment_key(random_bytes))
-        # Where one of the settings would be tried, which is not read for each request either: reading a key takes a quarter as long as
-        # a check by it.
+        # Used instead of a key of the settings, and parsed once like those: parsing a key for each request would take a quarter as long as
+        # a check.
         self._decoy_setting = _verifier_of(self._decoy)
 
     def is_enabled(self) -> bool:
-        """Return whether any key enrolls: one of the settings, or an issued one that is not revoked, expired or used up."""
+        """Return whether any key can enroll Workers: one of the settings, or an issued one that is not revoked, expired or used up."""
         now = self._clock()
         return bool(self.keys) or any(is_in_force(key, now=now) for key in self._directory.enrollment_keys())
 
     def names_a_key(self, unverified_credential: str) -> bool:
-        """Return whether a credential names a key that an operator may have issued at another Server a moment ago."""
+        """Return whether a credential names a key, which an operator may have just issued at a peer."""
         return _key_id(unverified_credential, read_proof(unverified_credential)) is not None
 
     def check(self, unverified_credential: str) -> ProvedKey:
         """
         Check the initial access token.
 
-        The key counts as used from here on, whatever becomes of the request: a host that still has it would notice its end.
+        This records a use of the key, even if the request is refused later: it shows that a host still uses the key.
 
         Args:
             unverified_credential: A proof, or the raw secret.
@@ -120,10 +120,10 @@ class EnrollmentCredentials:
         named = _key_id(unverified_credential, unverified_proof)
         issued = None if named is None else self._directory.find_enrollment_key(named)
         keys = [(accepted.fingerprint, accepted.key) for accepted in self.keys]
-        # Timing oracle: how many keys are tried depends on the settings and on what the caller itself has sent, and never on
-        # whether the key exists that it names. Nor on whether enrollment is off: then a decoy is tried where one key would be.
+        # Timing oracle: how many keys are tried depends only on the settings and on what the caller has sent, never on whether the key that it
+        # names exists. Nor does it depend on whether enrollment is off: then a decoy replaces the key.
         if named is not None:
-            # The issued key first: a secret that is also a setting keeps the rules that it was issued with.
+            # The issued key first: a secret that is also a setting keeps the rules with which it was issued.
             first = ("", self._decoy) if issued is None else (issued.fingerprint, issued)
             keys.insert(0, (first[0], _verifier_of(first[1])))
         elif not keys:
@@ -138,23 +138,25 @@ class EnrollmentCredentials:
             self._check_nonce(proof)
             fingerprint = proof.fingerprint
         if issued is None or fingerprint != issued.fingerprint:
-            # Rules evaded: a caller chooses what its proof names. A key of the settings that was issued keeps its rules all the same.
+            # Evading the rules: the caller chooses the key named in its proof. A key of the settings that was also issued keeps its rules anyway.
             key_ids = {accepted.fingerprint: accepted.key.key_id for accepted in self.keys}
             issued = self._directory.find_enrollment_key(key_ids[fingerprint] or "")
         return ProvedKey(fingerprint if issued is None else issued.fingerprint, proof, issued)
 
     def _check_nonce(self, proof: VerifiedProof) -> None:
         """
-        Refuse a proof that was signed for a time that the Server did not issue.
+        Reject a proof that was signed for a time that the Server did not issue.
 
-        Pre-dating: a Worker without a clock may sign for the time of a nonce. Only the Server's own nonces make that time
+        Pre-dating: a Worker without a clock may sign for the time in a nonce. Only the Server's own nonces make that time
         trustworthy; otherwise an attacker with brief access to the key could sign proofs for next year.
 
         Raises:
-            ProofExpiredError: Its nonce is not one of the last two minutes.
+            ProofExpiredError: Its nonce was not issued in the last two minutes.
         """
         if proof.nonce is not None and not self._nonces.is_valid_for_enrollment(proof.nonce):
-            raise ProofExpiredError("Its nonce is not of now.", claimed_worker=proof.worker_name)
+            raise ProofExpiredError(
+                "Its nonce has expired, or is not from this Server.", claimed_worker=proof.worker_name
+            )
 
 
 def _key_id(unverified_credential: str, unverified_proof: UnverifiedJws | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Records copies of identities, so that operators can decide about them, and tells which may enroll as new Workers."""
+"""Records copies of identities for operators to decide about, and decides which may enroll as new Workers."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from lyftdata.server.sessions.session import Session
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import identity_copies, worker_sessions
 
-# A copy that waits asks every half a minute.
+# A waiting copy asks every half a minute.
 _TOUCH_EVERY = timedelta(minutes=1)
 _BY_POLICY = "server:policy"
 _KNOWN_FOR = timedelta(days=7)
@@ -24,16 +24,16 @@ _KNOWN_FOR = timedelta(days=7)
 
 class IdentityCopies:
     """
-    The copies that were refused.
+    The refused copies.
 
-    A caller that has no identity key cannot write here, and one that has can write as often as the refusal log gives it references.
+    A caller without an identity key cannot write here; one that has it can write as often as it gets references from the refusal log.
 
     Args:
-        store: Where they are kept.
-        sessions: Who is connected, and from where.
-        policy: What happens to a copy about which nothing was decided.
+        store: Stores the copies.
+        sessions: Which Workers are connected, and from where.
+        policy: What happens to an undecided copy.
         clock: Returns aware UTC time.
-        known_secrets: Hidden in what the copy says of its host.
+        known_secrets: Redacted in what the copy reports about its host.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class IdentityCopies:
         self._known_secrets = known_secrets
 
     async def cause_for(self, refused: IdentityClonedError) -> RefusedError:
-        """Return the refusal that a copy reads: that it may enroll as a new Worker, if an operator or the policy says so."""
+        """Return the refusal for a copy; it says that the copy may enroll as a new Worker, if an operator or the policy has decided so."""
         known = await self._find(refused.claimed_worker, refused.refused_as)
         decision = None if known is None else known.decision
         is_new = decision is CopyDecision.AS_NEW or (
@@ -64,11 +64,11 @@ class IdentityCopies:
 
     async def record(self, refused: IdentityClonedError, *, reference: str) -> None:
         """
-        Record a copy that was refused; durable when this returns.
+        Record a refused copy; durable when this returns.
 
         Args:
-            refused: Why, with both hosts.
-            reference: That of this refusal; the copy calls itself by the first one that it has read.
+            refused: The refusal, with both hosts.
+            reference: Of this refusal; the copy identifies itself by the first one that it received.
         """
         worker_id, now = refused.claimed_worker, self._clock()
         reference = refused.refused_as or reference
@@ -101,8 +101,8 @@ class IdentityCopies:
         """
         Return whether the policy lets a copy enroll as a new Worker without an operator.
 
-        The one that is refused may be the original: it is the one that came second. So the Worker must be connected, and from another
-        host or network than the refused directory, on whose host it has never been connected before; else an operator decides.
+        The refused directory may be the original: it is the one that came second. So the Worker must be connected now, from a different
+        host or network, and must never have been connected from the refused host before; otherwise an operator decides.
         """
         session = self._sessions.find(refused.claimed_worker)
         if self._policy is not CopyPolicy.AS_NEW or session is None or not _is_elsewhere(refused, session):
@@ -118,7 +118,7 @@ class IdentityCopies:
 
 def _record(tx: WriteTx, found: IdentityCopyRecord) -> None:
     kept = identity_copies.list_copies(tx.conn, [found.worker_id]).get(found.worker_id, [])
-    # A client that does not send its reference is recorded at each request, and audited once.
+    # A client that does not send its reference is recorded with each request, but audited once.
     is_known = any(_place(copy) == _place(found) and copy.decision is found.decision for copy in kept)
     identity_copies.record_copy(tx, found)
     if found.decision is not None and not is_known:
@@ -136,7 +136,7 @@ def _withdraw(tx: WriteTx, copy: IdentityCopyRecord) -> None:
 
 
 def _decide_by_policy(tx: WriteTx, copy: IdentityCopyRecord, *, now: datetime) -> None:
-    # Race: what an operator decides meanwhile is in force, not the policy.
+    # Race: a decision made by an operator in the meantime takes precedence over the policy.
     if identity_copies.is_decided_as(tx.conn, copy):
         identity_copies.decide_copy(tx, copy, decision=CopyDecision.AS_NEW, at=now, by=_BY_POLICY)
         tx.audit(_audit_event(copy, at=now))
@@ -159,7 +159,7 @@ def _audit_event(copy: IdentityCopyRecord, *, at: datetime) -> AuditEvent:
 
 
 def _has_ended(copy: IdentityCopyRecord, *, now: datetime) -> bool:
-    """Return whether a copy was let continue, and has come too late."""
+    """Return whether a copy was allowed to continue, but has come too late."""
     if copy.decision is not CopyDecision.CONTINUE or copy.decided_at is None:
         return False
     return now >= copy.decided_at + CONTINUE_WITHIN
@@ -167,21 +167,21 @@ def _has_ended(copy: IdentityCopyRecord, *, now: datetime) -> bool:
 
 def _is_elsewhere(refused: IdentityClonedError, session: Session) -> bool:
     host, network = refused.refused.host, network_of_host(refused.refused.address)
-    # What names no host cannot be distinguished from the original.
+    # A directory that names no host cannot be distinguished from the original.
     return bool(host) and (network not in _networks(session) or host != _host(session.boot.host))
 
 
 def _goes_back_far(kept: Sequence[WorkerSessionRecord], *, now: datetime) -> bool:
     """
-    Return whether the sessions that are kept show where the Worker was: all of them are, or those of a week.
+    Return whether the stored sessions show where the Worker was: they are complete, or cover a week.
 
-    Takeover: a thief could connect and sign off until those of the original are not kept any more.
+    Takeover: a thief could connect and sign off until the sessions of the original are no longer stored.
     """
     return len(kept) < worker_sessions.KEPT_OF_A_WORKER or kept[-1].started_at <= now - _KNOWN_FOR
 
 
 def _was_on(host: str, kept: Sequence[WorkerSessionRecord], session: Session) -> bool:
-    """Return whether the Worker was connected from this host before, and not from where it is connected now."""
+    """Return whether the Worker was connected from this host before, other than from where it is connected now."""
     here, networks = _host(session.boot.host), _networks(session)
     return any(
         host == _host(earlier.host) and (host != here or network_of_host(earlier.address) not in networks)

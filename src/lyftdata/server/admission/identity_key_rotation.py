@@ -1,13 +1,13 @@
 """
-Rotates the identity key of a Worker in two steps, so that a crash of either side at any point leaves it one good key.
+Rotates the identity key of a Worker in two steps, so that a crash of either side at any point leaves it one valid key.
 
-    agent                                      Server
-    1. writes the new key next to the current one
-    2. signs by the current key: this is next  -->  keeps it; both keys are accepted from now on
-    3. lets the new key take the place of the current one in its directory
-    4. signs by the new key                    -->  the new key is the Worker's; the one before has ended
+     agent                                      Server
+     1. writes the new key next to the current one
+     2. sends the new key, signed by the current -->  stores it; both keys are accepted from now on
+     3. replaces the current key in its directory
+     4. signs with the new key                   -->  the new key is the Worker's; the old one has ended
 
-Each step may be repeated. Step 4 proves possession of the private half of the new key, so step 2 asks for no proof of it.
+Each step may be repeated. Step 4 proves possession of the new private key, so step 2 requires no proof of it.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from lyftdata.store.tables import workers
 
 class IdentityKeyRotation:
     """
-    Keeps the next keys of Workers, and lets each take the place of the current one at its first use.
+    Stores the next keys of Workers; each replaces the current key when first used.
 
     Args:
         store: Holds the entries.
@@ -46,10 +46,10 @@ class IdentityKeyRotation:
         self, worker: WorkerRecord, unverified: Mapping[str, object], *, address: str
     ) -> None:
         """
-        Keep the next key of a Worker that has proved its current one; another next key is replaced.
+        Store the next key of a Worker that has authenticated with its current one; an earlier next key is replaced.
 
         Args:
-            worker: The entry by which it was authenticated.
+            worker: The entry with which it was authenticated.
             unverified: The public key, as a JWK.
             address: Where the request came from.
 
@@ -67,7 +67,7 @@ class IdentityKeyRotation:
         def op(tx: WriteTx) -> None:
             current = require_unchanged(tx, worker)
             if key.thumbprint in {current.thumbprint, current.next_thumbprint}:
-                # Asked again, since the answer did not arrive.
+                # A retry: the response was lost.
                 return
             if workers.find_by_thumbprint(tx.conn, key.thumbprint) is not None:
                 raise ConflictError("identity_key_taken", "Another Worker has this key.")
@@ -81,10 +81,10 @@ class IdentityKeyRotation:
 
     async def complete(self, admitted: Admitted, *, address: str) -> Admitted:
         """
-        Let the next key, by which a Worker was just admitted, take the place of the current one; do nothing for another credential.
+        If a Worker was just admitted with its next key, replace the current key with it; do nothing for another credential.
 
         Raises:
-            WrongAssertionError: It is not the next key any more.
+            WrongAssertionError: The key is no longer the next one.
         """
         if not admitted.completes_rotation:
             return admitted
@@ -93,11 +93,11 @@ class IdentityKeyRotation:
         def op(tx: WriteTx) -> WorkerRecord:
             current = workers.find_worker(tx.conn, worker_id)
             if current is not None and current.thumbprint == thumbprint:
-                # Another request was first.
+                # Another request has already done it.
                 return current
             if current is None or current.next_thumbprint != thumbprint:
                 raise WrongAssertionError(
-                    "The key is not the Worker's next one any more.", claimed_worker=worker_id
+                    "The key is no longer the Worker's next one.", claimed_worker=worker_id
                 )
             changed = msgspec.structs.replace(current, public_jwk=current.next_jwk, thumbprint=thumbprint)
             changed = with_key_since(changed, self._clock())

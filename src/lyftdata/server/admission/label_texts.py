@@ -1,7 +1,7 @@
 """
 Counts the keys and values of Workers' labels.
 
-A fleet of a hundred thousand has the same few: a search compares each of them once, and not those of each Worker.
+Even a fleet of a hundred thousand has only a few: a search compares each of them once, instead of each Worker's.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from lyftdata.core.records import Labels
 
 
 class LabelTexts:
-    """Every key and every value of the labels of some Workers, each once."""
+    """Every distinct key and value of the labels of some Workers."""
 
     def __init__(self) -> None:
         self._keys: Counter[str] = Counter()
@@ -24,11 +24,11 @@ class LabelTexts:
             _add(self._values, value, step)
 
     def keys_with(self, text: str) -> set[str]:
-        """Return the keys that have a folded text in them."""
+        """Return the keys that contain a case-folded text."""
         return _with(self._keys, text)
 
     def values_with(self, text: str) -> set[str]:
-        """Return the values that have a folded text in them."""
+        """Return the values that contain a case-folded text."""
         return _with(self._values, text)
 
 

@@ -1,4 +1,4 @@
-"""Decides whether a Worker with another identity key gets a name that is taken, and supersedes the holder if so."""
+"""Decides whether a Worker with a different identity key gets a taken name, and supersedes its holder if so."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ from lyftdata.store.tables import presence
 
 
 class NameClaims:
-    """One rule for a Worker that enrolls, and for one that is approved later."""
+    """The same rule for a Worker that enrolls, and for one that is approved later."""
 
     def __init__(
         self,
@@ -42,24 +42,24 @@ class NameClaims:
         copy_of: str | None = None,
     ) -> WorkerRecord | None:
         """
-        Return whom a Worker supersedes if it gets its name; None if the name is free, or shared.
+        Return the Worker that loses its name to the claimant; None if the name is free, or shared.
 
         Args:
-            tx: The transaction that gives it the name.
-            claimant: The Worker that asks for it.
-            holder: Who has it now.
-            within: The scope of who lets it in: a Worker outside keeps its name.
-            copy_of: The Worker of whose identity the claimant had a copy. It gets that one's name under no policy: the original
-                is not disturbed.
+            tx: The transaction that assigns the name.
+            claimant: The Worker that requests it.
+            holder: The Worker that has it now.
+            within: The scope of the key or operator that admits the claimant: a Worker outside keeps its name.
+            copy_of: The Worker whose identity the claimant had a copy of. No policy gives the claimant that Worker's name: the original
+                must not be affected.
 
         Raises:
-            NameInUseError: It does not get it.
+            NameInUseError: The claimant does not get the name.
         """
         if holder is None:
             return None
         if holder.id == copy_of:
             raise NameInUseError(
-                f"Held by {holder.id}, of whose identity the newcomer had a copy.",
+                f"Held by {holder.id}, whose identity the new Worker had a copy of.",
                 claimed_worker=claimant.name,
                 other_worker=holder.id,
             )
@@ -71,7 +71,7 @@ class NameClaims:
             raise NameInUseError(
                 f"Held by {holder.id}. {error.detail}", claimed_worker=claimant.name, other_worker=holder.id
             ) from error
-        # Reaching beyond a scope: a team's enrollment key would cut off any Worker of another team that is offline.
+        # Reaching beyond a scope: one team's enrollment key could cut off any offline Worker of another team.
         if verdict == "supersede" and not within.covers_worker(holder):
             raise NameInUseError(
                 f"Held by {holder.id}, which is outside the scope of the enrollment key, or of the operator.",
@@ -81,7 +81,7 @@ class NameClaims:
         return holder if verdict == "supersede" else None
 
     def superseded(self, holder: WorkerRecord, *, by: WorkerRecord) -> WorkerRecord:
-        """Return the holder's entry as it is once it is superseded."""
+        """Return the holder's entry, marked as superseded."""
         epoch = next_epoch(holder.epoch, now=self._clock())
         return msgspec.structs.replace(holder, superseded_by=by.id, epoch=epoch)
 
@@ -89,11 +89,11 @@ class NameClaims:
         """
         Return whether the holder is connected, or may be reconnecting after a start of the Server.
 
-        With several Servers the database knows who is connected to any of them, or was to one that is gone.
+        With several Servers the database knows who is connected to any of them, or was connected to a dead one.
 
         Impersonation after a restart: a starting Server has no sessions, and without this an attacker with the enrollment key
-        could wait for a restart and take the name of a running Worker. So for the first minutes every Worker may return that was
-        not seen to leave, or to enroll, since the start. The stored activity is not used: a crash loses its last second.
+        could wait for a restart and take the name of a running Worker. So for the first minutes, every Worker may return unless it was
+        seen to leave, or to enroll, since the start. The stored activity is not used: a crash loses its last second.
         """
         if self._sessions.is_online(holder.id):
             return True

@@ -1,8 +1,8 @@
 """
-Makes and checks the nonces of assertions and enrollment proofs (docs/decisions/0012).
+Issues and checks the nonces of assertions and enrollment proofs (docs/decisions/0012).
 
-A nonce for an assertion is bound to the Worker's epoch and key, so it is not good after the Worker was disabled and enabled again,
-or has changed its key: an assertion captured before must not be usable after.
+A nonce for an assertion is bound to the Worker's epoch and key, so it becomes invalid when the Worker is disabled and enabled again,
+or changes its key: an assertion captured before must not be usable after.
 """
 
 from lyftdata.core.nonces import is_good_nonce, make_nonce
@@ -10,18 +10,18 @@ from lyftdata.core.records import WorkerRecord
 from lyftdata.server.clock import Clock, RandomBytes
 
 _ENROLLMENT = "enrollment"
-# Enumeration by timing: as long as those of a Worker, so that a nonce for an unknown one takes the same time.
+# Enumeration by timing: as long as a Worker's, so that a nonce for an unknown one takes the same time.
 _NO_EPOCH = "0" * 13
 _NO_THUMBPRINT = "-" * 43
 
 
 class Nonces:
     """
-    Makes and checks nonces; stores nothing.
+    Issues and checks nonces; stores nothing.
 
     Args:
-        key: 32 bytes. Several Servers share one key, so that a nonce of one is good at the others. A single Server has a new key
-            at each start, so that an assertion signed before the start is not good after it.
+        key: 32 bytes. Several Servers share one key, so that each accepts the others' nonces. A single Server has a new key at each
+         start, so that an assertion signed before the start is invalid after it.
         clock: Returns the time.
         random_bytes: Returns the salt.
     """
@@ -33,16 +33,16 @@ class Nonces:
 
     def for_assertion(self, worker_id: str, worker: WorkerRecord | None) -> str:
         """
-        Make a nonce for an assertion.
+        Issue a nonce for an assertion.
 
         Args:
             worker_id: The Worker ID that the caller claims.
-            worker: The entry, if there is one. Enumeration: the nonce does not show whether there is.
+            worker: The entry, if it exists. Enumeration: the nonce does not reveal whether it does.
         """
         return self._make(_bound_to(worker_id, worker))
 
     def for_enrollment(self) -> str:
-        """Make a nonce for a proof of the enrollment key."""
+        """Issue a nonce for a proof of the enrollment key."""
         return self._make(_ENROLLMENT)
 
     def is_valid_for_assertion(self, unverified_nonce: str, worker: WorkerRecord) -> bool:

@@ -1,16 +1,16 @@
 """
-Finds tokens that were asked for from another network than that from which the Worker is connected.
+Detects token requests from a network other than the one from which the Worker is connected.
 
-A copied key that only asks for tokens would otherwise go unnoticed: it opens no session, and so meets no other start of the
-Worker. But a Worker that has moved, too, asks for a token at its new address before it polls from there, while its previous
-connection may still look alive. So a request from elsewhere is first a suspicion:
+A copied key that is only used to get tokens would otherwise go unnoticed: it opens no session, and so conflicts with no other boot of
+the Worker. But a Worker that has moved also requests a token from its new address before it polls from there, while its previous
+connection may still look alive. So a request from elsewhere is at first a suspicion:
 
-    token from network B, session polls from A    -> suspicion; a held poll is answered, so that the Worker polls again
-    same start of the program polls from A        -> two hosts, or one host with two networks: alarm
-    the Worker polls from B                       -> it has moved: dropped
-    no poll within ten minutes, or another start  -> dropped: there is no living session to compare with
+     token from network B, session polls from A    -> suspicion; a held poll is answered, so that the Worker polls again
+     the same boot polls from A                    -> two hosts, or one host with two networks: alarm
+     the Worker polls from B                       -> it has moved: dropped
+     no poll within ten minutes, or another boot   -> dropped: there is no live session to compare with
 
-Every Server of a deployment receives each suspicion, since the Worker may poll at any of them.
+Suspicions are shared with all Servers of a deployment, since the Worker may poll at any of them.
 """
 
 from collections import OrderedDict
@@ -43,7 +43,7 @@ _MAX_AT_ONCE = 200
 
 
 class Suspicion(msgspec.Struct, frozen=True):
-    """A token that was given out while the Worker was connected from another network, as far as is known."""
+    """A token issued while the Worker was connected from another network, as far as is known."""
 
     worker_id: str
     boot_id: str
@@ -61,11 +61,11 @@ class OriginWatch:
     Holds suspicions until the Worker's next poll decides them.
 
     Args:
-        origins: Keeps what was found.
-        sessions: Who is connected, and from where.
+        origins: Records alarms.
+        sessions: Which Workers are connected, and from where.
         own_networks: Networks that count as one.
-        events: For the live pages.
-        store: Publishes suspicions to the other Servers.
+        events: Updates the live pages.
+        store: Publishes suspicions to peers.
         clock: Aware UTC time.
     """
 
@@ -92,9 +92,9 @@ class OriginWatch:
     def token_given(
         self, worker_id: str, *, address: str, credential: str, audience: str, at: datetime
     ) -> None:
-        """Compare where a token was asked for with where the Worker is connected."""
+        """Compare the network of a token request with that of the Worker's connection."""
         session = self._sessions.find(worker_id)
-        # The usual case costs one comparison of texts.
+        # The usual case costs one string comparison.
         if session is None or session.boot.address == address or self._may_come_from(session, address):
             return
         alarmed_at = self._alarmed.get((worker_id, network_of_host(address)))
@@ -105,7 +105,7 @@ class OriginWatch:
             self._unpublished.append(suspicion)
 
     def worker_polled(self, session: Session) -> None:
-        """Decide the suspicions about a Worker that polls now."""
+        """Decide the suspicions about a Worker that has just polled."""
         if not self._suspicions or session.worker_id not in self._suspicions:
             return
         for suspicion in self._suspicions.pop(session.worker_id).values():
@@ -115,34 +115,34 @@ class OriginWatch:
                 self._alarm(suspicion, session)
 
     async def flush(self) -> None:
-        """Publish new suspicions to the other Servers, a few times a second."""
+        """Publish new suspicions to peers; called a few times a second."""
         unpublished, self._unpublished = self._unpublished, []
         if unpublished:
             body = {"by": self._store.server_id, "suspicions": msgspec.to_builtins(unpublished)}
             await self._store.write(lambda tx: tx.changed(Broadcast(_TOPIC, body)))
 
     def receive(self, topic: str, body: Mapping[str, Any]) -> None:
-        """Take over suspicions that another Server has published."""
+        """Add suspicions published by a peer."""
         if topic == _TOPIC and body.get("by") != self._store.server_id:
             for suspicion in msgspec.convert(body["suspicions"], list[Suspicion]):
                 self._add(suspicion)
 
     def _add(self, suspicion: Suspicion) -> bool:
-        """Hold a suspicion and have the Worker poll again; return False if it is held already."""
+        """Hold a suspicion and make the Worker poll again; return False if it is already held."""
         of_worker = self._suspicions.setdefault(suspicion.worker_id, {})
         self._suspicions.move_to_end(suspicion.worker_id)
         network = network_of_host(suspicion.address)
         if network in of_worker or len(of_worker) >= _MAX_OF_A_WORKER:
             return False
         of_worker[network] = suspicion
-        # Memory exhaustion: bounded, however many Workers' keys a caller has.
+        # Memory exhaustion: bounded, no matter how many Workers' keys a caller has.
         if len(self._suspicions) > _MAX_SUSPICIONS:
             self._suspicions.popitem(last=False)
         self._sessions.ask_to_poll_again(suspicion.worker_id)
         return True
 
     def _may_come_from(self, session: Session, address: str) -> bool:
-        """Return whether a session may have come from an address: now, or earlier in its life."""
+        """Return whether a session comes from this address' network, or did earlier."""
         return network_of_host(address) in session.earlier_networks or self._own_networks.is_same(
             session.boot.address, address
         )

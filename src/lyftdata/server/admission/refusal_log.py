@@ -1,8 +1,8 @@
 """
-Records refusals: counts them, stores them in batches, limits them per address, and decides what the caller reads.
+Records refusals: counts them, stores them in batches, limits them per address, and decides what the caller may read.
 
-The caller reads a reference, by which an operator finds the exact cause. Enumeration: it is random for each attempt. One that
-depended on the cause would tell an attacker which of two attempts failed for the same reason.
+The caller gets a reference, with which an operator finds the exact cause. Enumeration: it is random for each attempt. If it
+depended on the cause, an attacker would learn which of two attempts failed for the same reason.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from lyftdata.store.tables import refusals
 
 _log = get_logger(__name__)
 
-# Memory exhaustion: what one flush may write, and so what a flood can make the Server hold; the rest is only counted.
+# Memory exhaustion: what one flush may write, which bounds what a flood can make the Server keep; the rest is only counted.
 _MAX_PENDING = 2_000
 _WRITE_BATCH = 100
-# Log flooding, to hide an attack: an attacker with many addresses could cause thousands of new rows each second, and within half a
-# minute evict from the bounded table what was recorded of others. So writes are limited as a whole, and for each network of the
-# size that providers assign to one customer.
+# Log flooding, to hide an attack: an attacker with many addresses could cause thousands of new rows a second, and within half a
+# minute evict other records from the bounded table. So writes are limited in total, and for each network of the size that
+# providers assign to one customer.
 _WRITE_BURST = 900
 _WRITES_PER_S = 20
 _NETWORK_WRITE_BURST = 300
@@ -42,15 +42,15 @@ _CUSTOMER_IPV6_PREFIX = 48
 _MAX_SHARED = 10_000
 _SHARED_FOR_S = 60.0
 _MAX_KEPT_OF_A_CLAIM = 128
-# Longer than what is kept: a credential must be recognised as a whole, and redacted, before anything is cut.
+# Longer than what is stored: a credential must be recognized as a whole, and redacted, before anything is truncated.
 _MAX_READ_OF_A_CLAIM = 1_024
 
 
 class PublicRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What the caller may know of a refusal.
+    What the caller may know about a refusal.
 
-    Secret disclosure: not the exception, whose traceback holds the frames that it passed, and with them the credential.
+    Secret disclosure: this is not the exception, whose traceback references the frames it passed through, and with them the credential.
     """
 
     code: str
@@ -68,7 +68,7 @@ def _public(refused: RefusedError, reference: str, *, retry_after_s: int | None 
         code=refused.code,
         proved=refused.proved,
         final=refused.final,
-        # Timing oracle: formatted only for a caller that reads it, since how long that takes depends on the cause.
+        # Timing oracle: formatted only for a caller that reads it, since the time it takes depends on the cause.
         explanation=refused.explanation if refused.proved else "",
         remedy=refused.remedy,
         reference=reference,
@@ -78,10 +78,10 @@ def _public(refused: RefusedError, reference: str, *, retry_after_s: int | None 
 
 class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     """
-    An attempt that is not stored yet.
+    An attempt that is not yet stored.
 
-    Timing oracle: the detail is formatted and cleaned when it is stored, not before the answer. Its length depends on the cause, and
-    the time would tell the caller what the answer does not.
+    Timing oracle: the detail is formatted and cleaned when it is stored, not before the response. Its length depends on the cause, so
+    that the response time would reveal what the response does not.
     """
 
     code: str
@@ -113,11 +113,11 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 class RefusalLog:
     """
-    Records every refusal, decides what the caller may know of it, and stores the exact cause for operators.
+    Records every refusal, decides what the caller may know about it, and stores the exact cause for operators.
 
     Args:
-        is_worker: Whether there is a Worker with this ID: the ID of a Worker is shown unredacted, even if it looks like a secret.
-        secrets: The Server's own enrollment keys, which are redacted wherever a caller has put one.
+        is_worker: Whether there is a Worker with this ID: a Worker's ID is shown unredacted, even if it looks like a secret.
+        secrets: The Server's own enrollment keys, redacted wherever a caller has put one.
     """
 
     def __init__(
@@ -153,45 +153,45 @@ class RefusalLog:
         self, refused: RefusedError, *, address: str, limited: bool = True, proved_by: str | None = None
     ) -> PublicRefusal:
         """
-        Record a refusal, and return what its caller may read.
+        Record a refusal, and return what the caller may read.
 
         Args:
             refused: The cause, with its detail for operators.
-            address: The caller, as an IP address.
-            limited: Whether failures count against the address; False if the caller is a proxy that asks for others.
-            proved_by: The credential of an authenticated caller that has no identity of its own yet: the fingerprint of an
-                enrollment key. Such a caller can claim any name, so it is not counted by name.
+            address: The caller's IP address.
+            limited: Whether failures count against the address; False if the caller is a proxy that asks on behalf of others.
+            proved_by: The credential of an authenticated caller that has no identity yet: the fingerprint of an
+             enrollment key. Such a caller can claim any name, so it is not counted by name.
         """
         now_s = self._clock().timestamp()
         network = network_of(address)
         if refused.proved:
-            # Log flooding: an authenticated caller reads the cause; one that retries without end must not evict the references of
+            # Log flooding: an authenticated caller reads the cause, but one that retries endlessly must not evict the references of
             # others.
             by = _claim(refused) if proved_by is None else f"{proved_by} {network}"
             beyond = self._kept_of_a_worker.record_failure(by, now_s) is not None
             return _public(refused, self._reference(refused, address, beyond, by=by))
         if not limited:
-            # Denial of service: a proxy is never limited for the tokens of its callers, or one of them could lock out all others.
-            # A flood through it is not stored in full.
+            # Denial of service: a proxy is never limited for its callers' tokens, or one of them could lock out all others. A flood through
+            # it is not stored in full.
             beyond = self._kept.record_failure(address, now_s) is not None
             return _public(refused, self._reference(refused, address, beyond, by=network))
         retry_after_s = self.limiter.record_failure(address, now_s)
         if retry_after_s is None:
             return _public(refused, self._reference(refused, address, beyond=False, by=network))
-        # Brute force: beyond the limit a caller reads 429 with every failure, whatever its cause. A valid credential is never
-        # limited, since many Workers may share the address.
+        # Brute force: beyond the limit every failure gets 429, whatever its cause. A valid credential is never limited, since many
+        # Workers may share the address.
         limited_refusal = self._limited(refused)
         reference = self._reference(limited_refusal, address, beyond=True, by=network)
         return _public(limited_refusal, reference, retry_after_s=max(1, round(retry_after_s)))
 
     def record_unchecked(self, refused: RefusedError, *, address: str, retry_after_s: float) -> PublicRefusal:
         """
-        Count an attempt whose credential was not checked; cheap, since a flood of them must not cost much.
+        Count an attempt whose credential was not checked; cheap, because it must be in a flood.
 
         Args:
             refused: The cause.
             address: IP address of the caller.
-            retry_after_s: Seconds until one is checked.
+            retry_after_s: Seconds until one is checked again.
         """
         reference = self._reference(refused, address, beyond=True, by=f"unchecked {network_of(address)}")
         return _public(refused, reference, retry_after_s=max(1, math.ceil(retry_after_s)))
@@ -200,7 +200,7 @@ class RefusalLog:
         """
         Write pending refusals to the store.
 
-        When this returns, everything recorded before the call can be read there, also what another flush was just writing. What
+        When this returns, everything recorded before the call can be read there, including what a concurrent flush was writing. What
         could not be written stays pending.
         """
         async with self._flushing:
@@ -209,7 +209,7 @@ class RefusalLog:
             self._log_dropped_refusals()
             try:
                 while self._in_flight:
-                    # Denial of service: a few at a time, so that under a flood an operator's change does not wait for all of them.
+                    # Denial of service: in batches, so that under a flood an operator's change does not wait for all of them.
                     part = [attempt.to_attempt(self._secrets) for attempt in self._in_flight[:_WRITE_BATCH]]
                     await self._store.write(lambda tx, part=part: refusals.record_refusals(tx, part))  # type: ignore[misc]
                     del self._in_flight[:_WRITE_BATCH]
@@ -218,16 +218,16 @@ class RefusalLog:
                 self._in_flight = []
 
     def unwritten(self) -> list[RefusalAttempt]:
-        """Return the attempts that are not in the store yet, the oldest first."""
+        """Return the attempts that are not yet in the store, the oldest first."""
         return [attempt.to_attempt(self._secrets) for attempt in (*self._in_flight, *self._pending)]
 
     def find_unwritten(self, reference: str) -> RefusalAttempt | None:
-        """Return an attempt that is not in the store yet, or None."""
+        """Return an attempt that is not yet in the store, or None."""
         waiting = (*self._in_flight, *self._pending)
         return next((a.to_attempt(self._secrets) for a in waiting if a.reference == reference), None)
 
     def _reference(self, refused: RefusedError, address: str, beyond: bool, *, by: str) -> str:  # noqa: FBT001
-        """Return a new reference, or beyond the bound the one that `by` shares for a minute."""
+        """Return a new reference or, beyond the limit, one that attempts with the same `by` share for a minute."""
         if not beyond:
             return self._add_pending(refused, address=address)
         shared = self._shared.get(by)
@@ -248,7 +248,7 @@ class RefusalLog:
         self._metrics.refused(refused)
         reference = generate_reference(self._random_bytes)
         claimed_worker = self._clean_claim(_claim(refused))
-        # The caller cannot distinguish a stored reference from one that was dropped, and so cannot see when the log is full.
+        # The caller cannot tell a stored reference from a dropped one, and so cannot see when the log is full.
         if not self._has_room(refused, address):
             self._left_out += 1
             return reference
@@ -278,10 +278,10 @@ class RefusalLog:
 
     def _has_room(self, refused: RefusedError, address: str) -> bool:
         """
-        Return whether one more may be stored; authenticated callers have a limit of their own.
+        Return whether another attempt may be stored; authenticated callers have their own limit.
 
-        Enumeration by timing: whether the claimed Worker exists must not matter here. Storing takes time, and an attacker who has
-        used up the limit for unknown names would see by the time which names exist.
+        Enumeration by timing: whether the claimed Worker exists must not matter here. Storing takes time: an attacker who has
+        used up the limit for unknown names could tell from the response time which names exist.
         """
         now_s = self._clock().timestamp()
         if len(self._pending) + len(self._in_flight) >= _MAX_PENDING:
@@ -306,9 +306,9 @@ class RefusalLog:
 
     def _clean_claim(self, claimed_worker: str) -> str:
         """
-        Clean a claimed ID for storage: a caller that mixes up ID and key sends the key, which must not be stored.
+        Clean a claimed ID for storage: a caller that confuses ID and key sends the key, which must not be stored.
 
-        Enumeration by timing: the same work is done for an ID that exists and for one that does not.
+        Enumeration by timing: the work is the same for an ID that exists and for one that does not.
         """
         hidden = hide_random(hide_credentials(claimed_worker, secrets=self._secrets))
         kept = claimed_worker if self._is_worker(claimed_worker) else hidden
@@ -316,5 +316,5 @@ class RefusalLog:
 
 
 def _claim(refused: RefusedError) -> str:
-    """Return the claimed ID, cut to the length that is processed: what was sent may be very long."""
+    """Return the claimed ID, truncated to the length that is processed: what was sent may be very long."""
     return refused.claimed_worker[:_MAX_READ_OF_A_CLAIM]

@@ -1,8 +1,8 @@
 """
-Counts the agents that the fleet policy refuses, so that one that is recreated for ever has a name.
+Counts the agents that the fleet policy refuses, so that one that is recreated again and again can be identified.
 
-A Worker whose program is restarted in a loop, or that enrolls again at each start, is refused once or twice under each identity: by
-Worker nothing would show. So attempts are counted by the family of the Workers' names, with how many starts and entries they were.
+A Worker whose program restarts in a loop, or that enrolls again at each start, is refused only once or twice under each identity:
+counting by Worker would not show it. So attempts are counted by the family of the Workers' names, with the number of boots and entries.
 Collected in memory, written within a second.
 """
 
@@ -23,14 +23,14 @@ _MAX_TEXT = 128
 
 
 class RefusedAgents:
-    """What was refused and is not written yet."""
+    """Refusals that are not yet written."""
 
     def __init__(self, *, store: Store) -> None:
         self._store = store
         self._pending: dict[str, RefusedStarts] = {}
 
     def note(self, worker: WorkerRecord, boot: Boot, *, at: datetime) -> None:
-        """Note that an agent was refused for its version; beyond a bound it is counted as a refusal alone."""
+        """Record that an agent was refused for its version; beyond a limit it only counts as a refusal."""
         family = name_family(worker.name)[:_MAX_TEXT]
         before = self._pending.get(family)
         if before is None and len(self._pending) >= MAX_FAMILIES:
@@ -55,12 +55,12 @@ class RefusedAgents:
         self._pending[family] = RefusedStarts(latest=latest, seen=seen)
 
     async def flush(self) -> None:
-        """Write what is pending; what could not be written is lost: it is a count, and the next attempts are counted again."""
+        """Write what is pending; what could not be written is lost: it is only a count, and further attempts are counted again."""
         pending, self._pending = self._pending, {}
         for part in in_parts(list(pending.values())):
             await self._store.write(partial(refused_agents.add_starts, refused=part))
 
     async def list_since(self, since: datetime) -> list[RefusedAgentRecord]:
-        """Return what was refused since a time, the most starts first."""
+        """Return the agents refused since a time, those with the most starts first."""
         await self.flush()
         return await self._store.read(lambda conn: refused_agents.list_since(conn, since))

@@ -2,11 +2,10 @@
 Rejects assertions and proofs of possession that were used before (RFC 7523, section 3, point 7; RFC 9449, section 11.1).
 
 Memory exhaustion: only validly signed ones are recorded, so a caller without a Worker's credential cannot fill this memory, and a
-Worker that signs without end fills only its own share.
+Worker that signs endlessly fills only its own share.
 
-With several Servers the database records what was used at any of them (`spend_everywhere`). A single Server keeps it in memory,
-and stores it for its next start (`replay_file`). After a crash that is lost; `lost_before` then says until when records may be
-missing.
+With several Servers the database records what was used at any of them (`spend_everywhere`). A single Server keeps the records in memory,
+and saves them for its next start (`replay_file`). A crash loses them; `lost_before` then says until when records may be missing.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ Used = dict[str, dict[str, float]]
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """What was spent at this Server and must be spent at all others too (`spend_everywhere`)."""
+    """What was spent at this Server and must also be spent at its peers (`spend_everywhere`)."""
 
     digest: bytes
     until: datetime
@@ -41,7 +40,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class _Share:
-    """The spent `jti`s of one Worker, with the time when each expires, and the size at which to look for expired ones."""
+    """The spent `jti`s of one Worker with their expiry times, and the size at which to look for expired ones."""
 
     __slots__ = ("first_end_s", "tidy_above", "until_s")
 
@@ -51,7 +50,7 @@ class _Share:
         self.tidy_above = max(_TIDY_ABOVE, 2 * len(self.until_s))
 
     def drop_expired(self, now_s: float, max_entries: int) -> None:
-        """Drop expired ones; seldom enough that the cost for each assertion stays constant, however many a Worker signs."""
+        """Drop expired ones; seldom enough to keep the cost per assertion constant, no matter how many a Worker signs."""
         if now_s < self.first_end_s or len(self.until_s) < min(self.tidy_above, max_entries):
             return
         self.until_s = {jti: end_s for jti, end_s in self.until_s.items() if end_s > now_s}
@@ -69,10 +68,10 @@ class SpentAssertions:
 
     Args:
         max_per_worker: How many unexpired ones a Worker may have.
-        shared: Whether there may be other Servers: then spending here returns a ticket.
+        shared: Whether there may be peers: then spending returns a ticket.
         used: What was spent before this process started.
-        lost_before: A time before which `used` may be incomplete: the start of the last process that followed a crash, this
-            one or an earlier one.
+        lost_before: A time before which `used` may be incomplete: the last start after a crash, whether of this process or an
+         earlier one.
     """
 
     def __init__(
@@ -90,12 +89,12 @@ class SpentAssertions:
 
     def may_be_unrecorded(self, worker: WorkerRecord, signed_at: datetime, *, leeway_s: float) -> bool:
         """
-        Return whether an assertion may have been used without being recorded.
+        Return whether an assertion may have been used without a record of it.
 
         Args:
-            worker: The entry; a Worker created after the start can have used nothing before it.
+            worker: The entry; a Worker created after the start cannot have used anything before it.
             signed_at: When it was signed, by the Worker's clock.
-            leeway_s: By how many seconds that clock may be ahead.
+            leeway_s: How many seconds that clock may be ahead.
         """
         lost_before = self.lost_before
         if lost_before is None or worker.created_at >= lost_before:
@@ -112,28 +111,28 @@ class SpentAssertions:
             AssertionReplayedError: It was used before.
             RateLimitedError: The Worker has more unexpired assertions than an honest one would.
         """
-        # Replay at the edge: the record outlives the assertion by the leeway. One accepted in its last seconds could otherwise be used
-        # again once its record is gone.
+        # Replay at the edge: the record is kept longer than the assertion, by the leeway. Otherwise an assertion accepted in its last seconds
+        # could be used again once its record is gone.
         until_s = assertion.expires_at.timestamp() + leeway_s
         return self.spend_id(worker_id, assertion.jti, until_s=until_s, now_s=now_s)
 
     def spend_id(self, worker_id: str, jti: str, *, until_s: float, now_s: float) -> Ticket | None:
-        """Spend what a Worker has signed, identified by `jti`, until then (Unix time); raises as `spend`."""
-        # Under the Worker's own ID: a `jti` of one Worker's choice cannot make another one's assertion a "replay".
+        """Mark a signed `jti` of a Worker as used until a Unix time; raises like `spend`."""
+        # Keyed by the Worker's own ID: a `jti` chosen by one Worker cannot make another one's assertion a "replay".
         mine = self._spent.get(worker_id)
         if mine is None:
             mine = self._spent[worker_id] = _Share({})
         mine.drop_expired(now_s, self._max_per_worker)
         if jti in mine.until_s:
             raise AssertionReplayedError(f"jti {jti}", claimed_worker=worker_id)
-        # Memory exhaustion: refused, never evicted. With eviction a Worker's thief could push out the record of a captured assertion,
-        # and replay it.
+        # Memory exhaustion: refuse, never evict. With eviction, a thief could push out the record of a captured assertion and
+        # replay it.
         if len(mine.until_s) >= self._max_per_worker:
             raise RateLimitedError("This Worker has too many unexpired assertions.", claimed_worker=worker_id)
         mine.add(jti, until_s)
         if not self._shared:
             return None
-        # NUL separates, since neither part can contain it: no two pairs have one digest.
+        # Separated by NUL, which neither part can contain: different pairs have different digests.
         signed = f"{worker_id}\0{jti}".encode("utf-8", "surrogateescape")
         digest = hashlib.sha256(signed).digest()
         return Ticket(digest, datetime.fromtimestamp(until_s, UTC), worker_id)
@@ -146,11 +145,11 @@ class SpentAssertions:
             del self._spent[worker_id]
 
     def used(self) -> Used:
-        """Return what was spent, for the next start."""
+        """Return what was spent, to save it for the next start."""
         return {worker_id: mine.until_s for worker_id, mine in self._spent.items() if mine.until_s}
 
     def __len__(self) -> int:
-        """Return how many are recorded."""
+        """Return the number of records."""
         return sum(len(mine.until_s) for mine in self._spent.values())
 
 
@@ -158,12 +157,12 @@ async def spend_everywhere(store: Store, ticket: Ticket | None) -> None:
     """
     Spend an assertion at every Server of the deployment, and count its signature; durable when this returns.
 
-    Replay at another Server: the insert is atomic in the shared database, so of two Servers that are sent the same assertion at
-    once, one is refused.
+    Replay at another Server: the insert is atomic in the shared database, so that of two Servers that receive the same assertion at
+    once, one refuses it.
 
     Raises:
         AssertionReplayedError: It was used at another Server.
-        RefusedError: As `count_signature`; the assertion stays spent.
+        RefusedError: From `count_signature`; the assertion stays spent.
     """
     if ticket is None:
         return
@@ -174,9 +173,9 @@ async def spend_everywhere(store: Store, ticket: Ticket | None) -> None:
 
 def _check_key(tx: WriteTx, counted: Counted) -> None:
     """
-    Refuse a signature by an identity key that was replaced, which this Server did not know yet when it checked the signature.
+    Reject a signature by an identity key that was replaced before this Server knew about it.
 
-    Detection evaded: counted as that of a new key, it would restart the counter, and a copy of the directory could sign on.
+    Evading detection: counted as a new key's, it would reset the counter, and a copy of the directory could continue to sign.
     """
     worker = workers.find_worker(tx.conn, counted.worker_id)
     if worker is None or counted.thumbprint not in {worker.thumbprint, worker.next_thumbprint}:
@@ -187,9 +186,9 @@ def _check_key(tx: WriteTx, counted: Counted) -> None:
 
 def _spend_all(tx: WriteTx, tickets: Sequence[Ticket]) -> list[RefusedError | None]:
     """
-    Spend and count a batch in its order, as if each were alone; in the writer's thread.
+    Spend and count a batch in order, as if each were alone; runs in the writer's thread.
 
-    Refusals are returned rather than raised: raising would roll back, and a refused assertion must stay spent (replay).
+    Refusals are returned, not raised: raising would roll back, but a refused assertion must stay spent (replay).
     """
     unspent = spent_assertions.spend_all(tx, {ticket.digest: ticket.until for ticket in tickets})
     counting = {ticket.worker_id for ticket in tickets if ticket.counted is not None}

@@ -1,8 +1,8 @@
 """
-Stores the spent assertions and proofs (`replay`) in the data directory, from one run of a Server to the next.
+Saves the spent assertions and proofs (`replay`) in the data directory for the next run of the Server.
 
-Written when the Server shuts down cleanly, removed when it starts: a run that crashed leaves no file, and none is read twice.
-Rollback: a file and not the database, which may be restored from a backup and would then not know what was spent since.
+Written at a clean shutdown, removed at startup: a run that crashed leaves no file, and no file is read twice.
+Rollback: this is a file because the database may be restored from a backup, and would then lack what was spent since.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class KeptReplays(msgspec.Struct, frozen=True):
     """
     The spent assertions and proofs of possession, by Worker and `jti`.
 
-    `lost_before` is when the last run that followed a crash started: what was spent before is not among them.
+    `lost_before` is when the last run after a crash started: what was spent before that is missing.
     """
 
     assertions: dict[str, dict[str, float]]
@@ -39,12 +39,12 @@ prepare_structs(KeptReplays)
 
 def load_replays(staging_dir: Path) -> KeptReplays | None:
     """
-    Return what the last run stored, and remove the file; None if there is none, as after a crash.
+    Return what the last run saved, and remove the file; None if there is none, as after a crash.
 
-    Stale state: once this returns the removal is on the disk, so that a run after a crash cannot read an older run's file.
+    Stale state: when this returns, the removal is on the disk, so that a run after a crash cannot read the file of an older run.
 
     Raises:
-        SettingsError: There is a file, and it cannot be removed.
+        SettingsError: The file exists but cannot be removed.
     """
     file = staging_dir / _FILE
     try:
@@ -65,7 +65,7 @@ def load_replays(staging_dir: Path) -> KeptReplays | None:
 
 
 def save_replays(staging_dir: Path, kept: KeptReplays) -> None:
-    """Store what was spent for the next run; if that fails, the next start is like one after a crash."""
+    """Save what was spent for the next run; if that fails, the next start is treated like one after a crash."""
     try:
         write_private_atomic(staging_dir / _FILE, msgspec.json.encode(kept))
     except OSError as error:
@@ -73,6 +73,6 @@ def save_replays(staging_dir: Path, kept: KeptReplays) -> None:
 
 
 def discard_replays(staging_dir: Path) -> None:
-    """Remove what the last run stored: it does not match a database that was restored or replaced."""
+    """Remove what the last run saved, because the database was restored or replaced and no longer matches it."""
     with contextlib.suppress(FileNotFoundError):
         (staging_dir / _FILE).unlink()

@@ -1,10 +1,10 @@
-"""Knows which Workers may still be reconnecting after a start of this Server."""
+"""Tracks which Workers may still be reconnecting after a start of this Server."""
 
 from datetime import timedelta
 
 from lyftdata.server.clock import Clock
 
-# The agent retries after 30 seconds at most, and after 45 if it has just begun a request.
+# The agent retries after 30 seconds at most, or 45 if it has just begun a request.
 _RECONNECT_WITHIN = timedelta(minutes=2)
 
 
@@ -12,7 +12,7 @@ class ReturningWorkers:
     """
     Decides, for the first minutes after a start, which Workers may reconnect by themselves.
 
-    The name of a Worker that may reconnect is not given to another host: see `Enrollment`.
+    The name of a Worker that may reconnect is not given to another host; see `Enrollment`.
 
     Args:
         clock: Aware UTC time; the Server starts now.

@@ -1,8 +1,8 @@
 """
 Lets a Worker manage its own entry (RFC 7592) and revoke its own tokens (RFC 7009).
 
-A client that enrolled with the raw secret gets a registration access token, which is stored as a digest. A Worker's own worker
-token is accepted as well to read the entry, and to change it only if it is bound to the Worker's identity key. Neither permits
+A client that enrolled with the raw secret gets a registration access token, which is stored as a digest. The Worker's own worker
+token is also accepted to read the entry, and to change it if the token is bound to the Worker's identity key. Neither allows
 more than to read the entry, replace its key and remove it.
 """
 
@@ -48,7 +48,7 @@ class TooManyChangesError(LyftdataError):
 
 
 class Registrations:
-    """Lets Workers manage themselves."""
+    """Lets Workers manage their own entries."""
 
     def __init__(
         self, *, store: Store, directory: Directory, clock: Clock, random_bytes: RandomBytes
@@ -57,11 +57,11 @@ class Registrations:
         self._directory = directory
         self._clock = clock
         self._random_bytes = random_bytes
-        # Resource exhaustion: each is a durable write with an audit event, and no Worker has reason for many.
+        # Resource exhaustion: each is a durable write with an audit event, and no Worker has a reason for many.
         self.limiter = FailureLimiter(burst=20, refill_per_s=1 / 10)
 
     async def issue_token(self, worker: WorkerRecord) -> Secret:
-        """Issue a registration access token; the previous one ends."""
+        """Issue a registration access token; the previous one becomes invalid."""
         token, digest = self._make_token()
 
         def op(tx: WriteTx) -> None:
@@ -76,14 +76,14 @@ class Registrations:
         Return the entry of a registration access token.
 
         Raises:
-            WrongTokenError: No such Worker, or another token.
+            WrongTokenError: No such Worker, or a wrong token.
             WorkerDisabledError, SupersededError, AwaitingApprovalError, ApprovalDeniedError, ApprovalExpiredError: The token is
-                right, and the Worker's entry is not good.
+             right, but the Worker's entry is not in good standing.
         """
         record = self._directory.find_worker(worker_id)
         kept = _NO_TOKEN if record is None else record.registration_digest or _NO_TOKEN
-        # Enumeration and timing oracle: an unknown Worker, and one without such a token, are compared with zeros, in constant time and
-        # with the same error. The state of the entry is checked only after the token was proved.
+        # Enumeration and timing oracle: for an unknown Worker, or one without such a token, the comparison is with zeros, in constant time and
+        # with the same error. The state of the entry is only checked once the token is verified.
         is_right = hmac.compare_digest(text_digest(unverified_token.reveal()), kept)
         if record is None or not is_right:
             raise WrongTokenError(
@@ -94,14 +94,14 @@ class Registrations:
 
     def require_own_entry(self, verified: VerifiedWorker, worker_id: str, *, to_change: bool) -> WorkerRecord:
         """
-        Return the entry if it is the requested one, and was made by Auto-Enrollment.
+        Return the entry if it is the requested one, and was created by Auto-Enrollment.
 
-        Privilege escalation: every service that the Worker calls sees its bearer tokens, and its COMMAND has one. With the power
-        to change the entry, a token of 15 minutes would give its thief the Worker's identity for good. So a change requires a
-        token bound to the identity key, possession of which the caller of this method has had proved.
+        Privilege escalation: every service that the Worker calls sees its bearer tokens, and its COMMAND has one. If they allowed
+        changes, a token of 15 minutes would give a thief the Worker's identity for good. So a change requires a token bound to the
+        identity key; the caller of this method has already verified possession of that key.
 
         Raises:
-            WrongTokenError: Another Worker's; an entry that an operator manages; or, for a change, not bound to its key.
+            WrongTokenError: For another Worker; for an entry managed by an operator; or, for a change, not bound to the Worker's key.
         """
         worker = verified.worker
         if worker.id != worker_id or worker.strategy is not Strategy.AUTO_ENROLLMENT:
@@ -119,15 +119,15 @@ class Registrations:
         self, worker: WorkerRecord, metadata: Mapping[str, object], *, address: str
     ) -> tuple[WorkerRecord, Secret | None]:
         """
-        Replace the identity key of a Worker's entry, and set whether it gets only bound tokens (RFC 7592, section 2.2).
+        Replace the identity key of a Worker's entry, and set whether it only gets bound tokens (RFC 7592, section 2.2).
 
-        Privilege escalation: name and labels cannot be changed, since grants may select by them.
+        Privilege escalation: name and labels cannot be changed, since grants may select Workers by them.
 
         Returns:
             The entry, and a new registration access token if it had one.
 
         Raises:
-            ClientMetadataError: The metadata break a rule, or would change what may not be changed.
+            ClientMetadataError: The metadata violate a rule, or change something that must not be changed.
             ConflictError: `identity_key_taken`.
             WrongTokenError: The entry has changed since the caller's credential was checked.
             TooManyChangesError: The Worker changes too often.
@@ -140,7 +140,7 @@ class Registrations:
 
         def op(tx: WriteTx) -> WorkerRecord:
             current = require_unchanged(tx, worker)
-            # Identity collision: with one key for two entries, an assertion would authenticate either of them.
+            # Identity collision: if two entries had the same key, an assertion would authenticate both.
             holder = workers.find_by_thumbprint(tx.conn, key.thumbprint)
             if holder is not None and holder.id != worker.id:
                 raise ConflictError("identity_key_taken", "Another Worker has this key.")
@@ -165,7 +165,7 @@ class Registrations:
         return await self._store.write(op), token
 
     async def retire(self, worker: WorkerRecord, *, address: str) -> None:
-        """Remove a Worker's entry at its own request (RFC 7592, section 2.3); raises WrongTokenError as `rotate_key`."""
+        """Remove a Worker's entry at its own request (RFC 7592, section 2.3); raises WrongTokenError like `rotate_key`."""
 
         def op(tx: WriteTx) -> None:
             require_unchanged(tx, worker)
@@ -209,7 +209,7 @@ class Registrations:
 
 
 def with_key_since(worker: WorkerRecord, now: datetime) -> WorkerRecord:
-    """Return an entry whose identity key has just changed: what was asked for is done."""
+    """Return an entry whose identity key has just changed, with a requested rotation marked as done."""
     return msgspec.structs.replace(
         worker, key_since=now, next_jwk=None, next_thumbprint=None, rotation_asked_at=None
     )
@@ -217,14 +217,14 @@ def with_key_since(worker: WorkerRecord, now: datetime) -> WorkerRecord:
 
 def require_unchanged(tx: WriteTx, worker: WorkerRecord) -> WorkerRecord:
     """
-    Return the entry if nothing has changed that its caller's credential was checked against; raises WrongTokenError.
+    Return the entry if nothing has changed that the caller's authentication depended on; raises WrongTokenError.
 
-    TOCTOU: between the check in memory and this transaction an operator may have disabled the Worker, perhaps at another Server,
-    or another holder of the same credential may have replaced the key. That change was first, and must not be overwritten.
+    TOCTOU: between the check in memory and this transaction an operator may have disabled the Worker, perhaps at a peer, or
+    another holder of the same credential may have replaced the key. That change was first, and must not be overwritten.
     """
     current = workers.find_worker(tx.conn, worker.id)
     if current is None or _authenticated_state(current) != _authenticated_state(worker):
-        raise WrongTokenError("The entry has changed meanwhile.", claimed_worker=worker.id)
+        raise WrongTokenError("The entry has changed in the meantime.", claimed_worker=worker.id)
     return current
 
 
@@ -240,7 +240,7 @@ def _authenticated_state(worker: WorkerRecord) -> tuple[object, ...]:
 
 
 def _parse_change(worker: WorkerRecord, unverified: Mapping[str, object]) -> ClientMetadata:
-    """Parse the metadata of a change, and refuse changes that a Worker may not make itself; raises ClientMetadataError."""
+    """Parse the metadata of a change, and reject changes that a Worker may not make itself; raises ClientMetadataError."""
     if unverified.get("client_id") != worker.id:
         raise ClientMetadataError("client_id", "must be the Worker's own ID")
     metadata = parse_client_metadata(unverified)

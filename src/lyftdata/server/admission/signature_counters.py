@@ -1,10 +1,10 @@
 """
 Counts the signatures of each identity key, and refuses copies of an identity (`core.signature_counter`, docs/decisions/0026).
 
-A single Server counts in memory, and writes what has changed within a second: the token path writes nothing. A crash loses that
-second: numbers that it does not know of look new, so it may accept a copy once that was made in it, and refuses no one wrongly.
+A single Server counts in memory, and writes changes within a second: the token path writes nothing. A crash loses that second:
+numbers from it look new afterwards, so that one copy made in it may be accepted, but nothing is refused wrongly.
 
-With several Servers the database counts, in the transaction in which the assertion is spent there anyway (`replay`).
+With several Servers the database counts, in the transaction that spends the assertion there anyway (`replay`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import signature_counters
 
-# A copy that runs asks every half a minute. A decision that stayed would let in a directory that turns up years later.
+# A running copy asks every half a minute. A permanent decision would admit a directory that turns up years later.
 CONTINUE_WITHIN = timedelta(days=1)
 
 
@@ -34,12 +34,12 @@ class Counted(msgspec.Struct, frozen=True):
     A signature to count.
 
     Attributes:
-        worker_id: Whose it is.
-        thumbprint: The key that has signed.
+        worker_id: The Worker.
+        thumbprint: The key that signed.
         signed: Its number; None if it has none.
         address: Where the request came from.
         at: When it arrived, by the Server's clock.
-        rotation: The Worker's current and next key, if one takes the other's place: the same directory counts on.
+        rotation: The Worker's current and next key, during a rotation: the same directory continues to count.
     """
 
     worker_id: str
@@ -50,12 +50,12 @@ class Counted(msgspec.Struct, frozen=True):
     rotation: tuple[str, ...] = ()
 
     def continues(self, record: SignatureCounterRecord) -> bool:
-        """Return whether a counter is that of this key, or of the one that it takes the place of."""
+        """Return whether a counter belongs to this key, or to the one that it replaces."""
         return record.thumbprint == self.thumbprint or record.thumbprint in self.rotation
 
     @property
     def place(self) -> HostPlace:
-        """Return the host that has signed."""
+        """Return the host that signed."""
         return HostPlace("" if self.signed is None else self.signed.host, self.address)
 
 
@@ -64,17 +64,17 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
     Return the counter after a signature; None if this Worker's signatures are not counted.
 
     Args:
-        record: The counter before it; None if there is none.
-        counted: A signature that was verified, and whose assertion was spent.
+        record: The previous counter; None if there is none.
+        counted: A verified signature whose assertion has been spent.
 
     Raises:
         IdentityClonedError: Another directory has signed with this identity.
-        CounterMissingError: It has no number, and others of this key have one.
-        StaleAssertionError: Others that were signed long after it were accepted.
+        CounterMissingError: It has no number, although earlier ones of this key have.
+        StaleAssertionError: Assertions signed long after it have already been accepted.
     """
     signed = counted.signed
     if record is not None and not counted.continues(record):
-        # Of a key that was replaced since.
+        # The counter of a key that has since been replaced.
         record = None
     if signed is None:
         _check_not_counted(record, counted)
@@ -90,7 +90,7 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
             f"Signatures of this identity from long after this one (number {signed.number}) were accepted.",
             claimed_worker=counted.worker_id,
         )
-    # A late signature by the key before must not make the counter that one's again.
+    # A late signature by the previous key must not turn the counter back into that key's.
     is_rotated = record is not None and (record.thumbprint,) == counted.rotation[-1:]
     thumbprint = counted.rotation[-1] if is_rotated else counted.thumbprint
     before = None if signed.refused_as else record
@@ -98,12 +98,12 @@ def count_signature(record: SignatureCounterRecord | None, counted: Counted) -> 
 
 
 def _admits(record: SignatureCounterRecord, reference: str, *, at: datetime) -> bool:
-    """Return whether an operator lets a copy continue, and it has come in time."""
+    """Return whether an operator allowed this copy to continue, and it has come in time."""
     return record.admits == reference and record.admits_until is not None and at < record.admits_until
 
 
 def _check_not_counted(record: SignatureCounterRecord | None, counted: Counted) -> None:
-    # Detection evaded: otherwise a thief with the key alone would only have to leave the number out.
+    # Evading detection: otherwise a thief who has only the key could leave out the number.
     if record is not None:
         raise CounterMissingError(
             f"Counted up to {record.number} on {HostPlace(record.host, record.address)}; this one is from {counted.address}.",
@@ -132,7 +132,7 @@ def _record_of(
     before: SignatureCounterRecord | None,
     thumbprint: str,
 ) -> SignatureCounterRecord:
-    """Return the counter with what it was; the decision about another copy stays, that about this one is used."""
+    """Return the new record; a decision about another copy is kept, one about this copy has been used."""
     number, at_ms = state.highest
     return SignatureCounterRecord(
         worker_id=counted.worker_id,
@@ -153,7 +153,7 @@ class SignatureCounters:
 
     Args:
         store: Where they are kept.
-        records: Those that are stored; not used with several Servers.
+        records: The stored counters; not used with several Servers.
     """
 
     def __init__(self, *, store: Store, records: Iterable[SignatureCounterRecord] = ()) -> None:
@@ -167,10 +167,10 @@ class SignatureCounters:
         Count a signature.
 
         Returns:
-            What is still to be counted in the database, with several Servers; None if it is counted.
+            The signature, if it must still be counted in the database (with several Servers); otherwise None.
 
         Raises:
-            RefusedError: As `count_signature`.
+            RefusedError: From `count_signature`.
         """
         if self._store.is_shared:
             return counted
@@ -184,16 +184,16 @@ class SignatureCounters:
         self, tx: WriteTx, worker: WorkerRecord, reference: str, *, now: datetime
     ) -> SignatureCounterRecord:
         """
-        Let a copy continue as the Worker, in a transaction; it has a day to come.
+        Allow a copy to continue as the Worker, in a transaction; it must come within a day.
 
         Returns:
-            The counter with that decision; with one Server `admit` must follow with it when it is committed.
+            The counter with that decision; with one Server, pass it to `admit` after the commit.
         """
         stored = signature_counters.find_counters(tx.conn, [worker.id]).get(worker.id)
         known = self._records.get(worker.id, stored)
         thumbprint = str(worker.thumbprint)
         if known is None or known.thumbprint != thumbprint:
-            # Nothing is known of this key: the Server's database was restored, or the key was replaced.
+            # Nothing is known about this key: the Server's database was restored, or the key was replaced.
             known = SignatureCounterRecord(worker_id=worker.id, thumbprint=thumbprint, number=0, at_ms=0)
         admitting = msgspec.structs.replace(known, admits=reference, admits_until=now + CONTINUE_WITHIN)
         signature_counters.upsert_counters(tx, [admitting])
@@ -201,10 +201,10 @@ class SignatureCounters:
 
     def withdraw_in(self, tx: WriteTx, worker: WorkerRecord, reference: str) -> SignatureCounterRecord | None:
         """
-        Take back in a transaction that a copy may continue as the Worker, if it has not done so yet.
+        Withdraw, in a transaction, the permission of a copy to continue as the Worker, unless it has been used.
 
         Returns:
-            As `admit_in`; None if it was not let continue.
+            As for `admit_in`; None if there was no such permission.
         """
         stored = signature_counters.find_counters(tx.conn, [worker.id]).get(worker.id)
         known = self._records.get(worker.id, stored)
@@ -215,25 +215,25 @@ class SignatureCounters:
         return withdrawn
 
     def admit(self, admitting: SignatureCounterRecord) -> None:
-        """Let a copy continue as the Worker, here in memory."""
+        """Apply a decision from `admit_in` or `withdraw_in` in memory."""
         if self._store.is_shared:
             return
         known = self._records.get(admitting.worker_id)
         if known is not None and known.thumbprint == admitting.thumbprint:
-            # It may have counted meanwhile.
+            # It may have counted in the meantime.
             admitting = msgspec.structs.replace(
                 known, admits=admitting.admits, admits_until=admitting.admits_until
             )
-        # What was counted before the decision may be on its way to the database, and would be written over it.
+        # A counter from before the decision may be on its way to the database, and would overwrite it.
         self._records[admitting.worker_id] = self._unwritten[admitting.worker_id] = admitting
 
     def forget(self, worker_id: str) -> None:
-        """Drop the counter of a Worker whose entry is gone."""
+        """Drop the counter of a deleted Worker."""
         self._records.pop(worker_id, None)
         self._unwritten.pop(worker_id, None)
 
     async def flush(self) -> None:
-        """Write what has changed, in parts; what could not be written is written the next time."""
+        """Write changes, in batches; what could not be written is retried the next time."""
         async with self._flushing:
             unwritten, self._unwritten = self._unwritten, {}
             try:

@@ -1,8 +1,8 @@
 """
-The Server's signing keys: read, made, rotated, published.
+The Server's signing keys: loaded, created, rotated, published.
 
-The rules (when the next key is made, when it starts to sign, when the last one leaves the JWKS) are pure and
-live in `core.keyring`; here they meet the store.
+The rules (when the next key is created, when it starts to sign, when an old one leaves the JWKS) are pure and live in
+`core.keyring`; this module applies them to the store.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -32,19 +32,19 @@ from lyftdata.store.tables import signing_keys
 
 _log = get_logger(__name__)
 
-# A retired key that a peer whose clock is ahead has removed is not taken for a withdrawn one.
+# A retired key removed by a peer whose clock is ahead must not be mistaken for a withdrawn one.
 _MAX_SKEW = timedelta(minutes=5)
 
 
 class SigningKeys:
     """
-    The keys in force. Call `refresh()` before first use, and now and then: it does what the plan says is due.
+    The current keys. Call `refresh()` before first use and periodically: it performs the steps that are due by the rotation plan.
 
-    `signer`, `verification_keys`, `removals` and `withdrawals` are plain attributes: the token path reads them and nothing else.
+    `signer`, `verification_keys`, `removals` and `withdrawals` are plain attributes: the token path reads nothing else.
 
     Args:
-        keys_withdrawn: Called when keys have been withdrawn, here or at another Server: sessions that began with a token of one
-            must prove who they are again.
+        keys_withdrawn: Called when keys have been withdrawn, here or at a peer: sessions that began with a token signed by one
+         must authenticate again.
     """
 
     signer: SigningKey
@@ -52,11 +52,11 @@ class SigningKeys:
     jwks: bytes
     """The JWK Set as published (RFC 7517), JSON."""
     next_signs_from: datetime | None
-    """When the next key starts to sign, if there is one already."""
+    """When the next key starts to sign; None if there is no next key."""
     removals: int
-    """How often keys have gone, for whichever reason: what was remembered of tokens before the last time is void."""
+    """How often keys were removed for any reason: results of token checks that were cached before the last time are void."""
     withdrawals: int
-    """How often keys have been withdrawn."""
+    """How often keys were withdrawn."""
     withdrawn_at: datetime | None
     """When keys were last withdrawn while this Server ran."""
 
@@ -86,7 +86,7 @@ class SigningKeys:
 
     async def refresh(self) -> None:
         """
-        Carry out what the rotation plan says is due, and take the keys in force.
+        Perform the steps that are due by the rotation plan, and load the current keys.
 
         Raises:
             KeyDecryptionError: The Server's secret key is not the one these keys were encrypted with.
@@ -97,11 +97,11 @@ class SigningKeys:
         self._take(records)
 
     async def read(self) -> None:
-        """Take the keys in force, which another Server has changed; raises as `refresh`."""
+        """Load the current keys after a peer has changed them; raises like `refresh`."""
         self._take(await self._store.read(signing_keys.all_signing_keys))
 
     async def read_all(self) -> list[SigningKeyRecord]:
-        """Return every key, in the order in which they sign."""
+        """Return every key, in the order in which they are used for signing."""
         return await self._store.read(signing_keys.all_signing_keys)
 
     async def publish_next(self, *, actor: Actor) -> None:
@@ -120,7 +120,7 @@ class SigningKeys:
                     raise ConflictError(
                         "signing_key_published",
                         f"The next signing key is published, and signs from {format_time(record.signs_from)}.",
-                        hint="`lyftdata keys rotate --now` lets it sign at once.",
+                        hint="`lyftdata keys rotate --now` makes it sign at once.",
                     )
             self._create(tx, signs_from=now + self._policy.publish_ahead, actor=actor)
             return signing_keys.all_signing_keys(tx.conn)
@@ -133,13 +133,13 @@ class SigningKeys:
         """
         Let another key sign from now on: the next one if it is published, otherwise a new one.
 
-        The key before stays published until its last token has expired. A withdrawn key does not: tokens that it has signed are
-        refused here before this returns, and at the other Servers within a second.
+        The previous key stays published until its last token has expired, unless it is withdrawn: then tokens that it signed are refused
+        here before this returns, and at peers within a second.
 
         Args:
             withdraw: The `kid` of each key to withdraw.
-            check: Called in the transaction, before anything is changed: what it raises stops it.
-            actor: Who does it.
+            check: Called in the transaction, before anything is changed; an exception from it aborts the rotation.
+            actor: Who rotates.
 
         Raises:
             NotFoundError: `signing_key_not_found`; nothing is changed.
@@ -216,7 +216,7 @@ class SigningKeys:
         self.next_signs_from = min((r.signs_from for r in records if r.signs_from > now), default=None)
         self.verification_keys = {kid: key.verification for kid, key in keys.items()}
         self.jwks = jwk_set(keys.values())
-        # Use of a leaked key: its thief can make a token that does not expire for years, which must not outlive the key in memory.
+        # Leaked key: a thief can sign a token that is valid for years, so cached results must not outlive the key.
         self.removals += bool(gone)
         if is_withdrawn:
             self.withdrawals += 1
@@ -228,7 +228,7 @@ class SigningKeys:
 
 
 def _is_withdrawn(gone: SigningKeyRecord, now: datetime) -> bool:
-    """Return whether a key has gone before its time."""
+    """Return whether a key was removed before the end of its lifetime."""
     return gone.retires_at is None or now < gone.retires_at - _MAX_SKEW
 
 

@@ -1,12 +1,12 @@
 """
-Counts each Worker's tokens by the hour: collected in memory, written in batches.
+Counts each Worker's tokens per hour: collected in memory, written in batches.
 
     counts.token_given(worker_id, at=now)         # with each token: one dictionary entry
     await counts.flush(now)                       # each second
     await counts.counts_of(worker_id, since=...)  # what operators see
 
-What is collected within a minute is written together. So a crash loses up to the last minute of it, and the counts of other
-Servers are up to a minute behind.
+What is collected within a minute is written together. So a crash loses at most the last minute, and the counts of peers are up to
+a minute old.
 """
 
 import asyncio
@@ -44,11 +44,11 @@ class _Batch:
 
 class TokenCounts:
     """
-    How many tokens each Worker got, by the hour.
+    Counts how many tokens each Worker got per hour.
 
     Args:
-        store: Keeps them for 30 days.
-        max_pending: How many counts wait for the database at most; what comes beyond that is dropped, and logged.
+        store: Keeps the counts for 30 days.
+        max_pending: How many counts may wait for the database; further ones are dropped, and logged.
     """
 
     def __init__(self, *, store: Store, max_pending: int = _MAX_PENDING) -> None:
@@ -61,19 +61,19 @@ class TokenCounts:
         self._flushing = asyncio.Lock()
 
     def token_given(self, worker_id: str, *, at: datetime) -> None:
-        """Count a token that was given out; `at` is aware UTC."""
+        """Count an issued token; `at` is aware UTC."""
         if at >= self._ends_at:
             self._start_batch(at)
         self._counts[worker_id] += 1
 
     def forget(self, worker_id: str) -> None:
-        """Drop what is pending for a Worker whose entry is gone."""
+        """Drop pending counts of a deleted Worker."""
         for batch in (self._collecting, *self._due):
             batch.counts.pop(worker_id, None)
 
     async def counts_of(self, worker_id: str, *, since: datetime) -> list[TokenCountRecord]:
-        """Return a Worker's counts of the hours from `since` on, the earliest first; hours without a token are left out."""
-        # Within the lock, so that nothing is both in the database and pending.
+        """Return a Worker's hourly counts from `since` on, the earliest first; hours without a token are left out."""
+        # Within the lock, so that no count is both in the database and pending.
         async with self._flushing:
             kept = await self._store.read(lambda conn: token_counts.list_counts(conn, worker_id, since=since))
             tokens = {count.hour: count.tokens for count in kept}
@@ -83,7 +83,7 @@ class TokenCounts:
         return [TokenCountRecord(worker_id, hour, tokens[hour]) for hour in sorted(tokens)]
 
     async def flush(self, now: datetime) -> None:
-        """Write batches that are complete, at most so much at once; what could not be written stays pending."""
+        """Write complete batches, a bounded amount at once; what could not be written stays pending."""
         # The clock may have been set back.
         if not self._starts_at <= now < self._ends_at:
             self._start_batch(now)
@@ -95,7 +95,7 @@ class TokenCounts:
         await self._write(None)
 
     async def prune(self, now: datetime) -> None:
-        """Delete what is older than 30 days."""
+        """Delete counts that are older than 30 days."""
         await self._store.write(partial(token_counts.prune, keep_since=now - KEPT_FOR))
 
     def _start_batch(self, at: datetime) -> None:
@@ -107,7 +107,7 @@ class TokenCounts:
         self._starts_at, self._ends_at = at, min(at + _COLLECT_FOR, hour + _HOUR)
 
     def _add_due(self, batch: _Batch) -> None:
-        # Memory exhaustion while the database does not answer.
+        # Memory exhaustion, if the database does not answer.
         if sum(len(due.counts) for due in self._due) + len(batch.counts) > self._max_pending:
             emit(
                 _log,

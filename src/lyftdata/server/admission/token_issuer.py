@@ -9,10 +9,10 @@ API key (RFC 6749, section 4.4, with `client_secret_basic` or `client_secret_pos
   5. The entry must exist, be of strategy `api_key`, and be enabled.
   6. A token is signed.
 
-Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an assertion instead of 2 to 4.
+Identity key (RFC 7523, `private_key_jwt`): the same, with the signature of an assertion instead of steps 2 to 4.
 
-The credential precedes the entry: what is wrong with an entry is only said to a caller that has proved its key. Nothing here
-waits (no database, no slow hash), so unproven callers cannot queue up work. The caller records the refusal and the use.
+The credential comes before the entry: what is wrong with an entry is only revealed to a caller that has proved its key. Nothing here
+waits (no database, no slow hash), so unproven callers cannot queue up work. The caller records refusals and uses.
 """
 
 import hmac
@@ -53,11 +53,11 @@ class Admitted(msgspec.Struct, frozen=True):
     credential: str
     api_key: ApiKeyRecord | None = None
     ticket: Ticket | None = None
-    """The assertion, to be spent at every other Server too."""
+    """The assertion, if it must also be spent at every peer."""
     issuer: str | None = None
-    """The issuer for which the Worker has signed."""
+    """The issuer that the Worker has signed for."""
     completes_rotation: bool = False
-    """Whether it was proved by the Worker's next identity key, which takes the place of the current one now."""
+    """Whether the credential was the Worker's next identity key, which now replaces the current one."""
 
 
 class Admission:
@@ -80,7 +80,7 @@ class Admission:
         self._directory = directory
         self._signing_keys = signing_keys
         self._issuer = issuer
-        # RFC 7523, section 3: the token endpoint may name itself; newer clients name the issuer.
+        # RFC 7523, section 3: the audience may be the token endpoint; newer clients use the issuer.
         self._issuers = (issuer, *previous_issuers)
         self._audiences = {
             audience: known for known in self._issuers for audience in (known, f"{known}/oauth2/token")
@@ -97,7 +97,7 @@ class Admission:
         Check a Worker ID and an API key.
 
         Raises:
-            RefusedError: The cause says why. Enumeration: the key is checked before the Worker is looked up.
+            RefusedError: With the cause. Enumeration: the key is checked before the Worker is looked up.
         """
         presented = parse_api_key(unverified_key.reveal(), claimed_worker=worker_id)
         record = verify_api_key(
@@ -109,7 +109,8 @@ class Admission:
         worker = self._directory.find_worker(worker_id)
         if worker is None:
             raise UnknownWorkerError(
-                lambda: f"API key '{record.name}' is right, the ID is not.", claimed_worker=worker_id
+                lambda: f"API key '{record.name}' is valid, but there is no Worker with this ID.",
+                claimed_worker=worker_id,
             )
         # Strategy confusion: an API key, even one for all Workers, never authenticates a Worker that has an identity key.
         if worker.strategy is not Strategy.API_KEY:
@@ -132,13 +133,13 @@ class Admission:
             address: Where the request came from.
 
         Raises:
-            RefusedError: The cause says why. An unknown Worker, or one without identity key, costs a signature check too.
+            RefusedError: With the cause. An unknown Worker, or one without an identity key, costs a signature check too.
         """
         now = self._clock()
         worker = self._directory.find_worker(worker_id)
         key = self._directory.find_identity_key(worker_id)
         next_key = self._directory.find_next_key(worker_id)
-        # Enumeration by timing: one signature check with either key. Only a caller that knows the next key's thumbprint gets it.
+        # Enumeration by timing: one signature check with either key. Only a caller that knows the next key's thumbprint reaches that key.
         is_next = next_key is not None and unverified_assertion.unsafe_key_id() == next_key.thumbprint
         key = next_key if is_next else key
         try:
@@ -150,8 +151,8 @@ class Admission:
                 now=now,
             )
         except Exception as error:
-            # Enumeration: the cause distinguishes these for operators only, after the same signature check; the caller reads one
-            # merged refusal. `claimed_worker` is always given: reading it from the assertion would take time that depends on the
+            # Enumeration: the cause distinguishes these cases only for operators, after the same signature check; the caller gets one
+            # merged refusal. `claimed_worker` is always given: reading it from the assertion would take a time that depends on the
             # assertion's size, and so distinguish the cases.
             if worker is None:
                 raise UnknownWorkerError("An assertion was sent for it.", claimed_worker=worker_id) from error
@@ -162,9 +163,9 @@ class Admission:
             raise
         worker, thumbprint = require_worker(worker, worker_id), _thumbprint_of(key)
         if entry_problem(worker) is None:
-            # Before it is spent: where another Server may have changed the entry, the same assertion is then checked again.
+            # Before it is spent: if a peer may have changed the entry, the same assertion is then checked again.
             self._check_fresh(worker, assertion, now=now)
-        # Replay, before the entry's state: a captured assertion must not become useful when a disabled Worker is enabled, so it is
+        # Replay, before the entry's state: a captured assertion must not become usable when a disabled Worker is enabled, so it is
         # spent even if the entry is refused.
         ticket = self.spent.spend(worker_id, assertion, now_s=now.timestamp())
         check_entry(worker)
@@ -183,19 +184,19 @@ class Admission:
 
     def _check_fresh(self, worker: WorkerRecord, assertion: VerifiedAssertion, *, now: datetime) -> None:
         """
-        Refuse an assertion that may have been signed before the Worker was last disabled or enabled, or before a crash.
+        Reject an assertion that may have been signed before the Worker was last disabled or enabled, or before a crash.
 
-        Withheld assertion: an attacker who captured one must not be able to use it after the Worker was banned and restored, nor
-        after a crash erased the record of its use. A nonce shows when it was signed. Without one its `iat` must show it, by the
+        Withheld assertion: an attacker who captured one must not be able to use it after the Worker was disabled and enabled again, nor
+        after a crash lost the record of its use. A nonce shows when it was signed. Without one, its `iat` must show it, by the
         Worker's clock, which may be ahead by the leeway. So a client without nonces is refused for half a minute afterwards.
 
         Raises:
-            StaleAssertionError: It may have been captured before, and withheld or used.
+            StaleAssertionError: It may have been captured earlier, and withheld or used.
         """
         if assertion.nonce is not None:
             if not self._nonces.is_valid_for_assertion(assertion.nonce, worker):
                 raise StaleAssertionError(
-                    "Its nonce is not of now, or is from another state of the entry.",
+                    "Its nonce has expired, is not from this Server, or is from an earlier state of the entry.",
                     claimed_worker=worker.id,
                 )
             return
@@ -214,13 +215,13 @@ class Admission:
 
     def recheck(self, admitted: Admitted) -> Admitted:
         """
-        Return the current state of an admitted Worker, after other Servers were waited for.
+        Return the current state of an admitted Worker, after waiting for peers.
 
         TOCTOU: while the assertion was spent in the database, an operator may have disabled the Worker or revoked its key. A token
         signed then would be accepted until it expires by services that check offline.
 
         Raises:
-            RefusedError: Its entry or its credential is no longer good.
+            RefusedError: Its entry or credential is no longer valid.
         """
         worker = require_worker(self._directory.find_worker(admitted.worker.id), admitted.worker.id)
         check_entry(worker)
@@ -241,7 +242,7 @@ class Admission:
         record = self._directory.find_resource_by_key(presented.public_id)
         if record is None:
             return None
-        # Timing oracle: in constant time. Confused deputy: the key must be that of the named resource, or one service could introspect
+        # Timing oracle: in constant time. Confused deputy: the key must belong to the named resource, or one service could introspect
         # another one's tokens with its own key.
         is_right = hmac.compare_digest(presented.digest, record.key_digest or b"")
         if not is_right or record.name != name:
@@ -250,16 +251,16 @@ class Admission:
 
     def grant(self, worker: WorkerRecord, *, resource: str, scope: str) -> Grant:
         """
-        Decide the audience and the scopes of a token (RFC 8707, section 2; RFC 6749, section 3.3).
+        Determine the audience and the scopes of a token (RFC 8707, section 2; RFC 6749, section 3.3).
 
         Args:
             worker: The authenticated Worker.
-            resource: The audience asked for. If empty, the scopes decide; without scopes the token is for this Server.
+            resource: The requested audience. If empty, the scopes decide; without scopes the token is for this Server.
             scope: The parameter `scope`.
 
         Raises:
-            ResourceNotGrantedError: No such resource, or not for this Worker; the two read the same.
-            ScopeNotGrantedError: It has no such scope.
+            ResourceNotGrantedError: No such resource, or not for this Worker; the two are indistinguishable.
+            ScopeNotGrantedError: The resource has no such scope.
             ScopeUnknownError: No resource was named, and none for this Worker has these scopes.
             ScopeAmbiguousError: No resource was named, and several for this Worker have these scopes.
         """
@@ -294,9 +295,9 @@ def require_worker(worker: WorkerRecord | None, worker_id: str) -> WorkerRecord:
 
 def check_entry(worker: WorkerRecord) -> None:
     """
-    Refuse an authenticated Worker whose entry is not good.
+    Reject an authenticated Worker whose entry is not in good standing.
 
-    Only after its credential was proved: these causes confirm that the Worker exists.
+    Call it only after the credential is verified: these causes confirm that the Worker exists.
 
     Raises:
         SupersededError: Another Worker superseded it.
@@ -314,7 +315,7 @@ def check_entry(worker: WorkerRecord) -> None:
 
 
 def find_problem(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> Problem | None:
-    """Return why a credential (`cred` of a token) is not good now, according to the directory, or None."""
+    """Return why a credential (`cred` of a token) is not valid now, according to the directory, or None."""
     proved = parse_credential(credential)
     key = directory.find_api_key(proved.value) if proved.kind == "key" else None
     return standing_problem(directory.find_worker(worker_id), proved, key=key, now=now)
@@ -322,13 +323,13 @@ def find_problem(directory: Directory, worker_id: str, credential: str, *, now: 
 
 def check_standing(directory: Directory, worker_id: str, credential: str, *, now: datetime) -> WorkerRecord:
     """
-    Check that the Worker and the credential of a token are still good, which its signature cannot show.
+    Check that the Worker and the credential of a token are still valid, which its signature cannot show.
 
     Returns:
         The current entry (its name or labels may have changed since the token was signed).
 
     Raises:
-        TokenRevokedError: Worker deleted, disabled or superseded; credential revoked, expired or no longer for it.
+        TokenRevokedError: Worker deleted, disabled or superseded; credential revoked, expired or no longer for this Worker.
     """
     problem = find_problem(directory, worker_id, credential, now=now)
     if problem is not None:

@@ -1,9 +1,9 @@
 """
-Records from where each Worker's tokens were asked for: collected in memory, written in batches.
+Records from which networks each Worker's tokens were requested: collected in memory, written in batches.
 
-One origin is a network, a credential and an audience. A request whose origin is known costs a dictionary look-up; an
+One origin is a network, a credential and an audience. A request with a known origin costs a dictionary lookup; an
 origin is written at most once a minute, and a bounded number of them each second, however many tokens are
-given out. A crash loses up to a minute of it.
+issued. A crash loses at most a minute.
 
     origins.token_given(worker_id, ...)      # after each token
     await origins.flush()                    # each second
@@ -34,14 +34,14 @@ _MAX_PENDING = 100_000
 
 class _Known(msgspec.Struct):
     """
-    An origin as this Server knows it: changed in place, since a new record for each token would cost more than all else here.
+    An origin as this Server knows it: modified in place, since a new record for each token would cost more than everything else here.
 
     Attributes:
-        first: What was known when it was first seen, or when the last alarm was raised.
-        last_at: When the last token was given out.
-        address: For which address that was.
-        written_at: The `last_at` with which it was last written; None if it was not.
-        due_at: When it is written again if a token is given out.
+        first: The record from when it was first seen, or when the last alarm was raised.
+        last_at: When the last token was issued.
+        address: The address that got it.
+        written_at: The `last_at` that was last written; None if it never was.
+        due_at: When it is written again, if another token is issued.
     """
 
     first: TokenOriginRecord
@@ -63,21 +63,21 @@ class TokenOrigins:
 
     Args:
         store: Keeps the last few of each Worker.
-        max_workers: Of how many Workers origins are remembered here; of others, each request is written again.
+        max_workers: How many Workers' origins are cached; for others, each request is written again.
     """
 
     def __init__(self, *, store: Store, max_workers: int = _MAX_WORKERS) -> None:
         self._store = store
         self._max_workers = max_workers
         self._known: OrderedDict[str, dict[_Key, _Known]] = OrderedDict()
-        # By key, so that an origin is pending once.
+        # By key, so that an origin is pending only once.
         self._pending: dict[tuple[str, _Key], _Known] = {}
         self._flushing = asyncio.Lock()
 
     def token_given(
         self, worker_id: str, *, address: str, credential: str, audience: str, at: datetime
     ) -> None:
-        """Note that a token was given out; `credential` is kind and value, without the epoch."""
+        """Record an issued token; `credential` is kind and value, without the epoch."""
         self._touch(worker_id, address, credential, audience, at)
 
     def mark_elsewhere(
@@ -90,13 +90,13 @@ class TokenOrigins:
         at: datetime,
         session_address: str,
     ) -> None:
-        """Note that a token was given out while the Worker was connected from another network."""
+        """Record a token that was issued while the Worker was connected from another network."""
         known = self._touch(worker_id, address, credential, audience, at)
         known.first = msgspec.structs.replace(known.first, elsewhere_at=at, session_address=session_address)
         self._add_pending((worker_id, (known.first.network, credential, audience)), known)
 
     def forget(self, worker_id: str) -> None:
-        """Drop what is known of a Worker whose entry is gone."""
+        """Drop the origins of a deleted Worker."""
         for key in self._known.pop(worker_id, {}):
             self._pending.pop((worker_id, key), None)
 
@@ -108,7 +108,7 @@ class TokenOrigins:
     async def last_uses(
         self, credentials: Collection[str], *, since: datetime
     ) -> dict[str, dict[str, datetime]]:
-        """Return when each Worker last got a token by these credentials, by credential and Worker ID; not before `since`."""
+        """Return when each Worker last got a token with these credentials, by credential and Worker ID; not before `since`."""
         records = await self._store.read(
             lambda conn: token_origins.list_by_credential(conn, credentials, since=since)
         )
@@ -121,11 +121,11 @@ class TokenOrigins:
         return found
 
     async def flush(self) -> None:
-        """Write what is pending, in parts and at most so much of it; what could not be written stays pending."""
+        """Write a bounded amount of what is pending, in batches; what could not be written stays pending."""
         await self._write(dict(islice(self._pending.items(), _MAX_PER_FLUSH)))
 
     async def flush_all(self) -> None:
-        """Write also what was last written less than a minute ago, however much it is."""
+        """Write everything, including what was last written less than a minute ago."""
         await self._write(self._pending | dict(self._unwritten(list(self._known))))
 
     async def _write(self, wanted: Mapping[tuple[str, _Key], _Known]) -> None:
@@ -136,7 +136,7 @@ class TokenOrigins:
                 for (key, known), record in zip(part, records, strict=True):
                     known.written_at = record.last_at
                     known.due_at = record.last_at + _WRITE_AGAIN_AFTER
-                    # Not touched while it was written.
+                    # Not changed while it was being written.
                     if known.as_record() == record:
                         self._pending.pop(key, None)
 
@@ -158,13 +158,13 @@ class TokenOrigins:
         return known
 
     def _add_pending(self, key: tuple[str, _Key], known: _Known) -> None:
-        # Memory exhaustion while the database does not answer: what is beyond the bound is dropped.
+        # Memory exhaustion, if the database does not answer: drop what exceeds the limit.
         if key in self._pending or len(self._pending) < _MAX_PENDING:
             self._pending[key] = known
 
     def _remember(self, worker_id: str) -> dict[_Key, _Known]:
         of_worker = self._known[worker_id] = {}
-        # Memory exhaustion, with many Workers: of one that is evicted each request is written again.
+        # Memory exhaustion, with many Workers: if one is evicted, each of its requests is written again.
         if len(self._known) > self._max_workers:
             self._known.popitem(last=False)
         return of_worker

@@ -2,8 +2,8 @@
 Verifies worker tokens at this Server: the signature once, the Worker's state at every use.
 
 This is the hottest path of the Server. A signature is checked once, and the claims are then cached until `exp`. What may change
-before that (Worker disabled, key revoked, token revoked) is looked up in the directory at every use: a cached decision would let
-a revoked Worker in until its token expires.
+before that (Worker disabled, key revoked, token revoked) is looked up in the directory at every use: a cached decision would
+admit a revoked Worker until its token expires.
 """
 
 from collections.abc import Collection
@@ -47,25 +47,25 @@ class TokenVerifier:
 
     def verify(self, unverified_token: str, *, bound_to: str | None = None) -> VerifiedWorker:
         """
-        Check a token for this Server, and that its Worker and credential are good now.
+        Check a token for this Server, and that its Worker and credential are valid now.
 
         Args:
             unverified_token: As received.
             bound_to: Thumbprint of the key whose possession was proved; None for a bearer token.
 
         Raises:
-            WrongTokenError: Not a worker token of this Server, not for it, or bound to another key than was proved.
+            WrongTokenError: Not a worker token of this Server, not for it, or bound to a different key than was proved.
             TokenExpiredError: `now >= exp`.
-            TokenRevokedError: The Worker or its credential is no longer good, or the token was revoked.
+            TokenRevokedError: The Worker or its credential is no longer valid, or the token was revoked.
         """
         verified = self.verify_any_audience(unverified_token)
         claims = verified.claims
-        # Audience confusion: a token for another service, which sees it, must not open this Server. Compared with `iss`, since both
-        # name a previous issuer in a token from before the Server moved to another address.
+        # Audience confusion: a token for another service, which sees it, must not be accepted by this Server. Compared with `iss`, since both
+        # name the previous issuer in a token from before the Server's URL changed.
         if claims.aud != claims.iss:
             raise WrongTokenError("It is for another service.", claimed_worker=claims.sub)
-        # Downgrade and mix-up in one comparison: a bound token without proof (None), and with a proof by another key, are refused; so
-        # is a bearer token with a proof, whose sender believes it to be bound (RFC 9449, section 7.2).
+        # Downgrade and mix-up in one comparison: a bound token without a proof (None), or with a proof by another key, is refused; so
+        # is a bearer token with a proof, whose sender believes that it is bound (RFC 9449, section 7.2).
         if claims.bound_to != bound_to:
             raise WrongTokenError("It is bound to a key that was not proved.", claimed_worker=claims.sub)
         return verified
@@ -78,17 +78,17 @@ class TokenVerifier:
 
         Args:
             unverified_token: As received.
-            claimed_worker: The Worker that the caller claims, for the refusal of a token without `sub`.
+            claimed_worker: The Worker that the caller claims to be, for the refusal of a token without `sub`.
 
         Raises:
-            WrongTokenError, TokenExpiredError, TokenRevokedError: As `verify`.
+            WrongTokenError, TokenExpiredError, TokenRevokedError: As for `verify`.
         """
         now = self._clock()
-        # Use of a signing key that is gone: what it has signed is not remembered any more, so every signature is checked again.
+        # Use of a removed signing key: the cache was cleared, so every signature is checked again.
         if self._removals != self._signing_keys.removals:
             self._removals = self._signing_keys.removals
             self._remembered.clear()
-        # Secret disclosure: cached by digest, so a memory dump or a heap snapshot holds no usable token.
+        # Secret disclosure: cached by digest, so that a memory dump or heap snapshot contains no usable token.
         digest = text_digest(unverified_token)
         claims = self._remembered.get(digest)
         if claims is None:
@@ -104,9 +104,9 @@ class TokenVerifier:
         now = self._clock()
         if now.timestamp() >= claims.exp:
             raise TokenExpiredError(claimed_worker=claims.sub)
-        # Whose key signed it is not known any more; a Worker whose token is good comes again with it.
+        # It is no longer known which key signed the token; a Worker whose token is valid retries with it.
         if verified.withdrawals != self._signing_keys.withdrawals:
-            raise WrongTokenError("A signing key was withdrawn meanwhile.", claimed_worker=claims.sub)
+            raise WrongTokenError("A signing key was withdrawn in the meantime.", claimed_worker=claims.sub)
         return self._check_current(claims, now)
 
     def _check_current(self, claims: TokenClaims, now: datetime) -> VerifiedWorker:
@@ -131,7 +131,7 @@ class TokenVerifier:
         return claims
 
     def _forget(self) -> None:
-        """Drop expired tokens, and the oldest half of the others if that is not enough."""
+        """Drop expired tokens, and the oldest half of the rest if that is not enough."""
         now_s = self._clock().timestamp()
         alive = [(digest, claims) for digest, claims in self._remembered.items() if claims.exp > now_s]
         self._remembered = dict(alive[-_MAX_REMEMBERED // 2 :])
