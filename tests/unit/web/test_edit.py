@@ -123,12 +123,12 @@ async def test_the_check_is_made_when_the_change_is_written(server, admin, press
     from lyftdata.server.admin.resources import ResourceChange
 
     services = server.services
-    with pytest.raises(ConflictError, match="labels changed meanwhile"):
+    with pytest.raises(ConflictError, match="labels changed in the meantime"):
         await services.workers.change(
             "press-01", labels={"a": "1"}, expected={"labels": {"b": ""}}, actor=ADMIN
         )
     await services.resources.add("broker", ResourceChange(audience="https://b.example"), actor=ADMIN)
-    with pytest.raises(ConflictError, match="scopes changed meanwhile"):
+    with pytest.raises(ConflictError, match="scopes changed in the meantime"):
         await services.resources.change(
             "broker", ResourceChange(scopes=["x"]), expected={"scopes": ["y"]}, actor=ADMIN
         )

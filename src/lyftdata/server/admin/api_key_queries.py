@@ -24,11 +24,11 @@ _KEYS_AT_ONCE = 250
 
 
 class _Uses(msgspec.Struct, frozen=True):
-    """Who uses keys, by public id."""
+    """Which Workers use keys, by public id."""
 
     last: Mapping[str, tuple[datetime, str]]
     by_worker: Mapping[str, Mapping[str, datetime]]
-    """When each Worker used a generation last; of keys that are being rotated only."""
+    """When each Worker last used a generation; only for keys that are being rotated."""
     online: Mapping[str, list[str]]
 
 
@@ -53,11 +53,11 @@ class ApiKeyQueries:
         self._clock = clock
 
     async def list_all(self, *, scope: Scope) -> list[ApiKey]:
-        """Return every key within a scope, by name, without the keys themselves: only digests are kept."""
+        """Return every key within a scope, by name; without the keys themselves, since only digests are stored."""
         groups = self.find(scope=scope)
         found: list[ApiKey] = []
         for start in range(0, len(groups), _KEYS_AT_ONCE):
-            # A fleet with a key for each Worker has ten thousand: others are served in between.
+            # A fleet with a key for each Worker has ten thousand: yield to other requests in between.
             found += await self.show(groups[start : start + _KEYS_AT_ONCE], scope=scope)
         return found
 
@@ -65,9 +65,9 @@ class ApiKeyQueries:
         self, wanted: Callable[[ApiKeyRecord], bool] = lambda _record: True, *, scope: Scope
     ) -> list[list[ApiKeyRecord]]:
         """
-        Return keys within a scope by name, each with all its generations, of which at least one is wanted.
+        Return keys within a scope by name, each with all its generations, if at least one generation matches.
 
-        Much cheaper than showing them: what is left is shown by `show`.
+        Much cheaper than building their views; pass those that remain to `show`.
         """
         names = {record.name for record in self._directory.api_keys() if wanted(record)}
         records = sorted(
@@ -80,14 +80,14 @@ class ApiKeyQueries:
     async def get(self, name: str, *, scope: Scope) -> ApiKey:
         """Return one key, without the key itself; raises NotFoundError, also for one outside the scope."""
         generations = await self._store.read(lambda conn: api_keys.find_by_name(conn, name))
-        # Of memory, so that the time it takes does not tell a key outside from none.
+        # From memory, so that the response time does not distinguish a key outside the scope from a missing one.
         if not covers_api_key(scope, generations, self._directory.find_worker):
             raise NotFoundError("api_key", name)
         newest_generation(generations, kind="api_key", name=name)
         return (await self.show([generations], scope=scope))[0]
 
     async def show(self, groups: Sequence[Sequence[ApiKeyRecord]], *, scope: Scope) -> list[ApiKey]:
-        """Show these keys, with the Workers within a scope that use them; the keys themselves are within it."""
+        """Build the views of keys within a scope, with the Workers in that scope that use them."""
         ids = [record.public_id for group in groups for record in group]
         rotating = [r.public_id for group in groups if self._is_rotating(group) for r in group]
         last = await self._store.read(lambda conn: api_keys.last_used(conn, ids))
@@ -101,18 +101,18 @@ class ApiKeyQueries:
     async def _uses_by_worker(self, public_ids: Sequence[str]) -> Mapping[str, Mapping[str, datetime]]:
         if not public_ids:
             return {}
-        # No older generation works for longer after a rotation.
+        # After a rotation, no older generation works for longer than this.
         since = self._clock() - MAX_GRACE
         uses = await self._origins.last_uses([f"key.{public_id}" for public_id in public_ids], since=since)
         return {credential.removeprefix("key."): workers for credential, workers in uses.items()}
 
     def _view(self, generations: list[ApiKeyRecord], uses: _Uses, scope: Scope) -> ApiKey:
-        """Show a key by its newest generation; older ones that still work are `previous`."""
+        """Build the view of a key from its newest generation; older ones that still work are `previous`."""
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
         ids = [record.public_id for record in generations]
-        # Another Server may have noted a later use than the one that is pending here.
+        # Another Server may have recorded a later use than the one pending here.
         known = [use for find in (self._traces.key_pending, uses.last.get) for use in map(find, ids) if use]
         used_at, used_by = max(known, default=(None, None))
         return ApiKey(
@@ -129,7 +129,7 @@ class ApiKeyQueries:
             revoked_at=newest.revoked_at,
             status=key_status(newest, now),
             last_used_at=used_at,
-            # It may have been used by a Worker that is gone, and was not of the scope.
+            # The Worker that used it may be deleted, and may have been outside the scope.
             last_used_by=used_by if used_by is None or self._is_in(scope, used_by) else None,
             previous=[
                 self._show_previous(record, generations, uses, scope)
@@ -147,7 +147,7 @@ class ApiKeyQueries:
     def _show_previous(
         self, record: ApiKeyRecord, generations: Sequence[ApiKeyRecord], uses: _Uses, scope: Scope
     ) -> PreviousKey:
-        """Show an older generation that still works, with the Workers that still use it."""
+        """Build the view of an older generation that still works, with the Workers that still use it."""
         online = set(uses.online.get(record.public_id, ()))
         used = uses.by_worker.get(record.public_id, {})
         others = [uses.by_worker.get(r.public_id, {}) for r in generations if r is not record]

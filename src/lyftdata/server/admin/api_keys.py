@@ -1,4 +1,4 @@
-"""Issues, rotates and revokes API keys. Only the answers to `issue` and `rotate` hold the key itself."""
+"""Issues, rotates and revokes API keys. Only the results of `issue` and `rotate` contain the key itself."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _DRAWS = 8
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
-    """A key just made: the record to keep and the text to show once."""
+    """A newly created key: the record to store and the text to show once."""
 
     record: ApiKeyRecord
     text: Secret
@@ -46,16 +46,16 @@ class ApiKeys:
         self, name: str, *, worker_ids: Sequence[str] | None, expires_in: timedelta | None, actor: Actor
     ) -> IssuedKey:
         """
-        Make a key for every Worker of strategy `api_key`, or only for those named.
+        Create a key for every Worker of strategy `api_key`, or only for some of them.
 
         Args:
             name: 5 to 50 letters, digits, `-`, `_`; unique.
             worker_ids: None for all; otherwise at least one, each of strategy `api_key`.
-            expires_in: Life from now; None for no end.
+            expires_in: Lifetime from now; None for no end.
             actor: Who issues it.
 
         Raises:
-            InvalidInputError: The name or the life breaks its rule, or no Worker is named.
+            InvalidInputError: The name or the lifetime is invalid, or no Worker is named.
             NotFoundError: One of the Workers does not exist.
             ConflictError: `api_key_name_taken`; `wrong_strategy` for an auto-enrolled Worker.
         """
@@ -79,12 +79,12 @@ class ApiKeys:
         self, name: str, *, grace: timedelta | None = None, ends_at: datetime | None = None, actor: Actor
     ) -> IssuedKey:
         """
-        Make the next generation of a key; those before end after the grace or at a set time, at once if neither is given.
+        Create the next generation of a key; older ones end after a grace period or at a given time, at once if neither is given.
 
         Raises:
             NotFoundError: No such key.
-            ConflictError: `api_key_revoked`: a revoked key is not brought back.
-            InvalidInputError: As `end_of_previous`.
+            ConflictError: `api_key_revoked`: a revoked key cannot be rotated.
+            InvalidInputError: From `end_of_previous`.
         """
         now = self._clock()
         previous_end = end_of_previous(now=now, grace=grace, ends_at=ends_at)
@@ -106,7 +106,7 @@ class ApiKeys:
 
     async def end_previous(self, name: str, *, actor: Actor) -> None:
         """
-        End every older generation of a key now: Workers that still use one are cut off. Ending twice changes nothing.
+        End every older generation of a key now: Workers that still use one are cut off. Repeating it changes nothing.
 
         Raises:
             NotFoundError: No such key.
@@ -126,7 +126,7 @@ class ApiKeys:
 
     async def revoke(self, name: str, *, actor: Actor) -> list[ApiKeyRecord]:
         """
-        Revoke a key in every generation: its Workers are cut off at once. Revoking twice changes nothing.
+        Revoke every generation of a key: its Workers are cut off at once. Repeating it changes nothing.
 
         Raises:
             NotFoundError: No such key.
@@ -148,7 +148,7 @@ class ApiKeys:
 
     async def allow(self, name: str, worker_ids: Sequence[str], *, actor: Actor) -> list[ApiKeyRecord]:
         """
-        Let more Workers use a key that is for chosen ones. Allowing twice changes nothing.
+        Allow more Workers to use a key that is limited to some. Repeating it changes nothing.
 
         Raises:
             InvalidInputError: No Worker is named.
@@ -160,7 +160,7 @@ class ApiKeys:
         return await self._store.write(lambda tx: self.allow_in(tx, name, worker_ids, actor))
 
     def allow_in(self, tx: WriteTx, name: str, worker_ids: Sequence[str], actor: Actor) -> list[ApiKeyRecord]:
-        """Do what `allow` does, within the caller's transaction; raises the same."""
+        """Do the same as `allow`, within the caller's transaction; raises the same."""
         now = self._clock()
         newest = _newest(tx, name, actor)
         _check_not_revoked(newest)
@@ -175,7 +175,7 @@ class ApiKeys:
         return api_keys.allow_workers(tx, name, worker_ids)
 
     def issue_in(self, tx: WriteTx, worker: WorkerRecord, actor: Actor) -> IssuedKey:
-        """Issue a key for one Worker alone, named after it, within the change that adds the Worker."""
+        """Issue a key for one Worker alone, named after it, in the transaction that adds the Worker."""
         issued = self._make(self._free_name(tx, worker.id), [worker.id], None, actor)
         self.insert(tx, issued.record, actor)
         return issued
@@ -183,14 +183,14 @@ class ApiKeys:
     def issue_shared_in(
         self, tx: WriteTx, stem: str, workers: Sequence[WorkerRecord], actor: Actor
     ) -> IssuedKey:
-        """Issue one key for several Workers, named after `stem`, within the change that adds them."""
+        """Issue one key for several Workers, named after `stem`, in the transaction that adds them."""
         issued = self._make(self._free_name(tx, stem), [worker.id for worker in workers], None, actor)
         self.insert(tx, issued.record, actor)
         return issued
 
     def _free_name(self, tx: WriteTx, stem: str) -> str:
-        # The name was generated, so its being taken must not cause a refusal: in a large fleet of IDs that begin
-        # alike two draws of 24 bits do meet, and a Worker that was deleted and comes again has left its names behind.
+        # The name is generated, so a collision must not cause an error: in a large fleet of IDs with a common prefix two draws of 24 bits
+        # do collide, and names of a Worker that was deleted and is added again stay in use.
         drawn = (_name_for(stem, self._random_bytes) for _ in range(_DRAWS))
         return next(
             (name for name in drawn if not api_keys.find_by_name(tx.conn, name)),
@@ -198,7 +198,7 @@ class ApiKeys:
         )
 
     def insert(self, tx: WriteTx, record: ApiKeyRecord, actor: Actor) -> None:
-        """Write a key that was just made, with its audit event."""
+        """Store a new key, with its audit event."""
         api_keys.insert_api_key(tx, record)
         scope = "all" if record.for_all_workers else ",".join(record.worker_ids)
         details = {"public_id": record.public_id, "workers": scope}
@@ -209,7 +209,7 @@ class ApiKeys:
         )
 
     def suggest_name(self, worker_id: str) -> str:
-        """Return a name for a key of one Worker, most likely free; whether there is such a Worker is not asked."""
+        """Return a name for a key of one Worker, most likely unused; the Worker need not exist."""
         return _name_for(worker_id, self._random_bytes)
 
     def _make(
@@ -256,10 +256,10 @@ def _check_can_use_keys(worker: WorkerRecord) -> None:
 
 
 def _name_for(worker_id: str, random_bytes: RandomBytes) -> str:
-    """Return a key name that fits the rule: a Worker's ID may be too short, too long or hold dots."""
+    """Return a valid key name: a Worker's ID may be too short or too long, or contain dots."""
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", worker_id)
     if len(stem) > _MAX_STEM:
-        # What tells hosts of one domain or rack apart stands at either end.
+        # What distinguishes hosts of one domain or rack is at either end of their names.
         half = _MAX_STEM // 2 - 1
         stem = f"{stem[:half]}--{stem[-half:]}"
     return f"{stem}-key-{random_bytes(3).hex()}"

@@ -1,4 +1,4 @@
-"""What operators do to API tokens. The token itself is only in the answer to `issue`."""
+"""The use cases of API tokens. Only the result of `issue` contains the token itself."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from lyftdata.store.tables import api_tokens, operators
 
 
 class IssuedApiToken(msgspec.Struct, frozen=True):
-    """A token just made: what is listed of it, and the text to show once."""
+    """A newly created token: its record, and the text to show once."""
 
     shown: ApiToken
     text: Secret
@@ -50,21 +50,21 @@ class ApiTokens:
         actor: Actor,
     ) -> IssuedApiToken:
         """
-        Make a token that acts for the operator who asks.
+        Create a token that acts for the calling operator.
 
         Args:
-            name: 5 to 50 letters, digits, `-`, `_`; never given twice.
-            role: What it may do at most; not more than the operator may.
-            scope: The labels of the Workers to which it is limited, besides those of the operator; None for none.
-            expires_in: Its life from now, at most 366 days.
-            actor: Who issues it; the policy table lets no API token do this.
+            name: 5 to 50 letters, digits, `-`, `_`; never reused.
+            role: What it may do at most; not above the operator's own role.
+            scope: Labels that further limit the operator's own scope; None for no further limit.
+            expires_in: Its lifetime from now, at most 366 days.
+            actor: Who issues it; the policy table forbids this to API tokens.
 
         Raises:
-            InvalidInputError: The name, the role, the scope or the life is invalid.
+            InvalidInputError: The name, role, scope or lifetime is invalid.
             ConflictError: `api_token_name_taken`.
-            NotSignedInError: The session has ended meanwhile.
-            ForbiddenError: The operator has a first password, or one for an emergency: anyone who read it would keep a way in beyond
-                its change or its end.
+            NotSignedInError: The session has ended in the meantime.
+            ForbiddenError: The operator has a first or an emergency password: a token would give anyone who has read that password access
+             even after it is changed or ends.
         """
         name = parse_api_key_name(name)
         self._known_secrets.check("name", name)
@@ -84,10 +84,10 @@ class ApiTokens:
 
         def op(tx: WriteTx) -> tuple[ApiTokenRecord, OperatorRecord]:
             get_own_session(tx, actor)
-            # As the operator is now: they may have been deleted, demoted or limited since the request was let in.
+            # Re-read: the operator may have been deleted, demoted or limited since the request was authorized.
             operator = get_operator(tx, actor.operator)
             _check_may_issue(operator, role)
-            # Kept with the token: what its operator gains later, the token does not.
+            # Stored with the token: it does not gain what its operator gains later.
             limited = msgspec.structs.replace(record, scope=narrow_labels(operator.scope, scope))
             api_tokens.insert_api_token(tx, limited)
             tx.audit(actor.audit_event("api_token.issued", _subject(name), at=now, details=_details(limited)))
@@ -98,10 +98,10 @@ class ApiTokens:
 
     async def revoke(self, name: str, *, actor: Actor) -> ApiToken:
         """
-        Revoke a token: no Server accepts it from the next request on. Revoking twice changes nothing.
+        Revoke a token: every Server rejects it from the next request on. Repeating it changes nothing.
 
         Raises:
-            NotFoundError: No such token, or one that is wider than the caller.
+            NotFoundError: No such token, or one with a wider scope than the caller.
         """
         now = self._clock()
 
@@ -116,7 +116,7 @@ class ApiTokens:
         return await self.get(name, actor=actor)
 
     async def get(self, name: str, *, actor: Actor) -> ApiToken:
-        """Return one token, without the token itself; raises NotFoundError, also for one that is wider than the caller."""
+        """Return one token, without the token itself; raises NotFoundError, also for one with a wider scope than the caller."""
         record, operator = await self._store.read(
             lambda conn: (
                 (found := api_tokens.find_api_token(conn, name)),
@@ -126,7 +126,7 @@ class ApiTokens:
         return _show(_get(record, name, operator, actor), operator, now=self._clock())
 
     async def list(self, *, actor: Actor) -> list[ApiToken]:
-        """Return every token that is no wider than the caller, by name; those that have ended too."""
+        """Return every token whose scope is no wider than the caller's, by name, including those that have ended."""
         records, found = await self._store.read(
             lambda conn: (api_tokens.all_api_tokens(conn), operators.all_operators(conn))
         )
@@ -145,7 +145,7 @@ def _check_may_issue(operator: OperatorRecord, role: Role) -> None:
             "An operator with a first password issues no API tokens.",
             hint="Change the password first: lyftdata password",
         )
-    # Persistence: access for an hour must not be made into a token for a year.
+    # Persistence: access for an hour must not be extended to a year by a token.
     if operator.password_expires_at is not None:
         raise ForbiddenError(
             "An operator with a password for an emergency issues no API tokens.",
@@ -156,7 +156,7 @@ def _check_may_issue(operator: OperatorRecord, role: Role) -> None:
 
 
 def _is_within(record: ApiTokenRecord, operator: OperatorRecord | None, actor: Actor) -> bool:
-    """Return whether a caller may know of a token: with a scope, of those of their own operator that reach no further."""
+    """Return whether a caller may see a token; one with a scope sees those of their own operator that reach no further."""
     if not actor.scope.is_limited:
         return True
     if operator is None or record.operator != actor.operator:

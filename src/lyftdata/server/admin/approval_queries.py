@@ -11,7 +11,7 @@ from lyftdata.store.tables import activity, workers
 
 
 class ApprovalQueries:
-    """What operators see of a Worker before they let it in."""
+    """What operators see of a Worker before they approve it."""
 
     def __init__(self, *, directory: Directory, store: Store, expires_after: timedelta) -> None:
         self._directory = directory
@@ -19,7 +19,7 @@ class ApprovalQueries:
         self._expires_after = expires_after
 
     async def list_pending(self, *, scope: Scope) -> list[PendingWorker]:
-        """Return the Workers within a scope that wait for approval, the longest waiting first."""
+        """Return the Workers within a scope that wait for approval, those waiting longest first."""
         pending = [
             worker
             for worker in self._directory.workers()

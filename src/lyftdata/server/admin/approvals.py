@@ -1,12 +1,12 @@
 """
-Decides about Workers that wait for approval: operators approve and deny, and what is not decided in time expires.
+Decides about Workers that wait for approval: operators approve or deny them, and those not decided in time expire.
 
     pending --approve--> approved          gets tokens from its next request on
             --deny-----> denied --+
             --time-----> expired -+--approve--> approved
                                   +--the same time again--> deleted
 
-An approved Worker gets its name then, by the rule by which a Worker that enrolls gets it: a holder that is offline is superseded.
+An approved Worker gets its name at that time, by the same rule as a Worker that enrolls: an offline holder is superseded.
 """
 
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import workers
 
-# Of a full queue that expires at once, each transaction takes a part, and Workers' requests are answered in between.
+# If a full queue expires at once, each transaction handles a batch, and Workers' requests are answered in between.
 _AT_ONCE = 200
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What became of a decision about one Worker.
+    The result of a decision about one Worker.
 
-    `problem` is the code of what stood in its way, with a sentence in `detail`; both are empty if the decision stands, also where it
-    had been taken before.
+    `problem` is an error code, with a sentence in `detail`; both are empty if the decision was made, or had been made
+    before.
     """
 
     worker_id: str
@@ -47,7 +47,7 @@ class Approvals:
     Approves and denies Workers.
 
     Args:
-        store: Holds the entries.
+        store: Stores the entries.
         name_claims: Decides whether an approved Worker gets its name.
         expires_after: How long a Worker waits for a decision.
         clock: Returns aware UTC time.
@@ -62,19 +62,19 @@ class Approvals:
         self._clock = clock
 
     async def approve(self, worker_ids: Sequence[str], *, actor: Actor) -> list[Decided]:
-        """Let Workers in that wait, were denied or have expired; each is decided about on its own, and approving twice changes nothing."""
+        """Approve Workers that are pending, denied or expired; each independently of the others. Repeating it changes nothing."""
         return await self._store.write(
             lambda tx: [self._approve_one(tx, worker_id, actor) for worker_id in worker_ids]
         )
 
     async def deny(self, worker_ids: Sequence[str], *, actor: Actor) -> list[Decided]:
-        """Deny Workers that wait; each is decided about on its own, and denying twice changes nothing."""
+        """Deny pending Workers; each independently of the others. Repeating it changes nothing."""
         return await self._store.write(
             lambda tx: [self._deny_one(tx, worker_id, actor) for worker_id in worker_ids]
         )
 
     async def expire(self) -> None:
-        """Let those expire that have waited for too long, and delete those that were not approved as long ago."""
+        """Expire Workers that have waited too long, and delete those that were denied or expired as long ago."""
         while await self._store.write(self._expire_some) == _AT_ONCE:
             pass
         while await self._store.write(self._delete_some) == _AT_ONCE:
@@ -98,13 +98,13 @@ class Approvals:
                 worker_id=worker_id,
                 name=record.name,
                 problem="worker_name_taken",
-                # It names the holder.
+                # The error names the holder.
                 detail=error.detail
                 if actor.scope.covers_worker(holder)
                 else "A Worker outside your scope has this name.",
             )
         try:
-            # Privilege escalation: it may have chosen its labels and its name itself, and waits because that must not be enough.
+            # Privilege escalation: the Worker may have chosen its labels and name itself, and needs approval because that must not be enough.
             check_grants(tx, None, record, actor)
         except ForbiddenError as error:
             return Decided(

@@ -1,16 +1,16 @@
 """
-Signs checkpoints of the audit log: at the start, each hour, at the stop, and where one is asked for.
+Signs checkpoints of the audit log: at startup, every hour, at shutdown, and on request.
 
   1. The events since the last checkpoint are checked and added to the log's tree.
   2. The tree is signed, and stored in the database.
-  3. The checkpoint goes to the log (`audit_checkpoint_signed`), so that journald or a SIEM holds it.
-  4. It is kept in the data directory, outside the database.
+  3. The checkpoint is logged (`audit_checkpoint_signed`), so that journald or a SIEM has a copy.
+  4. It is also saved in the data directory, outside the database.
 
-At its start a Server compares the log with what step 4 kept. If the log does not contain it, the log was cut or replaced: the
-Server says so (log, overview, metrics, doctor), keeps the file, and signs nothing until an operator has accepted the log
-(`lyftdata admin accept-audit-log`). Otherwise the next checkpoint would hide what happened.
+At startup a Server compares the log with the checkpoint saved in step 4. If the log does not contain it, the log was truncated or
+replaced: the Server reports that (log, overview, metrics, doctor), keeps the file, and signs nothing until an operator has accepted
+the log (`lyftdata admin accept-audit-log`). Otherwise the next checkpoint would hide what happened.
 
-Several Servers on one database have the same key and sign the same tree; each keeps what it signed last.
+Several Servers on one database have the same key and sign the same tree; each saves the last one that it signed.
 """
 
 import asyncio
@@ -65,13 +65,13 @@ class SignedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 class AuditCheckpoints:
     """
-    Signs checkpoints, and knows whether the log contains the last one of the run before.
+    Signs checkpoints, and checks that the log contains the last one of the previous run.
 
     Args:
-        store: Whose audit log.
-        key: Signs.
+        store: Holds the audit log.
+        key: The signing key.
         audit_key: The key of the chain.
-        kept: Where the last checkpoint is kept.
+        kept: Saves the last checkpoint.
         clock: Aware UTC time.
     """
 
@@ -92,27 +92,27 @@ class AuditCheckpoints:
         self._tree: CompactRange | None = None
         self._signing = asyncio.Lock()
         self.latest: SignedCheckpoint | None = None
-        """The last one that was signed in this run."""
+        """The last checkpoint that was signed in this run."""
         self.problem = ""
-        """Why the log is not the one of which a checkpoint was signed; empty if nothing is known against it."""
+        """Why the log is not the one that was signed; empty if no fault is known."""
 
     @property
     def published_key(self) -> str:
-        """Return the public half of the key, as verifiers take it."""
+        """Return the public key, in the format that verifiers take."""
         return self._key.published
 
     @property
     def signed_length(self) -> int:
-        """Return of how many events this Server has signed a checkpoint."""
+        """Return the number of events in the last checkpoint that this Server has signed."""
         return 0 if self.latest is None else self.latest.size
 
     @property
     def latest_at(self) -> float:
-        """Return when the last one was signed, as seconds since 1970; 0 if none was in this run."""
+        """Return when the last checkpoint of this run was signed, as seconds since 1970; 0 if none was."""
         return 0.0 if self.latest is None else self.latest.at.timestamp()
 
     async def compare_with_kept(self) -> None:
-        """Compare the log with the checkpoint that the last run kept, before anything is signed."""
+        """Compare the log with the checkpoint saved by the last run, before anything is signed."""
         try:
             kept = await asyncio.to_thread(self._kept.load)
         except (SettingsError, CheckpointError) as error:
@@ -121,7 +121,7 @@ class AuditCheckpoints:
         if kept is None:
             return
         if await self._store.read(lambda conn: audit_log.begins_after(conn, kept.size)):
-            # This Server has not run for so long that what it signed last is not in the log any more.
+            # This Server has not run for so long that the events of its last checkpoint have since been pruned.
             return
         root = await self._store.read(
             lambda conn: audit_tree.root_at(conn, kept.size, audit_key=self._audit_key)
@@ -131,7 +131,7 @@ class AuditCheckpoints:
 
     async def sign(self, occasion: Occasion) -> SignedCheckpoint:
         """
-        Sign a checkpoint of the log as it is now.
+        Sign a checkpoint of the current log.
 
         Raises:
             ConflictError: `audit_log_changed`: the log is not what was signed before, or has events that no Server wrote.
@@ -156,10 +156,10 @@ class AuditCheckpoints:
 
     async def removed_tree(self) -> CompactRange:
         """
-        Return the tree of the events that were removed because they had become too old.
+        Return the tree of the events that were removed because of their age.
 
         Raises:
-            ConflictError: `audit_log_changed`: there is no valid checkpoint of just these events.
+            ConflictError: `audit_log_changed`: there is no valid checkpoint of exactly these events.
         """
 
         def read(conn: Connection) -> tuple[int, CompactRange]:
@@ -180,7 +180,7 @@ class AuditCheckpoints:
         return audit_checkpoints.signed_tree(record, audit_key=self._audit_key)
 
     async def count_unsigned(self) -> int:
-        """Return how many events were added since the last checkpoint; raises StoreError if that cannot be read."""
+        """Return how many events were added since the last checkpoint; raises StoreError if the database cannot be read."""
         return await self._store.read(audit_log.last_number) - (await self._last_tree()).size
 
     async def _last_tree(self) -> CompactRange:
@@ -195,7 +195,7 @@ class AuditCheckpoints:
     async def _current_tree(self) -> CompactRange:
         tree = await self._last_tree()
         try:
-            # In batches: the first checkpoint of a long log must not keep others from reading.
+            # In batches: the first checkpoint of a long log must not block other readers.
             while await self._store.read(
                 lambda conn: audit_tree.extend(conn, tree, audit_key=self._audit_key)
             ):
@@ -212,7 +212,7 @@ class AuditCheckpoints:
         record = CheckpointRecord(size=signed.size, at=signed.at, peaks=join_peaks(tree), note=signed.note)
 
         def op(tx: WriteTx) -> Checkpoint | None:
-            # The log may have been put back since it was read.
+            # The log may have been rolled back since it was read.
             if audit_log.last_number(tx.conn) < signed.size:
                 return None
             return audit_checkpoints.add_checkpoint(tx, record)
@@ -243,7 +243,7 @@ class AuditCheckpoints:
 
 
 def describe_cut(kept: Checkpoint, found: bytes | None, *, length: int) -> str:
-    """Return a sentence about a log that does not contain a checkpoint that was kept."""
+    """Return a sentence about a log that does not contain a saved checkpoint."""
     if found is None:
         return (
             f"The audit log ends at event {length}, but a checkpoint of {kept.size} events was signed. "

@@ -1,7 +1,7 @@
 """
-Exports the audit log: JSON lines, comma-separated values for a spreadsheet, or lines with a checkpoint for a third party.
+Exports the audit log: as JSON lines, as comma-separated values for a spreadsheet, or with a signed checkpoint for a third party.
 
-The signed form begins with a line that has the checkpoint; each line after it is a leaf of the Merkle tree, byte for byte.
+The first line of the signed form is the checkpoint; each further line is a leaf of the Merkle tree, byte for byte.
 docs/how-to/audit.md has the script that verifies it.
 """
 
@@ -34,13 +34,13 @@ _BATCH = 250
 _MAX_EXPORTS, _MAX_EXPORTS_PER_OPERATOR = 8, 2
 
 _COLUMNS = ("number", "at", "actor", "action", "subject", "address", "details", "hash")
-# A spreadsheet takes a cell that begins like this for a formula (OWASP, CSV injection), and where it is set to another
-# separator than the comma a cell may begin within ours.
+# A spreadsheet treats a cell that begins like this as a formula (OWASP, CSV injection); and if it is configured for a separator
+# other than the comma, a cell may begin inside one of these.
 _FORMULA = re.compile(r"(^|[;|\t\r\n])(\s*)(?=[=+\-@\uFF1D\uFF0B\uFF0D\uFF20])")
 
 
 class ExportForm(StrEnum):
-    """How the log is written down."""
+    """The format of an export."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -80,10 +80,10 @@ class AuditExport:
         headers: Mapping[str, str] | None = None,
     ) -> SlotResponse:
         """
-        Return the events that a filter leaves, the oldest first, in batches; it ends early when the session or API token does.
+        Stream the events that match a filter, the oldest first, in batches; it ends early if the session or API token ends.
 
         Raises:
-            InvalidInputError: A signed export is of the whole log: its checkpoint covers every event.
+            InvalidInputError: A signed export must have no filter: its checkpoint covers every event.
             ConflictError: `too_many_exports`: each keeps a batch in memory for as long as its reader takes.
                 `audit_log_changed`: no checkpoint can be signed.
         """
@@ -115,7 +115,7 @@ class AuditExport:
             yield _head_of(signed, removed)
             after, last = removed.size, signed.size
         while after < last and await self._callers.is_signed_in(actor):
-            # An export is charged for what it sends, and waits for that: its operator goes on working meanwhile.
+            # An export pays for what it sends from its operator's budget, waiting if necessary, so that its operator can work meanwhile.
             await asyncio.sleep(self._budget.free_in_s(actor.account))
             batch = await self._store.read(
                 functools.partial(
@@ -152,7 +152,7 @@ _WRITERS = {ExportForm.JSONL: _as_jsonl, ExportForm.CSV: _as_csv, ExportForm.SIG
 
 
 def _head_of(signed: SignedCheckpoint, removed: CompactRange) -> bytes:
-    """Return the line with the checkpoint, and the subtrees that stand for the events that are not in the log any more."""
+    """Return the line with the checkpoint, and the subtrees that represent the pruned events."""
     shown = {"events": removed.size, "hashes": [peak.hex() for peak in removed.peaks]}
     return msgspec.json.encode({"checkpoint": signed.note, "removed": shown}) + b"\n"
 

@@ -1,8 +1,8 @@
 """
-Proves that one event is in the audit log, to somebody who has the public key and nothing else.
+Proves that an event is in the audit log to anyone who has only the public key.
 
-The proof is a C2SP tlog-proof (https://c2sp.org/tlog-proof): the event, its place, the hashes from it to the root of the Merkle
-tree, and a checkpoint with that root. The checkpoint is the first one that was signed after the event, so that only the events
+The proof is a C2SP tlog-proof (https://c2sp.org/tlog-proof): the event, its index, the hashes from it to the root of the Merkle
+tree, and a checkpoint with that root. It uses the first checkpoint that was signed after the event, so that only the events
 between two checkpoints are hashed, however long the log is.
 """
 
@@ -26,7 +26,7 @@ _AT_ONCE = 500
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """A proof, and of how many events it was computed."""
+    """A proof, and the number of events that were hashed for it."""
 
     text: str
     hashed: int
@@ -34,11 +34,11 @@ class Proof(msgspec.Struct, frozen=True):
 
 class AuditProofs:
     """
-    Makes proofs.
+    Creates proofs.
 
     Args:
         store: Whose audit log.
-        checkpoints: Signs one if there is none after the event.
+        checkpoints: Signs a checkpoint if there is none after the event.
         audit_key: The key of the chain.
     """
 

@@ -31,12 +31,12 @@ class AuditQueries:
         action: str | None = None,
         subject: str | None = None,
     ) -> AuditPage:
-        """Return decisions about trust of a kind or about something, the latest first."""
+        """Return events of one kind or about one subject, the latest first."""
         wanted = AuditFilter(action=action, subject=subject)
         return await self.find_page(wanted, limit=limit, before=before)
 
     async def find_page(self, wanted: AuditFilter, *, limit: int, before: int | None = None) -> AuditPage:
-        """Return the decisions about trust that a filter leaves, the latest first."""
+        """Return the events that match a filter, the latest first."""
         events = await self._store.read(
             lambda conn: audit_log.list_events(conn, limit=limit, before=before, wanted=wanted)
         )
@@ -44,11 +44,11 @@ class AuditQueries:
         return AuditPage(items=[audit_view(event) for event in events], next=following)
 
     async def known_actions(self) -> list[str]:
-        """Return every kind of decision that the log holds."""
+        """Return every kind of event in the log."""
         return await self._store.read(audit_log.known_actions)
 
     async def list_actions(self, actions: Collection[str], *, since: datetime) -> list[AuditEvent]:
-        """Return the latest decisions of these kinds since a time, the latest first."""
+        """Return the latest events of these kinds since a time, the latest first."""
         events = await self._store.read(
             lambda conn: audit_log.list_of_actions(conn, actions, since=since, limit=_MAX_OF_ACTIONS)
         )
@@ -56,11 +56,11 @@ class AuditQueries:
 
     async def access_at(self, at: datetime, *, now: datetime, worker_id: str | None = None) -> AccessReport:
         """
-        Return which Workers could get in at a time, and by what.
+        Return which Workers had access at a given time, and by which credential.
 
         Raises:
-            InvalidInputError: That time has not come.
-            ConflictError: `audit_log_begins_later`: the events since then were too old to be kept.
+            InvalidInputError: The time is in the future.
+            ConflictError: `audit_log_begins_later`: events since then have been pruned.
         """
         if at > now:
             raise InvalidInputError("at", "must not be in the future")

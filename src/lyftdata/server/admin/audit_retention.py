@@ -1,8 +1,8 @@
 """
-Removes events of the audit log that are too old to be kept.
+Prunes events of the audit log that are older than the retention period.
 
-They are removed up to a signed checkpoint, whose tree stands for them from then on, and the event `audit_log.pruned` in the same
-transaction says so. A gap that no such event names is found by every check.
+They are removed up to a signed checkpoint, whose tree represents them from then on, and the event `audit_log.pruned` in the same
+transaction records that. A gap that no such event names is found by every check.
 """
 
 from datetime import timedelta
@@ -14,18 +14,18 @@ from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx, audit_log
 from lyftdata.store.tables import audit_checkpoints
 
-# In one transaction, for which others wait; where two checkpoints are further apart, it is more.
+# Per transaction, which others wait for; more if two checkpoints are further apart.
 _MAX_AT_ONCE = 20_000
 
 
 class AuditRetention:
     """
-    Removes old events.
+    Prunes old events.
 
     Args:
         store: Whose audit log.
         checkpoints: Knows whether the log is the one that was signed.
-        keep: For how long events stay.
+        keep: The retention period.
         clock: Aware UTC time.
     """
 
@@ -36,7 +36,7 @@ class AuditRetention:
         self._clock = clock
 
     async def prune(self) -> None:
-        """Remove what is too old; nothing while the log is not sound, since it is evidence then."""
+        """Prune old events; do nothing if the log is not sound, since it is then evidence."""
         while (
             self._store.audit_is_intact
             and not self._checkpoints.problem
@@ -45,14 +45,14 @@ class AuditRetention:
             pass
 
     def _prune_some(self, tx: WriteTx) -> bool:
-        """Remove events up to one checkpoint; return whether there was one. Another Server may just have done it."""
+        """Remove events up to one checkpoint; return whether there was one. Another Server may have just done it."""
         conn = tx.conn
         removed = audit_log.removed_through(conn)
         too_old = audit_log.last_older_than(conn, self._clock() - self._keep)
         record = audit_checkpoints.last_in(
             conn, after=removed, up_to=min(too_old, removed + _MAX_AT_ONCE)
         ) or audit_checkpoints.last_in(conn, after=removed, up_to=too_old)
-        # Never the newest one: what has been signed since it is checked from there on.
+        # Never the newest one: later events are verified from there on.
         if record is None or record.size >= self._checkpoints.signed_length:
             return False
         tree = self._checkpoints.tree_of(record)

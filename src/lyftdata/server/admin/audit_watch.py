@@ -1,4 +1,4 @@
-"""Checks the whole audit log at the start and once a day, and logs if it was tampered with."""
+"""Checks the whole audit log at startup and once a day, and logs if it was tampered with."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ class AuditWatch:
 
     Args:
         store: Whose audit log.
-        warnings: Shown to operators; what is found is added once.
+        warnings: Shown to operators; a finding is added once.
     """
 
     def __init__(self, store: Store, warnings: list[str]) -> None:
@@ -26,7 +26,7 @@ class AuditWatch:
         self._is_reported = False
 
     async def run(self) -> None:
-        """Check now, and then daily."""
+        """Check now, and then once a day."""
         while True:
             await self.check()
             await asyncio.sleep(_CHECK_EVERY_S)

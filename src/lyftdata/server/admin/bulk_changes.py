@@ -1,8 +1,8 @@
 """
-Changes many Workers in one transaction, and takes such a change back.
+Changes many Workers in one transaction, and undoes such changes.
 
-A change is one event of the audit log, which gives it its number, followed by one event for each Worker that it has changed;
-all of them carry that number as `group`. From these events it is undone: nothing else is stored, so any Server can do it.
+A change is one event of the audit log, whose number identifies it, followed by one event for each changed Worker;
+all of them have that number as `group`. The change is undone from these events: nothing else is stored, so any Server can do it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -65,10 +65,10 @@ class BulkChange(msgspec.Struct, frozen=True, kw_only=True):
     A change that was made.
 
     Attributes:
-        number: By which it is undone; None if nothing was changed.
-        changed: The IDs of the Workers that it has changed.
-        unchanged: The IDs of those that were so already, or have no identity key to rotate.
-        gone: The IDs of those that have no entry any more.
+        number: Identifies it for undoing; None if nothing was changed.
+        changed: The IDs of the changed Workers.
+        unchanged: The IDs of Workers that were already in that state, or have no identity key to rotate.
+        gone: The IDs of Workers whose entries no longer exist.
         undo_until: Until when it can be undone; None if it cannot.
     """
 
@@ -80,7 +80,7 @@ class BulkChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Undone(msgspec.Struct, frozen=True, kw_only=True):
-    """A change that was taken back: the Workers that are as before, and those that are not, by the reason."""
+    """A change that was undone: which Workers were restored, and which were not, by reason."""
 
     number: int | None
     action: BulkAction
@@ -90,7 +90,7 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BulkChanges:
-    """Changes many Workers at once, and undoes that."""
+    """Changes many Workers at once, and undoes such changes."""
 
     def __init__(
         self,
@@ -109,10 +109,10 @@ class BulkChanges:
 
     async def find(self, search: str, *, scope: Scope) -> list[WorkerRecord]:
         """
-        Return the Workers within a scope that a search finds now, in order of ID.
+        Return the Workers within a scope that match a search now, in order of ID.
 
         Raises:
-            InvalidInputError: The search is not understood, finds no Worker, or finds too many.
+            InvalidInputError: The search is invalid, matches no Worker, or matches too many.
         """
         found = await self._queries.find(parse_worker_query(search), scope=scope)
         if not found:
@@ -136,19 +136,19 @@ class BulkChanges:
         actor: Actor,
     ) -> BulkChange:
         """
-        Change the Workers that a search finds, if they are those that were meant.
+        Change the Workers that match a search, if they are the intended ones.
 
         Args:
-            action: What is done.
+            action: What to do.
             search: In the language of `core.worker_query`.
-            match: Fingerprint of those that were shown; every one that is changed must be among them.
-            expected: How many there must be.
+            match: Fingerprint of the Workers that were shown; every Worker that would be changed must be among them.
+            expected: How many Workers must match.
             added_labels: For `label`.
             disabling: For `disable`.
             actor: Who does it.
 
         Raises:
-            InvalidInputError: As for `find` and `change`; neither a fingerprint nor a number is given.
+            InvalidInputError: As for `find` and `change`; or neither a fingerprint nor a number is given.
             ConflictError: `matches_changed`, `match_count_differs`; nothing was changed.
         """
         if match is None and expected is None:
@@ -186,15 +186,15 @@ class BulkChanges:
         Change many Workers, all or none, with one group of audit events.
 
         Args:
-            action: What is done.
-            worker_ids: To which Workers; those that are gone are left out.
-            added_labels: For `label`: added to those that each has.
-            disabling: For `disable`: one that is disabled already keeps its note, and the later of both ends.
+            action: What to do.
+            worker_ids: Which Workers; those that no longer exist are left out.
+            added_labels: For `label`: added to each Worker's own.
+            disabling: For `disable`: a Worker that is already disabled keeps its note, and the later of the two ends.
             actor: Who does it.
-            search: By which they were found, for the audit log; None if they were named.
+            search: The search that matched them, for the audit log; None if they were named.
 
         Raises:
-            InvalidInputError: A label, the note or the end breaks its rule, a label contradicts the scope, or some Worker would have too many.
+            InvalidInputError: A label, the note or the end is invalid, a label contradicts the scope, or a Worker would have too many.
             ForbiddenError: A Worker would get tokens for a resource outside the scope.
             SecondOperatorRequiredError: A second operator must confirm it.
         """
@@ -242,11 +242,11 @@ class BulkChanges:
 
     async def undo(self, number: int, *, actor: Actor) -> Undone:
         """
-        Take a change back, except where its Workers were changed since; all of that or nothing.
+        Undo a change, except for Workers that were changed since; in one transaction.
 
         Raises:
             NotFoundError: There is no such change.
-            ForbiddenError: Somebody else has made it.
+            ForbiddenError: Another operator made it.
             ConflictError: `not_reversible`, `undo_expired`, `undone_already`.
         """
 
@@ -288,7 +288,7 @@ class BulkChanges:
         return read_disabling(disabling, known_secrets=self._known_secrets, now=self._clock())
 
     def _check_undoable(self, tx: WriteTx, group: ChainedAuditEvent, actor: Actor) -> BulkAction:
-        """Return what a change has done, if this caller may take it back now."""
+        """Return the action of a change, if this caller may undo it now."""
         if group.event.actor != actor.audit_name:
             raise ForbiddenError("Only the operator who has made a change can undo it.")
         action = BulkAction(group.event.details["action"])
@@ -351,7 +351,7 @@ def _with_labels(worker: WorkerRecord, added: Labels) -> Labels:
 
 
 def _reverse(action: BulkAction, worker: WorkerRecord, event: AuditEvent, now: datetime) -> Change | None:
-    """Take back what was done to a Worker; None if it is not as that left it."""
+    """Undo an action on a Worker; None if the Worker has changed since."""
     if action is BulkAction.LABEL:
         return restore_labels(worker, event.details)
     return restore_switch(worker, event, now=now)

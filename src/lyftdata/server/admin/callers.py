@@ -1,8 +1,8 @@
 """
-Identifies who calls the admin API: by an operator's session, or by an API token.
+Identifies callers of the admin API: by an operator's session, or by an API token.
 
 Both are read from the database at each request, so that what is revoked at one Server is rejected by all from the next request on.
-Pages take sessions alone (`web/gate.py`): an API token in a cookie is no way in.
+Pages accept only sessions (`web/gate.py`), not an API token in a cookie.
 """
 
 from collections.abc import Collection
@@ -25,20 +25,20 @@ from lyftdata.server.metrics import Metrics
 from lyftdata.store import Store
 from lyftdata.store.tables import api_tokens
 
-# In front of the public id, where others keep the ID of a session; those are hexadecimal.
+# Precedes the public id where other callers have a session ID; those are hexadecimal.
 _TOKEN = "api_token:"  # noqa: S105 - a prefix
 
 
 class Callers:
     """
-    Tells sessions and API tokens apart, and whether each still lets its bearer in.
+    Distinguishes sessions and API tokens, and checks whether they are valid.
 
     Args:
         store: Where API tokens are kept.
         sessions: Operators' sessions.
         uses: Records the last use of API tokens.
-        budget: How much work each caller may have the Server do.
-        methods: How operators may be signed in.
+        budget: How much work each caller may cause.
+        methods: How operators may sign in.
         metrics: Counts rejected API tokens.
         clock: Aware UTC time.
     """
@@ -65,16 +65,16 @@ class Callers:
 
     async def identify(self, unverified_token: str, *, address: str) -> Actor:
         """
-        Return who calls, and take from their budget what a request costs.
+        Identify the caller, and charge their budget for the request.
 
         Args:
-            unverified_token: The bearer token as given: of a session, or an API token.
+            unverified_token: The bearer token as received: of a session, or an API token.
             address: IP address of the caller.
 
         Raises:
             NotSignedInError: No session, or one that has ended.
-            ApiTokenRejectedError: Not an API token that lets its bearer in now.
-            TooManyRequestsError: The caller asks for too much.
+            ApiTokenRejectedError: Not a valid API token.
+            TooManyRequestsError: The caller makes too many requests.
         """
         if not unverified_token.startswith(PREFIX):
             return await self._sessions.identify(unverified_token, address=address)
@@ -82,19 +82,19 @@ class Callers:
             return await self._identify_token(unverified_token, address)
         except ApiTokenRejectedError as error:
             self._metrics.count_rejected_api_token()
-            # Log flooding: an unproven caller could write lines without end; one that holds the secret of a token is worth a line.
+            # Log flooding: an unproven caller could write lines endlessly; one that has the secret of a token deserves a line.
             if error.token_name is not None:
                 self._rejections.failed(token=error.token_name, address=address, problem=error.message)
             raise
 
     async def is_signed_in(self, actor: Actor) -> bool:
-        """Return whether the session or API token of a caller who was identified earlier still lets them in."""
+        """Return whether the session or API token of a previously identified caller is still valid."""
         if actor.api_token is None:
             return await self._sessions.is_signed_in(actor)
         return not await self.ended({actor.session_id})
 
     async def ended(self, session_ids: Collection[str]) -> set[str]:
-        """Return which of these sessions and API tokens have ended (`Actor.session_id`)."""
+        """Return which of these sessions and API tokens have ended (by `Actor.session_id`)."""
         tokens = {one for one in session_ids if one.startswith(_TOKEN)}
         sessions = set(session_ids) - tokens
         ended = await self._sessions.ended_sessions(sessions) if sessions else set()
@@ -105,7 +105,7 @@ class Callers:
         found = await self._store.read(lambda conn: api_tokens.find_with_operator(conn, presented.public_id))
         now = self._clock()
         record, operator = verify_api_token(presented, record=found[0], operator=found[1], now=now)
-        # As with sessions: an issuer that was taken out of the settings vouches for no operator any more.
+        # As for sessions: an issuer that was removed from the settings no longer vouches for operators.
         if not self._methods.trusts(operator):
             raise ApiTokenRejectedError(
                 f"The API token '{record.name}' acts for an operator of an issuer that is not configured any more.",
@@ -114,7 +114,7 @@ class Callers:
             )
         actor = Actor(
             operator=operator.name,
-            # Privilege escalation: an operator who was demoted or limited keeps no more by their tokens.
+            # Privilege escalation: the tokens of a demoted or limited operator must not allow more than the operator may do.
             role=lesser_role(record.role, operator.role),
             session_id=_session_id(record, operator),
             address=address,
@@ -138,5 +138,5 @@ def _scope(record: ApiTokenRecord, operator: OperatorRecord) -> Scope:
 
 
 def _session_id(record: ApiTokenRecord, operator: OperatorRecord) -> str:
-    """Return what an API token's streams end with: also if its scope changes, since they began with the one before."""
+    """Return an ID with which an API token's streams end, also if its scope changes, since they began with the old one."""
     return f"{_TOKEN}{record.public_id}:{_scope(record, operator).text}"

@@ -1,4 +1,4 @@
-"""Signs a checkpoint of the audit log at the start, each hour and at the stop, and says so if none can be signed."""
+"""Signs a checkpoint of the audit log at startup, every hour and at shutdown, and reports if none can be signed."""
 
 import asyncio
 
@@ -10,18 +10,18 @@ from lyftdata.store import StoreError
 
 _log = get_logger(__name__)
 
-# Not a setting: what can be cut unnoticed is what came after the last checkpoint outside the database, and an export signs its own.
+# Not a setting: what can be truncated unnoticed is what follows the last checkpoint outside the database, and an export signs its own.
 _EVERY_S = 3_600.0
 _MAX_WAITED_FOR = 20_000
 
 
 class CheckpointSchedule:
     """
-    Runs concurrently with the requests.
+    A background task.
 
     Args:
-        checkpoints: Signs.
-        warnings: Shown to operators; what is found is added once.
+        checkpoints: Signs them.
+        warnings: Shown to operators; a finding is added once.
     """
 
     def __init__(self, checkpoints: AuditCheckpoints, warnings: list[str]) -> None:
@@ -30,11 +30,11 @@ class CheckpointSchedule:
         self._is_started = False
 
     async def start(self) -> None:
-        """Sign before the first request is answered, unless that takes long: then `run` does."""
+        """Sign before the first request is answered, unless that would take long: then `run` does it."""
         await self._sign_if_short(Occasion.START)
 
     async def run(self) -> None:
-        """Sign each hour."""
+        """Sign every hour."""
         if not self._is_started:
             await self._sign(Occasion.START)
         while True:
@@ -42,11 +42,11 @@ class CheckpointSchedule:
             await self._sign(Occasion.HOUR)
 
     async def stop(self) -> None:
-        """Sign for the last time."""
+        """Sign the last one."""
         await self._sign_if_short(Occasion.STOP)
 
     async def _sign_if_short(self, occasion: Occasion) -> None:
-        # Neither start nor stop waits for the first checkpoint of a long log.
+        # Neither startup nor shutdown waits for the first checkpoint of a long log.
         try:
             is_short = await self._checkpoints.count_unsigned() <= _MAX_WAITED_FOR
         except StoreError as error:

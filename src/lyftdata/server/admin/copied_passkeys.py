@@ -1,4 +1,4 @@
-"""Tells of passkeys that may have been copied: a signature was right, and the counter in it was not beyond the last one."""
+"""Reports passkeys that may have been copied: a signature was valid, but its counter was not greater than the last one."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ _MAX_SHOWN = 5
 
 
 class CopiedPasskey(msgspec.Struct, frozen=True, kw_only=True):
-    """A passkey that was refused for its counter, and is still registered; `event` is the latest such refusal."""
+    """A passkey that was refused for its counter and is still registered; `event` is the latest such refusal."""
 
     operator: str
     name: str
@@ -27,7 +27,7 @@ class CopiedPasskey(msgspec.Struct, frozen=True, kw_only=True):
 
 class CopiedPasskeys:
     """
-    Reads which passkeys may have been copied.
+    Finds passkeys that may have been copied.
 
     Args:
         store: Holds passkeys and the audit log.
@@ -39,7 +39,7 @@ class CopiedPasskeys:
         self._clock = clock
 
     async def alerts(self) -> list[Alert]:
-        """Return an alert for each, for a day after the last refusal, unless the passkey was removed since."""
+        """Return an alert for each, for a day after its last refusal, unless the passkey has been removed."""
         return [
             Alert(
                 kind=AlertKind.PASSKEY_COPIED,
@@ -64,7 +64,7 @@ class CopiedPasskeys:
 
 
 def _is_registered(conn: Connection, operator: str, name: str, event: AuditEvent) -> bool:
-    # One that was made later under the same name is another passkey.
+    # A passkey registered later under the same name is a different one.
     return any(
         one.name == name and one.created_at <= event.at for one in passkeys.passkeys_of(conn, operator)
     )

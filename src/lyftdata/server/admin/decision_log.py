@@ -1,7 +1,7 @@
 """
 Logs decisions for a SIEM: every audit event, and Workers connecting and disconnecting.
 
-The audit log is read, not what this Server does: so what other Servers and the commands on the host decide is there too, in the
+This reads the audit log rather than this Server's actions: so it includes what peers and commands on the host decide, in the
 order and with the numbers of the audit log, and nothing that was rolled back. A missing number is a missing line.
 """
 
@@ -23,8 +23,8 @@ class DecisionLog:
     Follows the audit log.
 
     Args:
-        store: Whose audit log.
-        after: The number of the last event that is not to be logged any more.
+        store: Holds the audit log.
+        after: The number of the last event that was already logged.
     """
 
     def __init__(self, store: Store, *, after: int) -> None:
@@ -32,7 +32,7 @@ class DecisionLog:
         self._last = after
 
     async def follow(self) -> None:
-        """Log the events that have been added."""
+        """Log the events added since the last call."""
         while True:
             read = functools.partial(audit_log.events_after, after=self._last, limit=_BATCH)
             batch = await self._store.read(read)

@@ -1,8 +1,8 @@
 """
 Signs operators in by device code (RFC 8628): begins, lets an operator decide in a browser, and opens the session.
 
-The session is that of the operator who confirms, with no more than they may. It ends no later than the browser's session in which that
-was done, which must still be good when it is opened: signing out everywhere before that ends it too.
+The session belongs to the operator who confirms, with no more rights than theirs. It ends no later than the browser session in which
+they confirmed it, which must still be valid when the new one is opened: signing out everywhere before that ends it too.
 """
 
 import hmac
@@ -38,12 +38,12 @@ from lyftdata.store.tables import admin_sessions, device_logins
 from lyftdata.store.tables.operators import find_operator
 
 _MAX_READ = 1_000
-# One that asks sooner is not counted: that would be a write.
+# An earlier poll is not counted, since that would be a write.
 _MIN_INTERVAL = timedelta(seconds=1)
 
 
 class DeviceLoginBegun(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line is given: the device code to ask with, and the user code to show."""
+    """The response to the command line: the device code to poll with, and the user code to show."""
 
     device_code: Secret
     user_code: str
@@ -52,7 +52,7 @@ class DeviceLoginBegun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceSignedIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that was opened, and its token, to be handed out once."""
+    """A session that was opened, and its token, to be returned once."""
 
     token: Secret
     session: AdminSessionRecord
@@ -64,12 +64,12 @@ class DeviceLogins:
     Sign-ins by device code.
 
     Args:
-        store: Holds them, for every Server.
+        store: Stores them, for every Server.
         key: 32 bytes for this purpose alone, the same at every Server: user codes are too short for a plain hash.
-        new_sessions: Makes the sessions.
-        known_secrets: Hidden where a caller has put one.
+        new_sessions: Creates the sessions.
+        known_secrets: Redacted where a caller has put one.
         clock: Aware UTC time.
-        random_bytes: Makes the codes.
+        random_bytes: Generates the codes.
     """
 
     def __init__(
@@ -89,16 +89,16 @@ class DeviceLogins:
         self._clock = clock
         self._random_bytes = random_bytes
         self.begun = FailureLimiter(burst=20, refill_per_s=1 / 15)
-        """How many an address may begin: each is a row."""
+        """Limits how many an address may begin: each is a row."""
         self.guesses = FailureLimiter(burst=10, refill_per_s=1 / 60)
-        """How many wrong user codes an operator may type (RFC 8628, section 5.1)."""
+        """Limits how many wrong user codes an operator may enter (RFC 8628, section 5.1)."""
 
     async def begin(self, *, host: str, address: str, user_agent: str) -> DeviceLoginBegun:
         """
         Begin a sign-in.
 
         Raises:
-            TooManyRequestsError: Too many from this address, or in all.
+            TooManyRequestsError: Too many from this address, or in total.
         """
         now = self._clock()
         wait_s = self.begun.record_failure(address, now.timestamp())
@@ -131,11 +131,11 @@ class DeviceLogins:
 
     async def find(self, typed: str, *, actor: Actor) -> DeviceLoginRecord:
         """
-        Return the pending sign-in whose user code an operator has typed.
+        Return the pending sign-in whose user code an operator has entered.
 
         Raises:
-            DeviceLoginError: `unknown_code`: mistyped, expired, or decided already; it counts as a guess.
-            TooManyRequestsError: The operator has typed too many wrong ones; this one was not looked up.
+            DeviceLoginError: `unknown_code`: mistyped, expired, or already decided; it counts as a guess.
+            TooManyRequestsError: The operator has entered too many wrong ones; this one was not looked up.
         """
         now = self._clock()
         wait_s = self.guesses.wait_s(actor.account, now.timestamp())
@@ -152,7 +152,7 @@ class DeviceLogins:
         return found
 
     async def decide(self, typed: str, *, approve: bool, actor: Actor) -> DeviceLoginRecord:
-        """Approve or deny a sign-in, once; raises as `find`."""
+        """Approve or deny a sign-in, once; raises like `find`."""
         found = await self.find(typed, actor=actor)
         now = self._clock()
         action = "operator.device_login_approved" if approve else "operator.device_login_denied"
@@ -165,7 +165,7 @@ class DeviceLogins:
 
         def op(tx: WriteTx) -> bool:
             current = device_logins.find_by_device(tx.conn, found.device_digest)
-            # Two operators at once, or at two Servers: the first decides.
+            # Two operators at once, or at two Servers: the first one decides.
             if current is None or current.state is not DeviceLoginState.PENDING or now >= current.expires_at:
                 return False
             state = DeviceLoginState.APPROVED if approve else DeviceLoginState.DENIED
@@ -186,10 +186,10 @@ class DeviceLogins:
 
         Raises:
             DeviceLoginError: `authorization_pending`, `slow_down`, `access_denied` or `expired_token` (RFC 8628, section 3.5). An
-                unknown code is expired: a caller who has none learns nothing.
+             unknown code counts as expired: a caller without a code learns nothing.
         """
         digest = _digest(unverified_code)
-        # Not in a transaction of the one writer: neither made-up codes nor one that is asked with in a loop must hold it up.
+        # Not in a write transaction: neither made-up codes nor polling in a loop must block the only writer.
         found = await self._store.read(lambda conn: device_logins.find_by_device(conn, digest))
         if found is None:
             raise _expired()
@@ -203,10 +203,10 @@ class DeviceLogins:
     def _redeem(
         self, tx: WriteTx, digest: bytes, address: str, user_agent: str
     ) -> DeviceSignedIn | DeviceLoginError:
-        """Return the session, or the error: what an error changes (the wait, or that it is gone) must be kept too."""
+        """Return the session, or the error: what an error changes (the interval, or that the sign-in is gone) must be committed too."""
         now = self._clock()
         found = device_logins.find_by_device(tx.conn, digest)
-        # Asked again here: of two that redeem one code at once, at whichever Servers, one finds it.
+        # Checked again in the transaction: if a code is redeemed twice at once, at any Servers, only one succeeds.
         if found is None:
             return _expired()
         if now >= found.expires_at:
@@ -241,11 +241,11 @@ class DeviceLogins:
             operator.name,
             address=address,
             user_agent=user_agent,
-            # Not now: confirming a code proves no more than the browser's session did.
+            # Not now: confirming a code proves no more than the browser session did.
             authenticated_at=browser.authenticated_at,
-            # The browser in which it was confirmed has proved it.
+            # The browser session in which it was confirmed has proved the second factor.
             second_factor=browser.second_factor,
-            # Persistence: a session that was copied must not make another before it ends, and so last for ever.
+            # Persistence: a copied session must not create another one before it ends, and so last for ever.
             ends_by=min(browser.expires_at, operator.password_expires_at or browser.expires_at),
             issuer_session=browser.issuer_session,
         )
@@ -260,7 +260,7 @@ class DeviceLogins:
 def _approver(
     tx: WriteTx, found: DeviceLoginRecord, *, now: datetime
 ) -> tuple[AdminSessionRecord, OperatorRecord] | None:
-    """Return the session in which a sign-in was approved, with its operator as they are now; None if it is not good any more."""
+    """Return the session in which a sign-in was approved, with its operator in the current state; None if it is no longer valid."""
     session = None if found.session_id is None else admin_sessions.find_session(tx.conn, found.session_id)
     if session is None or now >= session.expires_at:
         return None

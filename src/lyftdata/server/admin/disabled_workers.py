@@ -1,8 +1,8 @@
 """
-Enables Workers that were disabled until a time which has come.
+Enables Workers again whose disabling had an end that has passed.
 
-Every Server looks. The entry is read again within the transaction, and writers take turns: one of them enables it, once, and writes
-one audit event. What an operator has changed meanwhile holds. It is the Servers' own clocks that say when.
+Every Server checks this. The entry is read again within the transaction, and writers take turns: only one of them enables it, with one
+audit event. A change by an operator in the meantime takes precedence. The Servers' own clocks decide.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from lyftdata.store.tables import workers
 
 class DisabledWorkers:
     """
-    Ends disabling when its time has come.
+    Ends disabling that has a time limit.
 
     Args:
-        store: Holds the entries.
-        directory: Names those that have an end, without a look at the database.
+        store: Stores the entries.
+        directory: Lists those with a time limit, without a query.
         clock: Returns aware UTC time.
     """
 
@@ -38,7 +38,7 @@ class DisabledWorkers:
         self._clock = clock
 
     async def enable_due(self) -> int:
-        """Enable those whose time has come; return how many this Server has enabled. To be called every few seconds."""
+        """Enable those whose time has come; return how many this Server has enabled. Call it every few seconds."""
         now = self._clock()
         due = [worker.id for worker in self._directory.disabled_until() if is_due(worker, now=now)]
         enabled = 0

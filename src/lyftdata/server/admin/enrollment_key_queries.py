@@ -1,4 +1,4 @@
-"""What operators read of enrollment keys: those that were issued, and the one of the settings, `startup`."""
+"""Read model of enrollment keys: the issued ones, and the one of the settings, `startup`."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class EnrollmentKeyQueries:
     async def get(self, name: str, *, scope: Scope) -> EnrollmentKey:
         """Return one key, without the key itself; raises NotFoundError, also for one outside the scope."""
         if name == STARTUP_NAME:
-            # It sets no label, so it is within no scope.
+            # It sets no labels, so it is within no scope.
             found = await self._show([], with_startup=not scope.is_limited, scope=scope)
             if not found:
                 raise NotFoundError("enrollment_key", name)
@@ -111,7 +111,7 @@ class EnrollmentKeyQueries:
         last_used: Mapping[str, datetime],
         scope: Scope,
     ) -> EnrollmentKey:
-        """Show a key by its newest generation; older ones that still work are `previous`."""
+        """Build the view of a key from its newest generation; older ones that still work are `previous`."""
         now = self._clock()
         newest, *older = sorted(generations, key=lambda record: record.generation, reverse=True)
         first = older[-1] if older else newest
@@ -153,7 +153,7 @@ class EnrollmentKeyQueries:
     def _show_previous(
         self, record: EnrollmentKeyRecord, now: datetime, scope: Scope
     ) -> PreviousEnrollmentKey:
-        """Show an older generation that still works, with the hosts that have used it since the rotation."""
+        """Build the view of an older generation that still works, with the hosts that have used it since the rotation."""
         since = record.rotated_at or record.created_at
         lagging = (
             worker
@@ -186,7 +186,7 @@ class EnrollmentKeyQueries:
 
     def _workers(self, fingerprints: Collection[str], scope: Scope) -> int:
         if scope.is_limited:
-            # An operator may have given some of them to another team since.
+            # An operator may have moved some of them to another team since.
             return sum(
                 worker.enrolled_with in fingerprints and scope.covers_worker(worker)
                 for worker in self._directory.workers()

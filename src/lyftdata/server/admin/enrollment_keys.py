@@ -1,4 +1,4 @@
-"""What operators do to enrollment keys. The key itself is only in the answers to `issue` and `rotate`."""
+"""The use cases of enrollment keys. Only the results of `issue` and `rotate` contain the key itself."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -28,18 +28,18 @@ from lyftdata.store.tables import enrollment_keys
 
 class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a key is to allow, as an operator wrote it.
+    What a key allows, as entered by an operator.
 
     Attributes:
-        expires_in: Life from now; None for no end.
-        max_uses: How many Workers it enrolls; None for any number.
-        worker_name: Pattern of the names that Workers may ask for; None for any.
+        expires_in: Lifetime from now; None for no end.
+        max_uses: How many Workers it may enroll; None for any number.
+        worker_name: Pattern of the names that Workers may request; None for any.
         networks: From where; empty for everywhere.
-        labels: Put on every Worker that it enrolls; they win over what the Worker says of itself.
+        labels: Given to every Worker that enrolls with it, overriding the Worker's own.
         ephemeral: Whether the entries of its Workers are removed when they leave.
-        mode: Whether Workers that fit are let in at once or wait for approval.
-        approve_name: In mode `approve`: Workers with names of this pattern are approved by themselves; None for no such rule.
-        approve_networks: In mode `approve`: Workers from these networks are; empty for no such rule. With both rules, both must hold.
+        mode: Whether Workers that match the rules are admitted at once or wait for approval.
+        approve_name: In mode `approve`: Workers whose names match this pattern are approved automatically; None for no such rule.
+        approve_networks: In mode `approve`: the same for Workers from these networks; empty for no such rule. If both are set, both must match.
     """
 
     expires_in: timedelta | None = None
@@ -54,7 +54,7 @@ class EnrollmentKeyRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IssuedEnrollmentKey(msgspec.Struct, frozen=True):
-    """A key just made: the record to keep and the text to show once."""
+    """A newly created key: the record to store and the text to show once."""
 
     record: EnrollmentKeyRecord
     text: Secret
@@ -73,11 +73,11 @@ class EnrollmentKeys:
 
     async def issue(self, name: str, rules: EnrollmentKeyRules, *, actor: Actor) -> IssuedEnrollmentKey:
         """
-        Make a key.
+        Create a key.
 
         Args:
             name: 5 to 50 letters, digits, `-`, `_`; unique.
-            rules: What it is to allow.
+            rules: What it allows.
             actor: Who issues it.
 
         Raises:
@@ -106,14 +106,14 @@ class EnrollmentKeys:
         self, name: str, *, grace: timedelta | None = None, ends_at: datetime | None = None, actor: Actor
     ) -> IssuedEnrollmentKey:
         """
-        Make the next generation of a key, with the same rules.
+        Create the next generation of a key, with the same rules.
 
-        Those before end after the grace or at a set time, at once if neither is given.
+        Older ones end after a grace period or at a given time, at once if neither is given.
 
         Raises:
             NotFoundError: No such key.
-            ConflictError: `enrollment_key_revoked`: a revoked key is not brought back; `enrollment_key_is_a_setting`.
-            InvalidInputError: As `end_of_previous`.
+            ConflictError: `enrollment_key_revoked`: a revoked key cannot be rotated; `enrollment_key_is_a_setting`.
+            InvalidInputError: From `end_of_previous`.
         """
         _check_not_startup(name, actor)
         now = self._clock()
@@ -139,7 +139,7 @@ class EnrollmentKeys:
 
     async def end_previous(self, name: str, *, actor: Actor) -> None:
         """
-        End every older generation of a key now: it enrolls no more Workers. Ending twice changes nothing.
+        End every older generation of a key now: it enrolls no more Workers. Repeating it changes nothing.
 
         Raises:
             NotFoundError: No such key.
@@ -163,7 +163,7 @@ class EnrollmentKeys:
 
     async def revoke(self, name: str, *, actor: Actor) -> None:
         """
-        Revoke a key in every generation. Workers that it has enrolled stay. Revoking twice changes nothing.
+        Revoke every generation of a key. Workers that it has enrolled stay. Repeating it changes nothing.
 
         Raises:
             NotFoundError: No such key.
@@ -228,7 +228,7 @@ class EnrollmentKeys:
             approve_networks=before.approve_networks,
         )
         issued = self._make(before.name, rules, actor)
-        # Both hold: that of the first operator, and that of the one who has seen this generation.
+        # Both apply: the scope of the first operator, and of the one who has seen this generation.
         scope = None if before.scope is None else before.scope | (issued.record.scope or {})
         record = msgspec.structs.replace(
             issued.record, generation=before.generation + 1, scope=scope or issued.record.scope
@@ -245,7 +245,7 @@ def _subject(name: str) -> str:
 
 
 def _describe(record: EnrollmentKeyRecord) -> dict[str, str]:
-    """Return the rules of a key for the audit log; rules that it does not have are left out."""
+    """Return the rules of a key for the audit log, without those that are not set."""
     rules = {
         "expires_at": record.expires_at.isoformat() if record.expires_at else "",
         "max_uses": str(record.max_uses or ""),
@@ -272,7 +272,7 @@ def _check_not_startup(name: str, actor: Actor) -> None:
 
 def check_mode(mode: EnrollmentMode, approve_name: str | None, approve_networks: Sequence[str]) -> None:
     """
-    Refuse a rule for approval where nothing waits for approval: who wrote it may believe that it keeps something out.
+    Reject an approval rule for a key in another mode: its author may believe that it keeps Workers out.
 
     Raises:
         InvalidInputError: Names the rule.
@@ -283,6 +283,6 @@ def check_mode(mode: EnrollmentMode, approve_name: str | None, approve_networks:
 
 
 def check_uses(max_uses: int | None) -> None:
-    """Refuse a number of uses that no key may have; raises InvalidInputError."""
+    """Reject an invalid number of uses; raises InvalidInputError."""
     if max_uses is not None and not 1 <= max_uses <= MAX_USES:
         raise InvalidInputError("max_uses", f"must be from 1 to {MAX_USES}")

@@ -11,7 +11,7 @@ from lyftdata.store.tables import enrollment_key_uses
 
 
 class EnrollmentQueries:
-    """Whether Auto-Enrollment is on, with which secrets, by fingerprints."""
+    """Whether Auto-Enrollment is on, and the fingerprints of its secrets."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class EnrollmentQueries:
         self._store = store
 
     async def show(self) -> EnrollmentStatus:
-        """Show whether Auto-Enrollment is on, by fingerprints; the secret itself is never shown."""
+        """Show whether Auto-Enrollment is on, with fingerprints; the secret itself is never shown."""
         fingerprints = [accepted.fingerprint for accepted in self._enrollment.keys]
         used = await self._store.read(lambda conn: enrollment_key_uses.last_used(conn, fingerprints))
         keys = [

@@ -1,8 +1,8 @@
 """
-Rehearses changed rules of an enrollment key: replays recorded attempts, and tells operators who would be refused.
+Rehearses changed rules of an enrollment key: replays recorded attempts, and shows operators which would be refused.
 
-Nothing is recorded for it. Enrollments are events of the audit log, and what the rules of a key have refused is in the refusal log.
-Both are bounded: by the retention of the audit log, and by the number of refusals that are kept.
+Nothing is recorded for this purpose. Enrollments are events of the audit log, and refusals by a key's rules are in the refusal log.
+Both are limited: by the retention of the audit log, and by the number of refusals that are kept.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from lyftdata.server.clock import Clock
 from lyftdata.store import Store, audit_log
 from lyftdata.store.tables import enrollment_keys, refusals
 
-# Of each kind: read into memory, for one operator's question.
+# Of each kind: they are read into memory for one operator's query.
 _MAX_READ = 20_000
 _MAX_LISTED = 1_000
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class ChangedRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Rules that an operator thinks of, as in `EnrollmentKeyRules`; UNSET for one that stays as it is."""
+    """Rules an operator is considering, as in `EnrollmentKeyRules`; UNSET leaves a rule unchanged."""
 
     expires_in: timedelta | UnsetType | None = UNSET
     max_uses: int | UnsetType | None = UNSET
@@ -61,7 +61,7 @@ class ChangedRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Recorded(NamedTuple):
-    """What is recorded of a key: attempts, the oldest first, and since when none is missing."""
+    """The recorded attempts with a key, the oldest first, and the time since which the record is complete."""
 
     attempts: list[Attempt]
     generations: dict[str, Generation]
@@ -69,24 +69,24 @@ class _Recorded(NamedTuple):
 
 
 class EnrollmentRehearsals:
-    """Replays what is recorded of an enrollment key against changed rules."""
+    """Replays the recorded attempts with an enrollment key against changed rules."""
 
     def __init__(self, *, enrollment: Enrollment, refusals: RefusalLog, store: Store, clock: Clock) -> None:
         self._enrollment = enrollment
         self._refusals = refusals
         self._store = store
         self._clock = clock
-        # Denial of service: it takes memory and a processor for as long as it runs.
+        # Denial of service: a rehearsal uses memory and a processor for as long as it runs.
         self._one_at_a_time = asyncio.Semaphore(1)
 
     async def rehearse(self, name: str, changed: ChangedRules, *, days: int) -> EnrollmentRehearsal:
         """
-        Return who would be refused.
+        Return which attempts would be refused.
 
         Args:
             name: Of the key; `startup` is the one of the settings.
-            changed: What is to change of its rules.
-            days: From how many days back attempts are replayed.
+            changed: The rules to change.
+            days: How many days back attempts are replayed.
 
         Raises:
             NotFoundError: No such key.
@@ -99,7 +99,7 @@ class EnrollmentRehearsals:
         rules = _apply(changed, records)
         fingerprints = self._startup_fingerprints() if name == STARTUP_NAME else None
         async with self._one_at_a_time:
-            # Before the store is read: what is written in between is in both, and is taken once.
+            # Before the store is read: what is written in between appears in both, and is counted once.
             unwritten = self._refusals.unwritten()
             recorded = await self._store.read(
                 lambda conn: _read(conn, records, since=since, fingerprints=fingerprints, unwritten=unwritten)
@@ -114,7 +114,7 @@ class EnrollmentRehearsals:
             return found
         if not self._startup_fingerprints():
             raise NotFoundError("enrollment_key", name)
-        # The key of the settings has no rules, and it is not known since when it has been set.
+        # The key of the settings has no rules, and it is not known when it was set.
         return [
             EnrollmentKeyRecord(
                 public_id="", name=name, public_key="", digest=b"", created_at=since, created_by=""
@@ -126,9 +126,9 @@ class EnrollmentRehearsals:
 
 
 def _apply(changed: ChangedRules, records: Sequence[EnrollmentKeyRecord]) -> Rules:
-    """Return the rules of the newest generation with what is to change; raises InvalidInputError."""
+    """Return the rules of the newest generation with the changes applied; raises InvalidInputError."""
     newest = max(records, key=lambda record: record.generation)
-    # The question about a key that only warns is whom it would refuse.
+    # For a key that only warns, the question is which Workers it would refuse.
     usual_mode = EnrollmentMode.AUTO if newest.mode is EnrollmentMode.WARN else newest.mode
     mode = _chosen(changed.mode, usual_mode)
     keeps_approval = mode is EnrollmentMode.APPROVE
@@ -196,7 +196,7 @@ def _read(
 def _complete_since(
     conn: Connection, since: datetime, enrolled: Sequence[AuditEvent], refused: Sequence[RefusalAttempt]
 ) -> datetime:
-    """Return since when no attempt is missing that was recorded: older ones were not kept, or not read."""
+    """Return the time since which no recorded attempt is missing: older ones were not kept, or not read."""
     first_event = audit_log.first_time(conn) if audit_log.removed_through(conn) else None
     limits = [since, first_event, refusals.kept_since(conn)]
     limits += [found[-1].at for found in (enrolled, refused) if len(found) == _MAX_READ]
@@ -276,7 +276,7 @@ def _is_listed(one: Replayed) -> bool:
 
 
 def _group(replayed: Sequence[Replayed]) -> list[RehearsedAttempts]:
-    """Return what is to be listed: the newly refused first, then the newly let in, each from the latest on."""
+    """Return the groups to list: newly refused ones first, then newly admitted ones, each with the latest first."""
     groups: dict[tuple[object, ...], list[Replayed]] = {}
     for one in replayed:
         attempt = one.attempt

@@ -1,4 +1,4 @@
-"""What an operator sees who waits for hosts to enroll with a key: who came, who is connected, and who was refused."""
+"""What an operator sees while waiting for hosts to enroll with a key: which came, which are connected, and which were refused."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,10 +24,10 @@ _WRONG_KEY = "wrong_enrollment_key"
 
 class Newcomers(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The Workers that have enrolled with one generation of a key, and the attempts that were refused since.
+    The Workers that have enrolled with one generation of a key, and the attempts that were refused since it was created.
 
-    `latest` are the last of them, the latest first; `pending` counts those that wait for approval. `refused` are attempts with the key
-    that its rules have refused, of names that did not enroll after all; `wrong` are attempts with a key that this Server does not know.
+    `latest` are the last of them, the latest first; `pending` counts those that wait for approval. `refused` are attempts that the key's
+    rules refused, for names that did not enroll later; `wrong` are attempts with a key that this Server does not know.
     """
 
     total: int
@@ -40,13 +40,13 @@ class Newcomers(msgspec.Struct, frozen=True, kw_only=True):
 
 class EnrollmentWatch:
     """
-    Looks for the newcomers of a key.
+    Finds the newcomers of a key.
 
     Args:
         store: Where refusals are written.
         directory: Every Worker.
-        sessions: Who is connected.
-        refusal_log: Refusals that are not written yet.
+        sessions: Which Workers are connected.
+        refusal_log: Refusals that are not yet written.
         refusal_queries: Refusals by their causes.
     """
 
@@ -73,9 +73,9 @@ class EnrollmentWatch:
 
         Args:
             fingerprint: Of the generation, which is within the scope.
-            since: When it was made.
+            since: When it was created.
             scope: Of the operator.
-            with_wrong_keys: Whether the operator may see refusals of callers that have proved nothing, which are the whole Server's.
+            with_wrong_keys: Whether the operator may see refusals of unproven callers, which concern the whole Server.
         """
         workers = self._enrolled(fingerprint, scope)
         names = {worker.name for worker in workers}
@@ -103,7 +103,7 @@ class EnrollmentWatch:
         ]
 
     async def _refused(self, fingerprint: str, since: datetime) -> list[RefusalAttempt]:
-        """Return attempts with the key, the oldest first, each once."""
+        """Return attempts with the key, the oldest first, each only once."""
         unwritten = [
             one
             for one in self._refusal_log.unwritten()

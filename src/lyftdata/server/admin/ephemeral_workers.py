@@ -1,12 +1,12 @@
 """
 Removes ephemeral Workers that have left.
 
-    signed off    at once, before the Worker reads that its session has ended
-    absent        neither connected for a time, nor in possession of a token that has not expired
+     signed off    at once, before the Worker reads that its session has ended
+     absent        not connected for a time, and without an unexpired token
 
-Never while a start of its program is connected, at any Server. The time counts only while this Server could have been reached: after
-its start, after an outage of the database and after a pause of its machine it begins again, so that an outage removes no Worker. What
-is known of a removed Worker is in its audit event; its name is free.
+Never while a boot of its program is connected, at any Server. The time counts only while this Server could be reached: it starts
+again after a start, an outage of the database or a pause of the machine, so that an outage removes no Worker. What is known
+about a removed Worker is in its audit event; its name is free.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import activity, presence, workers
 
-# A gap between two looks that is longer than this was an outage of the database, or of the machine.
+# A longer gap between two checks was an outage of the database, or of the machine.
 _MAX_GAP = timedelta(minutes=2)
 # The time of a token is written at most once a minute.
 _TOKEN_WRITTEN_WITHIN = timedelta(minutes=2)
@@ -34,16 +34,16 @@ _TOKEN_WRITTEN_WITHIN = timedelta(minutes=2)
 
 class EphemeralWorkers:
     """
-    Knows which ephemeral Workers have left, and removes their entries.
+    Detects ephemeral Workers that have left, and removes their entries.
 
     Args:
-        store: Holds the entries.
-        directory: Names the ephemeral ones.
-        sessions: Who is connected.
+        store: Stores the entries.
+        directory: Lists the ephemeral ones.
+        sessions: Which Workers are connected.
         leaving: Keeps Workers from connecting while they are removed.
         metrics: Counts those that left.
         after: How long a Worker must be absent.
-        token_ttl: Life of a worker token.
+        token_ttl: Lifetime of a worker token.
         clock: Returns aware UTC time.
     """
 
@@ -71,11 +71,11 @@ class EphemeralWorkers:
 
     async def sign_off(self, worker: WorkerRecord, *, boot_id: str, address: str) -> bool:
         """
-        Remove a Worker that has signed off, unless another start of its program is connected; durable when this returns.
+        Remove a Worker that has signed off, unless another boot of its program is connected; durable when this returns.
 
         Args:
             worker: Its entry; nothing happens if it is not ephemeral.
-            boot_id: The start of its program that has signed off.
+            boot_id: The boot that has signed off.
             address: Where the sign-off came from.
 
         Returns:
@@ -91,11 +91,11 @@ class EphemeralWorkers:
         return is_removed
 
     async def remove_absent(self) -> int:
-        """Remove the Workers that have been absent for long enough; return how many. To be called twice a minute."""
+        """Remove the Workers that have been absent long enough; return how many. Call it twice a minute."""
         now = self._clock()
         if now - self._looked_at > _MAX_GAP:
             self._reachable_since = now
-        # Raises in an outage of the database, also when nothing is to be removed: the look does not count then.
+        # Raises during an outage of the database, even if nothing is to be removed: this check does not count then.
         await self._store.read(_ping)
         removed = 0
         if now - self._reachable_since >= self._after:
@@ -110,7 +110,7 @@ class EphemeralWorkers:
             worker.id
             for worker in self._directory.ephemeral_workers()
             if worker.enabled
-            # One that waits for approval is not connected either; once it is approved, it has the whole time to connect.
+            # A Worker that waits for approval is not connected either; once it is approved, it gets the full time to connect.
             and worker.approval is None
             and (worker.approval_since or worker.created_at) < now - self._after
             and not self._sessions.is_online(worker.id)
@@ -140,7 +140,7 @@ def _ping(conn: Connection) -> None:
 
 def _remove_signed_off(event: AuditEvent, worker_id: str, boot_id: str, tx: WriteTx) -> bool:
     worker = workers.find_worker(tx.conn, worker_id)
-    # Of a disabled one an operator decided something; it must not come back as another.
+    # An operator made a decision about a disabled Worker; it must not come back as another one.
     if worker is None or not worker.enabled:
         return False
     connected = presence.find(tx.conn, worker_id)

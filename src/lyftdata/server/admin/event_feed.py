@@ -1,8 +1,8 @@
 """
 Sends Worker events as server-sent events, rendered once for all listeners.
 
-Rendered for each listener, one operator with forty streams would have the Server read and render every event forty
-times, in the same event loop as the answers to Workers.
+If they were rendered for each listener, one operator with forty streams would make the Server read and render every event forty
+times, in the same event loop as the responses to Workers.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from lyftdata.store.tables import activity
 
 _log = get_logger(__name__)
 
-# When a fleet comes back thousands of events are pending: other work has its turn in between.
+# When a fleet reconnects, thousands of events are pending: yield to other work in between.
 _RENDERED_AT_ONCE = 50
 _PAUSE_S = 0.1
 
 
 class _Rendered(msgspec.Struct, frozen=True):
-    """An event as it is sent, and the Worker that it is about; None if that is gone."""
+    """A rendered event, and the Worker that it is about; None if that no longer exists."""
 
     worker_id: str
     worker: WorkerRecord | None
@@ -40,10 +40,10 @@ class EventFeed:
     Renders events while there are listeners.
 
     Args:
-        events: What is followed.
-        directory: Gives the Worker that an event is about.
-        workers: Shows it.
-        store: Gives what it left behind.
+        events: The source of the events.
+        directory: Finds the Worker of an event.
+        workers: Builds its view.
+        store: Loads its activity.
     """
 
     def __init__(self, *, events: Events, directory: Directory, workers: WorkerQueries, store: Store) -> None:
@@ -52,22 +52,22 @@ class EventFeed:
         self._workers = workers
         self._store = store
         self._listeners: set[Listener] = set()
-        # Of listeners with a scope: the Workers within it, so that one that leaves it is known to them, and no other is.
+        # For listeners with a scope: the Workers in it, so that they see one of them leave, and learn of no other.
         self._in_scope: dict[Listener, set[str]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def join(self, listener: Listener) -> None:
-        """Deliver every event from now on to a listener, as far as it is within their scope."""
+        """Deliver every event within the listener's scope to it, from now on."""
         self._listeners.add(listener)
         if listener.scope.is_limited:
             workers = filter(listener.scope.covers_worker, self._directory.workers())
             self._in_scope[listener] = {worker.id for worker in workers}
         if self._task is None:
-            # Followed from this step on, not from when the task begins: no event is missed in between.
+            # Followed from now, not from when the task starts: no event is missed in between.
             self._task = asyncio.create_task(self._run(self._events.follow()))
 
     def unsubscribe(self, listener: Listener) -> None:
-        """Deliver no more events to a listener."""
+        """Stop delivering events to a listener."""
         self._listeners.discard(listener)
         self._in_scope.pop(listener, None)
         if not self._listeners and self._task is not None:
@@ -92,9 +92,9 @@ class EventFeed:
                     data = whole if known is None else _within(listener.scope, rendered, known)
                     if data:
                         listener.put(data)
-        except Exception as error:  # noqa: BLE001 - whatever it was: the next events may be rendered
+        except Exception as error:  # noqa: BLE001 - the next events may be rendered
             emit(_log, EVENT_FEED_FAILED, problem=str(error))
-            # Who has missed an event must read the list: that is what a stream that ends says.
+            # A listener that has missed an event must reload the list: the end of its stream makes it do so.
             for listener in self._listeners:
                 listener.end()
 
@@ -115,9 +115,9 @@ class EventFeed:
 
 def _within(scope: Scope, rendered: Sequence[_Rendered], known: set[str]) -> bytes:
     """
-    Return what a listener with a scope is sent, and keep `known`: a Worker that leaves the scope is deleted for them.
+    Return the data for a listener with a scope, and update `known`: a Worker that leaves the scope appears as deleted.
 
-    Of a Worker that was never within it they learn nothing, not even that it is gone.
+    The listener learns nothing about a Worker that was never in the scope, not even that it is gone.
     """
     parts = []
     for one in rendered:

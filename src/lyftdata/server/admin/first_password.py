@@ -1,7 +1,7 @@
 """
 Prints the random first password of `admin`, once.
 
-It is printed before it is stored: where the output fails nothing is stored, and the next start makes and prints another.
+It is printed before it is stored: if the output fails, nothing is stored, and the next start generates and prints another.
 """
 
 import os
@@ -12,7 +12,7 @@ from lyftdata.core.secret import Secret
 
 
 class PasswordNotPrintedError(LyftdataError):
-    """Standard output took no password, so none was set."""
+    """Standard output failed to accept the password, so it was not set."""
 
     code = "password_not_printed"
 
@@ -32,9 +32,9 @@ def print_first_password(password: Secret) -> None:
 
 def print_once(text: str) -> None:
     """
-    Write text with a password in it to standard output, past Python's buffer.
+    Write text that contains a password to standard output, bypassing Python's buffer.
 
-    What stays in that buffer would be lost when the process ends, after it had been reported as printed.
+    Anything left in that buffer would be lost when the process ends, after it had been reported as printed.
 
     Raises:
         PasswordNotPrintedError: Not all of it could be written.

@@ -1,4 +1,4 @@
-"""Sets and clears the policy for the versions of agents, each in one transaction with its audit event."""
+"""Sets and clears the fleet policy for agent versions, each in one transaction with its audit event."""
 
 from datetime import datetime
 
@@ -15,11 +15,11 @@ _SUBJECT = "fleet_policy"
 
 class FleetPolicies:
     """
-    Changes the one policy; it is in force on every Server within a second.
+    Changes the policy; the change is in force at every Server within a second.
 
     Args:
         store: Holds it.
-        gate: Stops a policy that refuses agents, if a second operator must confirm it.
+        gate: Blocks a policy that refuses agents, if a second operator must confirm it.
         clock: Returns aware UTC time.
     """
 
@@ -31,7 +31,7 @@ class FleetPolicies:
     def make(
         self, *, warn_below: str, refuse_below: str, refuse_from: datetime | None, actor: Actor
     ) -> FleetPolicyRecord:
-        """Return a policy that is not saved; raises InvalidInputError as `make_policy` does."""
+        """Return a policy without saving it; raises InvalidInputError like `make_policy`."""
         return make_policy(
             warn_below=warn_below,
             refuse_below=refuse_below,
@@ -41,7 +41,7 @@ class FleetPolicies:
         )
 
     async def save(self, record: FleetPolicyRecord, *, actor: Actor) -> None:
-        """Save a policy in place of the one before; raises SecondOperatorRequiredError."""
+        """Save a policy, replacing the previous one; raises SecondOperatorRequiredError."""
 
         def op(tx: WriteTx) -> None:
             before = fleet_policy.find_policy(tx.conn)
@@ -58,7 +58,7 @@ class FleetPolicies:
             await self._store.write(op)
 
     async def clear(self, *, actor: Actor) -> None:
-        """Remove the policy, if there is one: no agent is warned or refused."""
+        """Remove the policy, if there is one: no agent is warned or refused any more."""
 
         def op(tx: WriteTx) -> None:
             if fleet_policy.clear_policy(tx):
@@ -68,7 +68,7 @@ class FleetPolicies:
 
 
 def _refuses_as_much(before: FleetPolicyRecord | None, record: FleetPolicyRecord) -> bool:
-    """Return whether a policy refuses the same versions as the one before, from the same time on or later."""
+    """Return whether a policy refuses the same versions as the previous one, from the same time on or later."""
     return (
         before is not None
         and before.refuse_from is not None

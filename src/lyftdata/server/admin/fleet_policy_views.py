@@ -1,4 +1,4 @@
-"""Builds the answers about the policy for the versions of agents."""
+"""Builds the responses about the fleet policy for agent versions."""
 
 from lyftdata.core.fleet_policy import FleetPolicyRecord, RefusedAgentRecord, VersionStanding
 from lyftdata.server.admin.fleet_versions import AgentVersion, PolicyEffect
@@ -11,7 +11,7 @@ def effect_view(
     *,
     refused_agents: list[RefusedAgentRecord],
 ) -> models.PolicyEffect:
-    """Show a policy with its effect; None where there is no policy."""
+    """Build the view of a policy with its effect; None if there is no policy."""
     effect = effect or PolicyEffect(affected=[], total=0, refused_later=0, counts={})
     return models.PolicyEffect(
         policy=None if record is None else policy_view(record),
@@ -27,7 +27,7 @@ def effect_view(
 
 
 def policy_view(record: FleetPolicyRecord) -> models.FleetPolicy:
-    """Show a policy."""
+    """Build the view of a policy."""
     return models.FleetPolicy(
         warn_below=record.warn_below,
         refuse_below=record.refuse_below,
@@ -38,7 +38,7 @@ def policy_view(record: FleetPolicyRecord) -> models.FleetPolicy:
 
 
 def refused_agent_view(record: RefusedAgentRecord) -> models.RefusedAgent:
-    """Show agents that were refused."""
+    """Build the view of refused agents."""
     return models.RefusedAgent(
         name=record.family,
         worker_id=record.worker_id,

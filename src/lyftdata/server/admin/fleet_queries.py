@@ -1,4 +1,4 @@
-"""Read model of the fleet as a whole: who is expected, who was lost, and what the lost ones have in common."""
+"""Read model of the whole fleet: which Workers are expected, which were lost, and what the lost ones have in common."""
 
 import asyncio
 import itertools
@@ -33,14 +33,14 @@ from lyftdata.server.sessions.session import find_used_key
 from lyftdata.store import Store
 from lyftdata.store.tables import activity
 
-# Who leaves the seven days a minute late changes nothing, and reading it costs as much as there are Workers.
+# It does not matter if a Worker leaves the seven days a minute late, and reading it costs as much as there are Workers.
 _SEEN_READ_EVERY = timedelta(minutes=1)
 _JUDGED_AT_ONCE = 2_000
 _MAX_COMPARED = 5_000
 
 
 class FleetState(msgspec.Struct, frozen=True, kw_only=True):
-    """The expected Workers by how they stand, and the verdict about them."""
+    """The expected Workers by presence, and the verdict about them."""
 
     at: datetime
     verdict: Verdict
@@ -49,10 +49,10 @@ class FleetState(msgspec.Struct, frozen=True, kw_only=True):
     returning: frozenset[str]
     away: frozenset[str]
     ends: Mapping[str, WorkerSessionRecord]
-    """How the last session of each Worker ended, of all whose ended within the last hour."""
+    """How the last session of each Worker ended, for sessions that ended within the last hour."""
 
     def ids(self, presence: Presence) -> frozenset[str]:
-        """Return the IDs of the expected Workers that stand so."""
+        """Return the IDs of the expected Workers with this presence."""
         missing = self.returning | self.away | self.lost.keys()
         match presence:
             case Presence.EXPECTED:
@@ -68,7 +68,7 @@ class FleetState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetQueries:
-    """Who is expected to be connected, and is not."""
+    """Finds expected Workers that are not connected."""
 
     def __init__(
         self,
@@ -92,11 +92,11 @@ class FleetQueries:
         self._seen_read_at: datetime | None = None
 
     async def show(self) -> Fleet:
-        """Show the verdict, with its sentence."""
+        """Return the verdict, with its sentence."""
         return fleet_view(await self.state())
 
     async def state(self) -> FleetState:
-        """Return how every expected Worker stands."""
+        """Return the presence of every expected Worker."""
         now = self._clock()
         seen = await self._seen_recently(now)
         ends = await self._session_log.recent_ends(now - LOST_FOR)
@@ -153,7 +153,7 @@ class FleetQueries:
         ids = [session.worker_id for session in lost]
         keys = await self._store.read(lambda conn: activity.last_key_names(conn, ids))
         facts = [self._facts_of_lost(session, keys.get(session.worker_id)) for session in lost]
-        # A part of the others is enough to compare with: evenly chosen, since an order by ID may be one by zone.
+        # A sample of the others is enough to compare with: evenly spaced, since the order by ID may follow zones.
         step = max(1, len(online) // _MAX_COMPARED)
         rest = list(self._facts_of_connected(itertools.islice(online, 0, None, step)))
         return await asyncio.to_thread(find_common, facts, rest)
@@ -190,7 +190,7 @@ class FleetQueries:
 
 
 def fleet_view(state: FleetState) -> Fleet:
-    """Show a fleet's state with its sentence."""
+    """Build the view of a fleet's state, with its sentence."""
     verdict = state.verdict
     return Fleet(
         level=verdict.level,

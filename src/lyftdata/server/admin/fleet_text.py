@@ -1,4 +1,4 @@
-"""Says in sentences how the fleet stands."""
+"""Describes the state of the fleet in sentences."""
 
 from datetime import datetime
 
@@ -7,12 +7,12 @@ from lyftdata.core.fleet_verdict import Level, SharedTrait, TraitKind, Verdict
 from lyftdata.core.text import clean_text, count
 
 _UNITS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
-# The lost ones went at about the same time if most of them did in less than this part of the time since the first.
+# The lost Workers count as lost together if most of them left within less than this fraction of the time since the first one.
 _BURST = 0.5
 
 
 def describe_title(verdict: Verdict, *, now: datetime) -> str:
-    """Return the one sentence: whether every expected Worker is connected, and if not, how many are missing."""
+    """Return the title: whether every expected Worker is connected, and if not, how many are missing."""
     if verdict.lost and verdict.since is not None:
         return f"{count(verdict.lost, 'Worker')} went offline {_within(now, verdict.since)}"
     if verdict.level is Level.NONE:
@@ -27,7 +27,7 @@ def describe_title(verdict: Verdict, *, now: datetime) -> str:
 
 
 def describe_detail(verdict: Verdict, *, now: datetime) -> str:
-    """Return what else is to be said: what the lost ones share, that none signed off, and who else is missing."""
+    """Return the details: what the lost Workers have in common, whether they signed off, and which others are missing."""
     sentences: list[str] = []
     if verdict.lost:
         sentences += _about_lost(verdict, now)

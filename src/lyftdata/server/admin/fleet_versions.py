@@ -1,7 +1,7 @@
 """
-Read model of the versions of the fleet's agents: how many there are of each, and whom a policy is about.
+Read model of the fleet's agent versions: how many Workers have each, and which Workers a policy affects.
 
-Computed in parts, and by version: of a hundred thousand entries, Workers' requests are answered in between.
+Computed in parts, by version: with a hundred thousand entries, Workers' requests are answered in between.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ REFUSED_WITHIN = timedelta(hours=1)
 
 
 class AgentVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """The version that a Worker's agent reported last, and how it stands to a policy."""
+    """The version that a Worker's agent last reported, and its standing under a policy."""
 
     worker: WorkerRecord
     version: str
@@ -39,7 +39,7 @@ class AgentVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionShare(msgspec.Struct, frozen=True, kw_only=True):
-    """How many Workers' agents are of a version; "" for those that report none."""
+    """How many Workers have an agent of one version; "" for those that report none."""
 
     version: str
     workers: int
@@ -49,13 +49,13 @@ class VersionShare(msgspec.Struct, frozen=True, kw_only=True):
 
 class PolicyEffect(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a policy does to the Workers that there are.
+    The effect of a policy on the existing Workers.
 
     Args:
         affected: The first of those that it warns or refuses, or will refuse: the lowest versions first.
         total: How many it warns or refuses, or will refuse.
         refused_later: How many of them it will refuse.
-        counts: How many stand how, of all.
+        counts: The number of Workers by standing.
     """
 
     affected: list[AgentVersion]
@@ -65,7 +65,7 @@ class PolicyEffect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Agents(msgspec.Struct):
-    """The Workers whose agents reported one version, each with whether it is connected, and how that version stands."""
+    """The Workers whose agents reported one version, each with whether it is connected, and the standing of that version."""
 
     standing: VersionStanding
     refused_from: datetime | None
@@ -74,14 +74,14 @@ class _Agents(msgspec.Struct):
 
 class FleetVersions:
     """
-    Reads versions of the Workers that may connect: a version counts as it was reported last.
+    Reads the last reported versions of the Workers that may connect.
 
     Args:
         directory: The Workers and the policy.
-        sessions: Who is connected; of a connected Worker, its session counts.
-        traces: What Workers left behind and is not written yet.
+        sessions: Which Workers are connected; for a connected Worker, its session's version counts.
+        traces: Activity that is not yet written.
         refused_agents: What the policy refused.
-        store: Holds what was written.
+        store: Holds the written activity.
         clock: Returns aware UTC time.
     """
 
@@ -103,7 +103,7 @@ class FleetVersions:
         self._clock = clock
 
     async def effect_of(self, policy: FleetPolicy, *, limit: int) -> PolicyEffect:
-        """Return what a policy does, whether it is saved or not, with the first `limit` Workers that it affects."""
+        """Return the effect of a policy, saved or not, with the first `limit` Workers that it affects."""
         now = self._clock()
         agents: dict[str, _Agents] = {}
         async for worker, version, is_online in self._versions():
@@ -151,7 +151,7 @@ class FleetVersions:
         return sorted(shares, key=lambda share: (version_order(share.version), share.version), reverse=True)
 
     async def refused(self) -> list[RefusedAgentRecord]:
-        """Return what the present policy refused within the last hour and is not connected, the most starts first."""
+        """Return the agents that the current policy refused within the last hour and that are not connected, the most starts first."""
         policy, now = self._directory.fleet_policy, self._clock()
         if policy is None:
             return []
@@ -164,7 +164,7 @@ class FleetVersions:
         ]
 
     async def _versions(self) -> AsyncIterator[tuple[WorkerRecord, str, bool]]:
-        """Yield the Workers that may connect, with the version that each reported last and whether it is connected."""
+        """Yield the Workers that may connect, with the last reported version of each and whether it is connected."""
         await self._traces.flush()
         stored = await self._store.read(lambda conn: trace_search.values_of(conn, "version"))
         for part in in_parts(list(self._directory.workers())):
@@ -175,13 +175,13 @@ class FleetVersions:
                 if session is not None:
                     yield worker, session.boot.host.get("agent_version", ""), True
                 elif worker.id in self._traces.seen:
-                    # One that was never connected has no agent to speak of.
+                    # A Worker that was never connected has not reported an agent.
                     yield worker, stored.get(worker.id, ""), False
             await asyncio.sleep(0)
 
 
 def standing_of(policy: FleetPolicy | None, version: str, *, now: datetime) -> VersionStanding:
-    """Return how a version stands to a policy, or without one."""
+    """Return the standing of a version under a policy, or without one."""
     if policy is not None:
         return policy.standing_of(version, now=now)
     return VersionStanding.UNKNOWN if parse_version(version) is None else VersionStanding.CURRENT

@@ -22,14 +22,14 @@ class CopyDecisions:
         self, worker_id: str, reference: str, decision: CopyDecision, *, actor: Actor
     ) -> IdentityCopyRecord:
         """
-        Decide about a copy; it learns of it when it asks again.
+        Decide about a copy; it gets the decision when it asks again.
 
         Args:
-            worker_id: Whose identity it has.
-            reference: What it calls itself: the reference of its first refusal.
+            worker_id: The Worker whose identity it has.
+            reference: How it identifies itself: the reference of its first refusal.
             decision: `CONTINUE` accepts its next signature within a day, whatever its number: its host was restored from a snapshot, or is the
-                right one of the two. If there is another directory of this identity, that one is refused from then on. `AS_NEW` tells
-                it to enroll as a new Worker, for which it needs an enrollment key: the identity it has gets it nothing.
+                right one of the two. If there is another directory with this identity, that one is refused from then on. `AS_NEW` makes it
+                enroll as a new Worker, for which it needs an enrollment key: its current identity gives it no access.
             actor: Who decides.
 
         Raises:

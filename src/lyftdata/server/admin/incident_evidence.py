@@ -1,4 +1,4 @@
-"""Finds the Workers of an incident, with the reasons for each: what entries, sessions and origins of tokens show."""
+"""Finds the Workers of an incident, with the reasons for each: from entries, sessions and origins of tokens."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ class _Found:
 
 
 class IncidentEvidence:
-    """Reads what is recorded of Workers: the entries and sessions in memory, the rest from the store."""
+    """Reads what is recorded about Workers: entries and sessions from memory, the rest from the store."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class IncidentEvidence:
         self._store = store
 
     async def collect(self, found: FoundSubject, *, since: datetime | None) -> Evidence:
-        """Return what belongs to an incident; `since` does not narrow who is connected now."""
+        """Collect what belongs to an incident; `since` does not exclude Workers that are connected now."""
         await self._write_pending()
         result, start = _Found(), since or _EVER
         match found.subject.kind:
@@ -93,7 +93,7 @@ class IncidentEvidence:
         return result.evidence(lambda worker_id: self._directory.find_worker(worker_id) is not None)
 
     async def _write_pending(self) -> None:
-        """Write what this Server knows; a database that is slow to write must not keep the report from being read."""
+        """Write what is pending here; a database that is slow to write must not delay the report."""
         with contextlib.suppress(TimeoutError, StoreError):
             async with asyncio.timeout(_WRITTEN_WITHIN_S):
                 await self._origins.flush_all()
@@ -111,7 +111,7 @@ class IncidentEvidence:
             if kind == "key" and value in found.public_ids:
                 result.add(session.worker_id, Reason.CONNECTED_BY_IT)
         name = found.subject.value
-        # Of before origins were recorded: each Worker's last session has the name of its key.
+        # From before origins were recorded: the name of the key in each Worker's last session.
         for worker_id in await self._store.read(
             lambda conn: activity.ids_by_api_key(conn, name, seen_since=start)
         ):

@@ -1,4 +1,4 @@
-"""How far a cut-off has come: which of its Workers are out, and which are back, by which key."""
+"""The progress of a cut-off: which of its Workers are disconnected, and which have come back, with which key."""
 
 from collections import Counter
 from datetime import datetime
@@ -11,14 +11,14 @@ from lyftdata.server.sessions.session import Session, key_of
 
 
 class CutOffTracker:
-    """Compares the audit event of a cut-off with who is connected at this moment, at any Server."""
+    """Compares the audit event of a cut-off with the Workers connected now, at any Server."""
 
     def __init__(self, *, directory: Directory, sessions: Sessions) -> None:
         self._directory = directory
         self._sessions = sessions
 
     def progress(self, chained: ChainedAuditEvent) -> CutOffProgress:
-        """Return the progress of the cut-off that an audit event decided."""
+        """Return the progress of the cut-off recorded in an audit event."""
         event, details = chained.event, chained.event.details
         ids = [*details["workers"].split(), *details["by_key"].split()]
         still = [worker_id for worker_id in ids if self._is_still_connected(worker_id, event.at)]
@@ -45,7 +45,7 @@ class CutOffTracker:
         )
 
     def _is_still_connected(self, worker_id: str, cut_off_at: datetime) -> bool:
-        """Return whether a Worker is connected as it was when it was cut off; one that came back since is another matter."""
+        """Return whether a Worker still has the session that it had when it was cut off, not one that began later."""
         session = self._sessions.find(worker_id)
         return session is not None and session.since <= cut_off_at
 

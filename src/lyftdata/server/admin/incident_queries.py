@@ -1,4 +1,4 @@
-"""The report of an incident, and how far a cut-off has come."""
+"""The report of an incident, and the progress of a cut-off."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ from lyftdata.store.tables import activity
 MAX_WORKERS = 10_000
 _MAX_CUT_OFFS = 20
 _SHOWN_AT_ONCE = 50
-# What another Server knows may be written that much later.
+# Data of another Server may be written with this delay.
 _WRITTEN_WITHIN = timedelta(minutes=1)
 
 NOT_RECORDED = (
@@ -46,7 +46,7 @@ NOT_RECORDED = (
 
 
 class IncidentQueries:
-    """Joins entries, sessions and origins of tokens to one report."""
+    """Joins entries, sessions and origins of tokens into one report."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class IncidentQueries:
 
     async def report(self, subject: str, since: str) -> IncidentReport:
         """
-        Return what is recorded of an incident.
+        Return what is recorded about an incident.
 
         Args:
-            subject: As `core.incidents.parse_subject` reads it.
-            since: As `core.incidents.parse_since` reads it.
+            subject: Parsed by `core.incidents.parse_subject`.
+            since: Parsed by `core.incidents.parse_since`.
 
         Raises:
             InvalidInputError, NotFoundError, ConflictError: See `IncidentSubjects.find` and `parse_since`.
@@ -111,7 +111,7 @@ class IncidentQueries:
         )
 
     async def progress(self, number: int) -> CutOffProgress:
-        """Return how far a cut-off has come, by the number of its audit event; raises NotFoundError."""
+        """Return the progress of a cut-off, by the number of its audit event; raises NotFoundError."""
         event = await self._store.read(lambda conn: audit_log.find_event(conn, number))
         if event is None or event.event.action != CUT_OFF:
             raise NotFoundError("cut_off", str(number))

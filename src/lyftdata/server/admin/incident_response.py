@@ -1,4 +1,4 @@
-"""Cuts off the Workers of an incident: all, some or none, and the key; in one transaction with one audit event."""
+"""Cuts off the Workers of an incident (all, some or none) and revokes the key, in one transaction with one audit event."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -30,15 +30,15 @@ _MAX_NAMED = 5
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What an operator decided.
+    An operator's decision about an incident.
 
     Attributes:
-        subject: As `core.incidents.parse_subject` reads it.
-        since: As `core.incidents.parse_since` reads it.
-        worker_ids: Whom to cut off; None for every Worker of the incident.
-        action: `disable`, or `delete`: a host then comes back only as a new Worker.
-        revoke_key: Whether the key that the incident is about is revoked.
-        takes_new: Of a request that is carried out: all Workers were meant, so that those that have enrolled since are cut off too.
+        subject: Parsed by `core.incidents.parse_subject`.
+        since: Parsed by `core.incidents.parse_since`.
+        worker_ids: Which Workers to cut off; None for every Worker of the incident.
+        action: `disable`, or `delete`: then a host can only come back as a new Worker.
+        revoke_key: Whether to revoke the key that the incident is about.
+        takes_new: For a confirmed request: all Workers were meant, so that those enrolled since are cut off too.
     """
 
     subject: str
@@ -50,7 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentResponse:
-    """Carries out cut-offs."""
+    """Performs cut-offs."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class IncidentResponse:
         Cut off Workers and revoke the key, all or nothing.
 
         Returns:
-            The number of the audit event, by which `IncidentQueries.progress` tells how far it has come.
+            The number of the audit event, with which `IncidentQueries.progress` returns the progress.
 
         Raises:
             InvalidInputError, NotFoundError: As for the report; also if one of the chosen Workers does not exist.
@@ -128,9 +128,9 @@ class IncidentResponse:
             "key": "revoked" if wanted.revoke_key else "kept" if found.is_live is not None else "none",
             "action": wanted.action if records else "none",
             "count": str(len(records | dict.fromkeys(by_key))),
-            # Separated by spaces, which no ID holds.
+            # Separated by spaces, which no ID contains.
             "workers": " ".join(sorted(records)),
-            # For `core.access_history`: what the entries were, which are changed or gone afterwards.
+            # For `core.access_history`: the previous state of the entries, which are changed or deleted afterwards.
             "disabled_before": " ".join(sorted(w for w, record in records.items() if not record.enabled)),
             "auto_enrolled": " ".join(
                 sorted(w for w, record in records.items() if record.strategy is Strategy.AUTO_ENROLLMENT)
@@ -167,7 +167,7 @@ def _asked(found: FoundSubject, wanted: Wanted, since: datetime | None, worker_i
 
 
 def _check_found(wanted: Wanted, records: Mapping[str, WorkerRecord]) -> None:
-    """Reject chosen Workers that do not exist: a mistyped ID would seem to be cut off."""
+    """Reject chosen Workers that do not exist: otherwise a mistyped ID would seem to be cut off."""
     missing = [worker_id for worker_id in wanted.worker_ids or () if worker_id not in records]
     if missing:
         more = f" and {len(missing) - _MAX_NAMED:,} more" if len(missing) > _MAX_NAMED else ""
@@ -185,7 +185,7 @@ def _revoke(tx: WriteTx, found: FoundSubject, now: datetime) -> None:
 def _with_added_since(
     tx: WriteTx, ids: Sequence[str], found: FoundSubject, wanted: Wanted, since: datetime | None
 ) -> list[str]:
-    """Add those that have enrolled since the Workers were looked for: no other Worker enrolls during the transaction."""
+    """Add the Workers that have enrolled since the search: no other Worker can enroll during the transaction."""
     if (wanted.worker_ids is not None and not wanted.takes_new) or not found.fingerprints:
         return list(ids)
     enrolled = workers.ids_enrolled_with(tx.conn, found.fingerprints, since=since)
@@ -193,9 +193,9 @@ def _with_added_since(
 
 
 def _disabled(record: WorkerRecord, now: datetime, note: str) -> WorkerRecord:
-    """Return an entry as it is disabled; published again even if it was, as in `Workers.change`."""
+    """Return a disabled entry; it is published again even if it was already disabled, as in `Workers.change`."""
     if not record.enabled:
-        # Undone cut-off: one that was disabled until a time would come back by itself.
+        # Undone cut-off: one that was disabled with a time limit would come back by itself.
         return msgspec.structs.replace(record, disabled_note=note, disabled_until=None)
     epoch = next_epoch(record.epoch, now=now)
     return msgspec.structs.replace(record, enabled=False, epoch=epoch, disabled_note=note)

@@ -1,4 +1,4 @@
-"""What no cut-off does in an incident: the steps that an operator must take by hand, with the keys that they concern."""
+"""What a cut-off does not do in an incident: the steps that an operator must take by hand, with the keys that they concern."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ _MAX_KEYS = 20
 
 
 class IncidentSteps:
-    """Derives the steps from what an incident is about, and from the keys that its Workers hold."""
+    """Derives the steps from the subject of an incident, and from the keys that its Workers have."""
 
     def __init__(self, *, subjects: IncidentSubjects, directory: Directory, sessions: Sessions) -> None:
         self._subjects = subjects
@@ -39,7 +39,7 @@ class IncidentSteps:
         return steps
 
     def _keys_held(self, evidence: Evidence, now: datetime) -> Iterator[IncidentStep]:
-        """Return a step for each live key that the Workers of a host or network hold: it must be taken to be known."""
+        """Yield a step for each valid key of the Workers of a host or network: it must be assumed to be known to the attacker."""
         held = [*self._api_keys_held(evidence, now), *self._enrollment_keys_held(evidence, now)]
         for found in held[:_MAX_KEYS]:
             name, link = found.subject.value, str(found.subject)
@@ -81,7 +81,7 @@ class IncidentSteps:
             try:
                 found = self._subjects.find(f"{kind.value}:{text}", now=now)
             except LyftdataError:
-                # The key is gone.
+                # The key no longer exists.
                 continue
             if found.is_live:
                 by_name[found.subject.value] = found

@@ -1,4 +1,4 @@
-"""Finds what an operator means by the subject of an incident, and the keys and credentials that belong to it."""
+"""Finds the subject of an incident that an operator names, and the keys and credentials that belong to it."""
 
 from datetime import datetime
 
@@ -15,10 +15,10 @@ from lyftdata.server.admission.enrollment import Enrollment
 
 class FoundSubject(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A subject that there is, and what belongs to it.
+    An existing subject, and what belongs to it.
 
     `public_ids` are those of an API key's generations, `fingerprints` those of an enrollment key's. `is_live` says whether a key
-    still lets anybody in; None for what is not a key.
+    is still accepted; None if the subject is not a key.
     """
 
     subject: IncidentSubject
@@ -29,18 +29,18 @@ class FoundSubject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def audit_subject(self) -> str:
-        """Return what the audit log calls it."""
+        """Return its name in the audit log."""
         return f"{self.subject.kind.value.replace('-', '_')}:{self.subject.value}"
 
 
 class IncidentSubjects:
     """
-    Looks subjects up by name, public ID, fingerprint or ID, in memory.
+    Looks up subjects in memory, by name, public ID, fingerprint or ID.
 
     Args:
         directory: Workers and issued keys.
         enrollment: Enrollment keys of the settings.
-        startup_public_ids: Public IDs of those enrollment keys of the settings that have one.
+        startup_public_ids: Public IDs of the enrollment keys of the settings, if they have one.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class IncidentSubjects:
 
     def find(self, text: str, *, now: datetime) -> FoundSubject:
         """
-        Return what a text names.
+        Return the subject that a text names.
 
         Raises:
             InvalidInputError: See `parse_subject`.
             NotFoundError: There is no such key or Worker.
-            ConflictError: `incident_subject_ambiguous`: several things have this name.
+            ConflictError: `incident_subject_ambiguous`: the text names several subjects.
         """
         kind, value = parse_subject(text)
         if kind in {SubjectKind.ADDRESS, SubjectKind.HOST}:
@@ -100,7 +100,7 @@ class IncidentSubjects:
         records = list(self._directory.enrollment_keys())
         name = next((key.name for key in records if text in {key.name, key.public_id, key.fingerprint}), None)
         if name is None:
-            # A key that the settings had before.
+            # A previous key of the settings.
             if not self._directory.enrolled_with(text):
                 return None
             subject = IncidentSubject(SubjectKind.ENROLLMENT_KEY, text)

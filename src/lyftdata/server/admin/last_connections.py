@@ -1,8 +1,8 @@
 """
-Finds Workers by how they are connected, or were last: host, address, key, version and time.
+Finds Workers by their current or last connection: host, address, key, version and time.
 
-Of a Worker that is connected, its session counts and not what it left behind. What others left behind only the database knows, and
-one scan for all that is asked.
+For a connected Worker its session counts, not its stored activity. The activity of others is only in the database, and one scan
+finds everything that is searched for.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from lyftdata.store.tables.trace_search import (
 
 class LastConnections:
     """
-    How Workers are connected, or were last.
+    The current or last connections of Workers.
 
     Args:
         directory: Holds the keys.
-        sessions: Who is connected, to whichever Server.
-        store: Holds what Workers left behind.
+        sessions: Which Workers are connected, to any Server.
+        store: Holds the activity of Workers.
     """
 
     def __init__(self, *, directory: Directory, sessions: Sessions, store: Store) -> None:
@@ -47,9 +47,9 @@ class LastConnections:
 
     async def find_ids(self, terms: Sequence[TraceTerm], among: Sequence[WorkerRecord]) -> Collection[str]:
         """
-        Return the IDs of the Workers that fit every term, each once; others than those `among` which they are searched may be there too.
+        Return the IDs of the Workers that match every term, each once; they may include some that are not in `among`.
 
-        What is not written yet (`ActivityLog.flush`) does not count.
+        Activity that is not yet written (`ActivityLog.flush`) does not count.
         """
         named = [worker.id for worker in among] if len(among) <= trace_search.MAX_NAMED else None
         stored = await self._store.read(lambda conn: trace_search.find_ids(conn, terms, among=named))
@@ -68,7 +68,7 @@ class LastConnections:
     async def find_by_key(
         self, stored: set[str], public_ids: Collection[str], among: Sequence[WorkerRecord]
     ) -> Collection[str]:
-        """Return those of the stored IDs that are not connected, and those that are by one of these API keys."""
+        """Return the stored IDs of Workers that are not connected, and the IDs of those connected with one of these API keys."""
         return await self._replaced(
             stored, lambda sessions: [each for each in sessions if _key_id(each) in public_ids], among
         )
@@ -79,7 +79,7 @@ class LastConnections:
         fitting: Callable[[list[Session]], list[Session]],
         among: Sequence[WorkerRecord],
     ) -> Collection[str]:
-        """Return those of the stored IDs that are not connected, and those whose session fits."""
+        """Return the stored IDs of Workers that are not connected, and the IDs of those whose session matches."""
         online = self._sessions.online_ids()
         if not online:
             return stored
@@ -91,7 +91,7 @@ class LastConnections:
         return found
 
     def _public_ids(self, names: frozenset[str]) -> set[str]:
-        """Return the public IDs of the API keys with these names, in every generation."""
+        """Return the public IDs of every generation of the API keys with these names."""
         return {key.public_id for key in self._directory.api_keys() if key.name in names} if names else set()
 
 
@@ -100,7 +100,7 @@ def _positions(
     sessions: Sequence[Session],
     ids_of: Callable[[frozenset[str]], set[str]],
 ) -> Collection[int]:
-    """Return the positions of the sessions that fit."""
+    """Return the positions of the sessions that match."""
     match wanted:
         case HostFits(pattern=pattern):
             return _positions_by_host(pattern, sessions)
@@ -115,7 +115,7 @@ def _positions(
         case AddressIsIn(network=network):
             return positions_in([session.boot.address for session in sessions], network)
         case VersionFits(wanted=versions):
-            # A fleet has few of them.
+            # A fleet has few different ones.
             matches = cache(versions.matches)
             return [
                 position
@@ -123,7 +123,7 @@ def _positions(
                 if matches(session.boot.host.get("agent_version", ""))
             ]
         case LastSeen(since=since):
-            # It is seen now.
+            # A connected Worker is seen now.
             return range(len(sessions)) if since is not None else ()
 
 
@@ -134,12 +134,12 @@ def _positions_by_key(public_ids: Collection[str], sessions: Sequence[Session]) 
 
 
 def _positions_by_host(pattern: TextPattern, sessions: Sequence[Session]) -> list[int]:
-    # A host name that was not reported fits nothing, not even `host:*`.
+    # A host name that was not reported matches nothing, not even `host:*`.
     names = [session.boot.host.get("hostname", "") for session in sessions]
     return [position for position in positions_of(pattern, names) if names[position]]
 
 
 def _key_id(session: Session) -> str | None:
-    """Return the public ID of the API key by which a session came, or None for an enrolled Worker."""
+    """Return the public ID of the API key that a session uses, or None for an enrolled Worker."""
     kind, value = key_of(session)
     return value if kind == "key" else None

@@ -1,7 +1,7 @@
 """
-Keeps a Worker from connecting while it is decided whether its entry is removed.
+Keeps a Worker from connecting while the removal of its entry is decided.
 
-A single Server knows only in memory who is connected; with several Servers the database knows as well.
+Which Workers are connected is only known in memory if there is one Server; with several, the database knows it too.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from lyftdata.server.sessions.registry import Sessions
 
 class LeavingWorkers:
     """
-    The Workers about whose entries something is being decided.
+    The Workers whose removal is being decided.
 
     Args:
-        sessions: Who is connected.
+        sessions: Which Workers are connected.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -26,10 +26,10 @@ class LeavingWorkers:
     @contextlib.contextmanager
     def marked(self, worker_ids: Collection[str]) -> Iterator[list[str]]:
         """
-        Mark those of these Workers that are not connected to this Server, and about which nothing is being decided yet; yield them.
+        Mark and yield those of these Workers that are not connected to this Server and not marked yet.
 
-        A start that connects meanwhile waits (`wait`), and finds the entry as it is then: it is never connected without one. Nothing is
-        awaited between the question who is connected and the mark.
+        A boot that connects meanwhile waits (`wait`), and then finds the entry in its new state: it is never connected without one. There is
+        no await between checking for a connection and setting the mark.
         """
         free = [w for w in worker_ids if w not in self._decisions and self._sessions.find_here(w) is None]
         decided = asyncio.Event()
@@ -42,7 +42,7 @@ class LeavingWorkers:
             decided.set()
 
     async def wait(self, worker_id: str) -> None:
-        """Wait until it is decided whether a Worker's entry is removed; the entry must be looked up again after."""
+        """Wait until the removal of a Worker's entry is decided; the entry must be looked up again afterwards."""
         decided = self._decisions.get(worker_id)
         if decided is not None:
             await decided.wait()

@@ -1,4 +1,4 @@
-"""Makes operators' sessions, whichever way they sign in: always a new ID and a new token."""
+"""Creates operators' sessions, for every way of signing in: always with a new ID and a new token."""
 
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ _MAX_READ_OF_A_USER_AGENT = 1_000
 
 
 class NewSession(msgspec.Struct, frozen=True):
-    """A session that is not stored yet, and its token."""
+    """A session that is not yet stored, and its token."""
 
     token: Secret
     record: AdminSessionRecord
@@ -28,12 +28,12 @@ class NewSession(msgspec.Struct, frozen=True):
 
 class NewSessions:
     """
-    Makes sessions.
+    Creates sessions.
 
     Args:
-        known_secrets: Hidden where a caller has put one.
+        known_secrets: Redacted where a caller has put one.
         clock: Aware UTC time.
-        random_bytes: Makes tokens and IDs.
+        random_bytes: Generates tokens and IDs.
     """
 
     def __init__(self, *, known_secrets: KnownSecrets, clock: Clock, random_bytes: RandomBytes) -> None:
@@ -53,23 +53,23 @@ class NewSessions:
         issuer_session: str | None = None,
     ) -> NewSession:
         """
-        Return a session of twelve hours.
+        Create a session of twelve hours.
 
         Args:
-            operator: Whose.
+            operator: The session's operator.
             address: IP address of the caller.
-            user_agent: What the caller says it is.
-            authenticated_at: When the operator has proved who they are; None if that is not known.
-            second_factor: By which second factor the operator was recognised, if any.
-            ends_by: When it ends at the latest.
-            issuer_session: The session at the issuer that it is opened by (`sid`).
+            user_agent: As sent by the caller.
+            authenticated_at: When the operator authenticated; None if that is not known.
+            second_factor: The second factor that was used, if any.
+            ends_by: The latest time at which it may end.
+            issuer_session: The session at the issuer (`sid`) with which it was opened.
         """
         now = self._clock()
-        # Session fixation: nothing that the caller has sent becomes a part of it.
+        # Session fixation: nothing that the caller has sent becomes part of the session.
         token = self.make_token()
         ends_at = now + SESSION_LIFE
         record = AdminSessionRecord(
-            # Hexadecimal: one of base64url may begin with a dash, which `operators revoke-session ID` would take for an option.
+            # Hexadecimal: base64url may begin with a dash, which `operators revoke-session ID` would take for an option.
             id=self._random_bytes(16).hex(),
             operator=operator,
             digest=session_digest(token.reveal().encode()),
@@ -84,7 +84,7 @@ class NewSessions:
         return NewSession(token, record)
 
     def make_token(self) -> Secret:
-        """Return a new token; its digest is what is stored."""
+        """Return a new token; only its digest is stored."""
         return Secret("lyftdata_session_" + random_id(self._random_bytes) + random_id(self._random_bytes))
 
 
@@ -95,7 +95,7 @@ def open_session(
     *,
     details: dict[str, str] | None = None,
 ) -> None:
-    """Store a session, drop those that have ended, and audit the sign-in."""
+    """Store a session, delete expired ones, and audit the sign-in."""
     admin_sessions.delete_ended(tx, session.created_at)
     admin_sessions.insert_session(tx, session)
     actor = Actor(operator=operator.name, role=operator.role, session_id=session.id, address=session.address)

@@ -1,9 +1,9 @@
 """
 Limits the work that each operator can cause: one budget for pages, API, exports and event streams.
 
-Workers are answered by the same event loop. Costs are in milliseconds of it, roughly: what a request takes at least is
-taken where its operator is identified (`Operators.identify`), so that no way in can be without it, and what its answer
-is worth is charged once its size is known. An operator in debt gets 429 with `Retry-After`.
+Workers are answered by the same event loop. Costs are roughly milliseconds of it: the minimum for a request is
+charged where its operator is identified (`Operators.identify`), so that no route can bypass it, and the cost of its response
+is charged once its size is known. An operator in debt gets 429 with `Retry-After`.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from lyftdata.core.errors import TooManyRequestsError
 
-# A quarter of the event loop, and eight seconds of that in a row: some 150 pages.
+# A quarter of the event loop, and at most eight seconds of that in a row: some 150 pages.
 _EARNED_PER_S = 250.0
 _MAX_SAVED = 2_000.0
 _MAX_SESSIONS = 10_000
@@ -25,7 +25,7 @@ COST_PER_KIB = 0.08
 # Checking the audit log takes a thread, which shares Python's lock with the event loop.
 _COST_PER_CHECKED_EVENT = 0.02
 _MAX_CHECK_COST = 500.0
-# An entry, its events and a key are made in the writer's thread, and applied by the event loop.
+# An entry, its events and a key are created in the writer's thread, and applied by the event loop.
 _COST_PER_ADDED = 1.0
 _CREDENTIAL = re.compile(rb"lyftdata_(?:session|token)_[0-9A-Za-z_-]{1,128}")
 
@@ -36,8 +36,8 @@ class OperatorBudget:
 
     Args:
         earned_per_s: What an operator earns each second.
-        most_saved: What an operator may have saved, and has at first.
-        monotonic: Seconds on a clock that does not jump.
+        most_saved: The maximum that an operator can save, and the initial amount.
+        monotonic: Seconds of a monotonic clock.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class OperatorBudget:
         """
         Charge a request's cost to the operator; raises TooManyRequestsError if they are in debt.
 
-        The last request before that may cost more than is left: the debt is then waited for.
+        A request may cost more than is left; the next one must then wait until the debt is paid off.
         """
         wait_s = self.wait_s(operator)
         if wait_s:
@@ -65,7 +65,7 @@ class OperatorBudget:
         self.charge(operator, cost)
 
     def charge(self, operator: str, cost: float) -> None:
-        """Charge the cost of an answer, even beyond what is left."""
+        """Charge the cost of a response, even beyond what is left."""
         self._saved[operator] = (self._left(operator) - cost, self._monotonic())
 
     def charge_check(self, operator: str, events: int) -> None:
@@ -73,15 +73,15 @@ class OperatorBudget:
         self.charge(operator, min(_MAX_CHECK_COST, events * _COST_PER_CHECKED_EVENT))
 
     def charge_added(self, operator: str, workers: int) -> None:
-        """Charge the cost of adding so many Workers in one request."""
+        """Charge the cost of adding this many Workers in one request."""
         self.charge(operator, workers * _COST_PER_ADDED)
 
     def wait_s(self, operator: str) -> float:
-        """Return for how many seconds an operator is in debt; 0 if they are not."""
+        """Return how many seconds an operator will be in debt; 0 if they are not."""
         return max(0.0, -self._left(operator) / self._earned_per_s)
 
     def free_in_s(self, operator: str) -> float:
-        """Return the seconds until an operator's budget is at least half full: work that can wait is delayed until then."""
+        """Return the seconds until an operator's budget is at least half full: deferrable work waits until then."""
         return max(0.0, (self._most_saved / 2 - self._left(operator)) / self._earned_per_s)
 
     def _left(self, operator: str) -> float:
@@ -89,7 +89,7 @@ class OperatorBudget:
         return min(self._most_saved, saved + (self._monotonic() - at_s) * self._earned_per_s)
 
     def remember_session(self, digest: bytes, operator: str) -> None:
-        """Remember whose session or API token this is, so that the budget of the next request is known before the database is read."""
+        """Remember the operator of a session or API token, so that the budget of the next request is known before the database is read."""
         self._operators[digest] = operator
         self._operators.move_to_end(digest)
         if len(self._operators) > _MAX_SESSIONS:
@@ -97,10 +97,10 @@ class OperatorBudget:
 
     def operator_of(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """
-        Return the operator whose session or API token a request carries, as far as it was identified before.
+        Return the operator whose session or API token a request carries, if it was identified before.
 
-        Nothing is decided by it but how long the request waits: that the session is still open is not asked here. Every
-        token counts, however many there are (a request's head is bounded): a client must not hide its own behind others.
+        This only decides how long the request waits: whether the session is still open is not checked here. Every
+        token in the request is looked up (its head is bounded): a client must not hide its own behind others.
         """
         for name, value in headers:
             if name in {b"authorization", b"cookie"}:

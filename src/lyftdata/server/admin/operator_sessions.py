@@ -36,7 +36,7 @@ from lyftdata.store.tables import admin_sessions, known_networks, second_factors
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """A new session: the bearer token and the device mark to hand out once, and its record."""
+    """A new session: the bearer token and the device mark, to be returned once, and its record."""
 
     token: Secret
     device_mark: Secret
@@ -45,7 +45,7 @@ class SignedIn(msgspec.Struct, frozen=True):
 
 
 class PasswordRight(msgspec.Struct, frozen=True):
-    """A sign-in whose second factor is still to come: what the browser keeps meanwhile. It opens nothing by itself."""
+    """A sign-in that still needs its second factor: what the browser keeps until then. It gives no access by itself."""
 
     ticket: str
 
@@ -55,17 +55,17 @@ class OperatorSessions:
     Signs operators in and out.
 
     Args:
-        store: Where sessions are kept.
+        store: Stores the sessions.
         password_check: Checks passwords and counts failures.
-        device_marks: Makes what a browser or a command line keeps after a sign-in.
+        device_marks: Issues what a browser or a command line keeps after a sign-in.
         network_key: 32 bytes that key the hashes of known networks.
-        budget: How much work each operator may have the Server do.
-        new_sessions: Makes sessions.
-        methods: How operators may be signed in.
+        budget: How much work each operator may cause.
+        new_sessions: Creates sessions.
+        methods: How operators may sign in.
         second_factors: Checks second factors.
-        tickets: Recognises sign-ins whose second factor is still to come.
-        second_factor_policy: Who must have a second factor.
-        uses: Knows when a session was last used, and ends those that are not used.
+        tickets: Recognizes sign-ins that still need their second factor.
+        second_factor_policy: Which operators must have a second factor.
+        uses: Knows when a session was last used, and ends unused ones.
         clock: Aware UTC time.
     """
 
@@ -112,18 +112,18 @@ class OperatorSessions:
         Check name, password and, if the operator has one, the second factor, and open a session of twelve hours.
 
         Args:
-            name: As given.
-            password: As given.
-            code: Of the second factor, if it was given.
+            name: As sent.
+            password: As sent.
+            code: Of the second factor, if one was sent.
             address: IP address of the caller.
-            user_agent: What the caller says it is.
-            unverified_mark: The device mark that the caller has kept, if any; it only decides which failures count.
+            user_agent: As sent by the caller.
+            unverified_mark: The caller's device mark, if any; it only decides which failures count.
 
         Raises:
-            PasswordSignInOffError: The settings allow no passwords; it was not looked at.
-            LoginLockedError: Too many failures; the password was not looked at.
+            PasswordSignInOffError: The settings allow no passwords; the password was not checked.
+            LoginLockedError: Too many failures; the password was not checked.
             LoginFailedError: Name or password is wrong.
-            SecondFactorRequiredError, SecondFactorFailedError: The password was right, and that is not enough.
+            SecondFactorRequiredError, SecondFactorFailedError: The password was right, but that is not enough.
         """
         operator, claim = await self._check_password(name, password, address, unverified_mark)
         factor = await self._second_factors.check(operator, SecondFactorProof(code=code), claim=claim)
@@ -135,10 +135,10 @@ class OperatorSessions:
         self, name: str, password: Secret, *, address: str, user_agent: str, unverified_mark: str = ""
     ) -> SignedIn | PasswordRight:
         """
-        Do the same in two steps, as a page does, for operators who have a second factor: nothing is opened after the first.
+        Do the same in two steps, as the pages do, for operators who have a second factor: the first step opens no session.
 
         Raises:
-            PasswordSignInOffError, LoginLockedError, LoginFailedError: As `sign_in`.
+            PasswordSignInOffError, LoginLockedError, LoginFailedError: As for `sign_in`.
         """
         operator, claim = await self._check_password(name, password, address, unverified_mark)
         if await self._second_factors.is_wanted(operator):
@@ -149,10 +149,10 @@ class OperatorSessions:
 
     async def second_factor_choices(self, unverified_ticket: str) -> SecondFactorChoices:
         """
-        Return by what the operator of a sign-in whose password was right can be recognised, with a challenge for it alone.
+        Return the second factors that can complete a sign-in whose password was right, with a challenge for this sign-in alone.
 
         Raises:
-            SecondFactorFailedError: Not begun by this browser, or too long ago.
+            SecondFactorFailedError: Not begun in this browser, or too long ago.
         """
         ticket = self._tickets.open(unverified_ticket)
         return await self._second_factors.choices(ticket.operator, bound_to=_bound_to(ticket))
@@ -174,15 +174,15 @@ class OperatorSessions:
             code: Of an app, or a recovery code.
             passkey: JSON of the browser's answer to `second_factor_choices`.
             address: IP address of the caller.
-            user_agent: What the caller says it is.
+            user_agent: As sent by the caller.
 
         Raises:
-            LoginLockedError: Too many failures; the second factor was not looked at.
-            SecondFactorFailedError, SecondFactorRequiredError: Not begun by this browser, or too long ago; it is wrong, or missing.
+            LoginLockedError: Too many failures; the second factor was not checked.
+            SecondFactorFailedError, SecondFactorRequiredError: Not begun in this browser, or too long ago; wrong, or missing.
         """
         ticket = self._tickets.open(unverified_ticket)
         operator, claim = await self._password_check.look_up(ticket.operator, address)
-        # Downgrade: a password that was reset meanwhile is not the one that was proved.
+        # Downgrade: a password that was reset in the meantime is not the one that was proved.
         if operator is None or self._tickets.password_tag(operator) != ticket.password_tag:
             raise SecondFactorFailedError("The password was changed meanwhile. Begin again.")
         claim = msgspec.structs.replace(claim, device=ticket.device)
@@ -201,7 +201,7 @@ class OperatorSessions:
         self, name: str, password: Secret, address: str, unverified_mark: str
     ) -> tuple[OperatorRecord, Claim]:
         await self._password_check.check_enabled()
-        # Cut before it becomes a dictionary key: what an unproven caller sends must not decide how much is kept.
+        # Truncated before it becomes a dictionary key: an unproven caller must not decide how much is stored.
         name = clean_text(name, 64)
         operator, claim = await self._password_check.look_up(name, address)
         device = self._device_marks.find_device(unverified_mark, operator)
@@ -220,17 +220,17 @@ class OperatorSessions:
         is_background: bool = False,
     ) -> Actor:
         """
-        Return the operator whose session a token is, and take from their budget what the request costs.
+        Return the operator whose session token this is, and charge their budget for the request.
 
         Args:
-            unverified_token: As given.
+            unverified_token: As received.
             address: IP address of the caller.
-            cost: What the request costs at least (`server.operator_budget`).
-            is_background: Whether a page asks by itself: a session that is not used ends, however many pages are open.
+            cost: The minimum cost of the request (`server.operator_budget`).
+            is_background: Whether a page made the request by itself: an unused session ends, even if pages are open.
 
         Raises:
             NotSignedInError: Unknown, ended or revoked.
-            TooManyRequestsError: The operator asks for too much.
+            TooManyRequestsError: The operator makes too many requests.
         """
         digest = _digest(unverified_token)
         session, operator = await self._find(digest)
@@ -242,10 +242,10 @@ class OperatorSessions:
 
     async def identify_again(self, unverified_token: str, *, address: str) -> Actor:
         """
-        Return the operator once the body of their request is here: its sender decides how long that takes.
+        Identify the operator again once the body of their request has arrived: its sender decides how long that takes.
 
         Raises:
-            NotSignedInError: Ended or revoked meanwhile.
+            NotSignedInError: Ended or revoked in the meantime.
         """
         return self._actor(*await self._find(_digest(unverified_token)), address)
 
@@ -272,12 +272,12 @@ class OperatorSessions:
         )
 
     async def is_signed_in(self, actor: Actor) -> bool:
-        """Return whether the session of an operator who was identified earlier is still open."""
+        """Return whether the session of a previously identified operator is still open."""
         session = await self._store.read(lambda conn: admin_sessions.find_session(conn, actor.session_id))
         return session is not None and self._is_open(session)
 
     async def ended_sessions(self, session_ids: Collection[str]) -> set[str]:
-        """Return which of these sessions have ended, by one query."""
+        """Return which of these sessions have ended, with one query."""
         now = self._clock()
         used_after = now - self._uses.idle_limit
         is_open = await self._store.read(
@@ -295,7 +295,7 @@ class OperatorSessions:
         End one session.
 
         Raises:
-            NotFoundError: No such session, or another's where only one's own may be ended.
+            NotFoundError: No such session, or another operator's, if only one's own may be ended.
         """
 
         def op(tx: WriteTx) -> None:
@@ -310,7 +310,7 @@ class OperatorSessions:
         await self._store.write(op)
 
     async def end_all_sessions(self, *, actor: Actor, of: str | None = None) -> None:
-        """End every session of an operator, by default of the caller, this one too; raises NotFoundError."""
+        """End every session of an operator, by default of the caller, including the current one; raises NotFoundError."""
         name = actor.operator if of is None else of
 
         def op(tx: WriteTx) -> None:
@@ -351,7 +351,7 @@ class OperatorSessions:
                 raise LoginFailedError("Name or password is wrong.")
             if ticket is not None and not spent_assertions.spend_all(tx, {ticket.digest: ticket.expires_at}):
                 raise SecondFactorFailedError("This sign-in was finished before. Begin again.")
-            # One that was set up meanwhile is asked for too.
+            # A second factor that was set up in the meantime is required too.
             if (
                 factor is None
                 and takes_second_factor(operator)

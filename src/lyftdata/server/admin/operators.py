@@ -34,13 +34,13 @@ class Operators:
     Manages operators' accounts.
 
     Args:
-        store: Where they are kept.
+        store: Stores them.
         passwords: Hashes passwords.
-        password_check: Checks the password in force and counts failures.
-        device_marks: Makes what a browser or a command line keeps after a sign-in.
-        gate: Stops what a second operator must confirm.
+        password_check: Checks current passwords and counts failures.
+        device_marks: Issues what a browser or a command line keeps after a sign-in.
+        gate: Blocks what a second operator must confirm.
         clock: Aware UTC time.
-        random_bytes: Makes tokens and IDs.
+        random_bytes: Generates tokens and IDs.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Operators:
 
     async def ensure_first(self, given: Secret | None, *, announce: Callable[[Secret], None]) -> None:
         """
-        Make `admin` if there is no operator yet.
+        Create `admin` if there is no operator yet.
 
         Args:
             given: The password, or None for a random one.
-            announce: Prints a random one. Called within the transaction, from the writer's thread: if it raises, no
-                operator is made and the next start tries again. Printed and not stored can happen (the commit fails);
-                stored and not printed cannot.
+            announce: Prints a random password. Called within the transaction, in the writer's thread: if it raises, no
+                operator is created and the next start tries again. It may be printed but not stored (if the commit fails),
+                but never stored and not printed.
 
         Raises:
-            Whatever `announce` raises.
+            Exceptions of `announce`.
         """
         if await self._store.read(lambda conn: operators.count_operators(conn) > 0):
             return
@@ -86,7 +86,7 @@ class Operators:
         )
 
         def op(tx: WriteTx) -> None:
-            # Of several Servers that start at once on an empty database, one makes it.
+            # If several Servers start at once on an empty database, one of them creates it.
             if operators.count_operators(tx.conn) > 0:
                 return
             operators.insert_operator(tx, record)
@@ -108,7 +108,7 @@ class Operators:
         return await self._store.read(operators.all_operators)
 
     async def has_anyone_signed_in(self) -> bool:
-        """Return whether anyone has ever signed in: until then the first password of `admin` is what there is to sign in with."""
+        """Return whether anyone has ever signed in: until then, the first password of `admin` is the only way to sign in."""
 
         def ask(conn: Connection) -> bool:
             records = operators.all_operators(conn)
@@ -129,20 +129,20 @@ class Operators:
         actor: Actor,
     ) -> Secret:
         """
-        Make an operator, with the password given or a random one, to be changed at the first sign-in.
+        Create an operator, with the given password or a random one, which must be changed at the first sign-in.
 
         Args:
             name: 1 to 64 lower-case letters, digits, `.`, `-`, `_`; unique.
             role: What they may do.
             password: None for a random one.
-            scope: The labels of the Workers to which they are limited; None for no limit.
+            scope: Labels of the Workers that they are limited to; None for no limit.
             actor: Who does it.
 
         Returns:
             The password, to show once.
 
         Raises:
-            InvalidInputError, ConflictError: The name or the password breaks its rule; `operator_name_taken`.
+            InvalidInputError, ConflictError: The name or the password is invalid; `operator_name_taken`.
             SecondOperatorRequiredError: A second operator must confirm it.
         """
         name = parse_operator_name(name)
@@ -173,14 +173,14 @@ class Operators:
         self, current: Secret, new: Secret, *, actor: Actor, unverified_mark: str = ""
     ) -> Secret:
         """
-        Change the password of the operator who asks, and end their other sessions and every device mark.
+        Change the password of the calling operator, and end their other sessions and all device marks.
 
         Returns:
-            A new device mark for the device that asks.
+            A new device mark for the calling device.
 
         Raises:
-            LoginFailedError, LoginLockedError: The current password is wrong, or was guessed at too often.
-            InvalidInputError: The new one breaks a rule.
+            LoginFailedError, LoginLockedError: The current password is wrong, or there were too many failures.
+            InvalidInputError: The new one violates a rule.
         """
         operator = await self.check_password_change(current, new, actor=actor)
         changed = await self._set_password(
@@ -193,21 +193,21 @@ class Operators:
         self, current: Secret, new: Secret | None, *, actor: Actor
     ) -> OperatorRecord:
         """
-        Check what an operator would change their password with, and change nothing.
+        Check the input for a password change, and change nothing.
 
-        A wrong current password counts as a failed sign-in, and is locked out in the same way: this is no way to guess.
+        A wrong current password counts as a failed sign-in, and leads to the same lockout: this must not be a way to guess.
 
         Args:
-            current: The password in force, as given.
+            current: The current password, as sent.
             new: The new one; None if it is not known yet.
-            actor: Who asks.
+            actor: The caller.
 
         Returns:
             The operator.
 
         Raises:
-            LoginFailedError, LoginLockedError: The current password is wrong, or was guessed at too often.
-            InvalidInputError: The new one breaks a rule.
+            LoginFailedError, LoginLockedError: The current password is wrong, or there were too many failures.
+            InvalidInputError: The new one violates a rule.
         """
         if new is not None:
             await asyncio.to_thread(check_new_password, new, operator=actor.operator)
@@ -217,10 +217,10 @@ class Operators:
 
     async def reset_password(self, name: str, password: Secret | None, *, actor: Actor) -> Secret:
         """
-        Give an operator a new password (random unless given), and unlock them.
+        Set an operator's password (random by default), and unlock them.
 
-        All their sessions and device marks end, and their API tokens are revoked: anyone who knew the old password may have issued
-        one.
+        All of their sessions and device marks end, and their API tokens are revoked: anyone who knew the old password may have
+        issued one.
         """
         operator = await self.get(name)
         check_has_password(operator)
@@ -246,15 +246,15 @@ class Operators:
         Change a role.
 
         Args:
-            name: Whose.
+            name: The operator.
             role: The new role.
-            expected: The role as it was when this was decided; None does not ask.
+            expected: The role that the caller saw; None skips the check.
             actor: Who does it.
 
         Raises:
             NotFoundError: No such operator.
-            ConflictError: `last_admin`: no operator could undo it; `second_operator_needed`; `changed_meanwhile`; `role_from_issuer`: the rules
-                decide.
+            ConflictError: `last_admin`: no operator could undo it; `second_operator_needed`; `changed_meanwhile`; `role_from_issuer`: the
+             role rules decide.
             SecondOperatorRequiredError: A second operator must confirm that they become an admin.
         """
 
@@ -294,15 +294,15 @@ class Operators:
         Limit an operator to the Workers with certain labels, or end the limit; their sessions end.
 
         Args:
-            name: Whose.
+            name: The operator.
             scope: The labels; None for no limit.
             actor: Who does it.
 
         Raises:
-            InvalidInputError: No label, or one that breaks its rule.
+            InvalidInputError: No labels, or an invalid one.
             NotFoundError: No such operator.
-            ConflictError: `last_admin`; `second_operator_needed`; `role_from_issuer`: the rules decide.
-            SecondOperatorRequiredError: A second operator must confirm that the limit ends or is widened.
+            ConflictError: `last_admin`; `second_operator_needed`; `role_from_issuer`: the role rules decide.
+            SecondOperatorRequiredError: A second operator must confirm that the limit is removed or widened.
         """
         labels = self._read_scope(scope)
 
@@ -327,7 +327,7 @@ class Operators:
                 self._gate.pass_by(actor)
             changed = msgspec.structs.replace(record, scope=labels)
             operators.replace_operator(tx, changed)
-            # At every Server, what began with the scope before ends: pages that are open, and streams.
+            # Open pages and streams that began with the old scope end at every Server.
             admin_sessions.delete_sessions_of(tx, name)
             details = {"scope": format_labels(labels or {})}
             tx.audit(
@@ -339,7 +339,7 @@ class Operators:
             return await self._store.write(op)
 
     async def delete(self, name: str, *, actor: Actor) -> None:
-        """Remove an operator, end their sessions and revoke their API tokens; raises as `set_role`."""
+        """Remove an operator, end their sessions and revoke their API tokens; raises like `set_role`."""
 
         def op(tx: WriteTx) -> None:
             _check_not_last_admin(tx, get_operator(tx, name))
@@ -376,21 +376,21 @@ class Operators:
 
         def op(tx: WriteTx) -> OperatorRecord:
             current = get_operator(tx, operator.name)
-            # Anyone who changes their own password has proved the one that was in force when they asked. If it was
-            # reset meanwhile, because somebody else knew it, this must not undo that.
+            # Anyone who changes their own password has proved the current one. If it was reset in the meantime,
+            # because somebody else knew it, this must not undo that.
             if keep_session is not None and current.password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")
             if asked is not None:
-                # Takeover: of an operator who was made again meanwhile, nothing was asked.
+                # Takeover: no proof was given for an operator who was deleted and created again in the meantime.
                 check_unchanged(current, {"created_at": operator.created_at})
                 self._gate.check(tx, asked, actor=actor, has_secret=is_given)
             changed = msgspec.structs.replace(
                 current,
                 password_hash=password_hash,
                 must_change_password=must_change,
-                # Who changes the password of an emergency does not prolong the emergency.
+                # Changing an emergency password does not prolong the emergency.
                 password_expires_at=current.password_expires_at if keep_session is not None else None,
-                # Guesses by others do not keep out an operator who was given a new password.
+                # Other people's guesses must not lock out an operator who was given a new password.
                 unlocks=current.unlocks + (keep_session is None),
             )
             operators.replace_operator(tx, changed)
@@ -423,8 +423,8 @@ def _check_local(record: OperatorRecord) -> None:
 
 
 def _check_not_last_admin(tx: WriteTx, record: OperatorRecord) -> None:
-    # Those of the issuer do not count: no outage there, and no rule, must leave the Server without an admin. Nor do those with a
-    # scope, who manage no operators.
+    # Operators of the issuer do not count: neither an outage nor a rule there must leave the Server without an admin. Nor do admins with
+    # a scope, who cannot manage operators.
     admins = [
         o
         for o in operators.all_operators(tx.conn)
@@ -444,5 +444,5 @@ def _revoke_tokens_of(tx: WriteTx, name: str, *, actor: Actor, now: datetime) ->
 
 
 def subject_of(name: str) -> str:
-    """Return what the audit log calls an operator."""
+    """Return an operator's name in the audit log."""
     return f"operator:{name}"

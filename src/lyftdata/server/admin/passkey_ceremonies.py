@@ -1,10 +1,10 @@
 """
-The two ceremonies of WebAuthn (Level 3, sections 7.1 and 7.2): what the browser is asked, and whether its answer is right.
+The two ceremonies of WebAuthn (Level 3, sections 7.1 and 7.2): the options for the browser, and the verification of its response.
 
-What an answer must match is all the Server's own: its origin and host by the public URL, a challenge that a Server has made for this
-session or sign-in and nothing else, the key of one passkey of this very operator. The user must have been verified (a PIN, a
-fingerprint), and the page must not have been in a frame of another site. What only the database can say is left to the caller: that the
-challenge was not used before, and that the counter is beyond the last one.
+A response must match the Server's own values: its origin and host from the public URL, a challenge that a Server issued for this
+session or sign-in alone, and the key of a passkey of this very operator. The user must have been verified (a PIN, a fingerprint), and
+the page must not have been in a frame of another site. The caller must check what only the database knows: that the challenge
+was not used before, and that the counter is greater than the last one.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from lyftdata.server.admin.passkey_challenges import (
     PasskeyChallenges,
 )
 
-# ES256, EdDSA and RS256: what the authenticators of today make (WebAuthn Level 3, section 5.4).
+# ES256, EdDSA and RS256: what today's authenticators create (WebAuthn Level 3, section 5.4).
 _ALGORITHMS: Final = (-7, -8, -257)
 _MAX_ANSWER_LENGTH = 10_000
 _MAX_CREDENTIAL_ID_BYTES = 1023
@@ -33,11 +33,11 @@ _TIMEOUT_MS = int(CHALLENGE_LIFE.total_seconds() * 1000)
 
 
 class PasskeyRefusedError(Exception):
-    """An answer of a browser is not right; the message says why, for tests and debuggers alone."""
+    """A response of a browser is invalid; the message says why, for tests and debugging only."""
 
 
 class NewPasskey(msgspec.Struct, frozen=True, kw_only=True):
-    """A passkey that an authenticator has made, and the challenge to use up."""
+    """A passkey created by an authenticator, and the challenge to mark as used."""
 
     credential_id: bytes
     public_key: bytes
@@ -46,7 +46,7 @@ class NewPasskey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a passkey has signed: the counter to compare, and the challenge to use up."""
+    """A signature by a passkey: the counter to compare, and the challenge to mark as used."""
 
     sign_count: int
     challenge: Challenge
@@ -54,12 +54,12 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
 
 class PasskeyCeremonies:
     """
-    Asks browsers for passkeys, and verifies their answers.
+    Creates options for browsers, and verifies their responses.
 
     Args:
-        relying_party: As whom the Server asks; None where its public URL allows no passkeys.
-        challenges: Makes and recognises challenges.
-        handle_key: 32 bytes that key what authenticators know operators by; it says nothing of their names.
+        relying_party: This Server as a relying party; None if its public URL does not allow passkeys.
+        challenges: Issues and recognizes challenges.
+        handle_key: 32 bytes that key the user handles for authenticators; a handle does not reveal the operator's name.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class PasskeyCeremonies:
 
     @property
     def is_possible(self) -> bool:
-        """Whether browsers make passkeys for this Server's public URL."""
+        """Whether browsers can create passkeys for this Server's public URL."""
         return self._party is not None
 
     def creation_options(self, operator: str, existing: Sequence[PasskeyRecord], *, bound_to: str) -> str:
         """
-        Return what a browser is asked to make a passkey with (`PublicKeyCredentialCreationOptionsJSON`).
+        Return the options for creating a passkey (`PublicKeyCredentialCreationOptionsJSON`).
 
         Args:
-            operator: Whose it will be.
-            existing: Those they have: an authenticator that holds one makes no second.
-            bound_to: What the challenge belongs to.
+            operator: The passkey's operator.
+            existing: The operator's passkeys: an authenticator that has one creates no second.
+            bound_to: What the challenge is for.
         """
         party, handle = self._require_party(), self.user_handle(operator, existing)
         options = {
@@ -91,15 +91,15 @@ class PasskeyCeremonies:
             "pubKeyCredParams": [{"type": "public-key", "alg": algorithm} for algorithm in _ALGORITHMS],
             "timeout": _TIMEOUT_MS,
             "excludeCredentials": _described(existing),
-            # Not discoverable: the name is typed before, and the room for such passkeys on a security key is small.
+            # Not discoverable: the operator has already entered the name, and security keys have little room for discoverable passkeys.
             "authenticatorSelection": {"residentKey": "discouraged", "userVerification": "required"},
-            # Which make of authenticator it is decides nothing here, so it is not asked.
+            # The make of the authenticator does not matter, so no attestation is requested.
             "attestation": "none",
         }
         return json.dumps(options)
 
     def request_options(self, allowed: Sequence[PasskeyRecord], *, bound_to: str) -> str:
-        """Return what a browser is asked to sign with (`PublicKeyCredentialRequestOptionsJSON`): these passkeys, this challenge."""
+        """Return the options for signing (`PublicKeyCredentialRequestOptionsJSON`): these passkeys, this challenge."""
         party = self._require_party()
         options = {
             "rpId": party.id,
@@ -112,10 +112,10 @@ class PasskeyCeremonies:
 
     async def verify_creation(self, unverified: str, *, bound_to: str) -> NewPasskey:
         """
-        Verify what a browser answered to `creation_options`.
+        Verify the browser's response to `creation_options`.
 
         Raises:
-            PasskeyRefusedError: It is not right.
+            PasskeyRefusedError: It is invalid.
         """
         answer = _parse(unverified)
         challenge = self._find_challenge(answer, bound_to)
@@ -124,20 +124,20 @@ class PasskeyCeremonies:
 
     async def verify_assertion(self, unverified: str, *, passkey: PasskeyRecord, bound_to: str) -> Assertion:
         """
-        Verify what a browser answered to `request_options`.
+        Verify the browser's response to `request_options`.
 
         Args:
-            unverified: The answer.
-            passkey: The one that the answer names, of the operator who proves who they are.
-            bound_to: What the challenge must belong to.
+            unverified: The response.
+            passkey: The one that the response names, of the operator who authenticates.
+            bound_to: What the challenge must be for.
 
         Raises:
-            PasskeyRefusedError: It is not right.
+            PasskeyRefusedError: It is invalid.
         """
         answer = _parse(unverified)
         challenge = self._find_challenge(answer, bound_to)
         handle = answer["response"].get("userHandle")
-        # WebAuthn Level 3, section 7.2, step 6: an authenticator that names somebody must name this operator.
+        # WebAuthn Level 3, section 7.2, step 6: if the response has a user handle, it must be this operator's.
         if handle and handle != base64url(passkey.user_handle):
             raise PasskeyRefusedError("user handle")
         sign_count = await asyncio.to_thread(
@@ -151,18 +151,18 @@ class PasskeyCeremonies:
         return self._party
 
     def user_handle(self, operator: str, existing: Sequence[PasskeyRecord]) -> bytes:
-        """Return what authenticators know an operator by: the same for all their passkeys, also after the secret key was rotated."""
+        """Return the user handle of an operator: the same for all of their passkeys, even after a rotation of the secret key."""
         if existing:
             return existing[0].user_handle
-        # Keyed: it must not tell who it is of (WebAuthn Level 3, section 14.6.1).
+        # Keyed: it must not reveal the user (WebAuthn Level 3, section 14.6.1).
         return hmac.digest(self._handle_key, operator.encode(), "sha256")
 
     def _find_challenge(self, answer: dict[str, Any], bound_to: str) -> bytes:
-        """Return the challenge that was signed, once it is known to be one that a Server has made for this."""
+        """Return the challenge that was signed, after checking that a Server issued it for this purpose."""
         try:
             client_data = json.loads(decode_base64url(answer["response"]["clientDataJSON"]))
             challenge = decode_base64url(client_data["challenge"])
-            # A page of this Server in a frame of another site asks for nothing.
+            # A page of this Server never requests passkeys in a frame of another site.
             is_framed = bool(client_data.get("crossOrigin")) or "topOrigin" in client_data
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise PasskeyRefusedError("client data") from error
@@ -179,7 +179,7 @@ class PasskeyCeremonies:
 
 
 def credential_id_of(unverified: str) -> bytes:
-    """Return which credential an answer names; raises PasskeyRefusedError."""
+    """Return the credential that a response names; raises PasskeyRefusedError."""
     try:
         return decode_base64url(_parse(unverified)["id"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -200,8 +200,8 @@ def _parse(unverified: str) -> dict[str, Any]:
     return answer
 
 
-# The library is loaded by the first passkey that is used, in a thread: it brings CBOR, ASN.1 and OpenSSL, which a Server without
-# passkeys need not load. It raises errors of many kinds for what is malformed, all of which say that the answer is not right.
+# The library is loaded when the first passkey is used, in a thread: it imports CBOR, ASN.1 and OpenSSL, which a Server without
+# passkeys does not need. It raises many kinds of errors for malformed input, all of which mean that the response is invalid.
 
 
 def _verify_creation(answer: dict[str, Any], challenge: bytes, party: RelyingParty) -> dict[str, Any]:
@@ -214,8 +214,8 @@ def _verify_creation(answer: dict[str, Any], challenge: bytes, party: RelyingPar
         credential = parse_registration_credential_json(answer)
         attestation = parse_attestation_object(credential.response.attestation_object)
         is_self_signed = attestation.fmt == AttestationFormat.PACKED and not attestation.att_stmt.x5c
-        # None is asked for, and browsers leave out all but a signature by the new key itself: a caller that sends certificates of makers
-        # is no browser, and would have them parsed.
+        # No attestation is requested, and browsers then send at most a signature by the new key itself: a caller that sends manufacturers'
+        # certificates is not a browser, and would make us parse them.
         if attestation.fmt != AttestationFormat.NONE and not is_self_signed:
             raise PasskeyRefusedError("attestation")
         verified = verify_registration_response(
@@ -251,7 +251,7 @@ def _verify_assertion(
             expected_rp_id=party.id,
             expected_origin=party.origin,
             credential_public_key=public_key,
-            # The library compares counters before it verifies the signature: anyone could have a regress recorded. The caller
+            # The library compares counters before it verifies the signature, so that anyone could cause a regression to be recorded. The caller
             # compares them afterwards, in the database.
             credential_current_sign_count=0,
             require_user_verification=True,

@@ -1,9 +1,9 @@
 """
-Challenges of passkeys: what a browser has its authenticator sign, once, within five minutes, for one purpose.
+Challenges for passkeys: what a browser's authenticator signs, once, within five minutes, for one purpose.
 
-A challenge holds 16 random bytes, its end and a code of the Servers over both and over what it belongs to: a session, or a sign-in
-whose password was right. Nothing is stored when one is made, so that pages which are only looked at write nothing, and any Server can
-check what another has made. What is stored is that it was used: in the database that all Servers share, so it counts once.
+A challenge consists of 16 random bytes, its expiry and a MAC over both and over its purpose: a session, or a sign-in whose password
+was right. Nothing is stored when one is issued, so that viewing a page writes nothing, and any Server can check a challenge of
+another. Its use is recorded in the database that all Servers share, so that it counts only once.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ _PLAIN_BYTES = _NONCE_BYTES + _TIME_BYTES
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """A challenge that one of the Servers has made for this; `digest` names it where it is used up."""
+    """A challenge that a Server issued for this purpose; `digest` identifies it when it is marked as used."""
 
     digest: bytes
     expires_at: datetime
 
 
 class ChallengeError(Exception):
-    """No Server has made the challenge, or not for this, or too long ago."""
+    """No Server issued the challenge for this purpose, or it was too long ago."""
 
 
 class PasskeyChallenges:
     """
-    Makes challenges, and recognises them.
+    Issues challenges, and recognizes them.
 
     Args:
         key: 32 bytes for this purpose alone, the same at every Server of a deployment.
         clock: Aware UTC time.
-        random_bytes: Makes each different.
+        random_bytes: Makes each challenge different.
     """
 
     def __init__(self, *, key: bytes, clock: Clock, random_bytes: RandomBytes) -> None:
@@ -47,19 +47,19 @@ class PasskeyChallenges:
         self._random_bytes = random_bytes
 
     def issue(self, bound_to: str) -> bytes:
-        """Return a new challenge that counts for `bound_to` alone."""
+        """Return a new challenge that is only valid for `bound_to`."""
         until_s = int((self._clock() + CHALLENGE_LIFE).timestamp())
         plain = self._random_bytes(_NONCE_BYTES) + until_s.to_bytes(_TIME_BYTES)
         return plain + self._code(plain, bound_to)
 
     def open(self, unverified: bytes, bound_to: str) -> Challenge:
         """
-        Return the challenge.
+        Return the verified challenge.
 
-        Replay: the caller must use its digest up, in the transaction that accepts what it was signed for.
+        Replay: the caller must mark its digest as used, in the transaction that accepts what was signed.
 
         Raises:
-            ChallengeError: Not made by a Server for `bound_to`, or more than five minutes ago.
+            ChallengeError: Not issued by a Server for `bound_to`, or more than five minutes ago.
         """
         plain, code = unverified[:_PLAIN_BYTES], unverified[_PLAIN_BYTES:]
         if not hmac.compare_digest(code, self._code(plain, bound_to)):

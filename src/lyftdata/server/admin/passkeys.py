@@ -1,4 +1,4 @@
-"""What operators do to passkeys: register and remove their own; and what an admin does to another's."""
+"""The use cases of passkeys: operators register and remove their own, and admins remove those of others."""
 
 from collections.abc import Sequence
 
@@ -26,20 +26,20 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, operators, passkeys, second_factors, spent_assertions
 
 MAX_PASSKEYS = 20
-"""Of one operator: all are named in each question to a browser."""
+"""Per operator: all of them are listed in each request to a browser."""
 
 
 class Passkeys:
     """
-    Manages passkeys. They are registered in the browser alone: a passkey answers to the Server's own pages and to nothing else.
+    Manages passkeys. They can only be registered in the browser: a passkey only works on the Server's own pages.
 
     Args:
-        store: Where they are kept.
-        ceremonies: Asks browsers, and verifies their answers.
-        policy: Who must have a second factor.
-        gate: Stops what a second operator must confirm.
+        store: Stores them.
+        ceremonies: Creates options for browsers, and verifies responses.
+        policy: Which operators must have a second factor.
+        gate: Blocks what a second operator must confirm.
         clock: Aware UTC time.
-        random_bytes: Makes IDs and recovery codes.
+        random_bytes: Generates IDs and recovery codes.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Passkeys:
 
     @property
     def is_possible(self) -> bool:
-        """Whether browsers make passkeys for this Server's public URL."""
+        """Whether browsers can create passkeys for this Server's public URL."""
         return self._ceremonies.is_possible
 
     async def list(self, operator: str) -> Sequence[PasskeyRecord]:
@@ -73,7 +73,7 @@ class Passkeys:
 
     async def begin(self, *, actor: Actor) -> str:
         """
-        Return what the browser is asked to make a passkey with, in this session and within five minutes.
+        Return the browser's options for creating a passkey, valid in this session for five minutes.
 
         Raises:
             ConflictError: `second_factor_at_issuer`, `passkeys_unavailable` or `too_many_passkeys`.
@@ -91,22 +91,22 @@ class Passkeys:
 
     async def add(self, name: str, unverified_answer: Secret, *, actor: Actor) -> Sequence[Secret]:
         """
-        Store the passkey that a browser has made.
+        Store the passkey that a browser has created.
 
-        Sessions that were opened without a second factor end; this one is as good as one that was opened with it.
+        Sessions opened without a second factor end, except this one, which now counts as opened with it.
 
         Args:
-            name: What the operator calls it; 1 to 64 characters, and not the name of another of their passkeys.
-            unverified_answer: JSON of the browser's answer to `begin`.
-            actor: Whose it is.
+            name: Chosen by the operator; 1 to 64 characters, and different from their other passkeys' names.
+            unverified_answer: JSON of the browser's response to `begin`.
+            actor: The passkey's operator.
 
         Returns:
-            Recovery codes, to show once, if it is the operator's first second factor; else nothing.
+            Recovery codes, to show once, if it is the operator's first second factor; otherwise empty.
 
         Raises:
-            InvalidInputError: The name breaks its rule; the answer is not right, or is of another session or too long ago.
-            ConflictError: `second_factor_at_issuer`, `too_many_passkeys`; `passkey_known`: it is registered already.
-            NotSignedInError: The session has ended meanwhile.
+            InvalidInputError: The name is invalid; the response is invalid, from another session, or too old.
+            ConflictError: `second_factor_at_issuer`, `too_many_passkeys`; `passkey_known`: it is already registered.
+            NotSignedInError: The session has ended in the meantime.
         """
         name = parse_passkey_name(name)
         try:
@@ -125,7 +125,7 @@ class Passkeys:
             is_first = not second_factors.has_factor(tx.conn, actor.operator)
             record = self._insert(tx, new, actor.operator, passkey_id, name)
             if is_first:
-                # Sessions that were opened by the password alone, a thief's perhaps.
+                # Ends sessions opened with only the password, perhaps by a thief.
                 admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
                 store_recovery_codes(tx, actor.operator, codes)
             admin_sessions.set_second_factor(tx, actor.session_id, PASSKEY)
@@ -137,12 +137,12 @@ class Passkeys:
 
     async def remove(self, passkey_id: str, *, actor: Actor) -> None:
         """
-        Remove one of one's own passkeys, and end one's other sessions; with the last second factor, the recovery codes go too.
+        Remove one of the caller's own passkeys, and end their other sessions; with the last second factor, recovery codes are removed too.
 
         Raises:
-            NotFoundError: One has no such passkey.
+            NotFoundError: The caller has no such passkey.
             ConflictError: `second_factor_needed`.
-            NotSignedInError: The session has ended meanwhile.
+            NotSignedInError: The session has ended in the meantime.
         """
 
         def op(tx: WriteTx) -> None:
@@ -161,7 +161,7 @@ class Passkeys:
 
         Raises:
             NotFoundError: No such operator, or they have no such passkey.
-            ConflictError: `second_factor_needed`: it is the last second factor of one's own, and required.
+            ConflictError: `second_factor_needed`: it is the caller's own last second factor, and one is required.
             SecondOperatorRequiredError: A second operator must confirm it.
         """
 
@@ -202,7 +202,7 @@ class Passkeys:
             created_at=self._clock(),
         )
         if not passkeys.insert_passkey(tx, record):
-            # Of whichever operator: a credential that signs in two would let one act as the other.
+            # Of any operator: a credential that signs in two operators would let one act as the other.
             raise ConflictError("passkey_known", "This passkey is registered already.")
         return record
 

@@ -1,4 +1,4 @@
-"""Checks an operator's password, unless there were too many failures; in a time that reveals nothing."""
+"""Checks an operator's password, unless there were too many failures; the time it takes reveals nothing."""
 
 import asyncio
 import hmac
@@ -35,11 +35,11 @@ class PasswordCheck:
     Checks passwords and counts failures.
 
     Args:
-        store: Where operators are kept.
+        store: Stores the operators.
         passwords: Hashes and compares passwords.
         lockout: Counts failed sign-ins.
         network_key: 32 bytes that key the hashes of known networks.
-        methods: How operators may be signed in.
+        methods: How operators may sign in.
         clock: Aware UTC time.
     """
 
@@ -62,14 +62,14 @@ class PasswordCheck:
         self._detached: set[asyncio.Task[None]] = set()
 
     async def is_enabled(self) -> bool:
-        """Return whether any password counts: by the settings, or for an emergency."""
+        """Return whether any password is accepted: by the settings, or in an emergency."""
         if self._methods.passwords:
             return True
         now = self._clock()
         return await self._store.read(lambda conn: operators.has_emergency_password(conn, now=now))
 
     async def check_enabled(self) -> None:
-        """Refuse every password where none counts; raises PasswordSignInOffError, which is the same for every name."""
+        """Reject every password if none is accepted; raises PasswordSignInOffError, the same for every name."""
         if not await self.is_enabled():
             raise PasswordSignInOffError(
                 "Sign-in by password is switched off on this Server.",
@@ -79,13 +79,13 @@ class PasswordCheck:
 
     async def look_up(self, name: str, address: str) -> tuple[OperatorRecord | None, Claim]:
         """
-        Return the operator of a name, and what the lockout is to know of an attempt from an address.
+        Return the operator of a name, and what the lockout must know about an attempt from an address.
 
-        An operator without a password that counts now reads as none: the answer must not tell the two apart.
+        An operator without a password that is accepted now is returned as None: the answer must not distinguish the two.
         """
         now = self._clock()
         network = network_digest(self._network_key, name, address)
-        # Both are asked for whether or not there is such an operator: the time must not reveal it.
+        # Both are read whether or not the operator exists: the time must not reveal it.
         operator, is_known = await self._store.read(
             lambda conn: (
                 operators.find_operator(conn, name),
@@ -104,7 +104,7 @@ class PasswordCheck:
         return operator, claim
 
     async def check(self, password: Secret, operator: OperatorRecord | None, claim: Claim) -> bool:
-        """Check a password if it may be looked at, and count the outcome; raises LoginLockedError."""
+        """Check a password unless locked out, and count the result; raises LoginLockedError."""
         password_hash = None if operator is None else operator.password_hash
         is_known = claim.is_known_network or claim.device is not None
         return await self.count(
@@ -115,15 +115,15 @@ class PasswordCheck:
         self, verify: Callable[[], Awaitable[bool]], operator: OperatorRecord | None, claim: Claim
     ) -> bool:
         """
-        Verify something if it may be looked at, and count the outcome.
+        Verify something unless locked out, and count the result.
 
         Args:
             verify: Returns whether it is right.
-            operator: Whose it is; a lockout of one who exists is audited.
-            claim: Under which name it is counted, and where it comes from.
+            operator: The operator; a lockout is audited if they exist.
+            claim: The name it is counted under, and where the attempt comes from.
 
         Raises:
-            LoginLockedError: Too many failures; it was not looked at.
+            LoginLockedError: Too many failures; it was not verified.
         """
         attempt = self._lockout.begin(claim, now=self._clock())
         if attempt.wait_s:
@@ -140,20 +140,20 @@ class PasswordCheck:
 
     async def check_own(self, password: Secret, *, actor: Actor) -> tuple[OperatorRecord, Claim]:
         """
-        Check the password of an operator who is signed in; a wrong one counts as a failed sign-in: this is no way to guess.
+        Check the password of a signed-in operator; a wrong one counts as a failed sign-in, so that this is not a way to guess.
 
         Returns:
-            The operator, and what the lockout knows of where it came from.
+            The operator, and what the lockout knows about the attempt's origin.
 
         Raises:
-            LoginFailedError, LoginLockedError: It is wrong, or was guessed at too often.
+            LoginFailedError, LoginLockedError: It is wrong, or there were too many failures.
             ConflictError: `no_password`: the operator signs in at an issuer.
             PasswordSignInOffError: The settings allow no passwords.
         """
         check_has_password(await self._store.read(lambda conn: operators.find_operator(conn, actor.operator)))
         await self.check_enabled()
         operator, claim = await self.look_up(actor.operator, actor.address)
-        # An open session is as good a mark as a device's: failures of others do not keep its operator from this.
+        # An open session is as good as a device mark: other people's failures do not lock its operator out here.
         claim = msgspec.structs.replace(claim, device=f"session {actor.session_id}")
         if operator is None or not await self.check(password, operator, claim):
             raise LoginFailedError("The current password is wrong.")
@@ -161,10 +161,10 @@ class PasswordCheck:
 
     def _record_lockout(self, name: str, address: str) -> None:
         """
-        Record a lockout in the audit log, without delaying the answer.
+        Record a lockout in the audit log, without delaying the response.
 
-        Only what locks an operator that exists is audited: an unproven caller must not be able to fill the log. And the
-        answer does not wait for it, or its time would tell which operators exist.
+        Only the lockout of an existing operator is audited: an unproven caller must not be able to fill the log. And the
+        response does not wait for it: otherwise its time would reveal which operators exist.
         """
         event = AuditEvent(
             at=self._clock(),
@@ -183,12 +183,12 @@ class PasswordCheck:
             emit(_log, LOCKOUT_NOT_RECORDED, problem=str(task.exception()))
 
     async def aclose(self) -> None:
-        """Wait for what is written in the background."""
+        """Wait for writes in the background."""
         await asyncio.gather(*self._detached, return_exceptions=True)
 
 
 def check_has_password(record: OperatorRecord | None) -> None:
-    """Refuse what needs a password for an operator who signs in at an issuer; raises ConflictError `no_password`."""
+    """Reject an action that needs a password for an operator who signs in at an issuer; raises ConflictError `no_password`."""
     if record is not None and record.issuer is not None:
         raise ConflictError(
             "no_password", f"'{record.name}' signs in at {record.issuer} and has no password."
@@ -196,6 +196,6 @@ def check_has_password(record: OperatorRecord | None) -> None:
 
 
 def network_digest(key: bytes, operator: str, address: str) -> bytes:
-    """Return the keyed hash by which the network of an address is kept for an operator."""
+    """Return the keyed hash under which an address' network is stored for an operator."""
     text = f"{operator}\0{network_of(address)}"
     return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256")[:16]

@@ -1,8 +1,8 @@
 """
 Hashes and checks operators' passwords with Argon2id (RFC 9106), in threads, a few at a time.
 
-Only people's passwords are hashed slowly. API keys carry more than 128 random bits, so there is nothing to
-guess and nothing to slow down (see docs/decisions/0003-api-keys-are-hashed-fast.md).
+Only people's passwords are hashed slowly. API keys have more than 128 random bits, so guessing is hopeless and slowing it
+down unnecessary (see docs/decisions/0003-api-keys-are-hashed-fast.md).
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from lyftdata.server.admin.secret_strength import MIN_PASSWORD_GUESSES, check_pa
 
 MIN_PASSWORD_LENGTH = 12
 _MAX_PASSWORD_LENGTH = 1024
-# Of what is left of two passwords without what they begin and end with in common: a digit counted on, an exclamation mark.
+# Maximum length of what differs between two passwords, apart from a common prefix and suffix: a changed digit, an exclamation mark.
 _MUST_DIFFER_BY = 3
-# Each hash takes 64 MiB for its time; a flood of sign-ins queues here instead of eating the memory.
+# Each hash uses 64 MiB while it runs; a flood of sign-ins queues here instead of exhausting the memory.
 _MAX_AT_ONCE = 2
 _MAX_WAITING = 20
 # Operators in a network from which they have signed in before do not queue behind unknown callers.
@@ -53,40 +53,40 @@ class _Queue:
 
 
 class Passwords:
-    """Hashes and checks passwords without holding up the event loop."""
+    """Hashes and checks passwords without blocking the event loop."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
         self._unknown_queue = _Queue(at_once=_MAX_AT_ONCE, waiting=_MAX_WAITING)
         self._known_queue = _Queue(at_once=_MAX_KNOWN_AT_ONCE, waiting=_MAX_KNOWN_WAITING)
-        # Checked where no operator has the name that was given: the time of the answer must not reveal which names exist.
+        # Checked if no operator has the given name: the response time must not reveal which names exist.
         self._decoy_hash = _decoy_hash(self._hasher)
 
     async def hash(self, password: Secret) -> str:
-        """Return the Argon2id hash (PHC string) of a new password; only who is signed in asks for it."""
+        """Return the Argon2id hash (PHC string) of a new password; only for signed-in operators."""
         async with self._known_queue.turn():
             return await asyncio.to_thread(self._hasher.hash, password.reveal())
 
     async def matches(self, password: Secret, password_hash: str | None, *, is_known: bool = False) -> bool:
         """
-        Return whether the password is the one hashed; None costs the same time and is never right.
+        Return whether the password matches the hash; None takes the same time and never matches.
 
         Args:
-            password: As given.
-            password_hash: PHC string, or None where no operator has the name.
-            is_known: Whether this operator has signed in from this network before: a flood of sign-ins from other
+            password: As sent.
+            password_hash: PHC string, or None if no operator has the name.
+            is_known: Whether this operator has signed in from this network before: then a flood of sign-ins from other
                 networks does not delay them.
 
         Raises:
-            TooBusyError: A flood of sign-ins is being checked already.
+            TooBusyError: Too many sign-ins are already being checked.
         """
         async with (self._known_queue if is_known else self._unknown_queue).turn():
             right = await asyncio.to_thread(self._verify, password, password_hash or self._decoy_hash)
         return right and password_hash is not None
 
     def _verify(self, password: Secret, password_hash: str) -> bool:
-        # Pasted with a space or a byte order mark around it, it is still the password (core.secret_text). One that was set
-        # before that rule may have them, so it is tried as given first.
+        # A password pasted with white space or a byte order mark around it is accepted (core.secret_text). One that was set
+        # before that rule may contain them, so it is first tried as sent.
         given = password.reveal()
         return any(self._matches_hash(text, password_hash) for text in dict.fromkeys((given, trim(given))))
 
@@ -99,10 +99,10 @@ class Passwords:
 
 def _decoy_hash(hasher: PasswordHasher) -> str:
     """
-    Return a hash that takes as long to check as any made by `hasher`, and that no password has.
+    Return a hash that takes as long to check as any made by `hasher`, and that no password matches.
 
-    Made without hashing, which would take a quarter of a second of each start: the check works a whole Argon2 out by the
-    parameters and the salt that stand here, and compares the result with zeros.
+    Created without hashing, which would add a quarter of a second to each start: a check computes a full Argon2 hash with these
+    parameters and this salt, and compares the result with zeros.
     """
     salt, digest = (
         base64.b64encode(bytes(length)).decode().rstrip("=") for length in (hasher.salt_len, hasher.hash_len)
@@ -115,20 +115,20 @@ def check_new_password(password: Secret, *, operator: str) -> None:
     """
     Reject a password that is too short, too long, the operator's own name or easy to guess.
 
-    It takes tens of milliseconds: call it in a thread, not in the event loop.
+    Takes tens of milliseconds: call it in a thread, not in the event loop.
 
     Raises:
-        InvalidInputError: With the rule.
+        InvalidInputError: Names the violated rule.
     """
     if trim(password.reveal()) != password.reveal():
-        # Removed where a password is read (core.secret_text): its owner could not sign in with it.
+        # Stripped where a password is read (core.secret_text): its owner could not sign in with it.
         raise InvalidInputError("password", "must not begin or end with white space")
     if not MIN_PASSWORD_LENGTH <= len(password) <= _MAX_PASSWORD_LENGTH:
         raise InvalidInputError(
             "password", f"must have {MIN_PASSWORD_LENGTH} to {_MAX_PASSWORD_LENGTH} characters"
         )
     if not password.reveal().isprintable():
-        # Lone halves of characters cannot be hashed, and what cannot be typed locks its owner out.
+        # Lone surrogates cannot be hashed, and characters that cannot be typed lock the owner out.
         raise InvalidInputError("password", "must have printable characters only")
     if operator.lower() in password.reveal().lower() and len(password) < len(operator) + MIN_PASSWORD_LENGTH:
         raise InvalidInputError("password", "must not be made of the operator's name")
@@ -137,14 +137,14 @@ def check_new_password(password: Secret, *, operator: str) -> None:
 
 def check_replaces(new: Secret, current: Secret) -> None:
     """
-    Refuse a password that is the one it replaces, or as good as that: anyone who knew the old one tries these first.
+    Reject a password that equals the current one or is very similar: anyone who knew the old one tries these first.
 
     Args:
         new: The new one.
-        current: The one that it replaces, as given; that it is right is asked elsewhere.
+        current: The current one, as sent; the caller checks that it is right.
 
     Raises:
-        InvalidInputError: They differ by white space, by case, or by one or two characters at one place.
+        InvalidInputError: They differ only by white space, by case, or by one or two characters in one place.
     """
     one, other = (_folded(password) for password in (new, current))
     begin = _common(one, other)

@@ -1,15 +1,15 @@
-"""Draws QR codes, as authenticator apps read them from a page or a terminal."""
+"""Renders QR codes for authenticator apps, on a page or in a terminal."""
 
 import io
 
 _ERROR_CORRECTION = "m"
-# Four modules of margin, as ISO/IEC 18004 has it; a terminal's lines are the scarcer, and apps read it with two.
+# Four modules of margin, as ISO/IEC 18004 requires; a terminal has few lines, and apps can read two.
 _MARGIN = 4
 _MARGIN_IN_A_TERMINAL = 2
 
 
 def qr_svg(text: str) -> str:
-    """Return a QR code as an SVG element to put into a page: black on white in light and in dark, without a style attribute."""
+    """Return a QR code as an SVG element for a page: black on white in light and dark mode, without a style attribute."""
     import segno
 
     code = segno.make(text, error=_ERROR_CORRECTION, micro=False)
@@ -21,7 +21,7 @@ def qr_svg(text: str) -> str:
 
 
 def qr_text(text: str) -> str:
-    """Return a QR code in half blocks, for a terminal."""
+    """Return a QR code in half-block characters, for a terminal."""
     import segno
 
     lines = io.StringIO()

@@ -1,9 +1,9 @@
 """
-Asks operators again who they are before what cannot be undone.
+Makes operators authenticate again before actions that cannot be undone.
 
-Which actions these are is in the policy table (`core/policy.py`, `asks_again`). An open session, its cookie copied or the browser
-left alone, is not enough for them: the operator must have proved lately who they are, in this very session. When they prove it
-the session gets another token: a copy of the one before is worth nothing from then on.
+The policy table defines these actions (`core/policy.py`, `asks_again`). An open session is not enough for them, since its cookie may
+be copied or the browser left alone: the operator must have authenticated recently, in this very session. When they do, the session
+gets a new token: a copy of the old one is worthless from then on.
 """
 
 from datetime import datetime, timedelta
@@ -28,12 +28,12 @@ from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions
 
-# A form is asked for before it is filled in: what was typed must not be lost because the time was over meanwhile.
+# Checked before a form is filled in: input must not be lost because the time ran out in the meantime.
 _SPARE = 3
 
 
 class Reauthenticated(msgspec.Struct, frozen=True):
-    """The token that the session has from now on, to hand out once, and until when nothing is asked again."""
+    """The session's new token, to be returned once, and until when no further authentication is needed."""
 
     token: Secret
     asked_again_at: datetime
@@ -41,14 +41,14 @@ class Reauthenticated(msgspec.Struct, frozen=True):
 
 class Reauthentication:
     """
-    Checks how long ago an operator has proved who they are, and lets them prove it again.
+    Checks how long ago an operator authenticated, and lets them do it again.
 
     Args:
-        store: Where sessions are kept.
+        store: Stores the sessions.
         password_check: Checks passwords and counts failures.
         second_factors: Checks second factors.
-        new_sessions: Makes tokens.
-        within: How long ago an operator may have proved who they are.
+        new_sessions: Generates tokens.
+        within: How long ago an operator may have authenticated.
         clock: Aware UTC time.
     """
 
@@ -71,21 +71,21 @@ class Reauthentication:
 
     def check(self, action: str, *, actor: Actor, is_form: bool = False) -> None:
         """
-        Refuse what cannot be undone to an operator who has not proved lately who they are.
+        Refuse an action that cannot be undone, unless the operator has authenticated recently.
 
         Args:
-            action: Of the policy table.
-            actor: Who asks.
-            is_form: Whether only its form is asked for: a third of the time must be left to fill it in.
+            action: An action of the policy table.
+            actor: The caller.
+            is_form: Whether this is only a request for the form: a third of the time must be left to fill it in.
 
         Raises:
-            ReauthenticationRequiredError: It is too long ago.
+            ReauthenticationRequiredError: It was too long ago.
         """
         within = self.within - self.within / _SPARE if is_form else self.within
         check_recently_authenticated(action, actor=actor, within=within, now=self._clock())
 
     async def choices(self, *, actor: Actor) -> SecondFactorChoices:
-        """Return by what the operator who asks can be recognised, with a challenge for this session alone."""
+        """Return the caller's second factors, with a challenge for this session alone."""
         return await self._second_factors.choices(actor.operator, bound_to=_bound_to(actor))
 
     async def reauthenticate(
@@ -97,28 +97,28 @@ class Reauthentication:
         actor: Actor,
     ) -> Reauthenticated:
         """
-        Check the password and the second factor of the operator who asks, and give their session another token.
+        Check the password and the second factor of the caller, and give their session a new token.
 
         Args:
-            password: As given.
+            password: As sent.
             code: Of an app, or a recovery code.
-            passkey: JSON of the browser's answer to `choices`.
-            actor: Who asks.
+            passkey: JSON of the browser's response to `choices`.
+            actor: The caller.
 
         Raises:
-            LoginFailedError, LoginLockedError: The password is wrong, or was guessed at too often.
+            LoginFailedError, LoginLockedError: The password is wrong, or there were too many failures.
             SecondFactorRequiredError, SecondFactorFailedError: The code is missing or wrong.
             ConflictError: `no_password`: the operator signs in at an issuer.
-            NotSignedInError: The session has ended meanwhile.
+            NotSignedInError: The session has ended in the meantime.
         """
         operator, claim = await self._password_check.check_own(password, actor=actor)
-        # As at the sign-in: what a second factor protects must not be had for the password alone.
+        # As at sign-in: what a second factor protects must not be available for the password alone.
         proof = SecondFactorProof(code=code, passkey=passkey, bound_to=_bound_to(actor))
         factor = await self._second_factors.check(operator, proof, claim=claim)
         token, now = self._new_sessions.make_token(), self._clock()
 
         def op(tx: WriteTx) -> None:
-            # It may have been reset while it was being checked.
+            # The password may have been reset while it was being checked.
             if get_operator(tx, operator.name).password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")
             session = get_own_session(tx, actor)

@@ -1,9 +1,9 @@
 """
-Refusals as cases for operators: who is refused for what, and whether that is open, ignored or solved.
+Refusals as cases for operators: which Worker or caller is refused, why, and whether the case is open, ignored or solved.
 
-A case is solved by itself once its Worker was admitted after its last refusal. It is ignored until a time that an operator has set,
-and then open again if it still goes on. Refusals of the same Worker from a network that was not in the case when it was ignored are an
-open case of their own: someone else may claim to be that Worker.
+A case is solved once its Worker is admitted after the last refusal. It is ignored until a time set by an operator, and then
+open again if it continues. If the same Worker is refused from a network that was not in the case when it was ignored, that is a
+separate open case: someone else may claim to be that Worker.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ _MAX_SUBJECT = 128
 
 
 class CaseState(StrEnum):
-    """How a case stands."""
+    """The state of a case."""
 
     OPEN = "open"
     IGNORED = "ignored"
@@ -43,7 +43,7 @@ class CaseState(StrEnum):
 
 
 class RefusalCase(msgspec.Struct, frozen=True, kw_only=True):
-    """What was refused for one cause: a Worker that there is, wherever it asked from, or unknown callers at one address."""
+    """Refusals with one cause: of an existing Worker, from any address, or of unknown callers at one address."""
 
     code: str
     worker: WorkerRecord | None
@@ -58,28 +58,28 @@ class RefusalCase(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """Return how often it was refused."""
+        """Return the number of refusals."""
         return sum(group.count for group in self.groups)
 
     @property
     def subject(self) -> str:
-        """Return what the case is about, as decisions name it: `worker:ID` or `address:ADDRESS`."""
+        """Return the subject of the case, as decisions name it: `worker:ID` or `address:ADDRESS`."""
         return f"address:{self.latest.address}" if self.worker is None else f"worker:{self.worker.id}"
 
     @property
     def name(self) -> str:
-        """Return what it is called here: a name that a caller claims is not repeated."""
+        """Return a safe display name: a name that a caller claims is not repeated."""
         return self.latest.address if self.worker is None else self.worker.name
 
     @property
     def claimed(self) -> list[str]:
-        """Return what the callers called themselves, the latest first: untrusted text."""
+        """Return the names that the callers claimed, the latest first: untrusted text."""
         latest = sorted(self.groups, key=lambda group: group.last_at, reverse=True)
         return list(dict.fromkeys(group.claimed_worker for group in latest if group.claimed_worker))
 
     @property
     def origin(self) -> str:
-        """Return from where it asked."""
+        """Return where the requests came from."""
         addresses = {group.address for group in self.groups}
         return self.latest.address if len(addresses) == 1 else f"{len(addresses):,} addresses"
 
@@ -89,11 +89,11 @@ class RefusalInbox:
     The cases, and operators' decisions to ignore some for a time.
 
     Args:
-        workers: The Workers that cases are about, and alerts.
-        refusals: What was refused.
+        workers: The Workers of cases and alerts.
+        refusals: The refused attempts.
         directory: Every Worker.
-        known_secrets: What no decision may hold.
-        store: Keeps the decisions.
+        known_secrets: What a decision must not contain.
+        store: Stores the decisions.
         clock: Aware UTC time.
     """
 
@@ -121,10 +121,10 @@ class RefusalInbox:
         Return the cases, the one with the latest refusal first.
 
         Args:
-            limit: At most so many groups of refusals are read.
+            limit: How many groups of refusals to read at most.
             code: Only this cause.
             q: Part of a claimed Worker or an address.
-            within: Only what was refused within this time.
+            within: Only refusals within this time.
         """
         groups = await self._refusals.list_groups(limit=limit, code=code, q=q)
         now = self._clock()
@@ -135,17 +135,17 @@ class RefusalInbox:
         self, code: str, subjects: Sequence[str], *, for_: timedelta, note: str, actor: Actor
     ) -> None:
         """
-        Ignore cases for a time: as far as they are known now, they are neither open nor alerts until then.
+        Ignore cases for a time: in their present extent, they are neither open nor alerts until then.
 
         Args:
             code: Their cause.
-            subjects: Whom they are about: `worker:ID` or `address:ADDRESS`.
+            subjects: Their subjects: `worker:ID` or `address:ADDRESS`.
             for_: For how long, at most 90 days.
             note: Why, for other operators.
             actor: Who decides.
 
         Raises:
-            InvalidInputError: No such cause, nothing chosen, a time or a note that is too long, or a credential in what is stored.
+            InvalidInputError: No such cause, no subject, a time or note that is too long, or a credential in the input.
         """
         wanted = _checked(code, subjects)
         self._known_secrets.check_credentials("subjects", *wanted)
@@ -171,7 +171,7 @@ class RefusalInbox:
         await self._store.write(op)
 
     async def reopen(self, code: str, subjects: Sequence[str], *, actor: Actor) -> int:
-        """Ignore cases no more; return how many were ignored until now."""
+        """Stop ignoring cases; return how many were ignored."""
         wanted, now = _checked(code, subjects), self._clock()
 
         def op(tx: WriteTx) -> int:
@@ -188,10 +188,10 @@ class RefusalInbox:
 
     def _group_by_worker_and_cause(self, recent: Sequence[RefusalGroup]) -> list[RefusalCase]:
         """
-        Join groups by Worker and cause; of those who are no Worker, by address and cause.
+        Group refusals by Worker and cause; for unknown callers, by address and cause.
 
-        A Worker is meant by its ID or, where it enrolls, by its name. Anyone can claim to be a Worker that does not exist: such a name
-        is not repeated in alerts, and however many are made up at one address, they are one case.
+        A Worker is identified by its ID or, when it enrolls, by its name. Anyone can claim to be a Worker that does not exist: such a name
+        is not repeated in alerts, and all names made up at one address are one case.
         """
         by_name = self._by_unique_name()
         joined: dict[tuple[str, str, str], list[RefusalGroup]] = {}
@@ -235,12 +235,12 @@ class RefusalInbox:
 
 def _split(case: RefusalCase, record: IgnoredRefusalRecord) -> list[RefusalCase]:
     """
-    Return the part of a case that a decision ignores, and the part that it does not: what comes from other networks since then.
+    Split a case into the part that a decision ignores, and the rest: refusals from other networks since then.
 
-    Hiding: a guesser at another host must not profit from the decision about a Worker that it claims to be.
+    Hiding: a guesser at another host must not benefit from a decision about the Worker that it claims to be.
     """
     if case.worker is None:
-        # It is about one address.
+        # The case is about one address.
         return [msgspec.structs.replace(case, state=CaseState.IGNORED, ignored=record)]
     known = _networks_before(case.groups, record.at)
     ignored = [group for group in case.groups if network_of_host(group.address) in known]

@@ -10,7 +10,7 @@ from lyftdata.store.tables import refusals
 
 
 class RefusalQueries:
-    """Refused attempts, written and not yet written."""
+    """Refused attempts, including those not yet written."""
 
     def __init__(self, *, store: Store, refusals: RefusalLog) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class RefusalQueries:
         """
         Return refused attempts grouped by cause, claimed Worker and address, the latest first.
 
-        What is not written yet is added here: under a flood, a reader that waited for the writing would wait for long.
+        Unwritten attempts are added here: in a flood, waiting for them to be written would take long.
         """
         kept = await self._store.read(
             lambda conn: refusals.list_groups(
@@ -44,7 +44,7 @@ class RefusalQueries:
         return [refusal_group_view(group) for group in latest]
 
     async def get(self, reference: str) -> Refusal:
-        """Return one refused attempt with the whole reason, by the reference that the Worker logged; raises NotFoundError."""
+        """Return one refused attempt with its full cause, by the reference that the Worker logged; raises NotFoundError."""
         wanted = reference.strip().upper()
         attempt = self._refusals.find_unwritten(wanted)
         if attempt is None:

@@ -1,8 +1,8 @@
 """
-Watches for clients that register again at each start, and removes the registrations that they have replaced.
+Detects clients that register again at each start, and removes the registrations that they have replaced.
 
-Every 20 seconds the groups are found (`core.registration_groups`). A group is logged when it appears, and is an alert as long as it is there.
-Its replaced entries are removed once they have not been used for a time, and, beyond a number of them, after an hour or two, so that
+The groups are found every 20 seconds (`core.registration_groups`). A group is logged when it appears, and is an alert while it exists.
+Its replaced entries are removed once they have been unused for a time, or, if there are too many, after an hour or two, so that
 a client that starts every second fills neither lists nor the database.
 """
 
@@ -27,21 +27,21 @@ from lyftdata.store.tables import activity, workers
 _log = get_logger(__name__)
 
 MAX_REPLACED = 50
-# Longer than a token of the usual life is good.
+# Longer than the usual lifetime of a token.
 _SURPLUS_KEPT_FOR = timedelta(hours=2)
 
 
 class RepeatedRegistrations:
     """
-    The groups of registrations that their clients have replaced, as of the last look.
+    The groups of replaced registrations, as of the last check.
 
     Args:
-        store: Holds the entries.
-        directory: Names them.
-        sessions: Who is connected.
+        store: Stores the entries.
+        directory: Lists them.
+        sessions: Which Workers are connected.
         leaving: Keeps Workers from connecting while they are removed.
         metrics: Counts them.
-        kept_for: How long a replaced entry must not have been used until it is removed; None keeps all of them.
+        kept_for: How long a replaced entry must be unused before it is removed; None keeps all of them.
         clock: Returns aware UTC time.
     """
 
@@ -70,7 +70,7 @@ class RepeatedRegistrations:
         return self._groups
 
     async def look(self) -> int:
-        """Find the groups, log those that are new, and remove what was replaced long ago; return how many entries were removed."""
+        """Find the groups, log new ones, and remove entries that were replaced long ago; return how many were removed."""
         now = self._clock()
         candidates = [w for w in self._directory.workers() if may_be_replaced(w)]
         last_used = await self._last_used([worker.id for worker in candidates])
@@ -127,7 +127,7 @@ class RepeatedRegistrations:
 
 def _remove_unused(tx: WriteTx, *, worker_ids: Collection[str], now: datetime) -> int:
     unused_since = now - _SURPLUS_KEPT_FOR
-    # Asked again: another Server may have let one of them in a moment ago.
+    # Checked again: another Server may have just admitted one of them.
     gone = [
         worker
         for worker in workers.find_absent(

@@ -11,7 +11,7 @@ from lyftdata.server.admission.directory import Directory
 
 
 class ResourceQueries:
-    """Resources, with how many Workers each is for."""
+    """Resources, with the number of Workers that each is granted to."""
 
     def __init__(self, *, directory: Directory) -> None:
         self._directory = directory
@@ -32,7 +32,7 @@ class ResourceQueries:
         return covers_resource(scope, record, self._directory.find_worker)
 
     def _view(self, record: ResourceRecord) -> Resource:
-        """Show a resource, with how many Workers it is for."""
+        """Build the view of a resource, with the number of Workers that it is granted to."""
         return Resource(
             name=record.name,
             audience=record.audience,

@@ -30,7 +30,7 @@ from lyftdata.store.tables import resources
 
 
 class ResourceChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change of a resource; what is None stays."""
+    """What to change of a resource; fields that are None stay the same."""
 
     audience: str | None = None
     scopes: Sequence[str] | None = None
@@ -42,7 +42,7 @@ class ResourceChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources:
-    """Adds, changes and deletes resources, and makes the keys with which they ask about tokens."""
+    """Adds, changes and deletes resources, and issues the keys with which they authenticate to check tokens."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Resources:
 
     async def add(self, name: str, change: ResourceChange, *, actor: Actor) -> ResourceRecord:
         """
-        Define a resource; unless Workers are chosen it is for no Worker.
+        Add a resource; it is granted to no Worker unless Workers are selected.
 
         Raises:
-            InvalidInputError: Name, audience, a scope or a selector breaks its rule.
+            InvalidInputError: Name, audience, a scope or a selector is invalid.
             ConflictError: `resource_name_taken`, `resource_audience_taken`.
         """
         if change.audience is None:
@@ -101,13 +101,13 @@ class Resources:
         Change a resource.
 
         Args:
-            name: Which.
+            name: The resource.
             change: What to change.
-            expected: Fields as they were when this was decided; None does not ask.
+            expected: Fields as the caller saw them; None skips the check.
             actor: Who does it.
 
         Raises:
-            As `add`; NotFoundError; ConflictError `changed_meanwhile`.
+            As for `add`; NotFoundError; ConflictError `changed_meanwhile`.
         """
 
         def op(tx: WriteTx) -> ResourceRecord:
@@ -126,7 +126,7 @@ class Resources:
         return await self._store.write(op)
 
     async def delete(self, name: str, *, actor: Actor) -> None:
-        """Remove a resource: no more tokens for it are given; raises NotFoundError."""
+        """Remove a resource: no more tokens are issued for it; raises NotFoundError."""
 
         def op(tx: WriteTx) -> None:
             record = resources.delete_resource(tx, name)
@@ -137,7 +137,7 @@ class Resources:
 
     async def issue_key(self, name: str, *, actor: Actor) -> Secret:
         """
-        Make the key with which the service asks about tokens (RFC 7662); the one before ends at once.
+        Issue the key with which the service checks tokens (RFC 7662); the previous one ends at once.
 
         Returns:
             The key, to show once.

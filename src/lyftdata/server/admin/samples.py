@@ -1,4 +1,4 @@
-"""Records the Server's figures once a minute, for plots over time."""
+"""Records the Server's metrics once a minute, for plots over time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ _KEPT_FOR = timedelta(days=8)
 
 
 class SampleLog:
-    """Counts within the minute that runs, and writes each minute down when it is over."""
+    """Counts within the current minute, and stores each minute when it is over."""
 
     def __init__(self, *, store: Store, metrics: Metrics, online: Callable[[], int], clock: Clock) -> None:
         self._store = store
@@ -25,7 +25,7 @@ class SampleLog:
         self._refused_before = metrics.refusals
 
     def current(self) -> Sample:
-        """Return the minute that runs, so far."""
+        """Return the current minute so far."""
         return Sample(
             at=self._minute,
             online=self._online(),

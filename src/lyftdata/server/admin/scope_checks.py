@@ -1,8 +1,8 @@
 """
-Keeps what an operator with a scope changes within it; each check is in the transaction of the change.
+Keeps the changes of an operator with a scope within it; each check is in the transaction of the change.
 
-What is outside is answered as what does not exist. A change must neither take anything out of the scope nor give a Worker tokens for a
-resource outside, which its name, its ID or a label could do.
+Anything outside the scope is answered as if it did not exist. A change must neither move anything out of the scope nor give a Worker tokens
+for a resource outside, for which its name, its ID or a label could select it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from lyftdata.store.tables import api_keys, enrollment_keys, resources, workers
 
 def with_scope_labels(scope: Scope, given: Mapping[str, str]) -> Labels:
     """
-    Return the labels of what is made within a scope: those given, and the scope's own.
+    Return the labels of something created within a scope: the given ones, and the scope's own.
 
     Raises:
         InvalidInputError: A given label contradicts the scope.
@@ -31,7 +31,7 @@ def with_scope_labels(scope: Scope, given: Mapping[str, str]) -> Labels:
 
 
 def check_keeps_labels(scope: Scope, labels: Mapping[str, str]) -> None:
-    """Refuse labels that would take a Worker out of a scope; raises InvalidInputError."""
+    """Reject labels that would move a Worker out of a scope; raises InvalidInputError."""
     if not scope.covers(labels):
         raise InvalidInputError("labels", f"must include those to which you are limited: {scope.text}")
 
@@ -56,10 +56,10 @@ def get_enrollment_key(tx: WriteTx, name: str, actor: Actor) -> list[EnrollmentK
 
 def check_grants(tx: WriteTx, before: WorkerRecord | None, after: WorkerRecord, actor: Actor) -> None:
     """
-    Refuse a change by which a Worker would get tokens for a resource outside the caller's scope.
+    Reject a change that would give a Worker tokens for a resource outside the caller's scope.
 
-    Privilege escalation: an operator who may name and label a Worker could otherwise have it chosen by any resource that chooses by these. What
-    is for all Workers, or for all that have a label of the scope, and what the Worker has already, was given by an operator without a scope.
+    Privilege escalation: otherwise an operator who may name and label a Worker could make any resource select it that selects by these. A resource for
+    all Workers or for a label of the scope, and grants that the Worker already has, were defined by an operator without a scope.
 
     Raises:
         ForbiddenError: It would; the resource is not named.
@@ -70,10 +70,10 @@ def check_grants(tx: WriteTx, before: WorkerRecord | None, after: WorkerRecord, 
 def check_all_grants(
     tx: WriteTx, changes: Iterable[tuple[WorkerRecord | None, WorkerRecord]], actor: Actor
 ) -> None:
-    """Do what `check_grants` does for many Workers, each as it was and as it is to be; raises the same."""
+    """Do the same as `check_grants` for many Workers, each before and after the change; raises the same."""
     if not actor.scope.is_limited:
         return
-    # Read once: other writers wait for this transaction, and a change may be of thousands of Workers.
+    # Read once: other writers wait for this transaction, and a change may affect thousands of Workers.
     known = [record for record in resources.all_resources(tx.conn) if not record.for_all_workers]
     within: set[str] = set()
     for before, after in changes:
@@ -92,18 +92,18 @@ def check_all_grants(
 
 
 def _any_worker(scope: Scope, like: WorkerRecord) -> WorkerRecord:
-    """Return a Worker that has what every Worker of a scope has, and nothing by which a resource could choose it besides."""
+    """Return a Worker with what every Worker of a scope has, and nothing else by which a resource could select it."""
     return msgspec.structs.replace(like, id="", name="", labels=dict(scope.required))
 
 
 def check_key_grants(tx: WriteTx, key: EnrollmentKeyRecord, actor: Actor) -> None:
     """
-    Refuse an enrollment key whose labels would give its Workers tokens for a resource outside the caller's scope.
+    Reject an enrollment key whose labels would give its Workers tokens for a resource outside the caller's scope.
 
     Raises:
         ForbiddenError: They would; the resource is not named.
     """
-    # As one of its Workers would be, but for the name, which is not known yet.
+    # Like one of its Workers, except for the name, which is not known yet.
     enrolled = WorkerRecord(
         id="",
         name="",
@@ -116,14 +116,14 @@ def check_key_grants(tx: WriteTx, key: EnrollmentKeyRecord, actor: Actor) -> Non
 
 
 def check_name_free(tx: WriteTx, name: str, actor: Actor, *, besides: str | None = None) -> None:
-    """Refuse a Worker name that is taken, as ConflictError `worker_name_taken`; a holder outside the scope is not named."""
+    """Reject a Worker name that is taken, as ConflictError `worker_name_taken`; a holder outside the scope is not named."""
     try:
         workers.ensure_name_free(tx.conn, name, besides=besides)
     except ConflictError as error:
         holder = workers.find_live_by_name(tx.conn, name)
         if actor.scope.covers_worker(holder):
             raise
-        # Not chained: the error before names the holder.
+        # Not chained: the original error names the holder.
         raise ConflictError(
             error.code, "A Worker outside your scope has this name.", hint="Choose another name."
         ) from None

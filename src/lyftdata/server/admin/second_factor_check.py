@@ -1,8 +1,8 @@
 """
 Checks an operator's second factor: a code of their app, a passkey, or one of their recovery codes.
 
-Each counts once, at all Servers together. Wrong ones are counted as wrong passwords are, but apart from them: a right password, which
-an attacker may know, forgives none.
+Each is accepted once, at all Servers together. Failures are counted like wrong passwords, but separately: a right password, which
+an attacker may know, does not reset the count.
 """
 
 import msgspec
@@ -24,16 +24,16 @@ from lyftdata.store.tables import passkeys, second_factors, spent_assertions
 RECOVERY_CODE = "recovery_code"
 PASSKEY = "passkey"
 COUNTER_REGRESSED = "operator.passkey_counter_regressed"
-# No operator's name has a colon: what is counted under it are wrong codes alone.
+# Operators' names contain no colon: only wrong codes are counted under this name.
 _COUNTED_AS = "second factor:"
 
 
 class SecondFactorProof(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What an operator has given in addition to the password.
+    What an operator has entered in addition to the password.
 
-    `code` is of an app, or a recovery code. `passkey` is JSON of a browser's answer, and `bound_to` says which session or sign-in its
-    challenge must have been made for.
+    `code` is of an app, or a recovery code. `passkey` is JSON of a browser's response, and `bound_to` says for which session or sign-in its
+    challenge must have been issued.
     """
 
     code: Secret | None = None
@@ -42,12 +42,12 @@ class SecondFactorProof(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was given."""
+        """Whether nothing was entered."""
         return not any(given and given.reveal().strip() for given in (self.code, self.passkey))
 
 
 class SecondFactorChoices(msgspec.Struct, frozen=True, kw_only=True):
-    """By what an operator can be recognised; `passkey_options` is what the browser is asked with, "" if they have no passkey."""
+    """An operator's second factors; `passkey_options` are the browser's options, "" if they have no passkey."""
 
     has_app: bool
     passkey_options: str
@@ -58,10 +58,10 @@ class SecondFactorCheck:
     Checks second factors and counts failures.
 
     Args:
-        store: Where factors are kept.
+        store: Stores the factors.
         password_check: Counts failures.
-        ceremonies: Asks browsers for passkeys, and verifies their answers.
-        kek: Opens the secrets.
+        ceremonies: Creates options for browsers, and verifies responses.
+        kek: Decrypts the secrets.
         clock: Aware UTC time.
     """
 
@@ -81,20 +81,20 @@ class SecondFactorCheck:
         self._clock = clock
 
     async def is_wanted(self, operator: OperatorRecord) -> bool:
-        """Return whether an operator is to be asked: they have a factor, and it counts for how they sign in."""
+        """Return whether a second factor is required: the operator has one, and it applies to their way of signing in."""
         if not takes_second_factor(operator):
             return False
         return await self._store.read(lambda conn: second_factors.has_factor(conn, operator.name))
 
     async def choices(self, operator: str, *, bound_to: str) -> SecondFactorChoices:
-        """Return by what an operator can be recognised, with a new challenge for `bound_to`. They have proved their password."""
+        """Return an operator's second factors, with a new challenge for `bound_to`. They have already proved their password."""
         apps, allowed = await self._store.read(
             lambda conn: (
                 second_factors.factors_of(conn, operator),
                 passkeys.passkeys_of(conn, operator),
             )
         )
-        # Where the public URL was changed to one that allows no passkeys, codes still help.
+        # If the public URL was changed to one that allows no passkeys, codes still work.
         options = (
             self._ceremonies.request_options(allowed, bound_to=bound_to)
             if allowed and self._ceremonies.is_possible
@@ -104,20 +104,20 @@ class SecondFactorCheck:
 
     async def check(self, operator: OperatorRecord, proof: SecondFactorProof, *, claim: Claim) -> str | None:
         """
-        Check and use up a code or a passkey's answer, if the operator is to be asked for one. Their password was right.
+        Check and use up a code or a passkey response, if the operator needs one. Their password was right.
 
         Args:
-            operator: Whose.
-            proof: What was given.
-            claim: What the lockout knows of where it comes from.
+            operator: The operator.
+            proof: What they entered.
+            claim: What the lockout knows about the attempt's origin.
 
         Returns:
-            By what they were recognised: `totp`, `passkey` or `recovery_code`; None if they are not asked.
+            The kind of factor: `totp`, `passkey` or `recovery_code`; None if none is required.
 
         Raises:
-            SecondFactorRequiredError: There is none.
-            SecondFactorFailedError: It is wrong, of another operator, or was used before.
-            LoginLockedError: Too many were.
+            SecondFactorRequiredError: Nothing was entered.
+            SecondFactorFailedError: It is wrong, belongs to another operator, or was used before.
+            LoginLockedError: Too many failures.
         """
         if not await self.is_wanted(operator):
             return None
@@ -154,7 +154,7 @@ class SecondFactorCheck:
             try:
                 secret = unseal_totp_secret(factor.sealed, factor_id=factor.id, key=self._kek)
             except UnsealError:
-                # Sealed with another secret key: recovery codes and an admin's reset still help.
+                # Encrypted with another secret key: recovery codes and a reset by an admin still work.
                 continue
             step = find_step(code.reveal(), secret, now=now)
             if step is None:
@@ -173,7 +173,7 @@ class SecondFactorCheck:
     ) -> str | None:
         try:
             credential_id = credential_id_of(answer.reveal())
-            # Of this operator alone: another's passkey, however genuine, is a wrong one.
+            # Only of this operator: another operator's passkey, however genuine, is wrong.
             passkey = await self._store.read(
                 lambda conn: passkeys.find_by_credential(conn, operator.name, credential_id)
             )
@@ -187,12 +187,12 @@ class SecondFactorCheck:
         challenge, now = assertion.challenge, self._clock()
 
         def op(tx: WriteTx) -> str | None:
-            # Replay: what was signed once is accepted once, at whichever Server.
+            # Replay: a signature is accepted only once, at any Server.
             if not spent_assertions.spend_all(tx, {challenge.digest: challenge.expires_at}):
                 return None
             if passkeys.use_passkey(tx, passkey.id, sign_count=assertion.sign_count, now=now):
                 return PASSKEY
-            # The signature is right and the counter is not: two authenticators hold this key (WebAuthn Level 3, section 6.1.1).
+            # The signature is valid but the counter is not: two authenticators have this key (WebAuthn Level 3, section 6.1.1).
             tx.audit(self._regress(passkey, address=address))
             return None
 

@@ -1,4 +1,4 @@
-"""What holds for apps and passkeys alike: whose they are, their recovery codes, and what the last one leaves behind."""
+"""Rules for apps and passkeys alike: which operators may have them, recovery codes, and what happens when the last one is removed."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from lyftdata.store.tables import passkeys, second_factors
 
 
 def check_local(record: OperatorRecord | None) -> None:
-    """Refuse a second factor to an operator who signs in at an issuer; raises ConflictError `second_factor_at_issuer`."""
+    """Reject a second factor for an operator who signs in at an issuer; raises ConflictError `second_factor_at_issuer`."""
     if record is not None and record.issuer is not None:
         raise ConflictError(
             "second_factor_at_issuer",
@@ -22,7 +22,7 @@ def check_local(record: OperatorRecord | None) -> None:
 
 
 def store_recovery_codes(tx: WriteTx, operator: str, codes: Sequence[str]) -> None:
-    """Give an operator these recovery codes, and no others."""
+    """Replace an operator's recovery codes."""
     digests = [recovery_code_digest(code, operator=operator) for code in codes]
     second_factors.replace_recovery_codes(tx, operator, digests)
 
@@ -36,7 +36,7 @@ def remove_all_factors(tx: WriteTx, operator: str) -> None:
 
 def check_own_not_needed(tx: WriteTx, name: str, policy: SecondFactorPolicy, *, actor: Actor) -> None:
     """
-    Refuse to an admin to do to their own account, as if it was another's, what `check_not_needed` refuses.
+    Reject an admin's attempt to do to their own account, as if it were another's, what `check_not_needed` rejects.
 
     Another admin may do it, or confirm it: they know whether a factor was lost.
 
@@ -49,9 +49,9 @@ def check_own_not_needed(tx: WriteTx, name: str, policy: SecondFactorPolicy, *, 
 
 def check_not_needed(tx: WriteTx, operator: OperatorRecord, policy: SecondFactorPolicy) -> None:
     """
-    Refuse to leave an operator without the second factor that they must have; the transaction has removed it.
+    Reject leaving an operator without a second factor that they must have; the transaction has already removed it.
 
-    Without one their password alone would set up the next: a thief's, if they are quicker.
+    Otherwise their password alone would be enough to set up the next one, and a thief may be quicker.
 
     Raises:
         ConflictError: `second_factor_needed`.

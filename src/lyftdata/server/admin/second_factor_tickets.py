@@ -1,9 +1,9 @@
 """
-A sign-in whose password was right and whose second factor is still to come: what the browser keeps in between.
+A sign-in whose password was right and that still needs a second factor: what the browser keeps in between.
 
-It is a cookie and not a session, so there is nothing that could be used before the second factor. It holds the operator's name and
-a tag of the password, under a code of the Servers: any of them can finish what another began, a password that was reset
-meanwhile ends it, and it opens one session at most.
+It is a cookie and not a session, so there is nothing that could be used before the second factor. It contains the operator's name and
+a tag of the password, authenticated by the Servers: any of them can finish what another began, a password reset invalidates it,
+and it opens at most one session.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _MAX_LENGTH = 1_000
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """A ticket that one of the Servers has made; `digest` names it where it is used up."""
+    """A ticket issued by one of the Servers; `digest` identifies it when it is marked as used."""
 
     operator: str
     device: str | None
@@ -34,12 +34,12 @@ class Ticket(msgspec.Struct, frozen=True):
 
 class SecondFactorTickets:
     """
-    Makes tickets, and recognises them.
+    Issues tickets, and recognizes them.
 
     Args:
         key: 32 bytes for this purpose alone, the same at every Server of a deployment.
         clock: Aware UTC time.
-        random_bytes: Makes each different.
+        random_bytes: Makes each ticket different.
     """
 
     def __init__(self, *, key: bytes, clock: Clock, random_bytes: RandomBytes) -> None:
@@ -48,7 +48,7 @@ class SecondFactorTickets:
         self._random_bytes = random_bytes
 
     def issue(self, operator: OperatorRecord, *, device: str | None) -> str:
-        """Return a ticket for an operator whose password was right, five minutes ago at most when it is used."""
+        """Issue a ticket for an operator whose password was right; it is valid for five minutes."""
         until_s = int((self._clock() + TICKET_LIFE).timestamp())
         payload = json.dumps(
             [base64url(self._random_bytes(16)), until_s, operator.name, device, self.password_tag(operator)]
@@ -56,7 +56,7 @@ class SecondFactorTickets:
         return f"{base64url(payload)}.{self._code(payload)}"
 
     def open(self, unverified: str) -> Ticket:
-        """Return the ticket; raises SecondFactorFailedError if no Server has made it, or too long ago."""
+        """Return the ticket; raises SecondFactorFailedError if it is not from a Server, or too old."""
         encoded, _, code = unverified.partition(".")
         try:
             payload = decode_base64url(encoded) if len(unverified) <= _MAX_LENGTH else b""
@@ -64,7 +64,7 @@ class SecondFactorTickets:
             payload = b""
         if not payload or not hmac.compare_digest(code.encode(), self._code(payload).encode()):
             raise _not_begun()
-        # Only now: what is parsed was made by a Server.
+        # Parsed only now that it is known to be made by a Server.
         _, until_s, operator, device, password_tag = json.loads(payload)
         if self._clock().timestamp() >= until_s:
             raise _not_begun()
@@ -77,7 +77,7 @@ class SecondFactorTickets:
         )
 
     def password_tag(self, operator: OperatorRecord) -> str:
-        """Return what tells one password of an operator from the next; it tells nothing of either."""
+        """Return a tag that differs between an operator's passwords and reveals nothing about them."""
         return base64url(hmac.digest(self._key, b"password\0" + operator.password_hash.encode(), "sha256"))
 
     def _code(self, payload: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What operators do to second factors: set up an app, make recovery codes, remove; and what an admin does to another's."""
+"""The use cases of second factors: operators set up an app, make recovery codes, remove factors; and admins reset those of others."""
 
 import json
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ _MAX_SETUP_LENGTH = 500
 
 class TotpSetup(msgspec.Struct, frozen=True):
     """
-    An app that is being set up: nothing is stored until a code of it has come back.
+    The setup of an app: nothing is stored until a code from the app confirms it.
 
-    `secret` is what is typed into the app, `uri` what it reads from a QR code; `setup` comes back with the code.
+    `secret` is entered into the app, or `uri` read from a QR code; `setup` must be sent back with the code.
     """
 
     secret: Secret
@@ -48,7 +48,7 @@ class TotpSetup(msgspec.Struct, frozen=True):
 
 
 class SecondFactorStatus(msgspec.Struct, frozen=True):
-    """What an operator has: apps, passkeys, and recovery codes that were not used yet."""
+    """What an operator has: apps, passkeys, and unused recovery codes."""
 
     factors: Sequence[SecondFactorRecord]
     passkeys: Sequence[PasskeyRecord]
@@ -56,24 +56,24 @@ class SecondFactorStatus(msgspec.Struct, frozen=True):
 
     @property
     def has_any(self) -> bool:
-        """Whether they are asked for a second factor."""
+        """Whether the operator has a second factor."""
         return bool(self.factors or self.passkeys)
 
 
 class SecondFactors:
     """
-    Manages second factors; passkeys by themselves are in `passkeys.py`.
+    Manages second factors; passkeys have their own use cases in `passkeys.py`.
 
-    What operators change of their own is refused with NotSignedInError if their session has ended meanwhile.
+    Changes by operators to their own factors raise NotSignedInError if their session has ended in the meantime.
 
     Args:
-        store: Where they are kept.
-        kek: Seals secrets; not in the database.
+        store: Stores them.
+        kek: Encrypts secrets; not in the database.
         issuer: The Server's public URL, whose host the app shows.
-        policy: Who must have a second factor.
-        gate: Stops what a second operator must confirm.
+        policy: Which operators must have a second factor.
+        gate: Blocks what a second operator must confirm.
         clock: Aware UTC time.
-        random_bytes: Makes secrets, codes and IDs.
+        random_bytes: Generates secrets, codes and IDs.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SecondFactors:
         self._random_bytes = random_bytes
 
     async def status(self, name: str) -> SecondFactorStatus:
-        """Return what an operator has; nothing for one that does not exist."""
+        """Return what an operator has; empty for one that does not exist."""
         return await self._store.read(
             lambda conn: SecondFactorStatus(
                 second_factors.factors_of(conn, name),
@@ -121,18 +121,18 @@ class SecondFactors:
         return self._setup(secret, base64url(sealed), actor)
 
     def resume_totp(self, unverified_setup: Secret, *, actor: Actor) -> TotpSetup:
-        """Return a setup that has begun, to show it again; raises InvalidInputError."""
+        """Return a setup in progress, to show it again; raises InvalidInputError."""
         return self._setup(self._open(unverified_setup, actor), unverified_setup.reveal(), actor)
 
     async def confirm_totp(self, unverified_setup: Secret, code: Secret, *, actor: Actor) -> Sequence[Secret]:
         """
-        Store the secret once a code shows that the app has it; an app from before no longer counts. Other sessions end.
+        Store the secret once a code shows that the app has it; a previous app is replaced. Other sessions end.
 
         Returns:
             New recovery codes, to show once.
 
         Raises:
-            InvalidInputError: `setup` is of another session, or of more than fifteen minutes ago; the code is wrong.
+            InvalidInputError: `setup` is from another session, or older than fifteen minutes; or the code is wrong.
             ConflictError: `second_factor_at_issuer`.
         """
         secret, now = self._open(unverified_setup, actor), self._clock()
@@ -147,7 +147,7 @@ class SecondFactors:
             check_local(get_operator(tx, actor.operator))
             second_factors.delete_factors_of(tx, actor.operator)
             second_factors.insert_factor(tx, record)
-            # Sessions that were opened by the password alone, a thief's perhaps.
+            # Ends sessions opened with only the password, perhaps by a thief.
             admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
             admin_sessions.set_second_factor(tx, actor.session_id, record.kind.value)
             store_recovery_codes(tx, actor.operator, codes)
@@ -162,7 +162,7 @@ class SecondFactors:
         return [Secret(text) for text in codes]
 
     async def renew_recovery_codes(self, *, actor: Actor) -> Sequence[Secret]:
-        """Return new recovery codes, to show once; those from before are worth nothing. Raises ConflictError `no_second_factor`."""
+        """Return new recovery codes, to show once; the old ones become invalid. Raises ConflictError `no_second_factor`."""
         codes = make_recovery_codes(self._random_bytes)
 
         def op(tx: WriteTx) -> None:
@@ -181,7 +181,7 @@ class SecondFactors:
 
     async def remove(self, *, actor: Actor) -> None:
         """
-        Remove all of one's own second factors and the recovery codes, and end one's other sessions.
+        Remove all of the caller's second factors and recovery codes, and end their other sessions.
 
         Raises:
             ConflictError: `second_factor_needed`.
@@ -197,7 +197,7 @@ class SecondFactors:
 
     async def remove_app(self, *, actor: Actor) -> None:
         """
-        Remove one's app, and end one's other sessions; passkeys stay, and with them the recovery codes.
+        Remove the caller's app, and end their other sessions; passkeys and, if there are any, recovery codes stay.
 
         Raises:
             ConflictError: `second_factor_needed`.
@@ -216,11 +216,11 @@ class SecondFactors:
 
     async def reset(self, name: str, *, actor: Actor) -> None:
         """
-        Remove all of an operator's second factors and recovery codes, and end their sessions: they have lost them.
+        Remove all second factors and recovery codes of an operator who has lost them, and end their sessions.
 
         Raises:
             NotFoundError: No such operator.
-            ConflictError: `second_factor_at_issuer`; `second_factor_needed`: it is one's own, and required.
+            ConflictError: `second_factor_at_issuer`; `second_factor_needed`: it is the caller's own, and required.
             SecondOperatorRequiredError: A second operator must confirm it.
         """
 
@@ -273,7 +273,7 @@ class SecondFactors:
             operator=operator,
             kind=SecondFactorKind.TOTP,
             sealed=sealed,
-            # Replay: the code that has confirmed it is used up.
+            # Replay: the code that confirms the setup is used up.
             counter=step,
             created_at=now,
             used_at=now,

@@ -3,9 +3,9 @@ Estimates how hard it is to guess a secret that a person may have chosen: keys i
 
 zxcvbn estimates the guesses of an attacker who tries words, names, dates, keyboard patterns and repeats first. For a
 password that is enough. A key can be guessed offline, without a limit, by an attacker who knows that it may be a phrase,
-so a key is also checked for looking random at all.
+so a key must also look random.
 
-Nothing here runs while a Worker's request is answered: keys are assessed when the Server starts, passwords when they are
+Nothing here runs while a Worker's request is answered: keys are checked when the Server starts, passwords when they are
 set.
 """
 
@@ -30,16 +30,16 @@ _GENERATE = "Make one with: lyftdata enrollment generate-key"
 _MIN_KEY_GUESSES = 10**22
 # Random keys of 32 characters never repeat a piece this long; in 64 hexadecimal digits it happens once in 10,000.
 _REPEATED_LENGTH = 6
-# The share of a key that may be words, names, dates and patterns. Of 10,000 random keys hardly one reaches a third.
+# The maximum share of a key that may be words, names, dates and patterns. Of 10,000 random keys hardly one reaches a third.
 _MAX_SHARE_OF_PATTERNS = 0.4
 _MIN_PATTERN_LENGTH = 3
-# How often neighbours differ in class (lower case, upper case, digit): 0.6 in base62, 0.2 in a phrase.
+# How often adjacent characters differ in class (lower case, upper case, digit): 0.6 in base62, 0.2 in a phrase.
 _MIN_SHARE_OF_CHANGES = {3: 0.22, 2: 0.17}
-# Digits and a to f look like dates now and then.
+# Digits and a to f sometimes look like dates.
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F-]+")
 # zxcvbn's time grows with the square of the length.
 _MAX_ASSESSED_LENGTH = 72
-# zxcvbn tries every combination of the symbols that may stand for a letter, which takes seconds if all of them occur.
+# zxcvbn tries every combination of the symbols that may replace a letter, which takes seconds if all of them occur.
 _ONE_SYMBOL_A_LETTER = str.maketrans("@{[<9!|$+", "4(((61157")
 _PRODUCT_WORDS = ("lyftdata", "worker", "server", "enrollment", "operator")
 _one_at_a_time = threading.Lock()
@@ -47,7 +47,7 @@ _one_at_a_time = threading.Lock()
 
 def assess_key(secret: Secret) -> str | None:
     """
-    Return what is weak about a key and what to do about it; None for a key that looks random.
+    Return the weakness of a key and what to do about it; None for a key that looks random.
 
     Args:
         secret: An enrollment key or a secret key, of 32 characters or more.
@@ -68,7 +68,7 @@ def assess_key(secret: Secret) -> str | None:
 
 def check_secret_key(secret: Secret) -> None:
     """
-    Reject a secret key that can be guessed: with a copy of the database an attacker could then sign tokens.
+    Reject a secret key that can be guessed: an attacker with a copy of the database could then sign tokens.
 
     Raises:
         InvalidInputError: It can be guessed.
@@ -86,8 +86,8 @@ def check_password(password: Secret, *, min_guesses: int, known: Sequence[str] =
     Reject a password that is easy to guess.
 
     Args:
-        password: One that meets the other rules.
-        min_guesses: How many guesses it must take at least.
+        password: One that follows the other rules.
+        min_guesses: The minimum number of guesses that it must take.
         known: What others know about its owner, such as the name.
 
     Raises:
@@ -104,8 +104,8 @@ def check_password(password: Secret, *, min_guesses: int, known: Sequence[str] =
 
 
 def _estimate(text: str, *, known: Sequence[str] = ()) -> dict[str, Any]:
-    # zxcvbn loads 12 MB of dictionaries, so it is imported by the first assessment. It keeps `user_inputs` in a global
-    # variable: two assessments at once would mix up their operators' names.
+    # zxcvbn loads 12 MB of dictionaries, so it is imported when first used. It keeps `user_inputs` in a global
+    # variable: two concurrent checks would mix up their operators' names.
     with _one_at_a_time:
         from zxcvbn import zxcvbn
 
@@ -132,7 +132,7 @@ def _repeats_itself(text: str) -> bool:
 
 
 def _is_mixed(text: str) -> bool:
-    """Return whether capitals, small letters and digits alternate as they do by chance; words in any language do not."""
+    """Return whether upper case, lower case and digits alternate as they do by chance, which words in any language do not."""
     classes = [0 if c.islower() else 1 if c.isupper() else 2 if c.isdigit() else 3 for c in text]
     used = set(classes) & {0, 1, 2}
     if not {0, 1} <= used:

@@ -1,4 +1,4 @@
-"""Checks, in the transaction that changes something for good, that the session which asks for it was not ended meanwhile."""
+"""Checks, in the transaction of a permanent change, that the caller's session has not ended in the meantime."""
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.errors import NotSignedInError
@@ -9,10 +9,10 @@ from lyftdata.store.tables import admin_sessions
 
 def get_own_session(tx: WriteTx, actor: Actor) -> AdminSessionRecord:
     """
-    Return the session in which an operator asks, as it is now.
+    Return the caller's session in its current state.
 
-    Persistence: who is thrown out must not leave a way in behind by a request that was let in before and took its time, such as a second
-    factor or an API token of their own.
+    Persistence: an operator who is locked out must not leave access behind by a request that was authorized earlier and took its time, such as
+    a second factor or an API token of their own.
 
     Raises:
         NotSignedInError: It has ended.

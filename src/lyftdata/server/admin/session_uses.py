@@ -1,7 +1,7 @@
 """
-Records when operators' sessions were last used: collected in memory, written seldom; a session that is not used ends.
+Records when operators' sessions were last used: collected in memory, written seldom; an unused session ends.
 
-What is stored may be older than the last use by a twentieth of the limit, so a session may end earlier by that much.
+The stored time may be older than the last use by a twentieth of the limit, so a session may end that much early.
 """
 
 from datetime import datetime, timedelta
@@ -15,10 +15,10 @@ _WRITTEN_A_LIMIT = 20
 
 class SessionUses:
     """
-    The last uses that are not written yet, by the session's ID.
+    The last uses that are not yet written, by session ID.
 
     Args:
-        store: Where sessions are kept.
+        store: Stores the sessions.
         idle_limit: How long after its last use a session ends.
     """
 
@@ -28,12 +28,12 @@ class SessionUses:
         self._pending: dict[str, datetime] = {}
 
     def note(self, session: AdminSessionRecord, *, at: datetime) -> None:
-        """Note a use by a person or their program, if what is stored is too old."""
+        """Record a use by a person or their program, if the stored one is too old."""
         if at - session.last_used_at >= self.idle_limit / _WRITTEN_A_LIMIT:
             self._pending[session.id] = at
 
     def is_idle(self, session: AdminSessionRecord, *, now: datetime) -> bool:
-        """Return whether a session has not been used for so long that it has ended."""
+        """Return whether a session has ended because it was not used for too long."""
         used_at = max(session.last_used_at, self._pending.get(session.id, session.last_used_at))
         return now - used_at >= self.idle_limit
 

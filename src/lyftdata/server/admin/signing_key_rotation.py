@@ -1,4 +1,4 @@
-"""Lets another signing key sign now, and withdraws keys."""
+"""Makes another signing key sign now, and withdraws keys."""
 
 from collections.abc import Collection
 
@@ -11,11 +11,11 @@ from lyftdata.store import WriteTx
 
 class SigningKeyRotation:
     """
-    Rotates signing keys at once, for an operator.
+    Rotates signing keys at once, on behalf of an operator.
 
     Args:
         signing_keys: The keys.
-        gate: Stops a withdrawal that a second operator must confirm.
+        gate: Blocks a withdrawal that a second operator must confirm.
     """
 
     def __init__(self, *, signing_keys: SigningKeys, gate: SecondOperatorGate) -> None:

@@ -62,7 +62,7 @@ class StatusQueries:
         )
 
     async def servers(self) -> list[OneServer]:
-        """Return every Server that shares this state, by when it started; this one alone, unless the state is in PostgreSQL."""
+        """Return every Server that shares this state, by start time; only this one, unless the state is in PostgreSQL."""
         return [
             OneServer(
                 id=server.id,
@@ -78,10 +78,10 @@ class StatusQueries:
 
     async def history(self, period: Period) -> History:
         """
-        Return what was over the last hour (by minute), day (by ten minutes) or week (by hour).
+        Return the history of the last hour (by minute), day (by ten minutes) or week (by hour).
 
-        A point holds the most Workers connected at once, and the sums of admissions and refusals. Times at which the
-        Server did not run have no point.
+        A point has the most Workers connected at once, and the sums of admissions and refusals. Steps in which the Server did not
+        run have no point.
         """
         length, step = _STEPS[period]
         now = self._clock()

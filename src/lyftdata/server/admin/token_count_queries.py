@@ -1,4 +1,4 @@
-"""How many tokens Workers got, by the hour, as operators see it."""
+"""Read model of Workers' token counts by hour."""
 
 from datetime import timedelta
 
@@ -27,8 +27,8 @@ class TokenCountQueries:
 
         Args:
             worker_id: The Worker.
-            within: How far back, from an hour to 30 days; the hour in which that begins is counted as a whole.
-            scope: The Workers that may be asked about.
+            within: How far back, from an hour to 30 days; the first hour is counted in full.
+            scope: The scope of the caller.
 
         Raises:
             NotFoundError: There is no such Worker.

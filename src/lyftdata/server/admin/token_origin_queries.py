@@ -1,4 +1,4 @@
-"""From where Workers' tokens were asked for, as operators see it."""
+"""Read model of the networks from which Workers' tokens were requested."""
 
 from datetime import datetime, timedelta
 
@@ -32,9 +32,9 @@ class TokenOriginQueries:
 
     async def from_elsewhere(self, *, within: timedelta) -> list[tuple[WorkerRecord, TokenOriginRecord]]:
         """
-        Return tokens that were lately asked for from another network than that of the Worker's session, one a Worker.
+        Return tokens recently requested from a network other than that of the Worker's session, one per Worker.
 
-        Those are left out whose credential was replaced or revoked since, or whose Worker was disabled or enabled.
+        Tokens whose credential was since replaced or revoked, or whose Worker was since disabled or enabled, are left out.
         """
         await self._origins.flush()
         since = self._clock() - within
@@ -49,7 +49,7 @@ class TokenOriginQueries:
         return list(latest.values())
 
     def view(self, record: TokenOriginRecord) -> TokenOrigin:
-        """Show an origin with the names of its API key and its resource."""
+        """Build the view of an origin, with the names of its API key and its resource."""
         kind, _, value = record.credential.partition(".")
         key = self._key(record)
         resource = self._directory.find_resource(audience=record.audience)

@@ -1,11 +1,11 @@
 """
-Writes down, once an hour, how many agents there are of each version, and tells how that has changed.
+Records once an hour how many agents there are of each version, and returns how that has changed.
 
     await history.look()                # every minute: writes the hour, if no Server has yet
     await history.of(VersionPeriod.WEEK)
 
 An hour has at most thirteen rows: the most common versions, and all others together. Hours are kept for eight days, and one of
-each day for 400 days: 8,000 rows in all, however many Workers and versions there are.
+each day for 400 days: 8,000 rows in total, no matter how many Workers and versions there are.
 """
 
 import heapq
@@ -42,8 +42,8 @@ class VersionHistories:
     The versions of the fleet's agents over time.
 
     Args:
-        store: Keeps what was counted.
-        versions: Counts the agents that there are now.
+        store: Stores the counts.
+        versions: Counts the current agents.
         clock: Returns aware UTC time.
     """
 
@@ -54,9 +54,9 @@ class VersionHistories:
         self._written: datetime | None = None
 
     async def look(self) -> bool:
-        """Write the hour that runs, unless it is written; return whether this Server did. To be called every minute or so."""
+        """Write the current hour, unless it is already written; return whether this Server did. Call it about once a minute."""
         hour = self._clock().replace(minute=0, second=0, microsecond=0)
-        # A fleet is counted in parts, which takes a while: another Server may have done it.
+        # Counting a fleet in parts takes a while: another Server may have done it.
         if hour == self._written or await self._store.read(partial(version_counts.has_counts, at=hour)):
             self._written = hour
             return False
@@ -86,7 +86,7 @@ class VersionHistories:
     async def _latest(
         self, now: datetime, *, after: Sequence[VersionCountRecord]
     ) -> list[VersionCountRecord]:
-        """Return the last hour that was written: of today there is only the first one otherwise."""
+        """Return the last hour that was written: otherwise today would only have its first one."""
         hours = await self._store.read(
             partial(version_counts.list_counts, since=now - 2 * _HOUR, by_day=False)
         )
@@ -96,7 +96,7 @@ class VersionHistories:
 
 
 def most_common(shares: Sequence[VersionShare], *, at: datetime) -> list[VersionCountRecord]:
-    """Return the versions of most Workers, the most first, and all others together as one without a version."""
+    """Return the most common versions, those with the most Workers first, and all others together as one without a version."""
     named = heapq.nsmallest(MAX_NAMED, shares, key=lambda share: (-share.workers, share.version))
     counts = [VersionCountRecord(at, share.version, share.workers) for share in named]
     rest = sum(share.workers for share in shares) - sum(count.workers for count in counts)
@@ -111,7 +111,7 @@ def _write(tx: WriteTx, hour: datetime, counts: Sequence[VersionCountRecord]) ->
 
 
 def _by_day(counts: Sequence[VersionCountRecord]) -> list[VersionCountRecord]:
-    """Return them at the beginning of their days: steps of the same length, whenever the Server was started."""
+    """Return the counts at the beginning of their days, so that steps have the same length whenever the Server was started."""
     return [VersionCountRecord(count.at.replace(hour=0), count.version, count.workers) for count in counts]
 
 

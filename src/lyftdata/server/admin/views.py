@@ -1,4 +1,4 @@
-"""Converts records to what the API shows: stable keys, snake_case, ISO 8601 UTC, no secrets."""
+"""Converts records to the API's models: stable keys, snake_case, ISO 8601 UTC, no secrets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ from lyftdata.server.admin.schemas.workers import IdentityCopy, RepeatedRegistra
 
 
 def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> WorkerSession:
-    """Show a session."""
+    """Build the view of a session."""
     return WorkerSession(
         started_at=record.started_at,
         ended_at=record.ended_at,
@@ -38,7 +38,7 @@ def worker_session_view(record: WorkerSessionRecord, *, is_open: bool) -> Worker
 
 
 def identity_copy_view(record: IdentityCopyRecord) -> IdentityCopy:
-    """Show a copy of an identity."""
+    """Build the view of a copy of an identity."""
     return IdentityCopy(
         reference=record.reference,
         found_at=record.found_at,
@@ -54,7 +54,7 @@ def identity_copy_view(record: IdentityCopyRecord) -> IdentityCopy:
 
 
 def repeated_registration_view(group: RegistrationGroup) -> RepeatedRegistration:
-    """Show a client that registers again and again."""
+    """Build the view of a client that registers again and again."""
     return RepeatedRegistration(
         name=group.name, address=group.address, replaced=len(group.replaced), latest_at=group.latest_at
     )
@@ -72,7 +72,7 @@ def key_status(record: ApiKeyRecord, now: datetime) -> KeyStatus:
 
 
 def refusal_group_view(group: RefusalGroupRecord) -> RefusalGroup:
-    """Show a group of refusals with what its cause means and its remedy."""
+    """Build the view of a group of refusals, with the meaning of its cause and the remedy."""
     cause = cause_of(group.code)
     return RefusalGroup(
         code=group.code,
@@ -89,7 +89,7 @@ def refusal_group_view(group: RefusalGroupRecord) -> RefusalGroup:
 
 
 def refusal_view(attempt: RefusalAttempt) -> Refusal:
-    """Show one refused attempt with the whole reason."""
+    """Build the view of one refused attempt, with its full cause."""
     cause = cause_of(attempt.code)
     return Refusal(
         reference=attempt.reference,
@@ -107,7 +107,7 @@ def refusal_view(attempt: RefusalAttempt) -> Refusal:
 
 
 def audit_view(chained: ChainedAuditEvent) -> AuditEvent:
-    """Show an audit event with its place in the chain."""
+    """Build the view of an audit event, with its position in the chain."""
     event = chained.event
     return AuditEvent(
         number=chained.number,
@@ -122,7 +122,7 @@ def audit_view(chained: ChainedAuditEvent) -> AuditEvent:
 
 
 def signing_key_views(records: Sequence[SigningKeyRecord], now: datetime) -> list[SigningKey]:
-    """Show signing keys with what each is for now."""
+    """Build the views of signing keys, with their current states."""
     active = active_key(records, now)
 
     def state(record: SigningKeyRecord) -> SigningKeyState:

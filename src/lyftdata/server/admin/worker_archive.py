@@ -1,7 +1,7 @@
 """
-Archives Workers that have not been active for long: lists and counts leave them out, and nothing else changes.
+Archives Workers that have been inactive for long: lists and counts leave them out, and nothing else changes.
 
-Admission does not look at it. An archived Worker keeps its identity key, its name and its labels, and the first token it gets
+Archiving has no effect on admission. An archived Worker keeps its identity key, its name and its labels, and the first token it gets
 takes it out of the archive. Only auto-enrolled Workers are archived, and none that an operator has disabled.
 """
 
@@ -17,16 +17,16 @@ from lyftdata.server.sessions.batched import in_parts
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import workers
 
-# Of a fleet that is switched off at once, each transaction takes a part, and Workers' requests are answered in between.
+# If a fleet is switched off at once, each transaction archives a batch, and Workers' requests are answered in between.
 _AT_ONCE = 200
 
 
 class WorkerArchive:
     """
-    Puts inactive Workers into the archive, and takes those out that are active again.
+    Archives inactive Workers, and takes those out that are active again.
 
     Args:
-        store: Holds the entries.
+        store: Stores the entries.
         after: How long a Worker must be inactive; None archives none.
         clock: Returns aware UTC time.
     """
@@ -38,11 +38,11 @@ class WorkerArchive:
         self._active_again: set[str] = set()
 
     def note_active(self, worker_id: str) -> None:
-        """Note that an archived Worker got a token or connected: it is taken out within a second."""
+        """Record that an archived Worker got a token or connected: it is taken out within a second."""
         self._active_again.add(worker_id)
 
     async def archive_inactive(self) -> int:
-        """Archive the Workers that have been inactive for long enough; return how many."""
+        """Archive the Workers that have been inactive long enough; return how many."""
         if self._after is None:
             return 0
         total = archived = await self._store.write(partial(self._archive_some, after=self._after))
@@ -52,7 +52,7 @@ class WorkerArchive:
         return total
 
     async def flush(self) -> None:
-        """Take those out of the archive that are active again; what could not be written stays pending."""
+        """Take Workers out of the archive that are active again; what could not be written stays pending."""
         for part in in_parts(list(self._active_again)):
             await self._store.write(partial(self._take_out, worker_ids=part))
             self._active_again.difference_update(part)

@@ -1,4 +1,4 @@
-"""What operators change in a Worker's entry: how the entry is afterwards, and what the audit log says of it."""
+"""Computes operators' changes to a Worker's entry: the new entry, and the audit event."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ class Change(msgspec.Struct, frozen=True):
     A change to one Worker.
 
     Attributes:
-        record: The entry as it is afterwards; as it was, if it is deleted.
+        record: The new entry; the old one, if it is deleted.
         action: Of the audit event.
         details: Of the audit event.
     """
@@ -39,18 +39,18 @@ class Change(msgspec.Struct, frozen=True):
 def switch(
     record: WorkerRecord, *, enabled: bool, now: datetime, fields: Mapping[str, object] | None = None
 ) -> Change | None:
-    """Disable, with the note and the end that `fields` has, or enable; None if it is so already."""
+    """Disable, with the note and the end in `fields`, or enable; None if it is already so."""
     if enabled == record.enabled:
         return None
-    # Disabling ends the epoch: tokens from before do not come back to life when the Worker is enabled. Enabling ends it
-    # too: what was signed meanwhile was signed for a Worker that was kept out.
+    # Disabling ends the epoch: tokens from before must not become valid again when the Worker is enabled. Enabling ends it
+    # too: what was signed in between was signed for a disabled Worker.
     after = msgspec.structs.replace(
         record,
         **{"disabled_note": None, "disabled_until": None, **(fields or {})},
         enabled=enabled,
         epoch=next_epoch(record.epoch, now=now),
     )
-    # To enable takes note and end away: its event has them, and it is undone by them.
+    # Enabling removes note and end: its event has them, so that it can be undone.
     disabled = record if enabled else after
     described = describe_disabling({name: getattr(disabled, name) for name in _SHOWN})
     details = {name: text for name, text in described.items() if text}
@@ -58,7 +58,7 @@ def switch(
 
 
 def change_disabling(record: WorkerRecord, fields: Mapping[str, object]) -> Change | None:
-    """Change the note or the end of a Worker that is disabled; None if they are so already."""
+    """Change the note or the end of a disabled Worker; None if they are already so."""
     after = msgspec.structs.replace(record, **fields)
     if after == record:
         return None
@@ -70,10 +70,10 @@ def change_disabling(record: WorkerRecord, fields: Mapping[str, object]) -> Chan
 
 def disable_among_many(record: WorkerRecord, fields: DisabledFields, *, now: datetime) -> Change | None:
     """
-    Disable, with the note and the end that `fields` has; None if that changes nothing.
+    Disable, with the note and the end in `fields`; None if that changes nothing.
 
-    One that is disabled already keeps its note, and the later of both ends: no end is the latest. Among many, no operator looks at each,
-    and a Worker that was cut off in an incident must not come back with the others.
+    A Worker that is already disabled keeps its note, and the later of the two ends: no end is the latest. In a bulk change, no operator looks at
+    each Worker, and one that was cut off in an incident must not come back with the others.
     """
     if record.enabled:
         return switch(record, enabled=False, now=now, fields=fields)
@@ -85,9 +85,9 @@ def disable_among_many(record: WorkerRecord, fields: DisabledFields, *, now: dat
 
 def restore_switch(record: WorkerRecord, event: AuditEvent, *, now: datetime) -> Change | None:
     """
-    Take back what `switch` or `disable_among_many` has done, by its event; None if the entry is not as that left it.
+    Undo `switch` or `disable_among_many`, from its event; None if the entry has changed since.
 
-    None too for one that was enabled before its end, when that has come: it would be enabled by now.
+    Also None for a Worker that was enabled before its end, if that has passed: it would be enabled by now.
     """
     if event.action == _DISABLE_CHANGED:
         if record.enabled:
@@ -103,7 +103,7 @@ def restore_switch(record: WorkerRecord, event: AuditEvent, *, now: datetime) ->
 
 
 def relabel(record: WorkerRecord, labels: Labels) -> Change | None:
-    """Replace all labels; None if they are so already."""
+    """Replace all labels; None if they are already so."""
     if labels == record.labels:
         return None
     details = {"labels": join_labels(labels.items())}
@@ -117,7 +117,7 @@ def relabel(record: WorkerRecord, labels: Labels) -> Change | None:
 
 
 def restore_labels(record: WorkerRecord, details: Mapping[str, str]) -> Change | None:
-    """Take back what `relabel` has done, by the details of its event; None if the labels are not as it left them."""
+    """Undo `relabel`, from the details of its event; None if the labels have changed since."""
     if join_labels(record.labels.items()) != details["labels"]:
         return None
     added, removed = (split_labels(details.get(name, "")) for name in ("added", "removed"))
@@ -126,7 +126,7 @@ def restore_labels(record: WorkerRecord, details: Mapping[str, str]) -> Change |
 
 
 def ask_for_next_key(record: WorkerRecord, *, now: datetime) -> Change | None:
-    """Ask to rotate the identity key; None if there is none in use."""
+    """Request a rotation of the identity key; None if there is none in use."""
     if record.thumbprint is None or record.superseded_by is not None:
         return None
     after = msgspec.structs.replace(record, rotation_asked_at=now)
@@ -140,9 +140,9 @@ def remove(record: WorkerRecord) -> Change:
 
 def without_later(found: Mapping[str, WorkerRecord], actor: Actor) -> dict[str, WorkerRecord]:
     """
-    Return the Workers that there were when a request was made, where one is carried out; all, where none is.
+    While a request is carried out, return only the Workers that existed when it was made; otherwise all.
 
-    An ID can be given again: what a second operator confirms is not for a Worker that got it since.
+    An ID can be reused: what a second operator confirms is not for a Worker that got the ID since.
     """
     asked = actor.confirmation
     return {
@@ -160,7 +160,7 @@ def write_changes(
     now: datetime,
     details: Mapping[str, str] | None = None,
 ) -> None:
-    """Write changes to different Workers, with an audit event for each, in this order; `details` are added to each event."""
+    """Write changes to different Workers, with an audit event for each, in order; `details` are added to each event."""
     removed = [change.record.id for change in changes if change.action == _DELETED]
     workers.replace_workers(tx, [change.record for change in changes if change.action != _DELETED])
     workers.delete_workers(tx, removed)
@@ -173,10 +173,10 @@ def write_changes(
 
 def keep_disabled(tx: WriteTx, records: Collection[WorkerRecord], actor: Actor, *, now: datetime) -> None:
     """
-    Audit that Workers are disabled which were disabled already, where undoing a change of many would enable them.
+    Audit Workers that were already disabled as disabled, if undoing a bulk change would otherwise enable them.
 
-    That undo leaves alone what somebody has decided since. Without an event it would know nothing of the operator who disabled a Worker in
-    the meantime, because of an incident perhaps, and got the answer that it is disabled.
+    Undo leaves alone what an operator has decided since. Without an event it would not know about the operator who disabled a Worker in
+    the meantime, perhaps because of an incident, and got the answer that it is disabled.
     """
     if not records:
         return
@@ -194,7 +194,7 @@ def keep_disabled(tx: WriteTx, records: Collection[WorkerRecord], actor: Actor, 
 
 
 def describe_disabling(fields: Mapping[str, object]) -> dict[str, str]:
-    """Return the note and the end of disabling as an audit event has them; an empty text for none."""
+    """Return the note and the end of disabling in the form of an audit event; an empty text for none."""
     return {
         _SHOWN[name]: format_time(value) if isinstance(value, datetime) else str(value or "")
         for name, value in fields.items()
@@ -206,10 +206,10 @@ def _read_time(text: str, now: datetime) -> datetime | None:
 
 
 def join_labels(labels: Iterable[tuple[str, str]]) -> str:
-    """Return labels as the audit log has them: neither keys nor values hold `,` or `=`."""
+    """Return labels in the form of the audit log: neither keys nor values contain `,` or `=`."""
     return ",".join(sorted(f"{key}={value}" for key, value in labels))
 
 
 def split_labels(text: str) -> Labels:
-    """Read what `join_labels` wrote; they are not checked again, as the Worker had them."""
+    """Parse what `join_labels` wrote; it is not validated again, since the Worker had these labels."""
     return {key: value for key, _, value in (part.partition("=") for part in text.split(",") if part)}

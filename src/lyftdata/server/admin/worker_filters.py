@@ -1,5 +1,5 @@
 """
-What leaves those of some entries that fit a condition.
+Filters that keep the entries that match a condition.
 
 Each takes a part of the fleet at once, since a call for each of a hundred thousand entries takes longer than the comparison.
 """
@@ -23,24 +23,24 @@ _id = attrgetter("id")
 
 
 def by_id(ids: AbstractSet[str]) -> Filter:
-    """Leave those with one of these IDs."""
+    """Keep only Workers whose ID is in a set."""
     return lambda part: _with_ids(part, ids)
 
 
 def where(fits: Callable[[WorkerRecord], bool]) -> Filter:
-    """Leave those that fit."""
+    """Keep only Workers that match a predicate."""
     return lambda part: list(filter(fits, part))
 
 
 def any_of(filters: Sequence[Filter]) -> Filter:
-    """Leave those that one of the filters leaves."""
+    """Keep only Workers that match any of the filters."""
     if len(filters) == 1:
         return filters[0]
     return lambda part: _with_ids(part, _ids_of_any(filters, part))
 
 
 def none_of(filters: Sequence[Filter]) -> Filter:
-    """Leave those that none of the filters leaves."""
+    """Keep only Workers that match none of the filters."""
 
     def leave(part: Part) -> Part:
         excluded = _ids_of_any(filters, part)
@@ -50,24 +50,24 @@ def none_of(filters: Sequence[Filter]) -> Filter:
 
 
 def by_name(pattern: TextPattern) -> Filter:
-    """Leave those whose name fits a folded pattern."""
+    """Keep only Workers whose name matches a case-folded pattern."""
     return lambda part: [part[position] for position in positions_of(pattern, list(map(_name, part)))]
 
 
 def by_id_text(pattern: TextPattern) -> Filter:
-    """Leave those whose ID fits a folded pattern."""
+    """Keep only Workers whose ID matches a case-folded pattern."""
     return lambda part: [part[position] for position in positions_of(pattern, list(map(_id, part)))]
 
 
 def by_creation(at: datetime, *, is_later: bool) -> Filter:
-    """Leave those whose entry was made later than a time, or earlier."""
+    """Keep only Workers whose entry was created after a time, or before it."""
     if is_later:
         return lambda part: [worker for worker in part if worker.created_at > at]
     return lambda part: [worker for worker in part if worker.created_at < at]
 
 
 def by_label(wanted: LabelMatch) -> Filter:
-    """Leave those with a label."""
+    """Keep only Workers with a label."""
     key, pattern = wanted.key, wanted.value
     if pattern is None:
         return lambda part: [worker for worker in part if key in worker.labels]
@@ -81,11 +81,11 @@ def by_label(wanted: LabelMatch) -> Filter:
 
 def by_any_label(pattern: TextPattern, texts: LabelTexts) -> Filter:
     """
-    Leave those with a label that fits a folded pattern, written as `key=value`, or `key` if it has no value.
+    Keep only Workers with a label that matches a case-folded pattern, written as `key=value`, or `key` if it has no value.
 
     Args:
-        pattern: What is searched.
-        texts: The keys and values of all of them, and maybe of others.
+        pattern: The pattern to search for.
+        texts: The keys and values of all of their labels, and possibly of others.
     """
     if len(pattern.parts) > 1 or pattern.is_whole or "=" in pattern.parts[0]:
         return where(
@@ -94,7 +94,7 @@ def by_any_label(pattern: TextPattern, texts: LabelTexts) -> Filter:
                 for key, value in worker.labels.items()
             )
         )
-    # In `key=value` there is a text without `=` if it is in one of both.
+    # A text without `=` occurs in `key=value` if it occurs in the key or the value.
     keys, values = texts.keys_with(pattern.parts[0]), texts.values_with(pattern.parts[0])
     if not values:
         return _by_any_key(keys) if keys else lambda _: []

@@ -55,7 +55,7 @@ class WorkerQueries:
         self._clock = clock
 
     async def find(self, wanted: WorkerQuery, *, scope: Scope) -> list[WorkerRecord]:
-        """Return the Workers within a scope that a search finds, in no order; archived ones only if it asks for them."""
+        """Return the Workers within a scope that match a search, in no order; archived ones only if it asks for them."""
         return await self._search.find(wanted, scope=scope)
 
     async def sort(
@@ -65,7 +65,7 @@ class WorkerQueries:
         return await self._order.sort(found, by, descending=descending, limit=limit)
 
     def ids_with_identity_key(self, *, scope: Scope) -> list[str]:
-        """Return the IDs of the Workers within a scope that have an identity key in use, archived ones too."""
+        """Return the IDs of the Workers within a scope that have an identity key in use, including archived ones."""
         return [
             worker.id
             for worker in self._directory.workers()
@@ -73,7 +73,7 @@ class WorkerQueries:
         ]
 
     async def page(self, wanted: WorkerQuery, *, scope: Scope, limit: int, after: str | None) -> WorkerPage:
-        """Return a page of the Workers within a scope, in order of ID; `after` is `next` of the page before."""
+        """Return a page of the Workers within a scope, in order of ID; `after` is `next` of the previous page."""
         found = await self.find(wanted, scope=scope)
         following = found if after is None else [worker for worker in found if worker.id > after]
         items = await first_by_id(following, limit)
@@ -89,7 +89,7 @@ class WorkerQueries:
         return (await self.show([record]))[0]
 
     async def show(self, records: Sequence[WorkerRecord]) -> list[Worker]:
-        """Show these Workers, with what they left behind."""
+        """Build the views of these Workers, with their activity."""
         ids = [record.id for record in records]
         stored = await self._store.read(lambda conn: activity.find_traces(conn, ids))
         shown: list[Worker] = []
@@ -108,20 +108,20 @@ class WorkerQueries:
         return [worker_session_view(r, is_open=r.ended_at is None and r.started_at == since) for r in kept]
 
     async def copies_of(self, worker_id: str, *, scope: Scope) -> list[IdentityCopy]:
-        """Return the copies of a Worker's identity that were refused, the latest first; raises NotFoundError."""
+        """Return the refused copies of a Worker's identity, the latest first; raises NotFoundError."""
         await self._store.read(lambda conn: workers.get_worker_in(conn, worker_id, scope))
         found = await self._store.read(lambda conn: identity_copies.list_copies(conn, [worker_id]))
         return [identity_copy_view(record) for record in found.get(worker_id, ())]
 
     async def undecided_copies(self, *, limit: int) -> list[IdentityCopyRecord]:
-        """Return the copies of any Worker's identity about which nothing was decided, the latest first."""
+        """Return the undecided copies of any Worker's identity, the latest first."""
         return await self._store.read(lambda conn: identity_copies.list_undecided(conn, limit=limit))
 
     async def last_admitted(self, worker_ids: Collection[str]) -> dict[str, datetime]:
         """
-        Return when these Workers were last admitted, by ID; a Worker that never was is left out.
+        Return when these Workers were last admitted, by ID; Workers that never were are left out.
 
-        A connected one when it connected: that it gets tokens all the time says nothing of a second host that is refused.
+        For a connected Worker, when it connected: that it keeps getting tokens says nothing about a second host that is refused.
         """
         started = await self._session_log.last_starts(worker_ids)
         found: dict[str, datetime] = {}
@@ -134,15 +134,15 @@ class WorkerQueries:
         return found
 
     def status_of(self, worker_id: str) -> Status:
-        """Return whether a Worker is connected, was once, or never."""
+        """Return whether a Worker is connected, has been connected, or never was."""
         return self._search.status_of(worker_id)
 
     def state_of(self, worker: WorkerRecord) -> State:
-        """Return how an entry stands, in one word."""
+        """Return the state of an entry, in one word."""
         return self._search.state_of(worker)
 
     def view(self, worker: WorkerRecord, stored: Mapping[str, WorkerTraces]) -> Worker:
-        """Join a Worker entry with its traces, written and not yet written, and its session."""
+        """Join a Worker entry with its activity, written or not, and its session."""
         traces = self._traces.pending(worker.id) or stored.get(worker.id) or WorkerTraces(worker_id=worker.id)
         session = self._sessions.find(worker.id)
         return Worker(

@@ -1,8 +1,8 @@
 """
-Finds the Workers that a search wants, among all entries in memory.
+Finds the Workers that match a search, among all entries in memory.
 
-What the entries say is asked first, and how Workers were last connected (`last_connections`) only of those that are left: the database
-alone knows it. The result is computed in parts: of a hundred thousand entries, Workers' requests are answered in between.
+Conditions on entries come first, and those on connections (`last_connections`) are only checked for the remaining ones: they need the
+database. The result is computed in parts: with a hundred thousand entries, Workers' requests are answered in between.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ from lyftdata.store.tables.trace_search import (
     VersionFits,
 )
 
-# From what costs least, or leaves least, to what costs most. Not here is what one scan answers for all terms together.
+# From the cheapest and most selective to the most expensive. Fields that one scan answers for all terms together are not listed.
 _ORDER = (
     Field.LABEL,
     Field.STRATEGY,
@@ -76,7 +76,7 @@ _ORDER = (
 )
 _OF_ENTRIES = frozenset(_ORDER[: _ORDER.index(Field.PRESENCE)])
 _AT_ONCE = 2_000
-"""Entries are compared in less than a millisecond, and so many of them that it does not take longer to give way."""
+"""Comparing this many entries takes less than a millisecond, and long enough that yielding does not dominate."""
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -86,11 +86,11 @@ class WorkerSearch:
 
     Args:
         directory: Holds the entries and the keys.
-        sessions: Who is connected, to whichever Server.
-        traces: What Workers left behind and is not written yet.
-        origins: By which keys Workers got tokens.
-        fleet: Who is expected to be connected.
-        store: Holds what was written.
+        sessions: Which Workers are connected, to any Server.
+        traces: Activity that is not yet written.
+        origins: With which keys Workers got tokens.
+        fleet: Which Workers are expected to be connected.
+        store: Holds the written activity.
         startup_keys: Returns the fingerprints of the enrollment keys that are settings, named `startup`.
         clock: Returns aware UTC time.
     """
@@ -118,7 +118,7 @@ class WorkerSearch:
         self._connections = LastConnections(directory=directory, sessions=sessions, store=store)
 
     async def find(self, query: WorkerQuery, *, scope: Scope) -> list[WorkerRecord]:
-        """Return the Workers within a scope that fit, in no order; archived ones only if the search names that state."""
+        """Return the Workers within a scope that match, in no order; archived ones only if the search names that state."""
         is_searched = self._is_searched(query, scope)
         everyone = list(self._directory.workers())
         found = everyone if is_searched is None else await _leave(everyone, is_searched)
@@ -128,7 +128,7 @@ class WorkerSearch:
             found = await _leave(found, await self._filter(term, found))
         others = terms[len(of_entries) :]
         if others and found:
-            # What Workers left behind in this second counts.
+            # So that activity of the last second counts.
             await self._traces.flush()
         scanned = [(term, asked) for term in others if (asked := self._trace_term(term))]
         if scanned and found:
@@ -144,13 +144,13 @@ class WorkerSearch:
         return found
 
     def status_of(self, worker_id: str) -> Status:
-        """Return whether a Worker is connected, was once, or never."""
+        """Return whether a Worker is connected, has been connected, or never was."""
         if self._sessions.is_online(worker_id):
             return Status.ONLINE
         return Status.OFFLINE if worker_id in self._traces.seen else Status.NEVER_CONNECTED
 
     def state_of(self, worker: WorkerRecord) -> State:
-        """Return how an entry stands, in one word."""
+        """Return the state of an entry, in one word."""
         if worker.archived_at is not None:
             return State.ARCHIVED
         if worker.superseded_by is not None:
@@ -159,13 +159,13 @@ class WorkerSearch:
             return State.DISABLED
         if worker.approval is not None:
             return State(worker.approval.value)
-        # Not by way of a `Status`: this is asked for each entry of a large fleet.
+        # Without creating a `Status`: this is called for each entry of a large fleet.
         if self._sessions.is_online(worker.id):
             return State.ONLINE
         return State.OFFLINE if worker.id in self._traces.seen else State.NEVER_CONNECTED
 
     def _is_searched(self, query: WorkerQuery, scope: Scope) -> Filter | None:
-        """Return what leaves the Workers among which a search looks: within a scope, archived or not; None for every one."""
+        """Return a filter for the Workers that a search considers: within a scope, archived or not; None for all."""
         wants_archived = query.wants_archived
         if scope.is_limited:
             return where(
@@ -178,18 +178,18 @@ class WorkerSearch:
         return lambda part: [worker for worker in part if (worker.archived_at is not None) is wants_archived]
 
     async def _with_ids(self, ids: Iterable[str], query: WorkerQuery, scope: Scope) -> list[WorkerRecord]:
-        """Return the Workers with these IDs among which a search looks; quicker than to ask of each of them whether it has one."""
+        """Return the Workers with these IDs that a search considers; faster than checking the ID of every Worker."""
         found: list[WorkerRecord] = []
         for part in in_parts(ids, at_once=_AT_ONCE):
             workers = self._directory.find_workers(part)
-            # Asked again for each part: a Worker may have been archived, or left the scope, in between.
+            # Checked again for each part: a Worker may have been archived, or left the scope, in between.
             is_searched = self._is_searched(query, scope)
             found += workers if is_searched is None else is_searched(workers)
             await asyncio.sleep(0)
         return found
 
     def _trace_term(self, term: Term) -> list[TraceCondition]:
-        """Return what a scan for all such terms is asked for a term; nothing if it must be asked otherwise."""
+        """Return the conditions with which a shared scan answers a term; empty if the term must be answered differently."""
         if term.is_negated or term.field is Field.TEXT:
             return []
         asked = [self._trace_condition(term.field, condition) for condition in term.conditions]
@@ -197,7 +197,7 @@ class WorkerSearch:
         return conditions if len(conditions) == len(asked) else []
 
     def _trace_condition(self, field: Field, condition: Condition) -> TraceCondition | None:
-        """Return what the database is asked for a condition; None if it is asked something else, or nothing."""
+        """Return the database condition for a search condition; None if it is answered differently, or matches nothing."""
         asked: TraceCondition | None = None
         match field, condition:
             case Field.HOST, TextPattern():
@@ -239,13 +239,13 @@ class WorkerSearch:
                 return self._of_entry(field, condition)
 
     def _anywhere(self, asked: AnyTextFits, connected_so: Filter) -> Filter:
-        """Leave those with a text in their name, ID or a label, or in how they were connected."""
+        """Keep only Workers with a text in their name, ID or a label, or in how they were connected."""
         pattern = asked.pattern
         by_label_text = by_any_label(pattern, self._directory.label_texts)
         return any_of([by_name(pattern), by_id_text(pattern), by_label_text, connected_so])
 
     def _of_entry(self, field: Field, condition: Condition) -> Filter:
-        """Return the filter for what an entry alone, or who is connected, tells."""
+        """Return the filter for a condition on the entry alone, or on whether it is connected."""
         match condition:
             case TextPattern() if field is Field.ENROLLED:
                 return self._enrolled(condition)
@@ -290,7 +290,7 @@ class WorkerSearch:
         ]
 
     async def _ids_by_generation(self, wanted: KeyPattern, among: Sequence[WorkerRecord]) -> Collection[str]:
-        """Return the IDs of the Workers that are connected by such a generation of a key, or got their last token by it."""
+        """Return the IDs of the Workers that are connected with such a generation of a key, or got their last token with it."""
         keys = [key for key in self._directory.api_keys() if wanted.name.matches(key.name)]
         newest: dict[str, int] = {}
         for key in keys:
@@ -305,7 +305,7 @@ class WorkerSearch:
         )
 
     async def _ids_by_last_token(self, keys: Iterable[ApiKeyRecord], fitting: Collection[str]) -> set[str]:
-        """Return the IDs of the Workers whose last token by any of these keys was by one that fits; as the key's page has it."""
+        """Return the IDs of the Workers whose last token with any of these keys was with a matching one, as on the key's page."""
         uses = await self._origins.last_uses([f"key.{key.public_id}" for key in keys], since=_EVER)
         last: dict[str, tuple[datetime, bool]] = {}
         for credential, workers in uses.items():
@@ -316,7 +316,7 @@ class WorkerSearch:
 
 
 async def _leave(workers: Sequence[WorkerRecord], fitting: Filter) -> list[WorkerRecord]:
-    """Return the Workers that a filter leaves; in parts, between which others are answered."""
+    """Return the Workers that pass a filter; in parts, between which other requests are answered."""
     found: list[WorkerRecord] = []
     for part in in_parts(workers, at_once=_AT_ONCE):
         found += fitting(part)

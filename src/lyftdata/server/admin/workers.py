@@ -45,7 +45,7 @@ from lyftdata.store.tables import workers
 
 
 class NewKey(StrEnum):
-    """Which new API keys several new Workers get: one each, or one for all of them."""
+    """Which new API keys the new Workers get: one each, or one for all."""
 
     EACH = "each"
     SHARED = "shared"
@@ -53,10 +53,10 @@ class NewKey(StrEnum):
 
 class AddedWorkers(msgspec.Struct, frozen=True):
     """
-    Workers just made.
+    Newly created Workers.
 
     Attributes:
-        number: Of the audit event `workers.created` that their own events name as `group`.
+        number: Of the audit event `workers.created`, which their own events have as `group`.
         records: Their entries, in the order of the pattern.
         issued: Their new keys: none, one for all, or one each in the same order.
     """
@@ -97,10 +97,10 @@ class Workers:
         actor: Actor,
     ) -> tuple[WorkerRecord, IssuedKey | None]:
         """
-        Create a Worker for strategy `api_key`; with a key for it alone, or allowed to use one that there is, if asked.
+        Create a Worker for strategy `api_key`; if requested, with its own key, or allowed to use an existing one.
 
         Raises:
-            InvalidInputError: Name, ID or a label breaks its rule, or contradicts the scope; a new key and an existing one at once.
+            InvalidInputError: Name, ID or a label is invalid, or contradicts the scope; or both a new key and an existing one.
             NotFoundError: There is no such key within the scope.
             ConflictError: `worker_id_taken`, `worker_name_taken`, `api_key_revoked`, `api_key_expired`.
             ForbiddenError: It would get tokens for a resource outside the scope.
@@ -136,14 +136,14 @@ class Workers:
 
         Args:
             names: The pattern of their names.
-            ids: The pattern of their IDs, for as many; None to generate them.
-            labels: Of each.
-            new_key: Whether each gets a key of its own, or all get one; None for no new key.
+            ids: The pattern of their IDs, for the same number; None to generate them.
+            labels: For each Worker.
+            new_key: Whether each gets its own key, or all share one; None for no new key.
             existing_key: The name of a key that all may use.
             actor: Who does it.
 
         Raises:
-            InvalidInputError: A pattern, a name, an ID or a label breaks its rule, or contradicts the scope; a new key and an existing one at once.
+            InvalidInputError: A pattern, a name, an ID or a label is invalid, or contradicts the scope; or both a new key and an existing one.
             NotFoundError: There is no such key within the scope.
             ConflictError: `worker_id_taken`, `worker_name_taken`, `api_key_revoked`, `api_key_expired`.
             ForbiddenError: One would get tokens for a resource outside the scope.
@@ -198,23 +198,23 @@ class Workers:
         actor: Actor,
     ) -> WorkerRecord:
         """
-        Rename, label, disable or enable a Worker; what is None stays as it is, but for the end of disabling.
+        Rename, label, disable or enable a Worker; arguments that are None change nothing, except for the end of disabling.
 
-        To disable a Worker again without an end is to disable it without an end: it must not come back by itself after that.
+        Disabling a disabled Worker without giving an end removes its end: it must not be enabled automatically after that.
 
         Args:
-            worker_id: Whose.
+            worker_id: The Worker.
             name: The new name.
-            labels: All its labels from now on.
+            labels: Its new labels, replacing all others.
             enabled: Whether it may connect.
             disabling: The note and the end of disabling.
-            expected: Fields as they were when this was decided; None does not ask.
+            expected: Fields as the caller saw them; None skips the check.
             actor: Who does it.
 
         Raises:
-            InvalidInputError: Name, label, note or end breaks its rule, or a label of the scope is missing.
+            InvalidInputError: Name, label, note or end is invalid, or a label of the scope is missing.
             NotFoundError: No such Worker within the scope.
-            ConflictError: `worker_name_taken`, `changed_meanwhile`; `worker_not_disabled`: it has no note and no end to change.
+            ConflictError: `worker_name_taken`, `changed_meanwhile`; `worker_not_disabled`: only a disabled Worker has a note and an end.
             ForbiddenError: It would get tokens for a resource outside the scope.
             SecondOperatorRequiredError: This operator has disabled too many within the hour; another one must confirm it.
         """
@@ -248,8 +248,8 @@ class Workers:
                 _check_disabled(record)
                 record = self._write(tx, record, change_disabling(record, fields), actor)
             if enabled is not None:
-                # Published again although nothing changes: anyone who repeats this may do so because the first commit's
-                # outcome was unknown, and what is connected must not go by the state before it.
+                # Published again even if nothing changes: the caller may be repeating this because the result of the first commit was unknown,
+                # and connected Workers must not be judged by the state before it.
                 tx.changed(WorkerChanged(record.id, record))
                 keep_disabled(tx, [] if enabled else [record], actor, now=self._clock())
             return record
@@ -261,8 +261,8 @@ class Workers:
         """
         Ask Workers to rotate their identity key, and return those that were asked.
 
-        Left out are those without an identity key, superseded ones, those outside the scope, and those that are gone. One that is connected is asked at once,
-        another one when it connects. In parts: of a large fleet, Workers' requests are answered in between.
+        Workers without an identity key, superseded ones, those outside the scope and deleted ones are left out. A connected Worker is asked at once,
+        others when they connect. In batches: with a large fleet, Workers' requests are answered in between.
         """
         asked: list[WorkerRecord] = []
         for part in in_parts(worker_ids):
@@ -313,7 +313,7 @@ class Workers:
         )
 
     def _check(self, name: str, labels: Labels) -> None:
-        """Refuse a name or labels that hold a secret of this Server; raises InvalidInputError."""
+        """Reject a name or labels that contain a secret of this Server; raises InvalidInputError."""
         self._known_secrets.check("name", name)
         self._known_secrets.check_labels("labels", labels)
 
@@ -324,14 +324,14 @@ class Workers:
         return self._write(tx, record, renamed, actor)
 
     def _write(self, tx: WriteTx, record: WorkerRecord, change: Change | None, actor: Actor) -> WorkerRecord:
-        """Write a change if there is one, and return the entry as it is then."""
+        """Write a change if there is one, and return the new entry."""
         if change is None:
             return record
         write_changes(tx, [change], actor, now=self._clock())
         return change.record
 
     def _read_disabling(self, disabling: Disabling, *, enabled: bool | None) -> DisabledFields:
-        """Return the fields that are to be set; raises InvalidInputError."""
+        """Return the fields to set; raises InvalidInputError."""
         if enabled and disabling.is_given:
             raise InvalidInputError("disabled_note", "goes with a Worker that is disabled")
         fields = read_disabling(disabling, known_secrets=self._known_secrets, now=self._clock())
@@ -348,7 +348,7 @@ def _check_disabled(record: WorkerRecord) -> None:
 
 
 def _audit_added(tx: WriteTx, pattern: str, records: Sequence[WorkerRecord], actor: Actor) -> int:
-    """Write one event for all of them, followed by that of each; return the number of the first, which is in the others."""
+    """Write one event for all of them, followed by one for each; return the number of the first, which the others contain."""
     details = {"names": pattern, "count": str(len(records))}
     tx.audit(actor.audit_event(CREATED, "workers", at=records[0].created_at, details=details))
     number = tx.head.number

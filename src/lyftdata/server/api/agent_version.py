@@ -1,4 +1,4 @@
-"""Checks the version that an agent reports against the fleet policy, where sessions are admitted."""
+"""Checks the version that an agent reports against the fleet policy, before admitting its session."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ async def check_agent_version(
     services: Services, verified: VerifiedWorker, boot: Boot
 ) -> dict[str, Any] | None:
     """
-    Return what to tell an agent that is older than the fleet policy wants; None if there is nothing to tell.
+    Return a warning for an agent that is older than the fleet policy wants; None if there is none.
 
-    Hygiene, no boundary: see `core.fleet_policy`. Without a policy this costs nothing, with one a look-up.
+    This is hygiene, not a security boundary: see `core.fleet_policy`. Without a policy it costs nothing, with one a lookup.
 
     Raises:
-        AgentTooOldError: The policy refuses it; if it was connected, its session has ended.
+        AgentTooOldError: The policy refuses the agent; if it was connected, its session has ended.
     """
     policy = services.directory.fleet_policy
     if policy is None:
@@ -38,7 +38,7 @@ async def check_agent_version(
 
 
 async def _end_session(services: Services, verified: VerifiedWorker, boot: Boot, *, reason: str) -> None:
-    """End the session of this start where it is: otherwise it would be shown as lost once it does not poll again."""
+    """End the session of this boot, if there is one: otherwise it would be shown as lost once it stops polling."""
     worker_id = verified.worker.id
     session = services.sessions.find(worker_id)
     if session is None or session.boot.boot_id != boot.boot_id:

@@ -1,9 +1,9 @@
 """
-The answer to a Worker that waits for approval: `authorization_pending` at the token endpoint.
+The response to a Worker that waits for approval: `authorization_pending` at the token endpoint.
 
-RFC 8628, section 3.5, has this answer for the same case: the client is authenticated, a person has not decided yet, and it asks
-again. `Retry-After` says when. With `Prefer: wait=SECONDS` (RFC 7240, section 4.3) the request is held until the decision, so that
-it takes effect at once. It is no failure, and is not recorded as a refusal.
+RFC 8628, section 3.5, defines this response for the same situation: the client is authenticated, a person has not decided yet, and it
+must retry, after the time in `Retry-After`. With `Prefer: wait=SECONDS` (RFC 7240, section 4.3) the request is held until the decision,
+so that it takes effect at once. It is not a failure, and is not recorded as a refusal.
 """
 
 import re
@@ -24,7 +24,7 @@ _AGAIN_LATER_S = 5
 async def awaiting_approval_response(
     request: Request, services: Services, refused: AwaitingApprovalError
 ) -> Response:
-    """Return the answer, after the decision or the time for which the client would wait for it."""
+    """Return the response, after the decision or the time that the client prefers to wait."""
     wait_s = preferred_wait_s(request.headers.getlist("prefer"))
     retry_after_s = _AGAIN_LATER_S
     if wait_s > 0:
@@ -41,6 +41,6 @@ async def awaiting_approval_response(
 
 
 def preferred_wait_s(preferences: list[str]) -> float:
-    """Return for how many seconds a client would wait (RFC 7240, section 4.3), 0 if it does not say; the first one counts."""
+    """Return how many seconds a client prefers to wait (RFC 7240, section 4.3), 0 if it does not say; the first preference counts."""
     found = _WAIT.search(", ".join(preferences))
     return 0.0 if found is None else float(found[1])

@@ -1,10 +1,10 @@
 """
-`GET /auth/verify`: tells a proxy whether to pass a request on (nginx `auth_request`, Caddy and Traefik `forward_auth`).
+`GET /auth/verify`: decides for a proxy whether to pass a request on (nginx `auth_request`, Caddy and Traefik `forward_auth`).
 
-`GET /auth/verify/{resource}` is the same question from a proxy that says for which service it stands. Only there a token
-that is bound to a key (DPoP) is taken, because a proof of possession names a host, and the host must be one that an operator
-has named. What a proxy passes on as the host is often the client's own Host header: with it, a service that was sent a proof
-could use it at another service (docs/decisions/0015).
+`GET /auth/verify/{resource}` is the same for a proxy that names the service behind it. Only there are bound tokens (DPoP)
+accepted, because a proof of possession names a host, which must be one that an operator has configured. What a proxy forwards as
+the host is often the client's own Host header: with it, a service that received a proof could use it at another service
+(docs/decisions/0015).
 """
 
 from collections.abc import Callable
@@ -31,13 +31,13 @@ PREFIX = "/auth/verify/"
 
 class ProxyQuestion(msgspec.Struct, frozen=True):
     """
-    A question of a proxy that says for which service it stands.
+    A question from a proxy that names the service behind it.
 
     Attributes:
-        resource_name: The resource, by the proxy's configuration. If there is none of this name, nothing is let through: a
-            name misspelled there, or deleted here, shows at the first request and not when the first proof comes.
-        method: Of the request that is asked about; None if the proxy does not say.
-        target: Its path and query as the client sent them, decoded as Latin-1; None if the proxy does not say.
+        resource_name: The resource in the proxy's configuration. If it does not exist, no request passes: a misspelled or deleted
+            name is noticed at the first request, not when the first proof arrives.
+        method: Of the forwarded request; None if the proxy does not send it.
+        target: Its path and query as the client sent them, decoded as Latin-1; None if the proxy does not send them.
     """
 
     resource_name: str
@@ -45,7 +45,7 @@ class ProxyQuestion(msgspec.Struct, frozen=True):
     target: str | None
 
     def resource(self, services: Services, *, worker_id: str) -> ResourceRecord:
-        """Return the resource; raises UnnamedServiceError if there is none."""
+        """Return the resource; raises UnnamedServiceError if it does not exist."""
         resource = services.directory.find_resource_by_name(self.resource_name)
         if resource is None:
             raise UnnamedServiceError(
@@ -54,7 +54,7 @@ class ProxyQuestion(msgspec.Struct, frozen=True):
         return resource
 
     def proved_request(self, services: Services, *, worker_id: str) -> tuple[str, str]:
-        """Return method and URL that a proof must be for; raises UnnamedServiceError if the request is not to the service."""
+        """Return the method and URL that a proof must be for; raises UnnamedServiceError if the request is not for the service."""
         resource = self.resource(services, worker_id=worker_id)
         if self.method is None or self.target is None:
             raise UnnamedServiceError(
@@ -73,7 +73,7 @@ class ProxyQuestion(msgspec.Struct, frozen=True):
 
 
 async def verify(request: Request) -> Response:
-    """Answer 204 and who the Worker is, or 401. A proof of possession must be for this request, not for one behind a proxy."""
+    """Answer 204 and who the Worker is, or 401. A proof of possession must be for this request itself, not for one behind a proxy."""
     services: Services = request.app.state.services
     return await _answered(
         request, services, status=204, proved_for=lambda worker_id: _own_request(request, services, worker_id)
@@ -81,7 +81,7 @@ async def verify(request: Request) -> Response:
 
 
 async def verify_for_service(request: Request) -> Response:
-    """Answer as `verify`, to a proxy that names the resource that it stands for."""
+    """Answer like `verify`, to a proxy that names its resource."""
     question = ProxyQuestion(
         resource_name=request.scope["path"].removeprefix(PREFIX),
         method=_only_value(request, b"x-forwarded-method"),
@@ -96,8 +96,8 @@ async def answer_proxy(request: Request, question: ProxyQuestion, *, status: int
 
     Args:
         request: Carries the client's token, and its proof of possession if it has one.
-        question: For which service, and which request, the proxy asks.
-        status: Of the answer that lets the request through.
+        question: The service and the request that the proxy asks about.
+        status: Of the response that lets the request pass.
     """
     services: Services = request.app.state.services
     return await _answered(
@@ -125,7 +125,7 @@ async def _answered(
     except DpopNonceError:
         return nonce_response(services)
     except RefusedError as refused:
-        # The caller is a proxy that asks for many: failures are counted, but not against its address.
+        # The caller is a proxy that asks on behalf of many: failures are counted, but not against its address.
         answer = services.refusals.record(refused, address=client_address(request.scope), limited=False)
         return refusal_response(
             answer, error="invalid_token", status=401, proved_error="invalid_token", proved_status=401
@@ -134,7 +134,7 @@ async def _answered(
 
 
 def _own_request(request: Request, services: Services, worker_id: str) -> tuple[str, str]:
-    """Return method and URL of a request that is not a proxy's question about another."""
+    """Return the method and URL of a request that is not a proxy's question about another one."""
     if "x-forwarded-uri" in request.headers:
         host = request.headers.get("x-forwarded-host", "")
         raise UnnamedServiceError(
@@ -145,6 +145,6 @@ def _own_request(request: Request, services: Services, worker_id: str) -> tuple[
 
 
 def _only_value(request: Request, name: bytes) -> str | None:
-    """Return a header's value. Of two, one may be the client's: which, is a guess."""
+    """Return a header's value. If there are two, either could be the client's."""
     values = header_values(request, name)
     return values[0].decode("latin-1") if len(values) == 1 else None

@@ -16,7 +16,7 @@ from lyftdata.server.runtime.services import Services
 
 
 def nonce_response(services: Services) -> Response:
-    """Return 401 with a nonce to make the proof with (RFC 9449, section 9)."""
+    """Return 401 with a nonce for a new proof (RFC 9449, section 9)."""
     algorithms = " ".join(ALGORITHMS)
     headers = {
         "WWW-Authenticate": f'DPoP error="use_dpop_nonce", algs="{algorithms}"',
@@ -24,7 +24,7 @@ def nonce_response(services: Services) -> Response:
     }
     body = {
         "error": "use_dpop_nonce",
-        "error_description": "Make the proof again, with the nonce of this answer.",
+        "error_description": "Retry with a new proof that has the nonce of this response.",
     }
     return json_response(body, status=401, headers={**NO_STORE, **headers})
 
@@ -33,17 +33,17 @@ async def verified_worker(
     request: Request, services: Services, *, proved_for: Callable[[str], tuple[str, str]] | None = None
 ) -> VerifiedWorker:
     """
-    Return the Worker whose token a request carries, as it is when this returns.
+    Return the Worker whose token a request carries, in its state when this returns.
 
     Args:
         request: Carries the token in its Authorization header.
         services: The Server's parts.
-        proved_for: Gives method and URL that a proof must be for, if one came, or raises RefusedError; takes the ID of the
-            Worker that the token names. The request's own unless given.
+        proved_for: Returns the method and URL that a proof must be for, or raises RefusedError; takes the ID of the Worker in
+         the token. By default, those of the request itself.
 
     Raises:
-        RefusedError: No token, or one that is not good.
-        DpopNonceError: Its proof holds an old nonce; `nonce_response` tells the client how to go on.
+        RefusedError: No token, or an invalid one.
+        DpopNonceError: Its proof has an old nonce; `nonce_response` tells the client how to continue.
     """
     values = header_values(request, b"authorization")
     if not values or values[0].partition(b" ")[0].lower() != b"dpop":
@@ -80,6 +80,6 @@ async def verified_worker(
         ) from error
     if ticket is not None:
         await spend_everywhere(services.store, ticket)
-        # Much may have happened meanwhile, and a Worker that is disabled by now must not be let in for having been awaited.
+        # TOCTOU: a Worker that was disabled during the wait must not be admitted.
         verified = services.verifier.verify(token, bound_to=proof.thumbprint)
     return verified

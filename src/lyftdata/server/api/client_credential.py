@@ -16,7 +16,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 def read_credential(request: Request, form: Mapping[str, str], *, address: str) -> Presented | None:
     """
-    Find the one way in which a client authenticates, None if it does not even say who it is.
+    Return the client's only credential, None if the request does not even name a client.
 
     Args:
         request: Its Authorization header is read.
@@ -24,8 +24,8 @@ def read_credential(request: Request, form: Mapping[str, str], *, address: str) 
         address: Where the request came from.
 
     Raises:
-        OAuthError: Several ways at once, two that name different clients, or a header that cannot be read.
-        WrongAssertionError: An assertion that is no compact JWS.
+        OAuthError: Several credentials at once, two that name different clients, or a header that cannot be parsed.
+        WrongAssertionError: An assertion that is not a compact JWS.
     """
     basic = basic_credentials(request)
     client_id, secret, assertion = (
@@ -53,11 +53,11 @@ def _assertion(client_id: str | None, kind: str | None, assertion: str, *, addre
     try:
         read = read_assertion(assertion)
     except WrongAssertionError:
-        # It names no Worker, and so not the one in the form.
+        # It names no Worker, so it cannot match the client_id in the form.
         if client_id is not None:
             raise OAuthError("invalid_request", mismatch) from None
         raise
-    # Only to find the entry whose key then checks it; a lie here fails that check.
+    # Only to find the entry whose key then verifies it; a false claim fails that check.
     claimed = read.unsafe_client_id() or ""
     if client_id not in {None, claimed}:
         raise OAuthError("invalid_request", mismatch)

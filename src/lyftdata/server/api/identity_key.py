@@ -1,4 +1,4 @@
-"""`POST /api/worker/identity-key`: a Worker registers the key that is to take the place of its identity key."""
+"""`POST /api/worker/identity-key`: a Worker registers the key that will replace its identity key."""
 
 import msgspec
 from starlette.requests import Request
@@ -21,12 +21,12 @@ from lyftdata.server.runtime.services import Services
 
 
 async def register_next(request: Request) -> Response:
-    """Keep the next identity key of a Worker that signs by its current one (`admission.identity_key_rotation`)."""
+    """Register the next identity key of a Worker that authenticates with its current one (`admission.identity_key_rotation`)."""
     services: Services = request.app.state.services
     address = client_address(request.scope)
     try:
         form = await read_form(request)
-        # Only by an assertion: a token is seen by every service that the Worker calls, and must not change its identity.
+        # Only with an assertion: every service that the Worker calls sees its tokens, which must not be able to change its identity.
         presented = read_credential(request, form, address=address)
         if presented is None or presented.assertion is None:
             raise OAuthError("invalid_request", "client_assertion is missing.")

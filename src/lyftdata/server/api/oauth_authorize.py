@@ -1,4 +1,4 @@
-"""`/oauth2/authorize`: an authorization endpoint (RFC 6749, section 3.1) that refuses every request."""
+"""`/oauth2/authorize`: an authorization endpoint (RFC 6749, section 3.1) that rejects every request."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,9 +13,9 @@ _ERROR = OAuthError(
 
 async def authorize(_request: Request) -> Response:
     """
-    Refuse, whatever was asked.
+    Reject every request.
 
-    It never redirects: no client has a redirect URI (section 4.1.2.1), and sending a browser to an address from the
+    It never redirects: no client has a redirect URI (section 4.1.2.1), and redirecting a browser to an address from the
     request would help phishing.
     """
     return oauth_error_response(_ERROR)

@@ -45,7 +45,7 @@ _STATUS: Mapping[type[RefusedError], int] = {
 
 
 def _error_of(refused: RefusedError) -> str:
-    """Return the error that a caller with a right enrollment key reads (RFC 7591, section 3.2.2; RFC 6749, section 4.1.2.1)."""
+    """Return the error for a caller with a valid enrollment key (RFC 7591, section 3.2.2; RFC 6749, section 4.1.2.1)."""
     match refused:
         case InvalidRegistrationError():
             return refused.error
@@ -71,8 +71,8 @@ async def register(request: Request) -> Response:
         fingerprint = proved.fingerprint
         registration = services.enrollment.check_request(proved, await read_json(request), address=address)
         worker, created = await services.enrollment.enroll(registration, address=address)
-        # Our agent logs in with its own key and needs no token to manage itself. Clients of other makes expect one; but
-        # anyone who registers a key that is registered already has proved no more than that they know it, and it is public.
+        # Our agent authenticates with its own key and needs no token to manage itself. Third-party clients expect one; but a caller
+        # that registers an already registered key has only proved that it knows that key, which is public.
         token = await services.registrations.issue_token(worker) if created and proved.proof is None else None
     except OAuthError as error:
         return oauth_error_response(error)
@@ -95,26 +95,26 @@ async def _check_credential(
     services: Services, unverified_credential: str, *, address: str, now_s: float
 ) -> ProvedKey:
     """
-    Check the initial access token; before refusing a key that another Server may just have issued, read its changes.
+    Check the initial access token; before refusing a key that a peer may have just issued, read its changes.
 
     Raises:
-        RefusedError: As `Enrollment.check_credential`.
+        RefusedError: From `Enrollment.check_credential`.
         StoreError: The database cannot be queried.
     """
     try:
         return services.enrollment.check_credential(unverified_credential)
     except (WrongEnrollmentKeyError, EnrollmentDisabledError):
-        # Guessing: no await between the check of the limit and this count, or many guesses sent at once would pass uncounted.
+        # Guessing: there must be no await between the check of the limit and this count, or many guesses sent at once would not be counted.
         services.enrollment_limit.record_wrong_key(address, now_s)
         if not services.store.is_shared or not services.enrollment.names_a_key(unverified_credential):
             raise
-    # Enumeration by timing: this is done for key ids that exist and for those that do not.
+    # Enumeration by timing: this is done for existing and for unknown key IDs.
     await services.store.refresh(full=True)
     return services.enrollment.check_credential(unverified_credential)
 
 
 def _rate_limited_response(services: Services, address: str, wait_s: float) -> Response:
-    """Return 429 without reading credential or body, so that the answer does not tell a right key from a wrong one."""
+    """Return 429 without reading credential or body, so that the response does not distinguish a right key from a wrong one."""
     answer = services.refusals.record_unchecked(
         EnrollmentLimitedError(), address=address, retry_after_s=wait_s
     )
@@ -124,12 +124,12 @@ def _rate_limited_response(services: Services, address: str, wait_s: float) -> R
 
 
 async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a kind of end
-    """Read (GET), rotate the key of (PUT) or retire (DELETE) one's own entry (RFC 7592, section 2)."""
+    """Read (GET), rotate the key of (PUT) or remove (DELETE) the caller's own entry (RFC 7592, section 2)."""
     services: Services = request.app.state.services
     address = client_address(request.scope)
     worker_id = str(request.path_params["worker_id"])
     try:
-        # The body first: nothing may be awaited between the question who it is and what is then done.
+        # The body first: there must be no await between identifying the caller and the action.
         metadata = await read_json(request) if request.method == "PUT" else {}
         worker = await _manager(services, request, worker_id)
         match request.method:
@@ -159,7 +159,7 @@ async def manage(request: Request) -> Response:  # noqa: PLR0911 - an answer a k
 
 
 async def _manager(services: Services, request: Request, worker_id: str) -> WorkerRecord:
-    """Return the entry if who asks is that Worker: by its registration access token, or by a token of its own."""
+    """Return the entry if the caller is that Worker: with its registration access token, or with a worker token."""
     token = _registration_token(request)
     if token is not None:
         return await decide(services.store, lambda: services.registrations.check_token(worker_id, token))
@@ -169,7 +169,7 @@ async def _manager(services: Services, request: Request, worker_id: str) -> Work
 
 
 def _registration_token(request: Request) -> Secret | None:
-    """Return the registration access token of a request; None if it carries something else."""
+    """Return the registration access token of a request; None if it has another credential."""
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     is_one = scheme.lower() == "bearer" and credential.strip().startswith("lyftdata_registration_")
     return Secret(bearer_token(request)) if is_one else None

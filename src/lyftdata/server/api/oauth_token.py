@@ -36,8 +36,8 @@ from lyftdata.server.http.responses import NO_STORE_JSON, RawResponse, json_resp
 from lyftdata.server.http.whole_answer import Head
 from lyftdata.server.runtime.services import Services
 
-# RFC 8707, section 2, RFC 6749, section 5.2, RFC 9449, section 5, and RFC 8628, section 3.5: what a Worker that has proved its key
-# reads of these.
+# RFC 8707, section 2, RFC 6749, section 5.2, RFC 9449, section 5, and RFC 8628, section 3.5: the errors for a Worker that has
+# proved its key.
 _ERRORS: Mapping[type[RefusedError], str] = {
     **GRANT_ERRORS,
     DpopProofMissingError: "invalid_dpop_proof",
@@ -61,9 +61,9 @@ async def token(request: Request) -> Response:
         if admitted.ticket is not None or ticket is not None or admitted.completes_rotation:
             await spend_everywhere(services.store, admitted.ticket)
             await spend_everywhere(services.store, ticket)
-            # The first use of the next key ends the current one, before a token by it is given out.
+            # The first use of the next key ends the current one, before a token is issued for it.
             admitted = await services.identity_key_rotation.complete(admitted, address=address)
-            # Much may have happened meanwhile: services that check offline would take the token until it ends.
+            # TOCTOU: services that verify offline would accept the token until it expires.
             admitted = services.admission.recheck(admitted)
             grant = _grant(services, admitted, asked_for)
         signed = services.admission.mint(admitted, grant, bound_to=bound_to)
@@ -95,15 +95,15 @@ async def token(request: Request) -> Response:
 
 def refused_client(services: Services, refused: RefusedError, *, address: str) -> Response:
     """
-    Record a refusal at an endpoint at which clients authenticate themselves, and return what the client may know of it.
+    Record a refusal at an endpoint at which clients authenticate, and return what the client may know about it.
 
-    With a nonce: a Worker whose assertion was too old, or signed by a clock that is off, signs again with that.
+    The response has a nonce: a Worker whose assertion was too old, or signed with a wrong clock, signs again with it.
     """
     return _refusal_response(services, refused, services.refusals.record(refused, address=address))
 
 
 async def refused_signer(services: Services, refused: RefusedError, *, address: str) -> Response:
-    """Do as `refused_client` where a Worker may have signed; a copy of its identity is recorded before it reads that it is one."""
+    """Do the same as `refused_client` for a Worker that may have signed; a copy of its identity is recorded before it learns that."""
     if not isinstance(refused, IdentityClonedError):
         return refused_client(services, refused, address=address)
     cause = await services.identity_copies.cause_for(refused)
@@ -126,7 +126,7 @@ def _refusal_response(services: Services, refused: RefusedError, answer: PublicR
 
 
 async def nonce(request: Request) -> Response:
-    """Give a nonce to a Worker that knows that it needs one: its clock is off. Who asks is not looked at."""
+    """Return a nonce to a Worker that needs one because its clock is wrong. The caller is not authenticated."""
     services: Services = request.app.state.services
     try:
         client_id = (await read_form(request)).get("client_id", "")
@@ -144,9 +144,9 @@ def _check_dpop(
     request: Request, services: Services, worker: WorkerRecord
 ) -> tuple[str | None, Ticket | None]:
     """
-    Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it shows none.
+    Return the thumbprint of the key that the client has proved (RFC 9449, section 5), None if it sent no proof.
 
-    And what is to be used up at other Servers.
+    Also returns what must be marked as used at peers.
     """
     proofs = header_values(request, b"dpop")
     if not proofs:

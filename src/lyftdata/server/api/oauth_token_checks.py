@@ -26,7 +26,7 @@ from lyftdata.server.runtime.services import Services
 
 async def introspect(request: Request) -> Response:
     """
-    Say what a token is worth right now: to the resource it is for, or to the Worker whose it is.
+    Return the current state of a token, to the resource it is for or to the Worker it belongs to.
 
     Any other caller, and any other token, gets "not active" (RFC 7662, section 2.2).
     """
@@ -67,13 +67,13 @@ def _still_granted(services: Services, verified: VerifiedWorker) -> bool:
 def _described(services: Services, verified: VerifiedWorker) -> dict[str, object]:
     claims, worker = verified.claims, verified.worker
     resource = services.directory.find_resource(audience=str(claims.aud))
-    # What was taken out of the resource since is no longer granted, whatever the token says.
+    # A scope removed from the resource since is no longer granted, whatever the token says.
     scopes = [s for s in claims.scope.split() if resource is not None and s in resource.scopes]
     return introspection_answer(claims, worker=worker, scopes=scopes)
 
 
 async def revoke(request: Request) -> Response:
-    """Take one of the Worker's own tokens back; about others' tokens, and text that is not a token, nothing is said (RFC 7009, section 2.2)."""
+    """Revoke one of the Worker's own tokens; the response is the same for others' tokens and text that is not a token (RFC 7009, section 2.2)."""
     services: Services = request.app.state.services
     try:
         form = await _authenticated_form(request)

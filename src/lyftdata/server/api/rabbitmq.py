@@ -1,10 +1,10 @@
 """
-`/auth/rabbitmq/…`: answers RabbitMQ's HTTP backend (rabbitmq_auth_backend_http, by POST), and says which connections to close.
+`/auth/rabbitmq/…`: answers RabbitMQ's HTTP backend (rabbitmq_auth_backend_http, by POST), and which connections to close.
 
-The broker authenticates as a resource, by HTTP Basic: its plugin takes user and password from the address that it is given and
-sends them in that header. Anyone who does not gets 401 and learns of no Worker. To the broker every refusal is the same
-`deny`; the cause is with the operator. What its answer may do is bounded: no tag is ever given, so no Worker is
-an administrator of the broker, whatever its name.
+The broker authenticates as a resource, by HTTP Basic: its plugin takes user and password from the configured URL and
+sends them in that header. Any other caller gets 401 and learns nothing about Workers. To the broker every refusal is the same
+`deny`; operators see the cause. What the answer can allow is limited: it never contains a tag, so no Worker is an
+administrator of the broker, whatever its name.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,12 +36,12 @@ _Form = Mapping[str, str]
 _Check = Callable[[Services, ResourceRecord, _Form], None]
 
 _MAX_CONNECTIONS = 100
-# A user's and a virtual host's name may have 255 bytes each, and JSON may write each byte as six.
+# The names of a user and a virtual host can have 255 bytes each, and JSON can escape each byte as six.
 _MAX_BYTES = 400_000
 
 
 class _Connections(msgspec.Struct):
-    """What the body of `/auth/rabbitmq/connections` holds."""
+    """The body of `/auth/rabbitmq/connections`."""
 
     connections: list[Connection]
 
@@ -50,30 +50,30 @@ _connections_decoder = msgspec.json.Decoder(_Connections)
 
 
 async def user(request: Request) -> Response:
-    """Say whether a Worker may log in: `username` is its ID, `password` its token for this broker."""
+    """Answer whether a Worker may log in: `username` is its ID, `password` its token for this broker."""
     return await _answer(request, _check_login)
 
 
 async def vhost(request: Request) -> Response:
-    """Say whether a Worker may open a virtual host."""
+    """Answer whether a Worker may open a virtual host."""
     return await _answer(request, _check_vhost)
 
 
 async def resource(request: Request) -> Response:
-    """Say whether a Worker may configure, write or read a queue or an exchange."""
+    """Answer whether a Worker may configure, write or read a queue or an exchange."""
     return await _answer(request, _check_resource)
 
 
 async def topic(request: Request) -> Response:
-    """Say whether a Worker may write or read at a topic exchange by a routing key."""
+    """Answer whether a Worker may write or read at a topic exchange with a routing key."""
     return await _answer(request, _check_topic)
 
 
 async def connections(request: Request) -> Response:
     """
-    Say which of a broker's connections must be closed, by their places in the list that came: `{"close": [0, 3]}`.
+    Return which of a broker's connections must be closed, as positions in the given list: `{"close": [0, 3]}`.
 
-    A name that is no Worker's is among them: the caller must leave out users of another kind.
+    This includes names that are not Workers': the caller must leave out other kinds of users.
     """
     services: Services = request.app.state.services
     try:
@@ -130,7 +130,7 @@ async def _answer(request: Request, check: _Check) -> Response:
     try:
         check(services, broker, form)
     except RefusedError as refused:
-        # The broker asks for many: failures are counted, but not against its address.
+        # The broker asks on behalf of many: failures are counted, but not against its address.
         services.refusals.record(refused, address=address, limited=False)
         return _plain("deny")
     return _plain("allow")
@@ -145,8 +145,8 @@ def _admit_broker(request: Request, services: Services) -> ResourceRecord:
     Check the key of a resource; a Worker's credential is not one.
 
     Raises:
-        RefusedError: The caller is not a resource; it reads the same whatever it has shown.
-        OAuthError: The Authorization header cannot be read.
+        RefusedError: The caller is not a resource; the response is the same whatever credential it sent.
+        OAuthError: The Authorization header cannot be parsed.
     """
     presented = basic_credentials(request)
     if presented is None:
@@ -159,7 +159,7 @@ def _admit_broker(request: Request, services: Services) -> ResourceRecord:
 
 
 async def _admit_broker_again(request: Request, services: Services) -> ResourceRecord:
-    """Check the key of a resource once its body has arrived: that may have taken long. Raises as `_admit_broker`."""
+    """Check the key of a resource again once its body has arrived, which may have taken long. Raises like `_admit_broker`."""
     await ensure_current(services.store)
     return _admit_broker(request, services)
 
@@ -167,7 +167,7 @@ async def _admit_broker_again(request: Request, services: Services) -> ResourceR
 def _check_login(services: Services, broker: ResourceRecord, form: _Form) -> None:
     username, password = form.get("username", ""), form.get("password", "")
     if not password:
-        # Brokers ask so about users that another of their plugins has let in, by a certificate: those are no Workers.
+        # Brokers also ask about users that another of their plugins has authenticated, by a certificate: those are not Workers.
         raise MissingCredentialsError(claimed_worker=username)
     services.brokers.check_login(broker, username, password)
 

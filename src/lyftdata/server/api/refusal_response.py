@@ -1,4 +1,4 @@
-"""Builds the answer to a refused caller, with no more than it may know."""
+"""Builds the response to a refused caller, with no more than it may know."""
 
 from starlette.responses import Response
 
@@ -6,7 +6,7 @@ from lyftdata.server.admission.refusal_log import PublicRefusal
 from lyftdata.server.http.responses import NO_STORE, NONCE_HEADER, json_response
 
 _TOO_MANY_REQUESTS = 429
-# Room is made by a person.
+# An operator must make room first.
 _LATER = "30"
 
 
@@ -20,17 +20,17 @@ def refusal_response(
     nonce: str | None = None,
 ) -> Response:
     """
-    Return what the caller may know of a refusal.
+    Return what the caller may know about a refusal.
 
-    Unproven callers read the same bytes but for the reference, whatever the cause.
+    Unproven callers get the same bytes except for the reference, whatever the cause.
 
     Args:
-        answer: As the refusal log gave it.
+        answer: From the refusal log.
         error: The error for unproven callers: `invalid_client` or `invalid_token`.
-        status: Their status.
+        status: The status for unproven callers.
         proved_error: The error for a caller that has proved its key.
-        proved_status: Its status.
-        nonce: What unproven callers may sign with when they try again.
+        proved_status: The status for such a caller.
+        nonce: A nonce with which unproven callers may sign when they retry.
     """
     offered = {} if nonce is None else {NONCE_HEADER: nonce}
     if answer.retry_after_s is not None:

@@ -18,14 +18,14 @@ async def answer_probe(
     services: Services, verified: VerifiedWorker, *, kind: str, max_hold_s: float | None
 ) -> Response:
     """
-    Answer as a session would, and keep nothing.
+    Answer like a session would, without storing anything.
 
     Args:
         services: The Server's parts.
-        verified: The Worker that asks.
+        verified: The calling Worker.
         kind: `now` answers at once. `held` answers when a poll would be answered. `streamed` sends the first byte soon, and
-            the rest then, which shows whether something in between waits for the whole answer.
-        max_hold_s: For how long it may be held at most.
+            the rest at that time, which shows whether something in between buffers the response.
+        max_hold_s: The maximum number of seconds to hold it.
     """
     if kind == "now":
         return json_response(_facts(services))
@@ -45,7 +45,7 @@ async def answer_probe(
 
 def _streamed(services: Services, slot: Slot, hold_s: float) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
-        # Not at once: what arrives together with the headers, nginx passes on with them even where it buffers the rest.
+        # Not at once: nginx passes on what arrives together with the headers, even if it buffers the rest.
         await services.sessions.wait_until_stopping(within_s=hold_s / 8)
         # White space before a JSON text has no meaning (RFC 8259, section 2).
         yield b"\n"

@@ -1,9 +1,9 @@
 """
-Parses a token request: the parameters that `POST /oauth2/token` reads, refuses and ignores.
+Parses a token request: the parameters that `POST /oauth2/token` reads, rejects and ignores.
 
-RFC 6749, section 3.2, has a server ignore parameters that it does not recognize. A parameter that would change what the
-token means is recognized here in order to be refused: a client that names an audience, a subject or a limit and gets a
-token without it has a token that is good for something else than it thinks (docs/decisions/0019).
+RFC 6749, section 3.2, requires a server to ignore parameters that it does not recognize. A parameter that would change the
+token's meaning is recognized here in order to reject it: a client that names an audience, a subject or a limit and gets a
+token without it has a token that is valid for something other than it believes (docs/decisions/0019).
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ import msgspec
 from lyftdata.server.http.oauth_errors import OAuthError
 
 _INVALID = "invalid_request"
-# By parameter: the error, and what to do. Nothing in this table is ever read.
+# By parameter: the error, and what to do. The values of these parameters are never read.
 _REFUSED: Mapping[str, tuple[str, str]] = {
     # The audience of the token, or what it may do there, under the names of other servers.
     "aud": ("invalid_target", "name the audience in resource"),
     "audiences": ("invalid_target", "name one audience in resource"),
     "resources": ("invalid_target", "name one audience in resource"),
     "scopes": ("invalid_scope", "name the scopes in scope"),
-    # What the token may do, or say, in other terms than scopes (RFC 9396; OpenID Connect Core, section 5.5; RFC 9101).
+    # What the token may do, or contain, in terms other than scopes (RFC 9396; OpenID Connect Core, section 5.5; RFC 9101).
     "authorization_details": ("invalid_authorization_details", "no type of it is supported; use scope"),
     "claims": (_INVALID, "the claims of a token cannot be chosen"),
     "request": (_INVALID, "send its contents as parameters of the form"),
     "request_uri": (_INVALID, "send its contents as parameters of the form"),
-    # On behalf of somebody else (RFC 8693; RFC 7521; RFC 6749, section 4.3).
+    # On behalf of someone else (RFC 8693; RFC 7521; RFC 6749, section 4.3).
     **dict.fromkeys(
         (
             "subject_token",
@@ -42,7 +42,7 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
         ),
         (_INVALID, "a token is always for the Worker that authenticates"),
     ),
-    # Another kind of token (RFC 8693), or one bound to a key in another way than by a proof (RFC 9201; RFC 9449).
+    # Another kind of token (RFC 8693), or one bound to a key other than by a proof (RFC 9201; RFC 9449).
     "requested_token_type": (_INVALID, "a token is always an access token"),
     "token_format": (_INVALID, "a token is always a JWT"),
     "req_cnf": (_INVALID, "to bind a token to a key, send a DPoP proof"),
@@ -51,7 +51,7 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
 
 
 class TokenRequest(msgspec.Struct, frozen=True):
-    """What a Worker asks for; empty where it leaves that to the Server."""
+    """What a Worker requests; empty if it leaves that to the Server."""
 
     resource: str
     scope: str
@@ -59,15 +59,15 @@ class TokenRequest(msgspec.Struct, frozen=True):
 
 def read_token_request(form: Mapping[str, str]) -> TokenRequest:
     """
-    Read what a token is wanted for (RFC 6749, section 4.4.2; RFC 8707, section 2).
+    Read the requested resource and scopes (RFC 6749, section 4.4.2; RFC 8707, section 2).
 
-    `audience` is another name of `resource`, as several other servers have it.
+    `audience` is an alias of `resource`, as in several other servers.
 
     Args:
         form: The parameters; none of them is empty.
 
     Raises:
-        OAuthError: Another grant, two different audiences, or a parameter that is refused.
+        OAuthError: Another grant, two different audiences, or a rejected parameter.
     """
     _check_grant_type(form)
     if not _REFUSED.keys().isdisjoint(form):
@@ -95,6 +95,6 @@ def _read_resource(form: Mapping[str, str]) -> str:
 def _read_scope(form: Mapping[str, str]) -> str:
     scope = form.get("scope", "")
     if scope and not scope.strip():
-        # Taken for an omitted one it would mean all scopes.
+        # Treated as missing, it would mean all scopes.
         raise OAuthError("invalid_scope", "scope holds nothing but spaces.")
     return scope

@@ -33,26 +33,26 @@ from lyftdata.server.sessions.slot_queue import MAX_WAIT_FOR_SLOT_S
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """What a Worker posts; `host` is what it says of itself."""
+    """What a Worker posts; `host` is what it reports about itself."""
 
     boot_id: Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern="^[A-Za-z0-9_.-]+$")] = ""
-    """Required, but by a probe."""
+    """Required, except in a probe."""
     host: dict[str, str] = {}
     labels: str = ""
     sign_off: bool = False
     await_slot: bool = False
-    """Whether to wait for the end of the Worker's other start, rather than to be refused for it at once."""
+    """Whether to wait for the end of the Worker's other boot, rather than be refused because of it at once."""
     max_hold_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
-    """For how long it may be held at most, where something in between cuts it sooner than this Server would answer."""
+    """How long it may be held at most, if something in between cuts it before this Server would answer."""
     probe: Literal["now", "held", "streamed"] | None = None
-    """Asks whether polls get through, and opens no session; see `session_probe`."""
+    """Asks whether polls get through, without opening a session; see `session_probe`."""
 
 
 _poll_decoder = msgspec.json.Decoder(Poll)
 
 
 async def session(request: Request) -> Response:
-    """Hold the Worker's poll until there is a directive for it, or until its time is over."""
+    """Hold the Worker's poll until there is a directive for it, or its time is over."""
     services: Services = request.app.state.services
     try:
         return await _poll(request, services)
@@ -63,8 +63,8 @@ async def session(request: Request) -> Response:
     except OAuthError as error:
         return oauth_error_response(error)
     except RefusedError as refused:
-        # Not counted against the address: a connected Worker whose token has died must read that, not "come
-        # back later", which it would take for an outage and work on. Guessing a token is hopeless anyhow.
+        # Not counted against the address: a connected Worker whose token has expired must learn that, instead of "retry
+        # later", which it would take for an outage and continue working. Guessing a token is hopeless anyway.
         answer = services.refusals.record(refused, address=client_address(request.scope), limited=False)
         return refusal_response(
             answer,
@@ -76,8 +76,8 @@ async def session(request: Request) -> Response:
 
 
 async def _poll(request: Request, services: Services) -> Response:
-    # The body first: between the last question who it is and the place in the sessions nothing may be awaited,
-    # or a Worker disabled in that moment would be connected all the same.
+    # The body first: between the last identification and taking the slot there must be no await, or a Worker disabled
+    # in that moment would still be connected.
     body = await read_body(request)
     verified = await verified_worker(request, services)
     poll = _decode(body)
@@ -86,14 +86,14 @@ async def _poll(request: Request, services: Services) -> Response:
     if poll.sign_off:
         return await _sign_off(request, services, verified, poll)
     boot = _boot(poll, services.known_secrets, address=client_address(request.scope))
-    # Before anything is waited for or claimed: an agent that is refused holds nothing.
+    # Before anything is waited for or claimed: a refused agent must not hold anything.
     outdated = await check_agent_version(services, verified, boot)
     if poll.await_slot:
         await _wait_for_slot(request, services, verified, boot)
     await services.sessions.wait_for_previous_boot(verified.worker.id, boot.boot_id)
     async with services.cluster.claim_slot(verified.worker.id, boot, verified.claims.cred) as place:
         await services.leaving_workers.wait(verified.worker.id)
-        # Another start, or other Servers, were waited for: much may have happened to the Worker meanwhile.
+        # TOCTOU: the Worker may have been changed while waiting for another boot or for peers.
         verified = services.verifier.recheck(verified)
         current, is_new = services.sessions.attach(
             verified.worker, boot, verified.claims.cred, since=place.since
@@ -102,7 +102,7 @@ async def _poll(request: Request, services: Services) -> Response:
     if verified.worker.archived_at is not None:
         services.worker_archive.note_active(verified.worker.id)
     if is_new and verified.worker.rotation_asked_at is not None:
-        # With the next poll: a client that does not know the directive must not take it for a reason to wait now.
+        # With the next poll: a client that does not know the directive must not take it as a reason to wait now.
         services.sessions.send_directive(verified.worker.id, ROTATE_KEY)
     if is_new and not place.moves:
         return _established(services, [], outdated)
@@ -110,7 +110,7 @@ async def _poll(request: Request, services: Services) -> Response:
 
 
 async def _sign_off(request: Request, services: Services, verified: VerifiedWorker, poll: Poll) -> Response:
-    """End the session; an ephemeral Worker reads whether its entry is gone, so that it does not come back with its identity."""
+    """End the session; an ephemeral Worker learns whether its entry is gone, so that it does not come back with the same identity."""
     services.sessions.sign_off(verified.worker.id, poll.boot_id)
     is_removed = await services.ephemeral_workers.sign_off(
         verified.worker, boot_id=poll.boot_id, address=client_address(request.scope)
@@ -119,7 +119,7 @@ async def _sign_off(request: Request, services: Services, verified: VerifiedWork
 
 
 async def _wait_for_slot(request: Request, services: Services, verified: VerifiedWorker, boot: Boot) -> None:
-    """Wait for the end of the Worker's other start; raises OAuthError, which nothing reads, if this one has gone meanwhile."""
+    """Wait for the end of the Worker's other boot; raises OAuthError, which is never sent, if this one has disconnected meanwhile."""
     left_s = verified.claims.exp - services.clock().timestamp()
     is_here = await services.sessions.wait_for_slot(
         verified.worker.id,
@@ -140,7 +140,7 @@ async def _hold(
     at_most_s: float | None,
     outdated: dict[str, Any] | None,
 ) -> Response:
-    # The poll ends with the token it came with, and with its API key: a Worker does not stay connected with an expired credential.
+    # The poll ends with its token and with its API key: a Worker does not stay connected with an expired credential.
     ends_s = [float(verified.claims.exp)]
     key = find_used_key(current, services.directory.find_api_key)
     if key is not None and key.expires_at is not None:
@@ -149,7 +149,7 @@ async def _hold(
     left_s = max(1.0, min(ends_s) - now.timestamp())
     hold_s = min(services.sessions.hold_s(), math.inf if at_most_s is None else at_most_s)
     if services.sessions.begin_hold(current):
-        # A fleet that comes back together would ask in step for ever after, and pass the ceiling in each wave.
+        # A fleet that reconnects together would otherwise poll in step from then on, and exceed the limit in each wave.
         hold_s = max(1.0, hold_s * random.random())  # noqa: S311 - no secret: it spreads them over one interval
     outcome = await services.sessions.wait(
         current,

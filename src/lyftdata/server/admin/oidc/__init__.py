@@ -1,1 +1,1 @@
-"""Sign-in of operators at an OpenID Connect issuer (docs/decisions/0039): optional, and nothing of it runs without an issuer."""
+"""Sign-in of operators at an OpenID Connect issuer (docs/decisions/0039): optional, and inactive without an issuer."""

@@ -1,8 +1,8 @@
 """
-Finds or makes the operator that an identity of the issuer is.
+Finds or creates the operator for an identity at the issuer.
 
-An operator is a subject at an issuer, and nothing else: neither a name nor an e-mail address, which people can change there, ever
-leads to an account that exists already.
+An operator is identified by a subject at an issuer, and nothing else: a name or e-mail address, which people can change there, never
+leads to an existing account.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _TAG_LENGTH = 8
 def admit_operator(
     tx: WriteTx, identity: Identity, rule: RoleRule, *, name_claim: str, now: datetime
 ) -> OperatorRecord:
-    """Return the operator of an identity with the role and the scope that its claims give now; made at the first sign-in."""
+    """Return the operator of an identity, with the role and scope that its claims now give; created at the first sign-in."""
     known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
     if known is None:
         return _make(tx, identity, rule, name_claim=name_claim, now=now)
@@ -42,7 +42,7 @@ def admit_operator(
     if known.scope != rule.scope:
         scope = format_labels(rule.scope or {})
         tx.audit(_event("operator.scope_set", known.name, identity, now, scope=scope))
-    # Privilege that was taken away ends now, and not with the last session that was opened before.
+    # Revoked privileges end now, not with the last session that was opened before.
     admin_sessions.delete_sessions_of(tx, known.name)
     return changed
 
@@ -51,19 +51,19 @@ def refuse_operator(
     tx: WriteTx, identity: Identity, *, address: str, is_audited: bool, now: datetime
 ) -> None:
     """
-    Audit a sign-in without a role, and end the sessions and API tokens of an operator who had one before.
+    Audit a sign-in without a role, and end the sessions and API tokens of an operator who had a role before.
 
-    `is_audited` is whether one that takes nothing away is audited.
+    `is_audited` says whether to audit a refusal that revokes nothing.
     """
     known = operators.find_by_identity(tx.conn, issuer=identity.issuer, subject=identity.subject)
     takes_away = False
     if known is not None:
-        # Persistence: what they asked a second operator for is void by the event, also where refusals are audited no more.
+        # Persistence: the event voids the operator's pending requests, even if further refusals are no longer audited.
         takes_away = bool(admin_sessions.list_sessions(tx.conn, operator=known.name)) or bool(
             change_requests.count_pending(tx.conn, known.name)
         )
         admin_sessions.delete_sessions_of(tx, known.name)
-        # A token is worth no more than the operator whom it acts for.
+        # A token must not outlive the rights of the operator it acts for.
         for token in api_tokens.revoke_api_tokens_of(tx, known.name, now):
             tx.audit(
                 AuditEvent(at=now, actor="issuer", action="api_token.revoked", subject=f"api_token:{token}")
@@ -75,7 +75,7 @@ def refuse_operator(
             at=now,
             actor="issuer",
             action="operator.sign_in_refused",
-            # Not by the name that they have there: it may be that of an operator here.
+            # Not their name at the issuer, which may be that of another operator here.
             subject="server" if known is None else subject_of(known.name),
             address=address,
             details={"issuer": identity.issuer, "subject": identity.subject, "reason": "no_role"},
@@ -103,9 +103,9 @@ def _make(
 
 def _free_name(tx: WriteTx, identity: Identity, name_claim: str) -> str:
     """
-    Return the name that the issuer gives, or one with a tag of the subject if another operator has it.
+    Return the name from the issuer, or one with a tag of the subject if another operator has it.
 
-    Takeover: a person who may choose a name at the issuer must not become an operator who exists here, nor be mistaken for one.
+    Takeover: a person who can choose a name at the issuer must not become an existing operator, nor be mistaken for one.
     """
     wanted = _wanted_name(identity, name_claim)
     digest = hashlib.sha256(f"{identity.issuer}\0{identity.subject}".encode()).hexdigest()
@@ -117,7 +117,7 @@ def _free_name(tx: WriteTx, identity: Identity, name_claim: str) -> str:
 
 
 def _wanted_name(identity: Identity, name_claim: str) -> str:
-    """Return the claim in the form of an operator's name, or the subject in it; an e-mail address without its domain."""
+    """Return the claim, or else the subject, in the form of an operator's name; an e-mail address without its domain."""
     for text in (find_claim(identity.claims, name_claim), identity.subject):
         if isinstance(text, str):
             plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()

@@ -1,4 +1,4 @@
-"""What the Server must know of the issuer that operators sign in at."""
+"""The settings for an issuer at which operators sign in."""
 
 import urllib.parse
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ LOGOUT_PATH = "/login/oidc/logout"
 
 class OidcConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The settings of the sign-in at an issuer.
+    The settings for sign-in at an issuer.
 
     Attributes:
-        issuer: As the issuer itself writes it; compared exactly.
+        issuer: Exactly as the issuer writes it; compared exactly.
         client_id: The ID of this Server there.
-        client_secret: Its secret there; None for a public client, which PKCE alone protects.
-        scopes: What is asked for, `openid` first.
+        client_secret: Its secret there; None for a public client, protected only by PKCE.
+        scopes: The requested scopes, `openid` first.
         role_rules: Which claims give which role.
-        name_claim: The claim that gives a new operator their name.
+        name_claim: The claim with the name of a new operator.
         tls_ca: Certificates (PEM) to trust instead of the system's.
         server_url: The Server's public URL.
     """
@@ -39,14 +39,14 @@ class OidcConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redirect_uri(self) -> str:
-        """Where the issuer sends the browser back to; registered there exactly like this."""
+        """Where the issuer redirects the browser to; must be registered there exactly like this."""
         return self.server_url + CALLBACK_PATH
 
     @property
     def host(self) -> str:
-        """The issuer's host, as it is shown to operators."""
+        """The issuer's host, as displayed to operators."""
         return urllib.parse.urlsplit(self.issuer).netloc
 
     def wanted_claims(self) -> set[str]:
-        """Return the claims that the rules and the name are read from."""
+        """Return the claims that the rules and the name need."""
         return {self.name_claim, *(rule.claim for rule in self.role_rules)}

@@ -1,8 +1,8 @@
 """
-Talks to the issuer: its metadata, its keys, its token endpoint and its userinfo endpoint.
+The client for the issuer: its metadata, its keys, its token endpoint and its userinfo endpoint.
 
-Each answer is bounded in size and time, no redirect is followed, and what is fetched is fetched when a sign-in needs it: an issuer
-that is down neither stops the Server nor delays a Worker. Metadata and keys are kept for ten minutes.
+Each response is bounded in size and time, redirects are not followed, and everything is fetched only when a sign-in needs it: an issuer
+that is down neither stops the Server nor delays a Worker. Metadata and keys are cached for ten minutes.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from lyftdata.server.admin.oidc.config import OidcConfig
 
 _ANSWER_WITHIN_S = 10.0
 _KEPT_FOR_S = 600.0
-# An unknown `kid` may be a rotated key, or made up by a caller: the issuer is not asked more often than this.
+# An unknown `kid` may belong to a rotated key, or be made up by a caller: keys are not fetched more often than this.
 _MIN_BETWEEN_REFETCHES_S = 30.0
 # After a failure the next callers get an error at once, instead of each waiting for the issuer in turn.
 _FAILURE_KEPT_FOR_S = 3.0
-# Callers that have proved nothing yet can have a code exchanged: so many at once, and so many more that wait.
+# Unproven callers can trigger the exchange of a code: at most this many at once, and this many more waiting.
 _MAX_AT_ONCE = 4
 _MAX_WAITING = 20
 _MAX_TOKEN_LENGTH = 32_768
@@ -55,7 +55,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What the token endpoint gave for a code."""
+    """The response of the token endpoint to a code."""
 
     id_token: str
     access_token: str | None
@@ -66,11 +66,11 @@ class Tokens(msgspec.Struct, frozen=True):
 
 class Issuer:
     """
-    The issuer, as far as this Server asks it.
+    The client for the issuer.
 
     Args:
-        config: Which one, and how.
-        monotonic: Seconds on a clock that does not jump.
+        config: The issuer's settings.
+        monotonic: Seconds of a monotonic clock.
         transport: For tests: used instead of the network.
     """
 
@@ -98,7 +98,7 @@ class Issuer:
         return await self._keys.get(self._fetch_keys)
 
     async def newer_keys(self) -> tuple[IssuerKey, ...]:
-        """Return the keys as they are now, if they were not fetched just before."""
+        """Return the current keys, unless they were fetched just before."""
         return await self._keys.get(self._fetch_keys, max_age_s=_MIN_BETWEEN_REFETCHES_S)
 
     async def exchange(self, code: str, *, verifier: str) -> Tokens:
@@ -106,8 +106,8 @@ class Issuer:
         Exchange an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
 
         Raises:
-            IssuerSignInError: The issuer refuses the code.
-            IssuerUnavailableError: It cannot be asked, or refuses this Server.
+            IssuerSignInError: The issuer rejects the code.
+            IssuerUnavailableError: It cannot be reached, or rejects this Server.
             TooBusyError: Too many sign-ins at once.
         """
         metadata = await self.metadata()
@@ -143,9 +143,9 @@ class Issuer:
         return Tokens(id_token, access_token if isinstance(access_token, str) else None)
 
     async def userinfo(self, access_token: str) -> Mapping[str, Any]:
-        """Return the claims of the userinfo endpoint (OpenID Connect Core, section 5.3); none where there is no such endpoint."""
+        """Return the claims of the userinfo endpoint (OpenID Connect Core, section 5.3); empty if there is no such endpoint."""
         metadata = await self.metadata()
-        # What is sent on is bounded, and cannot break out of its header.
+        # The token is bounded, and cannot break out of its header.
         is_sendable = access_token.isascii() and access_token.isprintable() and " " not in access_token
         if metadata.userinfo_endpoint is None or not is_sendable or len(access_token) > _MAX_TOKEN_LENGTH:
             return {}
@@ -160,7 +160,7 @@ class Issuer:
         return answer.json_object()
 
     def _client_authentication(self, metadata: Metadata) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the headers and the form fields that prove which client asks (RFC 6749, section 2.3.1)."""
+        """Return the headers and form fields that authenticate this client (RFC 6749, section 2.3.1)."""
         config = self._config
         if config.client_secret is None:
             return {}, {"client_id": config.client_id}
@@ -173,7 +173,7 @@ class Issuer:
     async def _fetch_metadata(self) -> Metadata:
         url = f"{self._config.issuer.rstrip('/')}/.well-known/openid-configuration"
         body = await self._get(url)
-        # Mix-up: who answers must be who was configured (OpenID Connect Discovery, section 4.3).
+        # Mix-up: the response must come from the configured issuer (OpenID Connect Discovery, section 4.3).
         if body.get("issuer") != self._config.issuer:
             raise IssuerUnavailableError(f"{url} is about another issuer than LYFTDATA_OIDC_ISSUER.")
         methods = body.get("token_endpoint_auth_methods_supported")
@@ -184,7 +184,7 @@ class Issuer:
             userinfo_endpoint=self._endpoint(body, "userinfo_endpoint")
             if "userinfo_endpoint" in body
             else None,
-            # Left out it means client_secret_basic.
+            # If it is missing, client_secret_basic is the default.
             takes_basic=not isinstance(methods, list)
             or "client_secret_basic" in methods
             or "client_secret_post" not in methods,
@@ -192,7 +192,7 @@ class Issuer:
         )
 
     def _endpoint(self, body: Mapping[str, Any], name: str) -> str:
-        """Return an address that the metadata names; plain http only where the issuer itself is on this machine, without TLS."""
+        """Return a URL from the metadata; plain http only if the issuer itself is on this machine, without TLS."""
         url = body.get(name)
         is_plain_allowed = self._config.issuer.startswith("http:") and is_loopback(self._config.issuer)
         if (
@@ -236,7 +236,7 @@ class Issuer:
             tls_ca=self._config.tls_ca,
         )
         try:
-            # In a thread: reading the system's certificates takes tens of milliseconds, in which no Worker would be answered.
+            # In a thread: loading the system's certificates takes tens of milliseconds, in which no Worker would be answered.
             options = await asyncio.to_thread(
                 connection_options, endpoint, user_agent="lyftdata-server", transport=self._transport
             )
@@ -247,7 +247,7 @@ class Issuer:
 
 
 class _Kept(Generic[T]):
-    """A value that is fetched when it is needed, by one caller at a time, and kept for a while; a failure for a moment."""
+    """A value that is fetched on demand, by one caller at a time, and cached for a while; a failure only briefly."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

@@ -1,4 +1,4 @@
-"""Limits what callers who have no role here can cost: requests to the issuer, and events in the audit log."""
+"""Limits what callers without a role here can cost: requests to the issuer, and events in the audit log."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ _AUDITED_PER_S = 1 / 600
 
 
 class OidcLimits:
-    """What was tried in vain, by network and by identity. Sign-ins that succeed are never counted."""
+    """Failed sign-in attempts, counted by network and by identity. Successful sign-ins are never counted."""
 
     def __init__(self) -> None:
         self._codes = FailureLimiter(burst=_CODES_BURST, refill_per_s=_CODES_PER_S)
@@ -21,10 +21,10 @@ class OidcLimits:
 
     def begin_exchange(self, address: str, *, now: datetime) -> None:
         """
-        Count a code that is about to be exchanged as a wrong one.
+        Count a code as wrong before it is exchanged.
 
-        Denial of service: made-up codes must not take all places at the issuer from those who sign in. Counted
-        before the issuer is asked, or many at once would be asked before the first is known to be wrong.
+        Denial of service: made-up codes must not take all slots at the issuer from people who sign in. It is counted
+        before the issuer is asked: otherwise many could be sent at once before the first one is known to be wrong.
 
         Raises:
             TooManyRequestsError: Too many codes from this network were wrong.
@@ -34,13 +34,13 @@ class OidcLimits:
             raise TooManyRequestsError(wait_s, "Too many failed sign-ins from your network.")
 
     def code_was_right(self, address: str, *, now: datetime) -> None:
-        """Take back what `begin_exchange` has counted."""
+        """Undo the count of `begin_exchange`."""
         self._codes.forgive(address, now.timestamp())
 
     def is_audited(self, identity: Identity, *, now: datetime) -> bool:
         """
-        Return whether one more refusal of an identity goes into the audit log, and count it.
+        Return whether to audit another refusal of an identity, and count it.
 
-        Log flooding: one account at the issuer without a role must not grow the audit log with each of its requests.
+        Log flooding: an account at the issuer without a role must not grow the audit log with each of its requests.
         """
         return self._audited.record_failure(f"{identity.issuer}\0{identity.subject}", now.timestamp()) is None

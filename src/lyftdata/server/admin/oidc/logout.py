@@ -24,12 +24,12 @@ from lyftdata.store.tables import admin_sessions, operators, spent_assertions
 
 class OidcLogout:
     """
-    Takes the issuer's logout tokens.
+    Handles the issuer's logout tokens.
 
     Args:
-        config: Which issuer.
-        issuer: Gives its keys.
-        store: Where operators and sessions are kept.
+        config: The issuer's settings.
+        issuer: Provides its keys.
+        store: Stores operators and sessions.
         failures: Logs that the issuer cannot be used.
         clock: Aware UTC time.
     """
@@ -45,7 +45,7 @@ class OidcLogout:
 
     async def end_sessions(self, unverified_token: str, *, address: str) -> None:
         """
-        End what a logout token names: the sessions that one at the issuer has opened, or every session of an operator.
+        End the sessions that a logout token names: those opened with one session at the issuer, or all of an operator.
 
         Raises:
             IssuerSignInError: `wrong_logout_token`.
@@ -94,7 +94,7 @@ class OidcLogout:
 
 
 def _use_up(tx: WriteTx, logout: Logout, *, now: datetime) -> None:
-    """Accept each token once. Replay: one that was recorded must not end the sessions that were opened since."""
+    """Accept each token once. Replay: a captured token must not end sessions that were opened since."""
     until = datetime.fromtimestamp(logout.expires_at_s, tz=UTC) + timedelta(seconds=LEEWAY_S)
     digest = sha256(f"logout\0{logout.issuer}\0{logout.jti}".encode()).digest()
     spent_assertions.prune(tx, now)

@@ -1,8 +1,8 @@
 """
-A sign-in that has begun: what the browser keeps until the issuer sends it back.
+A sign-in in progress: what the browser keeps until the issuer redirects it back.
 
-It is a cookie, so that any Server of a deployment can finish what another began and a flood of unfinished sign-ins
-fills no table. The cookie holds a random value and the page to go on to, under a code of the Server; `state`, `nonce` and the
+It is a cookie, so that any Server of a deployment can finish what another began, and a flood of unfinished sign-ins
+fills no table. The cookie contains a random value and the page to continue with, authenticated by the Server; `state`, `nonce` and the
 PKCE verifier are derived from it with a key that only the Servers have.
 """
 
@@ -24,9 +24,9 @@ _MAX_NEXT_LENGTH = 2_000
 
 class Pending(msgspec.Struct, frozen=True):
     """
-    A sign-in that has begun, with the values that bind the issuer's answers to it.
+    A sign-in in progress, with the values that bind the issuer's responses to it.
 
-    `asks_again` says that the person must prove who they are, even if the issuer knows them already.
+    `asks_again` says that the person must authenticate again, even if the issuer has a session.
     """
 
     state: str
@@ -53,13 +53,13 @@ class Pending(msgspec.Struct, frozen=True):
 
 class PendingSignIns:
     """
-    Begins sign-ins, and recognises them when the browser comes back.
+    Begins sign-ins, and recognizes them when the browser comes back.
 
     Args:
         key: 32 bytes for this purpose alone, the same at every Server of a deployment.
-        issuer: Where the sign-in is to be; one that was begun at another issuer is refused.
+        issuer: The issuer of the sign-in; one that was begun with another issuer is refused.
         clock: Aware UTC time.
-        random_bytes: Makes the random value.
+        random_bytes: Generates the random value.
     """
 
     def __init__(self, *, key: bytes, issuer: str, clock: Clock, random_bytes: RandomBytes) -> None:
@@ -69,7 +69,7 @@ class PendingSignIns:
         self._random_bytes = random_bytes
 
     def begin(self, destination: str, *, asks_again: bool = False) -> tuple[str, Pending]:
-        """Return the value of the cookie, and the sign-in; the overview follows if the page's address is too long to keep."""
+        """Return the value of the cookie, and the sign-in; it continues with the overview if the page's address is too long to store."""
         until_s = int((self._clock() + PENDING_LIFE).timestamp())
         kept = destination if len(destination) <= _MAX_NEXT_LENGTH else "/"
         payload = json.dumps(
@@ -103,7 +103,7 @@ class PendingSignIns:
             return None
         if not hmac.compare_digest(code.encode(), self._derive(b"cookie", payload).encode()):
             return None
-        # Only now: what is parsed was made by a Server.
+        # Parsed only now that it is known to be made by a Server.
         _, until_s, _, issuer, _ = json.loads(payload)
         if issuer != self._issuer or self._clock().timestamp() >= until_s:
             return None

@@ -3,9 +3,9 @@ Signs operators in at an OpenID Connect issuer: authorization code with PKCE.
 
   1. `begin`: the browser gets a cookie and is sent to the issuer with `state`, `nonce` and a PKCE challenge.
   2. The issuer signs the person in and sends the browser back with a code.
-  3. `finish`: `iss` and `state` must fit, the code is exchanged with the PKCE verifier, and the ID token is checked.
-  4. The rules give a role, or none: then the sign-in is refused and audited.
-  5. One transaction uses the sign-in up, makes or changes the operator, and opens a new session.
+  3. `finish`: `iss` and `state` must match, the code is exchanged with the PKCE verifier, and the ID token is checked.
+  4. The rules give a role; if they give none, the sign-in is refused and audited.
+  5. One transaction marks the sign-in as used, creates or changes the operator, and opens a new session.
 """
 
 from collections.abc import Mapping
@@ -31,19 +31,19 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import spent_assertions
 
 _MAX_CODE_LENGTH = 2_048
-# The clocks of the issuer and of this Server differ by so much at most.
+# The maximum difference between the clocks of the issuer and of this Server.
 _CLOCK_LEEWAY = timedelta(minutes=1)
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """Where the browser goes, and the cookie that it keeps meanwhile."""
+    """Where to redirect the browser, and the cookie to set."""
 
     url: str
     cookie: str
 
 
 class SignedInAtIssuer(msgspec.Struct, frozen=True):
-    """A new session: its token to hand out once, its record, and the page to go on to."""
+    """A new session: its token, to be returned once, its record, and the page to continue with."""
 
     token: Secret
     session: AdminSessionRecord
@@ -53,16 +53,16 @@ class SignedInAtIssuer(msgspec.Struct, frozen=True):
 
 class OidcSignIn:
     """
-    The sign-in at the issuer.
+    Sign-in at the issuer.
 
     Args:
-        config: Which issuer, and what its claims give.
-        issuer: Asks it.
-        pending: Recognises sign-ins that have begun.
-        new_sessions: Makes sessions.
-        limits: What callers without a role have tried.
-        store: Where operators and sessions are kept.
-        failures: Logs that the issuer cannot be used; callers who have proved nothing cannot fill the log.
+        config: The issuer's settings, and what its claims give.
+        issuer: The client for it.
+        pending: Recognizes sign-ins that have begun.
+        new_sessions: Creates sessions.
+        limits: Counts attempts by callers without a role.
+        store: Stores operators and sessions.
+        failures: Logs that the issuer cannot be used, in a way that unproven callers cannot use to flood the log.
         clock: Aware UTC time.
     """
 
@@ -92,8 +92,8 @@ class OidcSignIn:
         Begin a sign-in.
 
         Args:
-            destination: The page of this Server to go on to, checked already.
-            asks_again: Whether the person must prove who they are, even if the issuer knows them already.
+            destination: The page of this Server to continue with; already checked.
+            asks_again: Whether the person must authenticate again, even if the issuer has a session.
 
         Raises:
             IssuerUnavailableError: The issuer's metadata cannot be read.
@@ -119,17 +119,17 @@ class OidcSignIn:
 
         Args:
             unverified_answer: The query with which the browser came back.
-            unverified_cookie: What it has kept since `begin`.
+            unverified_cookie: The cookie from `begin`.
             address: IP address of the caller.
-            user_agent: What the caller says it is.
+            user_agent: As sent by the caller.
 
         Raises:
-            IssuerSignInError: Not begun here, used before, refused by the issuer, a wrong ID token, or no role.
-            IssuerUnavailableError: The issuer gives no usable answer.
+            IssuerSignInError: Not begun here, already used, refused by the issuer, an invalid ID token, or no role.
+            IssuerUnavailableError: The issuer gives no usable response.
             TooBusyError: Too many sign-ins at once.
             TooManyRequestsError: Too many failed sign-ins from the caller's network.
         """
-        # First of all: nothing that a page of another site made up is looked at any further.
+        # First of all: nothing made up by a page of another site is processed any further.
         pending = self._pending.resume(unverified_cookie, unverified_state=unverified_answer.get("state", ""))
         try:
             await self._check_response_issuer(unverified_answer.get("iss"))
@@ -166,7 +166,7 @@ class OidcSignIn:
         return tokens
 
     async def _check_response_issuer(self, unverified_iss: str | None) -> None:
-        """Mix-up (RFC 9207): the answer must come from the issuer that was asked, and say so if that issuer always does."""
+        """Mix-up (RFC 9207): the response must come from the expected issuer, and name it if that issuer always does."""
         must_be_there = (await self._issuer.metadata()).sends_iss
         if unverified_iss is None and not must_be_there:
             return
@@ -178,7 +178,7 @@ class OidcSignIn:
             )
 
     async def _identity(self, tokens: Tokens, pending: Pending) -> Identity:
-        """Return who signed in, with all claims that are needed."""
+        """Return the identity that signed in, with all claims that are needed."""
         try:
             try:
                 identity = self._check(tokens, pending, await self._issuer.keys())
@@ -197,7 +197,7 @@ class OidcSignIn:
         if not missing or tokens.access_token is None:
             return identity
         claims = await self._issuer.userinfo(tokens.access_token)
-        # Token substitution: claims about anybody else are not used (OpenID Connect Core, section 5.3.2).
+        # Token substitution: claims about another subject are not used (OpenID Connect Core, section 5.3.2).
         if claims.get("sub") != identity.subject:
             return identity
         return msgspec.structs.replace(identity, claims={**claims, **identity.claims})
@@ -255,7 +255,7 @@ class OidcSignIn:
 
 
 def authorization_url(config: OidcConfig, metadata: Metadata, pending: Pending) -> str:
-    """Return the address at the issuer that a browser begins at (OpenID Connect Core, section 3.1.2.1; RFC 7636, section 4.3)."""
+    """Return the URL at the issuer where a sign-in begins (OpenID Connect Core, section 3.1.2.1; RFC 7636, section 4.3)."""
     query = {
         "response_type": "code",
         "client_id": config.client_id,
@@ -267,17 +267,17 @@ def authorization_url(config: OidcConfig, metadata: Metadata, pending: Pending) 
         "code_challenge_method": "S256",
     }
     if pending.asks_again:
-        # With `max_age` the ID token must say when the person proved who they are (section 2, `auth_time`).
+        # With `max_age` the ID token must contain the time of authentication (section 2, `auth_time`).
         query |= {"prompt": "login", "max_age": "0"}
     separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
     return f"{metadata.authorization_endpoint}{separator}{urlencode(query)}"
 
 
 def _authenticated_at(identity: Identity, *, now: datetime) -> datetime | None:
-    """Return when the person proved to the issuer who they are (`auth_time`); None if the issuer does not say."""
+    """Return when the person authenticated at the issuer (`auth_time`); None if the issuer does not say."""
     at_s = identity.claims.get("auth_time")
     if isinstance(at_s, bool) or not isinstance(at_s, int | float) or not 0 <= at_s <= now.timestamp():
-        # A time to come is the difference of the clocks, or worth nothing.
+        # A time in the future is due to a clock difference, or meaningless.
         is_ahead = (
             isinstance(at_s, int | float) and 0 < at_s - now.timestamp() <= _CLOCK_LEEWAY.total_seconds()
         )
@@ -287,10 +287,10 @@ def _authenticated_at(identity: Identity, *, now: datetime) -> datetime | None:
 
 def _check_asked_again(authenticated_at: datetime | None, pending: Pending) -> None:
     """
-    Refuse a sign-in that was to ask the person again, and did not.
+    Reject a sign-in that should have made the person authenticate again, but did not.
 
-    Session theft: a person at an open browser can take `prompt=login` out of the address, and is sent back by the issuer's
-    session without being asked.
+    Session theft: a person at an open browser can remove `prompt=login` from the URL, and is sent back by the issuer's session
+    without being asked.
     """
     if authenticated_at is None or authenticated_at < pending.begun_at - _CLOCK_LEEWAY:
         raise IssuerSignInError(
@@ -301,7 +301,7 @@ def _check_asked_again(authenticated_at: datetime | None, pending: Pending) -> N
 
 
 def _code_of(unverified_answer: Mapping[str, str]) -> str:
-    """Return the authorization code; raises IssuerSignInError where the issuer sent an error instead (RFC 6749, section 4.1.2.1)."""
+    """Return the authorization code; raises IssuerSignInError if the issuer sent an error instead (RFC 6749, section 4.1.2.1)."""
     if unverified_answer.get("error") == "access_denied":
         raise IssuerSignInError(
             "access_denied", "The sign-in was cancelled or denied at your identity provider."
@@ -317,7 +317,7 @@ def _code_of(unverified_answer: Mapping[str, str]) -> str:
 
 
 def _use_up(tx: WriteTx, pending: Pending, *, now: datetime) -> None:
-    """Let a sign-in be finished once. Replay: the same answer of the issuer, in the same browser or in another."""
+    """Let a sign-in be finished only once. Replay: the same response of the issuer, in the same browser or another one."""
     spent_assertions.prune(tx, now)
     if not spent_assertions.spend_all(tx, {pending.digest: pending.expires_at}):
         raise IssuerSignInError("sign_in_used", "This sign-in was finished before.", hint="Sign in again.")

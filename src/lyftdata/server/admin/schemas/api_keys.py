@@ -19,16 +19,16 @@ class NewApiKey(Input):
 
 
 class Allowance(Input):
-    """Workers that may use a key from now on, too."""
+    """More Workers that may use a key."""
 
     worker_ids: Annotated[list[str], Field(max_length=1000)]
 
 
 class Rotation(Input):
     """
-    How long the key being replaced still works: for `grace_s` seconds, or until `ends_at`.
+    How long the replaced key still works: for `grace_s` seconds, or until `ends_at`.
 
-    Give one of them; with neither it ends at once.
+    Give at most one of them; with neither it ends at once.
     """
 
     grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] | None = None
@@ -36,7 +36,7 @@ class Rotation(Input):
 
 
 class LaggingWorker(BaseModel):
-    """A Worker that still uses an older generation of a key; `last_used_at` is when it last got a token by it."""
+    """A Worker that still uses an older generation of a key; `last_used_at` is when it last got a token with it."""
 
     id: str
     online: bool
@@ -47,8 +47,8 @@ class PreviousKey(BaseModel):
     """
     An older generation of a key that still works, and the Workers that still use it.
 
-    A Worker is listed if it is connected by this generation, or if this generation is what it used last. It leaves the list once
-    it uses the newest one. `ends_in_s` counts down to `expires_at`.
+    A Worker is listed if it is connected with this generation, or used it last. It disappears from the list once it uses the
+    newest one. `ends_in_s` counts down to `expires_at`.
     """
 
     public_id: str
@@ -60,9 +60,9 @@ class PreviousKey(BaseModel):
 
 class ApiKey(BaseModel):
     """
-    An API key, without the key: only its digest is kept.
+    An API key, without the key itself: only its digest is stored.
 
-    `created_at` and `created_by` are of its first generation, `rotated_at` and `rotated_by` of the newest where there
+    `created_at` and `created_by` are those of its first generation, `rotated_at` and `rotated_by` those of the newest if there
     are several.
     """
 
@@ -91,7 +91,7 @@ class ApiKeys(BaseModel):
 
 
 class NewApiKeyAnswer(BaseModel):
-    """A key just made: `key` is shown here and nowhere else."""
+    """A newly created key: `key` is shown only here."""
 
     api_key: ApiKey
     key: str

@@ -15,9 +15,9 @@ _MAX_LIFE_S = int(MAX_LIFE.total_seconds())
 
 class NewApiToken(Input):
     """
-    An API token to issue; it expires after 90 days unless another life is given.
+    An API token to issue; it expires after 90 days unless another lifetime is given.
 
-    With a `scope` it is limited to Workers with these labels; without, as far as the operator who issues it is.
+    With a `scope` it is limited to Workers with these labels; without one it has the scope of the operator who issues it.
     """
 
     name: str
@@ -28,11 +28,11 @@ class NewApiToken(Input):
 
 class ApiToken(BaseModel):
     """
-    An API token, without the token: only its digest is kept.
+    An API token, without the token itself: only its digest is stored.
 
-    It acts for `operator`, who issued it. `role` is what it was issued with; `effective_role` is what it may do now, the lesser of
-    that and the operator's role, and null once the operator is deleted. `scope` are the labels of the Workers to which it is limited,
-    besides those of the operator; null for no limit of its own. `last_used_at` may be ten minutes old.
+    It acts for `operator`, who issued it. `role` is the role it was issued with; `effective_role` is what it may do now, the lesser of
+    that and the operator's role, and null once the operator is deleted. `scope` are the labels that limit it to some Workers, in
+    addition to those of the operator; null if it has no limit of its own. `last_used_at` may be ten minutes old.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ApiTokens(BaseModel):
 
 
 class NewApiTokenAnswer(BaseModel):
-    """An API token just made: `token` is shown here and nowhere else."""
+    """A newly created API token: `token` is shown only here."""
 
     api_token: ApiToken
     token: str

@@ -14,8 +14,8 @@ class PendingWorker(BaseModel):
     """
     A Worker that waits for approval.
 
-    `thumbprint` is the fingerprint of its identity key, which its host logs. `address` is where it enrolled from; `host` is what it says
-    of itself. `enrollment_key` is the name of the key that it came by, null if that key is gone. `name_holder` is the ID of the Worker that has its name now.
+    `thumbprint` is the fingerprint of its identity key, which its host logs. `address` is where it enrolled from; `host` is what it reports
+    about itself. `enrollment_key` is the name of the key with which it enrolled, null if that no longer exists. `name_holder` is the ID of the Worker that has its name now.
     """
 
     id: str
@@ -32,13 +32,13 @@ class PendingWorker(BaseModel):
 
 
 class PendingWorkers(BaseModel):
-    """The Workers that wait for approval, the longest waiting first."""
+    """The Workers that wait for approval, those waiting longest first."""
 
     items: list[PendingWorker]
 
 
 class ApprovalDecision(Input):
-    """The Workers that a decision is about, by ID."""
+    """The Workers to decide about, by ID."""
 
     worker_ids: Annotated[
         list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MAX_AT_ONCE)
@@ -47,11 +47,11 @@ class ApprovalDecision(Input):
 
 class DecidedWorker(BaseModel):
     """
-    A Worker about which was decided.
+    A Worker that was decided about.
 
-    `problem` is null if the decision stands, also where it had been taken before; else `worker_not_found`, `worker_not_pending` (it
-    never needed approval), `worker_name_taken`, `worker_approved` or `outside_scope` (it would get tokens for a resource that is outside
-    the caller's scope), with a sentence in `detail`.
+    `problem` is null if the decision was made, or had been made before; otherwise `worker_not_found`, `worker_not_pending` (it
+    never needed approval), `worker_name_taken`, `worker_approved` or `outside_scope` (it would get tokens for a resource outside the
+    caller's scope), with a sentence in `detail`.
     """
 
     id: str
@@ -61,6 +61,6 @@ class DecidedWorker(BaseModel):
 
 
 class DecidedWorkers(BaseModel):
-    """What became of a decision, Worker by Worker, in the order in which they were given."""
+    """The result of a decision for each Worker, in the order given."""
 
     items: list[DecidedWorker]

@@ -9,7 +9,7 @@ from lyftdata.core.records import Strategy
 
 
 class AuditEvent(BaseModel):
-    """A decision about trust, in its place in the chain."""
+    """An audit event with its position in the chain."""
 
     number: int
     at: datetime
@@ -46,7 +46,7 @@ class AuditCheckpoint(BaseModel):
 
 
 class WorkerAccess(BaseModel):
-    """A Worker as it was; `by` names the API keys, or the thumbprint of the identity key, that were good then."""
+    """A Worker as it was; `by` names the API keys, or the thumbprint of the identity key, that were valid then."""
 
     worker_id: str
     name: str
@@ -56,7 +56,7 @@ class WorkerAccess(BaseModel):
 
 
 class AccessReport(BaseModel):
-    """Which Workers could get in at a time, and which issued enrollment keys could add others."""
+    """Which Workers had access at a time, and which issued enrollment keys could add others."""
 
     at: datetime
     workers: list[WorkerAccess]
@@ -64,7 +64,7 @@ class AccessReport(BaseModel):
 
 
 class AuditReport(BaseModel):
-    """What checking the chain has shown; `removed` events were too old to be kept and are not in the log any more."""
+    """The result of checking the chain; `removed` events were pruned because of their age."""
 
     ok: bool
     checked: int

@@ -9,7 +9,7 @@ from lyftdata.core.names import check_storable
 
 
 class Input(BaseModel):
-    """What a caller sends: unknown fields are refused, since a misspelt one would be lost silently."""
+    """Input from a caller: unknown fields are rejected, since a misspelled one would be lost silently."""
 
     # The rejected input is never repeated in an error: it may be a password in the wrong field.
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -17,7 +17,7 @@ class Input(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_text(cls, value: Any) -> Any:
-        """Refuse what cannot be stored, wherever in the body it is; raises InvalidInputError."""
+        """Reject text that cannot be stored, anywhere in the body; raises InvalidInputError."""
         if isinstance(value, dict):
             for field, inner in value.items():
                 _check_storable(str(field), inner)
@@ -25,7 +25,7 @@ class Input(BaseModel):
 
 
 def _check_storable(field: str, value: Any) -> None:
-    """Check a value and everything in it; how deep that goes, the JSON parser has bounded."""
+    """Check a value and everything in it; the JSON parser limits the depth."""
     if isinstance(value, str):
         check_storable(field, value)
     elif isinstance(value, dict):
@@ -41,7 +41,7 @@ def _in_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        # The first and the last day that a calendar has, in a zone in which UTC is the day before or after.
+        # The first and the last day of the calendar, in a zone in which UTC is the day before or after.
         raise ValueError("must be a time from year 1 to 9999 in UTC") from None
 
 
@@ -52,7 +52,7 @@ Labels = Annotated[dict[str, str], Field(max_length=64)]
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     type: str
     title: str
@@ -62,6 +62,6 @@ class Problem(BaseModel):
     hint: str | None = None
     field: str | None = None
     request_id: str | None = None
-    """Of `second_operator_required`: the request that waits for another operator."""
+    """Only for `second_operator_required`: the request that waits for another operator."""
     confirmers: list[str] | None = None
-    """Of the same: who can confirm it, if the caller may know them."""
+    """Only for `second_operator_required`: who can confirm it, if the caller may know them."""

@@ -1,4 +1,4 @@
-"""Models of what a second operator confirms, in the admin API."""
+"""Models of requests for a second operator in the admin API."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,11 +14,11 @@ Text = Annotated[str, Field(max_length=MAX_REASON)]
 
 class ListedRequest(BaseModel):
     """
-    Something that one operator asks for and another confirms.
+    A change that one operator requests and another confirms.
 
-    `statement` is what will be done, in one sentence, and `workers` how many Workers are deleted or disabled by it. `requested_by` is the
-    operator; `api_token` the token by which they asked, null for a session. `confirmers` are those who can confirm it, empty for callers
-    with a scope. `can_decide` is whether the caller can.
+    `statement` is what will be done, in one sentence, and `workers` how many Workers it deletes or disables. `requested_by` is the
+    operator; `api_token` the token with which they requested it, null for a session. `confirmers` are those who can confirm it, empty for
+    callers with a scope. `can_decide` is whether the caller can.
     """
 
     id: str
@@ -41,28 +41,28 @@ class ListedRequest(BaseModel):
 
 class ChangeRequest(ListedRequest):
     """
-    Something that one operator asks for and another confirms, in full.
+    A change that one operator requests and another confirms, in full.
 
-    `operation` is what will be done, field by field, with the Workers by their IDs: what is carried out is that, or nothing.
+    `operation` is what will be done, field by field, with the Workers by their IDs: exactly that is carried out, or nothing.
     """
 
     operation: dict[str, Any]
 
 
 class ChangeRequests(BaseModel):
-    """The requests: those that wait first, then the latest. The Workers of each are in the answer for that one alone."""
+    """The requests: pending ones first, then the latest. The Workers of a request are only in the response for that one."""
 
     items: list[ListedRequest]
 
 
 class Decision(Input):
-    """What the one who decides says about it."""
+    """The note of the operator who decides."""
 
     note: Text = ""
 
 
 class Reason(Input):
-    """Why something is asked for."""
+    """The reason for a request."""
 
     reason: Text
 
@@ -71,7 +71,7 @@ class Confirmed(BaseModel):
     """
     A request that was confirmed and carried out.
 
-    `password` is the first password of `operator`, shown here and nowhere else, where one was made. `cut_off` is the number by which
+    `password` is the first password of `operator`, if one was created; it is shown only here. `cut_off` is the number with which
     `/api/incident/cut-offs/{number}` shows the progress of a cut-off.
     """
 
@@ -83,10 +83,10 @@ class Confirmed(BaseModel):
 
 class SecondOperatorInput(Input):
     """
-    For what a second operator must confirm; no `actions` turns it off.
+    The actions that a second operator must confirm; no `actions` turns it off.
 
-    `manage_operators` and `relax_rules` are always among them. `above` is how many Workers one operator may delete or disable within an
-    hour, where these are among them.
+    `manage_operators` and `relax_rules` are always included. `above` is how many Workers one operator may delete or disable within an
+    hour, if these actions are included.
     """
 
     actions: list[ProtectedAction]
@@ -94,7 +94,7 @@ class SecondOperatorInput(Input):
 
 
 class ChoosableAction(BaseModel):
-    """An action that a second operator can be asked to confirm: whether one is, and whether that is proposed, or always so."""
+    """An action that a second operator can be required to confirm: whether one is, and whether that is recommended, or always the case."""
 
     action: ProtectedAction
     meaning: str
@@ -104,7 +104,7 @@ class ChoosableAction(BaseModel):
 
 
 class SecondOperator(BaseModel):
-    """The rules; `enabled` is whether there are any. `able` are the operators who could confirm what has no scope."""
+    """The rules; `enabled` is whether there are any. `able` are the operators who could confirm a request without a scope."""
 
     enabled: bool
     above: int

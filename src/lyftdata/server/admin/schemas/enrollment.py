@@ -22,14 +22,14 @@ class EnrollmentKeyStatus(BaseModel):
 
 
 class PreviousIssuer(BaseModel):
-    """An address that the Server had before, and how many Workers still sign for it."""
+    """A previous public URL of the Server, and how many Workers still sign for it."""
 
     issuer: str
     workers: int
 
 
 class EnrollmentStatus(BaseModel):
-    """Whether Auto-Enrollment is on: by a key of the settings, which `keys` lists, or by one that was issued."""
+    """Whether Auto-Enrollment is on: with a key of the settings, listed in `keys`, or with an issued one."""
 
     enabled: bool
     name_policy: NamePolicy
@@ -44,11 +44,11 @@ class NewEnrollmentKey(Input):
     """
     An enrollment key to issue.
 
-    `worker_name` is a pattern of Worker names with `*` and `?`, null for any; `networks` are in CIDR form, none for everywhere;
-    `labels` are put on each Worker that it enrolls. The entries of the Workers of an `ephemeral` key are removed when they sign off or
-    have been absent for a short time. In mode `approve` Workers wait for approval, except those whose name fits the pattern
-    `approve_name` and whose network is in `approve_networks`; a rule that is not given does not count, and without either all wait.
-    In mode `warn` a Worker that `worker_name` or `networks` would refuse is let in and recorded; `max_uses` and the end hold in
+    `worker_name` is a pattern of Worker names with `*` and `?`, null for any; `networks` are in CIDR form, empty for everywhere;
+    `labels` are given to each Worker that enrolls with it. The entries of the Workers of an `ephemeral` key are removed when they sign off
+    or have been absent for a short time. In mode `approve` Workers wait for approval, except those whose name matches the pattern
+    `approve_name` and whose network is in `approve_networks`; a rule that is not set does not count, and without either all wait.
+    In mode `warn` a Worker that `worker_name` or `networks` would refuse is admitted and recorded; `max_uses` and the expiry apply in
     every mode.
     """
 
@@ -66,9 +66,9 @@ class NewEnrollmentKey(Input):
 
 class EnrollmentKeyRotation(Input):
     """
-    How long the key being replaced still works: for `grace_s` seconds, or until `ends_at`.
+    How long the replaced key still works: for `grace_s` seconds, or until `ends_at`.
 
-    Give one of them; with neither it ends at once.
+    Give at most one of them; with neither it ends at once.
     """
 
     grace_s: Annotated[int, Field(ge=0, le=90 * 86400)] | None = None
@@ -76,7 +76,7 @@ class EnrollmentKeyRotation(Input):
 
 
 class LaggingHost(BaseModel):
-    """A host that has enrolled by an older generation of a key since the rotation, and the entry it got."""
+    """A host that has enrolled with an older generation of a key since the rotation, and its entry."""
 
     worker_id: str
     worker_name: str
@@ -88,8 +88,8 @@ class PreviousEnrollmentKey(BaseModel):
     """
     An older generation of a key that still works, and the hosts that have used it since it was rotated.
 
-    `ends_in_s` counts down to `expires_at`. Of the previous key of the settings it is not known when it was rotated: no hosts are
-    listed for it.
+    `ends_in_s` counts down to `expires_at`. For the previous key of the settings it is not known when it was rotated, so no hosts are
+    listed.
     """
 
     fingerprint: str
@@ -100,13 +100,13 @@ class PreviousEnrollmentKey(BaseModel):
 
 class EnrollmentKey(BaseModel):
     """
-    An enrollment key, without the key: only its public half is kept.
+    An enrollment key, without the key itself: only its public half is stored.
 
-    `source` is `setting` for `startup`, the key of LYFTDATA_AUTO_ENROLLMENT_KEY, of which the Server does not know when it was
-    made and does not count the uses. `workers` counts the entries that it has enrolled, in all its generations; each is marked
-    with the fingerprint of the generation that it came by. `fingerprint` is that of the newest; `fingerprints` are all, newest
-    first, also those that no longer work: the Workers of a leaked key are found by them. `pending` counts the Workers that wait for approval,
-    `warned` those that a key of mode `warn` has enrolled against its rules.
+    `source` is `setting` for `startup`, the key of LYFTDATA_AUTO_ENROLLMENT_KEY, for which the Server knows neither the time of creation
+    nor the number of uses. `workers` counts the entries that it has enrolled, in all its generations; each is marked with the fingerprint
+    of its generation. `fingerprint` is that of the newest one; `fingerprints` are all, newest first, including those that no longer
+    work: they find the Workers of a leaked key. `pending` counts the Workers that wait for approval, `warned` those that a key of mode
+    `warn` has enrolled against its rules.
     """
 
     name: str
@@ -144,7 +144,7 @@ class EnrollmentKeys(BaseModel):
 
 
 class NewEnrollmentKeyAnswer(BaseModel):
-    """A key just made: `key` is shown here and nowhere else."""
+    """A newly created key: `key` is shown only here."""
 
     enrollment_key: EnrollmentKey
     key: str

@@ -15,10 +15,10 @@ MAX_DAYS = 3650
 
 class EnrollmentRehearsalRequest(Input):
     """
-    Changed rules for an enrollment key; one that is null stays as it is.
+    Changed rules for an enrollment key; a rule that is null stays the same.
 
     The attempts of the last `days` are replayed. A key of mode `warn` is rehearsed as if its mode were `auto`, unless `mode` is given:
-    the question is who would be refused.
+    the question is which attempts would be refused.
     """
 
     days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 30
@@ -45,10 +45,10 @@ class RehearsedRules(BaseModel):
 
 class RehearsedAttempts(BaseModel):
     """
-    Attempts of one Worker name from one address that had the same outcome, and would have the same.
+    Attempts with one Worker name from one address that had the same outcome, and would have the same outcome.
 
-    `recorded` is what became of them, with the causes in `recorded_codes`; `outcome` what would, with the causes in `codes`.
-    `worker_id` is the entry that the latest got, `reference` that of the latest refusal.
+    `recorded` is their actual outcome, with the causes in `recorded_codes`; `outcome` is the one under the changed rules, with the causes in
+    `codes`. `worker_id` is the entry of the latest one, `reference` that of the latest refusal.
     """
 
     worker_name: str
@@ -66,11 +66,11 @@ class RehearsedAttempts(BaseModel):
 
 class EnrollmentRehearsal(BaseModel):
     """
-    Who would be refused by changed rules of an enrollment key.
+    Which attempts would be refused under changed rules of an enrollment key.
 
-    `attempts` were replayed, of which `admitted`, `pending` and `refused` are what would have become of them; `newly_refused` had got
-    in or wait, `newly_let_in` had been refused. `items` are those that would be refused, and those whose outcome changes; the newly
-    refused first. `left_out` of these groups are not listed. Attempts before `complete_since` may be missing: they were too old or too many to be kept.
+    `attempts` is the number of replayed attempts; `admitted`, `pending` and `refused` count their outcomes under the changed rules. `newly_refused`
+    were admitted or wait for approval, `newly_let_in` were refused. `items` are those that would be refused, and those whose outcome changes; the newly
+    refused first. `left_out` groups are not listed. Attempts before `complete_since` may be missing: they were too old or too many to be kept.
     """
 
     key: str

@@ -8,7 +8,7 @@ from lyftdata.core.fleet_verdict import Level, TraitKind
 
 
 class CommonTrait(BaseModel):
-    """Something that most of the lost Workers share and most others do not, with the number of the lost that have it."""
+    """Something that most of the lost Workers have in common and most others do not, with the number of lost Workers that have it."""
 
     kind: TraitKind
     value: str
@@ -17,9 +17,9 @@ class CommonTrait(BaseModel):
 
 class Fleet(BaseModel):
     """
-    Whether every Worker that is expected is connected.
+    Whether every expected Worker is connected.
 
-    Expected are enabled Workers that were connected within seven days and have no label `always=no`. Lost ones went offline within
+    Enabled Workers that were connected within seven days and do not have the label `always=no` are expected. Lost ones went offline within
     the last hour without signing off; `away` signed off, or have been offline for longer; `returning` may still reconnect to a
     Server that was restarted.
     """

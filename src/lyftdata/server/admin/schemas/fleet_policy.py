@@ -1,4 +1,4 @@
-"""Models of the policy for the versions of agents in the admin API."""
+"""Models of the fleet policy for agent versions in the admin API."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -16,8 +16,8 @@ class FleetPolicyInput(Input):
     """
     A policy to set.
 
-    Agents of a version below `warn_below` are warned. Those below `refuse_below` are warned until `refuse_from` and refused from then
-    on; without a time, at once. Versions such as `1.4`; at least one is given.
+    Agents with a version below `warn_below` are warned. Those below `refuse_below` are warned until `refuse_from` and refused from then
+    on; without that time, at once. Versions look like `1.4`; at least one must be given.
     """
 
     warn_below: VersionText = ""
@@ -26,7 +26,7 @@ class FleetPolicyInput(Input):
 
 
 class FleetPolicy(BaseModel):
-    """The policy; versions are empty where it has none."""
+    """The policy; a version that is not set is empty."""
 
     warn_below: str
     refuse_below: str
@@ -36,7 +36,7 @@ class FleetPolicy(BaseModel):
 
 
 class AffectedWorker(BaseModel):
-    """A Worker that the policy warns or refuses; `refused_from` is from when on it is refused, if it will be."""
+    """A Worker that the policy warns or refuses; `refused_from` is when it will be refused, if it will be."""
 
     id: str
     name: str
@@ -50,8 +50,8 @@ class RefusedAgent(BaseModel):
     """
     Agents that the policy refused within the last hour, of Workers whose names differ only in generated parts (`*`).
 
-    `starts` are starts of their programs, `entries` Worker entries: one that is recreated has a new start, or a new entry, each time.
-    Version and host name are what the last one said.
+    `starts` counts starts of their programs, `entries` Worker entries: one that is recreated has a new start, or a new entry, each time.
+    Version and host name are those that the last one reported.
     """
 
     name: str
@@ -68,11 +68,11 @@ class RefusedAgent(BaseModel):
 
 class PolicyEffect(BaseModel):
     """
-    What a policy does to the Workers that may connect, by the version that each reported last.
+    The effect of a policy on the Workers that may connect, by the last reported version of each.
 
-    `warned`, `refused`, `current` and `unknown` count them as of now, `refused_later` those of the warned that will be refused.
-    `unknown` report no version, or text that is not a version: they are neither warned nor refused. `items` are those that it warns or refuses, the
-    lowest versions first, at most `limit` of `total`.
+    `warned`, `refused`, `current` and `unknown` count them now, `refused_later` counts the warned ones that will be refused.
+    `unknown` report no version, or text that is not a version: they are neither warned nor refused. `items` are those that it warns or refuses,
+    the lowest versions first, at most `limit` of `total`.
     """
 
     policy: FleetPolicy | None
@@ -87,7 +87,7 @@ class PolicyEffect(BaseModel):
 
 
 class VersionShare(BaseModel):
-    """How many Workers' agents are of a version; an empty one is of those that report none."""
+    """How many Workers have an agent of one version; an empty version stands for those that report none."""
 
     version: str
     workers: int
@@ -110,14 +110,14 @@ class VersionPeriod(StrEnum):
 
 
 class VersionCount(BaseModel):
-    """How many Workers' agents were of a version; an empty one is of those that report none."""
+    """How many Workers had an agent of one version; an empty version stands for those that report none."""
 
     version: str
     workers: int
 
 
 class VersionStep(BaseModel):
-    """One hour or day: the most common versions, the most Workers first, and how many Workers had another one."""
+    """One hour or day: the most common versions, those with the most Workers first, and how many Workers had another one."""
 
     at: datetime
     versions: list[VersionCount]
@@ -128,7 +128,7 @@ class VersionHistory(BaseModel):
     """
     How many agents there were of each version over time, the oldest step first.
 
-    Steps in which no Server ran are left out. The last point may be of an hour, where the steps are days.
+    Steps in which no Server ran are left out. If the steps are days, the last point may be an hour.
     """
 
     period: VersionPeriod

@@ -16,10 +16,10 @@ Action = Literal["disable", "delete"]
 
 class IncidentSubject(BaseModel):
     """
-    What an incident is about.
+    The subject of an incident.
 
-    `is_live` says of a key whether it still lets anybody in; null for other subjects. `can_be_revoked` is false for the enrollment key `startup`, which is a
-    setting of the Server, and for what is not a key.
+    `is_live` is whether a key is still accepted; null for other subjects. `can_be_revoked` is false for the enrollment key `startup`, which is a
+    setting of the Server, and for subjects that are not keys.
     """
 
     kind: SubjectKind
@@ -30,7 +30,7 @@ class IncidentSubject(BaseModel):
 
 
 class IncidentWorker(BaseModel):
-    """A Worker that belongs to an incident, and why; `hostname` is what it says of itself."""
+    """A Worker that belongs to an incident, and why; `hostname` is what it reports about itself."""
 
     id: str
     name: str
@@ -50,7 +50,7 @@ class IncidentTokens(BaseModel):
     """
     Tokens for one audience that belong to an incident.
 
-    `valid_until` is when the last of them ends for a service that checks tokens offline, whatever is cut off.
+    `valid_until` is when the last of them expires for a service that checks tokens offline, whatever is cut off.
     """
 
     audience: str
@@ -63,9 +63,9 @@ class IncidentTokens(BaseModel):
 
 class IncidentStep(BaseModel):
     """
-    Something that must be done by hand, because no cut-off does it.
+    Something that must be done by hand, because a cut-off does not do it.
 
-    `subject` names the incident of a key that is concerned, as `GET /api/incident` takes it.
+    `subject` names the incident of an affected key, as `GET /api/incident` takes it.
     """
 
     code: StepCode
@@ -75,9 +75,9 @@ class IncidentStep(BaseModel):
 
 class CutOff(BaseModel):
     """
-    A cut-off that was decided: its audit event, and how many of its Workers are still connected.
+    A past cut-off: its audit event, and how many of its Workers are still connected.
 
-    `back` is how many have connected again since: after a revoked API key, with another one.
+    `back` is how many have connected again since: after an API key was revoked, with another one.
     """
 
     number: int
@@ -96,8 +96,8 @@ class CutOffProgress(CutOff):
     """
     A cut-off with the IDs of its Workers, and of those that are still connected.
 
-    `back_by_key` counts those that are back by the name of the API key that let them in, "" for their own identity key. `disabled` counts those that are
-    disabled now, `not_back_ids` names all that are neither connected nor deleted.
+    `back_by_key` counts those that are back by the name of the API key they used, "" for their own identity key. `disabled` counts those that are
+    disabled now, `not_back_ids` lists all that are neither connected nor deleted.
     """
 
     worker_ids: list[str]
@@ -109,10 +109,10 @@ class CutOffProgress(CutOff):
 
 class IncidentReport(BaseModel):
     """
-    Which Workers used a key, an address or a host, what tokens they got, and which are connected.
+    Which Workers used a key, an address or a host, which tokens they got, and which of them are connected.
 
-    `workers` are at most 10,000, the connected ones first; `workers_total` is how many there are, `by_reason` for how many of them each
-    reason holds. `by_hand` lists what a cut-off does not do. `not_recorded` says what this report cannot show.
+    `workers` are at most 10,000, connected ones first; `workers_total` is how many there are, `by_reason` how many of them each
+    reason applies to. `by_hand` lists what a cut-off does not do. `not_recorded` says what this report cannot show.
     """
 
     made_at: datetime
@@ -131,9 +131,9 @@ class IncidentReport(BaseModel):
 
 class CutOffRequest(Input):
     """
-    Whom to cut off: all Workers of an incident, or those with these IDs, or none (an empty list); and whether the key is revoked.
+    What to cut off: all Workers of an incident, those with these IDs, or none (an empty list); and whether to revoke the key.
 
-    `action` is `disable` (they stay out until enabled) or `delete` (a host comes back only as a new Worker).
+    `action` is `disable` (they are refused until enabled) or `delete` (a host can only come back as a new Worker).
     """
 
     subject: Annotated[str, Field(min_length=1, max_length=MAX_SUBJECT_LENGTH)]

@@ -15,9 +15,9 @@ DeviceMark = Annotated[SecretStr, Field(max_length=256)]
 
 class Login(Input):
     """
-    Name and password of an operator; `device` is the mark of an earlier sign-in on this device, if it was kept.
+    Name and password of an operator; `device` is the mark of an earlier sign-in on this device, if there is one.
 
-    `code` is of the second factor, or a recovery code: without one the answer is 401 `second_factor_required` if there is to be one.
+    `code` is of the second factor, or a recovery code: without a required one the answer is 401 `second_factor_required`.
     """
 
     username: Annotated[str, Field(max_length=256)]
@@ -27,13 +27,13 @@ class Login(Input):
 
 
 class DeviceLogin(Input):
-    """Begins a sign-in by device code; `host` is what the command line calls its host, for the operator who confirms."""
+    """Begins a sign-in by device code; `host` is the command line's name for its host, shown to the operator who confirms."""
 
     host: Annotated[str, Field(max_length=256)] = ""
 
 
 class DeviceLoginBegun(BaseModel):
-    """As in RFC 8628, section 3.2: what to show, and what to ask with, every `interval` seconds at most."""
+    """The response of RFC 8628, section 3.2: what to show, and the code to poll with, at most every `interval` seconds."""
 
     device_code: str
     user_code: str
@@ -50,7 +50,7 @@ class DeviceCode(Input):
 
 
 class PasswordChange(Input):
-    """One's own password: the one in force, and the new one; `device` is this device's mark, if it was kept."""
+    """The caller's current password and the new one; `device` is this device's mark, if there is one."""
 
     current_password: Password
     new_password: Password
@@ -58,14 +58,14 @@ class PasswordChange(Input):
 
 
 class PasswordCheck(Input):
-    """One's own password, and the new one if it is known yet."""
+    """The caller's current password, and the new one if it is already known."""
 
     current_password: Password
     new_password: Password | None = None
 
 
 class Reauthentication(Input):
-    """One's own password, and a code of the second factor if there is one."""
+    """The caller's password, and a code of the second factor if there is one."""
 
     password: Password
     code: Code | None = None
@@ -73,9 +73,9 @@ class Reauthentication(Input):
 
 class Reauthenticated(BaseModel):
     """
-    The token that the session has from now on: shown here and nowhere else.
+    The session's new token: shown only here.
 
-    `asked_again_at` is when what cannot be undone asks again.
+    `asked_again_at` is when actions that cannot be undone require authentication again.
     """
 
     token: str
@@ -83,7 +83,7 @@ class Reauthenticated(BaseModel):
 
 
 class NewOperator(Input):
-    """An operator to add; without a password a random one is made. With a `scope` they are limited to Workers with these labels."""
+    """An operator to add; without a password a random one is generated. With a `scope` they are limited to Workers with these labels."""
 
     name: str
     role: Role
@@ -92,7 +92,7 @@ class NewOperator(Input):
 
 
 class OperatorChange(Input):
-    """What to change of an operator; `reset_password` makes a random one, and `no_scope` ends the limit to labels."""
+    """What to change of an operator; `reset_password` generates a random one, and `no_scope` removes the limit to labels."""
 
     role: Role | None = None
     password: Password | None = None
@@ -103,9 +103,9 @@ class OperatorChange(Input):
 
 class Operator(BaseModel):
     """
-    A person who may sign in: by password, or at an OpenID Connect issuer, which is named here.
+    A person who may sign in: by password, or at the OpenID Connect issuer that is named here.
 
-    `scope` are the labels of the Workers to which they are limited; null for no limit.
+    `scope` are the labels of the Workers that they are limited to; null for no limit.
     """
 
     name: str
@@ -124,9 +124,9 @@ class ListedOperator(Operator):
 
 class CallerIdentity(BaseModel):
     """
-    Who asks: an operator with their role, or an API token (`api_token` is its name) with what it may do for them.
+    The caller: an operator with their role, or an API token (`api_token` is its name) with what it may do for them.
 
-    `scope` is the whole limit of the caller, `key=value` each and sorted by key; of an API token, its own and its operator's together.
+    `scope` is the caller's full scope, `key=value` each and sorted by key; for an API token, its own and its operator's together.
     """
 
     name: str
@@ -154,10 +154,10 @@ class DeviceSignedIn(BaseModel):
 
 class SignedIn(BaseModel):
     """
-    A new session; the token is shown here and nowhere else.
+    A new session; the token is shown only here.
 
-    `device` is a mark to keep and to send with the next sign-in on this device: failed sign-ins of others do not make
-    that one wait. It opens nothing, and ends after 90 days or with the password.
+    `device` is a mark to keep and to send with the next sign-in on this device: other people's failed sign-ins do not delay
+    that one. It gives no access, and ends after 90 days or with the password.
     """
 
     token: str
@@ -167,7 +167,7 @@ class SignedIn(BaseModel):
 
 
 class NewOperatorAnswer(BaseModel):
-    """An operator just made, and the password if it was made up: shown once."""
+    """A newly created operator, and the password if it was generated: shown once."""
 
     operator: Operator
     password: str | None

@@ -31,10 +31,10 @@ class RefusalPage(BaseModel):
 
 class Refusal(BaseModel):
     """
-    One refused attempt, with the whole reason.
+    One refused attempt, with its full cause.
 
     `api_key` is the name of the key that was presented, `other_worker` the ID of another Worker that the cause is about
-    (the holder of the name, or who took it over); empty where the cause has none.
+    (the holder of the name, or the one that superseded it); empty if the cause has none.
     """
 
     reference: str
@@ -52,9 +52,9 @@ class Refusal(BaseModel):
 
 class IgnoredRefusals(Input):
     """
-    Refusals to ignore for a time: they are no alerts until then. They are still refused, counted and logged.
+    Refusals to ignore for a time: they are not alerts until then. They are still refused, counted and logged.
 
-    `subjects` are `worker:ID`, or `address:ADDRESS` for callers that are no Worker.
+    `subjects` are `worker:ID`, or `address:ADDRESS` for callers that are not a known Worker.
     """
 
     code: str

@@ -12,9 +12,9 @@ Selectors = Annotated[list[str], Field(max_length=1000)]
 
 class NewResource(Input):
     """
-    A service for which Workers may get tokens, chosen by ID, name or label; for none unless some are chosen.
+    A service for which Workers may get tokens, selected by ID, name or label; for none unless some are selected.
 
-    Names and labels of Workers that enrolled themselves are their own word: `include_enrolled` lets them count.
+    Workers that enrolled themselves chose their own names and labels: these only count with `include_enrolled`.
     """
 
     name: str
@@ -28,7 +28,7 @@ class NewResource(Input):
 
 
 class ResourceChange(Input):
-    """What to change of a resource; what is left out stays."""
+    """What to change of a resource; omitted fields stay the same."""
 
     audience: str | None = None
     scopes: Annotated[list[str], Field(max_length=64)] | None = None
@@ -40,7 +40,7 @@ class ResourceChange(Input):
 
 
 class Resource(BaseModel):
-    """A resource; `workers` is how many Workers may have tokens for it now."""
+    """A resource; `workers` is how many Workers may now get tokens for it."""
 
     name: str
     audience: str
@@ -63,7 +63,7 @@ class Resources(BaseModel):
 
 
 class ResourceKey(BaseModel):
-    """A resource's key, just made: it is shown here and nowhere else."""
+    """A newly issued key of a resource: it is shown only here."""
 
     name: str
     key: str

@@ -19,7 +19,7 @@ class SecondFactor(BaseModel):
 
 
 class Passkey(BaseModel):
-    """A passkey, as its operator named it. `id` is the Server's, to remove it by."""
+    """A passkey, with the name that its operator chose. `id` is the Server's ID, with which it is removed."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class Passkeys(BaseModel):
 
 
 class SecondFactors(BaseModel):
-    """One's own apps (`factors`) and passkeys, and how many recovery codes were not used yet."""
+    """The caller's own apps (`factors`) and passkeys, and how many recovery codes are unused."""
 
     factors: list[SecondFactor]
     passkeys: list[Passkey]
@@ -43,9 +43,9 @@ class SecondFactors(BaseModel):
 
 class TotpSetup(BaseModel):
     """
-    A secret for an authenticator app, as text and as an address; `setup` is sent back with the code that the app shows.
+    A secret for an authenticator app, as text and as a URI; `setup` is sent back with the code that the app shows.
 
-    `qr_text` is the QR code of the address in half blocks, for a terminal.
+    `qr_text` is the QR code of the URI in half-block characters, for a terminal.
     """
 
     secret: str
@@ -55,13 +55,13 @@ class TotpSetup(BaseModel):
 
 
 class TotpConfirmation(Input):
-    """What the setup has answered, and the code that the app shows now."""
+    """The `setup` from the first step, and the code that the app shows now."""
 
     setup: Annotated[SecretStr, Field(max_length=500)]
     code: Code
 
 
 class RecoveryCodes(BaseModel):
-    """Recovery codes: shown here and nowhere else. Each signs its operator in once."""
+    """Recovery codes: shown only here. Each signs its operator in once."""
 
     recovery_codes: list[str]

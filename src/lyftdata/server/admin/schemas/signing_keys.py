@@ -12,9 +12,9 @@ SigningKeyState = Literal["signing", "next", "retired"]
 
 class SigningKey(BaseModel):
     """
-    A signing key, without its private half.
+    A signing key, without its private key.
 
-    `signing` signs worker tokens now; `next` is published and signs from `signs_from`; `retired` signs no more, and is published
+    `signing` signs worker tokens now; `next` is published and signs from `signs_from`; `retired` no longer signs, and stays published
     until `retires_at`, when its last token has expired.
     """
 
@@ -27,16 +27,16 @@ class SigningKey(BaseModel):
 
 
 class SigningKeys(BaseModel):
-    """Every signing key in the JWKS, in the order in which they sign."""
+    """Every signing key in the JWKS, in the order in which they are used for signing."""
 
     items: list[SigningKey]
 
 
 class SigningKeyRotation(Input):
     """
-    Without `now` the next key is published, and signs in a day; with it another key signs at once.
+    Without `now` the next key is published, and signs in a day; with `now` another key signs at once.
 
-    Keys in `withdraw` leave the JWKS at once, and the Servers refuse the tokens that they have signed; it needs `now`.
+    Keys in `withdraw` leave the JWKS at once, and the Servers refuse the tokens that they signed; this requires `now`.
     """
 
     now: bool = False

@@ -13,7 +13,7 @@ from lyftdata.server.admin.schemas.base import Input, Labels
 
 
 class NewWorker(Input):
-    """A Worker to add for strategy `api_key`; `api_key` names a key that there is, which it may use too."""
+    """A Worker to add for strategy `api_key`; `api_key` names an existing key that it may use too."""
 
     name: str
     id: str | None = None
@@ -26,8 +26,8 @@ class NewWorkers(Input):
     """
     Workers to add for strategy `api_key`, at most 500: `press-[01-20]` is press-01 to press-20.
 
-    `ids` is a pattern for as many; if it is missing, IDs are generated. `issue_key` makes a new key for `each`, or one that is `shared` by all; `api_key`
-    names a key that there is, which they may use too.
+    `ids` is a pattern for the same number of IDs; if it is missing, IDs are generated. `issue_key` issues a new key for `each`, or one that is `shared`
+    by all; `api_key` names an existing key that they may use too.
     """
 
     names: Annotated[str, Field(max_length=MAX_PATTERN)]
@@ -39,10 +39,10 @@ class NewWorkers(Input):
 
 class WorkerChange(Input):
     """
-    What to change of a Worker; what is left out stays.
+    What to change of a Worker; omitted fields stay the same.
 
-    `disabled_note` is for other operators. `disabled_until` is when the Server enables the Worker by itself: a time such as `2026-03-01T12:00Z`, or how long
-    from now, such as `2h`. Empty, each is removed. `enabled: false` without `disabled_until` disables without an end, also a Worker that had one.
+    `disabled_note` is for other operators. `disabled_until` is when the Server enables the Worker automatically: a time such as `2026-03-01T12:00Z`, or a
+    duration from now, such as `2h`. An empty text removes either. `enabled: false` without `disabled_until` disables without an end, even a Worker that had one.
     """
 
     name: str | None = None
@@ -53,7 +53,7 @@ class WorkerChange(Input):
 
 
 class KeyRotationWanted(Input):
-    """Which Workers are to rotate their identity key: those named, or all that have one."""
+    """Which Workers must rotate their identity key: those named, or all that have one."""
 
     ids: Annotated[list[str], Field(max_length=1000)] = Field(default=[])
     all: bool = False
@@ -70,8 +70,8 @@ class IdentityCopy(BaseModel):
     """
     A directory that was refused as a copy of a Worker's identity, or as an older state of it.
 
-    `host` and `address` are the refused one's, `other_host` and `other_address` those of the signature that was accepted last before.
-    `decision` is `continue` (it continues as the Worker), `as_new` (it enrolls as a new Worker), or null while nothing was decided;
+    `host` and `address` are those of the refused directory, `other_host` and `other_address` those of the last signature that was accepted.
+    `decision` is `continue` (it continues as the Worker), `as_new` (it enrolls as a new Worker), or null if it is undecided;
     `decided_by` is `operator:NAME`, or `server:policy` (LYFTDATA_IDENTITY_COPY_POLICY).
     """
 
@@ -94,21 +94,20 @@ class IdentityCopies(BaseModel):
 
 
 class CopyDecided(Input):
-    """What to do with a copy: `continue` lets it continue as the Worker, `as_new` lets it enroll as a new one, by its enrollment key."""
+    """What to do with a copy: `continue` lets it continue as the Worker, `as_new` makes it enroll as a new one, with its enrollment key."""
 
     decision: CopyDecision
 
 
 class Worker(BaseModel):
     """
-    A Worker entry with its traces; `host` and `reported_labels` are what the Worker says of itself.
+    A Worker entry with its activity; `host` and `reported_labels` are what the Worker reports about itself.
 
-    `archived_at` is when lists began to leave it out; null as long as they show it. The entry of an `ephemeral` Worker is removed when
-    it signs off or has been absent for a short time. `key_rotation` is `asked` from when an operator asked for another identity key
-    until the Worker uses it, then `done`, before the first time `never`, and null without an identity key. `key_since` is when the current one was first used;
-    null for the one that it enrolled with.
-    `disabled_note` says why a Worker is disabled, if an operator said so, and `disabled_until` when the Server enables it by itself; both null while it is enabled.
-    `approval` is `pending`, `denied` or `expired` while a Worker that needs approval is not let in, else null.
+    `archived_at` is when lists began to leave it out; null if it is not archived. The entry of an `ephemeral` Worker is removed when
+    it signs off or has been absent for a short time. `key_rotation` is `never`, `asked` from an operator's request until the Worker uses a new identity key,
+    then `done`; null without an identity key. `key_since` is when the current key was first used; null for the one that it enrolled with.
+    `disabled_note` is an operator's reason for disabling the Worker, if given, and `disabled_until` when the Server enables it automatically; both null while it is enabled.
+    `approval` is `pending`, `denied` or `expired` while a Worker that needs approval is not admitted, otherwise null.
     """
 
     id: str
@@ -141,7 +140,7 @@ class Worker(BaseModel):
 
 
 class WorkerPage(BaseModel):
-    """A page of Workers; `next` goes into `after` for the page behind it."""
+    """A page of Workers; pass `next` as `after` to get the next page."""
 
     items: list[Worker]
     next: str | None
@@ -149,16 +148,16 @@ class WorkerPage(BaseModel):
 
 
 class WorkersMatched(Input):
-    """A search in the language of the list of Workers; an empty one finds every Worker."""
+    """A search in the language of the list of Workers; an empty one matches every Worker."""
 
     q: Annotated[str, Field(max_length=MAX_LENGTH)]
 
 
 class WorkerMatch(BaseModel):
     """
-    What a search finds now: how many Workers, the first ten in order of ID, and the fingerprint of all of them.
+    What matches a search now: how many Workers, the first ten in order of ID, and the fingerprint of all of them.
 
-    `match` is sent back with the change, which then changes no Worker that was not found here.
+    Send `match` back with the change, which then changes no Worker that did not match here.
     """
 
     count: int
@@ -168,12 +167,12 @@ class WorkerMatch(BaseModel):
 
 class BulkChangeWanted(Input):
     """
-    What to do to all Workers that a search finds. At least one of `match` and `expect` says which Workers are meant.
+    What to do to all Workers that match a search. At least one of `match` and `expect` says which Workers are meant.
 
-    `labels` are added, and are for `label` alone. `expect` is how many Workers there must be.
+    `labels` are added, and are only for `label`. `expect` is how many Workers must match.
 
-    `disabled_note` and `disabled_until` are for `disable` alone, as in a change of one Worker. A Worker that is disabled already keeps its note, and the later of
-    both ends: without an end is the latest.
+    `disabled_note` and `disabled_until` are only for `disable`, as in a change of one Worker. A Worker that is already disabled keeps its note, and the later of
+    the two ends: no end is the latest.
     """
 
     action: BulkAction
@@ -187,10 +186,10 @@ class BulkChangeWanted(Input):
 
 class BulkChangeDone(BaseModel):
     """
-    A change to many Workers: those that it has changed, and those that it has not.
+    A change to many Workers: those that it changed, and those that it did not.
 
-    `unchanged` are those that were so already, or have no identity key to rotate. `number` is that of the audit event, by which
-    the change can be undone until `undo_until`. Null if nothing was changed; `undo_until` also if it cannot be undone.
+    `unchanged` were already in that state, or have no identity key to rotate. `number` is that of the audit event, with which the change
+    can be undone until `undo_until`. It is null if nothing was changed; `undo_until` is also null if it cannot be undone.
     """
 
     number: int | None
@@ -202,7 +201,7 @@ class BulkChangeDone(BaseModel):
 
 
 class BulkChangeUndone(BaseModel):
-    """A change that was undone: the Workers that are as before, and those that were left alone, by the reason."""
+    """A change that was undone: the Workers that were restored, and those that were left alone, by reason."""
 
     number: int | None
     restored: int
@@ -215,7 +214,7 @@ class RepeatedRegistration(BaseModel):
     """
     A client that registers again at each start instead of keeping its registration.
 
-    `name` is that of its registrations, with `*` for what differs; `address` is the host from which the latest came, at `latest_at`.
+    `name` is that of its registrations, with `*` for the varying part; `address` is the host from which the latest came, at `latest_at`.
     `replaced` is how many of them it has replaced by later ones.
     """
 
@@ -233,7 +232,7 @@ class RepeatedRegistrationList(BaseModel):
 
 class WorkerSession(BaseModel):
     """
-    One session of a Worker; `ended_at` is null while it lasts, and where the Server ended before it could see the end.
+    One session of a Worker; `ended_at` is null while it lasts, and if the Server stopped before it could see the end.
 
     `end` is `signed_off`, `lost`, `started_again`, `server_stopped`, or the code of the refusal that ended it.
     """
@@ -254,10 +253,10 @@ class WorkerSessions(BaseModel):
 
 class TokenOrigin(BaseModel):
     """
-    From where a Worker got tokens, by which credential and for which audience.
+    From where a Worker got tokens, with which credential and for which audience.
 
     `network` is the /24 or /64 of `address`, the last address in it. `credential` is the name of an API key, or the thumbprint of
-    an identity key; null for an API key that is gone. `elsewhere_at` is when that last happened while the Worker was connected
+    an identity key; null for an API key that no longer exists. `elsewhere_at` is when this last happened while the Worker was connected
     from another network, at `session_address`.
     """
 
@@ -290,7 +289,7 @@ class TokenCounts(BaseModel):
     """
     How many tokens a Worker got in each hour (UTC), the earliest first; hours without a token are left out.
 
-    Also what other Servers issued, up to a minute ago.
+    Includes tokens issued by other Servers up to a minute ago.
     """
 
     since: datetime
@@ -300,7 +299,7 @@ class TokenCounts(BaseModel):
 
 
 class IssuedKey(BaseModel):
-    """A key just made: `key` is shown here and nowhere else."""
+    """A newly issued key: `key` is shown only here."""
 
     name: str
     public_id: str
@@ -308,23 +307,23 @@ class IssuedKey(BaseModel):
 
 
 class NewWorkerAnswer(BaseModel):
-    """A Worker just made, and its key if one was asked for."""
+    """A newly created Worker, and its key if one was requested."""
 
     worker: Worker
     api_key: IssuedKey | None
 
 
 class IssuedKeyOf(IssuedKey):
-    """A key just made for these Workers."""
+    """A newly issued key for these Workers."""
 
     worker_ids: list[str]
 
 
 class NewWorkersAnswer(BaseModel):
     """
-    Workers just made, in the order of the pattern, and their keys if any were asked for.
+    Newly created Workers, in the order of the pattern, and their keys if any were requested.
 
-    `number` is that of the audit event which their own events name as `group`.
+    `number` is that of the audit event that their own events have as `group`.
     """
 
     number: int

@@ -1,1 +1,1 @@
-"""What a second operator confirms: the gate in front of it, the rules, and the requests."""
+"""Confirmation by a second operator: the gate for such actions, the rules, and the requests."""

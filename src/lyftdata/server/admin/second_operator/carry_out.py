@@ -1,4 +1,4 @@
-"""Carries out what was asked for: calls the use case that was stopped, once more."""
+"""Carries out a confirmed request: calls the use case that was stopped again."""
 
 from typing import assert_never
 
@@ -34,12 +34,12 @@ from lyftdata.server.admin.signing_key_rotation import SigningKeyRotation
 
 class Outcome(msgspec.Struct, frozen=True):
     """
-    What became of it.
+    The result of a confirmed request.
 
     Attributes:
-        password: A first password, to show once to the one who has confirmed.
-        operator: Whose.
-        cut_off: The number of the audit event of a cut-off, by which its progress is shown.
+        password: A first password, to show once to the operator who confirmed.
+        operator: The operator whose password it is.
+        cut_off: The number of the audit event of a cut-off, with which its progress is shown.
     """
 
     password: Secret | None = None
@@ -48,7 +48,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class CarryOut(msgspec.Struct, frozen=True, kw_only=True):
-    """The use cases that a second operator can be asked to confirm."""
+    """The use cases that may need confirmation by a second operator."""
 
     bulk_changes: BulkChanges
     incident_response: IncidentResponse
@@ -61,10 +61,10 @@ class CarryOut(msgspec.Struct, frozen=True, kw_only=True):
 
     async def __call__(self, asked: Operation, *, actor: Actor) -> Outcome:  # noqa: C901, PLR0911 - one case an operation
         """
-        Do what was asked for; each use case uses up the request in its own transaction, by `SecondOperatorGate.check`.
+        Carry out the operation; each use case uses up the request in its own transaction, by `SecondOperatorGate.check`.
 
         Args:
-            asked: What was asked for.
+            asked: The requested operation.
             actor: The requester, with the confirmation.
         """
         match asked:

@@ -1,12 +1,12 @@
 """
-The gate in front of what a second operator must confirm: every use case that does such a thing passes here, in its own transaction.
+The gate for actions that a second operator must confirm: every use case with such an action passes it, in its own transaction.
 
     async with self._gate.asking(actor):
         await self._store.write(op)         # op calls gate.check(tx, SetRole(...), actor=actor)
 
-`check` lets pass what the rules do not name. What they name it stops, and `asking` turns the stopped transaction into a request, which
-is stored in another one. When a second operator confirms, the use case runs once more, for the requester, and `check` then uses the
-request up in the same transaction as what it is for: both are done, or neither.
+`check` allows what the rules do not name. What they name it stops, and `asking` turns the stopped transaction into a request, which
+is stored in another one. When a second operator confirms, the use case runs again, as the requester, and `check` then uses up the
+request in the same transaction as the action: both happen, or neither.
 """
 
 import contextlib
@@ -66,17 +66,17 @@ class _StoppedError(Exception):
 
 
 class RequestConflictError(ConflictError):
-    """A request cannot be carried out, or decided about, as it stands."""
+    """A request cannot be carried out or decided in its current state."""
 
 
 class SecondOperatorGate:
     """
-    Stops what a second operator must confirm, and lets it pass once one has.
+    Stops actions that a second operator must confirm, and allows them once one has.
 
     Args:
-        store: Holds rules and requests.
+        store: Stores rules and requests.
         clock: Aware UTC time.
-        random_bytes: Makes IDs.
+        random_bytes: Generates IDs.
     """
 
     def __init__(self, *, store: Store, clock: Clock, random_bytes: RandomBytes) -> None:
@@ -87,10 +87,10 @@ class SecondOperatorGate:
     @contextlib.asynccontextmanager
     async def asking(self, actor: Actor) -> AsyncIterator[None]:
         """
-        Make a request of what `check` stops within the block.
+        Turn what `check` stops within the block into a request.
 
         Raises:
-            SecondOperatorRequiredError: It was stopped, and waits for a second operator now.
+            SecondOperatorRequiredError: It was stopped, and now waits for a second operator.
             ConflictError: `too_many_change_requests`.
         """
         try:
@@ -103,19 +103,19 @@ class SecondOperatorGate:
 
     def check(self, tx: WriteTx, operation: Operation, *, actor: Actor, has_secret: bool = False) -> None:
         """
-        Stop an operation that a second operator must confirm, or use up the request that one confirms.
+        Stop an operation that a second operator must confirm, or use up the confirmed request.
 
-        To be called within the transaction that carries it out, before anything is written in it.
+        Call it within the transaction that carries it out, before anything is written in it.
 
         Args:
             tx: The transaction.
-            operation: What it is about to do, as the state is now.
+            operation: What is about to be done, in the current state.
             actor: Who does it.
-            has_secret: Whether the caller has chosen a password for it, which no request keeps.
+            has_secret: Whether the caller chose a password for it, which a request must not store.
 
         Raises:
             ConflictError: `effect_changed`, `request_void`, `request_expired`, `request_decided`: it is not carried out.
-            ForbiddenError, NotFoundError, NotSignedInError: The one who confirms it may not.
+            ForbiddenError, NotFoundError, NotSignedInError: The operator who confirms it may not.
             InvalidInputError: A second operator must confirm it, and a password was given.
         """
         if actor.confirmation is not None:
@@ -132,17 +132,17 @@ class SecondOperatorGate:
 
     def pass_by(self, actor: Actor) -> None:
         """
-        Say that what is about to be done needs no second operator.
+        Declare that the next action needs no second operator.
 
         Raises:
-            ConflictError: `effect_changed`: a request is being confirmed, which would be carried out, and not be used up.
+            ConflictError: `effect_changed`: a request is being confirmed, but would be carried out without being used up.
         """
         if actor.confirmation is not None:
             raise effect_changed("it would not be what was asked for: by now, one operator may do it alone.")
 
     def check_enough_left(self, tx: WriteTx, name: str) -> None:
         """
-        Refuse to take away an operator without whom too few are left who can confirm; raises ConflictError `second_operator_needed`.
+        Reject removing an operator if too few who can confirm would be left; raises ConflictError `second_operator_needed`.
         """
         if second_operator_rules.find_rules(tx.conn) is None:
             return
@@ -166,7 +166,7 @@ class SecondOperatorGate:
             return True
         number = len(operation.workers)
         if 0 < number <= rules.above:
-            # Evasion: a thousand changes of one Worker are a change of a thousand.
+            # Evasion: a thousand changes of one Worker each count like one change of a thousand.
             names = [f"api_token:{name}" for name in api_tokens.names_of(tx.conn, actor.operator)]
             number += audit_log.count_by(
                 tx.conn,
@@ -180,10 +180,10 @@ class SecondOperatorGate:
 
     def _ask(self, tx: WriteTx, operation: Operation, actor: Actor) -> SecondOperatorRequiredError:
         now = self._clock()
-        # Persistence: a request of who was thrown out meanwhile would be younger than that, and not void by it.
+        # Persistence: a request by an operator who was locked out in the meantime would be newer than that, and so not be voided by it.
         _check_signed_in(tx, actor, now)
         text = encode_operation(operation)
-        # If a script repeats it, the request waits already.
+        # A script may repeat the action: its request is already pending.
         same = [
             record
             for record in change_requests.find_pending_of(tx.conn, actor.operator, text)
@@ -204,7 +204,7 @@ class SecondOperatorGate:
 
     def _make(self, tx: WriteTx, text: str, operation: Operation, actor: Actor) -> ChangeRequestRecord:
         since = self._clock() - LIFE
-        # Resource exhaustion: an operator who withdraws each one and asks again would fill the database.
+        # Resource exhaustion: an operator could fill the database by withdrawing and repeating requests.
         if (
             change_requests.count_pending(tx.conn) >= MAX_PENDING
             or change_requests.count_pending(tx.conn, actor.operator) >= MAX_PENDING_OF_ONE
@@ -237,7 +237,7 @@ class SecondOperatorGate:
         return record
 
     def _use_request(self, tx: WriteTx, operation: Operation, actor: Actor) -> None:
-        """Use up the request that is confirmed, if it stands and this is what was asked for."""
+        """Use up the confirmed request, if it is still valid and this is the requested operation."""
         confirmation = actor.confirmation
         assert confirmation is not None  # noqa: S101 - narrows the type
         now, by = self._clock(), confirmation.by
@@ -282,7 +282,7 @@ def get_request(tx: WriteTx, request_id: str, actor: Actor) -> ChangeRequestReco
 
 def check_pending(tx: WriteTx, record: ChangeRequestRecord, now: datetime) -> None:
     """
-    Refuse to decide about a request that does not stand any more.
+    Reject a decision on a request that is no longer pending.
 
     Raises:
         ConflictError: `request_decided`, `request_expired`, `request_void`.
@@ -305,15 +305,15 @@ def check_decider(
     tx: WriteTx, record: ChangeRequestRecord, operation: Operation, by: Actor, now: datetime
 ) -> None:
     """
-    Refuse a decision by somebody who is the requester, or could not do it themselves; read again, as they are at this moment.
+    Reject a decision by the requester, or by an operator who could not do it themselves; reads their current state.
 
     Raises:
-        ForbiddenError: They may not.
+        ForbiddenError: They may not decide.
         NotSignedInError: Their session has ended.
     """
     if by.credential is not CredentialKind.SESSION:
         raise ForbiddenError("An API token is no second operator.", hint="lyftdata login")
-    # Also for their API tokens, which act for them.
+    # The same for the requester's API tokens, which act for them.
     if by.operator == record.operator:
         raise ForbiddenError(
             "You have asked for this yourself: another operator must confirm it.",
@@ -330,7 +330,7 @@ def check_decider(
 
 
 def effect_changed(why: str) -> RequestConflictError:
-    """Return the error for what would not have the effect any more that was asked for."""
+    """Return the error for a request that would no longer have the effect that was requested."""
     return RequestConflictError(
         "effect_changed",
         f"Nothing was done, because {why}",
@@ -339,7 +339,7 @@ def effect_changed(why: str) -> RequestConflictError:
 
 
 def decided_already(record: ChangeRequestRecord) -> RequestConflictError:
-    """Return the error for a request about which somebody has decided."""
+    """Return the error for a request that was already decided."""
     who = f" by {record.decided_by.partition(':')[2]}" if record.decided_by else ""
     return RequestConflictError(
         "request_decided", f"Nothing was done: the request is {record.state.value} already{who}."
@@ -347,7 +347,7 @@ def decided_already(record: ChangeRequestRecord) -> RequestConflictError:
 
 
 def request_subject(request_id: str) -> str:
-    """Return what the audit log calls a request."""
+    """Return a request's name in the audit log."""
     return f"change_request:{request_id}"
 
 

@@ -1,4 +1,4 @@
-"""Shows what waits for a second operator."""
+"""Read model of requests that wait for a second operator."""
 
 from collections.abc import Sequence
 
@@ -21,15 +21,15 @@ _MAX_LISTED = 100
 
 class ShownRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A request as it stands now, for one operator.
+    A request in its current state, for one operator.
 
     Attributes:
         record: As stored.
-        asked: What was asked for.
-        state: How it stands now.
-        is_own: Whether the one who looks at it has asked for it.
-        can_decide: Whether they may confirm or decline it.
-        confirmers: The names of the operators who can; empty where they are outside the scope of the one who looks.
+        asked: The requested operation.
+        state: Its current state.
+        is_own: Whether the viewer requested it.
+        can_decide: Whether the viewer may confirm or decline it.
+        confirmers: The names of the operators who can; empty if they are outside the viewer's scope.
     """
 
     record: ChangeRequestRecord
@@ -42,10 +42,10 @@ class ShownRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 class ChangeRequestQueries:
     """
-    Reads requests, as they stand at the moment.
+    Reads requests in their current state.
 
     Args:
-        store: Holds them.
+        store: Stores them.
         clock: Aware UTC time.
     """
 
@@ -54,10 +54,10 @@ class ChangeRequestQueries:
         self._clock = clock
 
     async def list(self, *, actor: Actor) -> list[ShownRequest]:
-        """Return the requests within the caller's scope: those that wait first, then the latest."""
+        """Return the requests within the caller's scope: pending ones first, then the latest."""
 
         def ask(conn: Connection) -> list[ShownRequest]:
-            # All that wait, so that none can be buried under others, and then the latest of the rest.
+            # All pending ones, so that none can be buried under others, and then the latest of the rest.
             found = change_requests.all_pending(conn) + change_requests.list_decided(conn, limit=_MAX_LISTED)
             visible = [one for one in found if scope_of(one.scope).is_within(actor.scope)]
             return [self._show(conn, record, actor) for record in visible]

@@ -1,4 +1,4 @@
-"""Lets operators decide about what waits for a second one."""
+"""Lets operators decide about requests that wait for a second operator."""
 
 from datetime import timedelta
 
@@ -39,12 +39,12 @@ _ENDED = {RequestState.EXPIRED: "change_request.expired", RequestState.VOID: "ch
 
 class ChangeRequests:
     """
-    What waits for a second operator.
+    Decisions about requests that wait for a second operator.
 
     Args:
-        store: Holds the requests.
-        carry_out: Does what is confirmed.
-        known_secrets: What no text may hold.
+        store: Stores the requests.
+        carry_out: Carries out a confirmed request.
+        known_secrets: What no text may contain.
         clock: Aware UTC time.
     """
 
@@ -58,16 +58,16 @@ class ChangeRequests:
 
     async def confirm(self, request_id: str, note: str, *, actor: Actor) -> Outcome:
         """
-        Confirm what another operator has asked for, and carry it out, both in one transaction.
+        Confirm what another operator requested, and carry it out, both in one transaction.
 
         Raises:
             NotFoundError: No such request within the scope.
-            ForbiddenError: They asked for it themselves, or could not do it themselves.
+            ForbiddenError: The caller requested it, or could not do it themselves.
             ConflictError: `effect_changed`, `request_decided`, `request_expired`, `request_void`; nothing was done.
-            NotSignedInError: The session has ended meanwhile.
+            NotSignedInError: The session has ended in the meantime.
         """
         note = self._read_text("note", note)
-        # Before anything is looked for: what goes wrong below must tell nothing to who may not decide.
+        # Checked first: errors below must reveal nothing to a caller who may not decide.
         record = await self._store.write(lambda tx: self._check(tx, request_id, actor))
         requester = await self._requester(record, actor)
         confirmation = Confirmation(
@@ -83,12 +83,12 @@ class ChangeRequests:
             raise effect_changed(f"it is not possible any more. {error.message}") from error
         after = await self._store.read(lambda conn: change_requests.find_request(conn, request_id))
         if after is None or after.state is not RequestState.CONFIRMED:
-            # The use case had nothing to do, and did not come to the gate.
+            # The use case had nothing to do, and did not reach the gate.
             raise effect_changed("it is so already.")
         return outcome
 
     async def decline(self, request_id: str, note: str, *, actor: Actor) -> None:
-        """Decline what another operator has asked for; raises as `confirm`."""
+        """Decline what another operator requested; raises like `confirm`."""
         note = self._read_text("note", note)
         now = self._clock()
 
@@ -105,7 +105,7 @@ class ChangeRequests:
         await self._store.write(op)
 
     async def withdraw(self, request_id: str, *, actor: Actor) -> None:
-        """Take back what one has asked for, by a session or an API token; raises as `confirm`."""
+        """Withdraw the caller's own request, made by a session or an API token; raises like `confirm`."""
 
         def op(tx: WriteTx) -> None:
             record = self._get_own(tx, request_id, actor)
@@ -123,10 +123,10 @@ class ChangeRequests:
 
     async def explain(self, request_id: str, reason: str, *, actor: Actor) -> None:
         """
-        Give the reason for what one has asked for, once: what others have read does not change.
+        Give the reason for the caller's own request, once: what others have read must not change.
 
         Raises:
-            InvalidInputError: Empty, too long, or with a secret in it.
+            InvalidInputError: Empty, too long, or containing a secret.
             ConflictError: `reason_given`, `request_decided`.
         """
         reason = self._read_text("reason", reason)
@@ -152,7 +152,7 @@ class ChangeRequests:
         await self._store.write(op)
 
     async def expire(self) -> None:
-        """End the requests that have expired or are void, with an audit event each, and drop old ones."""
+        """End the requests that are expired or void, with an audit event each, and delete old ones."""
         now = self._clock()
 
         def has_some(conn: Connection) -> bool:
@@ -206,14 +206,14 @@ class ChangeRequests:
 
     async def _requester(self, record: ChangeRequestRecord, confirmer: Actor) -> Actor:
         """
-        Return the requester, as whom it is carried out: with no more than they have now, and no more than the one who confirms.
+        Return the requester, as whom it is carried out: with no more rights than they have now, and no more than the confirmer.
         """
         operator = await self._store.read(lambda conn: operators.find_operator(conn, record.operator))
         role = Role.VIEWER if operator is None else operator.role
         requester = Actor(
             operator=record.operator,
             role=lesser_role(role, confirmer.role),
-            # No session: nothing that is carried out so needs one.
+            # Without a session: no such operation needs one.
             session_id=request_subject(record.id),
             address=record.address,
             api_token=record.api_token,

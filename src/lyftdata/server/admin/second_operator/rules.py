@@ -1,4 +1,4 @@
-"""Sets for which actions a second operator must confirm."""
+"""Sets which actions a second operator must confirm."""
 
 from collections.abc import Collection
 
@@ -18,7 +18,7 @@ SUBJECT = "second_operator"
 
 
 class RulesNow(msgspec.Struct, frozen=True):
-    """The rules in force, None if no second operator is asked, and the names of those who could confirm."""
+    """The current rules, None if no action needs a second operator, and the names of those who could confirm."""
 
     rules: SecondOperatorRules | None
     able: list[str]
@@ -26,11 +26,11 @@ class RulesNow(msgspec.Struct, frozen=True):
 
 class SecondOperatorSettings:
     """
-    Reads and changes the rules. To turn them on, or to add to them, takes one operator; to relax them takes two.
+    Reads and changes the rules. One operator can turn them on or extend them; relaxing them takes two.
 
     Args:
-        store: Holds them.
-        gate: Stops what relaxes them.
+        store: Stores them.
+        gate: Blocks changes that relax them.
         clock: Aware UTC time.
     """
 
@@ -54,7 +54,7 @@ class SecondOperatorSettings:
         Set the rules.
 
         Args:
-            actions: What a second operator must confirm, besides what is always among it; none turns it off.
+            actions: What a second operator must confirm, in addition to what is always included; none turns it off.
             above: How many Workers one operator may delete or disable within an hour.
             actor: Who does it.
 

@@ -1,4 +1,4 @@
-"""Whether a request still stands, and who can confirm it; read from the database each time, so that every Server says the same."""
+"""Whether a request is still valid, and who can confirm it; read from the database each time, so that every Server agrees."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from lyftdata.store.tables import api_tokens, operators, passkeys, second_factor
 
 def requester_mark(conn: Connection, name: str) -> str:
     """
-    Return a digest of an operator's account and of what they prove who they are by; "" if there is no such operator.
+    Return a digest of an operator's account and credentials; "" if there is no such operator.
 
-    An operator who was deleted and made again is another one: the time at which they were made is in it.
+    An operator who was deleted and created again is a different one: the time of creation is part of the digest.
     """
     record = operators.find_operator(conn, name)
     if record is None:
@@ -40,7 +40,7 @@ def requester_mark(conn: Connection, name: str) -> str:
 
 
 def state_of(conn: Connection, record: ChangeRequestRecord, *, now: datetime) -> RequestState:
-    """Return how a request stands now."""
+    """Return the current state of a request."""
     if record.state is not RequestState.PENDING:
         return record.state
     if now >= record.expires_at:
@@ -56,9 +56,9 @@ def find_void_cause(
     unwritten: Sequence[Mapping[str, Any]] = (),
 ) -> str | None:
     """
-    Return what has happened to the requester since, after which their request is not carried out; None for nothing.
+    Return what has happened to the requester that voids their request; None for nothing.
 
-    Persistence: who got hold of an operator's session or token must not have something carried out after they were thrown out.
+    Persistence: an attacker who got hold of an operator's session or token must not have something carried out after being locked out.
     `unwritten` is `WriteTx.unwritten`, within a transaction.
     """
     name = f"operator:{record.operator}"
@@ -86,8 +86,8 @@ def able_to_confirm(
     Args:
         conn: A connection.
         now: Aware UTC time.
-        besides: Who cannot: the requester.
-        scope: What a request is limited to; None for those without a limit alone.
+        besides: An operator who cannot confirm: the requester.
+        scope: The scope of the request; None if only operators without a scope can confirm it.
     """
     return [
         record
@@ -97,9 +97,9 @@ def able_to_confirm(
 
 
 def is_able(record: OperatorRecord, scope: Scope | None, *, now: datetime) -> bool:
-    """Return whether an operator can confirm what is limited so; None is what only those without a limit can."""
+    """Return whether an operator can confirm a request of this scope; None means that only operators without a scope can."""
     is_over = record.password_expires_at is not None and record.password_expires_at <= now
-    # A first password was shown to another operator, who could be both.
+    # A first password was shown to another operator, so that one person could be both.
     if record.role is not Role.ADMIN or is_over or record.must_change_password:
         return False
     own = scope_of(record.scope)

@@ -1,4 +1,4 @@
-"""Shows requests and rules as the admin API does."""
+"""Builds the admin API's views of requests and rules."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from lyftdata.server.admin.second_operator.rules import RulesNow
 
 
 def request_view(shown: ShownRequest) -> models.ChangeRequest:
-    """Show a request in full."""
+    """Build the full view of a request."""
     return models.ChangeRequest(**_fields(shown), operation=msgspec.to_builtins(shown.asked))
 
 
 def listed_view(shown: ShownRequest) -> models.ListedRequest:
-    """Show a request as one of many: it may name thousands of Workers."""
+    """Build the view of a request in a list: in full it may name thousands of Workers."""
     return models.ListedRequest(**_fields(shown))
 
 
@@ -43,7 +43,7 @@ def _fields(shown: ShownRequest) -> dict[str, Any]:
 
 
 def rules_view(now: RulesNow) -> models.SecondOperator:
-    """Show the rules, with every action that there is."""
+    """Build the view of the rules, with every available action."""
     rules = now.rules
     return models.SecondOperator(
         enabled=rules is not None,

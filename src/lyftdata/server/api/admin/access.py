@@ -1,4 +1,4 @@
-"""Identifies the caller of an admin route, and checks the policy table: in front of every admin route."""
+"""Identifies the caller of an admin route and checks the policy table, before every admin route."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated
@@ -28,7 +28,7 @@ def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-# For the OpenAPI document, which says by it what to send; the header is read below, as everywhere.
+# For the OpenAPI document, to describe the credential; the header itself is read below, as everywhere.
 _BEARER = HTTPBearer(
     auto_error=False, scheme_name="session", description="The token of `POST /api/login`, or an API token."
 )
@@ -37,7 +37,7 @@ _BEARER = HTTPBearer(
 async def signed_in(
     request: Request, services: ServicesDep, _documented: Annotated[object, Security(_BEARER)]
 ) -> Actor:
-    """Return the operator or API token that asks; raises NotSignedInError, TooManyRequestsError, UnknownHostError."""
+    """Return the calling operator or API token; raises NotSignedInError, TooManyRequestsError, UnknownHostError."""
     services.host_check.check_browser(request)
     try:
         token = bearer_token(request)
@@ -50,9 +50,9 @@ async def signed_in(
 
 def _check_parameters(request: Request) -> None:
     """
-    Refuse a query parameter that the route does not know; raises InvalidInputError.
+    Reject a query parameter that the route does not have; raises InvalidInputError.
 
-    A mistyped filter would list everything, and anyone who goes through the list changes the wrong things.
+    A mistyped filter would list everything, and a caller that processes the list would change the wrong things.
     """
     route: APIRoute = request.scope["route"]
     known = set(_parameters_of(route.dependant))
@@ -62,7 +62,7 @@ def _check_parameters(request: Request) -> None:
 
 
 def _parameters_of(dependant: Dependant) -> Iterator[str]:
-    """Yield the query parameters of a route and of what it depends on: a filter that routes share is a dependency."""
+    """Yield the query parameters of a route and of its dependencies: a filter shared by routes is a dependency."""
     yield from (parameter.alias for parameter in dependant.query_params)
     for dependency in dependant.dependencies:
         yield from _parameters_of(dependency)
@@ -70,11 +70,11 @@ def _parameters_of(dependant: Dependant) -> Iterator[str]:
 
 def allowed(action: str, *, in_scope: bool = False) -> Callable[..., Awaitable[Actor]]:
     """
-    Return a dependency that gives the caller if the policy table allows it this action.
+    Return a dependency that returns the caller if the policy table allows it this action.
 
-    `in_scope` says that the route shows and changes nothing outside the caller's scope; any other is closed to callers with one.
+    `in_scope` says that the route shows and changes nothing outside the caller's scope; other routes reject callers with a scope.
 
-    That a first password was not changed yet stops the pages and not this, on purpose: docs/explanation/security-model.md says why.
+    An unchanged first password blocks the pages but not the API, on purpose: docs/explanation/security-model.md says why.
     """
 
     async def gate(
@@ -89,11 +89,11 @@ def allowed(action: str, *, in_scope: bool = False) -> Callable[..., Awaitable[A
 
 def require(action: str, *, actor: Actor, services: Services, in_scope: bool = False) -> None:
     """
-    Refuse an action that the policy table does not allow the caller now; also for what only a request's body tells.
+    Reject an action that the policy table does not allow the caller now; also for actions that depend on the body.
 
     Raises:
         ForbiddenError: Not for this role, or not for this kind of credential.
-        ReauthenticationRequiredError: It cannot be undone, and the operator has not proved lately who they are.
+        ReauthenticationRequiredError: It cannot be undone, and the operator has not authenticated recently.
     """
     check_allowed(action, actor=actor, in_scope=in_scope)
     services.reauthentication.check(action, actor=actor)

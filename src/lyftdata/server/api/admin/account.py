@@ -1,4 +1,4 @@
-"""Routes for signing in and out, and for one's own password and sessions."""
+"""Routes for signing in and out, and for the caller's own password and sessions."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["account"])
 
 DEVICE_HEADER = "Lyftdata-Device"
 _DEVICE_HEADER_DOC = {
-    "description": "The new device mark; those from before have ended with the password.",
+    "description": "The new device mark; earlier ones became invalid with the password.",
     "schema": {"type": "string"},
 }
 
@@ -49,7 +49,7 @@ async def login(body: models.Login, request: Request, services: ServicesDep) -> 
 async def begin_device_login(
     body: models.DeviceLogin, request: Request, services: ServicesDep
 ) -> models.DeviceLoginBegun:
-    """Return a code that an operator confirms in a browser, and one to ask with (RFC 8628, section 3.2)."""
+    """Return a code that an operator confirms in a browser, and one to poll with (RFC 8628, section 3.2)."""
     services.host_check.check_browser(request)
     begun = await services.device_logins.begin(
         host=body.host,
@@ -103,13 +103,13 @@ async def logout_everywhere(actor: Self, services: ServicesDep) -> None:
 
 @router.get("/whoami", summary="Who am I")
 async def whoami(actor: Caller, services: ServicesDep) -> models.CallerIdentity:
-    """Return the operator behind this session, or the operator for whom this API token acts, with the token's role."""
+    """Return the operator of this session, or the operator for whom this API token acts, with the token's role."""
     operator = operator_view(await services.operators.get(actor.operator))
     scope = actor.scope
     return models.CallerIdentity(
         **operator.model_dump(exclude={"role", "scope"}),
         role=actor.role,
-        # A list: the two may contradict each other.
+        # A list, because the two may contradict each other.
         scope=[f"{key}={value}" for key, value in sorted(scope.required)] if scope.is_limited else None,
         api_token=actor.api_token,
     )
@@ -118,13 +118,13 @@ async def whoami(actor: Caller, services: ServicesDep) -> models.CallerIdentity:
 @router.post(
     "/me/password",
     status_code=204,
-    summary="Change one's password",
+    summary="Change your password",
     responses={204: {"headers": {DEVICE_HEADER: _DEVICE_HEADER_DOC}}},
 )
 async def change_password(
     body: models.PasswordChange, actor: Self, services: ServicesDep, response: Response
 ) -> None:
-    """Change the password and end one's other sessions and device marks; the answer carries a new mark."""
+    """Change the password and end the caller's other sessions and device marks; the response contains a new mark."""
     mark = await services.operators.change_own_password(
         Secret(body.current_password.get_secret_value()),
         Secret(body.new_password.get_secret_value()),
@@ -134,9 +134,9 @@ async def change_password(
     response.headers[DEVICE_HEADER] = mark.reveal()
 
 
-@router.post("/me/password/check", status_code=204, summary="Check a change of one's password")
+@router.post("/me/password/check", status_code=204, summary="Check a change of your password")
 async def check_password_change(body: models.PasswordCheck, actor: Self, services: ServicesDep) -> None:
-    """Say whether the current password is right and the new one is accepted, and change nothing; it counts as a sign-in."""
+    """Check the current password and whether the new one would be accepted, and change nothing; it counts as a sign-in attempt."""
     new = body.new_password
     await services.operators.check_password_change(
         Secret(body.current_password.get_secret_value()),
@@ -145,14 +145,14 @@ async def check_password_change(body: models.PasswordCheck, actor: Self, service
     )
 
 
-@router.post("/me/reauthenticate", summary="Prove again who you are")
+@router.post("/me/reauthenticate", summary="Authenticate again")
 async def reauthenticate(
     body: models.Reauthentication, actor: Self, services: ServicesDep
 ) -> models.Reauthenticated:
     """
-    Check the password and the second factor, if there is one, and give this session another token; the one that this was asked with ends.
+    Check the password and the second factor, if there is one, and give this session a new token; the current one ends.
 
-    What cannot be undone answers 401 `reauthentication_required` to a session in which that was too long ago.
+    Actions that cannot be undone answer 401 `reauthentication_required` if this was too long ago in the session.
     """
     done = await services.reauthentication.reauthenticate(
         Secret(body.password.get_secret_value()), _code_of(body), actor=actor
@@ -162,7 +162,7 @@ async def reauthenticate(
 
 @router.get("/admin-sessions", summary="List operators' sessions")
 async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessions:
-    """Return the operator's own sessions; all sessions to an administrator."""
+    """Return the operator's own sessions, or all sessions for an admin."""
     can_see_all = is_allowed("sessions.revoke_any", actor=actor)
     sessions = await services.operator_sessions.list(None if can_see_all else actor.operator)
     return models.AdminSessions(
@@ -184,7 +184,7 @@ async def list_sessions(actor: Self, services: ServicesDep) -> models.AdminSessi
 
 @router.delete("/admin-sessions/{session_id}", status_code=204, summary="End an operator's session")
 async def end_session(session_id: str, actor: Self, services: ServicesDep) -> None:
-    """End one session: the operator's own, or any for an administrator."""
+    """End one session: the operator's own, or any one for an admin."""
     of_any_operator = is_allowed("sessions.revoke_any", actor=actor)
     await services.operator_sessions.end_session(session_id, actor=actor, of_any_operator=of_any_operator)
 
@@ -198,7 +198,7 @@ def _revealed(mark: SecretStr | None) -> str:
 
 
 def operator_view(record: OperatorRecord) -> models.Operator:
-    """Show an operator; never the hash."""
+    """Build the view of an operator, without the hash."""
     return models.Operator(
         name=record.name,
         role=record.role,

@@ -20,13 +20,13 @@ Ender = Annotated[Actor, Depends(allowed("api_keys.end", in_scope=True))]
 
 @router.get("", summary="List API keys")
 async def list_keys(actor: Reader, services: ServicesDep) -> models.ApiKeys:
-    """Return every key, by name, without the keys themselves: only digests are kept."""
+    """Return every key, by name, without the keys themselves: only digests are stored."""
     return models.ApiKeys(items=await services.api_key_queries.list_all(scope=actor.scope))
 
 
 @router.post("", status_code=201, summary="Issue an API key")
 async def issue_key(body: models.NewApiKey, actor: Writer, services: ServicesDep) -> models.NewApiKeyAnswer:
-    """Make a key; it is in this answer and nowhere else."""
+    """Issue a key; it is only in this response."""
     life = None if body.expires_in_s is None else timedelta(seconds=body.expires_in_s)
     issued = await services.api_keys.issue(
         body.name, worker_ids=body.worker_ids, expires_in=life, actor=actor
@@ -42,7 +42,7 @@ async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.Ap
 
 @router.post("/{name}/revoke", summary="Revoke an API key")
 async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.ApiKey:
-    """Cut off every Worker that uses it, before this returns."""
+    """Revoke the key: every Worker that uses it is cut off before this returns."""
     await services.api_keys.revoke(name, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)
 
@@ -51,7 +51,7 @@ async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.A
 async def allow_workers(
     name: str, body: models.Allowance, actor: Writer, services: ServicesDep
 ) -> models.ApiKey:
-    """Add Workers to those that a key is for."""
+    """Add Workers to those that may use a key."""
     await services.api_keys.allow(name, body.worker_ids, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)
 
@@ -60,7 +60,7 @@ async def allow_workers(
 async def rotate_key(
     name: str, body: models.Rotation, actor: Ender, services: ServicesDep
 ) -> models.NewApiKeyAnswer:
-    """Make the next generation; the one before works until the grace is over, or until the time given."""
+    """Create the next generation; the previous one works until the end of the grace period, or the given time."""
     grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
     issued = await services.api_keys.rotate(name, grace=grace, ends_at=body.ends_at, actor=actor)
     return await _answer(services, issued, actor)
@@ -68,7 +68,7 @@ async def rotate_key(
 
 @router.post("/{name}/end-previous", summary="End the older generations of an API key")
 async def end_previous(name: str, actor: Ender, services: ServicesDep) -> models.ApiKey:
-    """End a rotation before its time: Workers that still use an older generation are cut off before this returns."""
+    """End a rotation early: Workers that still use an older generation are cut off before this returns."""
     await services.api_keys.end_previous(name, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)
 

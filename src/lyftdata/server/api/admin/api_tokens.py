@@ -18,7 +18,7 @@ Issuer = Annotated[Actor, Depends(allowed("api_tokens.issue", in_scope=True))]
 
 @router.get("", summary="List API tokens")
 async def list_tokens(actor: Reader, services: ServicesDep) -> models.ApiTokens:
-    """Return every token that is no wider than the caller, by name, without the tokens themselves: only digests are kept."""
+    """Return every token whose scope is no wider than the caller's, by name, without the tokens themselves: only digests are stored."""
     return models.ApiTokens(items=await services.api_tokens.list(actor=actor))
 
 
@@ -26,7 +26,7 @@ async def list_tokens(actor: Reader, services: ServicesDep) -> models.ApiTokens:
 async def issue_token(
     body: models.NewApiToken, actor: Issuer, services: ServicesDep
 ) -> models.NewApiTokenAnswer:
-    """Make a token that acts for the operator who asks; it is in this answer and nowhere else."""
+    """Issue a token that acts for the calling operator; it is only in this response."""
     issued = await services.api_tokens.issue(
         body.name,
         body.role,

@@ -34,7 +34,7 @@ from lyftdata.server.runtime.services import Services
 
 _PROBLEM = {
     "model": Problem,
-    "description": "What went wrong (RFC 9457).",
+    "description": "An error (RFC 9457).",
     "content": {"application/problem+json": {}},
 }
 
@@ -44,17 +44,17 @@ def admin_app(services: Services | None = None) -> FastAPI:
     Return the admin API, to be mounted at `/api`.
 
     Args:
-        services: The Server's parts; None where only the OpenAPI document is wanted.
+        services: The Server's parts; None to generate only the OpenAPI document.
     """
     app = FastAPI(
         title="lyftdata admin API",
         version=lyftdata.__version__,
-        # The interactive pages load their scripts from elsewhere; the document itself is served.
+        # The interactive pages would load scripts from other sites; the document itself is served.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
-        # Secret disclosure: it would report requests, and the texts of exceptions, to whatever tracing it finds in the process.
+        # Secret disclosure: it would report requests, and the texts of exceptions, to any tracing that it finds in the process.
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -65,7 +65,7 @@ def admin_app(services: Services | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(BodyLimit)
-    # Around what reads: a request that another site sends is not even read.
+    # Outside of what reads bodies: a request from another site is not even read.
     app.add_middleware(SameSiteJson, issuer=None if services is None else services.issuer)
     app.add_middleware(NoStore)
     problems.install(app)

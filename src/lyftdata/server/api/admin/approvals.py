@@ -18,7 +18,7 @@ Writer = Annotated[Actor, Depends(allowed("enrollment.write", in_scope=True))]
 
 @router.get("/pending", summary="List Workers that wait for approval")
 async def list_pending(actor: Reader, services: ServicesDep) -> models.PendingWorkers:
-    """Return the Workers that wait for approval, with what is known of each."""
+    """Return the Workers that wait for approval, with what is known about each."""
     return models.PendingWorkers(items=await services.approval_queries.list_pending(scope=actor.scope))
 
 
@@ -26,13 +26,13 @@ async def list_pending(actor: Reader, services: ServicesDep) -> models.PendingWo
 async def approve(
     body: models.ApprovalDecision, actor: Writer, services: ServicesDep
 ) -> models.DecidedWorkers:
-    """Let Workers in that wait, or were denied; one that cannot be approved does not keep out the others."""
+    """Approve Workers that are pending, denied or expired; one that cannot be approved does not affect the others."""
     return _answer(await services.approvals.approve(body.worker_ids, actor=actor))
 
 
 @router.post("/deny", summary="Deny Workers")
 async def deny(body: models.ApprovalDecision, actor: Writer, services: ServicesDep) -> models.DecidedWorkers:
-    """Deny Workers that wait: their programs end. They can still be approved while their entries exist."""
+    """Deny pending Workers: their programs end. They can still be approved while their entries exist."""
     return _answer(await services.approvals.deny(body.worker_ids, actor=actor))
 
 

@@ -31,9 +31,7 @@ _PROGRESS_EVERY_S = 1.0
 def audit_filter(
     action: Annotated[
         str | None,
-        Query(
-            min_length=1, max_length=64, description="`worker.disabled`; `worker.*` for all that begin so."
-        ),
+        Query(min_length=1, max_length=64, description="`worker.disabled`; `worker.*` for a prefix."),
     ] = None,
     subject: Annotated[
         str | None,
@@ -50,7 +48,7 @@ def audit_filter(
     since: Annotated[Moment | None, Query(description="ISO 8601 with a zone.")] = None,
     until: Annotated[Moment | None, Query(description="Events before this time.")] = None,
 ) -> AuditFilter:
-    """Return the filter that a query asks for."""
+    """Return the filter of a query."""
     return AuditFilter(action=action, subject=subject, actor=actor, since=since, until=until)
 
 
@@ -63,9 +61,11 @@ async def list_audit(
     services: ServicesDep,
     wanted: Wanted,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
+    before: Annotated[
+        int | None, Query(ge=1, le=2**63 - 1, description="`next` of the previous page.")
+    ] = None,
 ) -> AuditPage:
-    """Return the decisions about trust that the filter leaves, the latest first."""
+    """Return the events that match the filter, the latest first."""
     return await services.audit_queries.find_page(wanted, limit=limit, before=before)
 
 
@@ -87,7 +87,7 @@ async def verify_audit(
 async def follow_verification(
     actor: Annotated[Actor, Depends(allowed("audit.verify"))], services: ServicesDep
 ) -> StreamingResponse:
-    """Check the log, and return a JSON object a line: `done` and `total` each second, and `report` at the end."""
+    """Check the log, and return a JSON object per line: `done` and `total` every second, and `report` at the end."""
     services.budget.charge_check(actor.account, services.store.audit_length)
     return StreamingResponse(
         _follow_verification(actor, services),
@@ -97,7 +97,7 @@ async def follow_verification(
 
 
 async def _follow_verification(actor: Actor, services: Services) -> AsyncIterator[bytes]:
-    """Stream until the check ends, or the operator's session does; the check goes on for others who wait for it."""
+    """Stream until the check ends, or the operator's session does; the check continues for other callers that wait for it."""
     check = asyncio.ensure_future(services.audit_queries.verify())
     try:
         while not (await asyncio.wait({check}, timeout=_PROGRESS_EVERY_S))[0]:
@@ -107,7 +107,7 @@ async def _follow_verification(actor: Actor, services: Services) -> AsyncIterato
             yield f'{{"done":{done},"total":{total}}}\n'.encode()
         yield b'{"report":' + check.result().model_dump_json().encode() + b"}\n"
     except StoreError:
-        # The Server stops, or its database is away: what was sent so far holds no report, and the client says so.
+        # The Server stops, or its database is down: the response so far has no report, which the client reports.
         return
     finally:
         check.cancel()
@@ -117,19 +117,19 @@ async def _follow_verification(actor: Actor, services: Services) -> AsyncIterato
 async def show_key(
     _actor: Annotated[Actor, Depends(allowed("audit.read"))], services: ServicesDep
 ) -> AuditKey:
-    """Return the public key of the audit log, which is published at `/.well-known/lyftdata-audit-key` as well."""
+    """Return the public key of the audit log, which is also published at `/.well-known/lyftdata-audit-key`."""
     key = services.checkpoints.published_key
     return AuditKey(key=key, origin=key.split("+")[0])
 
 
-@router.get("/audit/access", tags=["audit"], summary="List who could get in at a time, and by what")
+@router.get("/audit/access", tags=["audit"], summary="List which Workers had access at a time")
 async def list_access(
     actor: Annotated[Actor, Depends(allowed("audit.read"))],
     services: ServicesDep,
     at: Annotated[Moment, Query(description="ISO 8601 with a zone: 2026-03-01T12:00:00Z.")],
     worker_id: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
 ) -> AccessReport:
-    """Return each Worker that had an entry then, whether it could get in, and by which API keys or identity key."""
+    """Return each Worker that had an entry then, whether it had access, and with which API keys or identity key."""
     services.budget.charge_check(actor.account, services.store.audit_length)
     return await services.audit_queries.access_at(at, now=services.clock(), worker_id=worker_id)
 
@@ -138,7 +138,7 @@ async def list_access(
 async def sign_checkpoint(
     actor: Annotated[Actor, Depends(allowed("audit.read"))], services: ServicesDep
 ) -> AuditCheckpoint:
-    """Return a signed checkpoint of the log as it is now: the number of its events, and the root of their Merkle tree."""
+    """Return a signed checkpoint of the current log: the number of its events, and the root of their Merkle tree."""
     services.budget.charge_check(
         actor.account, services.store.audit_length - services.checkpoints.signed_length
     )
@@ -177,8 +177,8 @@ async def export_audit(
     form: Annotated[ExportForm, Query(alias="format")] = ExportForm.JSONL,
 ) -> StreamingResponse:
     """
-    Return the events that the filter leaves, the oldest first: a JSON object a line, or comma-separated values.
+    Return the events that match the filter, the oldest first: as a JSON object per line, or comma-separated values.
 
-    In the form `signed`, lines with a signed checkpoint; this one is of the whole log and takes no filter.
+    In the form `signed`, lines with a signed checkpoint; this form covers the whole log and takes no filter.
     """
     return await services.audit_export.respond(form, actor, wanted=wanted)

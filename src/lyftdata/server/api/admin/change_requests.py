@@ -23,9 +23,9 @@ RulesWriter = Annotated[Actor, Depends(allowed("second_operator.write"))]
 @router.get("/change-requests", summary="List what waits for a second operator")
 async def list_requests(actor: Reader, services: ServicesDep) -> models.ChangeRequests:
     """
-    Return the requests within the caller's scope: those that wait first, then those of the last 30 days.
+    Return the requests within the caller's scope: pending ones first, then those of the last 30 days.
 
-    Each with the number of its Workers; which they are, the request itself says.
+    Each has the number of its Workers; the request itself lists them.
     """
     found = await services.change_request_queries.list(actor=actor)
     return models.ChangeRequests(items=[listed_view(one) for one in found])
@@ -33,18 +33,18 @@ async def list_requests(actor: Reader, services: ServicesDep) -> models.ChangeRe
 
 @router.get("/change-requests/{request_id}", summary="Show a request")
 async def show_request(request_id: str, actor: Reader, services: ServicesDep) -> models.ChangeRequest:
-    """Return what was asked for, by whom, and how it stands."""
+    """Return what was requested, by whom, and its state."""
     return await _shown(services, request_id, actor)
 
 
-@router.post("/change-requests/{request_id}/confirm", summary="Confirm what another operator asks for")
+@router.post("/change-requests/{request_id}/confirm", summary="Confirm another operator's request")
 async def confirm_request(
     request_id: str, body: models.Decision, actor: Confirmer, services: ServicesDep
 ) -> models.Confirmed:
     """
-    Confirm it, and carry it out, both or neither. Not for the one who has asked, nor for an API token.
+    Confirm the request and carry it out, both or neither. Not allowed for the requester, nor for an API token.
 
-    409 `effect_changed` where it would do anything but what was asked for, by the state of this moment.
+    409 `effect_changed` if, in the current state, it would do anything other than what was requested.
     """
     outcome = await services.change_requests.confirm(request_id, body.note, actor=actor)
     return models.Confirmed(
@@ -55,42 +55,42 @@ async def confirm_request(
     )
 
 
-@router.post("/change-requests/{request_id}/decline", summary="Decline what another operator asks for")
+@router.post("/change-requests/{request_id}/decline", summary="Decline another operator's request")
 async def decline_request(
     request_id: str, body: models.Decision, actor: Decliner, services: ServicesDep
 ) -> models.ChangeRequest:
-    """Decline it: nothing is done."""
+    """Decline the request: nothing is done."""
     await services.change_requests.decline(request_id, body.note, actor=actor)
     return await _shown(services, request_id, actor)
 
 
-@router.post("/change-requests/{request_id}/withdraw", summary="Withdraw what one has asked for")
+@router.post("/change-requests/{request_id}/withdraw", summary="Withdraw your own request")
 async def withdraw_request(request_id: str, actor: Writer, services: ServicesDep) -> models.ChangeRequest:
-    """Take it back, while it waits."""
+    """Withdraw the request while it is pending."""
     await services.change_requests.withdraw(request_id, actor=actor)
     return await _shown(services, request_id, actor)
 
 
-@router.post("/change-requests/{request_id}/reason", summary="Give the reason for what one has asked for")
+@router.post("/change-requests/{request_id}/reason", summary="Give the reason for your own request")
 async def explain_request(
     request_id: str, body: models.Reason, actor: Writer, services: ServicesDep
 ) -> models.ChangeRequest:
-    """Say why, once, while it waits."""
+    """Give the reason, once, while the request is pending."""
     await services.change_requests.explain(request_id, body.reason, actor=actor)
     return await _shown(services, request_id, actor)
 
 
-@router.get("/second-operator", summary="Show for what a second operator must confirm")
+@router.get("/second-operator", summary="Show which actions a second operator must confirm")
 async def show_rules(_actor: RulesReader, services: ServicesDep) -> models.SecondOperator:
-    """Return every action that can be chosen, and which are."""
+    """Return every action that can be chosen, and which ones are."""
     return rules_view(await services.second_operator_settings.show())
 
 
-@router.put("/second-operator", summary="Set for what a second operator must confirm")
+@router.put("/second-operator", summary="Set which actions a second operator must confirm")
 async def set_rules(
     body: models.SecondOperatorInput, actor: RulesWriter, services: ServicesDep
 ) -> models.SecondOperator:
-    """Turn it on or add to it at once; what relaxes it waits for a second operator itself."""
+    """Turning it on or adding actions takes effect at once; relaxing it must itself be confirmed by a second operator."""
     await services.second_operator_settings.set(body.actions, body.above, actor=actor)
     return rules_view(await services.second_operator_settings.show())
 

@@ -15,5 +15,5 @@ router = APIRouter()
 async def enrollment(
     _actor: Annotated[Actor, Depends(allowed("enrollment.read"))], services: ServicesDep
 ) -> EnrollmentStatus:
-    """Return whether it is on, and the fingerprints of the secrets in force."""
+    """Return whether it is on, and the fingerprints of the current secrets."""
     return await services.enrollment_queries.show()

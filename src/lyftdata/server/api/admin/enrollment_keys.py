@@ -19,7 +19,7 @@ from lyftdata.server.runtime.services import Services
 router = APIRouter(prefix="/enrollment/keys", tags=["enrollment"])
 
 Reader = Annotated[Actor, Depends(allowed("enrollment.read", in_scope=True))]
-# A rehearsal replays the attempts of other Workers, refused ones too: not within any scope.
+# A rehearsal replays the attempts of other Workers, including refused ones: it is not within any scope.
 Rehearser = Annotated[Actor, Depends(allowed("enrollment.read"))]
 Writer = Annotated[Actor, Depends(allowed("enrollment.write", in_scope=True))]
 Ender = Annotated[Actor, Depends(allowed("enrollment_keys.end", in_scope=True))]
@@ -35,7 +35,7 @@ async def list_keys(actor: Reader, services: ServicesDep) -> models.EnrollmentKe
 async def issue_key(
     body: models.NewEnrollmentKey, actor: Writer, services: ServicesDep
 ) -> models.NewEnrollmentKeyAnswer:
-    """Make a key; it is in this answer and nowhere else."""
+    """Issue a key; it is only in this response."""
     rules = EnrollmentKeyRules(
         expires_in=None if body.expires_in_s is None else timedelta(seconds=body.expires_in_s),
         max_uses=body.max_uses,
@@ -58,7 +58,7 @@ async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.En
 
 @router.post("/{name}/revoke", summary="Revoke an enrollment key")
 async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.EnrollmentKey:
-    """Let it enroll no more Workers; those that it has enrolled stay."""
+    """Revoke the key: it enrolls no more Workers; those that it has enrolled stay."""
     await services.enrollment_keys.revoke(name, actor=actor)
     return await services.enrollment_key_queries.get(name, scope=actor.scope)
 
@@ -67,7 +67,7 @@ async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.E
 async def rotate_key(
     name: str, body: models.EnrollmentKeyRotation, actor: Ender, services: ServicesDep
 ) -> models.NewEnrollmentKeyAnswer:
-    """Make the next generation, with the same rules; the one before works until the grace is over, or until the time given."""
+    """Create the next generation, with the same rules; the previous one works until the end of the grace period, or the given time."""
     grace = None if body.grace_s is None else timedelta(seconds=body.grace_s)
     issued = await services.enrollment_keys.rotate(name, grace=grace, ends_at=body.ends_at, actor=actor)
     return await _answer(services, issued, actor)
@@ -75,7 +75,7 @@ async def rotate_key(
 
 @router.post("/{name}/end-previous", summary="End the older generations of an enrollment key")
 async def end_previous(name: str, actor: Ender, services: ServicesDep) -> models.EnrollmentKey:
-    """End a rotation before its time: an older generation enrolls no more Workers. Those that it has enrolled stay."""
+    """End a rotation early: older generations enroll no more Workers. Those that they have enrolled stay."""
     await services.enrollment_keys.end_previous(name, actor=actor)
     return await services.enrollment_key_queries.get(name, scope=actor.scope)
 
@@ -84,7 +84,7 @@ async def end_previous(name: str, actor: Ender, services: ServicesDep) -> models
 async def rehearse_key(
     name: str, body: EnrollmentRehearsalRequest, actor: Rehearser, services: ServicesDep
 ) -> EnrollmentRehearsal:
-    """Replay recorded attempts against changed rules, and return who would be refused. Nothing is changed."""
+    """Replay recorded attempts against changed rules, and return which would be refused. Nothing is changed."""
     given = {rule: value for rule, value in body.model_dump().items() if value is not None}
     days, expires_in_s = given.pop("days"), given.pop("expires_in_s", None)
     if expires_in_s is not None:

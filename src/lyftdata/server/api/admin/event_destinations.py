@@ -27,7 +27,7 @@ async def list_destinations(_actor: Reader, services: ServicesDep) -> models.Eve
 async def add_destination(
     body: models.NewEventDestination, actor: Redirector, services: ServicesDep
 ) -> models.AddedEventDestination:
-    """Deliver events of the audit log there from now on; a webhook's secret is in this answer and nowhere else."""
+    """Deliver events of the audit log there from now on; a webhook's secret is only in this response."""
     change = DestinationChange(url=body.url, events=body.events, labels=body.labels, ca=body.ca)
     secret = await services.event_destinations.add(body.name, body.transport, change, actor=actor)
     return models.AddedEventDestination(
@@ -48,10 +48,10 @@ async def show_destination(
 async def change_destination(
     name: str, body: models.EventDestinationChange, actor: Writer, services: ServicesDep
 ) -> models.EventDestination:
-    """Change what the body names; `paused` pauses or resumes it, and to resume tries at once."""
+    """Change the given fields; `paused` pauses or resumes delivery, and resuming retries at once."""
     given = body.model_dump(exclude={"paused"}, exclude_none=True)
     if given or body.paused:
-        # To pause is to say who no longer learns of what is done, as to delete is.
+        # Pausing keeps others from learning what is done, and so needs the same right as deleting.
         require("event_destinations.redirect", actor=actor, services=services)
     if given:
         await services.event_destinations.change(name, DestinationChange(**given), actor=actor)
@@ -63,13 +63,13 @@ async def change_destination(
 
 @router.delete("/{name}", status_code=204, summary="Delete an event destination")
 async def delete_destination(name: str, actor: Redirector, services: ServicesDep) -> None:
-    """Deliver nothing more there."""
+    """Stop delivering to this destination."""
     await services.event_destinations.delete(name, actor=actor)
 
 
 @router.post("/{name}/test", summary="Test an event destination")
 async def test_destination(name: str, actor: Writer, services: ServicesDep) -> models.EventTest:
-    """Send a test event now, by this Server, and say what came of it."""
+    """Send a test event now, from this Server, and return the result."""
     outcome = await services.event_destinations.test(name, actor=actor)
     return models.EventTest(name=name, delivered=not outcome.error, error=outcome.error)
 
@@ -78,7 +78,7 @@ async def test_destination(name: str, actor: Writer, services: ServicesDep) -> m
 async def rotate_secret(
     name: str, body: models.RotateEventSecret, actor: Redirector, services: ServicesDep
 ) -> models.EventSecret:
-    """Make a new secret, which is in this answer and nowhere else; for a time, messages carry a signature by each."""
+    """Create a new secret, which is only in this response; for a time, messages are signed with both secrets."""
     secret = await services.event_destinations.rotate_secret(
         name, overlap=timedelta(seconds=body.overlap_s), actor=actor
     )

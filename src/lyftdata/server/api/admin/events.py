@@ -20,7 +20,7 @@ _STILL_THERE_EVERY_S = 15.0
 async def events(
     actor: Annotated[Actor, Depends(allowed("events.read", in_scope=True))], services: ServicesDep
 ) -> StreamingResponse:
-    """Return server-sent events: `worker` with the Worker as it is now, `worker_deleted` with its ID."""
+    """Return server-sent events: `worker` with the current state of the Worker, `worker_deleted` with its ID."""
     feed = services.event_feed
     listener = services.events.admit(actor)
     feed.join(listener)
@@ -33,7 +33,7 @@ async def events(
         _event_stream(listener),
         release=release,
         media_type="text/event-stream",
-        # nginx would keep the events until its buffer is full.
+        # Otherwise nginx would hold events back until its buffer is full.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 

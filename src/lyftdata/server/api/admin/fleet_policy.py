@@ -19,7 +19,7 @@ Limit = Annotated[int, Query(ge=0, le=1_000, description="List at most this many
 
 @router.get("/versions", summary="Count the versions of agents")
 async def list_versions(_actor: Reader, services: ServicesDep) -> models.VersionShares:
-    """Return how many Workers' agents are of each version, as each reported it last."""
+    """Return how many Workers' agents have each version, as last reported."""
     shares = await services.fleet_versions.shares()
     return models.VersionShares(
         items=[
@@ -36,16 +36,16 @@ async def show_version_history(
     _actor: Reader, services: ServicesDep, period: models.VersionPeriod = models.VersionPeriod.WEEK
 ) -> models.VersionHistory:
     """
-    Return how many Workers' agents were of each version in each hour of a week, or on each day of a quarter or a year.
+    Return how many Workers' agents had each version in each hour of a week, or on each day of a quarter or a year.
 
     Hours are kept for 8 days, days for 400. A step has at most 12 versions; Workers of others are counted together.
     """
     return await services.version_histories.of(period)
 
 
-@router.get("/policy", summary="Show the policy for the versions of agents")
+@router.get("/policy", summary="Show the fleet policy")
 async def show_policy(_actor: Reader, services: ServicesDep, limit: Limit = 1_000) -> models.PolicyEffect:
-    """Return the policy and whom it warns and refuses; without a policy, no Worker."""
+    """Return the policy and the Workers that it warns or refuses; without a policy, none."""
     policy = services.directory.fleet_policy
     return effect_view(
         None if policy is None else policy.record,
@@ -54,11 +54,11 @@ async def show_policy(_actor: Reader, services: ServicesDep, limit: Limit = 1_00
     )
 
 
-@router.post("/policy/preview", summary="Show whom a policy would affect")
+@router.post("/policy/preview", summary="Preview a fleet policy")
 async def preview_policy(
     body: models.FleetPolicyInput, actor: Reader, services: ServicesDep, limit: Limit = 1_000
 ) -> models.PolicyEffect:
-    """Return whom a policy would warn and refuse, and change nothing."""
+    """Return the Workers that a policy would warn or refuse, and change nothing."""
     record = services.fleet_policies.make(
         warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
     )
@@ -66,11 +66,11 @@ async def preview_policy(
     return effect_view(record, effect, refused_agents=[])
 
 
-@router.put("/policy", summary="Set the policy for the versions of agents")
+@router.put("/policy", summary="Set the fleet policy")
 async def set_policy(
     body: models.FleetPolicyInput, actor: Writer, services: ServicesDep, limit: Limit = 1_000
 ) -> models.PolicyEffect:
-    """Set the policy in place of the one before, and return whom it affects; Workers that it refuses now are disconnected."""
+    """Set the policy, replacing the previous one, and return the Workers that it affects; those that it refuses now are disconnected."""
     record = services.fleet_policies.make(
         warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
     )
@@ -79,7 +79,7 @@ async def set_policy(
     return effect_view(record, effect, refused_agents=[])
 
 
-@router.delete("/policy", status_code=204, summary="Clear the policy for the versions of agents")
+@router.delete("/policy", status_code=204, summary="Clear the fleet policy")
 async def clear_policy(actor: Writer, services: ServicesDep) -> None:
-    """Remove the policy: Workers that it refused connect again by themselves."""
+    """Remove the policy: Workers that it refused reconnect by themselves."""
     await services.fleet_policies.clear(actor=actor)

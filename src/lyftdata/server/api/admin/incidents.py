@@ -37,9 +37,9 @@ async def show_incident(
         ),
     ] = "",
 ) -> Response:
-    """Return the Workers that a key, an address or a host let in, what tokens they got from where, and who is connected now."""
+    """Return the Workers that used a key, an address or a host, which tokens they got from where, and which are connected now."""
     report = await services.incident_queries.report(subject, since)
-    # Made into text here: FastAPI would check each of ten thousand Workers once more, in one piece of the event loop's time.
+    # Serialized here: FastAPI would validate each of ten thousand Workers again, in one piece of the event loop's time.
     return Response(report.model_dump_json(), media_type="application/json")
 
 
@@ -57,9 +57,9 @@ async def cut_off(body: models.CutOffRequest, actor: Writer, services: ServicesD
     return await services.incident_queries.progress(number)
 
 
-@router.get("/cut-offs/{number}", summary="Show how far a cut-off has come")
+@router.get("/cut-offs/{number}", summary="Show the progress of a cut-off")
 async def show_cut_off(
     number: Annotated[int, Path(ge=1, lt=2**63)], _actor: Reader, services: ServicesDep
 ) -> models.CutOffProgress:
-    """Return the Workers of a cut-off, and those that are still connected as they were then. `number` is that of its audit event."""
+    """Return the Workers of a cut-off, and those whose session from before is still open. `number` is that of its audit event."""
     return await services.incident_queries.progress(number)

@@ -35,7 +35,7 @@ async def list_operators(_actor: Reader, services: ServicesDep) -> models.Operat
 async def add_operator(
     body: models.NewOperator, actor: Writer, services: ServicesDep
 ) -> models.NewOperatorAnswer:
-    """Make an operator; a password that was made up is in this answer and nowhere else."""
+    """Create an operator; a generated password is only in this response."""
     chosen = await services.operators.add(
         body.name, body.role, _secret(body.password), scope=body.scope, actor=actor
     )
@@ -54,9 +54,9 @@ async def change_operator(
     changes = [body.scope is not None or body.no_scope, body.role is not None]
     changes.append(body.password is not None or body.reset_password)
     if sum(changes) > 1 and (await services.second_operator_settings.show()).rules is not None:
-        # Of two changes one might be made and the other wait, and no answer says both.
+        # One of two changes might be made and the other wait for confirmation, which a single response cannot express.
         raise InvalidInputError("role", "must be changed by itself where a second operator confirms")
-    # A limit first: in between, they do not have the new role without it.
+    # The scope first, so that they never have the new role without it.
     if body.scope is not None or body.no_scope:
         await services.operators.set_scope(name, body.scope, actor=actor)
     if body.role is not None:
@@ -78,7 +78,7 @@ async def delete_operator(name: str, actor: Writer, services: ServicesDep) -> No
 
 @router.delete("/{name}/sessions", status_code=204, summary="End an operator's sessions")
 async def end_sessions(name: str, actor: Ender, services: ServicesDep) -> None:
-    """End every session of an operator; the one that this is asked in too, if it is theirs."""
+    """End every session of an operator, including the current one if it is theirs."""
     await services.operator_sessions.end_all_sessions(actor=actor, of=name)
 
 

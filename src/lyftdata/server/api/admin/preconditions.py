@@ -18,24 +18,24 @@ IfMatch = Annotated[
 
 
 def worker_fields(worker: Worker) -> dict[str, object]:
-    """Return what can be edited of a Worker."""
+    """Return the editable fields of a Worker."""
     fields = ("name", "labels", "enabled", "disabled_note", "disabled_until")
     return {name: getattr(worker, name) for name in fields}
 
 
 def resource_fields(resource: Resource) -> dict[str, object]:
-    """Return what can be edited of a resource."""
+    """Return the editable fields of a resource."""
     return {name: getattr(resource, name) for name in ResourceChange.__struct_fields__}
 
 
 def etag(fields: Mapping[str, object]) -> str:
-    """Return the entity tag of what can be edited: what changes by itself, such as *last seen*, is no part of it."""
+    """Return the entity tag of the editable fields: what changes by itself, such as *last seen*, is not part of it."""
     return f'"{fingerprint(fields)}"'
 
 
 def check_precondition(if_match: str | None, fields: Mapping[str, object]) -> Mapping[str, object] | None:
     """
-    Return the values that the fields must still have when the change is written; None if nothing was asked for.
+    Return the values that the fields must still have when the change is written; None without `If-Match`.
 
     Raises:
         PreconditionFailedError: `changed_meanwhile`.

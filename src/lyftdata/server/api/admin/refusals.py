@@ -26,7 +26,7 @@ async def list_refusals(
 ) -> RefusalPage:
     """Return refused attempts grouped by cause, claimed Worker and address, the latest first."""
     if code is not None and cause_of(code) is None:
-        # A misspelt cause would read as good news: no refusals.
+        # A misspelled cause would look like good news: no refusals.
         raise InvalidInputError("code", f"must be a cause of refusal, for example {all_causes()[0].code}")
     return RefusalPage(items=await services.refusal_queries.list_groups(limit=limit, code=code, q=q))
 
@@ -35,17 +35,17 @@ async def list_refusals(
 async def ignore_refusals(
     body: IgnoredRefusals, actor: Annotated[Actor, Depends(allowed("refusals.write"))], services: ServicesDep
 ) -> None:
-    """Take refusals of one cause out of the alerts until a time; the callers stay refused."""
+    """Remove refusals of one cause from the alerts until a given time; the callers are still refused."""
     await services.refusal_inbox.ignore(
         body.code, body.subjects, for_=timedelta(seconds=body.for_s), note=body.note, actor=actor
     )
 
 
-@router.post("/refusals/reopen", tags=["refusals"], status_code=204, summary="Ignore refusals no more")
+@router.post("/refusals/reopen", tags=["refusals"], status_code=204, summary="Stop ignoring refusals")
 async def reopen_refusals(
     body: ReopenedRefusals, actor: Annotated[Actor, Depends(allowed("refusals.write"))], services: ServicesDep
 ) -> None:
-    """Let refusals of one cause be alerts again before the time is over."""
+    """Let refusals of one cause be alerts again before that time."""
     await services.refusal_inbox.reopen(body.code, body.subjects, actor=actor)
 
 
@@ -53,5 +53,5 @@ async def reopen_refusals(
 async def show_refusal(
     reference: str, _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
 ) -> Refusal:
-    """Return one refused attempt with the whole reason, by the reference that the Worker logged."""
+    """Return one refused attempt with its full cause, by the reference that the Worker logged."""
     return await services.refusal_queries.get(reference)

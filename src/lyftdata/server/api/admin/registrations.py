@@ -16,6 +16,6 @@ Reader = Annotated[Actor, Depends(allowed("fleet.read"))]
 
 @router.get("/repeated", summary="List clients that register again at each start")
 async def list_repeated(_actor: Reader, services: ServicesDep) -> models.RepeatedRegistrationList:
-    """Return them as of the last look, some seconds ago."""
+    """Return the result of the last check, which is at most some seconds old."""
     groups = services.repeated_registrations.groups()
     return models.RepeatedRegistrationList(items=[repeated_registration_view(group) for group in groups])

@@ -26,7 +26,7 @@ async def list_resources(actor: Reader, services: ServicesDep) -> models.Resourc
 
 @router.post("", status_code=201, summary="Define a resource")
 async def add_resource(body: models.NewResource, actor: Writer, services: ServicesDep) -> models.Resource:
-    """Define a service for which the Workers chosen here may get tokens; no Worker unless some are chosen."""
+    """Add a service for which the selected Workers may get tokens; none unless some are selected."""
     change = ResourceChange(**body.model_dump(exclude={"name"}))
     await services.resources.add(body.name, change, actor=actor)
     return services.resource_queries.get(body.name, scope=actor.scope)
@@ -51,7 +51,7 @@ async def change_resource(
     response: Response,
     if_match: IfMatch = None,
 ) -> models.Resource:
-    """Change what the body names."""
+    """Change the given fields."""
     before = services.resource_queries.get(name, scope=actor.scope)
     expected = check_precondition(if_match, resource_fields(before))
     change = ResourceChange(**body.model_dump())
@@ -63,12 +63,12 @@ async def change_resource(
 
 @router.delete("/{name}", status_code=204, summary="Delete a resource")
 async def delete_resource(name: str, actor: Deleter, services: ServicesDep) -> None:
-    """Give no more tokens for it."""
+    """Remove the resource: no more tokens are issued for it."""
     await services.resources.delete(name, actor=actor)
 
 
 @router.post("/{name}/key", status_code=201, summary="Issue a resource's key")
 async def issue_key(name: str, actor: Issuer, services: ServicesDep) -> models.ResourceKey:
-    """Make the key with which the service asks about tokens; it is in this answer and nowhere else."""
+    """Issue the key with which the service checks tokens; it is only in this response."""
     key = await services.resources.issue_key(name, actor=actor)
     return models.ResourceKey(name=name, key=key.reveal())

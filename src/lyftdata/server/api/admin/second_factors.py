@@ -19,9 +19,9 @@ Owner = Annotated[Actor, Depends(allowed("own_second_factor", in_scope=True))]
 OperatorsWriter = Annotated[Actor, Depends(allowed("operators.write"))]
 
 
-@router.get("/me/second-factor", summary="Show one's second factor")
+@router.get("/me/second-factor", summary="Show your second factor")
 async def show(actor: Self, services: ServicesDep) -> models.SecondFactors:
-    """Return what there is, without secrets."""
+    """Return the caller's second factors, without secrets."""
     found = await services.second_factors.status(actor.operator)
     return models.SecondFactors(
         factors=[
@@ -35,7 +35,7 @@ async def show(actor: Self, services: ServicesDep) -> models.SecondFactors:
 
 @router.post("/me/second-factor/totp", summary="Begin to set up an authenticator app")
 async def begin_totp(actor: Owner, services: ServicesDep) -> models.TotpSetup:
-    """Make a secret. Nothing is stored until a code of the app has come back, within fifteen minutes."""
+    """Generate a secret. Nothing is stored until a code from the app is sent back, within fifteen minutes."""
     setup = await services.second_factors.begin_totp(actor=actor)
     uri = setup.uri.reveal()
     return models.TotpSetup(
@@ -47,7 +47,7 @@ async def begin_totp(actor: Owner, services: ServicesDep) -> models.TotpSetup:
 async def confirm_totp(
     body: models.TotpConfirmation, actor: Owner, services: ServicesDep
 ) -> models.RecoveryCodes:
-    """Ask for codes of this app from now on, and of no other; one's other sessions end. The answer has new recovery codes."""
+    """Require codes of this app from now on, replacing any other; the caller's other sessions end. The response has new recovery codes."""
     return _shown(
         await services.second_factors.confirm_totp(
             Secret(body.setup.get_secret_value()), Secret(body.code.get_secret_value()), actor=actor
@@ -57,35 +57,35 @@ async def confirm_totp(
 
 @router.post("/me/second-factor/recovery-codes", summary="Make new recovery codes")
 async def renew_recovery_codes(actor: Owner, services: ServicesDep) -> models.RecoveryCodes:
-    """Make ten; those from before are worth nothing."""
+    """Generate ten; the old ones become invalid."""
     return _shown(await services.second_factors.renew_recovery_codes(actor=actor))
 
 
-@router.delete("/me/second-factor", status_code=204, summary="Remove one's second factor")
+@router.delete("/me/second-factor", status_code=204, summary="Remove your second factor")
 async def remove(actor: Owner, services: ServicesDep) -> None:
     """
-    Remove app, passkeys and recovery codes, and end one's other sessions.
+    Remove app, passkeys and recovery codes, and end the caller's other sessions.
 
-    409 `second_factor_needed` where the settings require a second factor of the caller.
+    409 `second_factor_needed` if the settings require a second factor of the caller.
     """
     await services.second_factors.remove(actor=actor)
 
 
-@router.delete("/me/second-factor/totp", status_code=204, summary="Remove one's authenticator app")
+@router.delete("/me/second-factor/totp", status_code=204, summary="Remove your authenticator app")
 async def remove_app(actor: Owner, services: ServicesDep) -> None:
-    """Remove the app alone, and end one's other sessions; passkeys stay. With the last second factor the recovery codes go too."""
+    """Remove only the app, and end the caller's other sessions; passkeys stay. With the last second factor, recovery codes are removed too."""
     await services.second_factors.remove_app(actor=actor)
 
 
-@router.delete("/me/passkeys/{passkey_id}", status_code=204, summary="Remove one of one's passkeys")
+@router.delete("/me/passkeys/{passkey_id}", status_code=204, summary="Remove one of your passkeys")
 async def remove_passkey(passkey_id: str, actor: Owner, services: ServicesDep) -> None:
-    """Remove it, and end one's other sessions. With the last second factor the recovery codes go too. Passkeys are added in the browser."""
+    """Remove it, and end the caller's other sessions. With the last second factor, recovery codes are removed too. Passkeys are added in the browser."""
     await services.passkeys.remove(passkey_id, actor=actor)
 
 
 @router.get("/operators/{name}/passkeys", summary="List an operator's passkeys")
 async def list_passkeys(name: str, _actor: OperatorsWriter, services: ServicesDep) -> models.Passkeys:
-    """Return names and times, for an admin who is to remove one."""
+    """Return names and times, for an admin who wants to remove one."""
     return models.Passkeys(items=[_passkey(one) for one in await services.passkeys.list(name)])
 
 

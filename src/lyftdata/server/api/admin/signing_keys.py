@@ -19,13 +19,13 @@ Writer = Annotated[Actor, Depends(allowed("signing_keys.write"))]
 
 @router.get("", summary="List signing keys")
 async def list_keys(_actor: Reader, services: ServicesDep) -> models.SigningKeys:
-    """Return every key in the JWKS, without its private half."""
+    """Return every key in the JWKS, without private keys."""
     return await _listed(services)
 
 
 @router.post("/rotate", summary="Rotate the signing keys")
 async def rotate(body: models.SigningKeyRotation, actor: Writer, services: ServicesDep) -> models.SigningKeys:
-    """Publish the next key, or let it sign now; withdraw keys, whose tokens are refused before this returns."""
+    """Publish the next key, or make it sign now; withdraw keys, whose tokens are refused before this returns."""
     if body.withdraw and not body.now:
         raise InvalidInputError("withdraw", "needs now: another key must sign at once")
     if body.withdraw:

@@ -24,13 +24,13 @@ async def server_status(
 async def list_servers(
     _actor: Annotated[Actor, Depends(allowed("fleet.read"))], services: ServicesDep
 ) -> Servers:
-    """Return every Server that shares this state; one that is silent for five seconds is given up."""
+    """Return every Server that shares this state; one without a heartbeat for five seconds is declared dead."""
     return Servers(items=await services.status_queries.servers())
 
 
 @router.get("/fleet", tags=["server"], summary="Show whether the fleet is complete")
 async def fleet(_actor: Annotated[Actor, Depends(allowed("fleet.read"))], services: ServicesDep) -> Fleet:
-    """Return how many of the expected Workers are connected, and what those that were lost have in common."""
+    """Return how many of the expected Workers are connected, and what the lost ones have in common."""
     return await services.fleet_queries.show()
 
 
@@ -40,7 +40,7 @@ async def history(
     services: ServicesDep,
     period: Period = Period.HOUR,
 ) -> History:
-    """Return Workers connected, admissions and refusals over the last hour, day or week."""
+    """Return the numbers of connected Workers, admissions and refusals over the last hour, day or week."""
     return await services.status_queries.history(period)
 
 
@@ -48,5 +48,5 @@ async def history(
 async def attention(
     _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
 ) -> Concerns:
-    """Return misconfigured and doubled Workers, keys that end soon, and settings to change."""
+    """Return misconfigured and duplicate Workers, keys that expire soon, and settings to change."""
     return Concerns(items=await services.alerts.find())

@@ -54,20 +54,22 @@ async def list_workers(
     inactive_for: Annotated[
         str | None,
         Query(
-            min_length=1, max_length=20, description="Neither connected nor given a token for so long: `30d`."
+            min_length=1,
+            max_length=20,
+            description="Neither connected nor issued a token for this long: `30d`.",
         ),
     ] = None,
     key_rotation: KeyRotation | None = None,
     presence: Annotated[
-        Presence | None, Query(description="How a Worker stands that is expected to be connected.")
+        Presence | None, Query(description="The presence of Workers that are expected to be connected.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
+    after: Annotated[str | None, Query(max_length=64, description="`next` of the previous page.")] = None,
 ) -> Response:
     """
     Return a page of Workers, ordered by ID.
 
-    `q` is a search (see the reference of the search language); every other filter is short for one of its terms, and all must fit.
+    `q` is a search (see the reference of the search language); every other filter is short for one of its terms, and all must match.
     """
     wanted = search_terms(
         q,
@@ -81,13 +83,13 @@ async def list_workers(
         presence=presence,
     )
     page = await services.worker_queries.page(wanted, scope=actor.scope, limit=limit, after=after)
-    # Made into text here: FastAPI would check each of a thousand Workers once more, in one piece of the event loop's time.
+    # Serialized here: FastAPI would validate each of a thousand Workers again, in one piece of the event loop's time.
     return Response(page.model_dump_json(), media_type="application/json")
 
 
 @router.post("", status_code=201, summary="Add a Worker")
 async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDep) -> models.NewWorkerAnswer:
-    """Create a Worker for strategy `api_key`; with an API key for it alone, or allowed to use one that there is."""
+    """Create a Worker for strategy `api_key`; with its own API key, or allowed to use an existing one."""
     record, issued = await services.workers.add(
         body.name,
         worker_id=body.id,
@@ -108,7 +110,7 @@ async def add_worker(body: models.NewWorker, actor: Writer, services: ServicesDe
 async def add_workers(
     body: models.NewWorkers, actor: Writer, services: ServicesDep
 ) -> models.NewWorkersAnswer:
-    """Create the Workers of a pattern such as `press-[01-20]`, all of them or none; with a new key each, one for all, or one that there is."""
+    """Create the Workers of a pattern such as `press-[01-20]`, all of them or none; with a new key each, one for all, or an existing one."""
     added = await services.workers.add_many(
         body.names,
         ids=body.ids,
@@ -136,7 +138,7 @@ async def add_workers(
 async def ask_key_rotation(
     body: models.KeyRotationWanted, actor: Writer, services: ServicesDep
 ) -> models.KeyRotationAsked:
-    """Ask connected Workers now, and others when they connect. The current key of each stays valid until it uses another one."""
+    """Ask connected Workers now, and others when they connect. The current key of each stays valid until it uses a new one."""
     if body.all == bool(body.ids):
         raise InvalidInputError("ids", "must be given, or all set to true, and not both")
     ids = (
@@ -151,11 +153,11 @@ async def ask_key_rotation(
     return models.KeyRotationAsked(asked=len(asked), ids=[record.id for record in asked])
 
 
-@router.post("/match", summary="Find the Workers that a change would be for")
+@router.post("/match", summary="Match Workers for a change")
 async def match_workers(
     body: models.WorkersMatched, actor: Writer, services: ServicesDep
 ) -> models.WorkerMatch:
-    """Return how many Workers a search finds, the first ten, and what a change carries to be for these and no others."""
+    """Return how many Workers match a search, the first ten, and the value that limits a change to these Workers."""
     found = await services.bulk_changes.find(body.q, scope=actor.scope)
     return models.WorkerMatch(
         count=len(found),
@@ -164,7 +166,7 @@ async def match_workers(
     )
 
 
-@router.post("/changes", status_code=201, summary="Change all Workers that a search finds")
+@router.post("/changes", status_code=201, summary="Change all Workers that match a search")
 async def change_workers(
     body: models.BulkChangeWanted, actor: Writer, services: ServicesDep
 ) -> models.BulkChangeDone:
@@ -194,7 +196,7 @@ async def change_workers(
 async def undo_change(
     number: Annotated[int, Path(ge=1, lt=2**63)], actor: Writer, services: ServicesDep
 ) -> models.BulkChangeUndone:
-    """Within 15 minutes, for the operator who made it: Workers that anyone has changed since stay as they are, and are named."""
+    """Undo a change within 15 minutes, for the operator who made it: Workers that were changed since are left alone, and listed."""
     undone = await services.bulk_changes.undo(number, actor=actor)
     return models.BulkChangeUndone(
         number=undone.number,
@@ -223,9 +225,9 @@ async def list_sessions(worker_id: str, actor: Reader, services: ServicesDep) ->
     )
 
 
-@router.get("/{worker_id}/token-origins", summary="List from where a Worker's tokens were asked for")
+@router.get("/{worker_id}/token-origins", summary="List the origins of a Worker's tokens")
 async def list_token_origins(worker_id: str, actor: Reader, services: ServicesDep) -> models.TokenOrigins:
-    """Return the last few combinations of network, credential and audience, each with its first and its last time."""
+    """Return the last few combinations of network, credential and audience, each with its first and last time."""
     return models.TokenOrigins(
         items=await services.token_origin_queries.origins_of(worker_id, scope=actor.scope)
     )
@@ -251,7 +253,7 @@ async def count_tokens(
 
 @router.get("/{worker_id}/copies", summary="List the copies of a Worker's identity")
 async def list_copies(worker_id: str, actor: Reader, services: ServicesDep) -> models.IdentityCopies:
-    """Return the directories that were refused as copies of this Worker's identity, with both hosts of each."""
+    """Return the directories that were refused as copies of this Worker's identity, each with both hosts."""
     return models.IdentityCopies(items=await services.worker_queries.copies_of(worker_id, scope=actor.scope))
 
 
@@ -259,7 +261,7 @@ async def list_copies(worker_id: str, actor: Reader, services: ServicesDep) -> m
 async def decide_copy(
     worker_id: str, reference: str, body: models.CopyDecided, actor: Writer, services: ServicesDep
 ) -> models.IdentityCopy:
-    """Let a refused copy continue as the Worker, or enroll as a new one; it learns of it when it asks again, within a minute."""
+    """Let a refused copy continue as the Worker, or make it enroll as a new one; it gets the decision when it asks again, within a minute."""
     return identity_copy_view(
         await services.copy_decisions.decide(worker_id, reference, body.decision, actor=actor)
     )
@@ -274,7 +276,7 @@ async def change_worker(
     response: Response,
     if_match: IfMatch = None,
 ) -> models.Worker:
-    """Change what the body names. Disabling ends the Worker's session before this returns."""
+    """Change the given fields. Disabling ends the Worker's session before this returns."""
     expected = None
     if if_match is not None:
         before = await services.worker_queries.get(worker_id, scope=actor.scope)
