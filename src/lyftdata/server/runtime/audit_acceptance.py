@@ -1,8 +1,8 @@
 """
-Accepts, on the Server's host, an audit log that does not contain the last checkpoint that was kept: a restored backup.
+Accepts, on the Server's host, an audit log that does not contain the last saved checkpoint, as after restoring a backup.
 
-The acceptance is an event in the log, with what the kept checkpoint said: the log goes on, and shows for ever that it once
-went further. The kept checkpoint gets another name.
+The acceptance is an event in the log, with the content of the saved checkpoint: the log continues, and shows for ever that it once
+went further. The saved checkpoint is renamed.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from lyftdata.store.direct_write import read_directly, write_directly
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What the kept checkpoint says and the log does not confirm; `kept` is None if the file holds no checkpoint."""
+    """What the saved checkpoint says and the log does not confirm; `kept` is None if the file is not a checkpoint."""
 
     kept: Checkpoint | None
     length: int
@@ -32,7 +32,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_difference(place: StateLocation) -> Difference | None:
     """
-    Return why the audit log is not the one of which the kept checkpoint was signed; None if it is, or none is kept.
+    Return why the audit log does not contain the saved checkpoint; None if it does, or if none is saved.
 
     Raises:
         SettingsError, StoreError: The state cannot be read.
@@ -62,7 +62,7 @@ def find_difference(place: StateLocation) -> Difference | None:
 
 def accept(place: StateLocation, difference: Difference, *, clock: Clock = utc_now) -> Path:
     """
-    Record that the log is accepted as it is, and put the kept checkpoint aside; return its new name.
+    Record that the log is accepted as it is, and rename the saved checkpoint; return its new path.
 
     Raises:
         ConflictError: There is no difference any more.

@@ -1,4 +1,4 @@
-"""The Server's background tasks: write what is pending, drop what has expired, keep in touch with the peers."""
+"""The Server's background tasks: write what is pending, delete what has expired, publish to peers."""
 
 import asyncio
 import contextlib
@@ -42,13 +42,13 @@ _WATCH_EVERY_S = 1.0
 _PUBLISH_EVERY_S = 0.2
 _BEAT_EVERY_S = 1.0
 _END_LISTENERS_EVERY_S = 0.8
-# A service manager waits for a minute and a half, as a rule; then what is not written is lost in any case.
+# A service manager usually waits a minute and a half; after that, what is not written is lost anyway.
 _FLUSHED_WITHIN_S = 30.0
 
 
 @contextlib.asynccontextmanager
 async def background_tasks(services: Services) -> AsyncIterator[None]:
-    """Run the background tasks within the block, and flush once more at its end."""
+    """Run the background tasks during the block, and flush once more at its end."""
     checkpoints = CheckpointSchedule(services.checkpoints, services.warnings)
     await checkpoints.start()
     tasks = [
@@ -112,7 +112,7 @@ async def background_tasks(services: Services) -> AsyncIterator[None]:
 
 
 async def _flush_everything(services: Services, checkpoints: CheckpointSchedule) -> None:
-    """Write all that is pending when the Server stops."""
+    """Write everything pending when the Server stops."""
     await _flush_at_stop("operators", services.password_check.aclose())
     await _flush_at_stop("traces and refusals", flush(services))
     await _flush_at_stop("uses of API keys", services.traces.flush_all())
@@ -126,7 +126,7 @@ async def _flush_everything(services: Services, checkpoints: CheckpointSchedule)
 
 
 def alert_watch(services: Services) -> AlertWatch:
-    """Return what writes down when alerts are raised and end."""
+    """Return the task that records when alerts are raised and end."""
     return AlertWatch(
         store=services.store,
         alerts=services.alerts,
@@ -138,7 +138,7 @@ def alert_watch(services: Services) -> AlertWatch:
 
 
 async def _flush_at_stop(what: str, writing: Awaitable[None]) -> None:
-    """Flush at the stop of the Server; a failure is logged and does not keep the Server from stopping."""
+    """Flush during shutdown; a failure is logged and does not keep the Server from stopping."""
     try:
         await writing
     except StoreError as error:
@@ -152,14 +152,14 @@ async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
     Run several coroutines to the end, even if some fail.
 
     Raises:
-        Exception: What the first of them raised that failed; the others' failures are logged.
+        Exception: The first failure; the others are logged.
     """
     first: Exception | None = None
     for step in steps:
         try:
             await step()
         except Exception as error:  # noqa: BLE001
-            # In an outage of the database all of them fail alike, which is said once.
+            # In an outage of the database all of them fail in the same way, which is reported once.
             if first is not None and str(error) != str(first):
                 emit(_log, BACKGROUND_STEP_FAILED, step=getattr(step, "__qualname__", ""), problem=str(error))
             first = first or error
@@ -168,7 +168,7 @@ async def run_all(*steps: Callable[[], Awaitable[object]]) -> None:
 
 
 async def flush(services: Services) -> None:
-    """Write the pending activity, sessions, refusals, samples, origins and counts; how often bounds what a crash can lose."""
+    """Write the pending activity, sessions, refusals, samples, origins and counts; the interval bounds what a crash can lose."""
     await run_all(
         services.traces.flush,
         services.admission.counters.flush,
@@ -199,7 +199,7 @@ async def publish_to_peers(services: Services) -> None:
 
 
 async def prune_and_rotate(services: Services) -> None:
-    """Rotate signing keys when due, let approvals expire, and delete what has expired."""
+    """Rotate signing keys when due, expire approvals, and delete what has expired."""
     now = services.clock()
     services.admission.spent.forget_idle(now.timestamp())
     services.dpop.spent.forget_idle(now.timestamp())
@@ -211,7 +211,7 @@ async def prune_and_rotate(services: Services) -> None:
         enrollment_proofs.prune(tx, now)
         revoked_tokens.prune(tx, now)
 
-    # Keys first: they are what tokens need.
+    # Keys first: tokens depend on them.
     await run_all(
         services.signing_keys.refresh,
         lambda: services.store.write(prune),
@@ -223,48 +223,48 @@ async def prune_and_rotate(services: Services) -> None:
 
 
 async def archive_inactive(services: Services) -> None:
-    """Archive Workers that have been inactive for long; what is known of their activity and not written is written before."""
+    """Archive Workers that have been inactive for long; pending activity is written first."""
     await flush(services)
     await services.worker_archive.archive_inactive()
 
 
 async def remove_absent(services: Services) -> None:
-    """Remove ephemeral Workers that have been absent; what is known of their activity and not written is written before."""
+    """Remove ephemeral Workers that have been absent; pending activity is written first."""
     await flush(services)
     await services.ephemeral_workers.remove_absent()
 
 
 async def enable_due(services: Services) -> None:
-    """Enable the Workers that were disabled until a time which has come."""
+    """Enable the Workers whose disabling has ended."""
     await services.disabled_workers.enable_due()
 
 
 async def count_versions(services: Services) -> None:
-    """Write down how many agents there are of each version, once an hour."""
+    """Record how many agents there are of each version, once an hour."""
     await services.version_histories.look()
 
 
 async def look_for_repeated(services: Services) -> None:
-    """Find clients that register again at each start; what is known of their activity and not written is written before."""
+    """Find clients that register again at each start; pending activity is written first."""
     await flush(services)
     await services.repeated_registrations.look()
 
 
 def note_presence(services: Services) -> None:
-    """Record that every connected Worker was seen just now; a held poll says nothing by itself."""
+    """Record that every connected Worker is seen now, since a held poll does not record it."""
     for session in services.sessions:
         services.traces.worker_left(session.worker_id, at=services.clock())
 
 
 async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Call something every `seconds`, for ever; a failure is logged, and the next call is made all the same."""
+    """Call a function every `seconds`, for ever; a failure is logged, and the next call is made anyway."""
     failures = FailureLog(_log, BACKGROUND_TASK_FAILED)
     while True:
         await asyncio.sleep(seconds)
         try:
             await work()
         except StoreError as error:
-            # The writer's watch logs an outage of the database as an error, once for all tasks.
+            # The writer watch logs an outage of the database as an error, once for all tasks.
             failures.failed(level="warning", work=name, problem=str(error))
         except LyftdataError as error:
             failures.failed(work=name, problem=str(error))
@@ -275,7 +275,7 @@ async def _every(name: str, seconds: float, work: Callable[[], Awaitable[None]])
 
 
 class DetachedTasks:
-    """Work that a handler starts and does not wait for; a failure of it is logged."""
+    """Work that a handler starts without waiting for it; a failure is logged."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

@@ -12,10 +12,10 @@ _DATABASE_FILE = "lyftdata.db"
 
 def prepare_staging_dir(path: Path) -> None:
     """
-    Create the data directory (0700), or check that no other user can read the existing one.
+    Create the data directory (0700), or check that no other user can read an existing one.
 
     Raises:
-        SettingsError: It cannot be made, is not a directory, is another user's, or is open to others.
+        SettingsError: It cannot be created, is not a directory, belongs to another user, or is accessible to others.
     """
     try:
         private_directory(path).make()
@@ -26,10 +26,10 @@ def prepare_staging_dir(path: Path) -> None:
 
 def check_staging_dir(path: Path) -> None:
     """
-    Check that the data directory is the Server's and no other user can read it.
+    Check that the data directory belongs to the Server's user and no other user can read it.
 
     Raises:
-        SettingsError: It is not there, is another user's, is open to others, or cannot be written to.
+        SettingsError: It does not exist, belongs to another user, is accessible to others, or is not writable.
     """
     try:
         private_directory(path).check()
@@ -40,10 +40,10 @@ def check_staging_dir(path: Path) -> None:
 
 def check_staging_dir_or_parent(path: Path) -> None:
     """
-    Check the data directory, or, where there is none, that it can be made.
+    Check the data directory or, if there is none, that it can be created.
 
     Raises:
-        SettingsError: It cannot be used or made.
+        SettingsError: It cannot be used or created.
     """
     try:
         if private_directory(path).exists():

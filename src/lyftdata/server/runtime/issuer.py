@@ -1,4 +1,4 @@
-"""The Server's issuer, the enrollment keys that it accepts, and its warnings at the start."""
+"""The Server's issuer, the enrollment keys that it accepts, and its warnings at startup."""
 
 import socket
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from lyftdata.server.admission.enrollment_credentials import AcceptedKey
 from lyftdata.server.runtime.settings import ServerSettings
 from lyftdata.store import Store
 
-# What `localhost` resolves to; the rest of 127.0.0.0/8 is this machine too, but not by that name.
+# What `localhost` resolves to; the rest of 127.0.0.0/8 is also this machine, but does not have that name.
 _LOCALHOST = frozenset({"127.0.0.1", "::1"})
 
 
 def issuer_of(settings: ServerSettings) -> str:
     """
-    Return the Server's issuer: the public URL, or one made from the bind address.
+    Return the Server's issuer: the public URL, or one derived from the bind address.
 
-    On this machine alone it is `localhost`, which is also where Workers and the command line look by default: a verifier is
-    given the address that a person has seen, and compares it with the issuer exactly.
+    On a loopback address it is `localhost`, which is also where Workers and the command line look by default: a verifier is
+    configured with the address that a person has seen, and compares it with the issuer exactly.
     """
     if settings.public_url is not None:
         return settings.public_url
@@ -37,7 +37,7 @@ def issuer_of(settings: ServerSettings) -> str:
 
 
 def accepted_keys(settings: ServerSettings, *, issuers: Sequence[str], pepper: bytes) -> list[AcceptedKey]:
-    """Return the enrollment keys that the Server accepts, the current one first. Slow: chosen ones are stretched."""
+    """Return the enrollment keys that the Server accepts, the current one first. Slow: keys that may be chosen by a person are stretched."""
     given = (("current", settings.enrollment_key), ("previous", settings.enrollment_key_previous))
     return [
         AcceptedKey(
@@ -63,7 +63,7 @@ def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
 
 
 def issuer_warnings(directory: Directory, issuers: Sequence[str]) -> list[str]:
-    """Return a warning for each address that Workers sign for and that the Server does not answer to any more."""
+    """Return a warning for each issuer that Workers sign for and that the Server no longer accepts."""
     return [
         f"LYFTDATA_PREVIOUS_PUBLIC_URLS: the issuer was {signed_for} and is {issuers[0]} now; {count} auto-enrolled "
         f"{'Worker signs' if count == 1 else 'Workers sign'} for the old one and will be refused. Add {signed_for} until "
@@ -86,7 +86,7 @@ def audit_warnings(store: Store, checkpoints: AuditCheckpoints) -> list[str]:
 
 
 def secret_key_warnings(settings: ServerSettings, secret_key: bytes) -> list[str]:
-    """Return warnings about the secret key in force, one sentence each. Slow if the next key is text: it is stretched."""
+    """Return warnings about the current secret key, one sentence each. Slow if the next key is text: it is stretched."""
     warnings = []
     if not is_random_form(secret_key):
         warnings.append(
@@ -94,7 +94,7 @@ def secret_key_warnings(settings: ServerSettings, secret_key: bytes) -> list[str
             "of the database it is cheaper to guess. Change it with: lyftdata admin rotate-secret-key"
         )
     if _accepts_replaced_key(settings, secret_key):
-        # Downgrade: who has the old key, and can write to the database, could put it back under that key.
+        # Downgrade: an attacker who has the old key and can write to the database could move it back to that key.
         warnings.append(
             "LYFTDATA_SECRET_KEY: the database has been changed to LYFTDATA_SECRET_KEY_NEXT, and a database with the old key would be accepted "
             "as well. Set LYFTDATA_SECRET_KEY to the new key, and remove LYFTDATA_SECRET_KEY_NEXT."

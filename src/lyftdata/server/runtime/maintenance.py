@@ -1,7 +1,7 @@
 """
-Works on a Server's state from outside: backup, restore, move to PostgreSQL.
+Works on a Server's state from outside: backup, restore, moving to PostgreSQL.
 
-It is done on the Server's host, as the Server's user, with the settings that say where its state is, and needs no login.
+It runs on the Server's host, as the Server's user, with the settings that locate its state, and needs no sign-in.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ _FIELDS = frozenset(
 
 
 class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a Server's state is, and what it is kept with."""
+    """Where a Server's state is, and the keys that belong to it."""
 
     staging_dir: Path
     database_url: Secret | None
@@ -45,15 +45,15 @@ class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
     secret_key_next: Secret | None
 
     def secret_key_file(self) -> Path | None:
-        """Return the file that holds the secret key, None if it is given otherwise."""
+        """Return the file that holds the secret key, None if the key is a setting."""
         return None if self.secret_key is not None else secret_key_file(self.staging_dir)
 
     def sqlite_file(self) -> Path:
         """
-        Return the SQLite database.
+        Return the path of the SQLite database.
 
         Raises:
-            SettingsError: The settings mean PostgreSQL.
+            SettingsError: The settings are for PostgreSQL.
         """
         if self.database_url is None:
             return database_file(self.staging_dir)
@@ -69,11 +69,11 @@ class StateLocation(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_state_location(environ: Mapping[str, str], *, staging_dir: str | None = None) -> StateLocation:
     """
-    Read the settings of the data directory and the database as a Server would; the others are not checked.
+    Read the settings of the data directory and the database as a Server would; others are not checked.
 
     Args:
         environ: Environment variables.
-        staging_dir: Wins over its variable.
+        staging_dir: Overrides its variable.
 
     Raises:
         SettingsError: Names every fault.
@@ -96,7 +96,7 @@ def back_up(place: StateLocation, to: Path, *, on_progress: OnProgress = ignore_
     Copy the SQLite database to a new file, while the Server may be running.
 
     Raises:
-        SettingsError: The settings mean another database, or there is no secret key.
+        SettingsError: The settings are for another kind of database, or there is no secret key.
         StoreError: See `store.backup.back_up`.
     """
     database = place.sqlite_file()
@@ -112,15 +112,15 @@ def restore(
     on_progress: OnProgress = ignore_progress,
 ) -> backup.Restored:
     """
-    Replace the SQLite database of a stopped Server by a backup.
+    Replace the SQLite database of a stopped Server with a backup.
 
     Raises:
-        SettingsError: The settings mean another database, or there is no secret key.
+        SettingsError: The settings are for another kind of database, or there is no secret key.
         StoreError: See `store.backup.restore`.
     """
     database = place.sqlite_file()
     prepare_staging_dir(place.staging_dir)
-    # What was used since the backup was made is not in it.
+    # It does not match the backup, which lacks what was used since it was made.
     discard_replays(place.staging_dir)
     return backup.restore(
         backup_file,
@@ -135,11 +135,11 @@ def move_to_postgresql(
     place: StateLocation, *, source: Path | None = None, on_progress: OnProgress = ignore_progress
 ) -> Transferred:
     """
-    Copy the state of a Server that does not run to the PostgreSQL database that the settings name.
+    Copy the state of a stopped Server to the PostgreSQL database in the settings.
 
     Args:
         place: The settings.
-        source: The SQLite file; the data directory's unless given.
+        source: The SQLite file; by default the one in the data directory.
         on_progress: Called with the progress.
 
     Raises:
@@ -166,7 +166,7 @@ def move_to_postgresql(
 
 def secret_key_of(place: StateLocation, database: str | URL) -> bytes:
     """
-    Return the secret key of a database; raises as `secret_keys.find_secret_key`.
+    Return the secret key of a database; raises like `secret_keys.find_secret_key`.
 
     Args:
         place: The settings.

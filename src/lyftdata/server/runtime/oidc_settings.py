@@ -1,4 +1,4 @@
-"""The settings of the sign-in at an OpenID Connect issuer, and how each is read from text."""
+"""The settings for sign-in at an OpenID Connect issuer, and their parsers."""
 
 import urllib.parse
 
@@ -13,7 +13,7 @@ _MAX_TEXT = 256
 
 
 def parse_issuer(text: str) -> str:
-    """Read an issuer as it stands, since it is compared exactly: https, or plain http on this machine."""
+    """Parse an issuer, unchanged since it is compared exactly: https, or plain http on this machine."""
     try:
         parts = urllib.parse.urlsplit(text)
         is_url = bool(parts.hostname) and parts.port != 0 and parts.username is None
@@ -30,14 +30,14 @@ def parse_issuer(text: str) -> str:
 
 
 def parse_client_id(text: str) -> str:
-    """Read a client ID: printable ASCII."""
+    """Parse a client ID: printable ASCII."""
     if not 1 <= len(text) <= _MAX_TEXT or not text.isascii() or not text.isprintable():
         raise InvalidInputError("oidc_client_id", f"must be 1 to {_MAX_TEXT} printable ASCII characters")
     return text
 
 
 def parse_scopes(text: str) -> tuple[str, ...]:
-    """Read scopes separated by spaces or commas; `openid` is always among them."""
+    """Parse scopes separated by spaces or commas; `openid` is always among them."""
     scopes = dict.fromkeys(["openid", *text.replace(",", " ").split()])
     if not all(scope.isascii() and scope.isprintable() and not set(scope) & set('"\\') for scope in scopes):
         raise InvalidInputError(

@@ -1,8 +1,8 @@
 """
-Restores an operator's access from the Server's host, without a signed-in operator: unlock, a new password, or one for an emergency.
+Restores an operator's access from the Server's host, without a signed-in operator: unlock, a new password, or emergency access.
 
-It changes the database itself, while Servers run or not. They read operators and sessions from there at each request,
-so what is done here counts at once. Each is an audit event by `host`, with the host's name and its user.
+It changes the database itself, whether or not Servers are running. They read operators and sessions from there at each request,
+so changes take effect at once. Each is an audit event by `host`, with the host's name and its user.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ from lyftdata.store.tables import admin_sessions, api_tokens, known_networks, op
 
 def unlock(place: StateLocation, name: str, *, address: str | None = None, clock: Clock = utc_now) -> None:
     """
-    Forget the failed sign-ins counted against an operator.
+    Reset the failed sign-ins counted against an operator.
 
     Args:
         place: Where the Server's state is.
         name: The operator.
-        address: IP address from which the operator signs in: its network is known from now on, so that guesses from
-            elsewhere, which may go on, do not lock the operator out once more.
+        address: IP address from which the operator signs in: its network counts as known from now on, so that further guesses from
+         elsewhere do not lock the operator out again.
         clock: Aware UTC time.
 
     Raises:
@@ -73,19 +73,19 @@ def reset_password(
     clock: Clock = utc_now,
 ) -> None:
     """
-    Give an operator a new first password, end their sessions and device marks, revoke their API tokens, and unlock them.
+    Set a new first password for an operator, end their sessions and device marks, revoke their API tokens, and unlock them.
 
     Args:
         place: Where the Server's state is.
         name: The operator.
         password: The new password, or None for a random one.
-        announce: Prints a random one. Called before the change is kept: if it raises, the old password stays in force.
+        announce: Prints a random password. Called before the change is committed: if it raises, the old password stays valid.
         clock: Aware UTC time.
 
     Raises:
         NotFoundError: No such operator.
         ConflictError: `no_password`: the operator signs in at an issuer.
-        InvalidInputError: The password breaks a rule.
+        InvalidInputError: The password violates a rule.
         SettingsError, StoreError: The state cannot be used; nothing was changed.
     """
     url = url_of(place)
@@ -93,7 +93,7 @@ def reset_password(
     if password is not None:
         check_new_password(password, operator=name)
     chosen = password or Secret(random_id(random_bytes))
-    # Before the transaction, in which Servers would wait for it.
+    # Before the transaction: Servers would wait for it.
     password_hash = asyncio.run(Passwords().hash(chosen))
 
     def op(tx: WriteTx) -> None:
@@ -126,16 +126,16 @@ def open_emergency_access(
     clock: Clock = utc_now,
 ) -> None:
     """
-    Give an operator a password for a time, also where the Server accepts no passwords; an admin is made if there is no such operator.
+    Give an operator a temporary password, even if the Server accepts no passwords; an operator that does not exist is created as an admin.
 
-    Their sessions and device marks end, and failed sign-ins are forgotten. Once the time is over, the password and the sessions
-    opened by it are worth nothing.
+    Their sessions and device marks end, and failed sign-ins are reset. Afterwards, the password and the sessions opened with it
+    are invalid.
 
     Args:
         place: Where the Server's state is.
         name: The operator.
-        life: For how long the password counts.
-        announce: Prints the password. Called before the change is kept: if it raises, nothing changes.
+        life: How long the password is valid.
+        announce: Prints the password. Called before the change is committed: if it raises, nothing changes.
         clock: Aware UTC time.
 
     Raises:
@@ -147,7 +147,7 @@ def open_emergency_access(
     secret_key = secret_key_of(place, url)
     parse_operator_name(name)
     password = Secret(random_id(random_bytes))
-    # Before the transaction, in which Servers would wait for it.
+    # Before the transaction: Servers would wait for it.
     password_hash = asyncio.run(Passwords().hash(password))
 
     def op(tx: WriteTx) -> None:
@@ -160,7 +160,7 @@ def open_emergency_access(
         changed = msgspec.structs.replace(
             record,
             password_hash=password_hash,
-            # It ends by itself, and there is no time to choose another in an emergency.
+            # It expires by itself, and there is no time to choose another one in an emergency.
             must_change_password=False,
             password_expires_at=now + life,
             unlocks=record.unlocks + 1,
@@ -211,7 +211,7 @@ def _event(action: str, subject: str, clock: Clock, details: dict[str, str]) -> 
 
 
 def who_on_host() -> dict[str, str]:
-    """Return the details of an audit event by `host`: which host, and which of its users."""
+    """Return the details of an audit event by `host`: the host's name, and the user."""
     return {"host": socket.gethostname(), "user": _user_name()}
 
 
@@ -219,12 +219,12 @@ def _user_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        # A container may run under a number that has no name.
+        # A container may run under a UID that has no name.
         return str(os.geteuid())
 
 
 def url_of(place: StateLocation) -> str | URL:
-    """Return the URL of the database, which must be there: none is made by a mistyped directory."""
+    """Return the URL of the database, which must exist: a mistyped directory must not create one."""
     if is_shared_database(place.database_url):
         assert place.database_url is not None  # noqa: S101 - narrows the type
         return place.database_url.reveal()

@@ -1,7 +1,7 @@
 """
-Turns off, from the Server's host, that a second operator must confirm actions: where none is left who can, or an attack must be stopped.
+Turns off confirmation by a second operator from the Server's host: if no one is left who can confirm, or an attack must be stopped.
 
-It changes the database itself, while Servers run or not; they read the rules from there each time, so it counts at once.
+It changes the database itself, whether or not Servers are running; they read the rules from there each time, so it takes effect at once.
 """
 
 from lyftdata.core.errors import ConflictError
@@ -20,10 +20,10 @@ def turn_off_second_operator(place: StateLocation, *, clock: Clock = utc_now) ->
     """
     Turn it off, with an audit event by `host`.
 
-    Requests that wait go on waiting: each can still be confirmed, declined or withdrawn.
+    Pending requests stay pending: each can still be confirmed, declined or withdrawn.
 
     Raises:
-        ConflictError: `second_operator_off`: it is off already.
+        ConflictError: `second_operator_off`: it is already off.
         SettingsError, StoreError: The state cannot be used; nothing was changed.
     """
     url = url_of(place)

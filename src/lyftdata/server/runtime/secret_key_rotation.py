@@ -2,10 +2,10 @@
 Rotates the Server's secret key on its host, while every Server is stopped.
 
 The order makes a crash harmless. A key in the data directory is replaced in three steps: the new one is written next to it
-(secret.key.next), the database is changed in one transaction, and the new one gets the name. Whatever is left after a crash, the
-database tells which of the two keys is in force (`secret_keys.find_secret_key`); the next start, or the next run of this command,
-finishes or discards the rest. Keys in settings stay where they are: the database is changed, and Servers that have both keys use
-the one that fits.
+(secret.key.next), the database is changed in one transaction, and the new one is renamed to secret.key. Whatever is left after a
+crash, the database shows which of the two keys is in force (`secret_keys.find_secret_key`); the next start, or the next run of this
+command, finishes or discards the rest. Keys in settings stay as they are: the database is changed, and Servers that have both keys
+use the one that fits.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ _NONCE_BYTES = 12
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a run has done.
+    The result of a run.
 
-    `changed` is None if the database had the new key already: a run before was interrupted. `file` is the file that holds the
-    key in force, None if it is in the settings.
+    `changed` is None if the database already had the new key, because an earlier run was interrupted. `file` is the file with the
+    current key, None if it is in the settings.
     """
 
     changed: RotatedKey | None
@@ -68,18 +68,18 @@ def rotate_secret_key(
     on_progress: OnProgress = ignore_progress,
 ) -> Rotation:
     """
-    Change the database, and the key in the data directory, to a new secret key.
+    Move the database, and the key in the data directory, to a new secret key.
 
     Args:
-        place: Where the Server's state is, the key in force, and the next key if one was given.
-        enrollment_keys: Those in the settings: Workers that came by them are listed under their new fingerprints.
+        place: Where the Server's state is, the current key, and the next key if there is one.
+        enrollment_keys: Those in the settings: their fingerprints change, also in the entries of the Workers that enrolled with them.
         clock: Aware UTC time.
-        random_source: Makes a new key, and nonces.
+        random_source: Generates the new key, and nonces.
         on_progress: Called with the progress.
 
     Raises:
         SettingsError: A key is missing or cannot be written.
-        StoreError: A Server is running, or the database cannot be used or does not fit the key; nothing was changed.
+        StoreError: A Server is running, the database cannot be used, or it does not fit the key; nothing was changed.
     """
     url = url_of(place)
     _check_keys_given(place)
@@ -93,7 +93,7 @@ def rotate_secret_key(
             text = place.secret_key_next.reveal().encode()
         new = key_forms(text)[0]
         if new == current:
-            # Not before: in an older database the same text stands for another key, and is stretched from now on.
+            # Not earlier: in an older database the same text stands for another key; from now on it is stretched.
             _check_keys_differ(place)
             return Rotation(changed=None, file=file)
         _check_kept_checkpoint(place)
@@ -120,7 +120,7 @@ def rotate_secret_key(
 
 @contextlib.contextmanager
 def _without_servers(place: StateLocation) -> Iterator[None]:
-    """Keep Servers off a database that is a file; those on a shared one are looked for in the transaction."""
+    """Lock a database that is a file, so that no Server can use it; for a shared one the transaction checks for running Servers."""
     if is_shared_database(place.database_url):
         yield
         return

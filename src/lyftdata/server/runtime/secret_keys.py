@@ -1,5 +1,5 @@
 """
-The Server's secret key, which is not in the database: where it is kept, which of two fits, and the keys that are derived from it.
+The Server's secret key, which is not in the database: where it is stored, which of two fits, and the keys derived from it.
 
 There may be two while `lyftdata admin rotate-secret-key` runs, and after it was interrupted.
 """
@@ -26,7 +26,7 @@ _NEXT_KEY_FILE = "secret.key.next"
 
 
 def check_secret_key_file(path: Path) -> None:
-    """Check the secret key in a data directory, if there is one; raises SettingsError."""
+    """Check the secret key file in a data directory, if there is one; raises SettingsError."""
     for name in (_SECRET_KEY_FILE, _NEXT_KEY_FILE):
         _read(path, name)
 
@@ -45,7 +45,7 @@ def find_secret_key(
     path: Path, *, given: Secret | None, given_next: Secret | None = None, database: str | URL | None = None
 ) -> bytes:
     """
-    Return the secret key that a Server has: the one given, or the one in the data directory; none is made.
+    Return a Server's secret key, from the settings or the data directory; none is generated.
 
     Slow if a person may have chosen it: see `core.secret_key`.
 
@@ -53,11 +53,11 @@ def find_secret_key(
         path: The data directory.
         given: The key in the settings.
         given_next: The next key in the settings.
-        database: Decides which key it is, if there may be two: a rotation was interrupted, or the database is older than the
-            way in which text becomes a key.
+        database: Decides which key to use if there may be two: a rotation was interrupted, or the database is older than the
+         way in which text is turned into a key.
 
     Raises:
-        SettingsError: There is none, or it cannot be read.
+        SettingsError: There is no key, or it cannot be read.
         StoreError: The database is needed to decide, and cannot be used.
     """
     keys = _possible_keys(path, given, given_next)
@@ -80,19 +80,19 @@ def load_secret_key(
     database: str | URL | None = None,
 ) -> bytes:
     """
-    Return the Server's secret key: the one given, the one in the data directory, or a new one put there.
+    Return the Server's secret key: from the settings, from the data directory, or a new one stored there.
 
-    It encrypts the signing keys and keys the audit chain, so it is kept apart from the database: anyone who has
-    the database alone can neither sign tokens nor rewrite history. The arguments are those of `find_secret_key`.
+    It encrypts the signing keys and keys the audit chain, so it is kept separate from the database: an attacker who only has
+    the database can neither sign tokens nor rewrite history. The arguments are those of `find_secret_key`.
 
     Raises:
-        SettingsError: The file is there but cannot be read, or holds no key.
-        StoreError: As `find_secret_key`.
+        SettingsError: The file exists but cannot be read, or does not contain a key.
+        StoreError: As for `find_secret_key`.
     """
     keys = _possible_keys(path, given, given_next)
     if not keys:
         try:
-            # Of two Servers starting at once, one key wins for both.
+            # If two Servers start at once, both use the same key.
             private_directory(path).create(_SECRET_KEY_FILE, make_secret_key(random_bytes) + b"\n")
         except OSError as error:
             raise cannot_be_used(path, error) from error
@@ -109,7 +109,7 @@ def make_secret_key(random_bytes: RandomBytes) -> bytes:
 
 def write_next_secret_key(path: Path, key: bytes) -> None:
     """
-    Keep a new secret key next to the one in force, durably.
+    Store a new secret key next to the current one, durably.
 
     Raises:
         SettingsError: It cannot be written.
@@ -122,10 +122,10 @@ def write_next_secret_key(path: Path, key: bytes) -> None:
 
 def settle_secret_key(path: Path, *, database: str | URL) -> bool | None:
     """
-    Finish a rotation that was interrupted: keep the key that fits the database. The caller has the database to itself.
+    Finish an interrupted rotation: keep the key that fits the database. The caller has locked the database.
 
     Returns:
-        Whether the new key is the one that was kept; None if there was nothing to do, or neither fits.
+        Whether the new key was kept; None if there was nothing to do, or neither fits.
 
     Raises:
         SettingsError: A key cannot be read, replaced or removed.
@@ -138,7 +138,7 @@ def settle_secret_key(path: Path, *, database: str | URL) -> bool | None:
     check = load_key_check(database)
     is_new = _fits_any(check, key_forms(new))
     if not is_new and (current is None or not _fits_any(check, key_forms(current))):
-        # The database is damaged, or another one. Either key may be needed.
+        # The database is damaged, or a different one. Either key may still be needed.
         return None
     try:
         if is_new:
@@ -152,7 +152,7 @@ def settle_secret_key(path: Path, *, database: str | URL) -> bool | None:
 
 
 def _possible_keys(path: Path, given: Secret | None, given_next: Secret | None) -> list[bytes]:
-    """Return the keys that may be the one of the database, the most likely one first; empty if there is none."""
+    """Return the keys that may belong to the database, the most likely one first; empty if there are none."""
     if given is not None:
         texts = [given.reveal().encode()]
     else:
@@ -174,7 +174,7 @@ def _fits_any(check: KeyCheck, keys: Iterable[bytes]) -> bool:
 
 
 def derive_key(secret_key: bytes, *, purpose: str) -> bytes:
-    """Return 32 bytes for one purpose, from the Server's secret key."""
+    """Derive a key of 32 bytes for one purpose from the Server's secret key."""
     return encoding.derive_key(secret_key, info=f"lyftdata {purpose} v1".encode())
 
 
@@ -194,7 +194,7 @@ def fingerprint_pepper_of(secret_key: bytes) -> bytes:
 
 
 def _read(path: Path, name: str) -> bytes | None:
-    """Return the text of a key in a data directory, None if there is none."""
+    """Return the text of a key file in a data directory, None if it does not exist."""
     file = path / name
     try:
         key = private_directory(path).read(name)
@@ -204,7 +204,7 @@ def _read(path: Path, name: str) -> bytes | None:
         raise SettingsError([f"{file} cannot be read: {error.strerror}."]) from error
     if key is None:
         return None
-    # As LYFTDATA_SECRET_KEY_FILE reads a copy of it.
+    # Parsed like a copy of it in LYFTDATA_SECRET_KEY_FILE.
     key = key.removeprefix(codecs.BOM_UTF8).strip()
     if len(key) < 32:  # noqa: PLR2004 - 32 characters, as the setting demands
         raise SettingsError([f"{file} holds no key: it was cut or emptied. Restore it from a backup."])

@@ -1,4 +1,4 @@
-"""Handles connects and disconnects of Workers: history, decision log, peers, enrollment, live pages."""
+"""Handles Workers that connect and disconnect: history, decision log, peers, enrollment, live pages."""
 
 from lyftdata.server.admin.decision_log import DecisionLog
 from lyftdata.server.admission.returning import ReturningWorkers
@@ -12,7 +12,7 @@ from lyftdata.server.streams.events import Event, Events
 
 
 class ServerSessionHandlers(SessionHandlers):
-    """Passes each event on to the parts that keep or publish it."""
+    """Passes each event on to the parts that store or publish it."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ServerSessionHandlers(SessionHandlers):
         self._clock = clock
 
     def session_started(self, session: Session) -> None:
-        """Log the session in the history and, where decisions are logged, in the decision log."""
+        """Record the session in the history and, if decisions are logged, in the decision log."""
         self._session_log.session_started(session)
         if self._decisions is not None:
             self._decisions.worker_online(session)
@@ -44,15 +44,15 @@ class ServerSessionHandlers(SessionHandlers):
         self._touched.add(session.worker_id)
 
     def ended(self, session: Session, why: str) -> None:
-        """Publish the end to peers, and log it."""
-        # The peers first: they must not take it for connected because its end could not be logged.
+        """Publish the end of a session to peers, and log it."""
+        # Peers first: they must not count it as connected because logging its end failed.
         self._touched.add(session.worker_id)
         self._session_log.ended(session, why)
         if self._decisions is not None:
             self._decisions.worker_offline(session, why)
 
     def presence_changed(self, worker_id: str, *, is_online: bool) -> None:
-        """Update the live pages; note when a Worker was seen last."""
+        """Update the live pages, and record when the Worker was last seen."""
         if not is_online:
             self._activity.worker_left(worker_id, at=self._clock())
             self._returning.mark_accounted_for(worker_id)

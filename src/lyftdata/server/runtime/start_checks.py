@@ -1,4 +1,4 @@
-"""Checks what must be right before a Server uses its state, for a start and for `lyftdata config check server`."""
+"""Checks before a Server uses its state, at startup and for `lyftdata config check server`."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from lyftdata.server.runtime.worker_ca import check_worker_ca
 
 def check_files(settings: ServerSettings) -> None:
     """
-    Check the files and directories that the settings name; nothing is made or changed.
+    Check the files and directories that the settings name; nothing is created or changed.
 
     Raises:
         SettingsError: Names every fault.

@@ -1,7 +1,7 @@
 """
 The Server's TLS: protocol versions, certificate and private key.
 
-OpenSSL asks for the passphrase of an encrypted key on the terminal, which would stop every answer of a running
+OpenSSL asks for the passphrase of an encrypted key on the terminal, which would block every response of a running
 Server. Loading here never asks: an encrypted key is an error.
 """
 
@@ -17,8 +17,8 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.server.runtime.settings_values import is_shared_database
 
-# For TLS 1.2; those of TLS 1.3 are all fine. Forward secrecy and authenticated encryption (RFC 9325, section 4.2): neither CBC nor
-# SHA-1, whatever the defaults of Python, OpenSSL or uvicorn are on this machine.
+# For TLS 1.2; those of TLS 1.3 are all acceptable. Forward secrecy and authenticated encryption (RFC 9325, section 4.2): neither CBC
+# nor SHA-1, whatever the defaults of Python, OpenSSL or uvicorn on this machine are.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -28,15 +28,15 @@ class EncryptedKeyError(OSError):
 
 def server_context(cert: Path, key: Path) -> ssl.SSLContext:
     """
-    Return the context for a Server's TLS: version 1.2 or newer (RFC 9325, section 3.1.1), with the ciphers above.
+    Create the context for a Server's TLS: version 1.2 or newer (RFC 9325, section 3.1.1), with the ciphers above.
 
     Raises:
-        The same as `load_certificate`.
+        As for `load_certificate`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
-    # In TLS 1.2 a client could repeat the handshake, the expensive part, on one connection. OpenSSL before 3 allows it.
+    # In TLS 1.2 a client could repeat the expensive handshake on one connection, which OpenSSL before 3 allows.
     context.options |= ssl.OP_NO_RENEGOTIATION
     load_certificate(context, cert, key)
     return context
@@ -47,7 +47,7 @@ def load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     Load a certificate chain and its key into a context, without ever asking for a passphrase.
 
     Raises:
-        OSError: A file cannot be read, or (as ssl.SSLError) its content cannot be used.
+        OSError: A file cannot be read or, as ssl.SSLError, its content cannot be used.
         EncryptedKeyError: The key is encrypted.
     """
     context.load_cert_chain(cert, key, password=_refuse_passphrase)
@@ -55,7 +55,7 @@ def load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
 
 def check_tls_files(cert: Path | None, key: Path | None) -> None:
     """
-    Check that the two files can be used together; nothing is checked where TLS is off.
+    Check that the two files can be used together; does nothing if TLS is off.
 
     Raises:
         SettingsError: Names the variable, the file and the fault.
@@ -84,20 +84,20 @@ def check_tls_files(cert: Path | None, key: Path | None) -> None:
 
 def check_database_ca(url: Secret | None) -> None:
     """
-    Check that the CA's certificate in the URL of PostgreSQL (`sslrootcert`) can be read.
+    Check that the CA certificate in a PostgreSQL URL (`sslrootcert`) can be read.
 
-    libpq reports a file in a directory that this user may not enter as one that does not exist.
+    libpq reports a file in a directory that this user may not enter as missing.
 
     Raises:
         SettingsError: Names the file and the fault.
     """
     if url is None or not is_shared_database(url):
         return
-    # SQLAlchemy is loaded for those alone who use it. That the URL can be read, the settings have checked.
+    # SQLAlchemy is only loaded if it is needed. The settings have already checked that the URL can be parsed.
     from sqlalchemy import make_url
 
     file = make_url(url.reveal()).query.get("sslrootcert")
-    # libpq refuses what is given twice; `system` stands for the CAs of this host.
+    # libpq refuses a repeated parameter; `system` stands for the CAs of this host.
     if not isinstance(file, str) or file in {"", "system"}:
         return
     problem = _unreadable(Path(file))
@@ -123,7 +123,7 @@ def _unreadable(file: Path) -> str | None:
 
 
 def _explain(error: OSError, cert: Path, key: Path) -> str:
-    """Return which of the two files is faulty, and why: OpenSSL reports most faults alike."""
+    """Return which of the two files is faulty, and why: OpenSSL reports most faults in the same way."""
     if not _parses(cert, load_pem_x509_certificates):
         return f"LYFTDATA_TLS_CERT: {cert} is not a PEM certificate file."
     if not _parses(key, lambda content: load_pem_private_key(content, password=None)):

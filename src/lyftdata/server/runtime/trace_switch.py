@@ -1,4 +1,4 @@
-"""Starts and ends tracing, where LYFTDATA_TRACING is on; without it nothing of OpenTelemetry is loaded."""
+"""Starts and stops tracing if LYFTDATA_TRACING is on; otherwise nothing of OpenTelemetry is loaded."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @contextlib.asynccontextmanager
 async def traced(settings: ServerSettings) -> "AsyncIterator[Tracing | None]":
     """
-    Give what traces a Server, None if it is not to be traced; at the end send what is queued, for a few seconds at most.
+    Yield the tracing of a Server, None if it is off; at the end, send what is queued, for a few seconds at most.
 
     Raises:
         SettingsError: The extra `otel` is not installed.

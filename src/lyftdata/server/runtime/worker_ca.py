@@ -1,8 +1,8 @@
 """
-Which certificates Workers are to trust for this Server, where the system's do not do: the texts to paste bring them.
+Finds the certificates that Workers must trust for this Server, if the system's are not enough: copyable texts include them.
 
-An operator names them (LYFTDATA_WORKER_TLS_CA). Otherwise they are found in the Server's own chain, if it serves TLS and this host does not
-trust it. Behind a proxy nothing is found: Workers see the proxy's certificate, which the Server does not know.
+An operator can configure them (LYFTDATA_WORKER_TLS_CA). Otherwise they are taken from the Server's own chain, if it serves TLS and this
+host does not trust it. Behind a proxy none are found: Workers see the proxy's certificate, which the Server does not know.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from lyftdata.watched_file import WatchedFile
 
 _MAX_CERTIFICATES = 4
 _MAX_BYTES = 1_000_000
-# X509_V_ERR_… of openssl/x509_vfy.h: signs itself, a root that is not trusted, and an issuer that is not there.
+# X509_V_ERR_… of openssl/x509_vfy.h: self-signed, an untrusted root, and a missing issuer.
 _NOT_TRUSTED = frozenset({18, 19, 20, 21})
 
 
@@ -31,7 +31,7 @@ class NeededCa(msgspec.Struct, frozen=True):
     """
     What Workers need to trust the Server.
 
-    `pem` is certificates and nothing else, "" if the Server does not know them.
+    `pem` contains only certificates; it is "" if the Server does not know them.
     """
 
     pem: str = ""
@@ -39,11 +39,11 @@ class NeededCa(msgspec.Struct, frozen=True):
 
 class WorkerCa:
     """
-    Finds what Workers need to trust; looks again once a file has changed.
+    Finds what Workers need to trust; reloads when a file changes.
 
     Args:
         settings: Name the files.
-        issuer: The address that Workers are given.
+        issuer: The URL that Workers are given.
     """
 
     def __init__(self, settings: ServerSettings, *, issuer: str) -> None:
@@ -58,7 +58,7 @@ class WorkerCa:
         self._found: NeededCa | None = None
 
     async def find(self) -> NeededCa | None:
-        """Return what Workers need to trust, or None: the system's certificates do, or there is no TLS."""
+        """Return what Workers need to trust, or None if the system's certificates are enough, or there is no TLS."""
         if self._issuer.scheme != "https":
             return None
         async with self._lock:
@@ -75,7 +75,7 @@ class WorkerCa:
                 return None
             return _look_at_chain(self._cert, self._key, self._issuer.hostname or "")
         except (OSError, ValueError):
-            # Half a renewal: what was read last is used until there is something whole to read.
+            # A renewal is in progress: use the last valid result until the files can be read again.
             self._watched.forget()
             if self._is_known:
                 return self._found
@@ -84,15 +84,15 @@ class WorkerCa:
 
 def read_certificates(file: Path) -> str:
     """
-    Return the certificates of a file as PEM, without whatever else is in it.
+    Return the certificates in a file as PEM, and nothing else from it.
 
-    Secret disclosure: a file with a chain may hold its private key too. Each certificate is encoded again, and nothing is copied.
+    Secret disclosure: a file with a chain may also contain its private key. Each certificate is encoded again, nothing is copied.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no regular file, holds no certificate, or too many for a text that people paste.
+        ValueError: It is not a regular file, contains no certificate, or too many for a text that people paste.
     """
-    # A pipe would be waited for without end, and the pages with it.
+    # Reading a pipe could block for ever, and the pages with it.
     status = file.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
         raise ValueError("is not a file of certificates")
@@ -104,7 +104,7 @@ def read_certificates(file: Path) -> str:
 
 def check_worker_ca(file: Path | None) -> None:
     """
-    Check that the file of LYFTDATA_WORKER_TLS_CA can be handed out; nothing is checked where none is named.
+    Check that the file in LYFTDATA_WORKER_TLS_CA can be handed out; does nothing if it is not set.
 
     Raises:
         SettingsError: Names the variable, the file and the fault.
@@ -124,7 +124,7 @@ def check_worker_ca(file: Path | None) -> None:
 
 def _look_at_chain(cert: Path, key: Path, host: str) -> NeededCa | None:
     server = server_context(cert, key)
-    # As Workers check it, with the certificates of this host's system. The name is not asked for yet.
+    # As a Worker would verify it, with the certificates of this host's system. The name is not checked yet.
     public = ssl.create_default_context()
     public.check_hostname = False
     if not _has_roots(public) or _verify_code(server, public, host) not in _NOT_TRUSTED:
@@ -133,12 +133,12 @@ def _look_at_chain(cert: Path, key: Path, host: str) -> NeededCa | None:
     if root is None:
         return NeededCa()
     pem = _pem(root)
-    # Lock-out: a Worker that is given a CA trusts no other. What does not fit the address is not handed out.
+    # Lock-out: a Worker that is given a CA trusts no other one. A CA that does not match the URL is not handed out.
     return NeededCa(pem) if _verify_code(server, ssl.create_default_context(cadata=pem), host) == 0 else None
 
 
 def _verify_code(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> int:
-    """Return what a client says about a Server's certificate, 0 if it is content: a handshake without a network."""
+    """Return a client's verdict on a Server's certificate, 0 if it is valid: a handshake without a network."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = (
         client.wrap_bio(to_client, to_server, server_hostname=host),
@@ -155,7 +155,7 @@ def _verify_code(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> i
 
 
 def _has_roots(context: ssl.SSLContext) -> bool:
-    """Return whether this host has any certificates to trust: without, no chain says anything about Workers' hosts."""
+    """Return whether this host trusts any certificates: if not, no chain says anything about Workers' hosts."""
     directory = ssl.get_default_verify_paths().capath
     has_directory = bool(directory) and any(Path(directory).iterdir())
     return has_directory or context.cert_store_stats()["x509_ca"] > 0

@@ -1,4 +1,4 @@
-"""Logs when changes cannot be written to the database, who holds the lock, and when writing works again."""
+"""Logs when changes cannot be written to the database, which session or program holds the lock, and when writing works again."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lyftdata.store.writer.lock_holders import LockHolder
 
 _log = get_logger(__name__)
 
-# Servers take turns, and a large group takes a moment: neither is worth a line.
+# Servers take turns, and a large batch takes a moment: neither is worth a line.
 _LONG_WAIT_S = 3.0
 _AGAIN_AFTER_S = 60.0
 
@@ -24,7 +24,7 @@ class WriterWatch:
     Watches the writer; checked once a second.
 
     Args:
-        store: Whose writer.
+        store: Its writer is watched.
         monotonic: Seconds on a monotonic clock.
     """
 
@@ -36,7 +36,7 @@ class WriterWatch:
         self._stopped_at_s: float | None = None
 
     async def check(self) -> None:
-        """Log when an outage of the writer begins, every minute while it lasts, and when it ends."""
+        """Log when the writer stops working, every minute while that lasts, and when it works again."""
         health = self._store.writer_health
         is_writing, is_waiting = health.is_writing(), health.waited_s() > _LONG_WAIT_S
         if is_waiting:

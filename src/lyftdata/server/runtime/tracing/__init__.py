@@ -1,10 +1,10 @@
 """
-Traces for an OpenTelemetry collector, by the extra `otel`: what a token, an enrollment and a poll spend their time on.
+Traces for an OpenTelemetry collector, with the extra `otel`: what a token, an enrollment and a poll spend their time on.
 
-Nothing here is imported unless LYFTDATA_TRACING is on. The parts of the Server know nothing of it: with tracing they are made of
-subclasses (`parts`) and stand behind one more piece of middleware (`requests`), so that without it no request does more than before.
+Nothing here is imported unless LYFTDATA_TRACING is on. The Server's parts know nothing about tracing: if it is on, they are instances
+of subclasses (`parts`) behind an additional middleware (`requests`), so that without it no request does more than before.
 
-What may stand in a span is `spans.ATTRIBUTES`; no exception, query, header or body is read for it. A caller's `traceparent` decides nothing
+A span may only contain `spans.ATTRIBUTES`; no exception, query, header or body is read for it. A caller's `traceparent` decides nothing
 (docs/decisions/0054).
 """
 
@@ -26,7 +26,7 @@ from lyftdata.server.runtime.tracing.problems import ProblemsOfTheLibrary
 from lyftdata.server.runtime.tracing.requests import TracingMiddleware
 
 SAMPLED_UNLESS_TOLD: Final = 0.1
-"""The share of requests that is recorded where OTEL_TRACES_SAMPLER is not set: the specification's own default is all of them."""
+"""The share of requests recorded if OTEL_TRACES_SAMPLER is not set; the specification's default is all of them."""
 CLOSED_WITHIN_S: Final = 5.0
 
 
@@ -34,19 +34,19 @@ class Tracing:
     """
     Records the requests of one Server until it is closed.
 
-    Nothing waits for the collector: spans queue up to OTEL_BSP_MAX_QUEUE_SIZE (2,048), what is beyond that is dropped, and a thread of
-    its own sends them.
+    Nothing waits for the collector: spans queue up to OTEL_BSP_MAX_QUEUE_SIZE (2,048), further ones are dropped, and a separate
+    thread sends them.
 
     Args:
         exporter: Sends spans to a collector.
-        environ: OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES; the SDK reads the rest by itself.
+        environ: OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES; the SDK reads the others itself.
     """
 
     def __init__(self, exporter: SpanExporter, environ: Mapping[str, str]) -> None:
         self._problems = ProblemsOfTheLibrary()
         self._problems.begin()
         self._provider = TracerProvider(
-            # None: by OTEL_TRACES_SAMPLER.
+            # None: from OTEL_TRACES_SAMPLER.
             sampler=None
             if environ.get("OTEL_TRACES_SAMPLER")
             else ParentBasedTraceIdRatio(SAMPLED_UNLESS_TOLD),
@@ -56,7 +56,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("lyftdata.server", lyftdata.__version__)
         self.parts = traced_parts(self._tracer)
-        """What the Server is to be made of."""
+        """The classes from which to build the Server."""
 
     def trace_requests(self, app: ASGIApp) -> ASGIApp:
         """Return an application whose requests are recorded."""
@@ -67,7 +67,7 @@ class Tracing:
         self._provider.force_flush()
 
     def close(self) -> None:
-        """Send what is queued, for as long as a Server that stops may wait; what is left then is dropped."""
+        """Send what is queued, for as long as a stopping Server may wait; the rest is dropped."""
         ending = threading.Thread(target=self._provider.shutdown, name="tracing-shutdown", daemon=True)
         ending.start()
         ending.join(CLOSED_WITHIN_S)
@@ -76,10 +76,10 @@ class Tracing:
 
 
 def start_tracing(environ: Mapping[str, str]) -> Tracing:
-    """Return tracing to the collector that the standard variables name (OTEL_EXPORTER_OTLP_ENDPOINT and its like), by OTLP over HTTP."""
+    """Start tracing to the collector that the standard variables name (OTEL_EXPORTER_OTLP_ENDPOINT and others), by OTLP over HTTP."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    # Secret disclosure: it logs a header that it cannot read as it is, the collector's token in it.
+    # Secret disclosure: it logs a header that it cannot parse in full, including the collector's token.
     problems = ProblemsOfTheLibrary()
     problems.begin()
     try:
@@ -90,7 +90,7 @@ def start_tracing(environ: Mapping[str, str]) -> Tracing:
 
 
 def _resource() -> Resource:
-    """Return which program this is; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
+    """Return the attributes of this program; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     of_program = {
         "service.name": "lyftdata-server",
         "service.version": lyftdata.__version__,

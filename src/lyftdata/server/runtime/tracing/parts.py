@@ -1,4 +1,4 @@
-"""The parts of the Server that a request passes, each with the span of what it does."""
+"""The parts of the Server that a request passes through, each with a span for its work."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def traced_parts(tracer: Tracer) -> PartTypes:
-    """Return what the Server is built of when it is traced."""
+    """Return the classes from which a traced Server is built."""
     return PartTypes(
         store=_traced_store(tracer),
         admission=_traced_admission(tracer),
@@ -57,7 +57,7 @@ def _worker_proved(worker_id: str) -> None:
 
 def _traced_store(tracer: Tracer) -> type[Store]:
     class TracedStore(Store):
-        """Records how long a request waits for the database, and when its own operation runs in the group's transaction."""
+        """Records how long a request waits for the database, and when its own operation runs in the batch's transaction."""
 
         def _waiting(self, name: str) -> Any:
             system = "postgresql" if self.is_shared else "sqlite"
@@ -74,7 +74,7 @@ def _traced_store(tracer: Tracer) -> type[Store]:
                 of_request = context.get_current()
 
                 def run(tx: WriteTx) -> T:
-                    # In the writer's thread, which knows of no request.
+                    # Runs in the writer's thread, which does not know the request.
                     token = context.attach(of_request)
                     try:
                         with part_of_request(tracer, "database operation"):
@@ -93,7 +93,7 @@ def _traced_store(tracer: Tracer) -> type[Store]:
 
 def _traced_admission(tracer: Tracer) -> type[Admission]:
     class TracedAdmission(Admission):
-        """Records the check of a credential and the signature of a token."""
+        """Records the check of a credential and the signing of a token."""
 
         def admit_api_key(self, worker_id: str, unverified_key: Secret) -> Admitted:
             with part_of_request(tracer, "check API key"):
@@ -118,7 +118,7 @@ def _traced_admission(tracer: Tracer) -> type[Admission]:
 
 def _traced_enrollment(tracer: Tracer) -> type[Enrollment]:
     class TracedEnrollment(Enrollment):
-        """Records the making of an entry."""
+        """Records the creation of an entry."""
 
         async def enroll(self, registration: Registration, *, address: str) -> tuple[WorkerRecord, bool]:
             with part_of_request(tracer, "enroll") as span:
@@ -131,7 +131,7 @@ def _traced_enrollment(tracer: Tracer) -> type[Enrollment]:
 
 
 class TracedRefusalLog(RefusalLog):
-    """Records why a request was refused, and the reference by which operators find the rest."""
+    """Records why a request was refused, and the reference with which operators find the details."""
 
     def record(
         self, refused: RefusedError, *, address: str, limited: bool = True, proved_by: str | None = None
@@ -156,7 +156,7 @@ def _noted(answer: PublicRefusal) -> PublicRefusal:
 
 def _traced_sessions(tracer: Tracer) -> type[Sessions]:
     class TracedSessions(Sessions):
-        """Records for how long a poll is held, and how that ends."""
+        """Records how long a poll is held, and how that ends."""
 
         def attach(
             self, worker: WorkerRecord, boot: Boot, credential: str, **more: Any
@@ -178,7 +178,7 @@ def _traced_sessions(tracer: Tracer) -> type[Sessions]:
 
 def _traced_handlers(tracer: Tracer) -> type[ServerSessionHandlers]:
     class TracedSessionHandlers(ServerSessionHandlers):
-        """Records that a session has begun, in the request that has begun it, and that it has ended, which has a trace of its own."""
+        """Records the start of a session, in the request that started it, and its end, in a separate trace."""
 
         def session_started(self, session: Session) -> None:
             with part_of_request(tracer, "session started"):

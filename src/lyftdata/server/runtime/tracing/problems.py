@@ -1,4 +1,4 @@
-"""What the OpenTelemetry library complains of, as an event of the Server's log: a dead collector is no reason for a line each second."""
+"""Logs problems of the OpenTelemetry library as events of the Server's log: a dead collector must not cause a line each second."""
 
 import logging
 import re
@@ -8,17 +8,17 @@ from lyftdata.failure_log import FailureLog
 from lyftdata.log import get_logger
 
 _log = get_logger(__name__)
-# The second sends what the first has made, and logs each address with its query (at DEBUG), and where an answer is malformed.
+# The second logger sends what the first has created, and logs each URL with its query (at DEBUG), and where a response is malformed.
 _LIBRARIES = ("opentelemetry", "urllib3")
 _VALUE = re.compile(r"%[-#0 +\d.]*[a-zA-Z]")
 
 
 class ProblemsOfTheLibrary(logging.Handler):
     """
-    Takes the place of the library's own lines between `begin` and `end`.
+    Replaces the library's own log lines between `begin` and `end`.
 
-    Secret disclosure: only the library's own words are logged. What it puts into them are addresses, with whatever stands in their query,
-    and answers of the collector.
+    Secret disclosure: only the library's own words are logged. Their parameters are URLs, with anything in their query, and responses
+    of the collector.
     """
 
     def __init__(self) -> None:
@@ -27,17 +27,17 @@ class ProblemsOfTheLibrary(logging.Handler):
         self._libraries = [logging.getLogger(name) for name in _LIBRARIES]
 
     def begin(self) -> None:
-        """Take what the library logs from here on."""
+        """Start to intercept what the library logs."""
         for library in self._libraries:
             library.addHandler(self)
             library.propagate = False
 
     def end(self) -> None:
-        """Leave it to others again."""
+        """Stop intercepting it."""
         for library in self._libraries:
             library.removeHandler(self)
             library.propagate = True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a line of the library, unless one was logged just now."""
+        """Log a line of the library, unless one was just logged."""
         self._failures.failed(problem=_VALUE.sub("…", str(record.msg)))

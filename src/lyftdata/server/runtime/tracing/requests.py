@@ -1,4 +1,4 @@
-"""ASGI middleware that traces the requests by which Workers get in and stay: tokens, enrollments, sessions."""
+"""ASGI middleware that traces the requests with which Workers connect: tokens, enrollments, sessions."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -23,14 +23,14 @@ _ROUTES: Final = {
         "/api/worker/session",
     )
 } | {(method, _ENTRY): f"{_ENTRY}{{worker_id}}" for method in ("GET", "PUT", "DELETE")}
-"""What is traced, and as what. Nothing else is: paths and queries of pages hold what operators look for."""
+"""The traced routes and their names. Nothing else is traced: paths and queries of pages contain what operators search for."""
 
 _SERVER_ERROR = 500
 _propagator = TraceContextTextMapPropagator()
 
 
 class TracingMiddleware:
-    """Passes a request on within a span of its own."""
+    """Passes a request on within its own span."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app
@@ -66,11 +66,11 @@ def _route_of(scope: Scope) -> str | None:
 
 
 def _caller_of(headers: Sequence[tuple[bytes, bytes]]) -> SpanContext | None:
-    """Return where a caller says that it is (W3C Trace Context), if it says so once and in the right form."""
+    """Return the caller's span context (W3C Trace Context), if there is exactly one and it is valid."""
     values = [value for name, value in headers if name == b"traceparent"]
     if len(values) != 1:
         return None
-    # Without `tracestate`: what others have written there is for them.
+    # Without `tracestate`: its content is meant for others.
     carrier = {"traceparent": values[0].decode("latin-1")}
     found = get_current_span(_propagator.extract(carrier, context=Context())).get_span_context()
     return found if found.is_valid else None

@@ -1,8 +1,8 @@
 """
-The spans of one request, and what they may say.
+The spans of a request, and what they may contain.
 
-Secret disclosure: an allowlist of attributes, each a code, a number or an identifier of the Server's own. What an unproven caller sent is
-not among them: an API key that somebody has sent as a Worker ID would otherwise get to the collector.
+Secret disclosure: an allowlist of attributes, each a code, a number or one of the Server's own identifiers. Data from unproven callers is
+not included: otherwise an API key that was sent as a Worker ID would reach the collector.
 """
 
 import contextlib
@@ -61,8 +61,8 @@ class TracedRequest:
     A request whose span is recorded.
 
     Args:
-        span: Its span, which all others of the request are below.
-        caller: Where the caller says that it is in a trace of its own.
+        span: Its span, the parent of all others of the request.
+        caller: The span context of the caller's own trace.
     """
 
     __slots__ = ("_caller", "span")
@@ -72,7 +72,7 @@ class TracedRequest:
         self._caller = caller
 
     def worker_proved(self, worker_id: str) -> None:
-        """Note whose request it is; only now is the caller's own trace linked."""
+        """Record the Worker; only now that it is proved is the caller's own trace linked."""
         self.span.set_attribute(WORKER_ID, worker_id)
         if self._caller is not None:
             self.span.add_link(self._caller)
@@ -83,20 +83,20 @@ _current: ContextVar[TracedRequest | None] = ContextVar("traced_request", defaul
 
 
 def current_request() -> TracedRequest | None:
-    """Return the request that is being answered, if its span is recorded."""
+    """Return the current request, if its span is recorded."""
     return _current.get()
 
 
 def begin_request(tracer: Tracer, method: str, route: str) -> Span:
     """
-    Begin a trace of the Server's own with the span of a request.
+    Begin a trace of the Server's own, with the span of a request.
 
-    Whatever the caller sent: which traces are kept, and to what they belong, is not for it to say.
+    It does not depend on what the caller sent, which must not decide which traces are kept, or to what they belong.
 
     Args:
-        tracer: Makes it.
+        tracer: Creates the span.
         method: HTTP method.
-        route: Its path, with names for what is different in each request.
+        route: Its path, with placeholders for what varies between requests.
     """
     return tracer.start_span(
         f"{method} {route}",
@@ -109,11 +109,11 @@ def begin_request(tracer: Tracer, method: str, route: str) -> Span:
 @contextlib.contextmanager
 def recorded(span: Span, *, caller: SpanContext | None) -> Iterator[None]:
     """
-    Record what happens in the block below the span of a request, which ends with it.
+    Record what happens in the block as children of a request's span, which ends with the block.
 
     Args:
-        span: As `begin_request` gave it; it is to be recorded.
-        caller: Where the caller says that it is.
+        span: From `begin_request`; it must be recorded.
+        caller: The caller's span context.
     """
     token = _current.set(TracedRequest(span, caller))
     try:
@@ -132,9 +132,9 @@ def part_of_request(
     tracer: Tracer, name: str, *, kind: SpanKind = SpanKind.INTERNAL, **attributes: str
 ) -> Iterator[Span]:
     """
-    Record a part of the request that is being answered; nothing if there is none, or it is not recorded.
+    Record a part of the current request; do nothing if there is none, or it is not recorded.
 
-    What the Server does by itself begins no trace: writing its own records would be one every second.
+    The Server's own work starts no trace: writing its own records would be one every second.
     """
     if not get_current_span().is_recording():
         yield INVALID_SPAN
@@ -151,9 +151,9 @@ def part_of_request(
 
 def _failed(span: Span, error: BaseException) -> None:
     """
-    Note what kind of error it was.
+    Record the type of the error.
 
-    Secret disclosure: neither its text nor its traceback, either of which may hold what a caller sent. A refusal is no failure.
+    Secret disclosure: neither its text nor its traceback, since both may contain what a caller sent. A refusal does not count as a failure.
     """
     if isinstance(error, RefusedError):
         span.set_attribute(REFUSAL_CODE, error.code)

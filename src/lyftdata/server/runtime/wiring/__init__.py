@@ -1,1 +1,1 @@
-"""Wires the Server's parts: `open_services` gives the order, and each other module builds the parts of one package."""
+"""Wires the Server's parts: `open_services` defines the order, and each other module builds the parts of one package."""

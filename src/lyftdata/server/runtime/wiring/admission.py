@@ -77,7 +77,7 @@ class AdmissionParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def build_admission(basis: Basis, parts: SessionParts, logins: SharedLogins) -> AdmissionParts:
-    """Load what admission is decided by, and build what decides it."""
+    """Load the state that admission depends on, and build the parts that use it."""
     settings, store, clock, source = basis.settings, basis.store, basis.clock, basis.random_bytes
     directory = Directory(
         await store.read_tables(lambda conn: list(workers.all_workers(conn))),

@@ -35,16 +35,16 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lost_before(self) -> datetime | None:
-        """Assertions made before this may have been used unseen. With several Servers the database has them, and none are lost."""
+        """Assertions signed before this may have been used without a record. With several Servers the database has all records."""
         if self.store.is_shared:
             return None
         return self.started_at if self.kept is None else self.kept.lost_before
 
     def key(self, purpose: str) -> bytes:
-        """Return the key that the secret key gives for a purpose."""
+        """Return the key derived from the secret key for a purpose."""
         return derive_key(self.secret_key, purpose=purpose)
 
     def nonce_key(self, purpose: str) -> bytes:
-        """Return the key of a kind of nonce."""
-        # One Server alone takes a new key at each start: a nonce from before it, and what was signed with that, is void.
+        """Return the key for one kind of nonce."""
+        # A single Server uses a new key at each start: nonces from before it, and what was signed with them, become invalid.
         return self.key(purpose) if self.store.is_shared else self.random_bytes(32)

@@ -1,4 +1,4 @@
-"""Builds what delivers events of the audit log to other systems."""
+"""Builds the parts that deliver events of the audit log to other systems."""
 
 import ipaddress
 import random
@@ -21,12 +21,12 @@ from lyftdata.server.runtime.secret_keys import kek_of
 from lyftdata.server.runtime.wiring.admission import AdmissionParts
 from lyftdata.server.runtime.wiring.basis import Basis
 
-# Of their own: a receiver that does not answer must not keep what checks passwords or reads the database waiting.
+# Separate threads: a receiver that does not answer must not delay password checks or database reads.
 _THREADS = 8
 
 
 class EventParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The use cases of event destinations, what shows them, and what delivers."""
+    """The use cases of event destinations, their read model, and the delivery."""
 
     event_destinations: EventDestinations
     queries: EventDestinationQueries
@@ -34,7 +34,7 @@ class EventParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_events(basis: Basis, admission: AdmissionParts) -> EventParts:
-    """Build the senders, and what uses them."""
+    """Build the senders, and the parts that use them."""
     settings, store, clock, kek = basis.settings, basis.store, basis.clock, kek_of(basis.secret_key)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="events")
     allowed = [ipaddress.ip_network(network) for network in settings.events_allowed_networks]

@@ -1,4 +1,4 @@
-"""Builds the report of an incident, and its cut-off."""
+"""Builds the report of an incident, and the cut-off."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ from lyftdata.server.runtime.wiring.sessions import SessionParts
 
 
 class IncidentParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What shows an incident, and what ends it."""
+    """The report of an incident, and the response to it."""
 
     queries: IncidentQueries
     response: IncidentResponse

@@ -1,4 +1,4 @@
-"""Builds what removes Workers that have left, and registrations that were replaced."""
+"""Builds the parts that remove Workers that have left, and replaced registrations."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from lyftdata.server.runtime.wiring.sessions import SessionParts
 
 
 class LeavingParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts that remove entries by themselves."""
+    """The parts that remove entries automatically."""
 
     leaving_workers: LeavingWorkers
     ephemeral_workers: EphemeralWorkers
@@ -21,7 +21,7 @@ class LeavingParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_leaving(basis: Basis, sessions: SessionParts, admission: AdmissionParts) -> LeavingParts:
-    """Build them around one guard, so that no Worker connects while its entry is removed."""
+    """Build them around one guard, so that no Worker connects while its entry is being removed."""
     settings = basis.settings
     leaving = LeavingWorkers(sessions.sessions)
     return LeavingParts(

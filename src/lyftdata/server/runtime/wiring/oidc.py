@@ -1,4 +1,4 @@
-"""Builds the sign-in at an OpenID Connect issuer; all of it is optional."""
+"""Builds sign-in at an OpenID Connect issuer, which is optional."""
 
 import msgspec
 
@@ -17,14 +17,14 @@ from lyftdata.server.runtime.wiring.basis import Basis
 
 
 class OidcParts(msgspec.Struct, frozen=True):
-    """The sign-in at the issuer, and the end of sessions there."""
+    """Sign-in at the issuer, and ending sessions when they end there."""
 
     sign_in: OidcSignIn
     logout: OidcLogout
 
 
 def build_oidc(basis: Basis, new_sessions: NewSessions) -> OidcParts | None:
-    """Build the sign-in at the issuer; None where the settings name no issuer. The issuer is not asked yet."""
+    """Build sign-in at the issuer; None if the settings name no issuer. The issuer is not contacted yet."""
     config = oidc_config_of(basis.settings, server_url=basis.issuer)
     if config is None:
         return None
@@ -52,7 +52,7 @@ def build_oidc(basis: Basis, new_sessions: NewSessions) -> OidcParts | None:
 
 
 def oidc_config_of(settings: ServerSettings, *, server_url: str) -> OidcConfig | None:
-    """Return what the sign-in at the issuer needs; None where there is no issuer."""
+    """Return the settings for sign-in at the issuer; None if there is no issuer."""
     if settings.oidc_issuer is None or settings.oidc_client_id is None:
         return None
     return OidcConfig(

@@ -74,7 +74,7 @@ async def build_operators(
     gate: SecondOperatorGate,
     metrics: Metrics,
 ) -> OperatorParts:
-    """Build what changes accounts, Workers, API keys and resources."""
+    """Build the parts that change accounts, Workers, API keys and resources."""
     store, clock, source = basis.store, basis.clock, basis.random_bytes
     lockout = Lockout(
         hide=_hidden(basis.key("names of operators")),

@@ -1,4 +1,4 @@
-"""The classes that the parts of a Server are made of, where there is a choice: tracing takes subclasses of them."""
+"""The classes of a Server's parts that can be replaced: tracing uses subclasses of them."""
 
 import msgspec
 

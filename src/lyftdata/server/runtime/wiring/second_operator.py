@@ -1,4 +1,4 @@
-"""Builds what a second operator confirms."""
+"""Builds the parts for confirmation by a second operator."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ from lyftdata.server.runtime.wiring.read_models import ReadModels
 
 
 class SecondOperatorParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The use cases that pass the gate and are built here, and what decides about requests."""
+    """The use cases that pass the gate and are built here, and the one that decides about requests."""
 
     bulk_changes: BulkChanges
     fleet_policies: FleetPolicies
@@ -35,7 +35,7 @@ def build_second_operator(
     read_models: ReadModels,
     incidents: IncidentParts,
 ) -> SecondOperatorParts:
-    """Build it from the use cases that can be asked for."""
+    """Build the parts from the use cases that may need confirmation."""
     store, clock, known_secrets = basis.store, basis.clock, admission.known_secrets
     bulk_changes = BulkChanges(
         queries=read_models.worker_queries, known_secrets=known_secrets, gate=gate, store=store, clock=clock
