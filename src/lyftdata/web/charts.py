@@ -1,11 +1,11 @@
 """
 Computes plots over time as shapes that a template draws; pure.
 
-A plot has one series, a baseline of zero, round gridlines and a sentence for who cannot see it. Steps in which
+A plot has one series, a baseline of zero, round gridlines and a sentence for screen readers. Steps in which
 the Server did not run are gaps, not zeros.
 
-Shapes are in a box of `WIDTH` by `HEIGHT` units that is stretched over the place there is; texts stand next to it,
-across in per cent and down in units, so that they keep their size.
+Shapes are in a box of `WIDTH` by `HEIGHT` units that is stretched to the available space; texts are positioned next to it,
+horizontally in per cent and vertically in units, so that they keep their size.
 """
 
 import math
@@ -19,32 +19,32 @@ from lyftdata.server.admin.schemas.workers import TokenCounts
 from lyftdata.web.zones import zone_name
 
 WIDTH, HEIGHT = 1000.0, 120.0
-# Above the highest gridline stands its number; ticks too near to an edge would be cut.
+# The number of the highest gridline is above it; ticks too close to an edge would be cut off.
 _TOP = 14.0
 _NO_TICK_WITHIN = 0.04
 _BAR_OF_STEP = 0.7
-# Marks that are nearer to each other than this part of the plot would be written over each other.
+# Marks closer together than this fraction of the plot would overlap.
 _MARKS_APART = 0.12
 # A midnight, from which ticks are counted.
 _ROUND = datetime(2001, 1, 1)  # noqa: DTZ001 - of the wall clock in any zone
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """A place on an axis, and what stands there: across in per cent, down in units."""
+    """A position on an axis, and its label: horizontally in per cent, vertically in units."""
 
     at: float
     text: str
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Something that happened at a time, which may explain what a plot shows."""
+    """An event at a point in time that may explain what a plot shows."""
 
     at: datetime
     text: str
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One of several areas that are stacked: an SVG path, the CSS classes that fill it, and where its name is written if there is room."""
+    """One of several stacked areas: an SVG path, the CSS classes that fill it, and the position of its name if there is room."""
 
     path: str
     kind: str
@@ -53,7 +53,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How time is divided: what all of it is called, how far apart ticks are and what they say, and what a step is called."""
+    """A division of time: what the whole span is called, the distance and format of ticks, and what a step is called."""
 
     span: str
     tick: timedelta
@@ -69,7 +69,7 @@ _SCALES = {
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """One step: where its bar or its column of the line is, and what it says."""
+    """One step: the position of its bar or its column of the line, and its text."""
 
     x: float
     y: float
@@ -82,8 +82,8 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything a template needs to draw a plot.
 
-    `line` and `area` are SVG paths, one stretch without gaps each; `layers` are stacked, the lowest first; `figures` says the values that matter in words. `expected` is a level
-    to compare with, `moments` are times at which something happened.
+    `line` and `area` are SVG paths, one for each stretch without gaps; `layers` are stacked, the lowest first; `figures` has the main values as text. `expected` is a level
+    to compare with, `moments` are points in time at which something happened.
     """
 
     title: str
@@ -101,7 +101,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """What happened in each step, the oldest first; steps that are left out are gaps."""
+    """The value of each step, the oldest first; missing steps are gaps."""
 
     scale: Scale
     since: datetime
@@ -127,11 +127,11 @@ def line_chart(
     Args:
         title: What it shows.
         history: The steps.
-        value: Gives the level of a step: the highest in it.
-        now: The level at this moment; that of the last step if it is not given.
+        value: Returns the level of a step: its maximum.
+        now: The current level; by default that of the last step.
         expected: The level to compare with.
-        moments: What may explain a change.
-        zone: In which times are written.
+        moments: Events that may explain a change.
+        zone: The zone of the displayed times.
     """
     plot = Plot(_series(history, value, zone), at_least=expected or 0)
     stretches = plot.stretches()
@@ -162,12 +162,12 @@ def line_chart(
 def bar_chart(
     title: str, history: History, value: Callable[[HistoryPoint], int], *, zone: tzinfo = UTC
 ) -> Chart:
-    """Return a plot of how often something happened within each step."""
+    """Return a plot of how often something happened in each step."""
     return _bars(title, _series(history, value, zone))
 
 
 def token_chart(title: str, week: TokenCounts, *, zone: tzinfo = UTC) -> Chart:
-    """Return a plot of how many tokens were given out in each hour of a week."""
+    """Return a plot of how many tokens were issued in each hour of a week."""
     points = [(hour.at, hour.tokens) for hour in week.hours]
     return _bars(
         title, Series(_SCALES[Period.WEEK], week.since, week.until, timedelta(hours=1), points, zone)
@@ -195,7 +195,7 @@ def _bars(title: str, series: Series) -> Chart:
 
 
 class Plot:
-    """The axes of a plot, and where in its box times and numbers are."""
+    """The axes of a plot, and the positions of times and numbers in its box."""
 
     def __init__(self, series: Series, *, at_least: int = 0) -> None:
         self._series = series
@@ -208,7 +208,7 @@ class Plot:
         self.base = HEIGHT
 
     def stretches(self) -> list[list[tuple[float, float]]]:
-        """Return the points of the line, cut where steps are missing."""
+        """Return the points of the line, split where steps are missing."""
         found: list[list[tuple[float, float]]] = []
         before: datetime | None = None
         for at, number in self._points:
@@ -216,7 +216,7 @@ class Plot:
                 found.append([])
             found[-1].append((self.x(at), self.y(number)))
             before = at
-        # A single step has no length: it is drawn as wide as it lasted.
+        # A single step has no length: draw it as wide as it lasted.
         width = self._width() * _BAR_OF_STEP
         return [
             [*stretch, (stretch[0][0] + width, stretch[0][1])] if len(stretch) == 1 else stretch
@@ -224,7 +224,7 @@ class Plot:
         ]
 
     def marks(self, *, whole_height: bool) -> list[Mark]:
-        """Return a mark a step: the bar, or for a line the column that a pointer finds its text in."""
+        """Return a mark for each step: the bar, or for a line the column in which a pointer shows its text."""
         width = self._width() * (1.0 if whole_height else _BAR_OF_STEP)
         marks = []
         for at, number in self._points:
@@ -236,16 +236,16 @@ class Plot:
         return marks if whole_height else [mark for mark in marks if mark.height > 0]
 
     def rows(self) -> list[Tick]:
-        """Return the gridlines: zero, the middle and the top, as far as they are whole numbers."""
+        """Return the gridlines: zero, the middle and the top, if they are whole numbers."""
         numbers = [0, self._top // 2, self._top] if self._top % 2 == 0 else [0, self._top]
         return [Tick(round(self.y(number), 1), f"{number:,}") for number in numbers]
 
     def level(self, number: int, text: str) -> Tick:
-        """Return where a level is, in units from the top."""
+        """Return the position of a level, in units from the top."""
         return Tick(round(self.y(number), 1), text)
 
     def moments(self, moments: Sequence[Moment]) -> list[Tick]:
-        """Return the places of moments, in per cent; those that are too near to a later one are joined with it."""
+        """Return the positions of moments, in per cent; those too close to a later one are merged with it."""
         found: list[Tick] = []
         for moment in sorted(moments, key=lambda one: one.at):
             share = self._share(moment.at)
@@ -260,10 +260,10 @@ class Plot:
         return found
 
     def columns(self) -> list[Tick]:
-        """Return the places of round times."""
+        """Return the positions of round times."""
         every = self._series.scale.tick
         zone = self._series.zone
-        # Steps of the wall clock: midnight stays midnight over a change of the clocks.
+        # Steps of the wall clock: midnight stays midnight when the clocks change.
         wall = self._series.since.astimezone(zone).replace(tzinfo=None)
         end = self._series.until.astimezone(zone).replace(tzinfo=None)
         wall += every - (wall - _ROUND) % every
@@ -271,7 +271,7 @@ class Plot:
         while wall <= end:
             at = wall.replace(tzinfo=zone).astimezone(UTC)
             share = self._share(at)
-            # A time that was skipped in the spring is that of no moment.
+            # A time skipped in spring does not exist.
             is_real = at.astimezone(zone).replace(tzinfo=None) == wall
             if is_real and _NO_TICK_WITHIN <= share <= 1 - _NO_TICK_WITHIN:
                 ticks.append(Tick(round(share * 100, 2), wall.strftime(self._series.scale.tick_text)))
@@ -282,11 +282,11 @@ class Plot:
         return max(0.0, (at - self._series.since) / (self._series.until - self._series.since))
 
     def x(self, at: datetime) -> float:
-        """Return where a time is across, in units; what is before the period is at its beginning."""
+        """Return the horizontal position of a time, in units; times before the period are at its beginning."""
         return self._share(at) * WIDTH
 
     def y(self, number: int) -> float:
-        """Return where a number is, in units from the top."""
+        """Return the vertical position of a number, in units from the top."""
         return self.base - number / self._top * (self.base - _TOP)
 
     def _width(self) -> float:
@@ -294,7 +294,7 @@ class Plot:
 
 
 def _round_up(number: int) -> int:
-    """Return the round number (1, 2, 4, 5, 8 or 10 times a power of ten) that is not below."""
+    """Return the smallest round number (1, 2, 4, 5, 8 or 10 times a power of ten) that is at least this number."""
     if number <= 1:
         return 1
     power: int = 10 ** math.floor(math.log10(number))

@@ -1,4 +1,4 @@
-"""Which columns the list of Workers has: name and state always, the others as an operator chooses in each browser."""
+"""The columns of the list of Workers: name and state always, the others as an operator chooses in each browser."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,12 +15,12 @@ COLUMNS: Mapping[str, str] = {
     "created": "Created",
     "seen": "Last seen",
 }
-"""The columns that can be chosen, in their order."""
+"""The columns that can be chosen, in order."""
 _USUAL = ("host", "address", "version", "labels", "key", "seen")
 
 
 def chosen_columns(page: Page) -> Sequence[str]:
-    """Return the columns that this operator sees, in the order of the table; what the cookie has and we do not is left out."""
+    """Return the columns that this operator sees, in the order of the table; unknown names in the cookie are ignored."""
     kept = read_columns(page.request, page.services, operator=page.actor.operator)
     wanted = _USUAL if kept is None else kept
     return [name for name in COLUMNS if name in wanted]

@@ -1,7 +1,7 @@
 """
 The cookies of an operator's session, and of the device marks of operators who have signed in on this device.
 
-They are for pages only: the admin API reads the Authorization header alone, so that no page of another site can make
+They are for pages only: the admin API only reads the Authorization header, so that a page of another site cannot make
 a browser use it.
 """
 
@@ -24,15 +24,15 @@ from lyftdata.server.admin.second_factor_tickets import TICKET_LIFE
 from lyftdata.server.runtime.services import Services
 from lyftdata.web.zones import find_zone, zone_name
 
-# A cookie without a value is as good as none.
+# A cookie without a value counts as missing.
 _NO_COLUMN = "-"
 _KEPT_AFTER_THE_END = timedelta(days=7)
 
 
 def set_session(response: Response, request: Request, services: Services, token: Secret) -> None:
-    """Hand a session's token to the browser: out of scripts' reach, for this site alone."""
+    """Set the cookie with a session's token: not readable by scripts, and for this site only."""
     secure = _is_secure(request, services)
-    # Kept beyond the session, whose end is the Server's to decide: by it the sign-in page knows that one has ended.
+    # Kept longer than the session, whose end the Server decides: it tells the sign-in page that a session has ended.
     life = SESSION_LIFE + _KEPT_AFTER_THE_END
     _set(response, _name(request, secure=secure), token.reveal(), life=life, secure=secure)
 
@@ -43,7 +43,7 @@ def read_session(request: Request, services: Services) -> str | None:
 
 
 def forget_session(response: Response, request: Request, services: Services) -> None:
-    """Take the token back; device marks stay, for the next sign-in."""
+    """Delete the token; device marks stay, for the next sign-in."""
     secure = _is_secure(request, services)
     _delete(response, _name(request, secure=secure), secure=secure)
 
@@ -51,20 +51,20 @@ def forget_session(response: Response, request: Request, services: Services) -> 
 def set_device_mark(
     response: Response, request: Request, services: Services, *, operator: str, mark: Secret
 ) -> None:
-    """Let the browser keep that an operator has signed in on this device."""
+    """Store in the browser that an operator has signed in on this device."""
     secure = _is_secure(request, services)
     name = _device_name(request, services, operator, secure=secure)
     _set(response, name, mark.reveal(), life=MARK_LIFE, secure=secure, samesite="strict")
 
 
 def read_device_mark(request: Request, services: Services, *, operator: str) -> str:
-    """Return the mark that the browser has kept of an operator of this name, or an empty text."""
+    """Return the browser's mark for an operator of this name, or an empty text."""
     secure = _is_secure(request, services)
     return _read(request, _device_name(request, services, operator, secure=secure)) or ""
 
 
 def remember_name(response: Response, request: Request, services: Services, operator: str) -> None:
-    """Let the browser keep who signed in last, so that the form has the name the next time."""
+    """Store who signed in last, so that the form is filled in with the name the next time."""
     secure = _is_secure(request, services)
     _set(
         response,
@@ -77,7 +77,7 @@ def remember_name(response: Response, request: Request, services: Services, oper
 
 
 def read_name(request: Request, services: Services) -> str:
-    """Return who signed in last on this device, as far as it has the form of a name; else an empty text."""
+    """Return who signed in last on this device if it is a valid name; otherwise an empty text."""
     name = _read(request, _last_name(request, secure=_is_secure(request, services))) or ""
     try:
         return parse_operator_name(name)
@@ -86,37 +86,37 @@ def read_name(request: Request, services: Services) -> str:
 
 
 def set_pending_sign_in(response: Response, request: Request, services: Services, value: str) -> None:
-    """Let the browser keep which sign-in it has begun at the issuer (`server.admin.oidc.pending`)."""
+    """Store which sign-in at the issuer this browser has begun (`server.admin.oidc.pending`)."""
     secure = _is_secure(request, services)
-    # Lax: the issuer sends the browser back by a link, with which a strict cookie would not come.
+    # Lax: the issuer redirects the browser back, and a strict cookie would not be sent then.
     _set(response, _pending_name(request, secure=secure), value, life=PENDING_LIFE, secure=secure)
 
 
 def read_pending_sign_in(request: Request, services: Services) -> str | None:
-    """Return what `set_pending_sign_in` has left, not verified yet, or None."""
+    """Return the value of `set_pending_sign_in`, unverified, or None."""
     return _read(request, _pending_name(request, secure=_is_secure(request, services)))
 
 
 def forget_pending_sign_in(response: Response, request: Request, services: Services) -> None:
-    """Take it back: the sign-in was finished."""
+    """Delete it: the sign-in is finished."""
     secure = _is_secure(request, services)
     _delete(response, _pending_name(request, secure=secure), secure=secure)
 
 
 def set_ticket(response: Response, request: Request, services: Services, value: str) -> None:
-    """Let the browser keep that its operator's password was right (`server.admin.second_factor_tickets`)."""
+    """Store that the operator's password was right (`server.admin.second_factor_tickets`)."""
     secure = _is_secure(request, services)
     name = _ticket_name(request, secure=secure)
     _set(response, name, value, life=TICKET_LIFE, secure=secure, samesite="strict")
 
 
 def read_ticket(request: Request, services: Services) -> str:
-    """Return what `set_ticket` has left, not verified yet, or an empty text."""
+    """Return the value of `set_ticket`, unverified, or an empty text."""
     return _read(request, _ticket_name(request, secure=_is_secure(request, services))) or ""
 
 
 def forget_ticket(response: Response, request: Request, services: Services) -> None:
-    """Take it back: the operator is signed in."""
+    """Delete it: the operator is signed in."""
     secure = _is_secure(request, services)
     _delete(response, _ticket_name(request, secure=secure), secure=secure)
 
@@ -124,18 +124,18 @@ def forget_ticket(response: Response, request: Request, services: Services) -> N
 def set_flash(
     response: Response, request: Request, services: Services, value: str, *, life: timedelta
 ) -> None:
-    """Let the browser carry what the next page says once (`web.flash`)."""
+    """Store the message that the next page shows once (`web.flash`)."""
     secure = _is_secure(request, services)
     _set(response, _flash_name(request, secure=secure), value, life=life, secure=secure)
 
 
 def read_flash(request: Request, services: Services) -> str | None:
-    """Return what `set_flash` has left, not verified yet, or None."""
+    """Return the value of `set_flash`, unverified, or None."""
     return _read(request, _flash_name(request, secure=_is_secure(request, services)))
 
 
 def forget_flash(response: Response, request: Request, services: Services) -> None:
-    """Take it back: it was shown."""
+    """Delete it: it was shown."""
     secure = _is_secure(request, services)
     _delete(response, _flash_name(request, secure=secure), secure=secure)
 
@@ -143,29 +143,29 @@ def forget_flash(response: Response, request: Request, services: Services) -> No
 def set_columns(
     response: Response, request: Request, services: Services, *, operator: str, columns: Sequence[str]
 ) -> None:
-    """Let the browser keep which columns an operator wants to see in the list of Workers."""
+    """Store which columns an operator wants to see in the list of Workers."""
     secure = _is_secure(request, services)
     name = _columns_name(request, services, operator, secure=secure)
     _set(response, name, ".".join(columns) or _NO_COLUMN, life=MARK_LIFE, secure=secure, samesite="strict")
 
 
 def read_columns(request: Request, services: Services, *, operator: str) -> list[str] | None:
-    """Return what `set_columns` has left, unchecked; None if nothing was chosen."""
+    """Return the value of `set_columns`, unchecked; None if nothing was chosen."""
     secure = _is_secure(request, services)
     value = _read(request, _columns_name(request, services, operator, secure=secure))
     return None if value is None else value.split(".")
 
 
 def set_zone(response: Response, request: Request, services: Services, zone: tzinfo) -> None:
-    """Let the browser keep in which zone it shows times."""
+    """Store the time zone in which this browser shows times."""
     secure = _is_secure(request, services)
-    # A slash would be put between quotes.
+    # A slash would be put in quotes.
     value = zone_name(zone).replace("/", ".")
     _set(response, _zone_name(request, secure=secure), value, life=MARK_LIFE, secure=secure, samesite="lax")
 
 
 def read_zone(request: Request, services: Services) -> tzinfo:
-    """Return what `set_zone` has left; UTC if that is nothing, or no zone's name."""
+    """Return the zone from `set_zone`; UTC if there is none, or its name is unknown."""
     value = _read(request, _zone_name(request, secure=_is_secure(request, services))) or ""
     return find_zone(value.replace(".", "/")) or UTC
 
@@ -179,7 +179,7 @@ def _set(
     secure: bool,
     samesite: Literal["lax", "strict"] = "lax",
 ) -> None:
-    """Set a cookie that scripts cannot read and that another site's page cannot have sent with a post."""
+    """Set a cookie that scripts cannot read and that is not sent with a post from another site."""
     response.set_cookie(
         name,
         value,
@@ -192,7 +192,7 @@ def _set(
 
 
 def _delete(response: Response, name: str, *, secure: bool) -> None:
-    # Browsers delete a cookie with the prefix __Host- only by one with the attributes that it demands.
+    # Browsers only delete a cookie with the prefix __Host- by one with the attributes that the prefix requires.
     response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
 
 
@@ -200,9 +200,9 @@ def _read(request: Request, name: str) -> str | None:
     """
     Return the value of a cookie, or None.
 
-    Read bytewise, and only a name that comes once: a neighbouring host can set a cookie for the whole domain whose name
-    is ours with a space of another alphabet before it. Lenient parsers take that for ours, and anyone who set it would
-    have moved the operator into a session of their own.
+    Parsed as bytes, and only if the name occurs once: a neighboring host can set a cookie for the whole domain whose name is ours
+    after a space from another alphabet. Lenient parsers would accept it as ours, and the attacker would have moved the operator into
+    the attacker's session.
     """
     wanted = name.encode()
     values = [
@@ -216,12 +216,12 @@ def _read(request: Request, name: str) -> str | None:
 
 
 def csrf_token(session_token: str) -> str:
-    """Return what a form of this session must carry: only who can read the pages knows it."""
+    """Return the token that a form of this session must contain: only those who can read the pages know it."""
     return hmac.digest(session_token.encode("utf-8", "surrogateescape"), b"lyftdata csrf", sha256).hex()
 
 
 def _is_secure(request: Request, services: Services) -> bool:
-    # Behind a proxy that ends TLS the request looks plain; the public URL says what browsers see.
+    # Behind a proxy that terminates TLS the request looks like plain HTTP; the public URL says what browsers see.
     return request.url.scheme == "https" or services.issuer.startswith("https:")
 
 
@@ -229,9 +229,9 @@ def _name(request: Request, *, secure: bool) -> str:
     """
     Return the cookie's name.
 
-    With TLS the prefix makes browsers refuse one that a neighbouring host or plain HTTP has set (RFC 6265bis,
-    section 4.1.3.2). Without, as on loopback, cookies are shared by every port of the host: the port in the name keeps
-    two Servers from signing each other's operators out.
+    With TLS the prefix makes browsers reject a cookie set by a neighboring host or over plain HTTP (RFC 6265bis,
+    section 4.1.3.2). Without TLS, as on loopback, all ports of a host share cookies: the port in the name keeps two Servers
+    from signing each other's operators out.
     """
     return "__Host-lyftdata" if secure else f"lyftdata_{request.url.port or 80}"
 

@@ -1,9 +1,9 @@
 """
 Where an operator goes after signing in: the requested page, with its query.
 
-What names it has come through a browser, and perhaps from a link that somebody else has made. Only a path of this
-Server's is followed: never another host, and nothing that a browser reads as one (WHATWG URL, "special authority
-slashes": backslashes are slashes, tabs and line ends are dropped).
+It comes from a browser, perhaps from a link that somebody else has crafted. Only a path of this Server is
+followed: never another host, and nothing that a browser reads as one (WHATWG URL, "special authority
+slashes": backslashes are slashes, tabs and line breaks are dropped).
 """
 
 from urllib.parse import urlencode, urlsplit
@@ -13,7 +13,7 @@ from starlette.requests import Request
 OVERVIEW = "/"
 CONFIRM_PATH = "/account/confirm"
 _MAX_LENGTH = 4_000
-# These show no page: the form itself, what begins or ends a session, and the stream of changes.
+# These do not show a page: the form itself, what begins or ends a session, and the event stream.
 _NOT_PAGES = frozenset(
     {
         "/login",
@@ -28,9 +28,9 @@ _NOT_PAGES = frozenset(
 
 
 def safe_destination(unverified: str) -> str:
-    """Return a path of this Server's, with its query; the overview where the text is anything else."""
+    """Return a path of this Server, with its query; the overview if the text is anything else."""
     path = unverified.partition("?")[0].partition("#")[0]
-    # Open redirect: "//host" and "/\host" name another host, and a browser drops tabs and line ends before it looks.
+    # Open redirect: "//host" and "/\host" name another host, and a browser drops tabs and line breaks before parsing.
     is_local_page = (
         unverified.startswith("/")
         and "//" not in path
@@ -43,22 +43,22 @@ def safe_destination(unverified: str) -> str:
 
 
 def sign_in_path(request: Request) -> str:
-    """Return the path of the sign-in page, from which the operator comes back to where the request was made."""
+    """Return the path of the sign-in page, which leads back to where the request was made."""
     destination = safe_destination(_asked_from(request))
     return "/login" if destination == OVERVIEW else f"/login?{urlencode({'next': destination})}"
 
 
 def confirm_path(request: Request) -> str:
-    """Return the path of the page that asks operators again who they are, from which they come back to where they were."""
+    """Return the path of the page for authenticating again, which leads back to where the operator was."""
     destination = safe_destination(_asked_from(request))
     return CONFIRM_PATH if destination == OVERVIEW else f"{CONFIRM_PATH}?{urlencode({'next': destination})}"
 
 
 def came_from(request: Request) -> str:
     """
-    Return the page of this Server on which a form was that is on every page.
+    Return the page of this Server that contained a form that is on every page.
 
-    The browser says it. A page's own address is not written into it: somebody may have pasted a secret there.
+    The browser sends it as the referrer. A page's own URL is not written into it, since somebody may have pasted a secret there.
     """
     return safe_destination(_asked_from(request))
 
@@ -71,7 +71,7 @@ def requested(request: Request) -> str:
 
 
 def _asked_from(request: Request) -> str:
-    """Return the page that the operator is on: of a part that renews itself or a form, the page that holds it."""
+    """Return the operator's current page: for a self-updating part or a form, the page that contains it."""
     if "hx-request" in request.headers:
         return _without_host(request.headers.get("hx-current-url", ""))
     return (

@@ -1,9 +1,9 @@
 """
 Carries the state that an edit form was shown with, so that saving does not overwrite changes made since.
 
-The form carries a fingerprint of each field's value (`seen`). Posted, a field that was not touched is not sent on, and a
-touched one is refused if somebody has changed it meanwhile: the form is shown again with what was typed and what the
-value is now. Saved once more, it replaces that.
+The form contains a fingerprint of each field's value (`seen`). When it is posted, an untouched field is ignored, and a
+touched one is rejected if somebody else has changed it in the meantime: the form is shown again with the input and the
+current value. Saving again replaces that.
 """
 
 from collections.abc import Mapping
@@ -17,28 +17,28 @@ from lyftdata.web.page import Page
 
 
 class Edit(msgspec.Struct, frozen=True):
-    """The fields to change, and the values they must still have when that is written."""
+    """The fields to change, and the values that they must still have when the change is written."""
 
     changes: Mapping[str, Any]
     expected: Mapping[str, object]
 
 
 def seal_fields(fields: Mapping[str, object]) -> str:
-    """Return what a form carries of the values it is shown with."""
+    """Return the fingerprints of the values that a form is shown with."""
     return " ".join(f"{name}:{fingerprint(value)}" for name, value in fields.items())
 
 
 def read_edit(page: Page, *, current: Mapping[str, object], given: Mapping[str, object]) -> Edit:
     """
-    Tell what a posted form changes.
+    Determine what a posted form changes.
 
     Args:
-        page: With the form.
-        current: The values that the fields have now.
-        given: The values as posted, in the same form.
+        page: The page of the form.
+        current: The current values of the fields.
+        given: The posted values, in the same form.
 
     Raises:
-        ConflictError: `changed_meanwhile`, for a touched field whose value is another one than the form was shown with.
+        ConflictError: `changed_meanwhile`, for a touched field whose value is no longer the one that the form was shown with.
     """
     seen = dict(part.split(":", 1) for part in page.form.words("seen") if ":" in part)
     touched = [name for name, value in given.items() if fingerprint(value) != seen.get(name)]

@@ -1,8 +1,8 @@
 """
-Which field of a form an error is about, so that the page says it next to that field and puts the focus there.
+Finds the form field that an error is about, so that the page shows the error next to it and puts the focus there.
 
-The rules name fields as the API does. A form may call them otherwise, and a conflict or a missing thing names no field at
-all: here is one table for all forms. Only a field that the form has sent is found; all else is said above the form alone.
+The rules use the API's field names. A form may use others, and a conflict or a missing object names no field at all: this is the
+one table for all forms. Only fields that the form has sent are considered; other errors are only shown above the form.
 """
 
 import re
@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from lyftdata.core.errors import InvalidInputError, LyftdataError
 from lyftdata.web.zones import local_times
 
-# A field of the API, or the code of another error: the names that forms have for what it is about, the likeliest first.
+# An API field, or the code of another error: the names of form fields that it may be about, the most likely one first.
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "password": ("new", "password"),
     "login_failed": ("current", "password"),
@@ -57,14 +57,14 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 _API_NAME = re.compile(r"(?<!['`\w-])[a-z]+(?:_[a-z]+)+(?!['`\w-])")
 
-# What scripts and the page itself put into a form: no person fills it in.
+# Fields that scripts and the page itself fill in, not a person.
 _CARRIED = frozenset({"before", "csrf", "next", "passkey", "seen", "setup"})
-# Their hints say how a program sends what a page has a field for.
+# Their hints describe how a program sends what a page has a field for.
 _HINTS_FOR_PROGRAMS = frozenset({"second_factor_required"})
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong with a field of a form, by the name that it has there."""
+    """What is wrong with a field of a form, by its name in the form."""
 
     name: str
     sentence: str
@@ -72,10 +72,10 @@ class Fault(msgspec.Struct, frozen=True):
 
 def find_fault(problem: LyftdataError | None, given: AbstractSet[str]) -> Fault | None:
     """
-    Return what to say next to a field; None if the problem is about none of them.
+    Return the fault to show next to a field; None if the problem is not about a field.
 
     Args:
-        problem: What was wrong with the form, if it was.
+        problem: What is wrong with the form, if anything.
         given: The names of the fields that it has sent.
     """
     if problem is None:
@@ -88,13 +88,13 @@ def find_fault(problem: LyftdataError | None, given: AbstractSet[str]) -> Fault 
 @pass_context
 def field(context: Context, name: str, rule: str = "", *, focus: bool = False) -> Markup:
     """
-    Return the attributes of a form's field that depend on whether it is the one at fault.
+    Return the attributes of a form field, which depend on whether it is at fault.
 
     Args:
         context: The template's, with `fault`.
         name: The field's name.
-        rule: The ID of the text that says its rule; empty for none.
-        focus: Whether the page begins with the focus in this field, if no other one is at fault.
+        rule: The ID of the text that explains its rule; empty for none.
+        focus: Whether this field initially has the focus, if no other one is at fault.
     """
     fault: Fault | None = context["fault"]
     if fault is None or fault.name != name:
@@ -106,7 +106,7 @@ def field(context: Context, name: str, rule: str = "", *, focus: bool = False) -
 
 @pass_context
 def error_of(context: Context, name: str) -> Markup:
-    """Return what is wrong with a field, to be put behind it; nothing if it is not at fault."""
+    """Return what is wrong with a field, to be shown after it; empty if it is not at fault."""
     fault: Fault | None = context["fault"]
     if fault is None or fault.name != name:
         return Markup("")
@@ -114,7 +114,7 @@ def error_of(context: Context, name: str) -> Markup:
 
 
 def code(text: str, now: datetime | None = None) -> Markup:
-    """Return one of the program's sentences, with text between backticks as code, and times in the zone of `now`; the rest is escaped."""
+    """Return one of the program's sentences, with text in backticks as code, and times in the zone of `now`; the rest is escaped."""
     parts = str(text).split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part)
@@ -132,11 +132,11 @@ def hint(problem: LyftdataError) -> Markup:
 
 
 def in_words(sentence: str) -> str:
-    """Return a sentence in which fields of the API, such as `refuse_below`, are words; what is quoted stays."""
+    """Return a sentence in which API fields such as `refuse_below` are written as words; quoted text is unchanged."""
     return _API_NAME.sub(lambda found: found[0].replace("_", " "), sentence)
 
 
 def _sentence(message: str) -> str:
-    """Return a rule such as `must be 5 to 50 letters` as a sentence."""
+    """Turn a rule such as `must be 5 to 50 letters` into a sentence."""
     text = in_words(message[:1].upper() + message[1:])
     return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,9 +1,9 @@
 """
 A message that a page shows once, after an action.
 
-It travels in a cookie from the answer to a form to the page that follows, signed with a secret of the operator's session
-and bound to that page's path. It is never read from a URL: a link that somebody sends, a bookmark or a reload shows
-nothing that is not true at that moment.
+It is stored in a cookie from the response to a form until the next page, signed with a secret of the operator's session
+and bound to that page's path. It is never read from a URL: a link from somebody else, a bookmark or a reload must not show
+anything that is not true at that moment.
 """
 
 import hmac
@@ -16,12 +16,12 @@ import msgspec
 from lyftdata.core.encoding import base64url, decode_base64url
 
 FLASH_LIFE = timedelta(minutes=1)
-"""For how long a message waits for its page, unless it is about a secret."""
+"""How long a message waits for its page, unless it is about a secret."""
 _MAX_SENTENCE = 600
 
 
 class Flash(msgspec.Struct, frozen=True):
-    """What a page says once; `undo` is the number of the change that it offers to undo."""
+    """A message that is shown once; `undo` is the number of the change that it offers to undo."""
 
     sentence: str
     undo: int | None = None
@@ -32,11 +32,11 @@ def seal_flash(flash: Flash, *, path: str, session_secret: str, now: datetime, l
     Return the cookie's value.
 
     Args:
-        flash: What the page says; text, not markup.
-        path: The path of the page that says it, without its query.
-        session_secret: Known to the operator's own pages alone.
+        flash: The message; text, not markup.
+        path: The path of the page that shows it, without its query.
+        session_secret: Known only to the operator's own pages.
         now: Aware UTC time.
-        life: For how long it may wait for its page.
+        life: How long it may wait for its page.
     """
     until_s = int((now + life).timestamp())
     payload = json.dumps([path, until_s, flash.sentence[:_MAX_SENTENCE], flash.undo]).encode()
@@ -44,7 +44,7 @@ def seal_flash(flash: Flash, *, path: str, session_secret: str, now: datetime, l
 
 
 def open_flash(unverified: str, *, path: str, session_secret: str, now: datetime) -> Flash | None:
-    """Return what was said for the page at `path`; None if it is forged, for another page or session, or too old."""
+    """Return the message for the page at `path`; None if it is forged, for another page or session, or too old."""
     encoded, _, mac = unverified.partition(".")
     try:
         payload = decode_base64url(encoded)

@@ -1,4 +1,4 @@
-"""Divides the bar of the overview: every Worker is in one segment, and each segment leads to its Workers."""
+"""Divides the overview's bar: every Worker is in one segment, and each segment links to its Workers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,13 +8,13 @@ from lyftdata.core.fleet_verdict import Presence, Verdict
 from lyftdata.core.records import State
 
 WIDTH = 1000.0
-# A single Worker among 100,000 can still be seen and pointed at.
+# A single Worker among 100,000 must still be visible and clickable.
 _MIN_WIDTH = 6.0
 _GAP = 2.0
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A part of the fleet; `x` and `width` are its place in the bar."""
+    """A part of the fleet; `x` and `width` are its position in the bar."""
 
     key: str
     number: int
@@ -26,11 +26,11 @@ class Segment(msgspec.Struct, frozen=True):
 
 def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segment]:
     """
-    Return the parts of the fleet that are not empty, in the order of the bar; archived Workers are left out.
+    Return the non-empty parts of the fleet, in the order of the bar; archived Workers are left out.
 
     Args:
         counts: How many entries are in each state.
-        verdict: Tells the Workers that were lost within the hour from those that are offline for another reason.
+        verdict: Distinguishes Workers that were lost within the hour from those that are offline for another reason.
     """
     gone = verdict.lost + verdict.returning
     parts: list[tuple[str, int, str, dict[str, State | Presence]]] = [
@@ -65,7 +65,7 @@ def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segmen
 
 
 def place_segments(parts: Sequence[tuple[str, int, str, str]]) -> list[Segment]:
-    """Return segments next to each other; each part is its key, its number of Workers, its text and its path."""
+    """Return adjacent segments; each part has a key, a number of Workers, a text and a path."""
     segments, x = [], 0.0
     widths = _widths([number for _, number, _, _ in parts])
     for (key, number, text, path), width in zip(parts, widths, strict=True):
@@ -75,10 +75,10 @@ def place_segments(parts: Sequence[tuple[str, int, str, str]]) -> list[Segment]:
 
 
 def _widths(numbers: list[int]) -> list[float]:
-    """Return how wide each part is: as its number, but never too narrow to be seen."""
+    """Return the width of each part: proportional to its number, but never too narrow to be seen."""
     total = sum(numbers)
     room = WIDTH - _GAP * (len(numbers) - 1)
     wide = [max(_MIN_WIDTH, room * number / total) for number in numbers]
-    # What the narrow ones have got more than their share, the others give.
+    # The other parts give up what the narrow ones exceed their share by.
     scale = room / sum(wide) if wide else 1.0
     return [width * scale for width in wide]

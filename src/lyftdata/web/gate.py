@@ -1,16 +1,16 @@
 """
-The gate in front of every page: session, policy and CSRF.
+The gate for every page: session, policy and CSRF.
 
-  1. It must ask for one of the Server's names; a post must come from one of its pages: its origin, and the token that only our
-     pages hold.
-  2. The session's cookie must name an operator who is signed in; everybody else is sent to sign in. What the page costs
-     is taken from the operator's budget.
-     A form takes as long to arrive as its sender likes: once it is here, this is asked again.
-  3. A first or reset password is changed before anything else.
+  1. The request must be for one of the Server's names; a post must come from one of its pages: by its origin, and by the token that
+     only our pages have.
+  2. The session cookie must belong to a signed-in operator; anyone else is sent to sign in. The cost of the page is charged to
+     the operator's budget.
+     The sender of a form decides how long it takes to arrive: once it has, this is checked again.
+  3. A first or reset password must be changed before anything else.
   4. The policy table must allow the page's action to the operator's role, and to their scope if they have one.
-  5. What cannot be undone, and the form for it, needs an operator who has proved lately who they are; others are asked.
-  6. What the handler raises becomes a page: the form again with what was wrong, the request that waits for a second operator now, or
-     an error.
+  5. Actions that cannot be undone, and their forms, require that the operator has authenticated recently; otherwise they must do it again.
+  6. An exception from the handler becomes a page: the form again with what was wrong, the request that now waits for a second
+     operator, or an error.
 """
 
 import hmac
@@ -62,13 +62,13 @@ _log = get_logger(__name__)
 
 _SEE_OTHER = 303
 STREAM_PATH = "/events"
-# `live.js` sends it with what a region asks for by itself.
+# `live.js` sends it with requests that a region makes by itself.
 BACKGROUND_HEADER = "lyftdata-background"
 PASSWORD_PATH = "/account/password"  # noqa: S105 - a path
 _WITH_A_FIRST_PASSWORD = frozenset({PASSWORD_PATH, "/logout"})
 SECOND_FACTOR_PATH = "/account/second-factor"
 _WAITS = "Nothing was done yet: another operator must confirm it. Say why below."
-# Errors that the person who filled in the form can fix there.
+# Errors that the person who filled in the form can correct there.
 _FIXED_IN_THE_FORM = (
     InvalidInputError,
     ConflictError,
@@ -89,14 +89,14 @@ def guarded(
     again_path: str = "",
 ) -> Callable[[Request], Awaitable[Response]]:
     """
-    Return an endpoint that lets a request through to a handler if everything above holds.
+    Return an endpoint that passes a request to a handler if all of the above holds.
 
     Args:
         action: The policy table's action.
         handler: Answers the request.
-        in_scope: Whether the page shows and changes nothing outside its operator's scope; any other is closed to who has one.
-        again: Shows the form again when the handler says that something is wrong with it.
-        again_path: The path of the page with that form, with its parts in braces.
+        in_scope: Whether the page shows and changes nothing outside its operator's scope; other pages reject operators with a scope.
+        again: Shows the form again if the handler reports an error in it.
+        again_path: The path of the page with that form, with path parameters in braces.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -122,7 +122,7 @@ def guarded(
 
 def _find_first_step(page: Page, action: str, *, in_scope: bool) -> Response | None:
     """
-    Send to what must be done before anything else: a password of one's own, a second factor, proving who one is.
+    Redirect to what must be done first: changing a first password, setting up a second factor, authenticating again.
 
     Raises:
         ForbiddenError: The operator may not take the action at all.
@@ -130,7 +130,7 @@ def _find_first_step(page: Page, action: str, *, in_scope: bool) -> Response | N
     if page.actor.must_change_password and page.request.url.path not in _WITH_A_FIRST_PASSWORD:
         return _to_first_password(page.request)
     try:
-        # Privilege escalation: a form that a viewer was never shown can be posted all the same.
+        # Privilege escalation: a viewer can post a form that they were never shown.
         check_allowed(action, actor=page.actor, in_scope=in_scope)
         page.check_reauthenticated(action)
     except SecondFactorMissingError:
@@ -141,10 +141,10 @@ def _find_first_step(page: Page, action: str, *, in_scope: bool) -> Response | N
 
 
 async def _identified(request: Request) -> Page:
-    """Return the page of the operator whose session the request is of; its form is not read yet."""
+    """Return the page for the operator of the request's session; its form is not read yet."""
     services: Services = request.app.state.services
     token = read_session(request, services)
-    # DNS rebinding: a page of another site whose name was pointed at this Server has its own name in Host.
+    # DNS rebinding: a page of another site whose name was pointed at this Server sends its own name in Host.
     services.host_check.check(request)
     if request.method == "POST":
         # CSRF, step 1: a form of another site is sent with our cookie, but with its own origin.
@@ -170,16 +170,16 @@ async def _identified(request: Request) -> Page:
 
 async def _identified_again(page: Page) -> Actor:
     """
-    Return the operator as they are now that the form is here; raises NotSignedInError.
+    Return the operator in their current state, now that the form has arrived; raises NotSignedInError.
 
-    Persistence: a form that was sent byte by byte would do what its session may no longer do, after the session was ended.
+    Persistence: after the session was ended, a form sent byte by byte could still do what the session may no longer do.
     """
     token = read_session(page.request, page.services) or ""
     return await page.services.operator_sessions.identify_again(token, address=page.actor.address)
 
 
 async def _read_form(page: Page) -> Form:
-    """Return the form that was posted, if one was; raises CrossSiteError unless it is of this very session."""
+    """Return the posted form, if any; raises CrossSiteError unless it is from this very session."""
     if page.request.method != "POST":
         return EMPTY
     form = await read_form(page.request, at_most=MAX_FORM_BYTES)
@@ -203,7 +203,7 @@ async def _answer(page: Page, handler: Handler, again: Handler | None, again_pat
         try:
             response = await again(page)
         except LyftdataError as other:
-            # What the form is about may be gone, or never was there.
+            # The object of the form may have been deleted, or never existed.
             return error_page(page.request, other, page)
         response.status_code = status_of_error(error)
         return response
@@ -212,21 +212,21 @@ async def _answer(page: Page, handler: Handler, again: Handler | None, again_pat
 
 
 def _go_on_elsewhere(page: Page, error: LyftdataError) -> Response:
-    """Go to what must be done instead of the answer: while the form was dealt with, the session was ended, or too much time has passed."""
+    """Redirect to what must be done instead: while the form was processed, the session was ended, or its authentication became too old."""
     if isinstance(error, SecondOperatorRequiredError):
         return page.redirect(f"/requests/{error.request_id}", done=_WAITS)
     return _to_sign_in(page.request) if isinstance(error, NotSignedInError) else _to_confirm(page.request)
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Answer for a path that does not exist, as `path_not_found`."""
+    """Answer for a path that does not exist, like `path_not_found`."""
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
     return await path_not_found(request)
 
 
 async def path_not_found(request: Request) -> Response:
-    """Answer for a path that does not exist: a page to a browser, a problem below `/api`, plain text to others."""
-    # A path with a line break or a null character in it never reaches the application that is mounted there.
+    """Answer for a path that does not exist: a page for a browser, a problem below `/api`, plain text for others."""
+    # A path that contains a line break or a null character never reaches the application mounted there.
     if request.url.path.startswith("/api/"):
         return problem(404, "not_found", "Not Found")
     if not _wants_page(request):
@@ -235,7 +235,7 @@ async def path_not_found(request: Request) -> Response:
 
 
 async def query_rejected(request: Request) -> Response:
-    """Answer for a query that cannot be asked, in the same forms."""
+    """Answer for a query that cannot be processed, in the same forms."""
     error = InvalidInputError("query", "must not hold a null character (%00)")
     if request.url.path.startswith("/api/"):
         return problem(422, error.code, error.message, field=error.field)
@@ -245,7 +245,7 @@ async def query_rejected(request: Request) -> Response:
 
 
 async def method_not_allowed(request: Request, error: Exception) -> Response:
-    """Answer for a path that takes another method, such as the address of a form that was typed by hand."""
+    """Answer for a path that requires another method, such as the URL of a form entered by hand."""
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type; installed for this status alone
     if not _wants_page(request):
         return PlainTextResponse("Method Not Allowed", 405, headers=error.headers)
@@ -256,7 +256,7 @@ async def method_not_allowed(request: Request, error: Exception) -> Response:
 
 
 async def failed(request: Request, _error: Exception) -> Response:
-    """Answer where a handler failed; what it was is logged by the program that serves."""
+    """Answer if a handler failed; the program that serves logs the error."""
     if not _wants_page(request):
         return PlainTextResponse("Internal Server Error", 500)
     return await error_page_for(request, _FailedError("The Server failed; its log says why."))
@@ -271,7 +271,7 @@ class _FailedError(LyftdataError):
 
 
 def early_error_page(scope: Scope, error: LyftdataError) -> Response | None:
-    """Return the page for a request that is answered before its page is reached, or None if it wants no page."""
+    """Return the page for a request that is answered before its page is reached, or None if it does not accept a page."""
     request = Request(scope)
     if request.url.path.startswith("/api/") or not _wants_page(request):
         return None
@@ -283,10 +283,10 @@ def _wants_page(request: Request) -> bool:
 
 
 async def error_page_for(request: Request, error: LyftdataError) -> Response:
-    """Return an error as a page, with the menu for those who are signed in."""
+    """Return an error as a page, with the menu for signed-in operators."""
     try:
         page = await _identified(request)
-    except Exception:  # noqa: BLE001 - what failed may be the very thing that tells who is signed in
+    except Exception:  # noqa: BLE001 - what failed may be needed to find out who is signed in
         page = None
     return error_page(request, error, page)
 
@@ -305,14 +305,14 @@ def error_page(request: Request, error: LyftdataError, page: Page | None = None)
 
 
 def _to_sign_in(request: Request) -> Response:
-    """Send to the sign-in page, and back here afterwards; a fragment must not be answered with a whole page."""
+    """Redirect to the sign-in page, and back here afterwards; a fragment must not be answered with a whole page."""
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": sign_in_path(request)})
     return RedirectResponse(sign_in_path(request), _SEE_OTHER)
 
 
 def _to_confirm(request: Request) -> Response:
-    """Ask the operator who they are, and come back to the page that was asked for, or whose form was sent."""
+    """Redirect to authenticating again, and from there to the requested page, or the page of the posted form."""
     return RedirectResponse(confirm_path(request), _SEE_OTHER)
 
 

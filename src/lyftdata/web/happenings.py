@@ -1,4 +1,4 @@
-"""Says in one line each what has just happened: operators' decisions from the audit log, and what the fleet did by itself."""
+"""Describes recent happenings in one line each: operators' decisions from the audit log, and the fleet's own changes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -21,10 +21,10 @@ MARKED_ACTIONS = {
     "secret_key.rotated": "secret key rotated",
     "incident.cut_off": "cut-off",
 }
-# Those who come and go without saying so within a minute of each other have gone for the same reason.
+# Workers that disconnected without signing off within a minute of each other count as one outage.
 _SAME_OUTAGE = timedelta(minutes=1)
 _SAME_ACT = timedelta(minutes=10)
-# Signing in is in the audit log, and says nothing about the fleet. Of a change to many Workers each has its own event.
+# Sign-ins are in the audit log, but say nothing about the fleet. Each Worker in a bulk change has its own event.
 _LEFT_OUT = {
     "change_request.explained",
     "operator.signed_in",
@@ -110,7 +110,7 @@ _PAGES = {
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """A line: when, who (empty for the fleet itself), what was done, to what, and where that is shown."""
+    """A line: when, who (empty for the fleet itself), what was done, to what, and the page that shows it."""
 
     at: datetime
     who: str
@@ -120,7 +120,7 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 def marks_of(events: Sequence[AuditEvent]) -> list[Moment]:
-    """Return where a plot has a mark: what may explain that Workers came or went."""
+    """Return the marks for a plot: events that may explain a change in the number of Workers."""
     return [
         Moment(event.at, MARKED_ACTIONS[event.action]) for event in events if event.action in MARKED_ACTIONS
     ]
@@ -138,9 +138,9 @@ def find_happenings(
 
     Args:
         events: From the audit log, the latest first.
-        fleet: Tells which Workers were lost, and what they have in common.
-        find_worker: Gives the entry of a Worker, for its name.
-        limit: At most so many lines.
+        fleet: Which Workers were lost, and what they have in common.
+        find_worker: Finds the entry of a Worker, for its name.
+        limit: The maximum number of lines.
     """
     shown = [event for event in events if event.action not in _LEFT_OUT and not _is_alert(event)]
     acts = _acts(shown, find_worker)
@@ -149,14 +149,14 @@ def find_happenings(
 
 
 def _is_alert(event: AuditEvent) -> bool:
-    """Return whether an event says what the overview shows as in need of an operator."""
+    """Return whether an event reports something that the overview already shows as an alert."""
     return event.action.startswith("alert.")
 
 
 def _acts(
     events: Sequence[AuditEvent], find_worker: Callable[[str], WorkerRecord | None]
 ) -> Iterator[Happening]:
-    """Join what one actor did to many in a row: fifty Workers disabled are one line."""
+    """Merge what one actor did to many in a row: disabling fifty Workers is one line."""
     for (actor, action), group in groupby(events, key=lambda event: (event.actor, event.action)):
         for together in _close_together(list(group)):
             yield _act(actor, action, together, find_worker)
@@ -187,7 +187,7 @@ def _act(
     if actor.startswith("api_token:"):
         who = f"{_NOUNS['api_token']} {actor.removeprefix('api_token:')}"
     noun = _NOUNS.get(subject_kind, _NOUNS.get(kind, kind))
-    # Impersonation: an operator may be named `server`, also by an issuer.
+    # Impersonation: an operator may be named `server`, even by an issuer.
     if actor in {"enrollment", "server"} or actor.startswith("worker:"):
         who = ""
     subjects = {event.subject for event in events}
@@ -209,7 +209,7 @@ def _act(
 
 
 def _outages(fleet: FleetState, find_worker: Callable[[str], WorkerRecord | None]) -> Iterator[Happening]:
-    """Yield a line for all who were lost at about the same time."""
+    """Yield one line for Workers that were lost at about the same time."""
     ended = sorted(
         (session for session in fleet.ends.values() if session.end == SessionEnd.LOST),
         key=_ended_at,

@@ -1,4 +1,4 @@
-"""The pages and actions that the jump box finds by name, with the action of the policy table that each needs."""
+"""The pages and actions that the jump box finds by name, each with the action of the policy table that it needs."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A page, or the form of an action; `words` are what else one would type for it."""
+    """A page, or the form for an action; `words` are other search words for it."""
 
     title: str
     path: str
@@ -48,7 +48,7 @@ ACTIONS: Sequence[Place] = (
 
 
 def find_places(places: Sequence[Place], text: str, *, is_allowed: Callable[[str], bool]) -> Iterator[Place]:
-    """Yield the places that a caller may open and that have words beginning with each word of a text; all for no text."""
+    """Yield the places that a caller may open and that have words beginning with each word of a text; all for an empty text."""
     wanted = text.casefold().split()
     for place in places:
         names = f"{place.title} {place.words}".casefold().replace("-", " ").split()

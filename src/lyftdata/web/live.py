@@ -1,8 +1,8 @@
 """
 `/events`: notifies pages that something about the Workers has changed, at most once a second.
 
-The page then reloads what it shows. Nothing but that hint is in the stream, so it costs the same for one
-Worker that comes as for ten thousand.
+The page then reloads what it shows. The stream contains only that notification, so it costs the same whether one Worker or
+ten thousand connect.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from lyftdata.server.streams.stream_limits import SlotResponse
 from lyftdata.web.page import Page
 
 _STILL_THERE_EVERY_S = 15.0
-# A page costs the more, the larger the fleet is, and something happens the more often.
+# The larger the fleet, the more a page costs, and the more often something changes.
 _MIN_PAUSE_S, _MAX_PAUSE_S = 1.0, 5.0
 _WORKERS_A_SECOND = 2_500
 
 
 async def events(page: Page) -> Response:
-    """Stream until the Server stops, the page is closed, or the operator's session ends; `since` is what the page shows."""
+    """Stream until the Server stops, the page is closed, or the operator's session ends; `since` is the state that the page shows."""
     page.check_parameters("since")
     events = page.services.events
     listener = events.admit(page.actor)

@@ -1,4 +1,4 @@
-"""What the handler of a page gets: the operator, the form, and ways to answer."""
+"""What a page's handler gets: the operator, the form, and ways to answer."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Collection
@@ -25,19 +25,18 @@ from lyftdata.web.render import render
 
 _SEE_OTHER = 303
 _MAX_DIGITS = 6
-# Somebody may look at a secret for long before the page is left.
+# Somebody may look at a secret for a long time before leaving the page.
 _SECRET_LIFE = timedelta(hours=1)
 _SHOWN_ONCE = "Done. The secret is not shown again: if it was not copied, make another one."
 
 
 class Page(msgspec.Struct, kw_only=True):
     """
-    One request for a page by a signed-in operator whom the policy lets.
+    A request for a page by a signed-in operator whom the policy allows it.
 
-    `problem` is what was wrong with the form just posted, when its page is shown again with it. `instead` is what the
-    browser's history holds in place of an answer to a form: loaded again or come back to, that is asked for, and the
-    form is not sent a second time. `mark` names the state of the fleet that the page shows, or an earlier one. `touched` names the fields that the form just posted has changed.
-    `zone` is the one in which this browser shows times.
+    `problem` is what was wrong with the posted form when its page is shown again. `instead` is the path that replaces the response to a form in the
+    browser's history: on a reload or on going back it is requested, and the form is not sent again. `mark` names the state of the fleet that the page
+    shows, or an earlier one. `touched` are the fields that the posted form has changed. `zone` is the time zone of this browser.
     """
 
     request: Request
@@ -52,36 +51,36 @@ class Page(msgspec.Struct, kw_only=True):
     zone: tzinfo = UTC
 
     def now(self) -> datetime:
-        """Return the time, in the zone in which times are shown."""
+        """Return the current time, in the zone of this browser."""
         return self.services.clock().astimezone(self.zone)
 
     def keeps(self, name: str) -> bool:
-        """Return whether a field is shown again as typed, because the form was rejected."""
+        """Return whether a field is shown again as entered, because the form was rejected."""
         return self.problem is not None and (self.touched is None or name in self.touched)
 
     def seen(self, now: str) -> str:
-        """Return what a form was shown with: as it is now, unless it is shown again for another fault than that."""
+        """Return the fingerprints for a form: of the current values, unless it is shown again because of another error."""
         before = self.form.text("seen")
         has_conflict = self.problem is not None and self.problem.code == CHANGED_MEANWHILE
         return before if before and self.problem is not None and not has_conflict else now
 
     def part(self, name: str) -> str:
-        """Return a part of the path."""
+        """Return a path parameter."""
         return str(self.request.path_params[name])
 
     def query(self, name: str, *, max_length: int = 130) -> str:
         """
-        Return a parameter of the query, cut to the longest filter; "" if it is missing.
+        Return a query parameter, truncated to the length of the longest filter; "" if it is missing.
 
-        A form that was posted from a filtered list carries the filter along.
+        A form posted from a filtered list carries the filter along.
         """
         return (self.request.query_params.get(name, "").strip() or self.form.text(name))[:max_length]
 
     def check_parameters(self, *known: str) -> None:
         """
-        Refuse an address whose query has a parameter that the page does not know, or one twice.
+        Reject a query with a parameter that the page does not have, or a repeated one.
 
-        A list would show everything for a filter that was mistyped, and what is done to all of it is done to the wrong ones.
+        With a mistyped filter a list would show everything, and a bulk action would be applied to the wrong entries.
 
         Raises:
             InvalidInputError: Names the parameter.
@@ -103,30 +102,30 @@ class Page(msgspec.Struct, kw_only=True):
         return text
 
     def number(self, pages: int) -> int:
-        """Return which page of a long list is wanted, of so many."""
+        """Return the requested page number of a long list with this many pages."""
         text = self.query("page")
         is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
         return max(1, min(int(text), pages)) if is_number else 1
 
     def may(self, action: str) -> bool:
-        """Return whether the policy table allows this operator an action: what they may not do is not offered."""
+        """Return whether the policy table allows this operator an action: forbidden actions are not offered."""
         return is_allowed(action, actor=self.actor)
 
     async def ca_to_paste(self) -> str | None:
-        """Return the certificates (PEM) that texts to paste bring for Workers; see `pasted_ca`."""
+        """Return the certificates (PEM) to include in copyable texts for Workers; see `pasted_ca`."""
         needed = await self.services.worker_ca.find()
         return None if needed is None else needed.pem
 
     def seal(self, state: object) -> str:
-        """Return what a form carries to say which state it was shown with; it tells nothing of it."""
+        """Return a token that identifies the state with which a form is shown, without revealing it."""
         return hmac.digest(self.csrf.encode(), f"state {state}".encode(), sha256).hex()
 
     def check_unchanged(self, state: object) -> None:
         """
-        Refuse a form that was shown with another state: it was sent before, or somebody else was quicker.
+        Reject a form that was shown with another state: it was already sent, or somebody else was faster.
 
-        What makes a new secret and ends the one before must not happen twice because a page was loaded again: the
-        secret that was shown the first time, and copied, would be worth nothing.
+        What generates a new secret and ends the previous one must not happen twice because a page was reloaded: the secret that was shown
+        the first time, and copied, would be worthless.
 
         Raises:
             ConflictError: `done_already`.
@@ -139,7 +138,7 @@ class Page(msgspec.Struct, kw_only=True):
             )
 
     def check_reauthenticated(self, action: str) -> None:
-        """Refuse what cannot be undone, or its form, where the operator is to be asked again; raises ReauthenticationRequiredError."""
+        """Reject an action that cannot be undone, or its form, if the operator must authenticate again; raises ReauthenticationRequiredError."""
         is_form = self.request.method == "GET"
         self.services.reauthentication.check(action, actor=self.actor, is_form=is_form)
 
@@ -170,9 +169,9 @@ class Page(msgspec.Struct, kw_only=True):
         Answer a form with a page that shows a secret once.
 
         Args:
-            template: Its template.
-            instead: The path of the page that is loaded when this one is loaded again or come back to.
-            context: What the template is given.
+            template: The template.
+            instead: The path to load instead when the page is reloaded or returned to.
+            context: For the template.
         """
         self.instead = instead
         response = self.render(template, **context)
@@ -180,13 +179,13 @@ class Page(msgspec.Struct, kw_only=True):
 
     def redirect(self, path: str, *, done: str = "", undo: int | None = None, query: str = "") -> Response:
         """
-        Answer a form: go to a page of this Server.
+        Answer a form by redirecting to a page of this Server.
 
         Args:
-            path: Where to, without a query.
-            done: What that page says once.
+            path: The target, without a query.
+            done: The message that the page shows once.
             undo: The number of the change that it offers to undo.
-            query: Its query, encoded, without the question mark.
+            query: The target's query, encoded, without the question mark.
         """
         response: Response = RedirectResponse(path + (f"?{query}" if query else ""), _SEE_OTHER)
         if not done:
@@ -205,7 +204,7 @@ class Page(msgspec.Struct, kw_only=True):
         return response
 
     def _flash(self) -> Flash | None:
-        # A list that renews itself is a part of a page: what was said stays there until the page is left.
+        # A self-updating list is part of a page: the message stays there until the page is left.
         if self.request.method != "GET" or "hx-request" in self.request.headers:
             return None
         unverified = read_flash(self.request, self.services)

@@ -1,8 +1,8 @@
 """
-How a text to paste brings the certificate of a CA to a Worker's host, where the system's certificates are not enough.
+Includes the certificate of a CA in copyable texts for a Worker's host, if the system's certificates are not enough.
 
-`ca` is that certificate as PEM; None where it is not needed; "" where it is needed, and the Server does not know it: then the text
-names a file that the operator puts there before.
+`ca` is that certificate as PEM; None if it is not needed; "" if it is needed but the Server does not know it: then the text
+names a file that the operator must put there first.
 """
 
 import textwrap
@@ -11,24 +11,24 @@ _SETTING = "LYFTDATA_TLS_CA"
 
 
 def ca_variable(ca: str | None, file: str) -> dict[str, str]:
-    """Return the Worker's variable that names the file, if it needs one."""
+    """Return the Worker's variable with the name of the file, if it needs one."""
     return {} if ca is None else {_SETTING: file}
 
 
 def export_ca(ca: str | None, file: str) -> str:
-    """Return a shell's line that names a file in the current directory; "" if there is none."""
+    """Return a shell line that names a file in the current directory; "" if none is needed."""
     return "" if ca is None else f'export {_SETTING}="$PWD/{file}"\n'
 
 
 def write_ca(ca: str | None, file: str, end: str, *, directory: str | None = None) -> str:
     """
-    Return shell lines that write the file, for every user to read: a Worker's user is not the one who pastes.
+    Return shell lines that write the file, readable by every user: the Worker's user is not the one who pastes the text.
 
     Args:
         ca: See above.
         file: Its path.
-        end: Ends a here-document; no line of a certificate.
-        directory: To be made first, for every user to enter.
+        end: The delimiter of the here-document; not a line of a certificate.
+        directory: A directory to create first, accessible to every user.
     """
     if not ca:
         return ""
@@ -37,7 +37,7 @@ def write_ca(ca: str | None, file: str, end: str, *, directory: str | None = Non
 
 
 def config_map(ca: str | None, name: str) -> str:
-    """Return the object of Kubernetes that holds the certificate, with what separates it from the next; "" if it is not in the text."""
+    """Return the Kubernetes object with the certificate, and the separator from the next one; "" if the text does not include it."""
     if not ca:
         return ""
     return f"""\
@@ -58,7 +58,7 @@ def about_ca(ca: str | None, *, how: str) -> str:
 
     Args:
         ca: See above.
-        how: What to do with the CA's certificate where the text does not bring it; after "First".
+        how: What to do with the CA's certificate if the text does not include it; follows "First".
     """
     if ca is None:
         return ""

@@ -1,4 +1,4 @@
-"""Renders templates: escaped by default, with a policy that permits only our own scripts."""
+"""Renders templates: escaped by default, with a policy that allows only our own scripts."""
 
 import functools
 import hashlib
@@ -23,7 +23,7 @@ from lyftdata.core.worker_query import label_term
 from lyftdata.web import faults, zones
 from lyftdata.web.wording import describe_details
 
-# What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, in no frame.
+# What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, no frames.
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -33,8 +33,8 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # A page may hold a key that is shown once: neither a disk nor the button "back" keeps it.
-    # Nor does a proxy compress it (docs/decisions/0049-only-static-files-are-compressed.md).
+    # A page may contain a key that is shown once: neither a disk nor the back button may keep it.
+    # A proxy must not compress it either (docs/decisions/0049-only-static-files-are-compressed.md).
     "Cache-Control": "no-store, no-transform",
 }
 
@@ -43,7 +43,7 @@ _UNITS = {"d": "day", "h": "hour", "m": "minute", "s": "second"}
 
 
 def render(template: str, *, status: int = 200, **context: Any) -> Response:
-    """Return a template as an answer."""
+    """Return a template as a response."""
     text = _environment().get_template(template).render({"fault": None} | context)
     return HTMLResponse(text, status, headers=HEADERS)
 
@@ -92,12 +92,12 @@ def _environment() -> Environment:
     return environment
 
 
-# How a rule begins that says what is wrong with a field: the field is its subject.
+# How a rule about a field begins: the field is its subject.
 _OF_A_FIELD = ("must ", "cannot ", "is ", "has ", "do ", "or ", "needs ")
 
 
 def _problem(error: LyftdataError) -> str:
-    """Return what is wrong as a sentence; a notice is not next to the field, and names it."""
+    """Return an error as a sentence; a notice is not next to the field, and so names it."""
     if not isinstance(error, InvalidInputError) or not error.message[:1].islower():
         return error.message
     field = words(error.field)
@@ -107,13 +107,13 @@ def _problem(error: LyftdataError) -> str:
 
 @functools.cache
 def static_url(name: str) -> str:
-    """Return the address of a static file; it changes with its content, so that browsers may keep it."""
+    """Return the URL of a static file; it changes with its content, so that browsers may cache it."""
     content = (resources.files("lyftdata.web") / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def ago(then: datetime, now: datetime) -> str:
-    """Return how long ago, or how far ahead, a time is, for people."""
+    """Return how long ago a time is, or how far in the future, for people."""
     seconds = (now - then).total_seconds()
     if abs(seconds) < _NOW_S:
         return "just now" if seconds >= 0 else "any moment"
@@ -137,8 +137,8 @@ def _bdi(text: str) -> Markup:
     """
     Return untrusted text isolated from the direction of the text around it (Unicode UAX #9; HTML, `bdi`).
 
-    Names may be Hebrew or Arabic, and the digits behind such a name would move before it. What overrides directions
-    never gets as far (`core.names`). ASCII has one direction, that of the page, and goes without: a long table has hundreds.
+    Names may be Hebrew or Arabic, and digits after such a name would be moved before it. Characters that override the direction
+    are rejected earlier (`core.names`). ASCII is left-to-right like the page, and is not wrapped: a long table has hundreds.
     """
     if not text:
         return Markup("")
@@ -146,7 +146,7 @@ def _bdi(text: str) -> Markup:
 
 
 def _breakable(text: str) -> Markup:
-    """Return a code such as `worker.enrolled` that may break after a dot, colon or underscore, rather than within a word."""
+    """Return a code such as `worker.enrolled` that may be wrapped after a dot, colon or underscore, rather than within a word."""
     return Markup("<wbr>").join(re.split(r"(?<=[.:_])", str(text)))
 
 
@@ -155,11 +155,11 @@ def _iso(when: datetime) -> str:
 
 
 def _dom_id(*parts: object) -> str:
-    """Return an element's ID made of texts of any kind: an update recognises the same row, message or link by it."""
+    """Return an element ID made of any texts: an update recognizes the same row, message or link by it."""
     return "-".join(quote(str(part), safe="") for part in parts)
 
 
 def _query(**parameters: object) -> str:
-    """Return a query string of the parameters that say something."""
+    """Return a query string of the non-empty parameters."""
     given = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
     return f"?{urlencode(given)}" if given else "?"

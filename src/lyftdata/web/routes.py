@@ -48,9 +48,9 @@ from lyftdata.web.static_files import CompressedFiles
 
 class Entry(msgspec.Struct, frozen=True):
     """
-    A page; `again` shows the form once more when something is wrong with what was posted.
+    A page; `again` shows the form again if there is an error in what was posted.
 
-    `in_scope` says that it shows and changes nothing outside its operator's scope; any other is closed to operators with one.
+    `in_scope` says that it shows and changes nothing outside its operator's scope; other pages reject operators with a scope.
     """
 
     method: str
@@ -417,7 +417,7 @@ def _endpoint(entry: Entry) -> Callable[[Request], Awaitable[Response]]:
 
 @functools.cache
 def web_routes() -> Sequence[BaseRoute]:
-    """Return the routes of the UI, to be put behind those of the API; they hold nothing of a Server, so all share them."""
+    """Return the routes of the UI, to be added after those of the API; they contain nothing of a Server, so all share them."""
     pages = [Route(entry.path, _endpoint(entry), methods=[entry.method]) for entry in PAGES]
     return [
         Route("/login", sign_in.show, methods=["GET"], name="login"),

@@ -1,8 +1,8 @@
 """
-Computes what many pages show once for all viewers.
+Computes once for all viewers what many pages show.
 
-When something happens to the fleet, every open tab reloads its page at the same moment. Computed for each, the
-overview of ten thousand Workers would keep the event loop, and so the Workers, waiting for as long as there are tabs.
+When something happens to the fleet, every open tab reloads its page at the same moment. If the overview of ten thousand
+Workers were computed for each tab, the event loop, and so the Workers, would have to wait for all of them.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from lyftdata.server.runtime.services import Services
 
 T = TypeVar("T")
 
-# However much happens, so long lies between the starts of two computations: who asks in between waits for the next one.
+# The minimum time between the starts of two computations: callers in between wait for the next one.
 _LEAST_PAUSE_S = 0.2
 
 
 class Shared(Generic[T]):
     """
-    One computed value for all who ask, never one that began to be computed before the state they ask in.
+    A value computed once for all callers, never older than the state in which a caller asks.
 
     Args:
-        state: Tells one state from the next, by something that is cheap to compare.
-        monotonic: Gives seconds on a clock that does not jump.
-        sleep: Waits that many seconds.
+        state: Identifies the current state, by something that is cheap to compare.
+        monotonic: Returns seconds of a monotonic clock.
+        sleep: Waits for this many seconds.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Shared(Generic[T]):
         self._next: asyncio.Task[T] | None = None
 
     async def get(self, compute: Callable[[], Awaitable[T]]) -> T:
-        """Return the value as it is now; raises what `compute` raises."""
-        # Shielded: who goes away must not end what others are waiting for.
+        """Return the value for the current state; raises what `compute` raises."""
+        # Shielded: a caller that goes away must not cancel what others are waiting for.
         return await asyncio.shield(self._current_task(compute))
 
     def _current_task(self, compute: Callable[[], Awaitable[T]]) -> "asyncio.Task[T]":
@@ -63,14 +63,14 @@ class Shared(Generic[T]):
         wait_s = self._begun_at_s + _LEAST_PAUSE_S - self._monotonic()
         if wait_s > 0:
             await self._sleep(wait_s)
-        # From here on a caller in another state waits for another one.
+        # Callers in a later state wait for the next computation from here on.
         self._task, self._next = self._next, None
         self._begun_in, self._begun_at_s = self._state(), self._monotonic()
         return await compute()
 
 
 class SharedValues:
-    """The shared values of one Server, by what they are of; none is older than a second."""
+    """The shared values of one Server, by name; none is older than a second."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -78,11 +78,11 @@ class SharedValues:
 
     async def get(self, name: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
         """
-        Return a value for all who look at the same.
+        Return a value shared by all viewers of the same thing.
 
         Args:
-            name: What it is of; one of few, never a caller's text.
-            compute: Makes it.
+            name: Identifies the value; one of few, never a caller's text.
+            compute: Computes it.
         """
         shared = self._by_name.setdefault(name, Shared(self._now))
         return cast("T", await shared.get(compute))
@@ -90,6 +90,6 @@ class SharedValues:
     def _now(self) -> Hashable:
         services = self._services
         minute = services.samples.current()
-        # The second stands for all that nothing tells of: times that pass, what other Servers have written.
+        # The second covers changes without a notification: time passing, and writes of peers.
         second = services.clock().replace(microsecond=0)
         return services.events.version, minute.admitted, minute.refused, second

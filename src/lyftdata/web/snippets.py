@@ -1,9 +1,9 @@
 """
-Text to paste on a Worker's host, complete but for the secret, with each value quoted for its language.
+Copyable texts for a Worker's host, complete except for the secret, with each value quoted for its language.
 
-A shell keeps what is pasted into it in its history, here-documents too. So no text holds the secret: it asks for it
-(`read -s`, in bash and zsh), which shows and keeps nothing. Each text is one compound command: a terminal that pastes line
-by line would otherwise give the next line to `read`.
+A shell stores pasted text in its history, including here-documents. So no text contains the secret: it prompts for it
+(`read -s`, in bash and zsh), which neither displays nor stores anything. Each text is one compound command: a terminal that pastes
+line by line would otherwise pass the next line to `read`.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ Variables = Mapping[str, str]
 _IMAGE = f"lyftdata-worker:{__version__}"
 _BUILD = f"docker build --target worker --tag {_IMAGE} ."
 _PROMPTS = {"LYFTDATA_WORKER_API_KEY": "API key", "LYFTDATA_AUTO_ENROLLMENT_KEY": "enrollment key"}
-# Ends what a shell reads as it stands. No value holds a line like this: all of them are single lines of a known form.
+# The delimiter of here-documents. No value contains such a line: all of them are single lines of a known form.
 _END = "END"
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9._/:=@,+-]+")
 
 
 class Snippet(msgspec.Struct, frozen=True):
-    """One way to start a Worker: a title, what to do in a sentence, and the text to paste."""
+    """One way to start a Worker: a title, instructions in a sentence, and the text to paste."""
 
     key: str
     title: str
@@ -43,14 +43,14 @@ def snippets(
     """
     Return the ways to start a Worker.
 
-    Each keeps the secret in a file of its own: environments are shown by `docker inspect`, inherited, and kept in
-    configuration that ends up in a repository. Nothing is installed by them: what runs is what was installed or
-    built before, in the version of this Server.
+    Each stores the secret in a separate file: environment variables are shown by `docker inspect`, inherited, and stored in
+    configuration that ends up in a repository. The texts install nothing: they run what was installed or built before, in the version
+    of this Server.
 
     Args:
         plain: The Worker's variables with their values, without the secret.
         secret: The variable of the secret.
-        name: What files and services are called: letters, digits, dots and dashes.
+        name: The name of files and services: letters, digits, dots and dashes.
         command: The program that it runs, and its arguments: printable, from an operator; empty for none.
         ca: Certificates (PEM) that it needs to trust the Server; see `pasted_ca`.
     """
@@ -96,13 +96,13 @@ def env_file_snippets(
     *, archive: str, file: str, command: Sequence[str] = (), ca: str | None = None
 ) -> list[Snippet]:
     """
-    Return the steps that bring one environment file for each Worker to its host, and start it there.
+    Return the steps to bring one environment file for each Worker to its host, and start it there.
 
     Args:
-        archive: What the ZIP with all files is called.
-        file: What the first Worker's file in it is called.
+        archive: The name of the ZIP with all files.
+        file: The name of the first Worker's file in it.
         command: The program that each runs, and its arguments; empty for none.
-        ca: Certificates (PEM) that each needs, which are in the ZIP as ca.pem; see `pasted_ca`.
+        ca: Certificates (PEM) that each needs, included in the ZIP as ca.pem; see `pasted_ca`.
     """
     directory, service = archive.removesuffix(".zip"), file.removesuffix(".env")
     return [
@@ -125,12 +125,12 @@ def env_file_snippets(
 
 
 def _run_worker(command: Sequence[str]) -> str:
-    """Return the line of a shell that starts an agent."""
+    """Return the shell command that starts an agent."""
     return f"lyftdata run worker -- {shlex.join(command)}" if command else "lyftdata run worker"
 
 
 def _ask(secret: str, then: str) -> str:
-    """Return shell lines that ask for the secret and give it to what follows."""
+    """Return shell lines that prompt for the secret and pass it to what follows."""
     return f"""\
 printf '%s' 'Paste the {_PROMPTS[secret]}, which is not shown, and press Enter: '
 IFS= read -rs secret && echo && printf '%s\\n' "$secret" {then}
@@ -138,12 +138,12 @@ unset secret"""
 
 
 def _ask_for_file(secret: str, file: str, *, mode: str = "600") -> str:
-    """Return shell lines that ask for the secret and put it into a file; one that is there is replaced, with its permissions."""
+    """Return shell lines that prompt for the secret and write it to a file; an existing one is replaced, with its permissions."""
     return f"install -m {mode} /dev/null {file}\n{_ask(secret, f'> {file}')}"
 
 
 def _ca_file(name: str) -> str:
-    """Return where a service's CA is: not in the directory of the secret, which root alone may enter."""
+    """Return the path of a service's CA: not in the directory of the secret, which only root may enter."""
     return f"/etc/lyftdata-tls/{name}.pem"
 
 
@@ -184,8 +184,8 @@ def worker_unit(plain: Variables, *, secret: str, name: str, command: str = "") 
     Args:
         plain: Its variables, without the secret.
         secret: The variable of the secret, which is read from /etc/lyftdata/NAME.key.
-        name: What the service is called.
-        command: The COMMAND that it runs, as it is written in a unit; empty for none.
+        name: The name of the service.
+        command: The COMMAND that it runs, as written in a unit; empty for none.
     """
     environment = "\n".join(f'Environment="{key}={_unit_text(text)}"' for key, text in plain.items())
     run = f" --restart on-failure -- {command}" if command else ""
@@ -264,11 +264,11 @@ UMask=0077
 def _compose(plain: Variables, secret: str, name: str, command: Sequence[str], ca: str | None) -> str:
     plain = {**plain, **ca_variable(ca, "/run/secrets/ca.pem")}
     environment = "\n".join(f"      {key}: {_yaml(text.replace('$', '$$'))}" for key, text in plain.items())
-    # Docker mounts the file with owner and mode as they are, and the Worker in its container is another user: the
+    # Docker mounts the file with its owner and mode, and the Worker in its container is a different user: the
     # directory keeps other users of the host out.
-    # Compose puts variables of its own environment where a dollar is.
+    # Compose replaces variables of its own environment after a dollar sign.
     run = f"    command: {_yaml_list(command)}\n".replace("$", "$$") if command else ""
-    # Compose mounts a file the same way whether it is secret or not.
+    # Compose mounts a file in the same way whether it is secret or not.
     mounted = "worker" if ca is None else "worker, ca.pem"
     certificate = "" if ca is None else "  ca.pem:\n    file: ./ca.pem\n"
     return f"""\
@@ -308,7 +308,7 @@ def _kubernetes(plain: Variables, secret: str, name: str, command: Sequence[str]
     environment = "\n".join(
         f"            - {{name: {key}, value: {_yaml(text)}}}" for key, text in plain.items()
     )
-    # Kubernetes puts the container's variables where `$(NAME)` is.
+    # Kubernetes replaces `$(NAME)` by the container's variables.
     run = f"          args: {_yaml_list(command)}\n".replace("$", "$$") if command else ""
     create = f"| kubectl create secret generic lyftdata-{resource} --from-file=secret=/dev/stdin"
     return f"""\
@@ -369,29 +369,29 @@ _CA_VOLUME = "        - name: ca\n          configMap: {{name: lyftdata-{}-ca}}\
 
 
 def _resource_name(name: str) -> str:
-    """Return what Kubernetes takes as a name (RFC 1123); what had to be changed tells itself apart by a digest."""
+    """Return a valid Kubernetes name (RFC 1123); a name that had to be changed gets a digest to keep it unique."""
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())[:40].strip("-") or "worker"
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _unit_text(value: str) -> str:
-    """Return text for between double quotes in a unit (systemd.syntax(7)); `%` begins a specifier there."""
+    """Return text to put between double quotes in a unit (systemd.syntax(7)), where `%` begins a specifier."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
 def _unit_word(word: str) -> str:
-    """Return a word of ExecStart= (systemd.service(5)), where a dollar begins a variable too."""
+    """Return a word of ExecStart= (systemd.service(5)), where a dollar sign also begins a variable."""
     if _PLAIN_WORD.fullmatch(word):
         return word
-    # An interactive shell would read `!` in what is pasted as a line of its history.
+    # An interactive shell would expand `!` in pasted text from its history.
     return f'"{_unit_text(word)}"'.replace("$", "$$").replace("!", "\\x21")
 
 
 def _yaml_list(command: Sequence[str]) -> str:
-    """Return what a container runs: the agent, and the program under it."""
+    """Return the command of a container: the agent, and the program that it runs."""
     return f"[{', '.join(map(_yaml, ['lyftdata', 'run', 'worker', '--', *command]))}]"
 
 
 def _yaml(value: str) -> str:
-    """Return text as YAML: JSON's strings are a subset of it, but for the halves of a character in two escapes."""
+    """Return text as YAML: JSON strings are valid YAML, except for surrogate pairs in two escapes."""
     return json.dumps(value, ensure_ascii=False).replace("!", "\\u0021")

@@ -1,7 +1,7 @@
 """
-Static files: compressed for browsers that take that, and kept by them for a year.
+Static files: compressed for browsers that accept that, and cached by them for a year.
 
-Only these are compressed, and never a page: see docs/decisions/0049-only-static-files-are-compressed.md.
+Only these are compressed, never a page: see docs/decisions/0049-only-static-files-are-compressed.md.
 """
 
 import functools
@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
-# The address of a file changes with its content.
+# The URL of a file changes with its content.
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -28,7 +28,7 @@ class CompressedFiles(StaticFiles):
     def file_response(
         self, full_path: PathLike[str] | str, stat_result: stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """Answer with a file: compressed if the request takes that, and as it is otherwise."""
+        """Respond with a file: compressed if the request accepts that, otherwise as it is."""
         request = Headers(scope=scope)
         whole = FileResponse(full_path, status_code, headers=_HEADERS, stat_result=stat_result)
         if not takes_gzip(request.get("accept-encoding", "")):
@@ -39,7 +39,7 @@ class CompressedFiles(StaticFiles):
             **_HEADERS,
             "Content-Encoding": "gzip",
             "Last-Modified": whole.headers["last-modified"],
-            # Another representation: a cache that has the one must not take it for the other (RFC 9110, section 8.8.3.3).
+            # A different representation: a cache must not mistake one for the other (RFC 9110, section 8.8.3.3).
             "ETag": whole.headers["etag"].removesuffix('"') + '-gzip"',
         }
         body = _compressed(str(full_path), stat_result.st_mtime_ns)
@@ -52,7 +52,7 @@ class CompressedFiles(StaticFiles):
 
 
 def takes_gzip(accept_encoding: str) -> bool:
-    """Return whether a request takes gzip (RFC 9110, section 12.5.3); by name, since every browser names it."""
+    """Return whether a request accepts gzip (RFC 9110, section 12.5.3); only by name, since every browser names it."""
     for part in accept_encoding.lower().split(","):
         coding, _, parameters = part.partition(";")
         if coding.strip() in {"gzip", "x-gzip"}:
@@ -72,6 +72,6 @@ def _weight(parameters: str) -> float:
 
 @functools.cache
 def _compressed(path: str, _modified_ns: int) -> bytes:
-    """Return a file compressed; it is small, so this takes milliseconds, once."""
-    # Without a time: every Server of a deployment gives the same bytes.
+    """Return a compressed file; files are small, so this takes milliseconds, once."""
+    # Without a timestamp: every Server of a deployment returns the same bytes.
     return gzip.compress(Path(path).read_bytes(), mtime=0)

@@ -1,4 +1,4 @@
-"""Divides the bar of agents' versions: a segment for each version, which leads to its Workers."""
+"""Divides the bar of agent versions: a segment for each version, which links to its Workers."""
 
 from collections.abc import Sequence
 from urllib.parse import urlencode
@@ -9,7 +9,7 @@ from lyftdata.core.worker_query import quote
 from lyftdata.server.admin.fleet_versions import VersionShare
 from lyftdata.web.fleet_bar import Segment, place_segments
 
-# More could not be distinguished by eye, and their texts are what Workers say.
+# More could not be distinguished by eye, and their texts are reported by Workers.
 _MAX_VERSIONS = 12
 _MAX_TEXT = 32
 _PARTS = {
@@ -22,9 +22,9 @@ _PARTS = {
 
 def version_segments(shares: Sequence[VersionShare]) -> list[Segment]:
     """
-    Return the versions in the order in which they are given; of many, those with most Workers, and one for the rest.
+    Return the versions in the given order; if there are many, those with the most Workers, and one segment for the rest.
 
-    A segment's path is "" where no search finds just its Workers.
+    A segment's path is "" if no search matches exactly its Workers.
     """
     most = sorted(shares, key=lambda share: share.workers, reverse=True)[:_MAX_VERSIONS]
     shown = [share for share in shares if share in most]

@@ -1,7 +1,7 @@
 """
-The plot of the fleet's agent versions over time: a layer for each version, the newest at the bottom, and a table that says the same.
+The plot of the fleet's agent versions over time: a layer for each version, the newest at the bottom, and a table with the same data.
 
-Versions are texts that Workers report: they are cut, and only the most common of a period have a layer of their own.
+Versions are texts reported by Workers: they are truncated, and only the most common ones of a period have their own layer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +21,11 @@ POLICY_ACTIONS = ("fleet_policy.set", "fleet_policy.cleared")
 _MAX_LAYERS = 6
 _MAX_TEXT = 32
 _MAX_SHADE = 3
-# Below this, in units, a layer has no room for its name.
+# Layers lower than this, in units, have no room for their name.
 _ROOM_FOR_TEXT = 14.0
-# A step is late by as much as the hour that was counted first on its day.
+# A day's step may be late by the hour that was first counted on that day.
 _GAP_AFTER_STEPS = 1.5
-# Changes of the policy that are nearer to each other than this part of the plot are one mark.
+# Changes of the policy closer together than this fraction of the plot share one mark.
 _MARKS_APART = 8
 _SCALES = {
     VersionPeriod.WEEK: Scale("week", timedelta(days=1), "%a %d", "hour"),
@@ -41,7 +41,7 @@ _OTHERS = None
 
 
 class VersionKey(msgspec.Struct, frozen=True):
-    """A line of the legend and a column of the table: the CSS classes of its layer, its text, and how many Workers it is now."""
+    """A line of the legend and a column of the table: the CSS classes of its layer, its text, and its current number of Workers."""
 
     kind: str
     text: str
@@ -49,7 +49,7 @@ class VersionKey(msgspec.Struct, frozen=True):
 
 
 class VersionRow(msgspec.Struct, frozen=True):
-    """A row of the table: a time, and how many Workers each of the legend's lines was."""
+    """A row of the table: a time, and the number of Workers for each line of the legend."""
 
     at: datetime
     workers: Sequence[int]
@@ -82,9 +82,9 @@ def version_chart(
 
     Args:
         history: The steps.
-        standing_of: Says how a version stands to the fleet policy now.
+        standing_of: Returns the standing of a version under the current fleet policy.
         moments: Changes of the policy.
-        zone: In which times are written.
+        zone: The zone of the displayed times.
     """
     scale = _SCALES[history.period]
     shown = _shown_versions(history.points)
@@ -128,7 +128,7 @@ def _describe(event: AuditEvent) -> str:
 
 
 def _joined(moments: Sequence[Moment], *, apart: timedelta) -> list[Moment]:
-    """Return the moments, of some that are close to each other the last: what holds since then is what a plot shows."""
+    """Return the moments, merging those close together into the last one: the plot shows the effect of that one."""
     found: list[Moment] = []
     for moment in sorted(moments, key=lambda one: one.at):
         if found and moment.at - found[-1].at < apart:
@@ -138,7 +138,7 @@ def _joined(moments: Sequence[Moment], *, apart: timedelta) -> list[Moment]:
 
 
 def _shown_versions(points: Sequence[VersionStep]) -> list[str | None]:
-    """Return the versions that have a layer, the newest first; behind them no version at all, and all others."""
+    """Return the versions that have a layer, the newest first, followed by no version, and all others."""
     most: dict[str, int] = {}
     for step in points:
         for count in step.versions:
@@ -150,7 +150,7 @@ def _shown_versions(points: Sequence[VersionStep]) -> list[str | None]:
 
 
 def _levels(step: VersionStep, shown: Sequence[str | None]) -> list[int]:
-    """Return how many Workers each layer is in a step."""
+    """Return the number of Workers in each layer for a step."""
     workers = {count.version: count.workers for count in step.versions}
     named = [0 if version is _OTHERS else workers.get(version, 0) for version in shown]
     if _OTHERS in shown:
@@ -159,7 +159,7 @@ def _levels(step: VersionStep, shown: Sequence[str | None]) -> list[int]:
 
 
 def _kinds(shown: Sequence[str | None], standing_of: Callable[[str], VersionStanding]) -> list[str]:
-    """Return the CSS classes of each layer: how its version stands, and a lighter shade for each older one of these."""
+    """Return the CSS classes of each layer: the standing of its version, and a lighter shade for each older one with that standing."""
     seen: dict[str, int] = {}
     kinds = []
     for version in shown:
@@ -186,11 +186,11 @@ def _layers(
 ) -> list[Layer]:
     if not history.points:
         return []
-    # Between the steps, and from the last one until now, the numbers are those of the step before.
+    # Between steps, and from the last one until now, the numbers are those of the previous step.
     longest = timedelta(seconds=history.step_s) * _GAP_AFTER_STEPS
     times = [step.at for step in history.points]
     ends = [min(later, at + longest) for at, later in zip(times, [*times[1:], history.until], strict=True)]
-    # What was before the period begins is drawn at its left edge.
+    # What was before the period is drawn at its left edge.
     spans = [(plot.x(at), plot.x(end)) for at, end in zip(times, ends, strict=True)]
     layers = []
     for number, (kind, text) in enumerate(zip(kinds, texts, strict=True)):
@@ -199,7 +199,7 @@ def _layers(
         path = "".join(_stretches(spans, lows, highs))
         if not path:
             continue
-        # Letters of another direction would need more than SVG text has.
+        # Right-to-left text would need more than SVG text supports.
         is_named = (
             lows[-1] - highs[-1] >= _ROOM_FOR_TEXT
             and ends[-1] == history.until
@@ -213,7 +213,7 @@ def _layers(
 def _stretches(
     spans: Sequence[tuple[float, float]], lows: Sequence[float], highs: Sequence[float]
 ) -> Iterator[str]:
-    """Yield the outline of each stretch in which there is something: up over its steps, and back under them."""
+    """Yield the outline of each stretch with a value: forward along its top, and back along its bottom."""
     stretch: list[_Step] = []
     for (left, right), low, high in zip(spans, lows, highs, strict=True):
         if low <= high or right <= left:
@@ -238,7 +238,7 @@ def _outline(stretch: Sequence[_Step]) -> str:
 def _rows(
     points: Sequence[VersionStep], levels: Sequence[Sequence[int]], *, every: timedelta
 ) -> list[tuple[datetime, Sequence[int]]]:
-    """Return the last step, and earlier ones that are at least so far apart."""
+    """Return the last step, and earlier ones that are at least that far apart."""
     kept: list[tuple[datetime, Sequence[int]]] = []
     for step, level in zip(reversed(points), reversed(levels), strict=True):
         if not kept or kept[-1][0] - step.at >= every:
@@ -247,7 +247,7 @@ def _rows(
 
 
 def _summary(span: str, texts: Sequence[str], levels: Sequence[Sequence[int]]) -> str:
-    """Return what the plot shows in words, for those who cannot see it."""
+    """Return what the plot shows in words, for screen readers."""
     if not levels:
         return ""
     changes = [

@@ -1,4 +1,4 @@
-"""Words for people for the codes in the audit log; the API and exports keep the codes."""
+"""Readable names for codes in the audit log; the API and exports keep the codes."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -44,7 +44,7 @@ def _labels(text: str) -> str:
 
 
 def _changed_labels(details: Mapping[str, str]) -> str:
-    """Return what has changed as `+rack=7` and `-owner=ann`; a label whose value was changed is in both."""
+    """Return label changes as `+rack=7` and `-owner=ann`; a label with a changed value is in both."""
     signs = {"added": "+", "removed": "\N{MINUS SIGN}"}
     return " ".join(
         f"{sign}{part.removesuffix('=')}"

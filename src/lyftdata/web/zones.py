@@ -1,8 +1,8 @@
 """
-Times in the zone that an operator has chosen for a browser: UTC, or a zone of the IANA database by its name.
+Times in the zone that an operator has chosen for a browser: UTC, or a zone of the IANA database by name.
 
-The Server writes every time itself, so that pages, their updates and the axes of plots agree, without scripts too. A zone
-by name, and not an offset: a time of last month may lie on the other side of a change of the clocks.
+The Server formats every time itself, so that pages, their updates and the axes of plots agree, even without scripts. A zone
+name, not an offset: a time last month may be before a change of the clocks.
 """
 
 import re
@@ -15,21 +15,21 @@ from lyftdata.core.times import format_time, split_times
 
 UTC_NAME = "UTC"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
-# Copies of the database with leap seconds are 27 seconds off, and no browser names them.
+# Copies of the database with leap seconds are 27 seconds off, and no browser reports them.
 _NO_REGIONS = ("right/", "posix/")
 _MAX_NAME = 40
 _SECONDS_SHOWN_FOR = timedelta(hours=1)
 
 
 def find_zone(name: str) -> tzinfo | None:
-    """Return the zone of a name such as `Europe/Berlin`; None if this host's database has none of that name."""
+    """Return the zone with a name such as `Europe/Berlin`; None if this host's database does not have it."""
     if name == UTC_NAME:
         return UTC
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name) or name.startswith(_NO_REGIONS):
         return None
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError, LookupError):  # A directory, another kind of file, not there.
+    except (OSError, ValueError, LookupError):  # A directory, another kind of file, or missing.
         return None
 
 
@@ -56,7 +56,7 @@ def in_column(at: datetime, now: datetime) -> str:
 
 
 def local_times(text: str, now: datetime) -> Markup:
-    """Return a sentence, isolated like every untrusted text, with each time of UTC in it in the zone of `now`."""
+    """Return a sentence, isolated like every untrusted text, with each UTC time in it in the zone of `now`."""
     parts = [
         escape(part) if isinstance(part, str) else _as_element(part[0], now, has_seconds=part[1])
         for part in split_times(text)
@@ -68,16 +68,16 @@ def local_times(text: str, now: datetime) -> Markup:
 def _as_element(at: datetime, now: datetime, *, has_seconds: bool) -> Markup:
     try:
         shown = clock(at, now) if has_seconds else minute(at, now)
-    except OverflowError:  # The last day that a calendar has, in a zone in which it is a day later.
+    except OverflowError:  # The last day of the calendar, in a zone in which it is already the next day.
         shown = format_time(at)
     return Markup('<time datetime="{}">{}</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", shown)
 
 
 def short(at: datetime, now: datetime) -> str:
     """
-    Return the clock that goes with `2 hours ago`: as much of the time as that leaves open.
+    Return the time of day to go with `2 hours ago`: as precise as that leaves open.
 
-    Within an hour `17:03:12`, on the same day `17:03`, in the same year `28 Nov 17:03`, else `2025-11-28`.
+    Within an hour `17:03:12`, on the same day `17:03`, in the same year `28 Nov 17:03`, otherwise `2025-11-28`.
     """
     local = at.astimezone(now.tzinfo)
     if abs(at - now) < _SECONDS_SHOWN_FOR:

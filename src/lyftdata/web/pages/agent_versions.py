@@ -1,4 +1,4 @@
-"""The page of agents' versions, and the policy for them: whom it affects is shown before it is saved."""
+"""The page of agent versions and the fleet policy: the Workers that it affects are shown before it is saved."""
 
 from functools import partial
 
@@ -52,7 +52,7 @@ async def _show(page: Page, period: VersionPeriod) -> Response:
 
 
 async def ask_set(page: Page) -> Response:
-    """Show whom a policy would warn and refuse, and ask."""
+    """Show which Workers a policy would warn and refuse, and ask for confirmation."""
     page.check_parameters("warn_below", "refuse_below", "from")
     try:
         record = _read(page)
@@ -78,7 +78,7 @@ async def save(page: Page) -> Response:
 
 
 async def ask_clear(page: Page) -> Response:
-    """Say what clearing the policy does, and ask."""
+    """Confirm clearing the policy, and explain its effect."""
     return page.render("agent_versions_clear.html")
 
 
@@ -89,7 +89,7 @@ async def clear(page: Page) -> Response:
 
 
 def _read(page: Page) -> FleetPolicyRecord:
-    """Return the policy that the query, or the form, gives; raises InvalidInputError."""
+    """Return the policy in the query, or the form; raises InvalidInputError."""
     return page.services.fleet_policies.make(
         warn_below=page.query("warn_below"),
         refuse_below=page.query("refuse_below"),

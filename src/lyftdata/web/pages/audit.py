@@ -14,17 +14,17 @@ from lyftdata.web.page import Page
 from lyftdata.web.render import HEADERS
 
 _MOST = 50
-# So many events are checked in a second; longer logs are when somebody asks for it.
+# This many events can be checked in a second; longer logs are only checked on request.
 _VERIFIED_AT_ONCE = 20_000
 _FILTERS = ("actor", "action", "subject", "when", "from", "to")
 _SPANS = {"today": "Today", "yesterday": "Yesterday", "7d": "Last 7 days"}
 _FIRST_DAY, _LAST_DAY = datetime(1970, 1, 2), datetime(9_000, 1, 1)  # noqa: DTZ001 - days of any zone
-# What acts besides operators.
+# Actors other than operators.
 _ACTORS = ("enrollment", "server")
 
 
 async def show(page: Page) -> Response:
-    """Show decisions about trust, the latest first."""
+    """Show audit events, the latest first."""
     page.check_parameters(*_FILTERS, "before", "follow")
     text = page.query("before")
     before = int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= 18 and int(text) else None  # noqa: PLR2004
@@ -54,7 +54,7 @@ async def verified(page: Page) -> Response:
 
 
 async def download(page: Page) -> Response:
-    """Hand out what the filter leaves as a file; signed, the whole log."""
+    """Download what the filter matches as a file; in the signed form, the whole log."""
     page.check_parameters("format", *_FILTERS)
     form = ExportForm(page.choice("format", list(ExportForm)) or ExportForm.JSONL)
     ending = "signed.jsonl" if form is ExportForm.SIGNED else form.value
@@ -76,7 +76,7 @@ def _filter(page: Page) -> AuditFilter:
 
 
 def _span(page: Page) -> tuple[datetime | None, datetime | None]:
-    """Return the first moment that is wanted, and the first that is not any more; days are those of the zone that is shown."""
+    """Return the first moment of the span, and the first one after it; days are those of the displayed zone."""
     today = page.now().replace(hour=0, minute=0, second=0, microsecond=0)
     match page.choice("when", list(_SPANS)):
         case "today":
@@ -97,12 +97,12 @@ def _day(page: Page, name: str) -> datetime | None:
         day = datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - its zone follows
     except ValueError:
         raise InvalidInputError(name, "must be a day like 2026-03-01") from None
-    # Denial of service: before the first day that a calendar has and after the last one there is none, in no zone.
+    # Denial of service: before the first day of the calendar and after its last one there is no day, in any zone.
     return min(max(day, _FIRST_DAY), _LAST_DAY).replace(tzinfo=page.zone)
 
 
 def _kinds(actions: Sequence[str], chosen: str) -> list[tuple[str, list[str]]]:
-    """Return the actions that the log holds by what they are about, each group with a wildcard for all of it."""
+    """Return the actions in the log grouped by what they are about, each group with a wildcard for all of it."""
     found = [
         (kind, [f"{kind}.*", *group])
         for kind, group in groupby(actions, key=lambda action: action.partition(".")[0])

@@ -12,7 +12,7 @@ _BAD_REQUEST = 400
 
 
 async def show(page: Page) -> Response:
-    """Ask for the code; with one, show who asks, and ask for a decision."""
+    """Ask for the code; with one, show which command line requests the sign-in, and ask for a decision."""
     page.check_parameters("user_code")
     typed = page.query("user_code")
     if not typed:
@@ -22,7 +22,7 @@ async def show(page: Page) -> Response:
     except DeviceLoginError as error:
         page.problem = error
         return _form(page)
-    # Nothing is decided by opening a link, which anyone may have sent (RFC 8628, section 5.4).
+    # Opening a link, which anyone may have sent, must not decide anything (RFC 8628, section 5.4).
     return page.render(
         "device_confirm.html",
         user_code=read_user_code(typed),
@@ -48,7 +48,7 @@ async def decide(page: Page) -> Response:
         if approve
         else "Denied. Nothing was signed in."
     )
-    # Not the form: another code would look like something that is left to do.
+    # Not the form: asking for another code would look like an unfinished task.
     return page.redirect("/account", done=done)
 
 
@@ -58,5 +58,5 @@ def _form(page: Page) -> Response:
 
 
 def _is_elsewhere(page: Page, found: DeviceLoginRecord) -> bool:
-    """Return whether the command line is in another network than this browser."""
+    """Return whether the command line is in a different network from this browser."""
     return network_of_host(found.address) != network_of_host(page.actor.address)

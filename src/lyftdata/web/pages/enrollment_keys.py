@@ -1,4 +1,4 @@
-"""Enrollment keys that operators issue: one key, issuing, rotating, revoking; the list is on the page of Auto-Enrollment."""
+"""Enrollment keys issued by operators: show, issue, rotate, revoke; the list is on the page of Auto-Enrollment."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,29 +19,29 @@ from lyftdata.web.pages.new_workers import wanted_command
 from lyftdata.web.snippets import snippets
 
 _WILDCARDS = frozenset("*?")
-# What the form offers, the safest first; the command line takes any other life.
+# The choices of the form, the safest first; the command line accepts any other lifetime.
 LIVES = {"24h": "In a day", "1h": "In an hour", "7d": "In 7 days", "30d": "In 30 days", "": "Never"}
 
 
 async def show(page: Page) -> Response:
-    """Show one key, and who comes in by it."""
+    """Show one key, and the Workers that enroll with it."""
     key = await _issued_key(page)
     return page.render("enrollment_key.html", key=key, newcomers=await _newcomers(page, key))
 
 
 async def waiting(page: Page) -> Response:
-    """Show who has enrolled with a key, who of them is connected, and who was refused."""
+    """Show which Workers have enrolled with a key, which of them are connected, and which were refused."""
     key = await _issued_key(page)
     return page.render("_waiting_enrollment.html", key=key, newcomers=await _newcomers(page, key))
 
 
 async def form(page: Page) -> Response:
-    """Show the form for a new key: for one Worker, for a day, unless another choice is made."""
+    """Show the form for a new key: by default for one Worker, for a day."""
     return page.render("enrollment_key_new.html", lives=LIVES)
 
 
 async def issue(page: Page) -> Response:
-    """Make a key, and show it once."""
+    """Issue a key, and show it once."""
     page.form.require("life", "uses", "worker_name", "networks", "mode", "approve_name", "approve_networks")
     life, command = page.form.text("life"), wanted_command(page)
     if life not in LIVES:
@@ -62,14 +62,14 @@ async def issue(page: Page) -> Response:
 
 
 async def ask_rotate(page: Page) -> Response:
-    """Say what rotating does, and ask."""
+    """Confirm a rotation, and explain its effect."""
     return page.render(
         "enrollment_key_confirm.html", action="rotate", key=await _issued_key(page), graces=GRACES
     )
 
 
 async def rotate(page: Page) -> Response:
-    """Make the next generation, and show it once."""
+    """Create the next generation, and show it once."""
     grace = page.form.text("grace")
     if grace not in GRACES:
         raise InvalidInputError("grace", "must be one of those offered")
@@ -80,7 +80,7 @@ async def rotate(page: Page) -> Response:
 
 
 async def ask_end_previous(page: Page) -> Response:
-    """Say what ending the old key does, and ask."""
+    """Confirm ending the old key, and explain the effect."""
     return page.render(
         "enrollment_key_confirm.html", action="end-previous", key=await _issued_key(page), graces=GRACES
     )
@@ -95,7 +95,7 @@ async def end_previous(page: Page) -> Response:
 
 
 async def ask_revoke(page: Page) -> Response:
-    """Say what revoking does, and ask."""
+    """Confirm revoking a key, and explain the effect."""
     return page.render(
         "enrollment_key_confirm.html", action="revoke", key=await _issued_key(page), graces=GRACES
     )
@@ -109,7 +109,7 @@ async def revoke(page: Page) -> Response:
 
 
 async def _issued_key(page: Page) -> EnrollmentKey:
-    """Return the key of the page; the one of the settings has no page of its own. Raises NotFoundError."""
+    """Return the key of the page; the one of the settings has no page. Raises NotFoundError."""
     name = page.part("name")
     if name == STARTUP_NAME:
         raise NotFoundError("enrollment_key", name)
@@ -150,14 +150,14 @@ async def _newcomers(page: Page, key: EnrollmentKey) -> Newcomers:
 
 
 def parse_mode(text: str) -> EnrollmentMode:
-    """Read the mode that a form has; raises InvalidInputError."""
+    """Parse the mode in a form; raises InvalidInputError."""
     if text not in list(EnrollmentMode):
         raise InvalidInputError("mode", "must be one of those offered")
     return EnrollmentMode(text)
 
 
 def parse_max_uses(text: str) -> int | None:
-    """Return how many Workers a key enrolls; None where the field was emptied, for any number. Raises InvalidInputError."""
+    """Return how many Workers a key may enroll; None if the field is empty, for any number. Raises InvalidInputError."""
     if not text:
         return None
     if not text.isascii() or not text.isdigit():

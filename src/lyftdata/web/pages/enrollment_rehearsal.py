@@ -1,4 +1,4 @@
-"""The page on which an operator tries other rules of an enrollment key against recorded attempts."""
+"""The page on which an operator tries changed rules of an enrollment key against recorded attempts."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,14 +17,14 @@ _FIELDS = ("days", "expires", "uses", "worker_name", "networks", "mode", "approv
 
 
 async def show(page: Page) -> Response:
-    """Show the form, with the rules that the key has, and who would be refused by them."""
+    """Show the form with the key's current rules, and which attempts they would refuse."""
     found = await page.services.enrollment_rehearsals.rehearse(page.part("name"), ChangedRules(), days=30)
     typed = {field: page.form.text(field) for field in _FIELDS}
     return _render(page, found, typed if page.form.text("days") else _in_the_form(found.rules))
 
 
 async def rehearse(page: Page) -> Response:
-    """Show who would be refused by the rules in the form."""
+    """Show which attempts the rules in the form would refuse."""
     page.form.require(*_FIELDS)
     days = page.form.text("days")
     if days not in _DAYS:
@@ -50,7 +50,7 @@ def _render(page: Page, found: EnrollmentRehearsal, values: Mapping[str, str]) -
 
 
 def _in_the_form(rules: RehearsedRules) -> dict[str, str]:
-    """Return rules as an operator would fill them in."""
+    """Return rules as an operator would enter them."""
     return {
         "days": "30",
         "expires": ""

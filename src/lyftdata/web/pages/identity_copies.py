@@ -1,4 +1,4 @@
-"""Decides about a copy of a Worker's identity, after asking."""
+"""Decides about a copy of a Worker's identity, after a confirmation."""
 
 from starlette.responses import Response
 
@@ -8,7 +8,7 @@ from lyftdata.web.page import Page
 
 
 async def ask_continue(page: Page) -> Response:
-    """Say what follows if the copy continues as the Worker, and ask."""
+    """Confirm letting the copy continue as the Worker, and explain the effect."""
     return await _ask(page, "continue")
 
 
@@ -18,7 +18,7 @@ async def let_continue(page: Page) -> Response:
 
 
 async def ask_reenroll(page: Page) -> Response:
-    """Say what follows if the copy enrolls as a new Worker, and ask."""
+    """Confirm letting the copy enroll as a new Worker, and explain the effect."""
     return await _ask(page, "reenroll")
 
 

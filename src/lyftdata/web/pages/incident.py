@@ -15,7 +15,7 @@ from lyftdata.web.render import HEADERS
 
 _SHOWN = 200
 _MAX_TICKED = 200
-# How the Workers of an incident are searched for, by the kind of subject as the audit log has it.
+# How to search for the Workers of an incident, by the kind of subject in the audit log.
 _SEARCHED_BY = {
     "api_key": "key:=",
     "enrollment_key": "enrolled:=",
@@ -27,7 +27,7 @@ _TARGETS = ("all", "chosen", "none")
 
 
 async def show(page: Page) -> Response:
-    """Show the form and, once something is named, its report."""
+    """Show the form and, once there is a subject, its report."""
     page.check_parameters("subject", "since", "full", "whom", "action", "revoke")
     report = None
     if page.query("subject") and page.request.method == "GET":
@@ -37,7 +37,7 @@ async def show(page: Page) -> Response:
 
 
 async def find(page: Page) -> Response:
-    """Go to the report of what was typed; a leaked key that was pasted is replaced by its public ID, and never in an address."""
+    """Redirect to the report of the entered subject; a pasted leaked key is replaced by its public ID, and never appears in a URL."""
     typed = page.form.secret("subject").reveal().strip()
     subject, since = find_public_id(typed) or typed, page.form.text("since")
     report = await page.services.incident_queries.report(subject, since)
@@ -72,7 +72,7 @@ async def cut_off(page: Page) -> Response:
     page.form.require("subject", "since", "whom", "action")
     wanted = _wanted(page)
     if wanted.worker_ids is not None:
-        # Ticked in a report, and perhaps deleted since: that must not keep the others from being cut off.
+        # A Worker checked in the report may have been deleted since: that must not keep the others from being cut off.
         there = [one for one in wanted.worker_ids if page.services.directory.find_worker(one) is not None]
         wanted = msgspec.structs.replace(wanted, worker_ids=there)
     number = await page.services.incident_response.cut_off(wanted, actor=page.actor)
@@ -94,7 +94,7 @@ async def progress(page: Page) -> Response:
 
 
 async def download(page: Page) -> Response:
-    """Hand out the report as a file."""
+    """Download the report as a file."""
     page.check_parameters("subject", "since")
     report = await page.services.incident_queries.report(page.query("subject"), page.query("since"))
     name = f"lyftdata-incident-{page.services.clock():%Y%m%d-%H%M%S}.json"
@@ -103,7 +103,7 @@ async def download(page: Page) -> Response:
 
 
 def _connected(report: IncidentReport, wanted: Wanted, *, chosen_ids: set[str]) -> int:
-    """Return how many connected Workers a cut-off ends: those chosen, and those that a revoked API key let in."""
+    """Return how many connected Workers a cut-off disconnects: the chosen ones, and those that use a revoked API key."""
     if wanted.worker_ids is None:
         return report.connected
     by_key = wanted.revoke_key and report.subject.kind.value == "api-key"

@@ -1,4 +1,4 @@
-"""One box to jump from: Workers, keys, labels, a refusal's reference, pages and actions; by the search of the list of Workers."""
+"""The jump box: finds Workers, keys, labels, a refusal's reference, pages and actions, with the search of the list of Workers."""
 
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlencode
@@ -25,7 +25,7 @@ _LABELS_OF = 5_000
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Something to jump to: what it is, its name, what tells it from others, and its page."""
+    """A search result: its kind, its name, a detail that distinguishes it, and its page."""
 
     kind: str
     title: str
@@ -34,12 +34,12 @@ class Target(msgspec.Struct, frozen=True):
 
 
 async def show(page: Page) -> Response:
-    """Show what a text leads to: as a page, or as options of the box."""
+    """Show the results for a text: as a page, or as options of the box."""
     text = page.query("q", max_length=MAX_TYPED)
     problem = ""
     targets: list[Target] = []
     if holds_credential(text):
-        # The box never sends one; without scripts, what was typed is not searched for.
+        # The box never sends a key; without scripts, one that was entered is not searched for.
         problem, text = "This holds a key, which is not searched for here.", ""
         if page.may("incident.read"):
             problem = (
@@ -88,7 +88,7 @@ async def _refusal(page: Page, text: str) -> list[Target]:
 
 
 async def _workers(page: Page, text: str) -> list[Target]:
-    """Return the Worker itself if one is called so, else all of them in the list, and the first few."""
+    """Return the Worker if the text is its name or ID, otherwise a link to all matching Workers, and the first few."""
     found = await page.services.worker_queries.find(parse_worker_query(text), scope=page.actor.scope)
     if not found:
         return []
@@ -127,7 +127,7 @@ async def _workers(page: Page, text: str) -> list[Target]:
 
 
 def _labels(found: Sequence[WorkerRecord], wanted: str) -> list[Target]:
-    """Return the labels with the text in them: the Workers that have one are among those found."""
+    """Return the labels that contain the text: the Workers with these labels are among those found."""
     labels = {
         (key, value)
         for worker in found[:_LABELS_OF]

@@ -1,4 +1,4 @@
-"""The pages for adding a Worker of strategy `api_key`: its ID and key, what to paste, and waiting until it connects."""
+"""The pages for adding a Worker of strategy `api_key`: its ID and key, copyable texts, and waiting until it connects."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ _MAX_KEYS = 100
 async def form(page: Page) -> Response:
     """Show the form."""
     now = page.services.clock()
-    shared = page.services.api_key_queries.find(  # A key of one Worker's own is not one to re-use.
+    shared = page.services.api_key_queries.find(  # A key of a single Worker is not meant to be shared.
         lambda key: (key.for_all_workers or len(key.worker_ids) > 1) and key_status(key, now) == "live",
         scope=page.actor.scope,
     )
@@ -29,7 +29,7 @@ async def form(page: Page) -> Response:
 
 
 async def create(page: Page) -> Response:
-    """Add the Worker, with a key of its own or allowed to use one that there is; of a range, ask first."""
+    """Add the Worker, with its own key or allowed to use an existing one; for a range, ask for confirmation first."""
     if is_name_pattern(page.form.text("name")):
         return await (new_workers.create if page.form.is_on("confirmed") else new_workers.ask)(page)
     wants_own = page.form.text("with") != _EXISTING
@@ -58,7 +58,7 @@ async def create(page: Page) -> Response:
 
 
 async def waiting(page: Page) -> Response:
-    """Show whether a Worker has connected since it was made, or why it was refused."""
+    """Show whether a Worker has connected since it was created, or why it was refused."""
     record = page.services.directory.find_worker(page.part("worker_id"))
     if record is None or not page.actor.scope.covers_worker(record):
         return page.render("_waiting.html", worker=None, is_online=False, refusal=None, since=None)

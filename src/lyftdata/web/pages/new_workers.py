@@ -1,4 +1,4 @@
-"""The pages for adding many Workers by a range: the question, the keys in one download, and how many have connected."""
+"""The pages for adding a range of Workers: the confirmation, all keys in one download, and how many have connected."""
 
 import base64
 import io
@@ -91,10 +91,10 @@ async def create(page: Page) -> Response:
 
 def wanted_command(page: Page) -> Sequence[str]:
     """
-    Return the program that the new Workers are to run; it goes into the texts to paste and is kept nowhere.
+    Return the program that the new Workers will run; it is included in the copyable texts, but not stored.
 
     Raises:
-        InvalidInputError: It breaks the rules of `core.command_lines`, or holds a secret of this Server.
+        InvalidInputError: It violates the rules of `core.command_lines`, or contains a secret of this Server.
     """
     text = page.form.text("command")
     page.services.known_secrets.check("command", text)
@@ -102,7 +102,7 @@ def wanted_command(page: Page) -> Sequence[str]:
 
 
 async def waiting(page: Page) -> Response:
-    """Show how many of the Workers that were added together are online, and which were refused."""
+    """Show how many of the Workers added together are online, and which were refused."""
     text = page.part("number")
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
     records = await _added(page, number)
@@ -111,10 +111,10 @@ async def waiting(page: Page) -> Response:
 
 async def _added(page: Page, number: int) -> list[WorkerRecord]:
     """
-    Return the Workers of a group of events that there still are, within the scope.
+    Return the remaining Workers of a group of events, within the scope.
 
     Raises:
-        NotFoundError: No such group, or no Worker of it is left within the scope: the two read the same.
+        NotFoundError: No such group, or none of its Workers is left within the scope: the two are indistinguishable.
     """
     store, directory = page.services.store, page.services.directory
     group = await store.read(lambda conn: audit_log.find_event(conn, number))
@@ -124,14 +124,14 @@ async def _added(page: Page, number: int) -> list[WorkerRecord]:
     events = await store.read(lambda conn: audit_log.events_after(conn, after=number, limit=size))
     found = (directory.find_worker(event.event.subject.removeprefix("worker:")) for event in events)
     records = [record for record in found if record is not None and page.actor.scope.covers_worker(record)]
-    # Enumeration: otherwise a team could read from the numbers when another one added Workers.
+    # Enumeration: otherwise a team could tell from the numbers when another team added Workers.
     if not records:
         raise NotFoundError("bulk_change", str(number))
     return records
 
 
 async def _state(page: Page, number: int, records: Sequence[WorkerRecord]) -> dict[str, Any]:
-    """Return what the panel shows."""
+    """Return the state that the panel shows."""
     missing = [record for record in records if page.services.sessions.find(record.id) is None]
     since: Mapping[str, datetime] = {record.id: record.created_at for record in missing}
     groups = await page.services.refusal_queries.list_groups(limit=_MAX_GROUPS) if missing else []
@@ -151,9 +151,9 @@ async def _state(page: Page, number: int, records: Sequence[WorkerRecord]) -> di
 
 def _download(url: str, added: AddedWorkers, ca: str | None) -> str:
     """
-    Return a ZIP with an environment file for each Worker, and the certificate of the Server's CA if they need it, as a `data:` address.
+    Return a ZIP with an environment file for each Worker, and the CA certificate of the Server if they need it, as a `data:` URL.
 
-    It is in this answer and nowhere else: neither the Server nor a history of addresses keeps it (decision 9).
+    It is only in this response: neither the Server nor the browser's history stores it (decision 9).
     """
     keys: Mapping[str, Secret] = {
         worker_id: issued.text for issued in added.issued for worker_id in issued.record.worker_ids

@@ -1,4 +1,4 @@
-"""Signing in at the issuer: the way there, the way back, and the end of a session there."""
+"""Sign-in at the issuer: the redirect there, the way back, and the end of a session there."""
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -23,7 +23,7 @@ _SEE_OTHER = 303
 
 
 async def begin(request: Request) -> Response:
-    """Send the browser to the issuer."""
+    """Redirect the browser to the issuer."""
     services: Services = request.app.state.services
     if services.oidc is None:
         return await path_not_found(request)
@@ -40,7 +40,7 @@ async def begin(request: Request) -> Response:
 
 
 async def finish(request: Request) -> Response:
-    """Take the browser back from the issuer, and open a session."""
+    """Handle the browser's return from the issuer, and open a session."""
     services: Services = request.app.state.services
     if services.oidc is None:
         return await path_not_found(request)
@@ -57,13 +57,13 @@ async def finish(request: Request) -> Response:
     else:
         response = RedirectResponse(safe_destination(signed_in.next), _SEE_OTHER, headers=NO_STORE)
         set_session(response, request, services, signed_in.token)
-    # What was begun is finished, one way or the other.
+    # The sign-in is finished, whether it succeeded or not.
     forget_pending_sign_in(response, request, services)
     return response
 
 
 async def log_out(request: Request) -> Response:
-    """Take a logout token of the issuer, which calls this itself: no browser, no cookie (Back-Channel Logout, section 2.5)."""
+    """Handle a logout token, sent by the issuer itself: no browser, no cookie (Back-Channel Logout, section 2.5)."""
     services: Services = request.app.state.services
     if services.oidc is None:
         return await path_not_found(request)
@@ -85,7 +85,7 @@ async def _end_sessions(oidc: OidcParts, request: Request) -> None:
 
 
 def _single_values(request: Request) -> dict[str, str]:
-    """Return the parameters that come once; of two codes or two issuers none is taken (RFC 6749, section 3.1)."""
+    """Return the parameters that occur once; of a repeated code or issuer none is used (RFC 6749, section 3.1)."""
     values: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         values.setdefault(name, []).append(value)

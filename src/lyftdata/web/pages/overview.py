@@ -1,4 +1,4 @@
-"""The overview page: whether the fleet is complete, what needs an operator, credentials, what happened, and plots over time."""
+"""The overview page: whether the fleet is complete, alerts, credentials, what happened, and plots over time."""
 
 import functools
 from collections import Counter
@@ -24,10 +24,10 @@ from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues
 
 _HAPPENED = 8
-# Some are joined into one line.
+# Some events are merged into one line.
 _EVENTS_READ = 60
 _MAX_KEYS = 3
-# These are in the card of credentials, with more than a sentence.
+# These are shown in the card of credentials, in more detail.
 _SHOWN_AS_CREDENTIALS = {AlertKind.KEY_EXPIRES, AlertKind.KEY_ROTATION}
 
 
@@ -51,9 +51,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def show(page: Page) -> Response:
-    """Show the state of the fleet; of a Server without Workers, how to begin."""
+    """Show the state of the fleet; for a Server without Workers, how to begin."""
     if page.actor.scope.is_limited:
-        # It is of all Workers together. Operators with a scope begin with those within it.
+        # It covers all Workers. Operators with a scope start with the list of those within it.
         return page.redirect("/workers")
     page.check_parameters("period")
     services, period = page.services, Period(page.choice("period", list(Period)) or Period.HOUR)
@@ -115,7 +115,7 @@ async def _numbers(services: Services, period: Period) -> Numbers:
 
 
 async def _pressing_keys(services: Services, concerns: Sequence[Alert]) -> list[ApiKey]:
-    """Return the API keys that are being rotated, and those that end soon."""
+    """Return the API keys that are being rotated, and those that expire soon."""
     now = services.clock()
     ending = {concern.subject for concern in concerns if concern.kind is AlertKind.KEY_EXPIRES}
 

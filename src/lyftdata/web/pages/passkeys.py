@@ -11,7 +11,7 @@ from lyftdata.web.pages.sign_in import signed_out
 
 
 async def form(page: Page) -> Response:
-    """Ask for a name, and have the browser make a passkey; say so where browsers make none."""
+    """Ask for a name, and have the browser create a passkey; say so if browsers cannot create one for this Server."""
     is_possible = page.services.passkeys.is_possible
     found = await page.services.second_factors.status(page.actor.operator)
     return page.render(
@@ -22,7 +22,7 @@ async def form(page: Page) -> Response:
 
 
 async def add(page: Page) -> Response:
-    """Store what the browser has made; with the first second factor, show recovery codes once."""
+    """Store what the browser has created; with the first second factor, show recovery codes once."""
     codes = await page.services.passkeys.add(
         page.form.text("name"), page.form.secret("passkey"), actor=page.actor
     )
@@ -32,24 +32,24 @@ async def add(page: Page) -> Response:
 
 
 async def ask_remove(page: Page) -> Response:
-    """Say what removing one's own does, and ask."""
+    """Confirm removal of the operator's own passkey, and explain its effect."""
     return await _ask(page, page.actor.operator, is_own=True)
 
 
 async def remove(page: Page) -> Response:
-    """Remove one's own."""
+    """Remove the operator's own passkey."""
     await page.services.passkeys.remove(page.part("passkey_id"), actor=page.actor)
     return page.redirect("/account", done="The passkey was removed. Your other sessions were ended.")
 
 
 async def ask_remove_of(page: Page) -> Response:
-    """Say what removing another's does, and ask."""
+    """Confirm removal of another operator's passkey, and explain its effect."""
     operator = await page.services.operators.get(page.part("name"))
     return await _ask(page, operator.name, is_own=False)
 
 
 async def remove_of(page: Page) -> Response:
-    """Remove another operator's."""
+    """Remove another operator's passkey."""
     name = page.part("name")
     await page.services.passkeys.remove_of(name, page.part("passkey_id"), actor=page.actor)
     if name == page.actor.operator:

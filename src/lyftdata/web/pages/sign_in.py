@@ -46,7 +46,7 @@ _SEE_OTHER = 303
 
 
 async def show(request: Request) -> Response:
-    """Show the form; anyone who is signed in already goes on."""
+    """Show the form; redirect those who are already signed in."""
     services: Services = request.app.state.services
     token = read_session(request, services)
     destination = safe_destination(request.query_params.get("next", ""))
@@ -58,12 +58,12 @@ async def show(request: Request) -> Response:
             pass
         except LyftdataError as error:
             return error_page(request, error)
-    # Not by the URL: a link that somebody sends must not say it.
+    # Not from the URL: a link from somebody else must not be able to say that.
     return await sign_in_form(request, destination=destination, has_ended=token is not None)
 
 
 async def sign_in(request: Request) -> Response:
-    """Check name and password, and hand the session to the browser."""
+    """Check name and password, and set the session cookie."""
     services: Services = request.app.state.services
     form = EMPTY
     try:
@@ -95,7 +95,7 @@ async def sign_in(request: Request) -> Response:
 
 
 async def check_second_factor(request: Request) -> Response:
-    """Check the second factor of a sign-in whose password was right, and hand the session to the browser."""
+    """Check the second factor of a sign-in whose password was right, and set the session cookie."""
     services: Services = request.app.state.services
     form, ticket = EMPTY, read_ticket(request, services)
     try:
@@ -115,7 +115,7 @@ async def check_second_factor(request: Request) -> Response:
     response = _opened(request, signed_in, form.text("next"))
     forget_ticket(response, request, services)
     if signed_in.session.second_factor == RECOVERY_CODE:
-        # The session is open, and the code is used up: what cannot be counted just now is not said.
+        # The session is open, and the code is used up: if the rest cannot be counted now, the message is omitted.
         with contextlib.suppress(StoreError):
             await _say_what_is_left(request, response, signed_in, safe_destination(form.text("next")))
     return response
@@ -124,7 +124,7 @@ async def check_second_factor(request: Request) -> Response:
 async def _say_what_is_left(
     request: Request, response: Response, signed_in: SignedIn, destination: str
 ) -> None:
-    """Let the next page say that a recovery code is used up, and what to do: the app may be lost, and the next code the last one."""
+    """Make the next page say that a recovery code was used, and what to do: the app may be lost, and the next code may be the last one."""
     services: Services = request.app.state.services
     left = (await services.second_factors.status(signed_in.operator.name)).recovery_codes
     sentence = (
@@ -144,11 +144,11 @@ async def _say_what_is_left(
 async def _second_factor_form(
     services: Services, ticket: str, destination: str, *, problem: LyftdataError | None = None
 ) -> Response:
-    """Return the page that asks for the second factor; nothing is signed in yet."""
+    """Return the page that asks for the second factor; no one is signed in yet."""
     try:
         choices = await services.operator_sessions.second_factor_choices(ticket)
     except SecondFactorFailedError:
-        # It names no operator, so there is nothing to offer but a code.
+        # The ticket names no operator, so only a code can be offered.
         choices = SecondFactorChoices(has_app=True, passkey_options="")
     return render(
         "second_factor.html",
@@ -178,7 +178,7 @@ async def sign_out(page: Page) -> Response:
 
 
 def signed_out(page: Page) -> Response:
-    """Send to the sign-in page without a session."""
+    """Redirect to the sign-in page, without a session."""
     response = RedirectResponse("/login", _SEE_OTHER)
     forget_session(response, page.request, page.services)
     return response
@@ -193,12 +193,12 @@ async def sign_in_form(
     has_ended: bool = False,
 ) -> Response:
     """
-    Return the page with every way in that is open: the issuer, and the form for a password.
+    Return the page with every available way to sign in: the issuer, and the password form.
 
     Args:
         request: The request.
-        destination: The page to go on to, checked already.
-        username: What was typed.
+        destination: The page to continue with, already checked.
+        username: What was entered.
         problem: Why the last attempt failed.
         has_ended: Whether the browser had a session that has ended.
     """
@@ -212,9 +212,9 @@ async def sign_in_form(
         username=username or read_name(request, services) or ("admin" if is_first else ""),
         problem=problem,
         issuer=None if services.oidc is None else services.oidc.sign_in.config.host,
-        # By the public URL, to which the issuer sends the browser back: the cookie of the sign-in is of that host.
+        # At the public URL, to which the issuer redirects back: the cookie of the sign-in belongs to that host.
         sign_in_url=f"{services.issuer}/login/oidc",
-        # An issuer that knows the browser would send the same account back, again and again.
+        # An issuer with a session for this browser would return the same account again and again.
         offers_another_account=isinstance(problem, IssuerSignInError),
         takes_passwords=await services.password_check.is_enabled(),
         is_first_sign_in=is_first,

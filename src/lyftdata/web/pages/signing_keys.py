@@ -16,12 +16,12 @@ async def show_list(page: Page) -> Response:
 
 
 async def ask_rotate(page: Page) -> Response:
-    """Say what letting another key sign now does, and ask."""
+    """Confirm an immediate rotation, and explain its effect."""
     return await _confirm(page, withdrawn=None)
 
 
 async def rotate(page: Page) -> Response:
-    """Let another key sign now."""
+    """Make another key sign now."""
     page.check_unchanged(_state(await _keys(page)))
     await page.services.signing_key_rotation.rotate_now(withdraw=(), actor=page.actor)
     return page.redirect(
@@ -30,7 +30,7 @@ async def rotate(page: Page) -> Response:
 
 
 async def ask_withdraw(page: Page) -> Response:
-    """Say what withdrawing a key does, and ask."""
+    """Confirm withdrawing a key, and explain the effect."""
     kid = page.part("kid")
     if all(key.kid != kid for key in await _keys(page)):
         raise NotFoundError("signing_key", kid)
@@ -38,7 +38,7 @@ async def ask_withdraw(page: Page) -> Response:
 
 
 async def withdraw(page: Page) -> Response:
-    """Withdraw a key, and let another one sign now."""
+    """Withdraw a key, and make another one sign now."""
     page.check_unchanged(_state(await _keys(page)))
     await page.services.signing_key_rotation.rotate_now(withdraw=(page.part("kid"),), actor=page.actor)
     return page.redirect(_PATH, done="The key is withdrawn: every Server refuses its tokens.")
@@ -55,5 +55,5 @@ async def _keys(page: Page) -> list[SigningKey]:
 
 
 def _state(keys: list[SigningKey]) -> list[tuple[str, str]]:
-    """Return what a form was shown with: sent twice, it must not rotate twice."""
+    """Return the state with which a form is shown: if it is sent twice, it must not rotate twice."""
     return [(key.kid, key.state) for key in keys]

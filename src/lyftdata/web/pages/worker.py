@@ -1,4 +1,4 @@
-"""The pages of one Worker: what it is and what happened to it, and what is done to it."""
+"""The pages of one Worker: its state, its history, and actions on it."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -41,7 +41,7 @@ _ENABLED = "Enabled. It reconnects within a minute."
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened to a Worker: a decision of the audit log, or refusals."""
+    """Something that happened to a Worker: an audit event, or refusals."""
 
     at: object
     title: str
@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 async def show(page: Page) -> Response:
-    """Show one Worker: identity, where it came from, host, session, and what happened to it."""
+    """Show one Worker: identity, enrollment, host, session, and history."""
     worker = await page.services.worker_queries.get(page.part("worker_id"), scope=page.actor.scope)
     keys = page.services.api_key_queries.find(
         lambda key: worker.id in key.worker_ids or key.name == worker.api_key,
@@ -101,17 +101,17 @@ async def rename(page: Page) -> Response:
 
 
 async def ask_disable(page: Page) -> Response:
-    """Say what disabling does, and ask."""
+    """Confirm disabling, and explain its effect."""
     return await _ask(page, "disable")
 
 
 async def ask_enable(page: Page) -> Response:
-    """Say who has disabled it, and ask: it may have been for a reason that still holds."""
+    """Confirm enabling, and show who disabled it: the reason may still hold."""
     return await _ask(page, "enable")
 
 
 async def ask_delete(page: Page) -> Response:
-    """Say what deleting does, and ask."""
+    """Confirm deleting, and explain its effect."""
     return await _ask(page, "delete")
 
 
@@ -119,7 +119,7 @@ async def _ask(page: Page, action: str) -> Response:
     worker = await page.services.worker_queries.get(page.part("worker_id"), scope=page.actor.scope)
     subject = f"worker:{worker.id}"
     decision = None
-    # The audit log is closed to who has a scope.
+    # Operators with a scope cannot read the audit log.
     if page.may("audit.read"):
         log = await page.services.audit_queries.list_page(limit=1, action="worker.disabled", subject=subject)
         decision = log.items[0] if log.items else None
@@ -141,7 +141,7 @@ async def _ask(page: Page, action: str) -> Response:
 
 
 async def disable(page: Page) -> Response:
-    """Disable one Worker, or change the note and the end of one that is disabled."""
+    """Disable one Worker, or change the note and the end of a disabled one."""
     return await _switch(page, enabled=False, disabling=wanted_disabling(page))
 
 
@@ -151,12 +151,12 @@ async def enable(page: Page) -> Response:
 
 
 def wanted_disabling(page: Page) -> Disabling:
-    """Return the note and the end that were typed."""
+    """Return the note and the end that were entered."""
     return Disabling(note=page.form.text("note"), until=page.form.text("until"))
 
 
 async def rotate_key(page: Page) -> Response:
-    """Ask one Worker to rotate its identity key; it stays connected, so this is not confirmed first."""
+    """Ask one Worker to rotate its identity key; it stays connected, so no confirmation is needed."""
     worker_id = page.part("worker_id")
     asked = await page.services.workers.ask_key_rotation([worker_id], actor=page.actor)
     done = "Asked to rotate its identity key." if asked else "It has no identity key to rotate."
@@ -179,13 +179,13 @@ async def delete(page: Page) -> Response:
 
 def _detail(entry: AuditEvent) -> str:
     if entry.action == CUT_OFF:
-        # Its details name every Worker of the incident.
+        # The details name every Worker of the incident.
         return f"{entry.subject}, action {entry.details.get('action', '')}"
     return ", ".join(f"{name} {value}" for name, value in describe_details(entry.details))
 
 
 async def _timeline(page: Page, worker: Worker) -> Sequence[Event]:
-    """Join the audit log with the refusals, the latest first; nothing for who may read neither."""
+    """Merge the audit log and the refusals, the latest first; empty for an operator who may read neither."""
     if not (page.may("audit.read") and page.may("refusals.read")):
         return []
     log = await page.services.audit_queries.list_page(limit=_TIMELINE, subject=f"worker:{worker.id}")

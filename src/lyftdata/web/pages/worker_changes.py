@@ -1,4 +1,4 @@
-"""What is done to many Workers at once: those that were ticked, or all that a search finds; asked, done, and taken back."""
+"""Bulk actions on Workers, those that were checked or all that match a search: confirmation, change, and undo."""
 
 from collections.abc import Sequence
 from urllib.parse import urlencode
@@ -32,7 +32,7 @@ _OTHERS_MATCH = "Nothing was changed: Workers match now that did not when you we
 
 
 async def ask_many(page: Page) -> Response:
-    """Say what will be done to every Worker that was ticked, and ask; it changes nothing, and can be come back to."""
+    """Confirm an action on every Worker that was checked, and explain it; it changes nothing, so that one can go back to it."""
     action, takes_all = page.query("action"), _takes_all(page)
     if action not in (_DONE_TO_MANY if takes_all else _ASKED_FIRST):
         raise InvalidInputError("action", "The action must be disable, enable or delete.")
@@ -44,7 +44,7 @@ async def ask_many(page: Page) -> Response:
     except InvalidInputError as error:
         page.problem = error
         return await show_list(page)
-    # What is outside the scope is left out like what is gone.
+    # Workers outside the scope are left out like deleted ones.
     records = [
         record
         for record in (page.services.directory.find_worker(worker_id) for worker_id in ids)
@@ -68,7 +68,7 @@ async def ask_many(page: Page) -> Response:
 
 
 async def change_many(page: Page) -> Response:
-    """Do something to every Worker that was ticked; all but labels is asked and confirmed first."""
+    """Apply an action to every Worker that was checked; everything except labels is confirmed first."""
     action = page.form.text("action") or page.query("action")
     if action not in _DONE_TO_MANY:
         raise InvalidInputError("action", "The action must be disable, enable, delete, label or rotate-key.")
@@ -95,7 +95,7 @@ async def change_many(page: Page) -> Response:
 
 
 async def change_many_again(page: Page) -> Response:
-    """Show the list as it was, with ticks and typed text; or the question, if what was typed there is at fault."""
+    """Show the list as it was, with checks and input; or the confirmation, if its input is at fault."""
     if isinstance(page.problem, InvalidInputError) and page.problem.field in DisabledFields.__annotations__:
         page.instead = f"/change-workers?{_question(page)}"
         return await ask_many(page)
@@ -116,7 +116,7 @@ def _summary(change: BulkChange, action: str) -> str:
 
 
 async def undo(page: Page) -> Response:
-    """Take back what was done to many Workers, and say of which this was not possible."""
+    """Undo a bulk change, and say for which Workers this was not possible."""
     number = page.form.text("number")
     is_number = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
     undone = await page.services.bulk_changes.undo(int(number) if is_number else 0, actor=page.actor)
@@ -136,7 +136,7 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def _question(page: Page) -> str:
-    """Return the query of the page that asks about what a form is for."""
+    """Return the query of the page that confirms a form's action."""
     action = page.form.text("action") or page.query("action")
     chosen = (
         [("all", "yes")] if _takes_all(page) else [("id", worker_id) for worker_id in page.form.all("id")]
@@ -145,12 +145,12 @@ def _question(page: Page) -> str:
 
 
 def _takes_all(page: Page) -> bool:
-    """Return whether the action is for all Workers that the search finds, and not for those that are ticked."""
+    """Return whether the action is for all Workers that match the search, not for those that are checked."""
     return "yes" in {page.form.text("all"), page.request.query_params.get("all", "")}
 
 
 async def _chosen(page: Page) -> list[str]:
-    """Return the IDs of the Workers that the action is for: those that are ticked, or all that the search finds at this moment."""
+    """Return the IDs of the Workers for the action: those that are checked, or all that match the search now."""
     if not _takes_all(page):
         return _ticked(page)
     found = await page.services.bulk_changes.find(search_text(page), scope=page.actor.scope)
@@ -158,7 +158,7 @@ async def _chosen(page: Page) -> list[str]:
 
 
 def _ticked(page: Page) -> list[str]:
-    """Return the IDs of the Workers that were ticked, each once."""
+    """Return the IDs of the Workers that were checked, each once."""
     given = page.form.all("id") or page.request.query_params.getlist("id")
     ids = list(dict.fromkeys(given))
     if not ids:
