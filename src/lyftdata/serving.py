@@ -348,9 +348,9 @@ class _Server(uvicorn.Server):
             _freeze_loaded_objects()
             self._services.overload.watch()
             _report_ready(self._services)
-            self._notifier.notify(
-                READY="1", STATUS=_ready_text(self._services), X_SERVER=self._services.store.server_id
-            )
+            # For the supervisor alone.
+            own_id = {} if self._heeds_signals else {"X_SERVER": self._services.store.server_id}
+            self._notifier.notify(READY="1", STATUS=_ready_text(self._services), **own_id)
 
     def _release_polls(self) -> None:
         self._services.overload.end()
