@@ -5,9 +5,9 @@ Sends requests to one Server: bounds each answer in size and time, and follows n
     with httpx2.Client(**connection_options(endpoint, user_agent="lyftdata-client/1")) as http:
         answer = send(http, request, within_s=endpoint.timeout_s)
 
-A redirect would let an answer choose who gets the credential, or who is believed; a body without end would fill the memory.
-An exchange of several requests is a generator that yields requests and takes answers; `run` and `arun` drive it, with and
-without an event loop.
+A redirect would let an answer choose who gets the credential, or who is believed; an endless body would fill the memory.
+An exchange of several requests is a generator that yields requests and is sent the answers; `run` and `arun` drive it, without
+and with an event loop.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from lyftdata.core.origins import is_loopback
 from lyftdata.http_proxies import EnvironmentProxy, find_proxy
 
 MAX_ANSWER_BYTES = 65_536
-# RFC 9110, section 10.2.3. Six digits are eleven days; more is nonsense.
+# RFC 9110, section 10.2.3. Six digits are eleven days; more is not plausible.
 _SECONDS = re.compile("[0-9]{1,6}")
 _UNKNOWN_CA = re.compile("self-signed certificate|unable to get (?:local )?issuer certificate")
 
@@ -44,11 +44,11 @@ class UnreachableError(Exception):
 
 class ServerEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Where a Server is reached, and how.
+    Where and how a Server is reached.
 
     Attributes:
         server_url: Scheme, host and port, without a trailing slash.
-        timeout_s: Seconds; bounds one request, whole.
+        timeout_s: Seconds; bounds one request as a whole.
         tls_ca: Certificates (PEM) to trust instead of the system's.
     """
 
@@ -62,9 +62,9 @@ class Request(msgspec.Struct, frozen=True):
     One request.
 
     Attributes:
-        method: As HTTP has it.
-        url: The address; a path alone where the client has a base URL.
-        headers: What to send besides the usual.
+        method: HTTP method.
+        url: The address; only a path if the client has a base URL.
+        headers: Additional headers.
         form: Sent as `application/x-www-form-urlencoded`.
         json: Sent as `application/json`.
     """
@@ -80,18 +80,18 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request({self.method} {self.url})"
 
     def options(self) -> dict[str, Any]:
-        """Return what `stream` of an HTTP client takes besides method and address."""
+        """Return the further arguments for `stream` of an HTTP client."""
         return {"headers": self.headers, "data": self.form, "json": self.json}
 
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    An answer, its body whole and at most `MAX_ANSWER_BYTES` long.
+    An answer with its complete body of at most `MAX_ANSWER_BYTES`.
 
     Attributes:
         status: The HTTP status.
-        headers: By name, whatever its case.
-        body: As it came.
+        headers: By case-insensitive name.
+        body: As received.
     """
 
     status: int
@@ -103,29 +103,29 @@ class Answer(msgspec.Struct, frozen=True):
         return f"Answer({self.status})"
 
     def json_object(self) -> dict[str, Any]:
-        """Return the body if it is a JSON object, else an empty one."""
+        """Return the body if it is a JSON object, otherwise an empty one."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
 
     def retry_after_s(self) -> float | None:
-        """Return the seconds that `Retry-After` names (RFC 9110, section 10.2.3); a date or nonsense counts as not said."""
+        """Return the seconds in `Retry-After` (RFC 9110, section 10.2.3); a date or an invalid value counts as absent."""
         value = self.headers.get("retry-after", "")
         return float(value) if _SECONDS.fullmatch(value) else None
 
 
 def checked_url(field: str, url: str, *, allow_http: bool) -> str:
     """
-    Return the address of a Server or service, without a trailing slash.
+    Check the address of a Server or service; returns it without a trailing slash.
 
     Args:
-        field: What the caller knows it as.
+        field: The argument's name, for errors.
         url: The address.
         allow_http: Allow plain http to another machine.
 
     Raises:
-        InvalidInputError: No http(s) address without path, or plain http to another machine that was not allowed.
+        InvalidInputError: Not an http(s) address without a path, or plain http to another machine that was not allowed.
     """
     text = url.strip().rstrip("/")
     try:
@@ -148,16 +148,16 @@ def checked_url(field: str, url: str, *, allow_http: bool) -> str:
 
 def checked_ca(tls_ca: str | Path | None) -> Path | None:
     """
-    Return a file of certificates to trust.
+    Check a file of certificates to trust.
 
     Raises:
-        InvalidInputError: It cannot be read, or holds no certificate. Found when a verifier is made: later, every
-            request would be answered as if the Server were down.
+        InvalidInputError: It cannot be read, or holds no certificate. Checked when a verifier is created: later, every request would
+            fail as if the Server were down.
     """
     if tls_ca is None:
         return None
     try:
-        # As a path, so that an empty string is not taken for the system's certificates.
+        # As a path, so that an empty string does not mean the system's certificates.
         ssl.create_default_context(cafile=Path(tls_ca))
     except ssl.SSLError as error:
         raise InvalidInputError("tls_ca", f"tls_ca: {tls_ca} holds no certificates (PEM).") from error
@@ -171,27 +171,27 @@ def checked_ca(tls_ca: str | Path | None) -> Path | None:
 
 def goes_through_proxies(url: str) -> bool:
     """
-    Return whether `https_proxy` and its like are obeyed on the way to a Server.
+    Return whether `https_proxy` and similar variables apply to requests to a Server.
 
-    Not on the way to this very machine, or over plain http: the proxy would read the credential, and could answer for the
-    Server. Over TLS it only carries.
+    Not to this machine, nor over plain http: the proxy would read the credential, and could answer for the Server. With TLS it only
+    forwards bytes.
     """
     return url.startswith("https:") and not is_loopback(url)
 
 
 def proxy_for(url: str) -> EnvironmentProxy | None:
-    """Return the proxy on the way to a Server; raises SettingsError if it cannot be used."""
+    """Return the proxy for requests to a Server; raises SettingsError if it cannot be used."""
     return find_proxy(url) if goes_through_proxies(url) else None
 
 
 def tls_context(url: str, *, tls_ca: Path | None, insecure: bool = False) -> ssl.SSLContext | bool:
     """
-    Return how the Server's certificate is checked; False for plain http, where there is none.
+    Return the context that checks the Server's certificate; False for plain http, which has none.
 
     Args:
         url: The Server.
         tls_ca: Certificates (PEM) to trust instead of the system's.
-        insecure: Check nothing.
+        insecure: Do not check the certificate.
 
     Raises:
         OSError: The file of certificates cannot be read, or holds none (`ssl.SSLError`).
@@ -212,11 +212,11 @@ def connection_options(
     transport: httpx2.BaseTransport | httpx2.AsyncBaseTransport | None = None,
 ) -> dict[str, Any]:
     """
-    Return how a client for this Server is made.
+    Return the constructor arguments of an HTTP client for this Server.
 
     Args:
         endpoint: The Server.
-        user_agent: What the client calls itself.
+        user_agent: The client's User-Agent.
         transport: For tests: used instead of the network.
 
     Raises:
@@ -226,9 +226,9 @@ def connection_options(
     return {
         "timeout": httpx2.Timeout(endpoint.timeout_s),
         "follow_redirects": False,
-        # No compression: a small answer must not grow large once it is here.
+        # No compression (decompression bomb): a small answer must not grow large after it was received.
         "headers": {"User-Agent": user_agent, "Accept-Encoding": "identity"},
-        # Reading the system's certificates takes longer than all else here, and no transport of a test asks for them.
+        # Reading the system's certificates takes longer than everything else here, and a test's transport does not need them.
         "verify": tls_context(endpoint.server_url, tls_ca=endpoint.tls_ca) if transport is None else False,
         "transport": transport,
         "proxy": _proxy_url(endpoint.server_url) if transport is None else None,
@@ -249,15 +249,15 @@ def _proxy_url(url: str) -> str | None:
 
 def send(http: httpx2.Client, request: Request, *, within_s: float) -> Answer:
     """
-    Ask once.
+    Send one request.
 
     Args:
-        http: The connection.
-        request: What to ask.
-        within_s: Seconds until the whole answer must be here.
+        http: The client.
+        request: The request.
+        within_s: Seconds within which the complete answer must arrive.
 
     Raises:
-        UnreachableError: No whole answer in time.
+        UnreachableError: No complete answer in time.
     """
     deadline_s = time.monotonic() + within_s
     try:
@@ -276,10 +276,10 @@ def send(http: httpx2.Client, request: Request, *, within_s: float) -> Answer:
 
 async def asend(http: httpx2.AsyncClient, request: Request, *, within_s: float) -> Answer:
     """
-    Ask once; see `send`.
+    Send one request; see `send`.
 
     Raises:
-        UnreachableError: No whole answer in time.
+        UnreachableError: No complete answer in time.
     """
     try:
         async with (
@@ -313,18 +313,18 @@ def _check_plain(response: httpx2.Response) -> None:
 
 
 def unreachable(url: str, error: Exception) -> UnreachableError:
-    """Return the fault that a library's exception tells of."""
+    """Translate an exception of the HTTP library."""
     detail = str(error) or type(error).__name__
-    # The fault of a first use where the Server's certificate is from a CA of one's own.
+    # The usual fault of a first use if the Server's certificate is from a private CA.
     remedy = " Give that CA's certificate as tls_ca=." if _UNKNOWN_CA.search(detail) else ""
     return UnreachableError(f"{url}: {detail}{remedy}")
 
 
-# --- an exchange of several -----------------------------------------------------------------------------
+# --- exchanges of several requests ----------------------------------------------------------------------
 
 
 def run(steps: Generator[Request, Answer, T], send_one: Callable[[Request], Answer]) -> T:
-    """Carry an exchange to its end; return what it comes to."""
+    """Run an exchange to its end; return its result."""
     try:
         request = next(steps)
         while True:
@@ -335,7 +335,7 @@ def run(steps: Generator[Request, Answer, T], send_one: Callable[[Request], Answ
 
 
 async def arun(steps: Generator[Request, Answer, T], send_one: Callable[[Request], Awaitable[Answer]]) -> T:
-    """Carry an exchange to its end; return what it comes to."""
+    """Run an exchange to its end; return its result."""
     request = next(steps)
     while True:
         answer = await send_one(request)

@@ -20,7 +20,7 @@ _CERT_CHECK_EVERY_S = 30.0
 
 @contextlib.asynccontextmanager
 async def certificate_kept_fresh(server: uvicorn.Server, settings: ServerSettings) -> AsyncIterator[None]:
-    """Load a certificate again when it is renewed on disk; new connections get it, open ones stay."""
+    """Reload a certificate when it is renewed on disk; new connections get it, open ones are kept."""
     if settings.tls_cert is None or settings.tls_key is None:
         yield
         return
@@ -40,7 +40,7 @@ async def _watch_certificate(server: uvicorn.Server, cert: Path, key: Path) -> N
         if now == seen or server.config.ssl is None:
             continue
         try:
-            # Checked in another context first: half a renewal, a certificate without its key, would break the one in use.
+            # Checked in another context first: half a renewal, a certificate without its key, would break the context in use.
             check_tls_files(cert, key)
             load_certificate(server.config.ssl, cert, key)
         except (OSError, SettingsError) as error:

@@ -1,8 +1,8 @@
 """
-Reads an API key or an enrollment key from its file again when it is rotated while a program runs.
+Rereads an API key or an enrollment key from its file when it is rotated while a program runs.
 
-To rotate one, write the file; nothing is restarted. A file that is missing, empty or half written for a moment changes
-nothing: what was read last is used until there is something whole to read.
+To rotate a key, write the file; nothing is restarted. A file that is briefly missing, empty or half written changes nothing: the
+last value is used until there is a complete one.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ _MAX_FILE_BYTES = 65_536
 
 class CurrentSecret:
     """
-    A secret of the Worker, as it stands now.
+    The current value of a secret of the Worker.
 
     Args:
-        secret: As it was read at the start.
-        file: The file that it was read from; None if it came by a variable, which cannot change.
-        is_whole: Whether a secret has the form of one. While a file is being written it may hold only a part.
+        secret: The value read at the start.
+        file: The file that it was read from; None if it came from a variable, which cannot change.
+        is_whole: Returns whether a secret has the complete form. A file that is being written may hold only a part.
     """
 
     def __init__(self, secret: Secret, file: Path | None, *, is_whole: Callable[[Secret], bool]) -> None:
@@ -39,12 +39,12 @@ class CurrentSecret:
         self._is_whole = is_whole
 
     def read(self) -> Secret:
-        """Return the secret for a request that is made now."""
+        """Return the secret to use for a request now."""
         self._secret = self._newest()
         return self._secret
 
     def version(self) -> str:
-        """Return what tells this secret from another, and does not give it away."""
+        """Return a value that changes with the secret and does not reveal it."""
         return _version(self.read())
 
     def _newest(self) -> Secret:
@@ -55,20 +55,20 @@ class CurrentSecret:
                 found = parse_secret(stream.read(_MAX_FILE_BYTES).decode())
         except (OSError, UnicodeDecodeError, InvalidInputError):
             return self._secret
-        # Where the first one had another form, form says nothing.
+        # If the first value had another form, the form says nothing.
         is_cut = self._is_whole(self._secret) and not self._is_whole(found)
         return self._secret if is_cut else found
 
 
 class CurrentApiKey(CurrentSecret):
-    """A Worker's API key, as it stands now; arguments as `CurrentSecret`."""
+    """The current value of a Worker's API key; arguments as for `CurrentSecret`."""
 
     def __init__(self, key: Secret, file: Path | None = None) -> None:
         super().__init__(key, file, is_whole=lambda found: find_malformation(found) is None)
 
 
 class CurrentEnrollmentKey(CurrentSecret):
-    """The enrollment key, as it stands now; arguments as `CurrentSecret`."""
+    """The current value of the enrollment key; arguments as for `CurrentSecret`."""
 
     def __init__(self, key: Secret, file: Path | None = None) -> None:
         super().__init__(key, file, is_whole=_is_whole_enrollment_key)
@@ -76,9 +76,9 @@ class CurrentEnrollmentKey(CurrentSecret):
 
     def proof_key(self, audience: str) -> ProofKey:
         """
-        Return what the secret, as it stands now, signs proofs with at one Server.
+        Return the key for proofs to one Server, derived from the current secret.
 
-        Slow for a chosen secret, so call it in a thread. Asked again, as by a Worker that retries, it answers at once.
+        Slow for a chosen secret, so call it in a thread. The result is cached for retries.
         """
         secret = self.read()
         version = _version(secret)

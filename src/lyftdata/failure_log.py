@@ -1,4 +1,4 @@
-"""Logs a failure that repeats: when it begins, and now and then while it lasts."""
+"""Logs a repeating failure when it begins, and once a minute while it lasts."""
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,12 @@ AGAIN_AFTER_S = 60.0
 
 class FailureLog:
     """
-    One kind of failure that may repeat many times a second, such as that of a database that is down.
+    One kind of failure that may repeat many times a second, such as a database that is down.
 
     Args:
-        log: Where to.
+        log: The logger.
         event: A registered event with the field `left_out`.
-        monotonic: Seconds on a clock that is never set.
+        monotonic: Returns seconds on a clock that is never set.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class FailureLog:
         self, *, level: Level | None = None, exception: Exception | None = None, **fields: object
     ) -> None:
         """
-        Log a failure, if it is the first or a minute has passed; `left_out` counts those not logged since.
+        Log a failure if it is the first or a minute has passed; `left_out` counts those that were not logged in between.
 
         Args:
-            level: As in `emit`.
-            exception: Logged with its traceback: a failure that is not expected.
-            fields: Of the event.
+            level: As for `emit`.
+            exception: An unexpected failure, logged with its traceback.
+            fields: Fields of the event.
         """
         now_s = self._monotonic()
         if self._logged_at_s is not None and now_s - self._logged_at_s < AGAIN_AFTER_S:

@@ -9,23 +9,23 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
-# Found before anything is forked: a child that has not become its own program yet should look nothing up.
+# Looked up before anything is forked: a child should not load a library between fork and exec.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def hide_from_other_programs() -> None:
     """
-    Let no program of the same user read this process: its memory, or `/proc/PID/environ` with its secrets.
+    Prevent other programs of the same user from reading this process's memory, or its secrets in `/proc/PID/environ`.
 
-    Server, agent and command line do it first of all. A Worker's COMMAND runs as the agent's user; other services may
-    run as the Server's. What this process starts is not affected. On Linux a process that may not be dumped
-    belongs to root in `/proc`; elsewhere, and where the call fails, nothing happens.
+    Server, agent and command line call it first. A Worker's COMMAND runs as the agent's user; other services may run as the Server's
+    user. Child processes are not affected. On Linux, a process that is not dumpable belongs to root in `/proc`; elsewhere, or if the
+    call fails, nothing happens.
     """
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def adopt_orphans(*, adopt: bool) -> None:
-    """Say whether descendants that lost their parent become children of this process, or of PID 1."""
+    """Set whether orphaned descendants become children of this process (child subreaper) instead of PID 1."""
     _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt))
 
 
@@ -37,11 +37,11 @@ def _prctl(option: int, value: int) -> None:
 
 def die_with_parent(parent_pid: int, number: int) -> None:
     """
-    Have the system send this process a signal when its parent ends, however that ends (Linux; elsewhere nothing).
+    Have the system send this process a signal when its parent ends, for whatever reason (Linux only; does nothing elsewhere).
 
-    To be called in a child before it becomes another program. It reaches that process, not what it starts in turn.
+    Call it in a child between fork and exec. It affects that process, not its own children.
     """
     _prctl(_PR_SET_PDEATHSIG, number)
     if sys.platform == "linux" and os.getppid() != parent_pid:
-        # It ended before the system was asked.
+        # The parent ended before the call.
         os.kill(os.getpid(), number)

@@ -1,8 +1,8 @@
 """
 Finds the proxy for a Server in the environment: `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
-Only the one that would be used is looked at. A proxy that cannot be used (SOCKS, FTP) does not matter to a program whose
-Server is in `NO_PROXY`; the HTTP library by itself would end with a traceback for either.
+Only the proxy that would be used is checked. An unsupported proxy (SOCKS, FTP) does not matter to a program whose Server is in
+`NO_PROXY`; the HTTP library by itself would raise an exception in both cases.
 """
 
 import os
@@ -32,7 +32,7 @@ class EnvironmentProxy(msgspec.Struct, frozen=True):
 
 def find_proxy(url: str) -> EnvironmentProxy | None:
     """
-    Return the proxy that requests to a URL go through, None if they go there directly.
+    Return the proxy for requests to a URL, None if they go there directly.
 
     Raises:
         SettingsError: It is not an HTTP proxy, or not an address; names the variable.
@@ -49,7 +49,7 @@ def find_proxy(url: str) -> EnvironmentProxy | None:
 
 
 def _variable(scheme: str) -> str:
-    """Return the variable that counted: Python prefers the lower-case one."""
+    """Return the variable that was used: Python prefers the lower-case one."""
     lower = f"{scheme}_proxy"
     return lower if os.environ.get(lower) else lower.upper()
 

@@ -1,7 +1,7 @@
 """
 Logging of lyftdata.verify and lyftdata.client: registered events, to loggers of the standard library.
 
-A line reads `event: message field=value …`; handlers find the same as attributes of the record, `event` and `fields`.
+A line reads `event: message field=value …`; handlers find the same in the record's attributes `event` and `fields`.
 """
 
 import logging
@@ -19,8 +19,8 @@ def emit(log: logging.Logger, event: LogEvent, /, *, traceback: str = "", **fiel
     Args:
         log: The library's logger.
         event: A registered event.
-        traceback: Lines that follow the event's own, without the text of an exception, which may hold a token.
-        fields: Of the event. What an unproven caller sent may be among them: control characters are removed.
+        traceback: Further lines, without the text of an exception, which may hold a token.
+        fields: Fields of the event. They may hold what an unproven caller sent: control characters are removed.
     """
     known = {name: clean_text(value, _MAX_FIELD_LENGTH) for name, value in fields.items()}
     line = " ".join(

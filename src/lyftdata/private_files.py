@@ -1,14 +1,14 @@
 """
 Creates, checks and writes private directories and files, which no other user can read.
 
-The Server's data directory, the Worker's own, the command line's sessions and what `quickstart` keeps all pass the same
+The Server's data directory, the Worker's own, the command line's sessions and the files of `quickstart` all pass the same
 check, at each use:
 
     directory   is a directory, this user's, and no other user has any right to it
     file        is a regular file, this user's, and no other user has any right to it
 
-What was checked is what is used: a directory is opened once, and its files are reached through that descriptor, so that
-a user who may rename what is above it cannot put another one there in between.
+Attack stopped, TOCTOU: a directory is opened once, and its files are reached through that descriptor, so that a user who may
+rename its parents cannot substitute another directory between check and use.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _OTHERS = 0o077
 # Some file systems cannot sync a directory (old CIFS, some FUSE): there is nothing more that could be done.
 _CANNOT_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
-# NFS locks what is open for writing alone, and a directory never is.
+# NFS locks only files that are open for writing, which a directory never is.
 _CANNOT_LOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL}
 
 
@@ -37,9 +37,9 @@ class PrivateDirectory:
     A directory of mode 0700, and its files.
 
     Args:
-        path: Where it is.
-        named_by: What the person sets to have it elsewhere, for messages: a variable or an option.
-        child: A good name for a directory below it, where it turns out to be one that is shared.
+        path: The directory.
+        named_by: The variable or option that sets it, for messages.
+        child: A suitable name for a subdirectory, in case the directory is shared.
     """
 
     def __init__(self, path: Path, *, named_by: str, child: str) -> None:
@@ -49,11 +49,11 @@ class PrivateDirectory:
 
     def make(self) -> None:
         """
-        Make the directory, or check the one that is there.
+        Create the directory, or check the existing one.
 
         Raises:
             SettingsError: It is not private.
-            OSError: It cannot be made.
+            OSError: It cannot be created.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.check()
@@ -64,16 +64,16 @@ class PrivateDirectory:
 
         Raises:
             SettingsError: It is not private.
-            OSError: It is not there, or cannot be opened.
+            OSError: It does not exist, or cannot be opened.
         """
         with self._opened():
             pass
 
     def exists(self) -> bool:
         """
-        Return whether it is there; raises SettingsError where that cannot be seen.
+        Return whether it exists; raises SettingsError if that cannot be determined.
 
-        What is above it may be closed to this user, as another user's home is.
+        A parent may be closed to this user, such as another user's home.
         """
         try:
             self.path.stat()
@@ -85,7 +85,7 @@ class PrivateDirectory:
 
     def read(self, name: str) -> bytes | None:
         """
-        Return what a file holds, at most 64 KiB of it; None if there is none.
+        Return the content of a file, at most 64 KiB of it; None if there is no such file.
 
         Raises:
             SettingsError: Directory or file is not private.
@@ -104,7 +104,7 @@ class PrivateDirectory:
                 raise
             try:
                 self._check_file(name, os.fstat(descriptor))
-                # A regular file's content comes in one piece.
+                # One read returns all of a regular file.
                 return os.read(descriptor, _MAX_FILE_BYTES)
             finally:
                 os.close(descriptor)
@@ -124,11 +124,11 @@ class PrivateDirectory:
 
     def rename(self, name: str, to: str) -> None:
         """
-        Give a file another name, over the file that has it, in one step.
+        Rename a file atomically, replacing a file of that name.
 
         Raises:
             SettingsError: The directory is not private.
-            OSError: It is not there, or cannot be renamed.
+            OSError: It does not exist, or cannot be renamed.
         """
         with self._opened() as directory:
             os.replace(name, to, src_dir_fd=directory, dst_dir_fd=directory)
@@ -136,7 +136,7 @@ class PrivateDirectory:
 
     def remove(self, name: str) -> None:
         """
-        Remove a file if it is there; it is gone for good when this returns, also after a power cut.
+        Remove a file if it exists, durably: it stays removed after a power cut.
 
         Raises:
             SettingsError: The directory is not private.
@@ -151,21 +151,21 @@ class PrivateDirectory:
 
     def create(self, name: str, content: bytes) -> bool:
         """
-        Make a file, complete or not at all, unless there is one; of several that do so at once one wins for all.
+        Create a file atomically unless it exists; of several concurrent callers one wins.
 
         Returns:
-            Whether it was made.
+            Whether it was created.
 
         Raises:
             SettingsError: The directory is not private.
             OSError: It cannot be written.
         """
-        # Random: one that a crash has left behind must not prevent every later start.
+        # A random name: a file that a crash has left behind must not prevent every later start.
         draft = f"{name}.{secrets.token_hex(8)}.new"
         with self._opened() as directory:
             try:
                 _write_new(directory, draft, content, durable=True)
-                # link() fails where the name exists.
+                # link() fails if the name exists.
                 os.link(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
             except FileExistsError:
                 return False
@@ -177,7 +177,7 @@ class PrivateDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Take turns with other programs that do the same; where the file system knows no locks, do not wait."""
+        """Hold the lock within the block, to take turns with other programs; does not wait if the file system has no locks."""
         with self._opened() as directory:
             try:
                 fcntl.flock(directory, fcntl.LOCK_EX)
@@ -203,7 +203,7 @@ class PrivateDirectory:
 
     def _check_directory(self, status: os.stat_result) -> None:
         mode = stat.S_IMODE(status.st_mode)
-        # A volume's mode is often put back at each mount, and a shared directory is not one user's to close.
+        # A volume's mode is often reset at each mount, and a shared directory is not one user's to close.
         below = f"{self._named_by}={shlex.quote(str(self.path / self._child))}"
         if status.st_uid != os.geteuid():
             raise self._fault(
@@ -236,13 +236,13 @@ class PrivateDirectory:
 
 def write_private_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
-    Replace a file of mode 0600 in one step: a reader gets the old content, or the new. The directory is not checked.
+    Replace a file of mode 0600 atomically: a reader gets the old or the new content. The directory is not checked.
 
     Two writers of one name must take turns.
 
     Args:
         path: The file.
-        content: What is in it from then on.
+        content: The new content.
         durable: Whether it must survive a power cut, which costs two syncs of the disk.
 
     Raises:
@@ -285,15 +285,14 @@ def others_can_write(directory: Path) -> bool:
     """
     Return whether another user could put files into a directory, or owns it.
 
-    Anyone who can do that decides what is found there. The sticky bit does not help: it keeps names from being taken
-    away, and not from being added.
+    Anyone who can do that decides what is found there. The sticky bit does not help: it prevents removing entries, not adding them.
     """
     status = directory.stat()
     return bool(status.st_mode & 0o022) or status.st_uid not in {0, os.geteuid()}
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename or a removal in a directory durable, where its file system can do that; raises OSError."""
+    """Make a rename or a removal in a directory durable, if its file system supports that; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _sync_directory(descriptor)
@@ -302,7 +301,7 @@ def sync_directory(path: Path) -> None:
 
 
 def _sync_directory(descriptor: int) -> None:
-    """Sync a directory: without this a rename may be lost with the power."""
+    """Sync a directory: otherwise a power cut may undo a rename."""
     try:
         os.fsync(descriptor)
     except OSError as error:

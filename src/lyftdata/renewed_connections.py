@@ -1,4 +1,4 @@
-"""HTTP connections that trust the current certificates of a file, also after it was replaced."""
+"""HTTP connections that trust the current certificates of a file, even after it is replaced."""
 
 import contextlib
 import ssl
@@ -12,14 +12,14 @@ from lyftdata.watched_file import WatchedFile
 
 class RenewedConnections:
     """
-    An HTTP client that is made again when its file of certificates has changed.
+    An HTTP client that is recreated when its file of certificates has changed.
 
-    A request that is under way keeps the connection that it has; the next one is made by the new certificates. A file that
-    cannot be read, or holds no certificate, changes nothing: it may be half written.
+    A request in progress keeps its connection; the next one uses the new certificates. A file that cannot be read, or holds no
+    certificate, changes nothing: it may be half written.
 
     Args:
-        tls_ca: The file; None where the system's certificates are trusted, or none are needed.
-        make: Makes the client.
+        tls_ca: The file; None if the system's certificates are trusted, or none are needed.
+        make: Creates the client.
     """
 
     def __init__(self, tls_ca: Path | None, *, make: Callable[[], httpx2.AsyncClient]) -> None:
@@ -29,7 +29,7 @@ class RenewedConnections:
 
     @contextlib.asynccontextmanager
     async def use(self) -> AsyncIterator[httpx2.AsyncClient]:
-        """Give the client for one request."""
+        """Yield the client for one request."""
         await self._renew()
         counted = self._current
         counted.in_use += 1
@@ -58,7 +58,7 @@ class RenewedConnections:
 
 
 class _Counted:
-    """A client, and how many requests are using it."""
+    """A client, and the number of requests that use it."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http

@@ -4,12 +4,12 @@ Private temporary directories that are removed at exit, or, after a kill, by the
     with make_temporary_directory(Path("/run/user/1000"), prefix="lyftdata-agent-") as directory:
         directory.path      # mode 0700, a name that cannot be guessed
 
-A killed program cannot remove what it has left, and that holds tokens. Each keeps a lock on a file in its directory, which
-the system lets go with the process: a lyftdata directory whose lock is free is stale. The lock is taken before a directory
-is used and held while one is removed, so a live one is never taken for stale, however many start at once.
+A killed program cannot remove its directory, which holds tokens. Each program keeps a lock on a file in its directory, which the
+system releases when the process ends: a lyftdata directory whose lock is free is stale. The lock is taken before a directory is
+used, and held while one is removed, so a directory in use never counts as stale, however many programs start at once.
 
-Others may put what they like into a shared place such as /tmp: only directories of this user, closed to everybody else, are
-looked at, and no symbolic link is followed.
+Others may put anything into a shared place such as /tmp: only directories that belong to this user and are closed to everyone else
+are considered, and no symbolic link is followed.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class TemporaryDirectory:
     A directory of this program's own; close it, or use it with `with`.
 
     Args:
-        path: Where it is.
+        path: The directory.
         lock: The descriptor of its lock file, locked.
     """
 
@@ -50,26 +50,26 @@ class TemporaryDirectory:
         self.close()
 
     def close(self) -> None:
-        """Remove the directory with all that is in it."""
+        """Remove the directory and its content."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
 def make_temporary_directory(place: Path, *, prefix: str) -> TemporaryDirectory:
     """
-    Make a directory, after what killed programs have left was removed.
+    Create a directory, after removing those of killed programs.
 
     Args:
-        place: Where; no other user may be able to move what is in it (`is_safe_directory`).
-        prefix: What the names begin with: one for each kind of program.
+        place: The parent; no other user may be able to move its entries (`is_safe_directory`).
+        prefix: The prefix of the names: one for each kind of program.
 
     Raises:
-        OSError: It cannot be made or locked.
+        OSError: It cannot be created or locked.
     """
     remove_stale(place, prefix=prefix)
     for _ in range(_MAX_ATTEMPTS):
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-        # Until it is locked another program may take it for stale and remove it.
+        # Until it is locked, another program may consider it stale and remove it.
         with contextlib.suppress(FileNotFoundError):
             lock = _try_lock(path, flags=os.O_CREAT)
             if lock is not None:
@@ -78,10 +78,10 @@ def make_temporary_directory(place: Path, *, prefix: str) -> TemporaryDirectory:
 
 
 def remove_stale(place: Path, *, prefix: str) -> None:
-    """Remove the directories of this kind whose programs have gone."""
+    """Remove the directories of this kind whose programs are gone."""
     for path in _candidates(place, prefix):
         with contextlib.suppress(OSError):
-            # Killed between making and locking it, or not locked yet: only one that is empty goes.
+            # Its program was killed between creating and locking it, or has not locked it yet: remove it only if it is empty.
             path.rmdir()
             continue
         with contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ def remove_stale(place: Path, *, prefix: str) -> None:
 
 
 def is_safe_directory(place: Path) -> bool:
-    """Return whether no other user can replace a directory made here: neither rename nor remove it."""
+    """Return whether no other user can replace (rename or remove) a directory created here."""
     try:
         status = place.stat()
     except OSError:
@@ -101,7 +101,7 @@ def is_safe_directory(place: Path) -> bool:
 
 
 def longest_path(place: Path, *, prefix: str) -> Path:
-    """Return a path as long as those that are made here, for callers whose files' paths are bounded."""
+    """Return a path as long as those created here, for callers whose paths are limited in length."""
     return place / f"{prefix}{'x' * _UNIQUE_LENGTH}"
 
 
@@ -114,10 +114,10 @@ def _candidates(place: Path, prefix: str) -> Iterator[Path]:
 
 def _try_lock(path: Path, *, flags: int = 0) -> int | None:
     """
-    Lock one of our directories; None where its program lives, or where it is somebody else's.
+    Lock one of our directories; None if its program is running, or it belongs to another user.
 
     Raises:
-        OSError: It has gone, is a link, or has no lock file.
+        OSError: It is gone, is a link, or has no lock file.
     """
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -136,7 +136,7 @@ def _try_lock(path: Path, *, flags: int = 0) -> int | None:
         os.close(lock)
         raise
     if os.fstat(lock).st_nlink == 0:
-        # Somebody else locked it first and has removed it since.
+        # Another program locked it first and has removed it since.
         os.close(lock)
         return None
     return lock

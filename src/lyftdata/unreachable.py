@@ -1,8 +1,8 @@
 """
 Explains to a person why no Server answers at an address: what was tried, what happened, and what to do.
 
-Between a Worker and its Server there may be proxies, firewalls and sign-in pages. Their answers are not the
-Server's, and are not to be taken for it.
+Between a Worker and its Server there may be proxies, firewalls and sign-in pages. Their answers must not be taken for the
+Server's.
 """
 
 import shlex
@@ -25,8 +25,8 @@ _PROXY_AUTHENTICATION = 407
 
 
 def describe_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | None) -> str:
-    """Return a sentence on a request that got no answer: the address, the proxy if there was one, and the library's words."""
-    # They name the address and the error, never what was sent.
+    """Return a sentence about a request without an answer: the address, the proxy if there was one, and the library's message."""
+    # The message names the address and the error, never what was sent.
     detail = clean_text(str(error), 200) or (
         "no answer in time" if isinstance(error, TimeoutError) else "the connection was closed"
     )
@@ -63,12 +63,12 @@ def _certificate_remedy(error: Exception, detail: str) -> str:
 
 
 def is_incomplete(verify_code: int) -> bool:
-    """Return whether OpenSSL rejects a certificate only because it checks RFC 5280 strictly, as Python 3.13 and newer have it."""
+    """Return whether OpenSSL rejects a certificate only because it checks RFC 5280 strictly, as Python 3.13 and newer make it do."""
     return verify_code in _INCOMPLETE
 
 
 def _verify_code(error: BaseException) -> int:
-    """Return OpenSSL's code of what is wrong with a certificate, from the error below those of the HTTP library; 0 if there is none."""
+    """Return OpenSSL's verification error code, from the error beneath those of the HTTP library; 0 if there is none."""
     seen = 0
     below: BaseException | None = error
     while below is not None and seen < _MAX_CAUSES:
@@ -79,7 +79,7 @@ def _verify_code(error: BaseException) -> int:
 
 
 def describe_answer(status: int, *, url: str, location: str | None, proxy: EnvironmentProxy | None) -> str:
-    """Return a sentence on an answer that is not a lyftdata Server's."""
+    """Return a sentence about an answer that is not a lyftdata Server's."""
     to = f" (Location: {_shown(location)})" if location else ""
     return f"{url} answered {status}{to}{_through(proxy)}, and not as a lyftdata Server does."
 
@@ -119,7 +119,7 @@ def _new_url(location: str | None) -> str:
 
 
 def _shown(location: str | None) -> str:
-    """Return a Location without what may be secret in it: user, query and fragment."""
+    """Return a Location without the parts that may be secret: user, query and fragment."""
     parts = _split(location)
     if parts is None:
         return clean_text((location or "").partition("?")[0].partition("#")[0], 200)

@@ -2,7 +2,7 @@
 Expands paths that a user gives, and finds the default directories of a user.
 
 A user may have no home directory: containers and services run under IDs that the system does not know, with or without
-HOME. Anyone who is given every path does not need one, so a default is worked out only where it is used.
+HOME. A program whose paths are all configured needs none, so a default is computed only when it is used.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def parse_path(text: str) -> Path:
 
 
 def default_data_dir() -> Path:
-    """Return the Server's data directory; raises InvalidInputError where there is no home directory."""
+    """Return the Server's data directory; raises InvalidInputError if there is no home directory."""
     try:
         return parse_path("~/.local/lyftdata")
     except InvalidInputError as error:
@@ -44,7 +44,7 @@ def default_data_dir() -> Path:
 
 
 def default_jobs_dir() -> Path | None:
-    """Return the Worker's own directory; None where there is no home directory."""
+    """Return the Worker's own directory; None if there is no home directory."""
     try:
         return parse_path(platformdirs.user_state_dir(_APP, appauthor=False)) / "worker"
     except (RuntimeError, InvalidInputError):
@@ -52,7 +52,7 @@ def default_jobs_dir() -> Path | None:
 
 
 def default_config_dir() -> Path:
-    """Return where the command line keeps its sessions; raises SettingsError where there is no home directory."""
+    """Return where the command line keeps its sessions; raises SettingsError if there is no home directory."""
     try:
         return parse_path(platformdirs.user_config_dir(_APP, appauthor=False))
     except (RuntimeError, InvalidInputError) as error:
@@ -60,7 +60,7 @@ def default_config_dir() -> Path:
 
 
 def is_visible(path: Path) -> bool:
-    """Return whether this user can see what is at the path, or that nothing is; False behind a closed directory, such as another user's home."""
+    """Return whether this user can tell if the path exists; False behind a closed directory, such as another user's home."""
     try:
         path.stat()
     except PermissionError:

@@ -1,8 +1,8 @@
 """
 Notices when a file is replaced while a program runs, for example a renewed certificate.
 
-To rotate one, write the file; nothing is restarted. A file that is missing, empty or half written for a moment changes
-nothing: what was read last is used until there is something whole to read.
+To rotate a file, write it; nothing is restarted. A file that is briefly missing, empty or half written changes nothing: the last
+content is used until there is a complete one.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ from pathlib import Path
 
 class WatchedFile:
     """
-    Tells whether a file is another than when it was last asked about.
+    Reports whether a file was replaced since the last check.
 
     Args:
-        path: The file; links are followed, so that another target counts. None never changes.
+        path: The file; links are followed, so that a new target counts. None never changes.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -21,7 +21,7 @@ class WatchedFile:
         self._seen = self._look()
 
     def has_changed(self) -> bool:
-        """Return whether it has changed since the last time; a file that is not there has not."""
+        """Return whether it has changed since the last call; a missing file has not."""
         now = self._look()
         if now is None or now == self._seen:
             return False
@@ -29,7 +29,7 @@ class WatchedFile:
         return True
 
     def forget(self) -> None:
-        """Count the file as changed the next time, too: what it holds now could not be used."""
+        """Report the file as changed at the next call, because its present content could not be used."""
         self._seen = None
 
     def _look(self) -> tuple[int, int, int] | None:

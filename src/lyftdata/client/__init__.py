@@ -8,9 +8,8 @@ The client library for Workers: gets, keeps and renews a worker token, and sends
     with httpx2.Client(auth=auth) as http:
         http.get("https://service.example.com/jobs")
 
-`TokenKeeper` has the tokens, for all threads and tasks of a process: by the agent that this program runs under, by an API key,
-or by an identity key. An auth sends them to the origins that are named, and nowhere else; a service's 401 causes one new token and
-one more attempt. `WorkerAuth` is for `httpx2` and `RequestsWorkerAuth` for `requests`; `lyftdata.client.httpx_auth` and
+`TokenKeeper` provides the tokens for all threads and tasks of a process: from the agent that runs this program, with an API key, or
+with an identity key. An auth sends them only to the origins that you name; a service's 401 causes one new token and one retry. `WorkerAuth` is for `httpx2` and `RequestsWorkerAuth` for `requests`; `lyftdata.client.httpx_auth` and
 `lyftdata.client.aiohttp_auth` import those libraries, which `lyftdata` does not install.
 
 The other side, checking a Worker, is `lyftdata.verify`. How to use this: docs/how-to/check-workers-in-a-service.md.

@@ -1,7 +1,7 @@
 """
-Gets tokens from the agent, for a program that `lyftdata run worker -- COMMAND` runs: by its token socket or token file.
+Gets tokens from the agent's token socket or token file, for a program that `lyftdata run worker -- COMMAND` runs.
 
-The agent keeps the Worker's credential to itself. Here nothing is needed but what it has set in the environment.
+The agent does not share the Worker's credential. Only the variables that it has set in the environment are needed here.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _REMEDY = (
     "outside of an agent, unset {variable}."
 )
 _MAX_TOKEN_BYTES = 16_384
-# The agent replaces the file when a third of the token's life is left; read this often, the new one is found in time.
+# The agent replaces the file when a third of the token's lifetime is left; reading it this often finds the new one in time.
 _FILE_LIFE_S = 5.0
 
 
@@ -35,15 +35,15 @@ def source_from_agent(
     environ: Mapping[str, str], *, wanted: dict[str, str], timeout_s: float
 ) -> TokenSource | None:
     """
-    Return the agent that this program runs under, or None if there is none.
+    Return the agent that runs this program as a token source, or None if there is none.
 
     Args:
-        environ: The socket counts before the file: it knows how long a token lives, and gives those for other audiences.
-        wanted: `resource` and `scope`, where the token is to be for something.
-        timeout_s: Bounds one request for a token, whole.
+        environ: The socket takes precedence over the file: it reports the lifetime of a token, and has tokens for other audiences.
+        wanted: `resource` and `scope`, if given.
+        timeout_s: Bounds one request for a token as a whole.
 
     Raises:
-        SettingsError: There is a token file alone, and `wanted` is not what it holds.
+        SettingsError: There is only a token file, and its token is not for `wanted`.
     """
     socket, file = (trim(environ.get(name, "")) for name in (TOKEN_SOCKET_VARIABLE, TOKEN_FILE_VARIABLE))
     if socket:
@@ -66,12 +66,12 @@ class AgentSocket:
 
     Args:
         path: The Unix socket.
-        wanted: `resource` and `scope`, where the token is to be for something.
-        timeout_s: Bounds one request, whole.
+        wanted: `resource` and `scope`, if given.
+        timeout_s: Bounds one request as a whole.
     """
 
     new_for_s = 5.0
-    # The agent is on this machine, and asks the Server no more often than that makes it.
+    # The agent is on this machine, and limits itself how often it asks the Server.
     max_retry_s = 5.0
 
     def __init__(self, path: str, *, wanted: dict[str, str], timeout_s: float) -> None:
@@ -110,7 +110,7 @@ class AgentSocket:
         return Request("GET", "http://localhost/token" + (f"?{query}" if query else ""))
 
     def _check_socket(self) -> None:
-        """Check the socket's file before connecting: the errors of a connection say less."""
+        """Check the socket's file before connecting: connection errors are less specific."""
         try:
             if Path(self._path).is_socket():
                 return
@@ -130,8 +130,8 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
     Read an answer of the token socket.
 
     Raises:
-        TokenRefusedError: The Server gives this Worker no such token, or the agent does not serve this user.
-        TokenUnavailableError: There is none at this moment, or something else listens there.
+        TokenRefusedError: The Server issues this Worker no such token, or the agent does not serve this user.
+        TokenUnavailableError: There is no token now, or another program listens there.
     """
     token = read_token(answer)
     if token is not None:
@@ -144,12 +144,12 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
         )
     reason = clean_text(str(body.get("error_description") or body["error"]), 300)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
-        # Its Retry-After is for scripts: it is on this machine, and may be asked as often as `max_retry_s` says.
+        # Its Retry-After is for scripts: the agent is on this machine, and may be asked as often as `max_retry_s` says.
         raise TokenUnavailableError(f"The agent has no token at the moment: {reason}")
     raise TokenRefusedError(
         reason,
         reference=parse_reference(body.get("reference")),
-        # A refusal for good ends the agent, and this program with it.
+        # A final refusal ends the agent, and this program with it.
         final=body.get("error") in AUDIENCE_ERRORS,
         cause_code=clean_text(str(body.get("code", "")), 64),
         hint=clean_text(str(body.get("remedy", "")), 300),
@@ -158,7 +158,7 @@ def _read_answer(answer: Answer, path: str) -> TokenReply:
 
 class AgentFile:
     """
-    Reads the agent's token file, again and again: the agent replaces it.
+    Reads the agent's token file, which the agent keeps replacing.
 
     Args:
         path: The file.
@@ -184,7 +184,7 @@ class AgentFile:
                 hint=_REMEDY.format(variable=TOKEN_FILE_VARIABLE),
             ) from error
         except (UnicodeDecodeError, msgspec.ValidationError):
-            # Without the cause: its text may quote what the file holds.
+            # Without the cause: its text may quote the content of the file.
             raise TokenUnavailableError(
                 f"{TOKEN_FILE_VARIABLE}: {self._path} holds no token.",
                 hint=_REMEDY.format(variable=TOKEN_FILE_VARIABLE),

@@ -1,5 +1,5 @@
 """
-Authenticates requests of `aiohttp` with a worker token, by a client middleware (aiohttp 3.12 or newer).
+Authenticates requests of `aiohttp` with a worker token, as a client middleware (aiohttp 3.12 or newer).
 
     auth = AiohttpWorkerAuth.from_environment(origins=["https://service.example.com"])
     async with aiohttp.ClientSession(middlewares=[auth]) as http:
@@ -41,25 +41,25 @@ class AiohttpWorkerAuth(BaseAuth):
         aiohttp.ClientSession(middlewares=[auth])
 
     Args:
-        tokens: Where the tokens come from; may be shared with other auths.
-        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`, which
+        tokens: The source of the tokens; may be shared with other auths.
+        origins: The services that may get them: scheme, host and port, for example `https://service.example.com`, which
             allows `wss://service.example.com` too.
-        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+        allow_http: Allow plain http to a service on another machine: anyone who listens on the network then gets the token.
 
     Raises:
-        InvalidInputError: No origin, or one that cannot be used.
+        InvalidInputError: No origin, or an invalid one.
     """
 
     def __init__(self, tokens: TokenKeeper, *, origins: Collection[str], allow_http: bool = False) -> None:
         super().__init__(tokens, origins=origins, allow_http=allow_http)
-        # aiohttp calls a middleware for each step of a chain of redirects, in the caller's task, and does not say which
-        # step this is: the origin that the step before has led to is kept here, for the next one alone.
+        # aiohttp calls a middleware for each step of a redirect chain, in the caller's task, and does not say which step this is:
+        # the origin that the previous step led to is kept here, for the next step only.
         self._led_to: contextvars.ContextVar[str | None] = contextvars.ContextVar("led_to", default=None)
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send with a token; on 401 send once more with a new one. Where a redirect leads elsewhere, send without."""
+        """Send with a token; on 401 retry once with a new one. After a redirect to another origin, send without a token."""
         url = _http_url(request.url)
         led_to = self._led_to.get()
         self._led_to.set(None)
@@ -88,7 +88,7 @@ class AiohttpWorkerAuth(BaseAuth):
 
 
 def _http_url(url: yarl.URL) -> str:
-    """Return the address by which a websocket is opened, too: the same service is behind it (RFC 6455, section 3)."""
+    """Return a websocket's URL as http(s): it is the same service (RFC 6455, section 3)."""
     return str(url.with_scheme(_HTTP_SCHEMES[url.scheme]) if url.scheme in _HTTP_SCHEMES else url)
 
 
@@ -104,5 +104,5 @@ def _redirect_origin(response: aiohttp.ClientResponse) -> str | None:
 
 
 def _is_repeatable(request: aiohttp.ClientRequest) -> bool:
-    """Return whether a body can be sent a second time; one that was read from a stream is gone."""
+    """Return whether a body can be sent again; a body from a stream has been consumed."""
     return not request.body or not getattr(request.body, "consumed", True)

@@ -1,5 +1,5 @@
 """
-The rules that the integrations of all HTTP clients share: which requests get a token, and when one is retried.
+The rules that all HTTP client integrations share: which requests get a token, and when a request is retried.
 
     1  the request goes to an origin that was named           else OriginNotAllowedError, before anything is sent
     2  it is sent with a token
@@ -20,7 +20,7 @@ from lyftdata.core.origins import origin_of
 
 class Origins:
     """
-    Where a token may go.
+    The origins that a token may be sent to.
 
     Args:
         origins: Scheme, host and port of each service, for example `https://service.example.com`.
@@ -45,8 +45,8 @@ class Origins:
         Check that a token may be sent to an address.
 
         Raises:
-            OriginNotAllowedError: It may not. Raised rather than sent without: a request that was meant to be a
-                Worker's would otherwise fail somewhere else, for no visible reason.
+            OriginNotAllowedError: It may not. The request is not sent without a token instead: one that was meant to be a Worker's
+                would then fail elsewhere, for no visible reason.
         """
         if url not in self:
             raise OriginNotAllowedError(
@@ -57,12 +57,12 @@ class Origins:
 
 class BaseAuth:
     """
-    What the auth of every client shares; each class repeats the arguments.
+    Base of the auth classes; each of them repeats the arguments.
 
     Args:
-        tokens: Where the tokens come from.
-        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
-        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+        tokens: The source of the tokens.
+        origins: The services that may get them: scheme, host and port, for example `https://service.example.com`.
+        allow_http: Allow plain http to a service on another machine: anyone who listens on the network then gets the token.
     """
 
     def __init__(self, tokens: TokenKeeper, *, origins: Collection[str], allow_http: bool = False) -> None:
@@ -80,18 +80,18 @@ class BaseAuth:
         """
         Return the auth of the Worker that this program is.
 
-        Under `lyftdata run worker -- COMMAND` the agent gives the tokens (`LYFTDATA_WORKER_TOKEN_SOCKET`, else
+        Under `lyftdata run worker -- COMMAND` the tokens come from the agent (`LYFTDATA_WORKER_TOKEN_SOCKET`, otherwise
         `LYFTDATA_WORKER_TOKEN_FILE`); without an agent the variables of `lyftdata run worker` name the Worker's own
         credential. See `TokenKeeper.from_environment`.
 
         Args:
-            origins: The services that may see the token: scheme, host and port.
+            origins: The services that may get the token: scheme, host and port.
             environ: Used instead of the process's environment.
             options: `resource` (the service's audience), `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
-            SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
-            InvalidInputError: An argument cannot be used; the message names it.
+            SettingsError: The variables name no Worker, or two; or only a token file, although `resource` or `scope` is given.
+            InvalidInputError: An argument is invalid; the message names it.
         """
         tokens = TokenKeeper.from_environment(environ, **options)
         return cls(tokens, origins=origins, allow_http=options.get("allow_http", False))
@@ -112,7 +112,7 @@ class _Response(Protocol):
 
     @property
     def request(self) -> Any:
-        """Return what it answers; after a redirect that is another request than the first."""
+        """Return the request that it answers; after a redirect that is not the first one."""
 
 
 RequestT = TypeVar("RequestT", bound=_Request)
@@ -120,10 +120,10 @@ ResponseT = TypeVar("ResponseT", bound=_Response)
 
 
 class HttpxFlow(BaseAuth, Generic[RequestT, ResponseT]):
-    """The auth flow of `httpx` and of `httpx2`, which have the same interface and share no class."""
+    """The auth flow of `httpx` and `httpx2`, which have the same interface but share no class."""
 
     _repeatable_stream: ClassVar[type]
-    """What a body is that can be sent a second time."""
+    """The type of a body that can be sent again."""
 
     def sync_auth_flow(self, request: RequestT) -> Generator[RequestT, ResponseT, None]:
         """Send with a token; on 401 send once more with a new one."""
@@ -146,7 +146,7 @@ class HttpxFlow(BaseAuth, Generic[RequestT, ResponseT]):
                 yield _with_token(request, another)
 
     def _may_repeat(self, request: RequestT, response: ResponseT) -> bool:
-        # A 401 from where a redirect led says nothing about the token, which is not sent there. A body that was read
+        # A 401 from the target of a redirect says nothing about the token, which is not sent there. A body that was read
         # from a stream is gone.
         return (
             response.status_code == HTTPStatus.UNAUTHORIZED

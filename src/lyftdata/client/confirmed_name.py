@@ -11,7 +11,7 @@ from lyftdata.core.tokens import unsafe_worker_name
 
 
 class UnconfirmedName(msgspec.Struct, frozen=True):
-    """The name that a host was given, and the identity in its directory, which has another one."""
+    """The configured name of a host, and the identity in its directory, which has another name."""
 
     given: str
     identity: StoredIdentity
@@ -19,13 +19,13 @@ class UnconfirmedName(msgspec.Struct, frozen=True):
 
 class ConfirmedNameSource:
     """
-    Takes tokens from another source, the first only if it carries the name that this host was given.
+    Takes tokens from another source, the first one only if it carries the configured name.
 
-    Later ones are not checked: a Worker that is renamed once more while it runs goes on.
+    Later tokens are not checked: a Worker that is renamed again while it runs keeps running.
 
     Args:
-        source: Gives the tokens.
-        unconfirmed: What the first one must confirm.
+        source: The source of the tokens.
+        unconfirmed: The name that the first token must confirm.
     """
 
     def __init__(self, source: TokenSource, unconfirmed: UnconfirmedName) -> None:

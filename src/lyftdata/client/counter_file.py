@@ -7,8 +7,8 @@ Every process that signs with the key takes its number here: the agent, `lyftdat
 write loses a number, which does not matter; no number is given twice.
 
 The file has a fixed size and two slots with a checksum each, which are written in turn: a power cut during a write leaves the
-other slot. It is not replaced by a new file, as other files are: that would fail on a full disk, and a Worker that has enrolled
-must be able to go on without free space.
+other slot intact. Unlike other files it is not replaced by a new one: that would fail on a full disk, and an enrolled Worker must
+keep working without free space.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from lyftdata.core.structs import prepare_structs
 
 _SLOT_BYTES = 128
 _CHECKSUM_BYTES = 8
-# Far beyond what another copy has signed since, so that this one comes after it if an operator lets it go on.
+# Far more than another copy can have signed since, so that this one is ahead of it if an operator lets it continue.
 _STEP_AFTER_REFUSAL = 2**20
 _TRY_LOCK_EVERY_S = 0.005
 _LOCK_WITHIN_S = 2.0
@@ -49,12 +49,13 @@ prepare_structs(_Kept)
 
 class CounterFile:
     """
-    The counter of one identity, which any number of processes and threads use at once.
+    The counter of one identity; any number of processes and threads may use it at once.
 
     Args:
         directory: The Worker's directory, which holds the identity key.
-        name: Its file. Each identity of a directory has one of its own: a program that still uses an earlier one must not count on.
-        on_problem: Called with what is wrong when the file cannot be written, once until it can be again.
+        name: The name of the file. Each identity of a directory has its own: a program that still uses an earlier identity must not
+            advance this counter.
+        on_problem: Called with the problem when the file cannot be written; not again until a write has succeeded.
         now_ms: Milliseconds since 1970.
     """
 
@@ -74,9 +75,9 @@ class CounterFile:
 
     def take_number(self) -> SignatureNumber | None:
         """
-        Return the next number; it is on the disk before this returns.
+        Return the next number; it is on disk before this returns.
 
-        Where the file cannot be written, the last number is returned again and says so. Returns None where there is none: the
+        If the file cannot be written, the last number is returned again, marked as repeated. Returns None if there is no number: the
         identity was never used with a counter.
         """
         kept, is_saved = self._advance(lambda kept: self._next(kept, step=1))
@@ -92,23 +93,23 @@ class CounterFile:
         )
 
     def note_refused(self, reference: str) -> None:
-        """Keep in the directory that the Server has refused it as a copy: every later signature says so."""
+        """Record in the directory that the Server refused it as a copy: every later signature carries the reference."""
         kept = self._read_only()
         if self._has_signed_as_copy and kept is not None and not kept.refused_as:
-            # An operator has let it continue, and another process of this host was accepted while this refusal was on its way. If it is a
-            # copy all the same, the next signature is refused too.
+            # An operator has let it continue, and another process of this host was accepted while this refusal was in transit. If it is
+            # still a copy, the next signature is refused too.
             self._has_signed_as_copy = False
             return
         self._advance(lambda kept: kept if kept.refused_as else self._refused(kept, reference))
 
     def note_accepted(self) -> None:
-        """Note that the Server has given a token: this directory is not refused as a copy, or is no longer."""
+        """Record that the Server has issued a token: this directory is not, or no longer, refused as a copy."""
         kept = self._read_only()
         if kept is not None and kept.refused_as:
             self._advance(lambda kept: msgspec.structs.replace(self._next(kept, step=1), refused_as=""))
 
     def _next(self, kept: _Kept, *, step: int) -> _Kept:
-        # Never before the last one: a clock that is set back must not make this directory look like a copy.
+        # Never before the last one: a clock that was set back must not make this directory look like a copy.
         at_ms = max(self._now_ms(), kept.at_ms + 1)
         return msgspec.structs.replace(kept, number=kept.number + step, at_ms=at_ms)
 
@@ -116,7 +117,7 @@ class CounterFile:
         return msgspec.structs.replace(self._next(kept, step=_STEP_AFTER_REFUSAL), refused_as=reference)
 
     def _advance(self, change: Callable[[_Kept], _Kept]) -> tuple[_Kept | None, bool]:
-        """Return what the file holds, and whether the change was saved."""
+        """Return the content of the file, and whether the change was saved."""
         try:
             with self._locked() as descriptor:
                 kept = _read(descriptor)
@@ -130,7 +131,7 @@ class CounterFile:
         return changed, True
 
     def _read_only(self) -> _Kept | None:
-        """Return what the file holds; None if it holds nothing, or cannot be read."""
+        """Return the content of the file; None if it is empty, or cannot be read."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -161,7 +162,7 @@ class CounterFile:
 
 
 def _open(path: Path) -> int:
-    """Open the file, making it if there is none; raises OSError, also if others could write it."""
+    """Open the file, creating it if there is none; raises OSError, also if others could write to it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
@@ -186,11 +187,11 @@ def _settle_new_file(path: Path, descriptor: int) -> None:
 
 def _lock(descriptor: int) -> None:
     """
-    Wait for the other processes, each of which takes a moment.
+    Wait for the lock; other processes hold it only for a moment.
 
     Raises:
-        TimeoutError: One was stopped while it has the lock.
-        OSError: The file system has no locks. Two processes could then take one number, and look like copies.
+        TimeoutError: A process was stopped while it holds the lock.
+        OSError: The file system has no locks: two processes could then take the same number, and look like copies.
     """
     ends_s = time.monotonic() + _LOCK_WITHIN_S
     while True:
@@ -205,7 +206,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _read(descriptor: int) -> _Kept:
-    """Return the later of the two slots; a slot that was being written during a power cut does not count."""
+    """Return the later of the two slots; a slot that a power cut has damaged does not count."""
     raw = os.pread(descriptor, 2 * _SLOT_BYTES, 0)
     slots = (_decode(raw[:_SLOT_BYTES]), _decode(raw[_SLOT_BYTES:]))
     return max((slot for slot in slots if slot is not None), key=_order, default=_Kept())

@@ -22,9 +22,9 @@ class Credential(Protocol):
 
     Attributes:
         worker_id: The Worker's ID.
-        strategy: By which it is let in.
-        signs: Whether it signs each request, so that time and nonce make a difference.
-        fingerprint: The thumbprint of the identity key (RFC 7638), by which operators compare it; empty for an API key.
+        strategy: Its strategy.
+        signs: Whether it signs each request, so that time and nonce matter.
+        fingerprint: The thumbprint of the identity key (RFC 7638), which operators compare; empty for an API key.
     """
 
     worker_id: str
@@ -33,24 +33,24 @@ class Credential(Protocol):
     fingerprint: str
 
     def version(self) -> str:
-        """Return a value that changes with the secret and reveals nothing of it."""
+        """Return a value that changes with the secret and reveals nothing about it."""
         ...
 
     def form(self, signing: Signing) -> dict[str, str]:
         """
-        Return the parameters that prove it, for one request (RFC 6749, section 2.3).
+        Return the parameters that authenticate one request (RFC 6749, section 2.3).
 
         Args:
-            signing: For which time to sign; a credential that signs nothing has no use for it.
+            signing: The time to sign for; ignored by a credential that does not sign.
         """
         ...
 
     def note_refused(self, *, cause_code: str, reference: str) -> None:
-        """Note that the Server has refused it, for a cause that it names to those that have proved their key."""
+        """Record that the Server has refused it, for a cause that only a Worker with a proved key learns."""
         ...
 
     def note_accepted(self) -> None:
-        """Note that the Server has given a token for it."""
+        """Record that the Server has issued a token for it."""
         ...
 
 
@@ -72,7 +72,7 @@ class ApiKeyCredential:
         self._api_key = api_key
 
     def version(self) -> str:
-        """Return the version of the key that its file holds now."""
+        """Return the version of the key that is in its file now."""
         return self._api_key.version()
 
     def form(self, signing: Signing) -> dict[str, str]:  # noqa: ARG002 - nothing is signed
@@ -93,9 +93,9 @@ class IdentityCredential:
     Args:
         worker_id: The Worker's ID.
         key: Its identity key.
-        issuer: What the Server calls itself: the assertion is for it alone.
-        counter: Numbers the signatures; None where the key is not kept in a Worker's directory.
-        read_key: Returns the key as it stands now, which the agent may have rotated; None if it cannot be read.
+        issuer: The Server's issuer, the only audience of the assertion.
+        counter: Numbers the signatures; None if the key is not kept in a Worker's directory.
+        read_key: Returns the present key, which the agent may have rotated; None if it cannot be read.
     """
 
     strategy = Strategy.AUTO_ENROLLMENT
@@ -118,7 +118,7 @@ class IdentityCredential:
         self._read_key = read_key
 
     def with_key(self, key: IdentityKey) -> "IdentityCredential":
-        """Return the credential of the same Worker with another key, which goes on with the same counter."""
+        """Return the credential of the same Worker with another key and the same counter."""
         return IdentityCredential(self.worker_id, key, issuer=self._issuer, counter=self._counter)
 
     def version(self) -> str:
@@ -126,7 +126,7 @@ class IdentityCredential:
         return self.worker_id
 
     def form(self, signing: Signing) -> dict[str, str]:
-        """Return an assertion made for this one request."""
+        """Return a new assertion for this request."""
         assertion = make_assertion(
             self._current_key(),
             worker_id=self.worker_id,
@@ -145,16 +145,16 @@ class IdentityCredential:
         return self._key
 
     def note_refused(self, *, cause_code: str, reference: str) -> None:
-        """Keep a refusal as a copy, so that this directory counts no further as if it were the Worker's."""
+        """Record a refusal as a copy, so that this directory no longer counts like the Worker's own."""
         if self._counter is not None and cause_code in _IS_COPY and reference:
             self._counter.note_refused(reference)
 
     def note_accepted(self) -> None:
-        """Take that refusal back."""
+        """Clear a recorded refusal as a copy."""
         if self._counter is not None:
             self._counter.note_accepted()
 
 
 def new_jti() -> str:
-    """Return an identifier that cannot be guessed and never repeats (128 bits)."""
+    """Return a random identifier of 128 bits, which cannot be guessed and does not repeat."""
     return secrets.token_urlsafe(16)

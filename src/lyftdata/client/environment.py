@@ -1,4 +1,4 @@
-"""Reads the client's settings on a Worker host: the same variables as `lyftdata run worker` reads."""
+"""Reads the client's settings on a Worker host, from the same variables as `lyftdata run worker`."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def _row(
     )
 
 
-# What each means stands in the Worker's own table, docs/reference/settings.md.
+# The Worker's own table, docs/reference/settings.md, describes each.
 _TABLE = (
     _row("LYFTDATA_URL", "url", _url, "http://localhost:3000"),
     _row("LYFTDATA_ALLOW_HTTP", "allow_http", parse_switch, default=False),
@@ -63,14 +63,14 @@ _TABLE = (
 
 
 class WorkerHost(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the Server is, and what this host's Worker proves itself with."""
+    """The Server's address, and the credential of this host's Worker."""
 
     url: str
     allow_http: bool
     tls_ca: Path | None
     credential: Credential
     unconfirmed: UnconfirmedName | None
-    """The name to ask the Server about, if it is not the one in the Worker's directory."""
+    """The name for the Server to confirm, if it is not the one in the Worker's directory."""
 
 
 def read_worker_host(
@@ -79,15 +79,15 @@ def read_worker_host(
     read_file: Callable[[str], str] = lambda path: Path(path).read_text(encoding="utf-8"),
 ) -> WorkerHost:
     """
-    Read this host's Worker from its environment: an API key, or the identity that its directory holds.
+    Read this host's Worker from the environment: an API key, or the identity in its directory.
 
     Raises:
-        SettingsError: There is neither; or the two contradict each other.
+        SettingsError: There is neither, or the two contradict each other.
     """
     values, _ = read_settings(_TABLE, environ=environ, flags={}, read_file=read_file)
     directory: Path | None = values["jobs_dir"] or default_jobs_dir()
     has_api_key = values["worker_id"] is not None and values["api_key"] is not None
-    # As the agent does: with an API key a directory that this user cannot see is not needed.
+    # Like the agent: with an API key, a directory that this user cannot see is not needed.
     if directory is None or (has_api_key and not is_visible(directory)):
         stored = None
     else:
@@ -102,8 +102,7 @@ def read_worker_host(
         has_enrollment_key=False,
         server_url=url,
     )
-    # The agent gives the program that it runs its ID, and not its key: with an identity that is stored, that ID is no
-    # contradiction.
+    # The agent passes its ID, but not its key, to the program that it runs: that ID does not contradict a stored identity.
     if stored is not None and stored.worker_id == inputs.worker_id and not inputs.has_api_key:
         inputs = msgspec.structs.replace(inputs, worker_id=None)
     choice, credential = _choose(inputs, stored, _current_key(values["api_key"], environ), directory)
@@ -134,7 +133,7 @@ def _choose(
         )
     choice = choose_strategy(inputs, stored)
     if isinstance(choice, MoveStoredIdentity):
-        # The agent moves it; this client does not write to the Worker's directory.
+        # Only the agent moves the identity; this client does not write to the Worker's directory.
         raise server_mismatch(inputs.server_url, choice.identity)
     if isinstance(choice, UseStoredIdentity | RenameStoredIdentity) and directory is not None:
         identity = choice.identity
@@ -153,7 +152,7 @@ def counter_in(directory: Path, worker_id: str) -> CounterFile:
     Return the signature counter of a Worker's directory.
 
     Raises:
-        SettingsError: The identity that is there cannot be read.
+        SettingsError: The stored identity cannot be read.
     """
     stored = _load_identity(directory)
     is_its = stored is not None and stored.worker_id == worker_id
@@ -193,7 +192,7 @@ def _load_key(directory: Path) -> IdentityKey:
 
 
 def read_current_key(directory: Path, worker_id: str) -> IdentityKey | None:
-    """Return a Worker's identity key, which its agent may have rotated; None if the directory is another Worker's now, or cannot be read."""
+    """Return a Worker's present identity key, which its agent may have rotated; None if the directory now belongs to another Worker, or cannot be read."""
     try:
         stored = _load_identity(directory)
         return None if stored is None or stored.worker_id != worker_id else _load_key(directory)

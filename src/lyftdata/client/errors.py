@@ -1,4 +1,4 @@
-"""Why a program has no worker token, or does not send the one it has."""
+"""Errors: why a program has no worker token, or does not send it."""
 
 from typing import Final, Self
 
@@ -7,7 +7,7 @@ from lyftdata.core.errors import LyftdataError
 
 class WorkerAuthError(LyftdataError):
     """
-    A request that cannot be sent with a worker token.
+    A request cannot be sent with a worker token.
 
     Args:
         message: Why not.
@@ -22,22 +22,22 @@ class WorkerAuthError(LyftdataError):
         self.retry_after_s: Final = retry_after_s
 
     def copy(self) -> Self:
-        """Return the same error, to be raised once more: a traceback belongs to one raising."""
+        """Return a copy to raise again: each has its own traceback."""
         return type(self)(self.message, hint=self.hint, retry_after_s=self.retry_after_s)
 
     def __str__(self) -> str:
-        # A traceback shows this and no attribute.
+        # A traceback shows only this, no attributes.
         return f"{self.message} {self.hint}".rstrip()
 
 
 class TokenRefusedError(WorkerAuthError):
     """
-    The Server gives this Worker no token.
+    The Server refuses this Worker a token.
 
     Args:
-        reason: What it said.
-        reference: By which an operator finds the whole reason (`lyftdata refusals show REFERENCE`).
-        final: Whether asking again is pointless.
+        reason: The reason that it gave.
+        reference: An operator finds the whole reason by it (`lyftdata refusals show REFERENCE`).
+        final: Whether retrying is pointless.
         hint: What to do about it, or empty.
         cause_code: The cause (docs/reference/refusals.md), if the Worker had proved its credential, or empty.
         retry_after_s: Seconds that the Server asked to wait, or None.
@@ -67,7 +67,7 @@ class TokenRefusedError(WorkerAuthError):
         self.cause_code: Final = cause_code
 
     def copy(self) -> Self:
-        """Return the same error, to be raised once more."""
+        """Return a copy to raise again."""
         return type(self)(
             self._reason,
             reference=self.reference,
@@ -79,12 +79,12 @@ class TokenRefusedError(WorkerAuthError):
 
 
 class TokenUnavailableError(WorkerAuthError):
-    """There is no token at present: the Server cannot be reached, or gave no usable answer; to be retried."""
+    """There is no token now: the Server cannot be reached, or gave no usable answer; to be retried."""
 
     code = "token_unavailable"
 
 
 class OriginNotAllowedError(WorkerAuthError):
-    """The request goes to an address that was not named: the token is not sent."""
+    """The request goes to an origin that was not named, so the token is not sent."""
 
     code = "origin_not_allowed"

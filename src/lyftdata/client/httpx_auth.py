@@ -23,12 +23,12 @@ class HttpxWorkerAuth(HttpxFlow[httpx.Request, httpx.Response], httpx.Auth):
         httpx.Client(auth=auth).get("https://service.example.com/jobs")
 
     Args:
-        tokens: Where the tokens come from; may be shared with other auths.
-        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
-        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+        tokens: The source of the tokens; may be shared with other auths.
+        origins: The services that may get them: scheme, host and port, for example `https://service.example.com`.
+        allow_http: Allow plain http to a service on another machine: anyone who listens on the network then gets the token.
 
     Raises:
-        InvalidInputError: No origin, or one that cannot be used.
+        InvalidInputError: No origin, or an invalid one.
     """
 
     _repeatable_stream = httpx.ByteStream

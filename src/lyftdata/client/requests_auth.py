@@ -1,10 +1,10 @@
 """
-Authenticates requests of `requests` with a worker token.
+Authenticates requests of the `requests` library with a worker token.
 
     auth = RequestsWorkerAuth.from_environment(origins=["https://service.example.com"])
     requests.get("https://service.example.com/jobs", auth=auth, timeout=10)
 
-`requests` is not needed to import this.
+This module can be imported without `requests`.
 """
 
 from http import HTTPStatus
@@ -20,22 +20,22 @@ __all__ = ["RequestsWorkerAuth"]
 
 class RequestsWorkerAuth(BaseAuth):
     """
-    Sends a worker token with a request of `requests`, which is not needed to import this.
+    Sends a worker token with a request of the `requests` library.
 
         auth = RequestsWorkerAuth.from_environment(origins=["https://service.example.com"])
         requests.get("https://service.example.com/jobs", auth=auth, timeout=10)
 
     Args:
-        tokens: Where the tokens come from; may be shared with other auths.
-        origins: The services that may see them: scheme, host and port, for example `https://service.example.com`.
-        allow_http: Allow plain http to a service on another machine: a listener on the way has the token then.
+        tokens: The source of the tokens; may be shared with other auths.
+        origins: The services that may get them: scheme, host and port, for example `https://service.example.com`.
+        allow_http: Allow plain http to a service on another machine: anyone who listens on the network then gets the token.
 
     Raises:
-        InvalidInputError: No origin, or one that cannot be used.
+        InvalidInputError: No origin, or an invalid one.
     """
 
     def __call__(self, prepared: "requests.PreparedRequest") -> "requests.PreparedRequest":
-        """Put a token into a request that is about to be sent."""
+        """Add a token to a request that is about to be sent."""
         self._origins.check(prepared.url or "")
         token = self.tokens.get()
         prepared.headers["Authorization"] = f"Bearer {token}"
@@ -49,7 +49,7 @@ class RequestsWorkerAuth(BaseAuth):
     def _retry_with_another_token(
         self, response: "requests.Response", token: str, options: dict[str, Any]
     ) -> "requests.Response":
-        """Send the request again with another token, after a 401."""
+        """Retry the request with another token after a 401."""
         if response.status_code != HTTPStatus.UNAUTHORIZED or not self._may_repeat(response.request):
             return response
         another = self.tokens.get_another(token)
@@ -65,7 +65,7 @@ class RequestsWorkerAuth(BaseAuth):
         return answer
 
     def _may_repeat(self, sent: "requests.PreparedRequest") -> bool:
-        # `requests` takes this hook along a redirect: what is not one of the origins gets no token. A body
-        # that was read from a stream is gone.
+        # `requests` keeps this hook across redirects: a request to any other origin gets no token. A body from a stream has been
+        # consumed.
         body: object = sent.body  # the stubs know of no streams
         return str(sent.url) in self._origins and (body is None or isinstance(body, str | bytes))

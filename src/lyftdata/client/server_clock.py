@@ -1,12 +1,12 @@
 """
-Decides which time a Worker signs for: its host's, or, if that clock is wrong, the time of a nonce of the Server (docs/decisions/0012).
+Decides which time a Worker signs for: its host's, or, if that clock is wrong, the time of the Server's nonce (docs/decisions/0012).
 
     clock = ServerClock()
     clock.note(answer.headers)             # each answer names the Server's time: `on_skew` is called once if the host's is off
     clock.needs_nonce                      # whether what is signed for the host's time is refused
 
-The host's own time comes first, and without a nonce nothing is signed for another time: what was signed with a nonce is good for
-two minutes after the Server made that, whatever time an answer has named.
+The host's own time is tried first, and without a nonce nothing is signed for another time: a signature with a nonce is valid for
+two minutes after the Server made the nonce, whatever time an answer named.
 """
 
 import email.utils
@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 
 from lyftdata.core.durations import format_duration
 
-# What the Server tolerates in either direction.
+# The skew that the Server tolerates in either direction.
 TOLERANCE_S = 30.0
 
 
 def since_boot_s() -> float:
-    """Return seconds on a clock that does not jump and, where the system has one, goes on while the host sleeps."""
+    """Return seconds on a clock that does not jump and, if the system has one, that also counts while the host sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -32,12 +32,12 @@ def utc_now() -> datetime:
 
 class ServerClock:
     """
-    The host's time, and by how much it differs from the Server's.
+    The host's time, and how far it differs from the Server's.
 
     Args:
-        now: The host's time, aware UTC.
-        steady_s: Seconds on a clock that does not jump.
-        on_skew: Called once when the host's clock is found to be off, with how far, for people.
+        now: Returns the host's time, aware UTC.
+        steady_s: Returns seconds on a clock that does not jump.
+        on_skew: Called once when the host's clock is found to be off, with a description of how far.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class ServerClock:
         self._server_date: tuple[datetime, float] | None = None
         self._has_warned = False
         self.needs_nonce = False
-        """Whether the Server has accepted only what was signed for the time of a nonce."""
+        """Whether the Server has accepted only signatures for the time of a nonce."""
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Take the Server's time from an answer (`Date`, RFC 9110, section 6.6.1); ignored if the answer is from a cache (`Age`)."""
+        """Take the Server's time from an answer (`Date`, RFC 9110, section 6.6.1); an answer from a cache (`Age`) is ignored."""
         date = _read_date(headers.get("date"))
         if date is None or "age" in headers:
             return
@@ -70,7 +70,7 @@ class ServerClock:
         self.needs_nonce = abs((self._now() - nonce_time).total_seconds()) > TOLERANCE_S
 
     def off_s(self) -> float | None:
-        """Return by how many seconds the host's clock is ahead of the Server's; None while no answer has named a time."""
+        """Return by how many seconds the host's clock is ahead of the Server's; None until an answer has named a time."""
         if self._server_date is None:
             return None
         date, at_s = self._server_date
@@ -78,7 +78,7 @@ class ServerClock:
         return (self._now() - servers_time).total_seconds()
 
     def describe_skew(self) -> str:
-        """Return how far the host's clock is off, for people."""
+        """Describe how far the host's clock is off."""
         off_s = self.off_s() or 0.0
         where = "ahead of" if off_s > 0 else "behind"
         return f"{format_duration(timedelta(seconds=round(abs(off_s))))} {where} the Server's"
@@ -88,7 +88,7 @@ class ServerClock:
         return self._now()
 
     def is_skewed(self) -> bool:
-        """Return whether the host's clock is so far off that what is signed by it is refused."""
+        """Return whether the host's clock is so far off that signatures for its time are refused."""
         off_s = self.off_s()
         return off_s is not None and abs(off_s) > TOLERANCE_S
 

@@ -32,11 +32,11 @@ _USER_AGENT = f"lyftdata-client/{lyftdata.__version__}"
 
 class TokenSource(Protocol):
     """
-    Where tokens come from: the Server, or the agent that this program runs under.
+    A source of tokens: the Server, or the agent that runs this program.
 
     Attributes:
-        new_for_s: A token younger than this is not replaced after a 401: the next one would fare the same.
-        max_retry_s: The longest pause after failures that was not asked for.
+        new_for_s: A token younger than this is not replaced after a 401: the next one would be rejected too.
+        max_retry_s: The longest pause after failures, unless the Server asks for a longer one.
     """
 
     new_for_s: float
@@ -47,7 +47,7 @@ class TokenSource(Protocol):
         Get a token.
 
         Args:
-            rejected: One that a service has rejected; another one is wanted.
+            rejected: A token that a service has rejected and that is to be replaced.
 
         Raises:
             WorkerAuthError: There is none.
@@ -55,7 +55,7 @@ class TokenSource(Protocol):
         ...
 
     async def afetch(self, *, rejected: str | None = None) -> TokenReply:
-        """Get a token; as `fetch`."""
+        """Get a token; like `fetch`."""
         ...
 
 
@@ -65,11 +65,11 @@ class ServerSource:
 
     Args:
         endpoint: The Server.
-        credential: What the Worker proves itself with.
-        resource: Whom the tokens are for (RFC 8707); None for the Server.
-        scope: What they are to allow; None for all that the Worker may.
+        credential: The credential that the Worker authenticates with.
+        resource: The audience of the tokens (RFC 8707); None for the Server.
+        scope: The requested scopes; None for all that are granted to the Worker.
         transport: For tests: used instead of the network.
-        clock: Which time is signed for.
+        clock: Decides which time is signed.
     """
 
     new_for_s = 5.0

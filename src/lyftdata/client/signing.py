@@ -20,11 +20,11 @@ _REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 
 class Signing(msgspec.Struct, frozen=True):
     """
-    For which time something is signed.
+    The time that a signature is made for.
 
     Attributes:
         now: Aware UTC.
-        nonce: One of the Server's, whose time `now` is; None where it is the host's.
+        nonce: The Server's nonce that `now` is taken from; None if `now` is the host's time.
     """
 
     now: datetime
@@ -37,21 +37,21 @@ def sign_for_now(
     """
     Send a request signed for the host's time; if it is refused with a nonce, send it once more signed for the nonce's time.
 
-    The nonce shows that it is signed now: where the host's clock is off, and where the Server cannot know that a plain
-    assertion is not from before the Worker was disabled, or from before a crash. An unproven caller does not learn which.
+    The nonce shows that the request is signed now. It is needed if the host's clock is off, and if the Server cannot know whether an
+    assertion without one is from before the Worker was disabled, or from before a crash. An unproven caller does not learn which.
     Without a nonce nothing is signed for another time than the host's, whatever time an answer names.
 
     Args:
-        clock: The host's.
+        clock: The host's clock.
         make: Signs, and returns the request.
-        nonce_request: Asks for a nonce beforehand, once it is known that without one the Server refuses.
+        nonce_request: Asks for a nonce in advance, once it is known that the Server refuses signatures without one.
 
     Returns:
         The last answer.
     """
     first: Signing | None = None
     if clock.needs_nonce and nonce_request is not None:
-        # Where that gives none, the refusal of what is signed for the host's time brings one.
+        # If that brings no nonce, the refusal of the request signed for the host's time does.
         nonce = (yield nonce_request).json_object().get("nonce")
         first = _signing_with(str(nonce))
     answer = yield make(first or Signing(clock.now()))
@@ -65,13 +65,13 @@ def sign_for_now(
 
 
 def offered_signing(answer: Answer) -> Signing | None:
-    """Return the signing that a refusal asks for by its nonce; None if it has no nonce, or has another cause."""
+    """Return the signing for the nonce in a refusal; None if it has no nonce, or has another cause."""
     if answer.status not in _REFUSALS or answer.json_object().get("code"):
         return None
     return _signing_with(answer.headers.get("lyftdata-nonce", ""))
 
 
 def _signing_with(nonce: str) -> Signing | None:
-    """Return a signing for the time that a nonce names; None if it is not a nonce."""
+    """Return the signing for the time that a nonce names; None if it is not a nonce."""
     issued_at = unsafe_nonce_time(nonce)
     return None if issued_at is None else Signing(issued_at, nonce)

@@ -26,10 +26,10 @@ _MAX_TEXT = 300
 
 class TokenReply(msgspec.Struct, frozen=True):
     """
-    A token and its life.
+    A token and its lifetime.
 
     Attributes:
-        access_token: Characters that fit a header, and nothing else (RFC 6750, section 2.1).
+        access_token: Only characters that are allowed in a header (RFC 6750, section 2.1).
         expires_in: Seconds.
     """
 
@@ -45,17 +45,17 @@ prepare_structs(TokenReply)
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The Server's no to a Worker, as it says it; texts are bounded and not yet cleaned.
+    The Server's refusal of a Worker, as received; texts are bounded but not yet cleaned.
 
     Attributes:
-        error: As OAuth names it (RFC 6749, section 5.2).
-        reason: For people.
-        reference: By which an operator finds the whole reason, or empty.
+        error: The OAuth error code (RFC 6749, section 5.2).
+        reason: A sentence for people.
+        reference: An operator finds the whole reason by it; may be empty.
         cause_code: The cause, if the Worker had proved its credential, or empty.
         remedy: What to do about it, or empty.
-        final: Whether asking again is pointless.
+        final: Whether retrying is pointless.
         retry_after_s: Seconds to wait, or None.
-        clock_skew: How far this host's clock is off, where that may be the cause, or empty.
+        clock_skew: How far this host's clock is off, if that may be the cause, or empty.
     """
 
     error: str
@@ -78,15 +78,15 @@ def token_exchange(
     wait_s: int | None = None,
 ) -> Generator[Request, Answer, Answer]:
     """
-    Ask for a token; yields requests, takes the answers, returns the last one.
+    Request a token; yields requests, is sent the answers, returns the last one.
 
     Args:
         server_url: The Server: scheme, host and port.
-        credential: What the Worker proves itself with.
-        clock: Which time is signed for.
-        resource: Whom the token is for (RFC 8707); None for the Server.
-        scope: What it is to allow (RFC 6749, section 3.3); None for all that the Worker may.
-        wait_s: For how many seconds the Server may hold the request while the Worker waits for approval (RFC 7240, section 4.3).
+        credential: The credential that the Worker authenticates with.
+        clock: Decides which time is signed.
+        resource: The audience of the token (RFC 8707); None for the Server.
+        scope: The requested scopes (RFC 6749, section 3.3); None for all that are granted to the Worker.
+        wait_s: How many seconds the Server may hold the request while the Worker waits for approval (RFC 7240, section 4.3).
     """
     headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
     given = {"resource": resource, "scope": scope}
@@ -103,7 +103,7 @@ def token_exchange(
 
 
 def read_token(answer: Answer) -> TokenReply | None:
-    """Return the token that an answer holds, if it holds one."""
+    """Return the token in an answer, or None."""
     if answer.status != HTTPStatus.OK:
         return None
     try:
@@ -114,15 +114,15 @@ def read_token(answer: Answer) -> TokenReply | None:
 
 def read_refusal(answer: Answer, *, signed_by: ServerClock | None) -> Refusal | None:
     """
-    Return the refusal that an answer is; None for an outage, and for an answer that is not the Server's.
+    Return the refusal in an answer; None for an outage, and for an answer that is not the Server's.
 
-    429 with a reference is a refusal that passes: the credential is wrong, or (at enrollment) others in this network sent
-    wrong ones and this one was not looked at. Without a reference it is a proxy's, and says nothing about this Worker.
+    A 429 with a reference is a temporary refusal: the credential is wrong, or (at enrollment) others in this network sent wrong ones and
+    this one was not checked. A 429 without a reference is a proxy's, and says nothing about this Worker.
 
     Args:
-        answer: The last one of an exchange.
-        signed_by: The clock by which was signed; None where nothing was. A clock that is off and is being set right lets this
-            very Worker in: that refusal is not final.
+        answer: The last answer of an exchange.
+        signed_by: The clock used for signing; None if nothing was signed. If the clock is off, the refusal is not final: once it is
+            corrected, this Worker is accepted.
     """
     if answer.status == HTTPStatus.REQUEST_TIMEOUT or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None

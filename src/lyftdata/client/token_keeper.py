@@ -29,17 +29,17 @@ _TIMEOUT_S = 10.0
 
 class TokenOptions(TypedDict, total=False):
     """
-    What every way of making `TokenKeeper` takes.
+    The options of every constructor of `TokenKeeper`.
 
     Attributes:
-        resource: The service that the token is for (RFC 8707), by its audience; the Server itself unless given.
-        scope: What the token is to allow, names separated by spaces; all that the Worker may unless given.
-        allow_http: Allow plain http to another machine: a listener on the way could then act as the Worker.
+        resource: The audience of the service that the token is for (RFC 8707); the Server itself unless given.
+        scope: The requested scopes, separated by spaces; all that are granted to the Worker unless given.
+        allow_http: Allow plain http to another machine: anyone who listens on the network could then act as the Worker.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
-        timeout_s: Bounds one request for a token, whole; 10 unless given.
+        timeout_s: Bounds one request for a token as a whole; 10 unless given.
         transport: For tests: used instead of the network.
-        monotonic: For tests: gives seconds on a clock that does not jump.
-        chance: For tests: gives a number from 0 up to 1.
+        monotonic: For tests: returns seconds on a clock that does not jump.
+        chance: For tests: returns a number from 0 to below 1.
     """
 
     resource: str | None
@@ -56,25 +56,25 @@ class TokenKeeper:
     """
     Gets, keeps and renews the tokens of one Worker for one audience.
 
-    A token is requested when it is first needed, and the next one at two thirds of its life (RFC 6749, section 4.4). A request that
-    fails is made again at growing intervals, and not before `Retry-After`.
+    A token is requested when it is first needed, and the next one at two thirds of its lifetime (RFC 6749, section 4.4). A failed request
+    is retried at growing intervals, and not before `Retry-After`.
 
     Safe to use from threads and from event loops; never more than one request for a token is under way in each.
 
         keeper = TokenKeeper.from_environment(resource="https://files.example.com")
-        keeper.get()            # or await keeper.aget(); each time, it asks only when a new token is due
+        keeper.get()            # or await keeper.aget(); call it each time: it makes a request only when a new token is due
 
-    Made by `from_environment`, `with_api_key` or `with_identity`. Each takes, by name:
+    Create it with `from_environment`, `with_api_key` or `with_identity`. Each takes these keyword arguments:
 
     Args:
-        resource: The service that the token is for (RFC 8707), by its audience; the Server itself unless given.
-        scope: What the token is to allow, names separated by spaces; all that the Worker may unless given.
-        allow_http: Allow plain http to another machine: a listener on the way could then act as the Worker.
+        resource: The audience of the service that the token is for (RFC 8707); the Server itself unless given.
+        scope: The requested scopes, separated by spaces; all that are granted to the Worker unless given.
+        allow_http: Allow plain http to another machine: anyone who listens on the network could then act as the Worker.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
-        timeout_s: Bounds one request for a token, whole; 10 unless given.
+        timeout_s: Bounds one request for a token as a whole; 10 unless given.
         transport: For tests: used instead of the network.
-        monotonic: For tests: gives seconds on a clock that does not jump.
-        chance: For tests: gives a number from 0 up to 1.
+        monotonic: For tests: returns seconds on a clock that does not jump.
+        chance: For tests: returns a number from 0 to below 1.
     """
 
     def __init__(
@@ -95,16 +95,16 @@ class TokenKeeper:
         cls, server_url: str, *, worker_id: str, api_key: str, **options: Unpack[TokenOptions]
     ) -> Self:
         """
-        Return the tokens of a Worker with an API key.
+        Return a keeper for a Worker with an API key.
 
         Args:
-            server_url: The Server. https, unless it is this very machine.
+            server_url: The Server. https, unless it is on this machine.
             worker_id: The Worker's ID.
             api_key: Its API key.
             options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
-            InvalidInputError: An argument cannot be used; the message names it.
+            InvalidInputError: An argument is invalid; the message names it.
         """
         credential = ApiKeyCredential(
             parse_worker_id(trim(worker_id)), CurrentApiKey(secret_argument("api_key", api_key))
@@ -123,19 +123,19 @@ class TokenKeeper:
         **options: Unpack[TokenOptions],
     ) -> Self:
         """
-        Return the tokens of an enrolled Worker.
+        Return a keeper for an enrolled Worker.
 
         Args:
-            server_url: The Server. https, unless it is this very machine.
+            server_url: The Server. https, unless it is on this machine.
             worker_id: The Worker's ID.
             private_key_pem: Its identity key, PKCS #8 (`identity-key.pem` in the Worker's directory).
-            issuer: What the Server calls itself, if not `server_url`.
-            jobs_dir: The directory that the key is from (the Worker's LYFTDATA_JOBS_DIR), where its signatures are counted, and from which
-                the key is read again when the agent has rotated it. Needed if the Worker's own programs use the key too, or have used it.
+            issuer: The Server's issuer, if it is not `server_url`.
+            jobs_dir: The directory that the key is from (the Worker's LYFTDATA_JOBS_DIR): its signatures are counted there, and the key is
+                read again after the agent has rotated it. Needed if the Worker's own programs use the key too, or have used it.
             options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
-            InvalidInputError: Not a P-256 private key, not a Worker ID, or an argument that cannot be used.
+            InvalidInputError: Not a P-256 private key, not a Worker ID, or another invalid argument.
         """
         key = IdentityKey.from_pem(private_key_pem)
         audience = (issuer or server_url).strip().rstrip("/")
@@ -155,11 +155,11 @@ class TokenKeeper:
         cls, environ: Mapping[str, str] | None = None, **options: Unpack[TokenOptions]
     ) -> Self:
         """
-        Return the tokens of the Worker that this program is.
+        Return a keeper for the Worker that this program is.
 
-        The first of these that the environment has:
+        The first of these that the environment has is used:
 
-        1. `LYFTDATA_WORKER_TOKEN_SOCKET`: in a program that `lyftdata run worker -- COMMAND` runs, the agent gives the
+        1. `LYFTDATA_WORKER_TOKEN_SOCKET`: in a program that `lyftdata run worker -- COMMAND` runs, the agent provides the
            tokens, for every `resource` and `scope` that the Worker may have;
         2. `LYFTDATA_WORKER_TOKEN_FILE`: likewise, but only the token for the Server itself;
         3. the Worker's own credential, by the variables of `lyftdata run worker`: `LYFTDATA_WORKER_ID` and
@@ -170,10 +170,10 @@ class TokenKeeper:
             options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
-            SettingsError: The variables name no Worker, or two; or a token file alone, for a `resource` or `scope`.
+            SettingsError: The variables name no Worker, or two; or only a token file, although `resource` or `scope` is given.
 
-        With another LYFTDATA_WORKER_NAME than the identity was enrolled under, the first token must carry that name: the
-        Worker was renamed on the Server. Otherwise `get()` raises WorkerAuthError.
+        If LYFTDATA_WORKER_NAME is not the name that the identity enrolled under, the first token must carry it: the Worker was renamed
+        on the Server. Otherwise `get()` raises WorkerAuthError.
         """
         variables = os.environ if environ is None else environ
         timeout_s = options.get("timeout_s", _TIMEOUT_S)
@@ -201,7 +201,7 @@ class TokenKeeper:
         """
         now_s = self._monotonic()
         if self._state.is_due(now_s):
-            # While the one in hand is alive one thread renews it, and the others go on.
+            # While the present token is valid, one thread renews it and the others use it.
             lock = self._lock()
             if lock.acquire(blocking=self._state.usable(now_s) is None):
                 try:
@@ -224,7 +224,7 @@ class TokenKeeper:
         if self._state.is_due(now_s):
             task = self._running_fetch_task() or self._start()
             if self._state.usable(now_s) is None:
-                # Not awaited itself: a caller that goes away must not end what others are waiting for.
+                # Not awaited directly: a cancelled caller must not cancel a request that others wait for.
                 await asyncio.wait([task])
             now_s = self._monotonic()
         return self._state.get(now_s)
@@ -247,7 +247,7 @@ class TokenKeeper:
         return None if token == rejected else token
 
     def _lock(self) -> threading.Lock:
-        """Return the lock of this process: in one that forked, the parent's may be held by a thread that is not here."""
+        """Return the lock of this process: after a fork, the parent's lock may be held by a thread that does not exist here."""
         if self._renewing[0] != os.getpid():
             self._renewing = (os.getpid(), threading.Lock())
         return self._renewing[1]

@@ -1,12 +1,12 @@
 """
 The rules of `TokenKeeper`: the tokens it holds and what is due; without I/O and without a clock.
 
-    0 ....... 2/3 of its life    used
-    2/3 ..... its end            used, while one caller gets the next one
-    its end ...                  callers wait for the next one
+    0 ....... 2/3 of its lifetime    used
+    2/3 ..... its expiry             used, while one caller gets the next one
+    its expiry ...                   callers wait for the next one
 
-A renewal that fails is tried again at growing intervals, and not before the Server's `Retry-After`; until the token's end
-no caller notices.
+A failed renewal is retried at growing intervals, and not before the Server's `Retry-After`; until the token expires no caller
+notices.
 """
 
 import math
@@ -23,9 +23,9 @@ class TokenState:
     The present token, and what is due; times are passed in, from a monotonic clock.
 
     Args:
-        chance: Gives a number from 0 up to 1.
-        new_for_s: A token younger than this is not replaced after a 401: the next one would fare the same.
-        max_retry_s: The longest pause after failures that was not asked for.
+        chance: Returns a random number from 0 to below 1.
+        new_for_s: A token younger than this is not replaced after a 401: the next one would be rejected too.
+        max_retry_s: The longest pause after failures, unless the Server asks for a longer one.
     """
 
     def __init__(self, *, chance: Callable[[], float], new_for_s: float, max_retry_s: float) -> None:
@@ -41,15 +41,15 @@ class TokenState:
         return self._token.text if self._token is not None and self._token.is_usable(now_s) else None
 
     def is_due(self, now_s: float) -> bool:
-        """Return whether it is time to ask for the next one."""
+        """Return whether it is time to request the next token."""
         return (self._token is None or self._token.is_due(now_s)) and now_s >= self._retry_at_s
 
     def may_replace(self, rejected: str, now_s: float) -> bool:
         """
-        Return whether to ask for another token since a service did not take this one.
+        Return whether to request another token because a service rejected this one.
 
-        Not if another caller has done so already; and not if it is new: a service that refuses every token must not have
-        each request ask for another. The one in hand stays, for services that do take it.
+        Not if another caller has done so already, and not if the token is new: a service that rejects every token must not cause a token
+        request for each of its own. The present token is kept for services that accept it.
         """
         return (
             self._token is not None
@@ -66,20 +66,20 @@ class TokenState:
 
     def failed(self, problem: WorkerAuthError, *, now_s: float) -> None:
         """Record that no token could be obtained."""
-        # A copy: the frames that the error came through hold what was sent.
+        # A copy: the frames in the error's traceback hold what was sent.
         self._problem = problem.copy()
         self._retry_at_s = now_s + self._backoff.next_s(retry_after_s=problem.retry_after_s)
 
     def get(self, now_s: float) -> str:
         """
-        Return the token in hand.
+        Return the present token.
 
         Raises:
-            WorkerAuthError: There is none; why the last attempt to get one failed.
+            WorkerAuthError: There is none; says why the last attempt to get one failed.
         """
         token = self.usable(now_s)
         if token is None:
             if self._problem is None:
-                raise TokenUnavailableError("No token could be got in time.")
+                raise TokenUnavailableError("No token could be obtained in time.")
             raise self._problem.copy()
         return token

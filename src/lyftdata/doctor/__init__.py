@@ -1,1 +1,1 @@
-"""Finds what is wrong with a set-up, on the Worker's host or the Server's: `lyftdata doctor`."""
+"""Diagnoses the set-up of a Worker's or Server's host: `lyftdata doctor`."""

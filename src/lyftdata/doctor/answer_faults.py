@@ -1,4 +1,4 @@
-"""Names what is at an address from which no Server has answered: nothing, a proxy without a Server, another program."""
+"""Classifies an address at which no Server answers: nothing, a proxy without a Server, or another program."""
 
 import ssl
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _MAX_CAUSES = 10
 
 
 def check_of_failure(error: BaseException) -> Check:
-    """Return what a request failed for that got no whole answer."""
+    """Return the check that a request without a complete answer has failed."""
     causes = list(_causes(error))
     if any(isinstance(cause, httpx2.ProxyError) for cause in causes):
         return findings.PROXY_UNUSABLE
@@ -27,7 +27,7 @@ def check_of_failure(error: BaseException) -> Check:
 
 
 def check_of_status(status: int) -> Check:
-    """Return what an answer shows that is not a lyftdata Server's."""
+    """Return the check that an answer of something other than a lyftdata Server has failed."""
     return findings.PROXY_WITHOUT_SERVER if status in _GATEWAY_FAULTS else findings.NOT_THE_SERVER
 
 

@@ -42,11 +42,11 @@ _SELF_SIGNED = 18
 
 class Target(msgspec.Struct, frozen=True):
     """
-    Where the Server is, how its certificate is checked (see `bounded_http.tls_context`), and how a person sets either.
+    The Server's address, how its certificate is checked (see `bounded_http.tls_context`), and the settings for both.
 
     Attributes:
         url_setting: The variable that holds the address.
-        trust: How to make a CA trusted, as the beginning of a sentence that goes on with its certificate.
+        trust: How to make a CA trusted, as the beginning of a sentence that ends with its certificate.
     """
 
     url: str
@@ -57,7 +57,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """One address of a name, as `socket.getaddrinfo` gives it."""
+    """One address of a name, as returned by `socket.getaddrinfo`."""
 
     family: int
     sockaddr: tuple[Any, ...]
@@ -69,7 +69,7 @@ class Address(msgspec.Struct, frozen=True):
 
 def check_connection(target: Target, *, now: datetime) -> Iterator[Finding]:
     """
-    Yield what keeps this host from a connection that it can trust; for a Server that is reached without a proxy.
+    Yield what prevents a trusted connection from this host to a Server that is reached without a proxy.
 
     Args:
         target: The Server.
@@ -145,7 +145,7 @@ def check_certificate(target: Target, host: str, address: Address, *, now: datet
         return
     except OSError as error:  # ssl.SSLError is one
         if not isinstance(error, ssl.SSLError):
-            # Not a reason to give up TLS: a firewall that drops or resets a handshake looks like this.
+            # Does not suggest plain http: a firewall that drops or resets a handshake looks like this.
             yield Finding(
                 findings.CONNECTION_FAILED,
                 f"{host} at {address} accepts connections, but the TLS handshake fails: {_words(error)}.",
@@ -164,7 +164,7 @@ def check_certificate(target: Target, host: str, address: Address, *, now: datet
 
 
 def check_expiry(certificate: x509.Certificate, what: str, *, now: datetime) -> Iterator[Finding]:
-    """Yield whether a certificate has expired, or will soon."""
+    """Yield a finding if a certificate has expired, or will soon."""
     left, at = certificate.not_valid_after_utc - now, _time(certificate.not_valid_after_utc)
     if left <= timedelta():
         yield Finding(findings.CERTIFICATE_EXPIRED, f"{what} expired at {at}.", _RENEW)
@@ -174,7 +174,7 @@ def check_expiry(certificate: x509.Certificate, what: str, *, now: datetime) -> 
 
 
 def _presented_certificate(host: str, address: Address) -> x509.Certificate | None:
-    """Return the certificate presented there, trusted or not: only to say what is wrong with it."""
+    """Return the certificate presented there, trusted or not: only to describe what is wrong with it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Examines the issuer that operators sign in at: whether it answers, knows this Server, and has the same time."""
+"""Checks the OpenID Connect issuer of the operators: whether it answers, accepts this Server as a client, and has the same time."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ _CLIENT_ERRORS = range(400, 500)
 
 
 async def check_issuer(settings: ServerSettings, *, now: datetime) -> AsyncIterator[Finding]:
-    """Yield what keeps operators from signing in at their issuer; nothing where there is none."""
+    """Yield what prevents operators from signing in at their issuer; nothing if none is configured."""
     config = oidc_config_of(settings, server_url=issuer_of(settings))
     if config is None:
         return
@@ -46,7 +46,7 @@ async def check_issuer(settings: ServerSettings, *, now: datetime) -> AsyncItera
             key=random_bytes(32), issuer=config.issuer, clock=lambda: now, random_bytes=random_bytes
         )
         _, begun = pending.begin("/")
-        # What a browser would ask first. No one is signed in by it: the issuer shows its form, or says what it does not accept.
+        # The first request of a browser's sign-in. No one is signed in by it: the issuer shows its form, or says what it rejects.
         answer = await _ask(config, authorization_url(config, metadata, begun))
     except (IssuerUnavailableError, UnreachableError, OSError) as error:
         detail = error.detail if isinstance(error, IssuerUnavailableError) else str(error)

@@ -1,4 +1,4 @@
-"""Checks whether held requests get through to the Server: what cuts them, what buffers their answers, and version skew."""
+"""Checks the path of long polls to the Server: what cuts them, what buffers their answers, and version skew."""
 
 import re
 import time
@@ -18,13 +18,13 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 def check_version(answer: Answer) -> Finding | None:
-    """Return whether the Server is of another version than this program."""
+    """Return a finding if the Server's version differs from that of this program."""
     server = answer.json_object().get("server_version")
     return describe_skew(server=server, worker=lyftdata.__version__) if isinstance(server, str) else None
 
 
 def describe_skew(*, server: str, worker: str) -> Finding | None:
-    """Return whether a Server and a Worker are of different versions; patch releases do not count, nor what is not known."""
+    """Return a finding if a Server and a Worker have different versions; patch releases and unknown versions are ignored."""
     if not server or not worker or _release(server) == _release(worker):
         return None
     is_server_older = _release(server) < _release(worker)
@@ -41,13 +41,13 @@ async def check_held_requests(
     client: ServerClient, token: str, *, hold_s: float, announce: Callable[[float], None]
 ) -> AsyncIterator[Finding]:
     """
-    Yield what happens to requests that the Server holds; takes as long as a poll.
+    Yield what is wrong with requests that the Server holds; takes as long as a poll.
 
     Args:
-        client: For the Server.
+        client: The Server.
         token: A worker token.
-        hold_s: For how long the Server holds polls.
-        announce: Is given the seconds that it will take.
+        hold_s: How many seconds the Server holds polls.
+        announce: Called with the seconds that the check will take.
     """
     hold_s = min(hold_s, _MAX_HOLD_S)
     announce(hold_s)
@@ -63,9 +63,9 @@ async def check_held_requests(
     try:
         first_s, whole_s = await client.probe_streamed(token, hold_s=_STREAM_FOR_S)
     except ServerUnreachableError:
-        # Found by the other checks; a Server that is stopping is no fault.
+        # The other checks find this; a Server that is stopping is not a fault.
         return
-    # The first byte is sent long before the rest; a machine that is slow brings them nearer together, but not that near.
+    # The first byte is sent long before the rest; a slow machine shortens the distance, but not this much.
     if whole_s - first_s < _STREAM_FOR_S / 4:
         yield Finding(
             findings.ANSWERS_BUFFERED,

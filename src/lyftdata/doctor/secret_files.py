@@ -1,4 +1,4 @@
-"""Checks that other users of this host cannot read files of secrets."""
+"""Checks that other users of this host cannot read files that hold secrets."""
 
 import grp
 import os
@@ -19,7 +19,7 @@ _ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def check_secret_files(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield each file that a variable `…_FILE` names and that is open to others."""
+    """Yield a finding for each file named by a `…_FILE` variable that is open to others."""
     for name in SECRET_VARIABLES:
         path = trim(environ.get(f"{name}_FILE", ""))
         if path:
@@ -28,10 +28,10 @@ def check_secret_files(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def check_private(named_by: str, path: Path) -> Iterator[Finding]:
     """
-    Yield what lets others use a file.
+    Yield a finding if others can use a file.
 
-    A mount of a container runtime belongs to root and is read-only: it may be closed by its directory alone. A file of root's may be read
-    by the group of this very user (`install -m 640 -g USER`), who then cannot change it.
+    A mount of a container runtime belongs to root and is read-only: it may be protected by its directory only. A file of root may be
+    readable by this user's own group (`install -m 640 -g USER`), so that the user cannot change it.
     """
     try:
         status = path.stat()
@@ -39,7 +39,7 @@ def check_private(named_by: str, path: Path) -> Iterator[Finding]:
         is_open = stat.S_ISREG(mode) and mode & _OTHERS and _others_can_enter(path)
         is_open = is_open and not _is_by_own_group(status)
     except (OSError, ValueError):
-        # What cannot be read is a fault of the settings.
+        # An unreadable file is reported as a fault of the settings.
         return
     if is_open:
         yield Finding(
@@ -50,7 +50,7 @@ def check_private(named_by: str, path: Path) -> Iterator[Finding]:
 
 
 def _is_by_own_group(status: os.stat_result) -> bool:
-    """Return whether root lets a group read a file, and this user alone is in it."""
+    """Return whether root owns the file and lets only this user's own group read it."""
     if status.st_uid != 0 or os.geteuid() == 0 or stat.S_IMODE(status.st_mode) & ~_READ_BY_GROUP:
         return False
     try:
@@ -63,7 +63,7 @@ def _is_by_own_group(status: os.stat_result) -> bool:
 
 
 def _close(path: Path, *, owner: int) -> str:
-    """Return the command after which only this user can read a file; one of another user's it reads by its group."""
+    """Return the command that makes a file readable by this user only."""
     quoted, user = shlex.quote(str(path)), os.geteuid()
     return f"chmod 600 {quoted}" if owner == user else f"chown {user} {quoted} && chmod 600 {quoted}"
 

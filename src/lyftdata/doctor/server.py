@@ -1,4 +1,4 @@
-"""Examines a Server's host: its settings and files, its database, and whether Workers that are sent to its address reach it."""
+"""Examines a Server's host: its settings and files, its database, and whether its public address leads to it."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -45,11 +45,11 @@ async def examine_server(
     environ: Mapping[str, str], *, tls_ca: Path | None = None, now: Callable[[], datetime] = utc_now
 ) -> list[Finding]:
     """
-    Return everything that is wrong with a Server's set-up; empty if nothing is. Changes nothing.
+    Return everything that is wrong with a Server's set-up. Changes nothing.
 
     Args:
         environ: The environment that the Server is started with.
-        tls_ca: Certificates to trust instead of the system's, as Workers are given them; None for those of LYFTDATA_WORKER_TLS_CA.
+        tls_ca: Certificates to trust instead of the system's, as on the Workers; None for those of LYFTDATA_WORKER_TLS_CA.
         now: For tests: this host's time, aware UTC.
     """
     try:
@@ -62,7 +62,7 @@ async def examine_server(
     found += [finding async for finding in check_issuer(settings, now=now())]
     trusted = tls_ca or settings.worker_tls_ca
     answered = [finding async for finding in _check_address(settings, tls_ca=trusted, now=now())]
-    # A certificate that expires is found in its file and at the address.
+    # An expiring certificate is found twice: in its file and at the address.
     return [*found, *(finding for finding in answered if finding.check not in seen)]
 
 
@@ -93,7 +93,7 @@ def _check_settings(settings: ServerSettings) -> Iterator[Finding]:
 
 
 def _check_certificate_file(settings: ServerSettings, *, now: datetime) -> Iterator[Finding]:
-    """The next start shows what is in the file, whatever the running Server shows."""
+    """Check the file, which the next start uses, whatever the running Server presents."""
     if settings.tls_cert is not None:
         certificate = load_pem_x509_certificates(settings.tls_cert.read_bytes())[0]
         yield from check_expiry(certificate, f"LYFTDATA_TLS_CERT: {settings.tls_cert}", now=now)
@@ -113,7 +113,7 @@ def _check_disk(staging_dir: Path) -> Iterator[Finding]:
 async def _check_address(
     settings: ServerSettings, *, tls_ca: Path | None, now: datetime
 ) -> AsyncIterator[Finding]:
-    """Ask at the address that Workers are given."""
+    """Check the address that Workers are given."""
     public_url, signing_key = issuer_of(settings), find_signing_key(settings, now=now)
     target = Target(
         public_url,
@@ -134,7 +134,7 @@ async def _check_address(
 
 
 def _without_database(settings: ServerSettings, public_url: str) -> Finding:
-    """The Server that answers has its database elsewhere: the command was started without the Server's settings."""
+    """Return the finding that the Server at this address uses another database: the command was started without its settings."""
     place = (
         f"LYFTDATA_STAGING_DIR, {settings.staging_dir},"
         if settings.database_url is None

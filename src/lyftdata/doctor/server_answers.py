@@ -1,4 +1,4 @@
-"""Checks what answers: whether it is the Server, and whether it accepts this Worker."""
+"""Checks the Server's answers: whether it is the Server that answers, and whether it accepts this Worker."""
 
 import shlex
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ from lyftdata.worker.settings import WorkerSettings
 
 
 def _look_up(reference: str) -> str:
-    """Return the command for an operator. Command injection: what answers chose the reference, and people paste this."""
+    """Return the command for an operator. Command injection: an untrusted answer may have chosen the reference, and people paste this."""
     return f"An operator sees the cause: lyftdata refusals show {shlex.quote(clean_text(reference))}"
 
 
@@ -40,13 +40,13 @@ async def check_answers(
     announce: Callable[[float], None] | None,
 ) -> AsyncIterator[Finding]:
     """
-    Yield what is wrong with the Server's answers. Asks for a token, as the Worker's next start would; never enrolls.
+    Yield what is wrong with the Server's answers. Requests a token, as the Worker's next start would; never enrolls.
 
     Args:
         settings: The Worker's settings.
-        client: For the Server.
-        clock: The client's.
-        announce: Is given for how many seconds a request will be held; None leaves that check out.
+        client: The Server.
+        clock: The client's clock.
+        announce: Called with the seconds for which a request will be held; None skips that check.
     """
     try:
         issuers = await client.issuers()
@@ -139,7 +139,7 @@ def _remedy(error: RefusedByServerError) -> str:
 
 
 def _check_session_answer(settings: WorkerSettings, answer: Answer) -> Finding | None:
-    """The Server reads the probe only when it has accepted the token; one that knows no probes finds it invalid."""
+    """Check the answer to a probe: the Server reads it only after accepting the token; one without support for probes finds it invalid."""
     body = answer.json_object()
     error = body.get("error")
     if answer.status == HTTPStatus.OK and body.get("session") == "none":

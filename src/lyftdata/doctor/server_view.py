@@ -1,4 +1,4 @@
-"""Lays what the Server knows of a Worker next to the Worker's last attempt: `lyftdata doctor --as WORKER`."""
+"""Diagnoses a Worker from what the Server knows about it and from its last attempt: `lyftdata doctor --as WORKER`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,16 +16,16 @@ _ON_ITS_HOST = "On the Worker's host, with its environment: lyftdata doctor work
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What the admin API says of a Worker; each member as the API has it.
+    What the admin API returns about a Worker; each member as in the API.
 
     Attributes:
-        named: What the operator asked for.
-        worker: The entry, or None if there is none of that ID or name.
-        refusals: Refused attempts that claim this Worker, the latest first.
+        named: The ID or name that the operator gave.
+        worker: The entry, or None if there is none with that ID or name.
+        refusals: Refused attempts that claim to be this Worker, the latest first.
         last_refusal: The latest of them with the whole reason, or None.
-        origins: From where its tokens were asked for, the latest first.
+        origins: The origins of its token requests, the latest first.
         sessions: Its sessions, the latest first.
-        keys: API keys with which it may log in or may have.
+        keys: API keys that it may use, or could before they ended.
         copies: Directories that were refused as copies of its identity.
         server_version: The Server's version.
     """
@@ -42,17 +42,17 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def was_refused(self) -> bool:
-        """Whether the last attempt that is known was refused."""
+        """Whether the last known attempt was refused."""
         refused = self.last_refusal
         return refused is not None and not any(origin["last_at"] >= refused["at"] for origin in self.origins)
 
     @property
     def live_keys(self) -> list[dict[str, Any]]:
-        """The API keys with which it may log in now."""
+        """The API keys that it may use now."""
         return [key for key in self.keys if key["status"] == "live"]
 
     def last_attempt(self) -> dict[str, Any] | None:
-        """Return the last attempt that is known: what was sent, from where, for whom, and how it ended; None if there was none."""
+        """Return the last known attempt: credential, origin, audience and result; None if there was none."""
         refused = self.last_refusal
         if refused is not None and self.was_refused:
             return {
@@ -82,17 +82,17 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def _proved_credential(self, refused: dict[str, Any]) -> str | None:
-        """Return what a refused attempt has proved, None if nothing; a refusal names API keys alone."""
+        """Return the credential that a refused attempt has proved, None if none; a refusal names only API keys."""
         if not refused["proved"]:
             return None
         if self.worker is None or refused["claimed_worker"] != self.worker["id"]:
-            # Only a registration names a Worker otherwise than by its ID.
+            # Only a registration claims a Worker by something other than its ID.
             return "enrollment key"
         return "identity key" if self.worker["thumbprint"] else "API key"
 
 
 def examine_view(view: ServerView) -> Iterator[Finding]:
-    """Yield why a Worker does not get in, or what is wrong with it although it does."""
+    """Yield why a Worker is not admitted, or what is wrong although it is."""
     worker = view.worker
     if worker is None:
         yield from _unknown(view)
@@ -133,7 +133,7 @@ def _entry(worker: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             findings.WORKER_DISABLED,
             f"{worker['id']} is disabled.",
-            f"If it may come back: lyftdata workers enable {worker['id']}",
+            f"To let it connect again: lyftdata workers enable {worker['id']}",
         )
     if worker["superseded_by"]:
         yield Finding(
@@ -164,7 +164,7 @@ def _not_approved(worker: dict[str, Any]) -> Finding:
 
 
 def _absence(view: ServerView, worker: dict[str, Any]) -> Iterator[Finding]:
-    """Yield why it is not connected: refused, without a key, never here, or gone without a word."""
+    """Yield why it is not connected: refused, without a key, never seen, or gone for an unknown reason."""
     if worker["strategy"] == "api_key" and not view.live_keys:
         yield Finding(
             findings.NO_USABLE_KEY,
@@ -174,7 +174,7 @@ def _absence(view: ServerView, worker: dict[str, Any]) -> Iterator[Finding]:
     if view.was_refused:
         yield _refused(view, findings.REFUSED)
     elif worker["approval"]:
-        # A Worker that waits asks for tokens all the time: neither refusals nor origins are recorded of it.
+        # A Worker that waits for approval keeps asking for tokens: neither refusals nor origins are recorded for it.
         return
     elif not view.origins and not view.sessions:
         yield Finding(findings.NEVER_SEEN, f"{worker['id']} has never asked for a token.", _ON_ITS_HOST)

@@ -1,4 +1,4 @@
-"""Examines a Worker's host: each check once, in the order in which a start would meet the fault."""
+"""Examines a Worker's host, in the order in which a start would meet each fault."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -24,14 +24,14 @@ async def examine_worker(
     now: Callable[[], datetime] = utc_now,
 ) -> list[Finding]:
     """
-    Return everything that is wrong with a Worker's set-up, in the order in which its start would meet it; empty if nothing is.
+    Return everything that is wrong with a Worker's set-up, in the order in which its start would meet it.
 
     Asks the Server for its metadata and, if this host has a credential, for a token. Changes nothing here, and does not disturb
     the Worker if it is running.
 
     Args:
         environ: The environment that the Worker is started with.
-        announce: Is given for how many seconds a request will be held; None leaves out whether held requests get through.
+        announce: Called with the seconds for which a request will be held; None skips the check of held requests.
         now: For tests: this host's time, aware UTC.
     """
     try:
@@ -52,7 +52,7 @@ async def _check_server(
     except SettingsError as error:
         fix = "Correct the variable, or name the Server's host in NO_PROXY."
         return list(each_problem(findings.PROXY_UNUSABLE, error, fix))
-    # Behind a proxy, name and certificate are looked at by the request itself.
+    # Behind a proxy, the request itself checks name and certificate.
     found = [] if proxy is not None else list(check_connection(_target(settings), now=now()))
     if is_stopped_by(found):
         return found

@@ -15,7 +15,7 @@ from lyftdata.worker.settings import WorkerSettings
 
 
 def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what is wrong on this host with settings that could be read; nothing is made or changed."""
+    """Yield what is wrong on this host, given settings that could be read; creates and changes nothing."""
     for warning in settings.warnings:
         yield Finding(
             findings.SETTING_SUSPICIOUS, warning, "Correct it, or remove the setting if it is not meant."
@@ -26,7 +26,7 @@ def check_host(settings: WorkerSettings, environ: Mapping[str, str]) -> Iterator
     try:
         directory.load_identity()
     except SettingsError as error:
-        # An API-key Worker stores nothing; a directory that it does not use cannot stop it.
+        # An API-key Worker stores nothing; a directory that it does not use cannot prevent its start.
         if settings.api_key is None:
             yield from each_problem(
                 findings.DIRECTORY_UNUSABLE,
@@ -66,7 +66,7 @@ def _check_strategy(settings: WorkerSettings, directory: StateDirectory) -> Iter
 
 
 def _check_writable(path: Path) -> Iterator[Finding]:
-    """Yield what keeps the Worker from making its directory or writing to it; the nearest that exists counts."""
+    """Yield what prevents the Worker from creating or writing its directory; checks the nearest existing parent."""
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         yield Finding(

@@ -1,5 +1,5 @@
 """
-A signing fake Server in the test's own process, for tests of services that check Workers, or call one as a Worker.
+A fake Server that signs real tokens in the test's own process, for tests of services that check Workers, and of clients that are Workers.
 
     from lyftdata.testing import FakeServer, wsgi_client
 
@@ -8,9 +8,9 @@ A signing fake Server in the test's own process, for tests of services that chec
         client = wsgi_client(app, token=server.token("press-01", scopes=["jobs:read"]))
         assert client.get("/jobs").status_code == 200
 
-Tokens are made by the code that a Server makes them with, signed by a key of the moment, and published over real HTTP on
-loopback. Nothing of it may be used outside of tests: every Worker that a test names is let in.
-With pytest the fixture `lyftdata_server` is there without an import. `lyftdata.testing.grpc` is for gRPC.
+Tokens are minted by the Server's own code and signed with a temporary key, which is published over real HTTP on loopback. Never use it
+outside of tests: every Worker that a test names is admitted.
+With pytest the fixture `lyftdata_server` is available without an import. `lyftdata.testing.grpc` is for gRPC.
 How to use it: docs/how-to/test-a-service.md.
 """
 

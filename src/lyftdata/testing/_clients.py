@@ -1,4 +1,4 @@
-"""HTTP clients that call an application in the test's own process, with a worker token."""
+"""HTTP clients that call an application in the test's own process with a worker token."""
 
 from typing import Any
 
@@ -34,5 +34,5 @@ def asgi_client(app: Any, *, token: str | None = None) -> httpx2.AsyncClient:
 
 
 def bearer_headers(token: str | None) -> dict[str, str]:
-    """Return the header that carries a token; none without one."""
+    """Return the header that carries a token; empty without a token."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -56,10 +56,10 @@ class Endpoints:
     Answers requests.
 
     Args:
-        issuer: What the Server calls itself, asked for each time: it may be known only once it listens.
+        issuer: Returns the Server's issuer; called each time, since it may be known only once the Server listens.
         keys: Its signing keys.
-        state: Workers, resources, and what was revoked.
-        token_ttl_s: The life of a token.
+        state: Workers, resources, and revocations.
+        token_ttl_s: The lifetime of a token, in seconds.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Endpoints:
         given = request.headers.get("authorization", "")
         token = given[len(_BEARER) :] if given.lower().startswith(_BEARER) else ""
         claims = self._active_claims(token, audience=self._issuer())
-        # A token that is bound to a key is nothing without the proof of it (RFC 9449, section 7).
+        # A token that is bound to a key is not valid without a proof of possession (RFC 9449, section 7).
         if claims is None or claims.cnf is not None:
             challenge = {"WWW-Authenticate": 'Bearer realm="lyftdata", error="invalid_token"'}
             return _json(HTTPStatus.UNAUTHORIZED, {"error": "invalid_token"}, **challenge)
@@ -159,12 +159,12 @@ class Endpoints:
         except RefusedError:
             return None
         is_good = not self._state.is_revoked(claims.jti) and not self._state.is_disabled(claims.sub)
-        # Disabling a Worker ends the tokens that it has, also when it is enabled again.
+        # Disabling a Worker invalidates its tokens, even after it is enabled again.
         is_current = parse_credential(claims.cred).epoch == self._state.epoch(claims.sub)
         return claims if is_good and is_current else None
 
 
-# Where a Server has the reference of a refusal, there is nothing to look up here.
+# A constant: unlike at a Server, there is no refusal to look up by it.
 _REFERENCE = {"reference": "TESTTEST", "error_description": "Refused by the fake Server of a test."}
 
 

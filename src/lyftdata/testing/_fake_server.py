@@ -26,7 +26,7 @@ _NO_DIRECTORY = "/nonexistent/lyftdata-worker"
 
 class FakeServer:
     """
-    A Server for tests: it signs worker tokens as a real one does, and publishes its keys over HTTP on loopback.
+    A Server for tests: it signs worker tokens like a real one, and publishes its keys over HTTP on loopback.
 
         with FakeServer() as server:
             verifier = WorkerVerifier(server.issuer, audience="https://files.example")
@@ -35,10 +35,9 @@ class FakeServer:
     Without `with` there is no socket: give a verifier `transport=server.transport()`.
 
     Args:
-        issuer: What it calls itself; its address on loopback unless given. With an issuer of your own, give verifiers
-            `server_url=server.url` too.
-        algorithm: What tokens are signed with: `ES256`, `EdDSA` or `Ed25519`.
-        token_ttl_s: The life of a token.
+        issuer: Its issuer; its address on loopback unless given. With your own issuer, give verifiers `server_url=server.url` too.
+        algorithm: The algorithm that signs tokens: `ES256`, `EdDSA` or `Ed25519`.
+        token_ttl_s: The lifetime of a token, in seconds.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """Return where it listens; raises RuntimeError before the first start."""
+        """Return its address; raises RuntimeError before the first start."""
         if not self._http.port:
             raise RuntimeError(
                 "FakeServer has no address yet: use `with FakeServer() as server`, or give an issuer."
@@ -70,15 +69,15 @@ class FakeServer:
 
     @property
     def issuer(self) -> str:
-        """Return what it calls itself: the first argument of a verifier."""
+        """Return its issuer: the first argument of a verifier."""
         return self._given_issuer or self.url
 
     def start(self) -> None:
-        """Listen on loopback; after `stop` on the same port, as after an outage."""
+        """Listen on loopback; after `stop`, on the same port, as after an outage."""
         self._http.start()
 
     def stop(self) -> None:
-        """Stop listening, as in an outage. Tokens and keys stay."""
+        """Stop listening, as in an outage. Tokens and keys are kept."""
         self._http.stop()
 
     def __enter__(self) -> Self:
@@ -108,7 +107,7 @@ class FakeServer:
         Return a token of a Worker, which need not have been added before.
 
         Args:
-            worker_id: The Worker.
+            worker_id: The Worker's ID.
             fields: `name`, `labels`, `strategy`, `audience`, `scopes`, `issued_ago_s`, `expires_in_s`, `bound_to`; see
                 `TokenFields`.
 
@@ -122,12 +121,12 @@ class FakeServer:
 
     def flawed_token(self, flaw: Flaw, worker_id: str = "press-01", **fields: Unpack[TokenFields]) -> str:
         """
-        Return a token with one thing wrong; everything else is as for `token`.
+        Return a token with one flaw; everything else is as for `token`.
 
         Args:
-            flaw: What is wrong; its value is the `code` of the error that a verifier raises.
-            worker_id: The Worker.
-            fields: As for `token`; what makes the flaw overrides them.
+            flaw: The flaw; its value is the `code` of the error that a verifier raises.
+            worker_id: The Worker's ID.
+            fields: As for `token`; those that make the flaw are overridden.
         """
         wanted: TokenFields = {
             "audience": self.issuer,
@@ -146,10 +145,10 @@ class FakeServer:
 
     def read(self, token: str) -> TokenClaims:
         """
-        Return what a token of this Server says; its audience and whether it was taken back are not looked at.
+        Return the claims of a token of this Server; does not check its audience, or whether it was revoked.
 
         Raises:
-            RefusedError: It is not a living token of this Server.
+            RefusedError: It is not a valid token of this Server.
         """
         return verify_worker_token(
             token, keys=self._keys.verification(), issuers=[self.issuer], audience=None, now=datetime.now(UTC)
@@ -158,15 +157,15 @@ class FakeServer:
     # --- what operators do ----------------------------------------------------------------------------------
 
     def revoke(self, token: str) -> None:
-        """Take a token back: the online check refuses it from now on, an offline check takes it until it ends."""
+        """Revoke a token: the online check refuses it from now on, an offline check accepts it until it expires."""
         self._state.revoke(self.read(token).jti)
 
     def disable(self, worker_id: str) -> None:
-        """Disable a Worker: it gets no token, and the online check refuses those that it has."""
+        """Disable a Worker: it gets no token, and the online check refuses its present ones."""
         self._state.set_enabled(worker_id, enabled=False)
 
     def enable(self, worker_id: str) -> None:
-        """Enable a Worker again: it gets tokens, and those from before stay refused by the online check."""
+        """Enable a Worker again: it gets tokens, but the online check still refuses those from before."""
         self._state.set_enabled(worker_id, enabled=True)
 
     def rotate_keys(self, *, forget_old: bool = False) -> None:
@@ -174,8 +173,8 @@ class FakeServer:
         Sign with a new key from now on.
 
         Args:
-            forget_old: Publish the old keys no longer, so that tokens signed by them are refused as soon as a verifier
-                has the new JWK Set.
+            forget_old: Stop publishing the old keys, so that tokens signed with them are refused as soon as a verifier has
+                the new JWK Set.
         """
         self._keys.rotate(forget_old=forget_old)
 
@@ -193,7 +192,7 @@ class FakeServer:
             "LYFTDATA_URL": self.issuer,
             "LYFTDATA_WORKER_ID": worker.id,
             "LYFTDATA_WORKER_API_KEY": key.text.reveal(),
-            # Not the directory of anyone who runs the tests: they may have enrolled a Worker of their own.
+            # Not the directory of the user who runs the tests: they may have enrolled a Worker of their own.
             "LYFTDATA_JOBS_DIR": _NO_DIRECTORY,
         }
         return FakeWorker(worker.id, environ)
@@ -203,9 +202,9 @@ class FakeServer:
         Register a service that every Worker may have tokens for.
 
         Args:
-            name: For `resource_name` of a verifier with `online=True`; the key that is returned is its `resource_key`.
-            audience: What it is called in tokens.
-            scopes: What may be done there.
+            name: For `resource_name` of a verifier with `online=True`; the returned key is its `resource_key`.
+            audience: Its audience in tokens.
+            scopes: Its scopes.
         """
         key = self._state.add_resource(name, audience=audience, scopes=scopes, issuer=self.issuer)
         return FakeResource(name, audience, key.text.reveal())

@@ -1,4 +1,4 @@
-"""Flawed tokens, one for each kind of flaw, for a test that a service refuses all of them."""
+"""Flawed tokens, one for each kind of flaw, to test that a service refuses all of them."""
 
 from enum import StrEnum
 
@@ -6,15 +6,15 @@ from lyftdata.core.encoding import base64url, decode_base64url
 from lyftdata.testing._tokens import TokenFields
 
 ELSEWHERE = "https://elsewhere.example"
-# Of RFC 7638, section 3.1: a key that no test has.
+# From RFC 7638, section 3.1: the thumbprint of a key that no test has.
 _THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
 class Flaw(StrEnum):
     """
-    What is wrong with a token of `FakeServer.flawed_token`; its value is the `code` of the error that a verifier raises.
+    The flaw of a token of `FakeServer.flawed_token`; its value is the `code` of the error that a verifier raises.
 
-    `TOKEN_REVOKED` shows online only (`online=True`): the token itself is good, and an offline check takes it until its end.
+    Only an online check (`online=True`) detects `TOKEN_REVOKED`: the token itself is valid, and an offline check accepts it until it expires.
     """
 
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - codes
@@ -29,12 +29,12 @@ class Flaw(StrEnum):
 
     @classmethod
     def offline(cls) -> "list[Flaw]":
-        """Return those that a service sees without asking the Server."""
+        """Return the flaws that a service detects without asking the Server."""
         return [flaw for flaw in cls if flaw is not cls.TOKEN_REVOKED]
 
 
 def flawed_fields(flaw: Flaw, *, ttl_s: int) -> TokenFields:
-    """Return what a token says that has this flaw; nothing for flaws of another kind."""
+    """Return the token fields that make this flaw; empty for flaws that are not in the claims."""
     fields: dict[Flaw, TokenFields] = {
         Flaw.TOKEN_EXPIRED: {"issued_ago_s": ttl_s + 1, "expires_in_s": -1},
         Flaw.TOKEN_NOT_YET_VALID: {"issued_ago_s": -3600, "expires_in_s": 3600 + ttl_s},
@@ -45,7 +45,7 @@ def flawed_fields(flaw: Flaw, *, ttl_s: int) -> TokenFields:
 
 
 def with_flawed_text(token: str, flaw: Flaw) -> str:
-    """Return a token as somebody in between could have changed it."""
+    """Return a token as an attacker on the network could have changed it."""
     if flaw is Flaw.TOKEN_MALFORMED:
         return token.replace(".", "~")
     return _with_wrong_signature(token) if flaw is Flaw.TOKEN_SIGNATURE else token

@@ -11,10 +11,10 @@ _MAX_BODY_BYTES = 65_536
 
 class Loopback:
     """
-    Serves what a function answers. Stopped and started again, it has the same port.
+    Serves the answers of a function. After a restart it has the same port.
 
     Args:
-        answer: Answers one request; called by several threads at once.
+        answer: Answers one request; called from several threads at once.
     """
 
     def __init__(self, answer: Callable[[Request], Response]) -> None:
@@ -29,7 +29,7 @@ class Loopback:
         return self._port
 
     def start(self) -> None:
-        """Listen; does nothing if it does already."""
+        """Listen; does nothing if it is already listening."""
         if self._server is not None:
             return
         server = self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler)
@@ -70,6 +70,6 @@ def _handler_for(answer: Callable[[Request], Response]) -> type[BaseHTTPRequestH
             self.wfile.write(given.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
-            """Say nothing: a test's output is its own."""
+            """Log nothing: the output belongs to the test."""
 
     return Handler

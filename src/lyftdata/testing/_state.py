@@ -1,4 +1,4 @@
-"""The state of a fake Server: Workers with API keys, resources, and what was revoked."""
+"""The state of a fake Server: Workers with API keys, resources, and revocations."""
 
 import secrets
 import threading
@@ -18,7 +18,7 @@ class FakeWorker(NamedTuple):
     """
     A Worker that a fake Server gives tokens to.
 
-    `environ` holds the variables by which `TokenKeeper.from_environment` finds it; the API key in it opens nothing else.
+    `environ` holds the variables for `TokenKeeper.from_environment`; the API key in it is valid only at the fake Server.
     """
 
     worker_id: str
@@ -26,7 +26,7 @@ class FakeWorker(NamedTuple):
 
 
 class FakeResource(NamedTuple):
-    """A service that is registered at a fake Server: what a verifier with `online=True` is given."""
+    """A service registered at a fake Server: the arguments of a verifier with `online=True`."""
 
     name: str
     audience: str
@@ -34,7 +34,7 @@ class FakeResource(NamedTuple):
 
 
 class State:
-    """Entries by ID. Read by the threads that answer, changed by the test."""
+    """Entries by ID; read by the threads that answer, changed by the test."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,7 +72,7 @@ class State:
         return key
 
     def admit_worker(self, worker_id: str, unverified_key: str) -> WorkerRecord | None:
-        """Return the Worker with this ID and API key, if there is one that is let in."""
+        """Return the Worker with this ID and API key, or None; does not check whether it is disabled."""
         try:
             presented = parse_api_key(unverified_key)
             record = self._api_keys.get(presented.public_id)
@@ -101,7 +101,7 @@ class State:
         return next((one for one in self._resources.values() if one.audience == audience), None)
 
     def revoke(self, token_id: str) -> None:
-        """Take a token back."""
+        """Revoke a token."""
         self._revoked.add(token_id)
 
     def set_enabled(self, worker_id: str, *, enabled: bool) -> None:
@@ -113,11 +113,11 @@ class State:
             self._disabled.add(worker_id)
 
     def epoch(self, worker_id: str) -> int:
-        """Return the epoch of a Worker's entry: what its tokens must have been made in."""
+        """Return the epoch of a Worker's entry, which its tokens must have."""
         return self._epochs.get(worker_id, first_epoch(CREATED_AT))
 
     def is_revoked(self, token_id: str) -> bool:
-        """Return whether a token was taken back."""
+        """Return whether a token was revoked."""
         return token_id in self._revoked
 
     def is_disabled(self, worker_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Mints tokens for tests, by the functions with which a Server mints them."""
+"""Mints tokens for tests, with the functions that a Server uses."""
 
 import secrets
 import time
@@ -23,16 +23,16 @@ CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 class TokenFields(TypedDict, total=False):
     """
-    What a test may choose about a token.
+    The properties of a token that a test may choose.
 
     Attributes:
         name: The Worker's name; its ID unless given.
         labels: The Worker's labels.
         strategy: `api_key` or `auto_enrollment`.
-        audience: Who the token is for; the Server itself unless given.
-        scopes: What it allows.
+        audience: The audience of the token; the Server itself unless given.
+        scopes: Its scopes.
         issued_ago_s: Seconds since it was issued; negative for the future.
-        expires_in_s: Seconds until it ends.
+        expires_in_s: Seconds until it expires.
         bound_to: RFC 7638 thumbprint of the key that it is bound to (DPoP).
     """
 
@@ -51,7 +51,7 @@ class SigningKeys:
     The keys of a Server: the last one signs, all are published.
 
     Args:
-        algorithm: What tokens are signed with.
+        algorithm: The algorithm that signs tokens.
     """
 
     def __init__(self, algorithm: SigningAlgorithm) -> None:
@@ -64,21 +64,21 @@ class SigningKeys:
         return self._keys[-1]
 
     def jwks(self) -> bytes:
-        """Return what is published."""
+        """Return the published JWK Set."""
         return jwk_set(self._keys)
 
     def verification(self) -> dict[str, VerificationKey]:
-        """Return what tokens are checked by."""
+        """Return the keys that verify tokens, by `kid`."""
         return {key.kid: key.verification for key in self._keys}
 
     def rotate(self, *, forget_old: bool) -> None:
-        """Sign with a new key from now on; go on publishing the old ones unless they are to be forgotten."""
+        """Sign with a new key from now on; keep publishing the old ones unless `forget_old`."""
         new = generate_signing_key(self._algorithm)
         self._keys = [new] if forget_old else [*self._keys, new]
 
 
 def worker_record(worker_id: str, fields: TokenFields, *, epoch: int | None = None) -> WorkerRecord:
-    """Return the entry that a Server would have of a Worker; as it was made, unless an epoch is given."""
+    """Return the entry that a Server would have for a Worker; in its first epoch unless another one is given."""
     strategy = Strategy(fields.get("strategy", "api_key"))
     enrolled = strategy is Strategy.AUTO_ENROLLMENT
     return WorkerRecord(
@@ -100,7 +100,7 @@ def make_token(
     Sign a token as a Server does.
 
     Raises:
-        TypeError: `scopes` is one string, which would be taken for its letters.
+        TypeError: `scopes` is one string, which would be read as single letters.
         InvalidInputError: A scope that no Server grants.
         TokenTooLongError: Name, labels and scopes are more than a token can hold.
     """

@@ -1,5 +1,5 @@
 """
-Checks the worker tokens of requests to another service; what that service imports.
+Checks the worker tokens of requests to your service; the library that such a service imports.
 
     from lyftdata.verify import WorkerVerifier
 

@@ -5,8 +5,8 @@ Decides which requests an adapter lets through: one rule for WSGI, ASGI, FastAPI
     2  the verifier answers with a `WorkerIdentity`     what it raises; for any other answer or exception VerifierFailedError
     3  that Worker has every scope                      InsufficientScopeError
 
-A verifier may be a class of the user's own, so its answer is not trusted: neither that it has the annotated type nor that
-the scopes were checked. Only a `WorkerIdentity` admits a request; a truthy answer of another type does not.
+A verifier may be a class of the user's own, so its answer is not trusted to have the annotated type, or to have checked the
+scopes. Only a `WorkerIdentity` admits a request; a truthy answer of another type does not.
 """
 
 import inspect
@@ -25,7 +25,7 @@ _log = logging.getLogger("lyftdata.verify")
 
 
 class TokenVerifier(Protocol):
-    """What the adapters for threads call: a `WorkerVerifier`, or a class of your own."""
+    """The verifier of an adapter for threads: a `WorkerVerifier`, or a class of your own."""
 
     def verify(self, unverified_token: str, /, *, scopes: frozenset[str]) -> WorkerIdentity:
         """
@@ -38,7 +38,7 @@ class TokenVerifier(Protocol):
 
 
 class AsyncTokenVerifier(Protocol):
-    """What the adapters for an event loop call: an `AsyncWorkerVerifier`, or a class of your own."""
+    """The verifier of an adapter for an event loop: an `AsyncWorkerVerifier`, or a class of your own."""
 
     async def verify(self, unverified_token: str, /, *, scopes: frozenset[str]) -> WorkerIdentity:
         """
@@ -110,7 +110,7 @@ class AsyncWorkerGate:
 
     def __init__(self, verifier: AsyncTokenVerifier, *, scopes: Collection[str]) -> None:
         verify = _verify_method(verifier)
-        # A decorator's wrapper may be a plain function that returns the coroutine of what it wraps.
+        # A decorator's wrapper may be a plain function that returns the wrapped function's coroutine.
         if not (_is_coroutine_function(verify) or _is_coroutine_function(inspect.unwrap(verify))):
             raise TypeError(
                 f"{type(verifier).__name__}.verify is not a coroutine function (async def) and would block the "
@@ -127,7 +127,7 @@ class AsyncWorkerGate:
 
         Args:
             authorization: Every `Authorization` header, as received.
-            more_scopes: Needed for this request, in addition to those that all need.
+            more_scopes: Scopes needed for this request, in addition to those that every request needs.
 
         Raises:
             VerificationError: The request is not let through. No other exception is raised for what a verifier did.
@@ -156,8 +156,8 @@ def _is_coroutine_function(function: object) -> bool:
 
 
 def _admitted(answer: object, needed: frozenset[str], verifier: object) -> WorkerIdentity:
-    # Fail closed: a `verify` that returns True, a dict of claims or an un-awaited coroutine proves no Worker. Asked of type() and
-    # not by isinstance(): an object can claim any __class__, and a mock made from a specification does.
+    # Fail closed: a `verify` that returns True, a dict of claims or an un-awaited coroutine proves no Worker. Checked with type() and
+    # not with isinstance(): an object can claim any __class__, and a mock with a spec does.
     if not issubclass(type(answer), WorkerIdentity):
         raise _not_a_worker(verifier, answer)
     worker: WorkerIdentity = answer  # type: ignore[assignment]  # checked above

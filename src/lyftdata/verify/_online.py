@@ -1,5 +1,5 @@
 """
-Asks the Server about a token (the online check), and decides what holds when the Server does not answer.
+Asks the Server about a token (the online check), and decides what applies if the Server does not answer.
 
     a token for the Server itself   GET {server}/auth/verify, with the token       204 and the Worker's ID, or 401
     a token for a resource          POST {server}/oauth2/introspect (RFC 7662)     active, or not
@@ -25,7 +25,7 @@ from lyftdata.verify.identity import WorkerIdentity
 _log = logging.getLogger("lyftdata.verify")
 
 _MAX_CACHE_S = 60.0
-# Failing open, a Server that hangs would otherwise delay every request by the full timeout.
+# With fail_open, a Server that hangs would otherwise delay every request by the full timeout.
 _OPEN_FOR_S = 2.0
 
 
@@ -130,10 +130,10 @@ class OnlinePolicy(msgspec.Struct, frozen=True, kw_only=True):
     How the Server is asked about every token.
 
     Attributes:
-        check: What it is asked.
-        cache_s: For how many seconds a confirmation is reused without asking; at most 60. A disabled Worker gets in for so long.
-        fail_open: Whether, when it cannot be asked, the offline check alone decides. A Worker that was disabled then
-            gets in until its token ends; otherwise every Worker is refused (503) until the Server answers.
+        check: The request to the Server.
+        cache_s: How many seconds a confirmation is reused without asking; at most 60. A disabled Worker is accepted for that long.
+        fail_open: Whether the offline check alone decides while the Server cannot be asked. A disabled Worker is then accepted until
+            its token expires; otherwise every Worker is refused (503) until the Server answers.
     """
 
     check: OnlineCheck
@@ -168,7 +168,7 @@ class OnlineState:
         """
         worker = self.check.read(answer, entry.worker)
         self._open_until_s = None
-        # From when it was asked, not when the answer came: a slow answer must not extend how long a revocation takes to show.
+        # From the time of the request, not of the answer: a slow answer must not delay the effect of a revocation.
         entry.confirmed, entry.confirmed_at_s = worker, asked_at_s
         return worker
 

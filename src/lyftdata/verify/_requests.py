@@ -47,7 +47,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
     Return the scopes that a service requires.
 
     Raises:
-        InvalidInputError: One that no token can hold; a plain string, which would be taken for its letters.
+        InvalidInputError: A scope that no token can hold; or a plain string, which would be read as single letters.
     """
     message = "scopes must be a list of names without spaces and quotes."
     return _checked("scopes", scopes, _SCOPE.fullmatch, message)
@@ -58,7 +58,7 @@ def checked_methods(methods: Iterable[str]) -> frozenset[str]:
     Return the gRPC methods that need no token.
 
     Raises:
-        InvalidInputError: One that cannot be a method's full name; a plain string, which would be taken for its letters.
+        InvalidInputError: Not a method's full name; or a plain string, which would be read as single letters.
     """
     message = "public_methods must be like ['/grpc.health.v1.Health/Check']."
     return _checked("public_methods", methods, _METHOD.fullmatch, message)
@@ -80,7 +80,7 @@ class PublicPaths:
     Paths that need no token: `/healthz` is exactly that path, `/static/*` everything below it.
 
     Raises:
-        InvalidInputError: A path that does not start with a slash, or a star elsewhere than at its end.
+        InvalidInputError: A path that does not start with a slash, or has a star anywhere but at its end.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -136,7 +136,7 @@ def refusal_answer(error: VerificationError, realm: str) -> tuple[int, list[tupl
 
 
 def refusal_headers(error: VerificationError, realm: str) -> dict[str, str]:
-    """Log why a request is refused, and return the headers that the refusal adds to the answer."""
+    """Log why a request is refused, and return the headers of the refusal."""
     emit(_log, WORKER_REFUSED, code=error.code, reason=error.message)
     challenge = error.www_authenticate(realm)
     headers = {"WWW-Authenticate": challenge} if challenge else {}

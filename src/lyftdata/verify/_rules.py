@@ -48,7 +48,7 @@ Second = Annotated[int, msgspec.Meta(ge=0, lt=2**33)]
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token must say: `iss` and `aud`, and by how many seconds the clocks of Server and service may differ."""
+    """The required `iss` and `aud` of a token, and by how many seconds the clocks of Server and service may differ."""
 
     issuer: str
     audience: str
@@ -97,7 +97,7 @@ def verify_token(
         now_s: Unix time in seconds.
 
     Raises:
-        InvalidTokenError: One of its kinds, as listed above.
+        InvalidTokenError: One of its subclasses, as listed above.
     """
     unverified = read_form(unverified_token)
     # Type confusion: an ID token or an assertion with the same signer must not pass as an access token (RFC 9068, section 4).
@@ -174,8 +174,8 @@ def _check_claims(claims: _Claims, *, expected: Expected, now_s: float) -> None:
         raise WrongAudienceError(
             f"It is meant for {clean_text(' '.join(audiences))}, and this service is {clean_text(expected.audience)}."
         )
-    # Late use: `exp` has no leeway, unlike the start. A leeway would lengthen how long a stolen token or a disabled Worker gets
-    # in, and honest Workers renew long before the end (RFC 7519, section 4.1.4, permits a leeway but does not require one).
+    # Late use: `exp` has no leeway, unlike `iat` and `nbf`. A leeway would extend the time for which a stolen token or a disabled Worker
+    # is accepted, and honest Workers renew long before `exp` (RFC 7519, section 4.1.4, permits a leeway but does not require one).
     if now_s >= claims.exp:
         raise TokenExpiredError
     # Clock skew: this host's clock may be behind the Server's. A token from further in the future means a clock that is wrong, and

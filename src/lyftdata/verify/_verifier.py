@@ -1,5 +1,5 @@
 """
-Holds what the two verifiers share: the pure rules, the Server's keys, and the cache of checked tokens.
+The base of the two verifiers: the pure rules, the Server's keys, and the cache of checked tokens.
 
 The verifiers for threads (`_threads`) and for an event loop (`_loop`) differ only in how they wait.
 
@@ -41,7 +41,7 @@ _log = logging.getLogger("lyftdata.verify")
 
 TransportT = TypeVar("TransportT")
 
-# Resource exhaustion: threads that may wait at once to see whether an unknown kid is a new key.
+# Resource exhaustion: how many threads may wait at once to learn whether an unknown kid is a new key.
 _MAX_WAITING = 2
 
 
@@ -50,21 +50,21 @@ class Verifier(Generic[TransportT]):
     Base of both verifiers. `WorkerVerifier` and `AsyncWorkerVerifier` repeat the arguments, for editors that show them.
 
     Args:
-        issuer: What the Server calls itself (`LYFTDATA_PUBLIC_URL`); its keys are fetched from there. https, unless
-            it is this very machine.
-        audience: What this service is called in tokens meant for it; compared exactly. The Server's own issuer,
-            where Workers ask for no `resource`: every service that takes that audience takes the same tokens.
+        issuer: The Server's issuer (`LYFTDATA_PUBLIC_URL`); its keys are fetched from there. https, unless it is on this
+            machine.
+        audience: The audience of this service in tokens; compared exactly. The Server's own issuer, if Workers ask for no
+            `resource`: every service that accepts that audience accepts the same tokens.
         server_url: The Server's address for this service, if it is not the issuer.
-        allow_http: Allow plain http to another machine: a listener on the way could then let anyone in.
+        allow_http: Allow plain http to another machine: an attacker on the network could then let any caller in.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
         leeway_s: How many seconds ahead of this host's clock `iat` and `nbf` may be. `exp` has no leeway.
         timeout_s: Bounds a request to the Server as a whole, in seconds.
-        outage_grace_s: For how many seconds stale keys are still used while the Server does not answer.
-        kid_retry_s: Tokens with unknown `kid`s cause at most one fetch in so many seconds, however many there are.
+        outage_grace_s: How many seconds stale keys are still used while the Server does not answer.
+        kid_retry_s: Tokens with unknown `kid`s cause at most one fetch in this many seconds, however many there are.
         remember: How many checked tokens are cached; about 1 KB each.
         online: Ask the Server about every token, so that a disabled Worker is refused at once.
-        online_cache_s: Reuse a confirmation of the Server for so many seconds, 0 to 60.
-        online_fail_open: When the Server cannot be asked, rely on the offline check; otherwise refuse (503).
+        online_cache_s: How many seconds a confirmation by the Server is reused, 0 to 60.
+        online_fail_open: If the Server cannot be asked, rely on the offline check; otherwise refuse (503).
         resource_name: This service's name on the Server (`lyftdata resources`): for the online check of tokens whose
             audience is not the Server itself.
         resource_key: This service's key (`lyftdata resources issue-key`).
@@ -73,7 +73,7 @@ class Verifier(Generic[TransportT]):
         monotonic: For tests: returns seconds of a monotonic clock.
 
     Raises:
-        InvalidInputError: An argument cannot be used; the message names it.
+        InvalidInputError: An argument is invalid; the message names it.
     """
 
     def __init__(

@@ -46,14 +46,14 @@ class WorkerAuthMiddleware:
     Args:
         app: The application.
         verifier: Checks the tokens: an `AsyncWorkerVerifier`, or a class of your own with its `verify`.
-        public_paths: Paths that need no token: `/healthz` exactly, `/static/*` with everything below it. Compared with what
-            the application routes by: the decoded path below the prefix where it is mounted (`root_path`).
+        public_paths: Paths that need no token: `/healthz` exactly, `/static/*` with everything below it. Compared with the path
+            that the application routes by: the decoded path below the prefix where it is mounted (`root_path`).
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
 
     Raises:
         TypeError: The verifier is one for threads, or not a verifier.
-        InvalidInputError: A scope or a public path that cannot be one.
+        InvalidInputError: An invalid scope or public path.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WorkerAuthMiddleware:
         self._realm = realm
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, carry one websocket, or pass the lifespan on."""
+        """Handle one request or websocket, or pass the lifespan on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] in {"http", "websocket"} and _path(scope) in self._public:

@@ -1,5 +1,5 @@
 """
-Why a request is refused, and what its sender may read about it.
+The errors of a refused request, and what its sender may learn.
 
 VerificationError
 ├── MissingTokenError                401  no bearer token in the request
@@ -17,8 +17,8 @@ VerificationError
     ├── KeysUnavailableError              the Server's keys cannot be fetched
     └── OnlineCheckUnavailableError       the Server cannot be asked
 
-`code` is stable: logs, metrics and tests match on it. `message` is for the operator of the service and may name what
-was seen; `public` is all that the sender of the request reads.
+`code` is stable: logs, metrics and tests match on it. `message` is for the operator of the service and may give details;
+`public` is all that the sender of the request reads.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ class VerificationError(LyftdataError):
     A refused request.
 
     Args:
-        message: What was seen, for the operator of the service; never the token. If empty, `public` is used.
+        message: The details, for the operator of the service; never the token. If empty, `public` is used.
     """
 
     code: ClassVar[str] = "verification_failed"
@@ -105,7 +105,7 @@ class TokenRevokedError(InvalidTokenError):
 
 class TokenBoundError(InvalidTokenError):
     """
-    Bound to a key of its client's (`cnf`, RFC 9449), so not a bearer token.
+    Bound to a key of the client (`cnf`, RFC 9449), so not a bearer token.
 
     Refused, since accepting it without a proof of possession would let a thief use it here.
     """
@@ -165,8 +165,8 @@ class InsufficientScopeError(VerificationError):
     A valid token without a scope that is needed here.
 
     Args:
-        needed: The scopes needed.
-        missing: Those of them that the token lacks.
+        needed: The needed scopes.
+        missing: Those that the token lacks.
     """
 
     code = "insufficient_scope"
@@ -185,9 +185,9 @@ class InsufficientScopeError(VerificationError):
 
 class VerifierFailedError(VerificationError):
     """
-    A verifier of the user's own returned something else than a `WorkerIdentity`, or raised an unexpected exception.
+    A verifier of the user's own returned something other than a `WorkerIdentity`, or raised an unexpected exception.
 
-    Raised by the adapters; a fault of the service, so its sender learns nothing else.
+    Raised by the adapters; it is a fault of the service, so the sender of the request learns nothing else.
     """
 
     code = "verifier_failed"

@@ -58,7 +58,7 @@ class WorkerAuthInterceptor(grpc.ServerInterceptor):
 
     Raises:
         TypeError: The verifier is one for an event loop, or not a verifier.
-        InvalidInputError: A scope or a public method that cannot be one.
+        InvalidInputError: An invalid scope or public method.
     """
 
     def __init__(

@@ -18,9 +18,9 @@ class WorkerIdentity(msgspec.Struct, frozen=True, kw_only=True):
         strategy: `api_key` or `auto_enrollment`.
         labels: Its labels, read-only. An auto-enrolled Worker chose them itself (security model).
         scopes: What it may do here (`scope`, RFC 9068, section 2.2.3).
-        audience: The service that the token is meant for, as this service calls itself.
+        audience: The audience of the token: this service.
         issued_at: Aware UTC time.
-        expires_at: Aware UTC time; from this very second the token is refused.
+        expires_at: Aware UTC time; from this second on the token is refused.
         token_id: `jti`, to find the token in logs. Not a secret.
     """
 

@@ -43,14 +43,14 @@ class WorkerAuthMiddleware:
     Args:
         app: The application.
         verifier: Checks the tokens: a `WorkerVerifier`, or a class of your own with its `verify`.
-        public_paths: Paths that need no token: `/healthz` exactly, `/static/*` with everything below it. Compared with what
-            the application routes by: the decoded path below the prefix where it is mounted (`SCRIPT_NAME`).
+        public_paths: Paths that need no token: `/healthz` exactly, `/static/*` with everything below it. Compared with the path
+            that the application routes by: the decoded path below the prefix where it is mounted (`SCRIPT_NAME`).
         scopes: What every Worker must be allowed to do.
         realm: Named in `WWW-Authenticate`.
 
     Raises:
         TypeError: The verifier is one for an event loop, or not a verifier.
-        InvalidInputError: A scope or a public path that cannot be one.
+        InvalidInputError: An invalid scope or public path.
     """
 
     def __init__(

@@ -7,9 +7,9 @@ The agent: gets a token, keeps a session open, and runs the COMMAND while it is 
         +--- an ephemeral Worker whose entry is gone, or a copy that may enroll as a new Worker;
              any other identity is for ever (until the directory is removed)
 
-What ends it: SIGTERM or SIGINT (signs off, exit 0), the COMMAND's end (its exit code) unless it is started again,
-or a refusal for good (exit 3). What does not: any outage. What makes it stop its COMMAND and wait: being disabled,
-a second instance of the same Worker, a name in use, not being approved yet. Then it asks again at growing intervals and is back by itself.
+It exits on SIGTERM or SIGINT (signs off, exit 0), when the COMMAND ends (its exit code) unless it is restarted, or after a
+final refusal (exit 3). An outage never ends it. It stops the COMMAND and waits if it is disabled, a second instance of the same
+Worker, not approved yet, or its name is in use; then it retries at growing intervals and reconnects by itself.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ EXIT_REFUSED = 3
 
 _MIN_POLL_S = 1.0
 _MAX_PAUSE_FOR_SLOT_S = 2.0
-# Between two requests that the Server holds. A proxy that answers in its place must neither silence the Worker nor make it flood.
+# Between two requests that the Server holds. A proxy that answers instead must neither silence the Worker nor make it flood the Server.
 _MIN_PAUSE_FOR_APPROVAL_S = 0.1
 _MAX_PAUSE_FOR_APPROVAL_S = 60.0
 
@@ -85,10 +85,10 @@ class PermanentlyRefusedError(Exception):
 
 class IdentityEndedError(Exception):
     """
-    The identity is of no use any more, and another one may be had.
+    The identity can no longer be used, but the Worker may get another one.
 
     Args:
-        obtain: Gets it.
+        obtain: Obtains the other identity.
     """
 
     def __init__(self, obtain: Obtain) -> None:
@@ -104,12 +104,12 @@ class Agent:
         settings: The Worker's settings.
         client: The Server.
         directory: The Worker's own directory.
-        supervisor: The COMMAND, run while the Worker is let in.
+        supervisor: Runs the COMMAND while the Worker is admitted.
         provider: Gives the current token to the COMMAND.
-        notifier: Tells systemd how it goes.
-        stop: Set when the agent is to end: by `stop()`, and by the COMMAND's end.
-        chance: Gives a number from 0 up to 1.
-        monotonic: Gives seconds on a clock that does not jump.
+        notifier: Reports the state to systemd.
+        stop: Set when the agent is to end: by `stop()`, and when the COMMAND ends.
+        chance: Returns a random number from 0 to below 1.
+        monotonic: Returns seconds on a clock that does not jump.
     """
 
     def __init__(
@@ -141,17 +141,17 @@ class Agent:
             monotonic=monotonic,
         )
         self._name = ""
-        """The Worker's name on the Server, by the last token."""
+        """The Worker's name on the Server, as in the last token."""
         self._online = False
         self._awaits_slot = False
         self._awaits_approval = False
         self._awaits_first_token = False
-        """Whether the identity is of this run, and the Server has given no token for it yet."""
+        """Whether this run created the identity, and the Server has not issued a token for it yet."""
         self._is_rotation_asked = False
         """Whether the Server asks for another identity key."""
         self._rejected_in_a_row = 0
         self._outdated: AgentNotice | None = None
-        """What was last logged of the Server's fleet policy."""
+        """The notice of the Server's fleet policy that was logged last."""
         self._last_answer_s = -_MIN_POLL_S
         self._stop = stop
         self._stop_signal: int | None = None
@@ -165,10 +165,10 @@ class Agent:
         Ask the agent to end; safe to call twice.
 
         Args:
-            number: The signal that asks; the COMMAND gets the same one.
+            number: The signal that was received; the COMMAND gets the same one.
 
         Returns:
-            Whether it had not been asked before.
+            Whether this is the first request to end.
         """
         is_news = not self._stop.is_set()
         self._stop.set()
@@ -193,7 +193,7 @@ class Agent:
         return self._exit_code(refused)
 
     def _exit_code(self, refused: RefusedByServerError | None) -> int:
-        """Return the exit code, and report the reason for it where there is one."""
+        """Return the exit code, and report the reason for it, if any."""
         if refused is not None:
             self._end_report.refused(refused)
             return EXIT_REFUSED
@@ -209,7 +209,7 @@ class Agent:
         return SIGNAL_EXIT_BASE + (self._stop_signal or 0)
 
     async def _run_as(self, credential: Credential) -> Credential:
-        """Poll by a credential for as long as its Worker exists; return that of the new Worker that follows it."""
+        """Poll with a credential for as long as its Worker exists; return the credential of the new Worker that succeeds it."""
         while True:
             try:
                 if self._is_rotation_asked:
@@ -220,10 +220,10 @@ class Agent:
 
     async def _rotate_key(self, credential: Credential) -> Credential:
         """
-        Return the credential with another identity key; with the current one where that does not work now.
+        Return the credential with a new identity key, or unchanged if the rotation fails now.
 
-        The COMMAND goes on. What fails is tried again after the next poll; a refusal concerns the current key too, and the next token
-        request shows it.
+        The COMMAND keeps running. A failed rotation is retried after the next poll; a refusal concerns the current key too, and shows
+        at the next token request.
         """
         try:
             rotated = await self._unless_stopped(
@@ -333,8 +333,8 @@ class Agent:
         """
         Pause after a poll that was answered at once instead of held, so that polls do not flood the Server.
 
-        A proxy that does not hold requests, or a copy of this very process (a cloned virtual machine has the same
-        boot id), would otherwise make both ask without end.
+        Otherwise a proxy that does not hold requests, or a copy of this process (a cloned virtual machine has the same boot id),
+        would cause an endless stream of polls.
         """
         now_s = self._monotonic()
         if now_s - self._last_answer_s < _MIN_POLL_S:
@@ -358,14 +358,14 @@ class Agent:
             case _:
                 emit(_log, UNKNOWN_DIRECTIVE, kind=clean_text(directive.kind, 32))
 
-    # --- when it does not go well -----------------------------------------------------------------------
+    # --- failures and refusals --------------------------------------------------------------------------
 
     async def _token_rejected(self, rejected: TokenRejectedError) -> None:
         """
         Get another token: almost at once the first time, with growing waits while new tokens are rejected too.
 
-        The Server may be right to reject an old token, and the next token shows that. It gives no reason to a caller
-        whose token it rejects, so a new token that is rejected as well is reported here, with the reference.
+        The Server may be right to reject an old token, and the next token request shows why. It gives no reason to a caller whose
+        token it rejects, so if a new token is rejected as well, that is reported here, with the reference.
         """
         self._session.discard_token()
         self._rejected_in_a_row += 1
@@ -387,13 +387,13 @@ class Agent:
         await self._pause(wait_s)
 
     async def _wait_for_the_disk(self, error: StateError) -> None:
-        """Wait until the Worker's directory can be written: an identity is used only once it is stored. A retry with the same key gets the same ID."""
+        """Wait until the Worker's directory is writable: an identity is used only once it is stored. A retry with the same key gets the same ID."""
         wait_s = self._backoff.next_s()
         self._report.enrollment_blocked(error, wait_s=wait_s)
         await self._pause(wait_s)
 
     async def _end_identity(self, refused: RefusedByServerError) -> Obtain | None:
-        """End an identity if another one may be had after this refusal, and return how; else None."""
+        """End the identity if the Worker may get another one after this refusal, and return how; otherwise None."""
         found = find_succession(refused, self._settings, self._directory, is_first=self._awaits_first_token)
         if found is None:
             return None
@@ -403,7 +403,7 @@ class Agent:
         return found.obtain
 
     async def _discard(self, stored: StoredIdentity) -> None:
-        """Remove an identity from the directory; wait until that can be written."""
+        """Remove an identity from the directory; wait until the directory is writable."""
         while True:
             try:
                 self._directory.discard_identity(stored)
@@ -414,26 +414,26 @@ class Agent:
                 return
 
     async def _withdraw(self) -> None:
-        """Take the COMMAND's tokens back, and stop it."""
+        """Withdraw the COMMAND's tokens, and stop it."""
         self._online = False
         self._session.discard_token()
         self._provider.withdraw()
         await self._supervisor.stop()
 
     async def _refused(self, refused: RefusedByServerError) -> None:
-        """The Server says no: stop the COMMAND; then end, or stay and ask again."""
+        """Handle a refusal: stop the COMMAND; then end, or wait and retry."""
         self._report.refused(refused)
         await self._withdraw()
         if refused.final:
             raise PermanentlyRefusedError(refused)
         wait_s = self._backoff.next_s(retry_after_s=refused.retry_after_s)
-        # Another process of this Worker is connected, as in a rolling update: the Server holds the next poll until that one
-        # has gone, so there is no reason to stay away for long.
+        # Another process of this Worker is connected, as in a rolling update: the Server holds the next poll until that process
+        # is gone, so there is no reason to wait long.
         self._awaits_slot = refused.cause_code == DuplicateInstanceError.code
         await self._pause(min(wait_s, _MAX_PAUSE_FOR_SLOT_S) if self._awaits_slot else wait_s)
 
     async def _await_approval(self, refused: RefusedByServerError, credential: Credential) -> None:
-        """Report once that an operator must approve this Worker, and pause; the Server has held the request if it could."""
+        """Report once that an operator must approve this Worker, then pause; the Server has held the request if it could."""
         if not self._awaits_approval:
             self._awaits_approval = True
             self._report.awaiting_approval(refused, credential, name=self._settings.worker_name or "")

@@ -1,9 +1,9 @@
 """
 The Worker's HTTP client of the Server.
 
-Every answer becomes one of: a value, `ServerUnreachableError` (ask again later), `TokenRejectedError` (get a
-new token) or `RefusedByServerError` (final or not). Redirects are never followed: a credential goes to the
-address it was meant for, or nowhere. Answers are bounded in size and time.
+Every request ends in one of: a value, `ServerUnreachableError` (retry later), `TokenRejectedError` (get a new token) or
+`RefusedByServerError` (final or not). Redirects are never followed: a credential goes to the address that it was meant for, or
+nowhere. Answers are bounded in size and time.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _ANSWER_WITHIN_S = 25.0
 _APPROVAL_WITHIN_S = 15
 _CONNECT_WITHIN_S = 10.0
 _MAX_TEXT = 300
-# A held poll answers when its time is over; this much later the connection counts as dead.
+# A held poll is answered when its time is over; this much later the connection counts as dead.
 _POLL_SLACK_S = 15.0
 
 _UNAUTHORIZED = 401
@@ -58,9 +58,9 @@ class ServerUnreachableError(LyftdataError):
 
     Args:
         remedy: What to do about it, if that is known.
-        retry_after_s: Seconds the Server asked for, or None.
-        was_cut: Whether the connection was closed, or a proxy gave up (504), while the answer was waited for.
-        status: The HTTP status of the answer that was not the Server's; 0 if there was no answer.
+        retry_after_s: Seconds that the Server asked to wait, or None.
+        was_cut: Whether the connection was closed, or a proxy gave up (504), while waiting for the answer.
+        status: The HTTP status of an answer that was not the Server's; 0 if there was no answer.
     """
 
     code = "server_unreachable"
@@ -82,10 +82,10 @@ class ServerUnreachableError(LyftdataError):
 
 class TokenRejectedError(LyftdataError):
     """
-    The session does not accept this token: get a new one; the token endpoint says why if it will not give any.
+    The session endpoint rejected this token: get a new one; if the token endpoint refuses that, it says why.
 
     Args:
-        reference: By which an operator finds the whole reason; empty if the answer was not the Server's.
+        reference: An operator finds the whole reason by it; empty if the answer was not the Server's.
     """
 
     code = "token_rejected"
@@ -100,12 +100,12 @@ class RefusedByServerError(LyftdataError):
     The Server has refused this Worker.
 
     Args:
-        reason: What it said.
-        reference: By which an operator finds the whole reason.
+        reason: The reason that it gave.
+        reference: An operator finds the whole reason by it.
         cause_code: The cause, if the Worker had proved its key.
-        final: Whether asking again is pointless.
-        retry_after_s: Seconds the Server asked to wait, or None.
-        clock_skew: How far this host's clock is off, where that may be the cause.
+        final: Whether retrying is pointless.
+        retry_after_s: Seconds that the Server asked to wait, or None.
+        clock_skew: How far this host's clock is off, if that may be the cause.
     """
 
     code = "refused_by_server"
@@ -131,12 +131,12 @@ class RefusedByServerError(LyftdataError):
 
 class AudienceRefusedError(LyftdataError):
     """
-    The Server gives this Worker no token for that audience or scope; its token for the Server stays valid.
+    The Server issues this Worker no token for that audience or scope; its token for the Server stays valid.
 
     Args:
-        reason: What it said.
+        reason: The reason that it gave.
         error: `invalid_target` (RFC 8707) or `invalid_scope` (RFC 6749, section 5.2).
-        reference: By which an operator finds the whole reason, or empty.
+        reference: An operator finds the whole reason by it; may be empty.
         cause_code: The cause, or empty.
     """
 
@@ -169,7 +169,7 @@ class Directive(msgspec.Struct, frozen=True):
 
 
 class AgentNotice(msgspec.Struct, frozen=True):
-    """The Server asks for a newer agent: of which version at least, and from when on this one is refused (RFC 3339), if it will be."""
+    """The Server asks for a newer agent: the minimum version, and the time from which this one is refused (RFC 3339), if any."""
 
     minimum: str
     refused_from: str | None = None
@@ -211,7 +211,7 @@ class ServerClient:
     Args:
         settings: The Worker's settings.
         transport: For tests: used instead of the network.
-        clock: Which time is signed for; every answer tells it the Server's.
+        clock: Decides which time is signed; it learns the Server's time from every answer.
     """
 
     def __init__(
@@ -245,11 +245,11 @@ class ServerClient:
         Enroll (RFC 7591, section 3.1).
 
         Args:
-            sign: Makes the initial access token: a proof of the enrollment key, signed for now.
-            metadata: Who the Worker says it is (RFC 7591, section 2).
+            sign: Makes the initial access token: a proof of the enrollment key, signed for the given time.
+            metadata: The Worker's client metadata (RFC 7591, section 2).
 
         Returns:
-            Who the Worker is from now on.
+            The identity of the Worker from now on.
 
         Raises:
             ServerUnreachableError, RefusedByServerError: As described above.
@@ -278,13 +278,13 @@ class ServerClient:
         Ask for a worker token (RFC 6749, section 4.4.2).
 
         Args:
-            credential: What the Worker proves itself with.
-            resource: Whom the token is for (RFC 8707); None for the Server.
-            scope: What it is to allow (RFC 6749, section 3.3); None for all that the Worker may.
+            credential: The credential that the Worker authenticates with.
+            resource: The audience of the token (RFC 8707); None for the Server.
+            scope: The requested scopes (RFC 6749, section 3.3); None for all that are granted to the Worker.
             waits_for_approval: Whether the Server may hold the request until an operator has approved the Worker.
 
         Raises:
-            AudienceRefusedError: The Server gives no tokens for that `resource` or `scope`.
+            AudienceRefusedError: The Server issues no tokens for that `resource` or `scope`.
             ServerUnreachableError, RefusedByServerError: As described above.
         """
         exchange = token_exchange(
@@ -310,11 +310,11 @@ class ServerClient:
 
     async def register_next_key(self, credential: Credential, key: PublicIdentityKey) -> None:
         """
-        Have the Server keep the key that takes the place of the identity key at its first use.
+        Register the next key, which replaces the identity key at its first use.
 
         Args:
             credential: The current identity key.
-            key: The public half of the next one.
+            key: The public half of the next key.
 
         Raises:
             ServerUnreachableError, RefusedByServerError: As described above.
@@ -355,10 +355,10 @@ class ServerClient:
 
     async def probe_session(self, token: str) -> Answer:
         """
-        Return what the session answers to a probe, which opens none.
+        Return the session endpoint's answer to a probe, which opens no session.
 
         The Server reads the body only after it has accepted the token, so this shows whether path and Authorization header get
-        through. One that knows no probes finds the body invalid (400).
+        through. A Server without support for probes finds the body invalid (400).
 
         Raises:
             ServerUnreachableError: As described above.
@@ -366,20 +366,20 @@ class ServerClient:
         return await self._ask(self._probe(token, probe="now"))
 
     async def probe_held(self, token: str, *, hold_s: float) -> Answer:
-        """Return the answer to a probe that the Server holds for so long without a byte; raises ServerUnreachableError."""
+        """Return the answer to a probe that the Server holds for `hold_s` without sending a byte; raises ServerUnreachableError."""
         request = self._probe(token, probe="held", max_hold_s=hold_s)
         return await self._ask(request, within_s=hold_s + _POLL_SLACK_S)
 
     async def probe_streamed(self, token: str, *, hold_s: float) -> tuple[float, float]:
         """
-        Return after how many seconds the first byte arrived of an answer that the Server sends bit by bit, and the last.
+        Return after how many seconds the first and the last byte of a streamed answer arrived.
 
         Args:
             token: A worker token.
-            hold_s: Within which the Server sends it: the first byte after an eighth.
+            hold_s: How many seconds the Server takes to send the answer; the first byte comes after an eighth of that.
 
         Raises:
-            ServerUnreachableError: As described above, or the answer is not one to a probe.
+            ServerUnreachableError: As described above, or the answer is not that to a probe.
         """
         request = self._probe(token, probe="streamed", max_hold_s=hold_s)
         began_s = time.monotonic()
@@ -426,7 +426,7 @@ class ServerClient:
         )
 
     def _refusal(self, answer: Answer, *, signed_by: ServerClock | None) -> LyftdataError:
-        """Return the error for an answer: a refusal of this Server, or ServerUnreachableError for any other program's answer."""
+        """Return the error for an answer: a refusal by this Server, or ServerUnreachableError for an answer of another program."""
         refusal = read_refusal(answer, signed_by=signed_by)
         if refusal is None:
             return self._unusable(answer)
@@ -485,7 +485,7 @@ def _connections(settings: WorkerSettings, transport: httpx2.AsyncBaseTransport 
 def _direct(
     tls: ssl.SSLContext | bool,  # noqa: FBT001 - as the library has it
 ) -> httpx2.AsyncBaseTransport:
-    """Return a transport with TCP keepalive, so that a Server that vanished is noticed."""
+    """Return a transport with TCP keepalive, which notices a Server that vanished."""
     return httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, socket_options=keepalive_options())
 
 

@@ -1,8 +1,8 @@
 """
-Puts the reason for which a Worker ends where people look first: systemd's status, and a container's termination message.
+Writes the reason for the end of a Worker to where people look first: systemd's status, and a container's termination message.
 
-Kubernetes shows the text of `terminationMessagePath` in `kubectl describe pod`; without it, one has to find the log of a container
-that has been replaced. An end that was asked for leaves none.
+Kubernetes shows the text at `terminationMessagePath` in `kubectl describe pod`; without it, one has to find the log of a container
+that has been replaced. A requested stop writes nothing.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from lyftdata.service_manager import Notifier
 from lyftdata.worker.client import RefusedByServerError
 from lyftdata.worker.settings import DEFAULT_TERMINATION_LOG
 
-# Kubernetes cuts what is longer (`terminationMessagePath` in its API reference).
+# Kubernetes truncates longer text (`terminationMessagePath` in its API reference).
 _MAX_BYTES = 4096
 _MAX_STATUS = 400
 
 
 class EndReport:
     """
-    Writes the reason for which the agent ends.
+    Writes the reason why the agent ends.
 
     Args:
-        environ: NOTIFY_SOCKET and LYFTDATA_TERMINATION_LOG. Not the settings: that they cannot be read is a reason too.
+        environ: NOTIFY_SOCKET and LYFTDATA_TERMINATION_LOG. Not the settings, since invalid settings are such a reason too.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -35,7 +35,7 @@ class EndReport:
         self._path = trim(environ.get("LYFTDATA_TERMINATION_LOG", "")) or DEFAULT_TERMINATION_LOG
 
     def refused(self, refused: RefusedByServerError) -> None:
-        """Report that the Server has refused this Worker for good."""
+        """Report a final refusal by the Server."""
         cause = f" ({clean_text(refused.cause_code, 64)})" if refused.cause_code else ""
         reference = f" Reference {clean_text(refused.reference, 32)}." if refused.reference else ""
         remedy = f" {clean_text(refused.hint, 400)}" if refused.hint else ""
@@ -44,11 +44,11 @@ class EndReport:
         )
 
     def command_ended(self, exit_code: int) -> None:
-        """Report that the COMMAND has ended by itself, and failed."""
+        """Report that the COMMAND ended by itself with a failure."""
         self._write(f"The COMMAND ended with exit code {exit_code}.")
 
     def failed(self, error: LyftdataError) -> None:
-        """Report that the Worker did not start, or could not go on."""
+        """Report that the Worker could not start or continue."""
         problems = (
             error.problems if isinstance(error, SettingsError) else [f"{error.message} {error.hint}".strip()]
         )
@@ -62,8 +62,8 @@ class EndReport:
 
 
 def _overwrite(path: str, content: bytes) -> None:
-    """Write to a file that is there already: the container's runtime makes it, and elsewhere there is none."""
-    # Not through a symbolic link, and not to a terminal or a pipe, which could keep the agent from ending.
+    """Write to an existing file: the container's runtime creates it; elsewhere there is none."""
+    # Not through a symbolic link, and not to a terminal or a pipe, which could block the agent's exit.
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,9 +1,9 @@
 """
 Learns how long a poll may be held before something between Worker and Server cuts it.
 
-Proxies, firewalls and address translation close a connection on which nothing has been sent for a while, and some of them
-sooner than a poll is held. Cut each time, a Worker would be offline and online again for ever. So it asks for shorter holds
-once it was cut twice after the same time, which an outage or a restart of the Server does not do.
+Proxies, firewalls and NAT close idle connections, some of them before a held poll is answered. If every poll were cut, a Worker
+would alternate between offline and online. So it asks for shorter holds once polls were cut twice after the same time, which does
+not happen in an outage or a restart of the Server.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _MIN_CUT_S = 2.0
 # A timeout is coarse, and the network takes its time.
 _SAME_WITHIN_S, _SAME_WITHIN = 1.0, 0.1
 _MARGIN = 0.75
-# Then a longer one is tried: the host may have moved, the proxy may have been changed.
+# After this a longer hold is tried again: the host may have moved, the proxy may have been changed.
 _FORGET_AFTER_S = 3_600.0
 
 
@@ -27,7 +27,7 @@ class HoldLimit:
     Learns from polls that were cut.
 
     Args:
-        monotonic: Gives seconds on a clock that does not jump.
+        monotonic: Returns seconds on a clock that does not jump.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:

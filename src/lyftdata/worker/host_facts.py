@@ -1,4 +1,4 @@
-"""Facts about the Worker's host, by which operators recognise it. Untrusted: no decision depends on them."""
+"""Facts about the Worker's host by which operators recognize it. Untrusted: no decision depends on them."""
 
 import os
 import platform

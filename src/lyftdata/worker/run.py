@@ -1,4 +1,4 @@
-"""Runs a Worker from start to end: opens what lives as long as it does, and closes it in reverse order."""
+"""Runs a Worker from start to end: opens its resources, and closes them in reverse order."""
 
 import asyncio
 import contextlib
@@ -39,16 +39,16 @@ async def run_worker(
     settings: WorkerSettings, command: Sequence[str], *, end_report: EndReport, umask: int = -1
 ) -> int:
     """
-    Run a Worker until SIGTERM, SIGINT, its COMMAND's end, or a refusal for good.
+    Run a Worker until SIGTERM, SIGINT, the end of its COMMAND, or a final refusal.
 
     Args:
         settings: The Worker's settings.
         command: The COMMAND to run while connected; empty for none.
-        end_report: Is given the reason of an end that was not asked for; of an error that is raised, by the caller.
-        umask: The file mode mask for the COMMAND; -1 for that of this process.
+        end_report: Gets the reason for an unrequested end; the caller reports an error that is raised.
+        umask: The umask for the COMMAND; -1 for that of this process.
 
     Returns:
-        0, the COMMAND's exit code, or 3 when the Server has refused for good.
+        0, the COMMAND's exit code, or 3 after a final refusal.
 
     Raises:
         SettingsError: Settings and directory contradict each other (exit 2).
@@ -78,7 +78,7 @@ async def run_worker(
         return await run(credential=credential)
     with directory.locked():
         directory.finish_replacement()
-        # Asked again inside the lock: another Worker may have enrolled into this directory meanwhile.
+        # Checked again under the lock: another Worker may have enrolled into this directory in the meantime.
         return await run(credential=choose_credential(settings, directory))
 
 
@@ -130,7 +130,7 @@ async def _run_agent(
             stop=stop,
         )
         stack.enter_context(signals_passed_on(agent, supervisor))
-        # Keeps systemd's watchdog quiet as long as the event loop turns.
+        # Notifies systemd's watchdog as long as the event loop runs.
         await stack.enter_async_context(_running(notifier.notify_watchdog()))
         return await agent.run(credential)
 
@@ -139,7 +139,7 @@ async def _run_agent(
 async def _token_provider(
     settings: WorkerSettings, command: Sequence[str], client: ServerClient, environ: Mapping[str, str]
 ) -> AsyncIterator[TokenProvider]:
-    """With a COMMAND there is a directory for its token file and socket; without one they would have no reader."""
+    """Provide tokens; only with a COMMAND is there a directory for the token file and socket, which it reads."""
     if not command:
         yield TokenProvider(client, directory=None)
         return
@@ -172,14 +172,14 @@ async def _running(keeping: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def fetch_token(settings: WorkerSettings, *, audience: str | None = None) -> TokenReply:
     """
-    Return a fresh worker token, by the API key or the stored identity of this host; never enrolls.
+    Return a fresh worker token for the API key or the stored identity of this host; never enrolls.
 
     Args:
         settings: The Worker's settings.
-        audience: Whom the token is for; None for the Server.
+        audience: The audience of the token; None for the Server.
 
     Raises:
-        SettingsError: There is no identity to get one with.
+        SettingsError: There is no credential.
         AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As in `client`.
     """
     directory = StateDirectory(settings.jobs_dir)

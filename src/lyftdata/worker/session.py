@@ -1,5 +1,5 @@
 """
-A Worker's session at the Server: keeps a token valid, holds one poll after the other, and signs off.
+A Worker's session at the Server: keeps a valid token, sends one long poll after the other, and signs off.
 
     session = ServerSession(client, labels=…, backoff=…, on_token=…)
     token = await session.valid_token(credential)
@@ -29,25 +29,25 @@ _log = get_logger(__name__)
 _FIRST_HOLD_S = 25.0
 _MIN_HOLD_S, _MAX_HOLD_S = 1.0, 600.0
 _SIGN_OFF_WITHIN_S = 3.0
-# How often a rotated API key is looked for while a poll is held.
+# How often a poll checks for a rotated API key while it is held.
 _LOOK_EVERY_S = 5.0
 
 
 class CredentialChangedError(Exception):
-    """The API key was rotated: a token by the new one is due, whatever the Server says about the old one."""
+    """The API key was rotated: get a token with the new key, whatever the Server answers about the old one."""
 
 
 class ServerSession:
     """
-    One run's session, from its first token to the sign-off; the Server knows the run by its `boot_id`.
+    The session of one run, from its first token to the sign-off; the Server identifies the run by its `boot_id`.
 
     Args:
         client: The Server.
-        labels: What the Worker says of itself.
-        backoff: The waits between attempts; the agent's own, so that each kind of failure adds to them.
-        on_token: Is called with each token, before it is used.
-        chance: Gives a number from 0 up to 1.
-        monotonic: Gives seconds on a clock that does not jump.
+        labels: The labels that the Worker reports.
+        backoff: The waits between attempts; shared with the agent, so that every kind of failure counts.
+        on_token: Called with each token before it is used.
+        chance: Returns a random number from 0 to below 1.
+        monotonic: Returns seconds on a clock that does not jump.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class ServerSession:
         self._facts = host_facts()
         self._token: HeldToken | None = None
         self._token_by = ""
-        """The version of the credential by which the token was got, or asked for last."""
+        """The version of the credential with which the token was last requested."""
         self._hold_s = _FIRST_HOLD_S
         self._hold_limit = HoldLimit(monotonic)
 
     @property
     def agent_version(self) -> str:
-        """Return the version of the agent, as each poll reports it."""
+        """Return the version of the agent, which each poll reports."""
         return self._facts["agent_version"]
 
     def was_asked_by(self, credential: Credential) -> bool:
-        """Return whether the last token was asked for by a credential as it is now, and not by a key that was rotated since."""
+        """Return whether the last token was requested with the present version of the credential, not with a key that was rotated since."""
         return self._token_by == credential.version()
 
     def discard_token(self) -> None:
@@ -89,10 +89,10 @@ class ServerSession:
 
     async def valid_token(self, credential: Credential) -> HeldToken:
         """
-        Return the token, or another one if it is due for renewal.
+        Return the token, renewing it first if that is due.
 
         Raises:
-            ServerUnreachableError, RefusedByServerError: As `ServerClient.token`.
+            ServerUnreachableError, RefusedByServerError: As for `ServerClient.token`.
         """
         if self._token is None or self._token.is_due(self._monotonic()):
             return await self._renew(credential)
@@ -100,16 +100,16 @@ class ServerSession:
 
     async def poll(self, token: HeldToken, credential: Credential, *, awaits_slot: bool) -> PollReply:
         """
-        Hold one poll; the token is renewed meanwhile, since a poll may be held for longer than a token lives.
+        Send one long poll; the token is renewed meanwhile, since a poll may be held for longer than a token lives.
 
         Args:
-            token: A valid one.
-            credential: By which to renew it.
-            awaits_slot: Whether to be held until another process of this Worker has gone.
+            token: A valid token.
+            credential: The credential to renew it with.
+            awaits_slot: Whether the Server is to hold the poll until another process of this Worker is gone.
 
         Raises:
             CredentialChangedError: The API key was rotated.
-            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.poll` and `token`.
+            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As for `ServerClient.poll` and `token`.
         """
         body = self._body(awaits_slot=awaits_slot)
         poll = asyncio.ensure_future(self._client.poll(token.text, body, hold_s=self._hold_s))
@@ -133,11 +133,11 @@ class ServerSession:
         Sign off, so that the Server shows this Worker as offline at once; bounded in time, since the Server may be down.
 
         Returns:
-            The answer; None without a token, as then there is no session.
+            The answer; None if there is no token and so no session.
 
         Raises:
-            TimeoutError: The Server has not answered.
-            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.poll`.
+            TimeoutError: The Server did not answer.
+            TokenRejectedError, ServerUnreachableError, RefusedByServerError: As for `ServerClient.poll`.
         """
         if self._token is None:
             return None

@@ -36,7 +36,7 @@ from lyftdata.worker.process.restart import NEVER, POLICIES
 _MAX_GRACE_S = 3600
 
 _ENROLLMENT_KEY = "LYFTDATA_AUTO_ENROLLMENT_KEY"
-# Shorter ones are no keys, and may be a part of an honest name.
+# Shorter ones are not keys, and may be part of an honest name.
 _MIN_SECRET_LENGTH = 16
 
 
@@ -44,7 +44,7 @@ DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the Worker is started with; see `TABLE` for the meaning of each."""
+    """The Worker's settings; see `TABLE` for the meaning of each."""
 
     url: str
     public_url: str | None
@@ -64,9 +64,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     warnings: tuple[str, ...] = ()
     api_key_file: Path | None = None
-    """Where the API key was read from, to be read again when it was rotated; None if it came by variable."""
+    """The file that the API key was read from, which is read again when the key is rotated; None if it came from a variable."""
     enrollment_key_file: Path | None = None
-    """Where the enrollment key was read from; likewise."""
+    """The file that the enrollment key was read from; likewise."""
 
 
 def parse_server_url(text: str) -> str:
@@ -85,15 +85,15 @@ def parse_server_url(text: str) -> str:
 
 def _unread_secret(text: str) -> Secret:
     """
-    Take the enrollment key unchecked: it is checked when it is used (`credentials.choose_credential`).
+    Accept the enrollment key unchecked: it is checked when it is used (`credentials.choose_credential`).
 
-    A Worker that is enrolled does not need it, and starts whatever the variable holds.
+    An enrolled Worker does not need it, and starts whatever the variable holds.
     """
     return Secret(text)
 
 
 def parse_stop_grace(text: str) -> int:
-    """Read the time that the COMMAND has to end: up to an hour, in seconds."""
+    """Read the grace period of the COMMAND, at most an hour; returns seconds."""
     seconds = int(parse_duration(text).total_seconds())
     if seconds > _MAX_GRACE_S:
         raise InvalidInputError("stop_grace", "must be from 0s to 1h")
@@ -101,7 +101,7 @@ def parse_stop_grace(text: str) -> int:
 
 
 def parse_tls_ca(text: str) -> Path:
-    """Read the name of a file of certificates, and check that it is one."""
+    """Read the path of a file of certificates, and check that it holds certificates."""
     import ssl
 
     path = parse_path(text)
@@ -136,7 +136,7 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         flag="--public-url",
-        doc="What the Server calls itself, if that differs from `LYFTDATA_URL`; checked when the Worker enrolls.",
+        doc="The Server's issuer (its own LYFTDATA_PUBLIC_URL), if that differs from `LYFTDATA_URL`; checked when the Worker enrolls.",
     ),
     Setting(
         name="LYFTDATA_ALLOW_HTTP",
@@ -144,7 +144,7 @@ TABLE: tuple[Setting, ...] = (
         parse=parse_switch,
         default=False,
         default_doc="`no`",
-        doc="Allows plain http to another machine: anyone who listens on the way can then take the Worker's place.",
+        doc="Allows plain http to another machine: anyone who listens on the network can then impersonate the Worker.",
     ),
     Setting(
         name="LYFTDATA_WORKER_ID",
@@ -162,7 +162,7 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         secret=True,
-        doc="The Worker's API key (strategy API key). A file is read again: a key that was rotated there is used without a restart.",
+        doc="The Worker's API key (strategy API key). A file is read again: a key that is rotated there is used without a restart.",
     ),
     Setting(
         name="LYFTDATA_WORKER_NAME",
@@ -181,7 +181,7 @@ TABLE: tuple[Setting, ...] = (
         default=None,
         default_doc="none",
         secret=True,
-        doc="The Server's shared secret (strategy Auto-Enrollment); not needed any more once the Worker is enrolled. "
+        doc="The enrollment key (strategy Auto-Enrollment); no longer needed once the Worker is enrolled. "
         "Until then a file is read again at each attempt.",
     ),
     Setting(
@@ -200,7 +200,7 @@ TABLE: tuple[Setting, ...] = (
         default={},
         default_doc="none",
         flag="--labels",
-        doc="Labels, for example `zone=eu-1,gpu`. Those of an API-key Worker are set by an operator; its own are shown next to them.",
+        doc="Labels, for example `zone=eu-1,gpu`. An operator sets those of an API-key Worker; the ones that it reports are shown next to them.",
     ),
     Setting(
         name="LYFTDATA_TLS_CA",
@@ -217,7 +217,7 @@ TABLE: tuple[Setting, ...] = (
         parse=parse_switch,
         default=False,
         default_doc="`no`",
-        doc="Does not check the Server's certificate: anyone who sits on the way can then be the Server. For trying things out.",
+        doc="Does not check the Server's certificate: anyone on the network path can then impersonate the Server. Only for tests.",
     ),
     Setting(
         name="LYFTDATA_RESTART",
@@ -227,7 +227,7 @@ TABLE: tuple[Setting, ...] = (
         default_doc=f"`{NEVER}`",
         flag="--restart",
         doc="Whether a COMMAND that has exited is restarted: `never` (the Worker ends with it), `on-failure` "
-        "(unless it ended with 0) or `always`; after 1 to 60 seconds, growing, and never while the Server does not let the Worker in.",
+        "(unless it ended with 0) or `always`; after a delay that grows from 1 to 60 seconds, and never while the Server does not admit the Worker.",
     ),
     Setting(
         name="LYFTDATA_STOP_GRACE",
@@ -236,7 +236,7 @@ TABLE: tuple[Setting, ...] = (
         default=int(GRACE_S),
         default_doc=f"`{GRACE_S:.0f}s`",
         flag="--stop-grace",
-        doc="How long the COMMAND and all it started have from SIGTERM to SIGKILL, 0s to 1h.",
+        doc="How long the COMMAND and all its processes have from SIGTERM to SIGKILL, 0s to 1h.",
     ),
     Setting(
         name="LYFTDATA_TERMINATION_LOG",
@@ -244,8 +244,8 @@ TABLE: tuple[Setting, ...] = (
         parse=str,
         default=DEFAULT_TERMINATION_LOG,
         default_doc=f"`{DEFAULT_TERMINATION_LOG}`",
-        doc="A container's termination message (Kubernetes: `terminationMessagePath`): the reason for an end that was not asked for is written "
-        "there, if the file exists.",
+        doc="A container's termination message (Kubernetes: `terminationMessagePath`): the reason for an unrequested end is written there, "
+        "if the file exists.",
     ),
     *LOG_SETTINGS,
 )
@@ -263,12 +263,12 @@ def read_worker_settings(
     Args:
         environ: Environment variables; a secret `X` may come as `X_FILE`.
         flags: By flag, for example `{"--worker-id": "press-01"}`; a flag wins over its variable.
-        read_file: Gives the text of an `X_FILE`.
+        read_file: Returns the text of an `X_FILE`.
 
     Raises:
         SettingsError: Names every fault at once.
     """
-    # The file of the enrollment key may be gone once the Worker is enrolled, and must not be in the way then.
+    # The file of the enrollment key may be gone once the Worker is enrolled, and must not prevent the start then.
     usable = _without_missing_enrollment_file(environ)
     values, warnings = read_settings(
         TABLE,
@@ -306,10 +306,10 @@ def read_worker_settings(
 
 def _check_no_secret(settings: WorkerSettings) -> None:
     """
-    Refuse a name or labels that hold one of the Worker's own secrets: the Server would store and show them.
+    Refuse a name or labels that contain one of the Worker's own secrets: the Server would store and show them.
 
     Raises:
-        SettingsError: They do.
+        SettingsError: One of them does.
     """
     secrets = {"LYFTDATA_WORKER_API_KEY": settings.api_key, _ENROLLMENT_KEY: settings.enrollment_key}
     sent = {
@@ -328,7 +328,7 @@ def _check_no_secret(settings: WorkerSettings) -> None:
 
 
 def _malformed_key(api_key: Secret | None) -> list[str]:
-    """Warn about a key that was cut or changed: the Server rejects it, and gives an unproven caller no reason."""
+    """Warn about a truncated or changed key: the Server rejects it, and gives an unproven caller no reason."""
     problem = None if api_key is None else find_malformation(api_key)
     if problem is None:
         return []
@@ -349,7 +349,7 @@ def _malformed_enrollment_key(secret: Secret | None) -> list[str]:
 
 
 def scrub_environment(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Remove every lyftdata secret from the environment, so that nothing started from here inherits them."""
+    """Remove every lyftdata secret from the environment, so that no child process inherits them."""
     for name in SECRET_VARIABLES:
         environ.pop(name, None)
         environ.pop(f"{name}_FILE", None)

@@ -20,7 +20,7 @@ from lyftdata.worker.identity.state import StateError
 
 _log = get_logger(__name__)
 
-# Tries in a row without an answer, some seconds in all.
+# Consecutive attempts without an answer, some seconds in all.
 _WARN_AFTER_FAILURES = 4
 
 
@@ -29,7 +29,7 @@ class StatusReport:
     Reports each change of an agent's state, in the log and to systemd.
 
     Args:
-        notifier: Tells systemd.
+        notifier: Notifies systemd.
         server: URL of the Server.
     """
 
@@ -50,11 +50,11 @@ class StatusReport:
         )
 
     def offline(self, error: ServerUnreachableError) -> None:
-        """Report that the Server cannot be reached any more."""
+        """Report that the Server can no longer be reached."""
         emit(_log, OFFLINE, reason=clean_text(error.message, 400))
 
     def retrying(self, error: ServerUnreachableError, *, wait_s: float, failures: int) -> None:
-        """Report an attempt without an answer. Outages pass by themselves; one that does not shows at level `warning`."""
+        """Report an attempt without an answer, after several in a row at level `warning`."""
         emit(
             _log,
             RETRYING,
@@ -98,7 +98,7 @@ class StatusReport:
 
 
 def _facts_of_refusal(refused: RefusedByServerError) -> dict[str, Any]:
-    """Return what is known of a refusal, cleaned: the text is the Server's, or that of something else at its address."""
+    """Return the log fields of a refusal, cleaned: the text is from the Server, or from another program at its address."""
     facts = {
         "reference": clean_text(refused.reference, 32),
         "code": clean_text(refused.cause_code, 64),
@@ -113,7 +113,7 @@ def _facts_of_refusal(refused: RefusedByServerError) -> dict[str, Any]:
 
 
 def _facts_of_rejection(rejected: TokenRejectedError) -> dict[str, Any]:
-    """Return what is known of a token that was answered with 401."""
+    """Return the log fields of a token that was rejected with 401."""
     if not rejected.reference:
         return {
             "reason": "A new token was answered with 401 by something other than the Server.",

@@ -1,4 +1,4 @@
-"""Waits for work or for a time, but never beyond the request to stop."""
+"""Waits that end early when the agent is asked to stop."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,11 +8,11 @@ T = TypeVar("T")
 
 
 class Stopping(Exception):  # noqa: N818 - not an error: the way out
-    """SIGTERM or SIGINT came, or the COMMAND has ended."""
+    """SIGTERM or SIGINT arrived, or the COMMAND has ended."""
 
 
 async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
-    """Wait for work, or raise Stopping as soon as the agent is asked to end."""
+    """Await `work`, or raise Stopping as soon as the agent is asked to stop."""
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
     try:
@@ -27,7 +27,7 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
 
 
 async def pause(seconds: float, stop: asyncio.Event) -> None:
-    """Sleep, or raise Stopping as soon as the agent is asked to end."""
+    """Sleep, or raise Stopping as soon as the agent is asked to stop."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

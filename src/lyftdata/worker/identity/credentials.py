@@ -24,13 +24,13 @@ from lyftdata.worker.settings import WorkerSettings
 
 def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Credential | None:
     """
-    Return the credential that settings and directory agree on; None means that the Server must be asked first (`obtain_identity`).
+    Return the credential that settings and directory agree on; None if the Server must be asked first (`obtain_identity`).
 
     Raises:
-        SettingsError: They do not agree (see `core.strategy`), or the enrollment key that would be used cannot be one.
+        SettingsError: They contradict each other (see `core.strategy`), or the enrollment key to use is not a possible one.
     """
     has_api_key = settings.worker_id is not None and settings.api_key is not None
-    # A Worker with an API key needs no directory: one that it cannot see holds no identity that contradicts the key.
+    # A Worker with an API key needs no directory: a directory that it cannot see cannot contradict the key.
     stored = None if has_api_key and not directory.is_visible() else directory.load_identity()
     is_same = stored is not None and is_same_server(settings, stored)
     inputs = WorkerInputs(
@@ -59,12 +59,12 @@ def choose_credential(settings: WorkerSettings, directory: StateDirectory) -> Cr
 
 
 def is_same_server(settings: WorkerSettings, stored: StoredIdentity) -> bool:
-    """Return whether an identity belongs to the configured Server, compared with its present and previous issuers."""
+    """Return whether an identity belongs to the configured Server: its address or its issuer has the same origin."""
     return any(same_origin(settings.url, known) for known in (stored.server_url, stored.issuer))
 
 
 def _check_enrollment_key(secret: Secret) -> None:
-    """Raise SettingsError for a secret that no Server accepts as an enrollment key: it was truncated, or is something else."""
+    """Raise SettingsError for a secret that no Server accepts as an enrollment key, such as a truncated one."""
     try:
         parse_secret(secret.reveal())
     except InvalidInputError as error:

@@ -1,4 +1,4 @@
-"""Enrolls a Worker, for the first time or in place of a copied identity, or has the Server confirm that the stored one was moved or renamed."""
+"""Enrolls a Worker, for the first time or to replace a copied identity, or has the Server confirm that the stored one was moved or renamed."""
 
 import asyncio
 import secrets
@@ -43,11 +43,11 @@ async def obtain_identity(
     enrollment_key: CurrentEnrollmentKey,
 ) -> IdentityCredential:
     """
-    Move the stored identity to the Server's new address, or to its new name; enroll where there is none.
+    Move the stored identity to the Server's new address, or to its new name; enroll if there is no identity.
 
     Raises:
-        SettingsError: It is another Server's, or another Worker's; or as `enroll`.
-        StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
+        SettingsError: The identity belongs to another Server or another Worker; or as for `enroll`.
+        StateError, ServerUnreachableError, RefusedByServerError: As for `enroll`.
     """
     stored = directory.load_identity()
     if stored is None:
@@ -70,7 +70,7 @@ def _credential(identity: StoredIdentity, directory: StateDirectory) -> Identity
 
 
 def _save_confirmed(confirmed: StoredIdentity, stored: StoredIdentity, directory: StateDirectory) -> None:
-    """Store what the Server has confirmed; if it cannot be stored, the Server is asked again at each start."""
+    """Store the confirmed identity; if that fails, the Server is asked again at each start."""
     try:
         directory.save_identity(confirmed)
     except StateError as error:
@@ -91,10 +91,10 @@ async def confirmed_identity(
     settings: WorkerSettings, directory: StateDirectory, client: ServerClient
 ) -> IdentityCredential:
     """
-    Return the stored identity if the Server has it under the name that the Worker was given. Writes nothing.
+    Return the stored identity if the Server knows it by the configured name. Writes nothing.
 
     Raises:
-        SettingsError: There is none, or it is another Server's or another Worker's.
+        SettingsError: There is none, or it belongs to another Server or another Worker.
         ServerUnreachableError, RefusedByServerError: As in `client`.
     """
     stored = directory.load_identity()
@@ -114,12 +114,12 @@ async def _renamed(
     stored: StoredIdentity, settings: WorkerSettings, credential: IdentityCredential, client: ServerClient
 ) -> StoredIdentity:
     """
-    Return the identity under the name that the Worker was given, if that is its name on the Server.
+    Return the identity with the configured name, if that is its name on the Server.
 
-    A token by the identity key shows that name. No enrollment key is used and no other Worker is enrolled for a name.
+    A token for the identity key shows its name on the Server. No enrollment key is used, so no new Worker enrolls because of a name.
 
     Raises:
-        SettingsError: The Server has it under another name.
+        SettingsError: Its name on the Server is another one.
         ServerUnreachableError, RefusedByServerError: As in `client`.
     """
     name = settings.worker_name
@@ -134,13 +134,13 @@ async def _renamed(
 
 async def _moved(stored: StoredIdentity, settings: WorkerSettings, client: ServerClient) -> StoredIdentity:
     """
-    Return the identity at the address that the Worker was given, if the Server there says that it had the old one.
+    Return the identity at the configured address, if the Server there lists the old address as a previous one.
 
-    An address that only an answer names is never signed for: the holder of the old one could name the new Server's, and
-    use there what the Worker signs.
+    The Worker never signs for an address that only an answer names: the holder of the old address could name the new Server's, and
+    use there what the Worker signed.
 
     Raises:
-        SettingsError: It is another Server, or calls itself by another address than the one this Worker was given.
+        SettingsError: It is another Server, or its issuer is not the configured address.
         ServerUnreachableError: As in `client`.
     """
     issuers = await client.issuers()
@@ -159,10 +159,10 @@ async def enroll(
     """
     Exchange the enrollment key for an identity of the Worker's own, and store it.
 
-    The key pair is on the disk before anything is sent; asking again after any failure gives the same ID.
+    The key pair is on disk before anything is sent; a retry after any failure gets the same ID.
 
     Raises:
-        SettingsError: The Server calls itself by another address than the one this Worker was given.
+        SettingsError: The Server's issuer is not the configured address.
         StateError: The directory cannot be written.
         ServerUnreachableError, RefusedByServerError: As in `client`.
     """
@@ -184,11 +184,11 @@ async def enroll_as_new(
     """
     Exchange the enrollment key for a new identity, and replace the one in the directory, which is a copy of another Worker's.
 
-    The name is LYFTDATA_WORKER_NAME if that is not the other Worker's, and else that name with a random end. If the enrollment fails, the
-    directory is the copy that it was. Asking again after any failure gives the same ID.
+    The name is LYFTDATA_WORKER_NAME if that is not the other Worker's, otherwise that name with a random suffix. If the enrollment
+    fails, the directory remains the copy that it was. A retry after any failure gets the same ID.
 
     Raises:
-        SettingsError, StateError, ServerUnreachableError, RefusedByServerError: As `enroll`.
+        SettingsError, StateError, ServerUnreachableError, RefusedByServerError: As for `enroll`.
     """
     stored = directory.load_identity()
     if stored is None:
@@ -227,7 +227,7 @@ async def enroll_as_new(
 
 
 def _name_of_copy(name: str) -> str:
-    """Return a name that no other Worker has, of at most as many characters as a name has."""
+    """Return a name that no other Worker has, within the maximum length of a name."""
     return f"{name[:_MAX_NAME_BEFORE_END]}-{secrets.token_hex(4)}"
 
 
@@ -240,7 +240,7 @@ async def _register(
     name: str,
     copy_of: str | None = None,
 ) -> StoredIdentity:
-    """Enroll a key under a name; raises as `enroll`."""
+    """Enroll a key under a name; raises like `enroll`."""
     issuer = _choose_audience(await client.issuers(), settings)
     proof_key = await asyncio.to_thread(enrollment_key.proof_key, issuer)
     metadata = {
@@ -248,7 +248,7 @@ async def _register(
         "jwks": {"keys": [key.public.as_dict()]},
         "token_endpoint_auth_method": "private_key_jwt",
         "labels": settings.labels,
-        # Shown to the operator who is to approve this Worker, where that is needed.
+        # Shown to the operator who approves this Worker, if it needs approval.
         "host": host_facts(),
     } | ({} if copy_of is None else {"copy_of": copy_of})
 
@@ -277,7 +277,7 @@ def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:
     Return the `aud` to sign for: the configured Server's address, never one that only an answer names.
 
     Raises:
-        SettingsError: The Server has not got that address.
+        SettingsError: The Server does not have that address.
     """
     expected = settings.public_url or settings.url
     for issuer in (issuers.current, *issuers.previous):
@@ -292,7 +292,7 @@ def _choose_audience(issuers: Issuers, settings: WorkerSettings) -> str:
 
 
 def list_unconfirmed(settings: WorkerSettings, directory: StateDirectory) -> list[str]:
-    """Return what the Server must confirm at the start before the stored identity is used, one sentence each."""
+    """Return what the Server must confirm at the next start before the stored identity is used, one sentence each."""
     stored = None if settings.api_key is not None else directory.load_identity()
     if stored is None:
         return []

@@ -1,12 +1,12 @@
 """
 Rotates the identity key in the Worker's directory; the Server's part is in `server.admission.identity_key_rotation`.
 
-    1. the next key is on the disk            the current key is good
-    2. the Server has kept it                 both are good
-    3. it has the name of the current key     both are good
-    4. a token was got by it                  the new key is good; the one before has ended
+    1. the next key is on disk                     the current key is valid
+    2. the Server has registered it                both are valid
+    3. its file has replaced the current key's     both are valid
+    4. a token was issued for it                   the new key is valid; the old one has ended
 
-Killed at any point, the next start uses the key that has the name, which is good. The Server asks again until step 4.
+Killed at any point, the next start uses the key in the current key's file, which is valid. The Server asks again until step 4.
 """
 
 from lyftdata.client.credentials import Credential, IdentityCredential
@@ -18,11 +18,11 @@ async def rotate_identity_key(
     credential: Credential, directory: StateDirectory, client: ServerClient
 ) -> Credential:
     """
-    Return the credential with another identity key, which is in the directory by then; an API key stays as it is.
+    Return the credential with a new identity key, which has been stored in the directory; an API key stays as it is.
 
     Raises:
         StateError: The directory cannot be written.
-        ServerUnreachableError, RefusedByServerError: The Server has not kept the key.
+        ServerUnreachableError, RefusedByServerError: The Server has not registered the key.
     """
     if not isinstance(credential, IdentityCredential):
         return credential

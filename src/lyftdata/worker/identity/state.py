@@ -14,8 +14,8 @@ is gone is removed in the order 2, 1, 3: a start in between enrolls.
 While the key is rotated there is a second one, rotated-identity-key.pem: written before anything is sent, and renamed to
 identity-key.pem after the Server has kept it. Until then the current key is good, and from then on the new one.
 
-A copy of an identity that enrolls as a new Worker replaces it. Until the Server has answered it stays the copy that it is, and once it
-has, the replacement is carried out, if need be by the next start:
+A copy of an identity that enrolls as a new Worker is replaced. Until the Server has answered, the directory remains the copy; after
+that the replacement is carried out, if necessary by the next start:
 
     1. next-identity.json     instead of which Worker, and under which name
     2. next-identity-key.pem  the new key, before anything is sent
@@ -56,10 +56,10 @@ _LOCK_FILE = "lock"
 
 class NextIdentity(msgspec.Struct, frozen=True):
     """
-    What a copied identity is to be replaced by.
+    The planned replacement of a copied identity.
 
-    `replaces` is the ID of the Worker whose identity is here, `worker_name` the name for which the new one enrolls; `identity` is the new
-    one, once the Server has given it.
+    `replaces` is the ID of the Worker whose identity is in the directory, `worker_name` the name under which the new Worker enrolls;
+    `identity` is the new identity, once the Server has issued it.
     """
 
     replaces: str
@@ -81,8 +81,8 @@ class StateDirectory:
     A directory of mode 0700 that one Worker program at a time may use.
 
     Args:
-        path: Where it is (`LYFTDATA_JOBS_DIR`); made when it is first needed. None where it was not given and this user
-            has no home directory: every use then raises SettingsError.
+        path: The directory (`LYFTDATA_JOBS_DIR`), created when it is first needed. None if it was not given and this user has no home
+            directory: every use then raises SettingsError.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -100,7 +100,7 @@ class StateDirectory:
         return PrivateDirectory(self.path, named_by="LYFTDATA_JOBS_DIR", child="worker")
 
     def is_visible(self) -> bool:
-        """Return whether this user can see what is at the path, or that nothing is; False behind a closed directory, such as another user's home."""
+        """Return whether this user can tell if the path exists; False behind a closed directory, such as another user's home."""
         return self._path is not None and is_visible(self._path)
 
     def load_identity(self) -> StoredIdentity | None:
@@ -108,7 +108,7 @@ class StateDirectory:
         Return the identity that is stored here, or None.
 
         Raises:
-            SettingsError: The directory is open to others, or what is in it cannot be read.
+            SettingsError: The directory is open to others, or its content cannot be read.
         """
         if not self._files.exists():
             return None
@@ -143,11 +143,11 @@ class StateDirectory:
 
     def load_or_make_key(self) -> IdentityKey:
         """
-        Return the identity key, making one if there is none; it is on the disk before this returns.
+        Return the identity key, creating one if there is none; it is on disk before this returns.
 
         Raises:
             StateError: It cannot be written.
-            SettingsError: The one that is there is damaged.
+            SettingsError: The stored key is damaged.
         """
         return self._load_or_make_key(_KEY_FILE)
 
@@ -160,12 +160,12 @@ class StateDirectory:
 
     def load_or_make_rotated_key(self) -> IdentityKey:
         """
-        Return the key that is to take the place of the identity key; it is on the disk before this returns.
+        Return the key that will replace the identity key; it is on disk before this returns.
 
-        One that was made before is returned again: the Server may have kept it, and the answer did not arrive.
+        A key from an earlier attempt is returned again: the Server may have registered it although its answer did not arrive.
 
         Raises:
-            StateError: It cannot be written, or the one that is there cannot be read.
+            StateError: It cannot be written, or the stored key cannot be read.
         """
         try:
             raw = self._files.read(_ROTATED_KEY_FILE)
@@ -174,31 +174,31 @@ class StateDirectory:
         except OSError as error:
             raise self._failed(error) from error
         except InvalidInputError:
-            # Cut by a person: nothing was signed by it.
+            # Damaged by hand: nothing was signed with it.
             pass
         key = generate_identity_key()
         self._write(_ROTATED_KEY_FILE, key.to_pem())
         return key
 
     def adopt_rotated_key(self) -> None:
-        """Let the rotated key take the place of the identity key, durably: the Server ends the one before at its first use."""
+        """Replace the identity key by the rotated key, durably: the Server ends the old key at the first use of the new one."""
         try:
             self._files.rename(_ROTATED_KEY_FILE, _KEY_FILE)
         except OSError as error:
             raise self._failed(error) from error
 
     def counter(self, name: str = COUNTER_FILE) -> CounterFile:
-        """Return what numbers the signatures of an identity; `name` is its `counter_file`."""
+        """Return the signature counter of an identity; `name` is its `counter_file`."""
         return CounterFile(
             self.path, name=name, on_problem=lambda problem: emit(_log, COUNTER_NOT_SAVED, problem=problem)
         )
 
     def save_identity(self, identity: StoredIdentity) -> None:
-        """Store who this Worker is; raises StateError when it cannot be written."""
+        """Store this Worker's identity; raises StateError if it cannot be written."""
         self._write(_IDENTITY_FILE, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
 
     def discard_identity(self, identity: StoredIdentity) -> None:
-        """Remove the identity with its key, so that the next enrollment is that of a new Worker; raises StateError when it cannot be removed."""
+        """Remove the identity with its key, so that the next enrollment creates a new Worker; raises StateError if it cannot be removed."""
         try:
             for name in (_IDENTITY_FILE, _ROTATED_KEY_FILE, _KEY_FILE, identity.counter_file):
                 self._files.remove(name)
@@ -206,7 +206,7 @@ class StateDirectory:
             raise self._failed(error) from error
 
     def load_next(self) -> NextIdentity | None:
-        """Return what the identity here is to be replaced by, or None; raises SettingsError if that cannot be read."""
+        """Return the planned replacement of the identity, or None; raises SettingsError if it cannot be read."""
         raw = self._read(_NEXT_FILE) if self._files.exists() else None
         try:
             return None if raw is None else msgspec.json.decode(raw, type=NextIdentity)
@@ -214,26 +214,26 @@ class StateDirectory:
             raise SettingsError([f"{self.path / _NEXT_FILE} is damaged. {self._reset_hint()}"]) from error
 
     def save_next(self, planned: NextIdentity) -> None:
-        """Store what the identity here is to be replaced by; raises StateError when it cannot be written."""
+        """Store the planned replacement of the identity; raises StateError if it cannot be written."""
         self._write(_NEXT_FILE, msgspec.json.format(msgspec.json.encode(planned)) + b"\n")
 
     def load_or_make_next_key(self) -> IdentityKey:
-        """Return the key that is to replace the one here; raises as `load_or_make_key`."""
+        """Return the key of the replacement, creating one if there is none; raises like `load_or_make_key`."""
         return self._load_or_make_key(_NEXT_KEY_FILE)
 
     def finish_replacement(self) -> None:
         """
-        Replace the identity here by the one that the Server has given, if there is one; to be called at each start, under the lock.
+        Replace the identity by the new one that the Server has issued, if there is one; called at each start, under the lock.
 
         Raises:
             StateError: It cannot be written; nothing is lost.
-            SettingsError: What is there cannot be read.
+            SettingsError: The stored replacement cannot be read.
         """
         planned = self.load_next()
         if planned is None or planned.identity is None:
             return
         try:
-            # It is of the identity that is replaced.
+            # It belongs to the identity that is replaced.
             self._files.remove(_ROTATED_KEY_FILE)
             if (self.path / _NEXT_KEY_FILE).exists():
                 self._files.rename(_NEXT_KEY_FILE, _KEY_FILE)
@@ -249,8 +249,8 @@ class StateDirectory:
         Create the directory if missing, and lock it against every other Worker program.
 
         Raises:
-            SettingsError: Another one is using it, or it is open to others.
-            StateError: It cannot be made, or is read-only and holds no identity yet.
+            SettingsError: Another program is using it, or it is open to others.
+            StateError: It cannot be created, or is read-only and holds no identity yet.
         """
         try:
             self._files.make()
@@ -273,7 +273,7 @@ class StateDirectory:
             os.close(descriptor)
 
     def _open_lock(self) -> int:
-        """Open what is locked; on a disk that has become read-only too, since an enrolled Worker needs to write nothing."""
+        """Open the lock file; also on a disk that has become read-only, since an enrolled Worker need not write anything."""
         try:
             return os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -282,7 +282,7 @@ class StateDirectory:
         try:
             return os.open(self.path / _LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            # An image that was made elsewhere.
+            # An image that was built elsewhere.
             return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _read(self, name: str) -> bytes | None:

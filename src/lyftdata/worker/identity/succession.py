@@ -1,4 +1,4 @@
-"""Decides whether a refusal ends a Worker's identity, and how another one is had."""
+"""Decides whether a refusal ends a Worker's identity, and how the Worker gets another one."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,16 +20,16 @@ from lyftdata.worker.settings import WorkerSettings
 _log = get_logger(__name__)
 
 Obtain = Callable[[WorkerSettings, StateDirectory, ServerClient, CurrentEnrollmentKey], Awaitable[Credential]]
-"""Gets a Worker an identity by its enrollment key."""
+"""Obtains an identity for a Worker with its enrollment key."""
 
 
 class Succession(msgspec.Struct, frozen=True):
     """
-    How another identity takes the place of one that is of no use any more.
+    How a new identity replaces one that can no longer be used.
 
     Attributes:
-        obtain: Gets the other one.
-        discarded: The one to remove from the directory first; None if it stays there until there is another one.
+        obtain: Obtains the new identity.
+        discarded: The identity to remove from the directory first; None if it stays there until the new one exists.
     """
 
     obtain: Obtain
@@ -40,10 +40,10 @@ def find_succession(
     refused: RefusedByServerError, settings: WorkerSettings, directory: StateDirectory, *, is_first: bool
 ) -> Succession | None:
     """
-    Return how another identity is had after a refusal, and log it; None if the refusal does not end the identity.
+    Return how the Worker gets another identity after a refusal, and log it; None if the refusal does not end the identity.
 
     Args:
-        refused: What the Server said.
+        refused: The refusal.
         settings: The Worker's settings.
         directory: The Worker's own directory.
         is_first: Whether this run enrolled, and no token request has succeeded since.
@@ -56,8 +56,8 @@ def find_succession(
         copy_of = "" if stored is None else stored.worker_id
         emit(_log, ENROLLING_AS_NEW, copy_of=copy_of, reference=reference)
         return Succession(enroll_as_new)
-    # An ephemeral Worker whose entry is gone gets the refusal of an unknown one, without a cause. That is no explanation for an identity
-    # which this very run was given.
+    # An ephemeral Worker whose entry is gone gets the refusal of an unknown Worker, without a cause. For an identity that this run has
+    # just been given, there must be another reason.
     if not refused.final or refused.cause_code or is_first or settings.api_key is not None:
         return None
     stored = directory.load_identity()
@@ -68,7 +68,7 @@ def find_succession(
 
 
 def discard_removed(directory: StateDirectory) -> None:
-    """Discard the identity of an ephemeral Worker that is gone: the next start enrolls at once, and is not refused first."""
+    """Discard the identity of an ephemeral Worker whose entry is gone: the next start enrolls at once, without being refused first."""
     try:
         stored = directory.load_identity()
         if stored is not None and stored.ephemeral:

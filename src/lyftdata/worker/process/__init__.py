@@ -1,1 +1,1 @@
-"""The COMMAND: starts, supervises, signals and ends it, with all processes that it started."""
+"""Starts, supervises, signals and ends the COMMAND, with all processes that it started."""

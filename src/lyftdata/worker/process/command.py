@@ -1,9 +1,9 @@
 """
 Starts and stops the program that runs under the Worker's identity.
 
-It runs in a process group of its own. On stop, the whole group gets SIGTERM and, after the grace period, SIGKILL; so do, on
-Linux, its descendants in other groups and sessions. It inherits the agent's standard streams and file mode mask, and neither
-the Worker's secrets nor any other open file.
+It runs in its own process group. On stop, the whole group gets SIGTERM and, after the grace period, SIGKILL; on Linux so do
+its descendants in other groups and sessions. It inherits the agent's standard streams and umask, but neither the Worker's secrets
+nor any other open file.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from lyftdata.worker.process.reaper import Reaper
 _log = get_logger(__name__)
 
 _SECRET_WORDS = ("KEY", "SECRET", "PASSWORD", "TOKEN", "CREDENTIAL")
-# Where the identity key lies, and the agent's own line to systemd: not the COMMAND's business.
+# The directory of the identity key, and the agent's socket to systemd: the COMMAND must not use them.
 _AGENTS_OWN = frozenset({"LYFTDATA_JOBS_DIR", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
-# Where systemd puts what LoadCredential= names. The agent's key lies there too, if it was given so.
+# The directory for systemd's LoadCredential=. The agent's key is there too, if it was passed that way.
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 GRACE_S = 10.0
-# What even SIGKILL does not end at once waits for a disk or a network.
+# A process that SIGKILL does not end at once waits for a disk or a network.
 _KILL_WITHIN_S = 5.0
-# Shells report a program that died by a signal like this; the parent process expects the same.
+# Shells report a program that a signal ended in this way; the parent process expects the same.
 SIGNAL_EXIT_BASE = 128
 
 
@@ -44,7 +44,7 @@ class CommandError(LyftdataError):
     """
     The COMMAND cannot be started.
 
-    `exit_code` is what a shell would say: 127 if there is no such program, 126 if there is and it cannot be run.
+    `exit_code` is the one that a shell would use: 127 if there is no such program, 126 if it cannot be run.
     """
 
     code = "command_not_started"
@@ -58,8 +58,8 @@ def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
     """
     Raise CommandError unless the program exists, before this Worker is shown as connected.
 
-    It is looked for where `CommandProcess.start` will. What only the attempt shows (a program of another machine's, a file
-    system that runs none) is still found out then.
+    It is looked up in the same way as by `CommandProcess.start`. Faults that only an attempt shows (a program for another machine,
+    a file system mounted without exec) are found then.
 
     Raises:
         CommandError: There is no such program, or it may not be run.
@@ -81,7 +81,7 @@ def check_command(command: Sequence[str], environ: Mapping[str, str]) -> None:
 
 
 class CommandProcess:
-    """One run of the COMMAND; made by `start`, over with `stop`."""
+    """One run of the COMMAND, from `start` to `stop`."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], *, ended: asyncio.Future[int], reaper: Reaper
@@ -106,10 +106,10 @@ class CommandProcess:
 
         Args:
             command: Program and arguments.
-            environ: Environment to hand on; the secrets are taken out of it.
-            identity: Variables that say who the Worker is.
-            reaper: Sees how it ends, and what it leaves behind.
-            umask: The file mode mask of the COMMAND; -1 for that of this process.
+            environ: Environment to pass on; the secrets are removed from it.
+            identity: Variables that identify the Worker.
+            reaper: Reports how it ends, and reaps what it leaves behind.
+            umask: The umask of the COMMAND; -1 for that of this process.
             on_stop: Called with the signal when the COMMAND is stopped, as by Ctrl-Z.
 
         Raises:
@@ -121,7 +121,7 @@ class CommandProcess:
                 env={**without_secrets(environ), **identity},
                 process_group=0,
                 umask=umask,
-                # An agent that is killed can stop nothing any more: what it ran must not work on without it.
+                # A killed agent cannot stop anything: the COMMAND must not keep running without it.
                 preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGKILL),  # noqa: PLW1509
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -140,8 +140,8 @@ class CommandProcess:
         return _shell_exit_code(await asyncio.shield(self._ended))
 
     def send_signal(self, number: int) -> None:
-        """Pass a signal on to the whole process group."""
-        # PID reuse: the number cannot be another group's, since the process is not reaped before `stop` returns.
+        """Send a signal to the whole process group."""
+        # PID reuse: the number cannot belong to another group, since the process is not reaped before `stop` returns.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -149,14 +149,14 @@ class CommandProcess:
         """
         End everything that this run has started; return the exit code of the process itself.
 
-        Right for a run that has ended by itself too: what it left behind must not work on without an identity.
+        Call it for a run that ended by itself, too: processes that it left behind must not keep running without an identity.
 
         Args:
             number: The signal that asks the process group to end.
-            grace_s: Seconds until whatever is still there is killed.
+            grace_s: Seconds until the remaining processes are killed.
         """
         self.send_signal(number)
-        # A stopped process (Ctrl-Z) would not get it.
+        # A stopped process (Ctrl-Z) would not receive it.
         self.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(grace_s):
@@ -164,7 +164,7 @@ class CommandProcess:
         except TimeoutError:
             emit(_log, COMMAND_KILLED, grace_s=grace_s)
             await self._kill()
-        # Where a system does not tell who was left behind, the group is still known.
+        # On systems that do not report the remaining processes, the group is still known.
         self.send_signal(signal.SIGKILL)
         return self._finish()
 
@@ -210,7 +210,7 @@ class CommandProcess:
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the secrets of Worker and Server, and without the paths to them."""
+    """Return an environment without the secrets of Worker and Server, and without paths to them."""
     files = {f"{secret}_FILE" for secret in SECRET_VARIABLES}
     hidden = files.union(SECRET_VARIABLES, _AGENTS_OWN)
     if any(_is_in(environ.get(_CREDENTIALS), environ.get(file)) for file in files):
@@ -227,7 +227,7 @@ def _is_in(directory: str | None, path: str | None) -> bool:
 
 
 def _is_named_like_secret(name: str) -> bool:
-    """Return whether an unknown LYFTDATA_ variable is named like a secret: a misspelt name still holds the secret."""
+    """Return whether an unknown LYFTDATA_ variable is named like a secret: a misspelled variable still holds the secret."""
     return name.upper().startswith(PREFIX) and any(word in name.upper() for word in _SECRET_WORDS)
 
 

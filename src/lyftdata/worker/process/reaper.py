@@ -1,5 +1,5 @@
 """
-Reaps child processes: the COMMAND's own process, and every orphan that it left behind.
+Reaps child processes: the COMMAND's own process, and every orphan that it leaves behind.
 
     with Reaper() as reaper:
         ended = reaper.watch(pid)      # a future: how the process ended
@@ -8,8 +8,8 @@ Reaps child processes: the COMMAND's own process, and every orphan that it left 
         reaper.release(pid)            # now the number may be given to another process
 
 As PID 1 of a container, and on Linux anywhere else too, orphans become children of this process. They are reaped
-as they end. A watched process is only looked at (WNOWAIT): as long as it is not released, its process ID and its
-process group cannot become another process's, and a signal to the group reaches no other process.
+as they end. The status of a watched process is only read (WNOWAIT): until it is released, its process ID and its
+process group cannot be reused, and a signal to the group reaches no other process.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _THREADS = Path("/proc/self/task")
 
 
 class Reaper:
-    """Takes SIGCHLD for this process; one at a time, in the main thread of a running loop."""
+    """Handles SIGCHLD for this process; use one at a time, in the main thread of a running loop."""
 
     def __init__(self) -> None:
         self._watched: dict[int, asyncio.Future[int]] = {}
         self._on_stop: dict[int, Callable[[int], None]] = {}
         self._changed = asyncio.Event()
-        # A shell that started something and then became this program (`exec`) has left us children that are no
-        # part of the COMMAND: they are reaped like any other, and never ended from here.
+        # A shell that started something and then became this program (`exec`) has left children that are not part of the
+        # COMMAND: they are reaped like any other, but never ended from here.
         self._older = children()
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Reaper:
 
     def watch(self, pid: int, *, on_stop: Callable[[int], None] = lambda _: None) -> asyncio.Future[int]:
         """
-        Return a future of a child's end: its exit code, or the negative number of the signal that ended it.
+        Return a future for a child's exit code, or the negative number of the signal that ended it.
 
         Args:
             pid: A child of this process; stays reserved until `release`.
@@ -62,12 +62,12 @@ class Reaper:
         loop = asyncio.get_running_loop()
         self._watched[pid] = ended = loop.create_future()
         self._on_stop[pid] = on_stop
-        # It may have ended already, and its SIGCHLD have been taken.
+        # It may have ended already, and its SIGCHLD may have been handled.
         loop.call_soon(self._collect)
         return ended
 
     def release(self, pid: int) -> None:
-        """Reap a watched process that has ended; one that has not keeps running, unwatched."""
+        """Reap a watched process that has ended; one that still runs is no longer watched."""
         self._on_stop.pop(pid, None)
         if self._watched.pop(pid, None) is not None:
             _reap(pid)
@@ -101,7 +101,7 @@ class Reaper:
 def children() -> frozenset[int]:
     """Return the process IDs of this process's children; empty where the system does not report them."""
     found: set[int] = set()
-    # A child belongs to the thread that started it, an orphan to any of them.
+    # A child is listed under the thread that started it, an orphan under any thread.
     with contextlib.suppress(OSError):
         for thread in _THREADS.iterdir():
             with contextlib.suppress(OSError):
@@ -110,7 +110,7 @@ def children() -> frozenset[int]:
 
 
 def _exit_code(pid: int) -> int | None:
-    """Return a child's exit code, or None while it runs; on Linux it is not reaped by this."""
+    """Return a child's exit code, or None while it runs; on Linux this does not reap it."""
     if sys.platform != "linux":
         with contextlib.suppress(ChildProcessError):
             done, status = os.waitpid(pid, os.WNOHANG)

@@ -11,7 +11,7 @@ POLICIES = (NEVER, ON_FAILURE, ALWAYS)
 
 MAX_DELAY_S = 60.0
 HEALTHY_S = 60.0
-"""A run that lasted this long was no crash loop: the delays start over."""
+"""A run that lasted this long was not a crash loop: the delays start over."""
 
 
 class RestartPolicy:
@@ -20,7 +20,7 @@ class RestartPolicy:
 
     Args:
         policy: One of `POLICIES`.
-        chance: Gives a number from 0 up to 1.
+        chance: Returns a random number from 0 to below 1.
     """
 
     def __init__(self, policy: str, *, chance: Callable[[], float]) -> None:
@@ -28,7 +28,7 @@ class RestartPolicy:
         self._backoff = Backoff(random=chance, max_s=MAX_DELAY_S)
 
     def delay_s(self, *, exit_code: int, ran_s: float) -> float | None:
-        """Return the seconds until the next run, or None if there is none."""
+        """Return the seconds until the next run, or None for no restart."""
         if self._policy == NEVER or (self._policy == ON_FAILURE and exit_code == 0):
             return None
         if ran_s >= HEALTHY_S:

@@ -1,5 +1,5 @@
 """
-What each signal does to an agent and its COMMAND.
+Handles the signals of an agent and its COMMAND.
 
 | signal | with a COMMAND running | without |
 |---|---|---|
@@ -32,11 +32,11 @@ class Stoppable(Protocol):
 
 @contextlib.contextmanager
 def signals_passed_on(agent: Stoppable, supervisor: CommandSupervisor) -> Iterator[None]:
-    """Handle every signal that concerns the COMMAND, within the block; needs a running loop in the main thread."""
+    """Handle every signal that concerns the COMMAND within the block; needs a running loop in the main thread."""
     loop = asyncio.get_running_loop()
 
     def end(number: int) -> None:
-        # The agent's end begins with this signal to the COMMAND; a second one, while that takes its time, is passed on.
+        # The agent first passes this signal to the COMMAND; a second one is passed on while the COMMAND ends.
         if not agent.stop(number):
             supervisor.send_signal(number)
 
@@ -46,7 +46,7 @@ def signals_passed_on(agent: Stoppable, supervisor: CommandSupervisor) -> Iterat
 
     taken = dict.fromkeys(_END, end) | dict.fromkeys(_END_WITHOUT_COMMAND, pass_on_or_end)
     for number, handler in taken.items():
-        # `nohup` means it: a hang-up that was ignored when we were started stays ignored.
+        # With `nohup`, SIGHUP was ignored when this process started, and stays ignored.
         if number in _END or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, handler, number)
     for number in _ONLY_PASSED_ON:

@@ -1,11 +1,11 @@
 """
-Supervises the COMMAND: starts it when the Worker is admitted, stops it when it is refused, restarts it.
+Supervises the COMMAND: starts it when the Worker is admitted, stops it when the Worker is refused, and restarts it.
 
     supervisor = CommandSupervisor(launch, restart=RestartPolicy("never", chance=random.random), on_end=stop.set)
     supervisor.ensure(lambda: {"LYFTDATA_WORKER_ID": "press-01"})
     await supervisor.stop()       # on the Server's order; a later `ensure` starts it again
 
-A run that ends by itself may be followed by another one, after a delay, while the Worker is let in.
+A run that ends by itself may be restarted after a delay, while the Worker is admitted.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Launch(Protocol):
 
 
 Identity = Callable[[], Mapping[str, str]]
-"""Returns the variables that tell a run who it is: at each start, since the Worker may be renamed in between."""
+"""Returns the variables that identify the Worker; called at each start, since the Worker may be renamed in between."""
 
 
 class CommandSupervisor:
@@ -47,12 +47,12 @@ class CommandSupervisor:
 
     Args:
         launch: Starts a run; None for a Worker that only stays connected.
-        restart: Whether a run is followed by another.
-        stop_grace_s: Seconds from asking to killing.
-        on_end: Called when the COMMAND has ended by itself for the last time; not when it was stopped from here.
-        terminal: The terminal to hand to the COMMAND, if there is one.
-        monotonic: Gives seconds on a clock that does not jump.
-        sleep: Waits that many seconds.
+        restart: Decides whether a run is restarted.
+        stop_grace_s: Seconds from the stop signal to SIGKILL.
+        on_end: Called when the COMMAND has ended by itself and is not restarted; not when it was stopped from here.
+        terminal: The terminal to give to the COMMAND, if there is one.
+        monotonic: Returns seconds on a clock that does not jump.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class CommandSupervisor:
         self._runs: asyncio.Task[None] | None = None
         self._on_end = on_end
         self.exit_code: int | None = None
-        """How the last run ended, as a shell would say it; None while one goes on, or before the first."""
+        """Exit code of the last run, as a shell would report it; None during a run, or before the first."""
 
     @property
     def has_command(self) -> bool:
-        """Return whether there is something to run at all."""
+        """Return whether there is a COMMAND to run."""
         return self._launch is not None
 
     def ensure(self, identity: Identity) -> None:
-        """Start the COMMAND unless it runs or is about to; raises CommandError when it cannot be started."""
+        """Start the COMMAND unless it runs or is about to; raises CommandError if it cannot be started."""
         if self._launch is None or self._runs is not None:
             return
         child = self._begin(self._launch, identity)
@@ -98,7 +98,7 @@ class CommandSupervisor:
         return self._child is not None
 
     async def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the COMMAND and all it started, and start it no more; returns when they are gone."""
+        """End the COMMAND and all its processes, and cancel restarts; returns when they are gone."""
         runs, self._runs = self._runs, None
         if runs is not None:
             runs.cancel()
@@ -132,12 +132,12 @@ class CommandSupervisor:
         self._child = child = launch(identity=identity(), on_stop=self._stopped)
         self.exit_code = None
         if self._lend_terminal(child, asked_for=False):
-            # It may have asked for the terminal an instant too early, and been stopped for it.
+            # It may have used the terminal too early, and been stopped for that.
             child.send_signal(signal.SIGCONT)
         return child
 
     def _restart_command(self, launch: Launch, identity: Identity) -> CommandProcess | None:
-        """Start the COMMAND again. If it cannot be started (during its upgrade), that is one more failed attempt."""
+        """Start the COMMAND again. If it cannot be started (such as during its upgrade), that counts as a failed run."""
         try:
             return self._begin(launch, identity)
         except CommandError as error:
@@ -155,7 +155,7 @@ class CommandSupervisor:
     # --- Ctrl-Z, fg, bg ---------------------------------------------------------------------------------
 
     def _stopped(self, number: int) -> None:
-        """Do as a shell's job does when one of its processes was stopped."""
+        """Behave like a shell job of which a process was stopped."""
         if self._terminal is None or number == signal.SIGSTOP:
             return
         wants_terminal = number in {signal.SIGTTIN, signal.SIGTTOU}
@@ -166,9 +166,9 @@ class CommandSupervisor:
 
     def suspend(self, number: int = signal.SIGTSTP) -> None:
         """
-        Stop with the COMMAND, so that the shell above sees its job stopped; returns when the shell continues it.
+        Stop together with the COMMAND, so that the parent shell sees its job stopped; returns when the shell continues it.
 
-        Where no shell could (PID 1, a service), the system ignores these signals, and the COMMAND goes on.
+        Where no shell could do that (PID 1, a service), the system ignores these signals, and the COMMAND keeps running.
         """
         self.send_signal(number)
         if self._terminal is not None:
@@ -180,10 +180,10 @@ class CommandSupervisor:
 
     def resume(self, *, wants_terminal: bool = False) -> None:
         """
-        Let the COMMAND go on, in front if this process is.
+        Continue the COMMAND, in the foreground if this process is.
 
         Args:
-            wants_terminal: It was stopped for using a terminal that it did not have: without it, it stays stopped.
+            wants_terminal: It was stopped for using a terminal from the background: it stays stopped until it can have the terminal.
         """
         if self._child is None:
             return

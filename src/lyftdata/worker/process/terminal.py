@@ -1,8 +1,8 @@
 """
 Lends the agent's terminal to the COMMAND while it runs, as a shell does.
 
-The COMMAND is a process group of its own, and a terminal serves one group at a time: without this, Ctrl-C would
-not reach the COMMAND, and it would be stopped as soon as it reads (SIGTTIN).
+The COMMAND has its own process group, and a terminal has one foreground group at a time: without this, Ctrl-C would not reach the
+COMMAND, and it would be stopped when it reads (SIGTTIN).
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from typing import Any
 
 class Terminal:
     """
-    The controlling terminal of this process; made by `find`.
+    The controlling terminal of this process, as returned by `find`.
 
     Args:
-        descriptor: It, open for reading and writing.
+        descriptor: The terminal, open for reading and writing.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -29,7 +29,7 @@ class Terminal:
 
     @classmethod
     def find(cls) -> "Terminal | None":
-        """Return the controlling terminal, or None: under systemd, in a container without `-t`."""
+        """Return the controlling terminal; None if there is none, as under systemd or in a container without `-t`."""
         try:
             return cls(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
         except OSError:
@@ -37,11 +37,11 @@ class Terminal:
 
     @property
     def is_given(self) -> bool:
-        """Return whether another group has it from us."""
+        """Return whether the terminal was given to another process group."""
         return self._given
 
     def give_foreground_to(self, group: int) -> bool:
-        """Make a process group the terminal's foreground group, if ours is; return whether it was."""
+        """Make a process group the terminal's foreground group, if our group is; return whether it was."""
         with contextlib.suppress(OSError, termios.error):
             if os.tcgetpgrp(self._descriptor) == os.getpgrp():
                 self._modes = termios.tcgetattr(self._descriptor)
@@ -52,10 +52,10 @@ class Terminal:
 
     def take_foreground_back(self, *, restore: bool = False) -> None:
         """
-        Make our process group the foreground group again, if another was given the terminal.
+        Make our process group the foreground group again, if the terminal was given to another one.
 
         Args:
-            restore: Put back its modes too; right after a program that was killed and could not do so itself.
+            restore: Restore the terminal's modes too, after a program that was killed and could not do so itself.
         """
         if not self._given:
             return
@@ -78,14 +78,14 @@ def is_interactive() -> bool:
     """
     Return whether people type to the COMMAND and read its output on the terminal.
 
-    In a pipeline (`… -- ./press | less`) the terminal is left to the others until the COMMAND itself wants it.
+    In a pipeline (`… -- ./press | less`) the other programs keep the terminal until the COMMAND itself needs it.
     """
     return all(stream is not None and stream.isatty() for stream in (sys.__stdin__, sys.__stdout__))
 
 
 @contextlib.contextmanager
 def _may_write() -> Iterator[None]:
-    """A group that is not in front is stopped when it changes the terminal, unless it ignores the signal."""
+    """Block SIGTTOU: otherwise a background process group is stopped when it changes the terminal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield

@@ -1,1 +1,1 @@
-"""Gives the COMMAND tokens: by a file, and by a Unix socket."""
+"""Gives tokens to the COMMAND, through a file and a Unix socket."""

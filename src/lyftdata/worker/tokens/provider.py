@@ -1,5 +1,5 @@
 """
-Provides the COMMAND with the current token, and with tokens for the audiences that it asks for.
+Provides the COMMAND with the current token, and with tokens for other audiences on request.
 
     provider = TokenProvider(client, directory=path)
     provider.identify(credential)
@@ -31,27 +31,27 @@ from lyftdata.worker.tokens.runtime_dir import TOKEN_FILE, TOKEN_SOCKET
 _log = get_logger(__name__)
 
 MAX_AUDIENCES = 16
-# A token this new was not rejected for its age, and the next one would fare the same.
+# A token this new was not rejected for its age, so the next one would be rejected too.
 _NEW_FOR_S = 5.0
 _WRITE_AGAIN_S = 2.0
-# Two thirds of its life, without jitter: one program's audiences are no fleet.
+# Renewed at two thirds of its lifetime, without jitter: the audiences of one program cause no load peak.
 _NO_JITTER = 0.5
 
 
 class NoTokenError(LyftdataError):
-    """The Worker has no valid token at this moment: the Server cannot be reached, or has not accepted it yet."""
+    """The Worker has no valid token now: the Server cannot be reached, or has not admitted the Worker yet."""
 
     code = "no_token"
 
 
 class TokenRequest(msgspec.Struct, frozen=True):
     """
-    What a COMMAND asks for.
+    A COMMAND's request for a token.
 
     Attributes:
-        audience: Whom the token is for; None for the Server and all who ask it (`/auth/verify`).
-        scope: What it is to allow there, space-separated; None for all that the Worker may.
-        rejected: SHA-256 in hex of a token that a service has rejected: another one is asked for.
+        audience: The audience of the token; None for the Server and all services that ask it (`/auth/verify`).
+        scope: The requested scopes, space-separated; None for all that are granted to the Worker.
+        rejected: SHA-256 in hex of a token that a service has rejected and that is to be replaced.
     """
 
     audience: str | None = None
@@ -70,12 +70,12 @@ class _Audience:
 
 class TokenProvider:
     """
-    Hands tokens out, never what they are got with.
+    Hands out tokens, never the credential.
 
     Args:
         client: The Server.
         directory: Where the token file is kept; None for a Worker without a COMMAND.
-        monotonic: Gives seconds on a clock that does not jump.
+        monotonic: Returns seconds on a clock that does not jump.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TokenProvider:
         self._is_unwritten = asyncio.Event()
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that tell the COMMAND where to look."""
+        """Return the variables that name the token file and the token socket to the COMMAND."""
         if self._directory is None:
             return {}
         return {
@@ -105,7 +105,7 @@ class TokenProvider:
         }
 
     def identify(self, credential: Credential) -> None:
-        """Say what tokens for other audiences are got with."""
+        """Set the credential for tokens for other audiences."""
         self._credential = credential
 
     def publish(self, token: HeldToken) -> None:
@@ -114,7 +114,7 @@ class TokenProvider:
         self._write()
 
     async def keep_file(self) -> None:
-        """Write the token file again until that succeeds: a full disk may have room in a moment."""
+        """Retry writing the token file until that succeeds: a full disk may soon have room."""
         while True:
             await self._is_unwritten.wait()
             await asyncio.sleep(_WRITE_AGAIN_S)
@@ -125,7 +125,7 @@ class TokenProvider:
         if self._directory is None or self._current is None:
             return
         try:
-            # Without a line end. Not synced: after a power cut the file is not needed.
+            # Without a newline. Not synced: after a power cut the file is not needed.
             write_private_atomic(
                 self._directory / TOKEN_FILE, self._current.text.encode("ascii"), durable=False
             )
@@ -140,7 +140,7 @@ class TokenProvider:
         self._is_unwritten.clear()
 
     def withdraw(self) -> None:
-        """Hand out nothing any more; tokens for other audiences are forgotten too."""
+        """Stop handing out tokens; those for other audiences are forgotten too."""
         self._current = None
         self._is_unwritten.clear()
         self._audiences.clear()
@@ -151,11 +151,11 @@ class TokenProvider:
 
     async def token(self, wanted: TokenRequest) -> tuple[str, int]:
         """
-        Return a token and the seconds it lives on.
+        Return a token and the seconds until it expires.
 
         Raises:
             NoTokenError: There is none to hand out.
-            AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As `ServerClient.token`.
+            AudienceRefusedError, ServerUnreachableError, RefusedByServerError: As for `ServerClient.token`.
         """
         is_own = wanted.audience is None and wanted.scope is None
         token = await (self._own(wanted) if is_own else self._for_audience(wanted))
@@ -165,7 +165,7 @@ class TokenProvider:
         return token.text, left_s
 
     async def _own(self, wanted: TokenRequest) -> HeldToken | None:
-        """Return the token that the agent itself uses; it is renewed by the agent, and here if it was rejected."""
+        """Return the agent's own token; the agent renews it, but a rejected one is replaced here."""
         if not self._is_rejected(self._current, wanted):
             return self._current
         withdrawals = self._withdrawals
@@ -196,11 +196,11 @@ class TokenProvider:
             )
             if withdrawals == self._withdrawals and is_needed:
                 entry.token, entry.got_by = await self._fetch(wanted), version
-        # The Server may have said yes just before it said no: what was under way then is not handed out any more.
+        # Withdrawn meanwhile: the Server may have issued this token just before it refused the Worker.
         return entry.token if withdrawals == self._withdrawals else None
 
     def _is_rejected(self, token: HeldToken | None, wanted: TokenRequest) -> bool:
-        """Return whether this is the token that was rejected, and not so new that the next one would be, too."""
+        """Return whether this is the rejected token, and old enough that a new one may be accepted."""
         if token is None or wanted.rejected is None or wanted.rejected != token_digest(token.text):
             return False
         return self._monotonic() >= token.got_at_s + _NEW_FOR_S

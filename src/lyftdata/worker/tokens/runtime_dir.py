@@ -1,8 +1,8 @@
 """
-A directory that exists as long as the agent: for the token file and the token socket.
+A directory for the token file and the token socket that exists as long as the agent.
 
-It has mode 0700 and a name that cannot be guessed. Not in the Worker's own directory unless there is no other
-place: the COMMAND gets the path of this one, and need not learn where the identity key is.
+It has mode 0700 and a name that cannot be guessed. It is not in the Worker's own directory unless there is no other
+place: the COMMAND gets its path, and need not learn where the identity key is.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ from lyftdata.worker.identity.state import StateError
 TOKEN_FILE = "token"  # noqa: S105 - a file's name
 TOKEN_SOCKET = "token.sock"  # noqa: S105
 _PREFIX = "lyftdata-agent-"
-# sun_path holds 108 bytes on Linux and 104 on macOS, the closing zero among them.
+# sun_path holds 108 bytes on Linux and 104 on macOS, including the terminating zero.
 _MAX_SOCKET_PATH = 103
 
 
 @contextlib.contextmanager
 def runtime_directory(environ: Mapping[str, str], *, jobs_dir: Path | None) -> Iterator[Path]:
     """
-    Make the directory, and remove it with all that is in it; first remove those of agents that were killed.
+    Create the directory, and remove it with its content at the end; first remove those of agents that were killed.
 
     Args:
-        environ: Tells where systemd (`RUNTIME_DIRECTORY`) or the login (`XDG_RUNTIME_DIR`) wants such things.
+        environ: Names the runtime directory of systemd (`RUNTIME_DIRECTORY`) or of the login (`XDG_RUNTIME_DIR`).
         jobs_dir: The Worker's own directory, if it has one, for hosts without any place for temporary files.
 
     Raises:
-        StateError: No place can be written to.
+        StateError: No such place is writable.
     """
     with _make_in_first_possible(_places(environ, jobs_dir)) as directory:
         yield directory.path
@@ -44,7 +44,7 @@ def runtime_directory(environ: Mapping[str, str], *, jobs_dir: Path | None) -> I
 
 def _places(environ: Mapping[str, str], jobs_dir: Path | None) -> Iterator[Path]:
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
-        # systemd names several, separated by colons, where a unit has several.
+        # For a unit with several directories, systemd separates them by colons.
         given = environ.get(name, "").partition(":")[0]
         if given:
             yield Path(given)
@@ -57,7 +57,7 @@ def _places(environ: Mapping[str, str], jobs_dir: Path | None) -> Iterator[Path]
 def _make_in_first_possible(places: Iterator[Path]) -> TemporaryDirectory:
     for place in places:
         longest = len(os.fsencode(longest_path(place, prefix=_PREFIX) / TOKEN_SOCKET))
-        # Substitution: where others may rename the directory, they could put one of their own under its name.
+        # Substitution: others who may rename the directory could put their own under its name.
         if longest <= _MAX_SOCKET_PATH and is_safe_directory(place):
             with contextlib.suppress(OSError):
                 return make_temporary_directory(place, prefix=_PREFIX)

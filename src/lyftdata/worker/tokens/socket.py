@@ -1,13 +1,13 @@
 """
-The token socket: HTTP/1.1 over a Unix socket, for the COMMAND alone.
+The token socket: HTTP/1.1 over a Unix socket, for the COMMAND only.
 
     curl --unix-socket "$LYFTDATA_WORKER_TOKEN_SOCKET" http://localhost/token
     {"access_token":"eyJ…","token_type":"Bearer","expires_in":871}
 
 `?audience=URI` asks for a token for a service other than the Server (RFC 8707), `scope=…` for some of the scopes there
-(RFC 6749, section 3.3), and `rejected=…`, the SHA-256 of a token in hex, for another one than the token that a service has
-rejected. Errors are JSON with `error` and `error_description`. One request a connection. The socket has mode 0600 in a directory of 0700, and on Linux the
-kernel tells which user is at the other end.
+(RFC 6749, section 3.3), and `rejected=…`, the SHA-256 of a token in hex, to replace a token that a service has rejected. Errors are
+JSON with `error` and `error_description`. There is one request for each connection. The socket has mode 0600 in a directory of mode
+0700, and on Linux the kernel reports which user is at the other end.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ _RETRY_AFTER_S = 5
 
 _FOLDED = re.compile(rb"\n[ \t]")
 _NOT_HTTP = "This is not an HTTP/1.1 request."
-# Name: form, longest, `error` for another form, the form in words.
+# Name: form, maximum length, `error` if it does not match, description of the form.
 _PARAMETERS = {
     "audience": (
         re.compile(r"[!-~]+"),
@@ -84,7 +84,7 @@ class _Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
     def encode(self, http: h11.Connection, *, with_body: bool) -> bytes:
-        """Return it as it goes over the wire; the answer to HEAD is without its body."""
+        """Return the bytes to send; the answer to HEAD has no body."""
         body = msgspec.json.encode(self.body)
         fields = {
             "Date": email.utils.formatdate(usegmt=True),
@@ -106,8 +106,8 @@ class TokenSocket:
     Answers on a Unix socket; see `serving`.
 
     Args:
-        provider: Has the tokens.
-        head_within_s: Seconds a request may take to arrive.
+        provider: Provides the tokens.
+        head_within_s: Seconds that a request may take to arrive.
     """
 
     def __init__(self, provider: TokenProvider, *, head_within_s: float = _HEAD_WITHIN_S) -> None:
@@ -117,7 +117,7 @@ class TokenSocket:
 
     @contextlib.asynccontextmanager
     async def serving(self, path: Path) -> AsyncIterator[None]:
-        """Listen at a path in a directory of mode 0700, and end every connection in the end."""
+        """Listen at a path in a directory of mode 0700 within the block; close every connection at its end."""
         server = await asyncio.start_unix_server(self._connection, path, limit=MAX_HEAD_BYTES)
         # Race: no other user can connect before the mode is set, since the directory has mode 0700.
         path.chmod(0o600)  # noqa: ASYNC240 - one system call on the agent's own file
@@ -195,7 +195,7 @@ async def _drain_before_close(reader: asyncio.StreamReader, writer: asyncio.Stre
 
 
 def _is_same_user(connection: socket.socket) -> bool:
-    """Return whether the other end runs as our user, where the kernel tells."""
+    """Return whether the other end runs as our user; True if the kernel does not report it."""
     if sys.platform != "linux":
         return True
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -225,7 +225,7 @@ async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> h
 
 
 def _read_request(request: h11.Request) -> TokenRequest:
-    """Return what a request asks for."""
+    """Parse a request."""
     if any(
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
         for name, value in request.headers
@@ -268,7 +268,7 @@ def _wanted(query: list[tuple[str, str]]) -> TokenRequest:
 
 
 def _refusal(refused: AudienceRefusedError | RefusedByServerError) -> _Answer:
-    """Return a refusal of the Server as the socket's answer, with the Server's texts cleaned and cut."""
+    """Return the answer for a refusal by the Server, with the Server's text cleaned and truncated."""
     status, error = HTTPStatus.FORBIDDEN, "access_denied"
     if isinstance(refused, AudienceRefusedError):
         status, error = HTTPStatus.BAD_REQUEST, refused.error
