@@ -1,4 +1,4 @@
-"""`lyftdata admin`: works on the Server's state on its host: backup, restore, migrate, rotate the secret key, unlock operators."""
+"""`lyftdata admin`: commands for the Server's state, run on its host: backup, restore, migrate, rotate the secret key, unlock operators."""
 
 import json
 from pathlib import Path
@@ -57,9 +57,9 @@ def backup(file: Path, staging_dir: str | None, *, as_json: bool) -> int:
     """
     Copy the SQLite database to the new FILE (0600), while the Server runs or not; the copy is checked.
 
-    FILE is never overwritten, and is there only once it is complete. The secret key is not in it: keep secret.key of the
-    data directory somewhere else. Exit 1 without FILE if the database is damaged, and with it if only
-    its audit log was changed.
+    FILE is never overwritten, and exists only once it is complete. It does not contain the secret key: keep secret.key of the data
+    directory somewhere else. Exit 1 if the database is damaged (no FILE is written), or if its audit log was changed (FILE is
+    written).
 
     \b
     Example:
@@ -101,9 +101,9 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
     """
     Replace the database of a stopped Server by the backup FILE, which is checked first.
 
-    The previous database is kept next to it, under a name with the time. The secret key of the Server that the backup is of must
-    be there: secret.key in the data directory, or LYFTDATA_SECRET_KEY. What was revoked, disabled or deleted since the
-    backup is valid again: look it up in the audit log of what was kept.
+    The previous database is kept next to it, with the time in its name. The secret key that belongs to the backup is needed:
+    secret.key in the data directory, or LYFTDATA_SECRET_KEY. Everything that was revoked, disabled or deleted since the backup is
+    valid again: look it up in the audit log of the previous database.
 
     \b
     Example:
@@ -137,9 +137,9 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
         ),
     )
     if restored.kept is not None:
-        echo_err(f"What was there is kept as {restored.kept}.")
+        echo_err(f"The previous database is kept as {restored.kept}.")
     echo_err(
-        "What was revoked, disabled or deleted since this backup is valid again: revoke, disable or delete it again."
+        "Everything that was revoked, disabled or deleted since this backup is valid again: revoke, disable or delete it again."
     )
     echo_err(
         "Its audit log may end before the last checkpoint that was signed. If the next start says so (audit_log_cut), accept it: "
@@ -152,7 +152,7 @@ def restore(file: Path, staging_dir: str | None, *, yes: bool, as_json: bool) ->
 
 
 def _print_missing_workers(missing: "Sequence[MissingWorker]") -> None:
-    """Print the Workers that the restored state lacks, and how to readmit each."""
+    """Print the Workers that are missing from the restored state, and how to readmit them."""
     from lyftdata.core.records import Strategy
 
     enrolled = [worker for worker in missing if worker.strategy is Strategy.AUTO_ENROLLMENT]
@@ -190,8 +190,8 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     Copy everything from the SQLite database of a stopped Server to an empty PostgreSQL database, and verify it.
 
     The PostgreSQL database is named by LYFTDATA_DATABASE_URL or LYFTDATA_DATABASE_URL_FILE: the URL holds a password and
-    is never on the command line. All is done in one transaction; what was copied is read again and compared table by
-    table, and the audit log is checked. If anything differs nothing is kept. The SQLite database stays as it is.
+    is never on the command line. Everything is done in one transaction; the copy is read back and compared table by table, and
+    the audit log is checked. If anything differs, nothing is kept. The SQLite database is not changed.
 
     \b
     Example:
@@ -218,7 +218,7 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
         show=_show_moved,
     )
     echo_err(
-        f"Done: {rows} rows are the same on both sides, and all {moved.audit.checked} events of the audit log are right."
+        f"Done: {rows} rows are the same on both sides, and all {moved.audit.checked} events of the audit log are intact."
     )
     _print_required_settings(place)
 
@@ -229,16 +229,16 @@ def migrate(source: Path | None, staging_dir: str | None, *, as_json: bool) -> N
     "--from",
     "address",
     metavar="ADDRESS",
-    help="IP address the operator signs in from; its network is known from now on, so that guesses from "
+    help="IP address that the operator signs in from; its network is known from now on, so that guesses from "
     "elsewhere do not lock it out.",
 )
 @staging_option
 def unlock(name: str, address: str | None, staging_dir: str | None) -> None:
     """
-    Forget the failed sign-ins that make operator NAME wait, while the Server runs or not; it counts at once.
+    Clear the failed sign-ins that make operator NAME wait, with the Server running or not; it takes effect at once.
 
-    If guesses go on, they soon make NAME wait again: give --from as well. If everyone has the address of a proxy, name it
-    in LYFTDATA_TRUSTED_PROXIES.
+    If the guessing continues, NAME soon has to wait again: give --from as well. If all clients have the address of a proxy, name
+    it in LYFTDATA_TRUSTED_PROXIES.
 
     \b
     Example:
@@ -261,10 +261,10 @@ def reset_password(
     name: str, staging_dir: str | None, *, password_stdin: bool, yes: bool, as_json: bool
 ) -> None:
     """
-    Give operator NAME a new first password, printed once, while the Server runs or not; it counts at once.
+    Give operator NAME a new first password, printed once, with the Server running or not; it takes effect at once.
 
-    Their sessions and device marks end, their API tokens are revoked, and failed sign-ins are forgotten. If the password cannot be printed, the old one
-    stays in force.
+    Their sessions and device marks end, their API tokens are revoked, and failed sign-ins are cleared. If the password cannot be
+    printed, the old one remains valid.
 
     \b
     Example:
@@ -355,7 +355,7 @@ def _show_moved(moved: dict[str, Any]) -> None:
 
 
 def _print_required_settings(place: "StateLocation") -> None:
-    """Print the settings with which Servers start on the new database; the secret key stays in its file and is not printed."""
+    """Print the settings for Servers on the new database; the secret key stays in its file and is not printed."""
     file = place.secret_key_file()
     echo_err("Start every Server with:")
     echo_err("  LYFTDATA_DATABASE_URL   as it was for this command (or LYFTDATA_DATABASE_URL_FILE)")

@@ -25,7 +25,7 @@ from lyftdata.unreachable import describe_answer, describe_failure, remedy_for_a
 from lyftdata.watched_file import WatchedFile
 from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
-# What a proxy says by an answer of its own (RFC 9110, sections 15.6.3 to 15.6.5).
+# The meaning of a proxy's own answers (RFC 9110, sections 15.6.3 to 15.6.5).
 _GATEWAY_ANSWERS = {
     502: "a proxy in front of the Server got no valid answer from it",
     503: "a proxy in front has no Server that is ready",
@@ -33,8 +33,8 @@ _GATEWAY_ANSWERS = {
 }
 _MAX_WAITS = 20
 _MAX_WAIT_S = 5.0
-# What Python makes of bytes on the command line that are no UTF-8 goes into no request.
-_NOT_TEXT = "What was given is not text in UTF-8."
+# Python decodes invalid UTF-8 on the command line to surrogates, which no request can carry.
+_NOT_TEXT = "An argument is not valid UTF-8 text."
 
 
 class ApiError(LyftdataError):
@@ -73,10 +73,10 @@ class Api:
 
     Args:
         url: `--url`, or None for LYFTDATA_URL and its default.
-        session_only: Whether LYFTDATA_API_TOKEN is left aside: what is about a session is about the one of `lyftdata login`.
+        session_only: Whether to ignore LYFTDATA_API_TOKEN, for commands about the session of `lyftdata login`.
 
     Raises:
-        SettingsError: LYFTDATA_API_TOKEN or a setting of the connection cannot be used.
+        SettingsError: LYFTDATA_API_TOKEN or a setting of the connection is invalid.
     """
 
     def __init__(self, url: str | None = None, *, session_only: bool = False) -> None:
@@ -96,7 +96,7 @@ class Api:
 
     @functools.cached_property
     def credentials(self) -> Credentials:
-        """Return the stored sessions; automation has none, and perhaps no home directory for them."""
+        """Return the stored sessions; opened only when needed, since automation has none and may have no home directory."""
         return Credentials.default()
 
     def get(self, path: str, **query: Any) -> Any:
@@ -136,8 +136,8 @@ class Api:
                 return
 
     def lines(self, path: str, *, timeout: float | None = 30.0) -> Iterator[str]:
-        """Iterate over the lines of an answer as they come."""
-        # Lines may be followed for weeks: connected again, by the certificates of that day.
+        """Iterate over the lines of an answer as they arrive."""
+        # A command may follow lines for weeks: it reconnects with the certificates that are current then.
         self._renew_connections()
         try:
             limits = httpx2.Timeout(30.0, read=timeout)
@@ -152,7 +152,7 @@ class Api:
             self._unreachable(error)
 
     def _renew_connections(self) -> None:
-        """Connect again if LYFTDATA_TLS_CA was replaced by other certificates."""
+        """Reconnect if the certificates of LYFTDATA_TLS_CA were replaced."""
         if not self._watched_ca.has_changed():
             return
         try:
@@ -172,7 +172,7 @@ class Api:
             for _ in range(_MAX_WAITS):
                 if not _is_rate_limited(response):
                     break
-                # A long list is many requests: the rest of it comes as fast as Workers are not kept waiting.
+                # A long list takes many requests: the Server slows them down so that Workers are not kept waiting.
                 time.sleep(min(_MAX_WAIT_S, float(response.headers["Retry-After"])))
                 response = self._http.request(method, f"/api{path}", headers=headers, **options)
         except UnicodeEncodeError:
@@ -188,7 +188,7 @@ class Api:
         return response
 
     def _explain(self, response: httpx2.Response) -> None:
-        """Of what waits for a second operator now, ask why, and put that into the request."""
+        """Ask for the reason of a new request to a second operator, and store it in the request."""
         if _problem_code(response) != SecondOperatorRequiredError.code:
             return
         problem = response.json()
@@ -202,11 +202,11 @@ class Api:
         try:
             self._request("POST", f"/change-requests/{path_part(request_id)}/reason", json={"reason": reason})
         except ApiError as error:
-            # The request is made; that it has no reason, or has one already, is no failure of what was asked.
+            # The request exists; a missing or already given reason is not a failure of the command.
             echo_err(error.message)
 
     def _reauthenticated(self, response: httpx2.Response) -> bool:
-        """Ask for the password if that is what the Server wants, and keep the session's new token; return whether it has one."""
+        """Ask for the password if the Server requires it, and store the session's new token; return whether there is one."""
         is_wanted = (
             response.status_code == httpx2.codes.UNAUTHORIZED
             and _problem_code(response) == "reauthentication_required"
@@ -258,7 +258,7 @@ class Api:
         )
 
     def _unknown_answer(self, response: httpx2.Response, body: object) -> ApiError:
-        """Return the error for an answer that is not the API's: a proxy's page, or another program's."""
+        """Return the error for an answer that is not from the API, but from a proxy or another program."""
         status = response.status_code
         description = body.get("error_description") if isinstance(body, dict) else None
         if status == httpx2.codes.SERVICE_UNAVAILABLE and isinstance(description, str):
@@ -283,14 +283,14 @@ class Api:
         hint = str(problem.get("hint") or "")
         field = clean_text(str(problem.get("field") or ""))
         detail = clean_text(str(problem.get("detail", "")), 500)
-        # A rule reads on from the name of its field; what begins with a capital letter is a sentence of its own.
+        # A rule continues the name of its field; a message that begins with a capital letter is a complete sentence.
         if field and not detail.startswith(field) and not detail[:1].isupper():
             detail = f"{field} {detail}"
         raise ApiError(detail, problem_code=str(problem["code"]), hint=clean_text(hint, 300))
 
 
 def _is_rate_limited(response: httpx2.Response) -> bool:
-    """Return whether the Server's budget for this operator rejected a request; a 429 after failed sign-ins is not meant."""
+    """Return whether the Server's rate limit for this operator rejected a request; not for a 429 after failed sign-ins."""
     return (
         response.status_code == httpx2.codes.TOO_MANY_REQUESTS
         and _problem_code(response) == "too_many_requests"
@@ -298,7 +298,7 @@ def _is_rate_limited(response: httpx2.Response) -> bool:
 
 
 def _problem_code(response: httpx2.Response) -> str:
-    """Return the stable code of a problem (RFC 9457), or an empty text."""
+    """Return the stable code of a problem (RFC 9457), or ""."""
     try:
         return str(response.json()["code"])
     except (ValueError, KeyError, TypeError):
@@ -306,7 +306,7 @@ def _problem_code(response: httpx2.Response) -> str:
 
 
 def _lines(pieces: Iterator[str]) -> Iterator[str]:
-    """Give the lines of a text that comes in pieces; not as `iter_lines`, which ends a line at U+2028 and others too."""
+    """Yield the lines of a text that arrives in pieces; unlike `iter_lines`, does not split at U+2028 and similar characters."""
     unfinished = ""
     for piece in pieces:
         *lines, unfinished = (unfinished + piece).split("\n")
@@ -318,7 +318,7 @@ def _lines(pieces: Iterator[str]) -> Iterator[str]:
 
 def query_string(asked: Mapping[str, str]) -> str:
     """
-    Return parameters as the query of a URL.
+    Encode parameters as the query of a URL.
 
     Raises:
         click.UsageError: A value is not text in UTF-8.
@@ -331,10 +331,10 @@ def query_string(asked: Mapping[str, str]) -> str:
 
 def path_part(text: str) -> str:
     """
-    Return an ID or a name as one part of a path.
+    Encode an ID or a name as one segment of a path.
 
     Raises:
-        click.BadParameter: Empty or a path of its own: the request would be about something else.
+        click.BadParameter: Empty, `.`, `..`, or with a slash: the request would be about something else.
     """
     if text.strip() in {"", ".", ".."} or "/" in text:
         raise click.BadParameter(f"'{clean_text(text)}' is not an ID or a name.")
@@ -345,7 +345,7 @@ def path_part(text: str) -> str:
 
 
 def _connection_settings(url: str | None) -> WorkerSettings:
-    """Read where the Server is, as a Worker would; its other settings must not get in the way of an operator."""
+    """Read the Server's address like a Worker; a Worker's other settings must not prevent an operator's command."""
     names = ("LYFTDATA_URL", "LYFTDATA_ALLOW_HTTP", "LYFTDATA_TLS_CA", "LYFTDATA_TLS_INSECURE")
     environ = {name: os.environ[name] for name in names if name in os.environ}
     return read_worker_settings(environ, {"--url": url})

@@ -48,7 +48,7 @@ def api_key() -> None:
 @click.option(
     "--expires",
     metavar="DURATION",
-    help="Life from now, for example 90d; without it the key does not expire.",
+    help="Lifetime, for example 90d; without it the key does not expire.",
 )
 @output_option
 @json_option
@@ -88,7 +88,7 @@ def issue(
 @url_option
 def list_(url: str | None, *, as_json: bool) -> None:
     """
-    List API keys, without the keys: only digests are kept.
+    List API keys, without the keys themselves: only digests are stored.
 
     \b
     Example:
@@ -149,13 +149,13 @@ def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
 @api_key.command()
 @click.argument("name")
 @click.option(
-    "--worker", "workers", multiple=True, required=True, help="A Worker's ID; may come several times."
+    "--worker", "workers", multiple=True, required=True, help="A Worker's ID; may be given several times."
 )
 @json_option
 @url_option
 def allow(name: str, workers: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
     """
-    Allow more Workers to use an API key that is limited to some.
+    Allow more Workers to use an API key that is limited to certain Workers.
 
     \b
     Example:
@@ -188,8 +188,8 @@ def rotate(
     """
     Replace an API key by its next generation, which is printed on standard output, once.
 
-    The old key ends by itself: at once, or when --grace or --until says. `lyftdata api-key show` lists the Workers that still use
-    it.
+    The old key stops working at once, or at the time given by --grace or --until. `lyftdata api-key show` lists the Workers that
+    still use it.
 
     \b
     Example:

@@ -40,15 +40,15 @@ def token() -> None:
 
 @token.command()
 @click.argument("name")
-@click.option("--role", type=_ROLES, required=True, help="What it may do at most; not more than you may.")
+@click.option("--role", type=_ROLES, required=True, help="Its role; at most your own.")
 @click.option(
     "--expires",
     metavar="DURATION",
     default="90d",
     show_default=True,
-    help="Life from now, for example 30d; at most 366d.",
+    help="Lifetime, for example 30d; at most 366d.",
 )
-@scope_option("Limit it to Workers with this label, and to what belongs to these alone")
+@scope_option("Limit it to Workers with this label, and to their keys and resources")
 @output_option
 @json_option
 @url_option
@@ -65,9 +65,9 @@ def issue(
     """
     Issue an API token that acts for you, under its own name in the audit log.
 
-    The token is printed on standard output, once and nowhere else; everything else goes to standard error. The command line takes
-    it as LYFTDATA_API_TOKEN or LYFTDATA_API_TOKEN_FILE, any other client as a bearer token. It may not manage operators, their
-    sessions or API tokens.
+    The token is printed on standard output, once and nowhere else; everything else goes to standard error. The command line reads
+    it from LYFTDATA_API_TOKEN or LYFTDATA_API_TOKEN_FILE; any other client sends it as a bearer token. It may not manage operators,
+    their sessions or API tokens.
 
     \b
     Example:
@@ -159,14 +159,14 @@ def _seconds(text: str) -> int:
 
 
 def _role(found: dict[str, Any]) -> str:
-    """Return what a token may do now, and what it was issued with if that differs."""
+    """Return a token's role now, and the role it was issued with if that differs."""
     if found["effective_role"] in {None, found["role"]}:
         return str(found["role"])
     return f"{found['effective_role']} (issued as {found['role']})"
 
 
 def _scope(found: dict[str, Any]) -> str:
-    # A Server of another version may know no scopes.
+    # A Server of another version may not support scopes.
     return format_labels(found.get("scope") or {}) or "-"
 
 

@@ -39,7 +39,7 @@ def pending(url: str | None, *, as_json: bool) -> None:
 @url_option
 def approve(worker_ids: tuple[str, ...], url: str | None, *, as_json: bool) -> int:
     """
-    Approve Workers that wait, or that were denied: they get in at once.
+    Approve Workers that wait, or that were denied: they are admitted at once.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def approve(worker_ids: tuple[str, ...], url: str | None, *, as_json: bool) -> i
 @url_option
 def deny(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json: bool) -> int:
     """
-    Deny Workers that wait: their programs end. The enrollment key goes on working: revoke it if it leaked.
+    Deny Workers that wait: their programs end. The enrollment key keeps working: revoke it if it leaked.
 
     \b
     Example:
@@ -67,7 +67,7 @@ def deny(worker_ids: tuple[str, ...], url: str | None, *, yes: bool, as_json: bo
 
 
 def _decide(action: str, worker_ids: Sequence[str], url: str | None, *, done: str, as_json: bool) -> int:
-    """Send a decision about Workers and report what became of it; returns 1 if it does not stand for all of them."""
+    """Send a decision about Workers and report the results; returns 1 if it failed for any of them."""
     from lyftdata.cli.api import Api
 
     with Api(url) as api:

@@ -39,13 +39,15 @@ def audit() -> None:
 
 
 _FILTERS = (
-    click.option("--action", help="Only this, for example worker.disabled; worker.* for all that begin so."),
-    click.option("--subject", help="Only about this, for example worker:press-01."),
+    click.option(
+        "--action", help="Only this action, for example worker.disabled; worker.* for all that begin with it."
+    ),
+    click.option("--subject", help="Only events about this subject, for example worker:press-01."),
     click.option(
         "--by",
         "actor",
         metavar="NAME",
-        help="Only what this operator did; server, enrollment, or api_token:NAME.",
+        help="Only events of this actor: an operator, server, enrollment, or api_token:NAME.",
     ),
     click.option(
         "--since",
@@ -98,15 +100,16 @@ def list_(limit: int, url: str | None, *, as_json: bool, **wanted: str | None) -
     type=click.Choice(["jsonl", "csv", "signed"]),
     default="jsonl",
     show_default=True,
-    help="A JSON object a line, comma-separated values, or JSON lines with a signed checkpoint for a third party.",
+    help="JSON lines, comma-separated values, or JSON lines with a signed checkpoint for a third party.",
 )
 @_filter_options
 @url_option
 def export(form: str, url: str | None, **wanted: str | None) -> None:
     """
-    Print every event that the options leave, the oldest first.
+    Print every event that matches the options, the oldest first.
 
-    A signed export is of the whole log and takes no filter. It is verified without the Server, by its public key (`lyftdata audit key`).
+    A signed export contains the whole log and takes no filter. It can be verified without the Server, with its public key
+    (`lyftdata audit key`).
 
     \b
     Example:
@@ -115,7 +118,7 @@ def export(form: str, url: str | None, **wanted: str | None) -> None:
     """
     from lyftdata.cli.api import Api, query_string
 
-    # Events on a terminal show by themselves how far it is.
+    # On a terminal, the printed events show the progress.
     with Api(url) as api, show_progress(wanted=not sys.stdout.isatty()) as on_progress:
         given = {name: text for name, text in wanted.items() if text}
         asked = {"format": form} | given
@@ -134,8 +137,8 @@ def verify(url: str | None, *, as_json: bool) -> int:
     """
     Check that no event was changed, inserted, moved or removed from the middle; exit 1 if one was.
 
-    A log that was cut or put back while no Server ran is found by the checkpoint in the Server's data directory, at the next
-    start.
+    If the log was truncated or rolled back while no Server ran, the next start detects it by the checkpoint in the Server's data
+    directory.
 
     \b
     Example:
@@ -162,7 +165,7 @@ def verify(url: str | None, *, as_json: bool) -> int:
 @url_option
 def access(at: str, worker_id: str | None, url: str | None, *, as_json: bool) -> None:
     """
-    List which Workers could get in at a given time, and with which credential.
+    List which Workers had access at a given time, and with which credential.
 
     Workers that were deleted since are listed too. Each enrollment key in force could have added others; so could
     LYFTDATA_AUTO_ENROLLMENT_KEY, which is a setting and not in the log.
@@ -185,7 +188,7 @@ def proof(number: int, url: str | None) -> None:
     """
     Print a proof that event NUMBER is in the log, for someone who has only the public key.
 
-    It holds the event, and is a C2SP tlog-proof: it is verified without the Server (`lyftdata audit key`).
+    The proof is a C2SP tlog-proof that contains the event. It can be verified without the Server (`lyftdata audit key`).
 
     \b
     Example:
@@ -203,9 +206,9 @@ def proof(number: int, url: str | None) -> None:
 @url_option
 def checkpoint(url: str | None, *, as_json: bool) -> None:
     """
-    Print a signed checkpoint of the log as it is now: how many events it has, and the root of their Merkle tree.
+    Print a signed checkpoint of the present log: the number of events, and the root of their Merkle tree.
 
-    It is a C2SP tlog-checkpoint. Keep it somewhere else: a later export that does not contain it was changed or cut.
+    It is a C2SP tlog-checkpoint. Keep it somewhere else: a later export that does not contain it was changed or truncated.
 
     \b
     Example:
@@ -225,7 +228,7 @@ def key(url: str | None, *, as_json: bool) -> None:
     """
     Print the public key that checks checkpoints, signed exports and proofs, as NAME+ID+KEY.
 
-    Give it to those who verify, and let them keep it: a key that comes with what it checks proves nothing.
+    Give it to those who verify, to keep: a key that arrives together with what it verifies proves nothing.
 
     \b
     Example:
@@ -239,7 +242,7 @@ def key(url: str | None, *, as_json: bool) -> None:
 
 
 def _read_time(text: str) -> str:
-    """Check a time here: the Server's answer to another text says nothing of the option."""
+    """Check a time here, since the Server's error for another text does not name the option."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -265,14 +268,14 @@ def _show_checkpoint(signed: dict[str, Any]) -> None:
     from lyftdata.core.audit_checkpoints import read_checkpoint
 
     note = str(signed["note"])
-    # Terminal escape sequences, and made-up lines: what is not a checkpoint is an error, and not printed.
+    # Attack: terminal escape sequences, and made-up lines. An answer that is not a checkpoint is an error, and not printed.
     read_checkpoint(note)
     for line in note.rstrip("\n").split("\n"):
         echo(line)
 
 
 def _follow_check(api: "Api", on_progress: OnProgress) -> dict[str, Any]:
-    """Have the Server check the log, which may take longer than an answer is waited for; return its report."""
+    """Have the Server check the log, which may take longer than the timeout of a request; return its report."""
     from lyftdata.cli.api import ApiError
 
     on_progress("Checking the audit log", 0, 0)
@@ -285,7 +288,7 @@ def _follow_check(api: "Api", on_progress: OnProgress) -> dict[str, Any]:
 
 
 def _count_events(api: "Api") -> int:
-    """Return how many events the log has at least."""
+    """Return a lower bound for the number of events in the log."""
     latest = api.get("/audit", limit=1)["items"]
     return int(latest[0]["number"]) if latest else 0
 

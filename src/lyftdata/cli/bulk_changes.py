@@ -1,4 +1,4 @@
-"""Changes all Workers that a search finds: shows them, asks, and changes those and no others."""
+"""Changes all Workers that a search finds: shows them, asks for confirmation, and changes no others."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 where_option = click.option(
     "--where",
     metavar="QUERY",
-    help="All Workers that this search finds, as `workers list` takes it, and not some by their ID.",
+    help="All Workers that this search finds, instead of Workers by ID; the syntax is that of `workers list`.",
 )
 expect_option = click.option(
     "--expect",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Change nothing unless --where finds exactly so many Workers.",
+    help="Change nothing unless --where finds exactly this many Workers.",
 )
 _UNCHANGED = {"rotate-key": "without an identity key to rotate"}
 
 
 def check_target(worker_ids: Sequence[str], where: str | None, expect: int | None) -> None:
     """
-    Refuse IDs together with a search, neither of them, and a number of IDs.
+    Check that either IDs or a search are given, and --expect only with a search.
 
     Raises:
-        click.UsageError: Says what is missing or too much.
+        click.UsageError: Says what is missing or not allowed.
     """
     if where is not None and not where.strip():
         # A script with an unset variable must not change every Worker.
@@ -56,26 +56,26 @@ def change_where(
     disabling: dict[str, str | None] | None = None,
 ) -> int:
     """
-    Show which Workers a search finds, ask, and change them: all or none.
+    Show which Workers a search finds, ask for confirmation, and change them: all or none.
 
     Args:
         api: The Server.
-        action: As the API calls it.
+        action: The name of the action in the API.
         where: The search.
-        question: What is asked, with `{}` for how many Workers.
-        done: What they are then, such as "disabled".
-        expect: How many there must be; None does not ask.
+        question: The question, with `{}` for the number of Workers.
+        done: What was done, such as "disabled".
+        expect: How many Workers there must be; None for any number.
         yes: Go on without asking.
         as_json: Print the Server's answer.
-        labels: For `label`.
-        disabling: For `disable`: the fields of the note and the end.
+        labels: For the action `label`.
+        disabling: For the action `disable`: the fields for the note and the end.
 
     Returns:
         The exit code.
 
     Raises:
-        ApiError: The search is not understood, finds none, or not those that were shown.
-        click.UsageError, click.Abort: As `confirm`.
+        ApiError: The search is invalid, finds no Workers, or others than were shown.
+        click.UsageError, click.Abort: As for `confirm`.
     """
     if not yes:
         require_terminal(question.format(f"all Workers that '{clean_text(where)}' finds"))
@@ -124,7 +124,7 @@ def _say(answer: dict[str, Any], action: str, done: str) -> None:
 
 
 def undo_change(api: "Api", number: int, *, as_json: bool) -> int:
-    """Undo a change, and name the Workers that were left alone; return 1 if there are any."""
+    """Undo a change, and name the Workers that were not restored; return 1 if there are any."""
     undone = api.post(f"/workers/changes/{number}/undo")
     if as_json:
         print_json(undone)

@@ -34,9 +34,9 @@ def check(side: str, *, connect: bool, as_json: bool) -> int:
     """
     Check the settings in this environment and report all faults; secrets are shown as ***.
 
-    The files that they name are checked as a start checks them: certificates, keys, directories. With --connect a Server's PostgreSQL
-    database is connected to, and asked what it lets other roles do. Exit 0 if the settings can be used, 2 if not, 1 if
-    only the database cannot be reached.
+    The files that they name (certificates, keys, directories) are checked in the same way as at a start. With --connect, it also
+    connects to a Server's PostgreSQL database and checks what other roles may do there. Exit 0 if the settings are valid, 2 if not,
+    1 if only the database cannot be reached.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def _report(problems: Sequence[str], code: int, *, as_json: bool) -> int:
 
 
 def _read(side: str) -> tuple[Any, list[str]]:
-    """Read one side's settings, and for a Worker ask which strategy they come to; return them, and further warnings."""
+    """Read one side's settings, and for a Worker choose the strategy; return the settings and further warnings."""
     if side == "server":
         require_server()
         from lyftdata.server.runtime.settings import read_server_settings
@@ -96,10 +96,10 @@ def _read(side: str) -> tuple[Any, list[str]]:
 
 def _database_warnings(settings: Any) -> list[str]:
     """
-    Ask the PostgreSQL database what it lets other roles do; a file has its mode.
+    Check what other roles may do in the PostgreSQL database; a database file is protected by its mode.
 
     Raises:
-        StoreError: It cannot be reached.
+        StoreError: The database cannot be reached.
     """
     if settings.database_url is None:
         return []

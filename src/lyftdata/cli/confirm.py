@@ -16,7 +16,7 @@ def confirm(question: str, *, yes: bool) -> None:
     Ask for confirmation; without a terminal and without `--yes` nothing is done.
 
     Raises:
-        click.UsageError: There is no terminal to ask at (exit 2).
+        click.UsageError: There is no terminal to ask on (exit 2).
         click.Abort: The answer was no (exit 1).
     """
     if yes:
@@ -26,7 +26,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def require_terminal(question: str) -> None:
-    """Raise click.UsageError if there is no terminal to ask a question at."""
+    """Raise click.UsageError if there is no terminal to ask a question on."""
     if not sys.stdin.isatty():
         raise click.UsageError(
             f"{question} Nothing was done: there is no terminal to ask. Pass --yes to confirm."
@@ -35,19 +35,19 @@ def require_terminal(question: str) -> None:
 
 def confirm_existing(api: "Api", path: str, question: str, *, yes: bool) -> None:
     """
-    Ask about something on the Server once it is known to be there: a mistyped name is reported first.
+    Ask for confirmation after checking that the object exists, so that a mistyped name is reported first.
 
-    Without a terminal and without `--yes` the Server is not asked either.
+    Without a terminal and without `--yes`, no request is made either.
 
     Args:
         api: The Server.
-        path: Where the thing can be read.
-        question: What is asked.
-        yes: Go on without asking; the request that follows finds out by itself.
+        path: The API path of the object.
+        question: The question.
+        yes: Go on without asking; the next request shows whether the object exists.
 
     Raises:
-        ApiError: It is not there, or cannot be read.
-        click.UsageError, click.Abort: As `confirm`.
+        ApiError: It does not exist, or cannot be read.
+        click.UsageError, click.Abort: As for `confirm`.
     """
     if not yes:
         require_terminal(question)
@@ -57,14 +57,14 @@ def confirm_existing(api: "Api", path: str, question: str, *, yes: bool) -> None
 
 def confirm_listed(api: "Api", path: str, key: str, value: str, question: str, *, yes: bool) -> None:
     """
-    Do the same for what can only be found in a list.
+    Do the same for an object that can only be found in a list.
 
     Args:
         api: The Server.
-        path: Where the list can be read.
-        key: The member by which its items are named.
-        value: The name of the one that is meant.
-        question: What is asked.
+        path: The API path of the list.
+        key: The member that names the items.
+        value: The name of the object.
+        question: The question.
         yes: Go on without asking.
 
     Raises:

@@ -17,10 +17,10 @@ _FILE = "credentials.json"
 
 class Credentials:
     """
-    Session tokens by Server URL, and device marks by URL and operator (`URL device NAME`; a URL holds no space).
+    Session tokens by Server URL, and device marks by URL and operator (`URL device NAME`; a URL contains no space).
 
     Args:
-        directory: Made with mode 0700 when the first token is stored; one that others can read is refused.
+        directory: Created with mode 0700 when the first token is stored; one that others can read is refused.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,7 +30,7 @@ class Credentials:
     @classmethod
     def default(cls) -> "Credentials":
         """
-        Return those of this user: LYFTDATA_CONFIG_DIR, or the user's configuration directory.
+        Return the credentials of this user: in LYFTDATA_CONFIG_DIR, or in the user's configuration directory.
 
         Raises:
             SettingsError: There is no such directory, because the user has no home directory.
@@ -46,18 +46,18 @@ class Credentials:
         Return the token for a Server, or None.
 
         Raises:
-            SettingsError: Others can read or change where it is kept.
+            SettingsError: Others can read or change the file or its directory.
             LyftdataError: It cannot be read.
         """
         token = self._read().get(url)
         return None if token is None else Secret(token)
 
     def store(self, url: str, token: Secret) -> None:
-        """Keep the token for a Server; raises as `find`."""
+        """Store the token for a Server; raises like `find`."""
         self._change(lambda tokens: {**tokens, url: token.reveal()})
 
     def forget(self, url: str) -> None:
-        """Drop the token for a Server; raises as `find`."""
+        """Remove the token for a Server; raises like `find`."""
         if url in self._read():
             self._change(lambda tokens: {name: token for name, token in tokens.items() if name != url})
 
@@ -67,7 +67,7 @@ class Credentials:
         return None if mark is None else Secret(mark)
 
     def store_device(self, url: str, operator: str, mark: Secret) -> None:
-        """Keep the device mark of an operator at a Server; it outlives the session. Raises as `find`."""
+        """Store the device mark of an operator at a Server; it outlives the session. Raises like `find`."""
         self._change(lambda tokens: {**tokens, _device(url, operator): mark.reveal()})
 
     def _read(self) -> dict[str, str]:
@@ -82,7 +82,7 @@ class Credentials:
     def _change(self, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
         try:
             self._directory.make()
-            # Each sign-in writes all sessions: one must not write over what another has just added.
+            # Each sign-in writes all sessions: a concurrent one must not overwrite an entry that was just added.
             with self._directory.locked():
                 self._directory.write(_FILE, msgspec.json.encode(change(self._read())))
         except OSError as error:

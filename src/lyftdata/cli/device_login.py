@@ -1,4 +1,4 @@
-"""`lyftdata login --device`: signs in by a code that is confirmed in a browser, on this or another machine (RFC 8628)."""
+"""`lyftdata login --device`: signs in with a code that is confirmed in a browser, on this or another machine (RFC 8628)."""
 
 import socket
 import time
@@ -24,12 +24,12 @@ def sign_in_by_device_code(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Any:
     """
-    Show the code, and wait until an operator has confirmed it; return what a sign-in by password returns.
+    Show the code, and wait until an operator has confirmed it; return the same as a sign-in by password.
 
     Args:
         api: The Server.
-        sleep: For tests: waits so many seconds.
-        monotonic: For tests: seconds on a clock that does not jump.
+        sleep: For tests: waits for a number of seconds.
+        monotonic: For tests: returns seconds on a clock that does not jump.
 
     Raises:
         ApiError: It was denied, has expired, or the Server cannot be asked.
@@ -42,7 +42,7 @@ def sign_in_by_device_code(
     echo_err("")
     echo_err(f"Or open {begun['verification_uri_complete']}")
     echo_err("")
-    echo_err("Waiting until you have confirmed it there. The code is good for ten minutes.")
+    echo_err("Waiting until you have confirmed it there. The code is valid for ten minutes.")
     interval_s = min(max(float(begun["interval"]), _MIN_INTERVAL_S), _MAX_INTERVAL_S)
     ends_s = monotonic() + min(float(begun["expires_in"]), _MAX_LIFE_S)
     while monotonic() < ends_s:
@@ -54,10 +54,10 @@ def sign_in_by_device_code(
                 case "authorization_pending":
                     pass
                 case "":
-                    # Not an answer of the Server: an outage passes, and must not cost the operator another code.
+                    # Not an answer of the Server: an outage passes, and should not cost the operator another code.
                     interval_s = min(interval_s * 2, _MAX_INTERVAL_S)
                 case "slow_down":
                     interval_s = min(interval_s + _SLOW_DOWN_S, _MAX_INTERVAL_S)
                 case _:
                     raise
-    raise click.ClickException("The code has expired, and was not confirmed. Nothing was signed in.")
+    raise click.ClickException("The code has expired, and was not confirmed. You are not signed in.")

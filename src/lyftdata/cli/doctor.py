@@ -1,4 +1,4 @@
-"""`lyftdata doctor`: what is wrong with a set-up, why it matters, and the command that fixes it."""
+"""`lyftdata doctor`: diagnoses a set-up: what is wrong, why it matters, and the command that fixes it."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
     "--as",
     "named",
     metavar="WORKER",
-    help="Show what the Server knows of this Worker (an ID or a name) next to its last attempt; needs `lyftdata login`.",
+    help="Show what the Server knows about this Worker (an ID or a name) next to its last attempt; needs `lyftdata login`.",
 )
 @json_option
 @url_option
@@ -32,8 +32,8 @@ def doctor(ctx: click.Context, named: str | None, url: str | None, *, as_json: b
     """
     Find out what is wrong, why it matters, and what to do.
 
-    On a Worker's host and on the Server's host there is a command for each. With --as it asks the Server why one Worker does not
-    get in: exit 0 if nothing keeps it out, 1 if something does.
+    There is one command for a Worker's host and one for the Server's host. With --as it asks the Server why a Worker is not
+    admitted: exit 0 if nothing prevents that, 1 if something does.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def _examine_as(named: str, url: str | None, *, as_json: bool) -> int:
 @click.option(
     "--quick",
     is_flag=True,
-    help="Leave out the check that holds a request for as long as a poll: 25 s or more.",
+    help="Skip the check that holds a request for as long as a poll: 25 s or more.",
 )
 @json_option
 def worker(*, quick: bool, as_json: bool) -> int:
@@ -77,9 +77,9 @@ def worker(*, quick: bool, as_json: bool) -> int:
     Examine this host as the Worker's next start would, with the same environment and as the same user.
 
     Checks settings, secret files, the Worker's directory, the Server's name, addresses and certificate, the clock, what answers,
-    whether the Server accepts this Worker, and whether something in between cuts or buffers held requests. It asks for a token, but never enrolls, and does not disturb a Worker
-    that is running. Exit 0 if the Worker can connect (there may be warnings), 1 if not. Each finding is explained in
-    docs/reference/doctor.md.
+    whether the Server accepts this Worker, and whether something in between cuts or buffers held requests. It requests a token, but
+    never enrolls, and does not disturb a Worker that is running. Exit 0 if the Worker can connect (there may be warnings), 1 if not.
+    Each finding is explained in docs/reference/doctor.md.
 
     \b
     Example:
@@ -89,7 +89,7 @@ def worker(*, quick: bool, as_json: bool) -> int:
     from lyftdata.doctor.worker import examine_worker
 
     def announce(hold_s: float) -> None:
-        echo_err(f"The Server holds a request for {hold_s:g} s, as it holds the Worker's polls…")
+        echo_err(f"The Server holds a request for {hold_s:g} s, like the Worker's polls…")
 
     found = asyncio.run(examine_worker(os.environ, announce=None if quick else announce))
     return _report(found, as_json=as_json)
@@ -128,7 +128,7 @@ def server(*, tls_ca: Path | None, as_json: bool) -> int:
 
 
 def _report(found: "Sequence[Finding]", *, as_json: bool, **more: Any) -> int:
-    """Print what was found, and more of it in JSON; return the exit code."""
+    """Print the findings, in JSON with further members; return the exit code."""
     from lyftdata.doctor.findings import Severity
 
     problems = [finding for finding in found if finding.check.severity is Severity.PROBLEM]

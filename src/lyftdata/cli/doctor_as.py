@@ -1,4 +1,4 @@
-"""Asks the Server for everything that it knows of one Worker, and prints it next to the Worker's last attempt."""
+"""Fetches everything that the Server knows about a Worker, and prints it next to the Worker's last attempt."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lyftdata.doctor.server_view import ServerView
 
 
 def ask_for_view(api: Api, named: str) -> ServerView:
-    """Return what the Server knows of the Worker with this ID or name; raises ApiError."""
+    """Return what the Server knows about the Worker with this ID or name; raises ApiError."""
     worker = _find_worker(api, named)
     names = {named} if worker is None else {worker["id"], worker["name"]}
     refusals = [group for name in sorted(names) for group in _refusals_of(api, name)]
@@ -77,7 +77,7 @@ def _find_worker(api: Api, named: str) -> dict[str, Any] | None:
         )
         same = [worker for worker in page if worker["name"] == named]
         if same:
-            # Of several with one name the one that was seen last; superseded entries have had it before.
+            # If several have the name, the one that was seen last: superseded entries had it earlier.
             latest: dict[str, Any] = max(
                 same, key=lambda worker: (not worker["superseded_by"], worker["last_seen_at"] or "")
             )

@@ -1,4 +1,4 @@
-"""`lyftdata admin emergency-access`: a password for a time, also where the Server accepts none."""
+"""`lyftdata admin emergency-access`: a temporary password, valid even if the Server accepts no passwords."""
 
 import json
 from datetime import timedelta
@@ -27,11 +27,11 @@ _SHORTEST, _LONGEST = timedelta(minutes=5), timedelta(hours=24)
 @json_option
 def emergency_access(name: str, life: str, staging_dir: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Give operator NAME a password that counts for a time, printed once, while the Server runs or not; it counts at once.
+    Give operator NAME a temporary password, printed once, with the Server running or not; it takes effect at once.
 
-    For the hour in which the identity provider is down or gives no one a role: the password counts even if
-    LYFTDATA_PASSWORD_SIGN_IN is `no`. NAME becomes an admin if there is no such operator; sessions of NAME end, and their
-    previous password is gone. It is in the audit log, with the host's name and its user.
+    For the time when the identity provider is down or gives no one a role: the password is accepted even if
+    LYFTDATA_PASSWORD_SIGN_IN is `no`. If there is no operator NAME, one is added as an admin. NAME's sessions end, and the previous
+    password is replaced. The audit log records it, with the names of the host and its user.
 
     \b
     Example:
@@ -42,13 +42,13 @@ def emergency_access(name: str, life: str, staging_dir: str | None, *, yes: bool
 
     lasts = _parse_life(life)
     confirm(
-        f"Let {name} sign in by a new password for {format_duration(lasts)}? Their sessions end at once.",
+        f"Let {name} sign in with a new password for {format_duration(lasts)}? Their sessions end at once.",
         yes=yes,
     )
     open_emergency_access(place, name, lasts, announce=_print_json if as_json else _print_password)
     if not as_json:
         echo_err(
-            f"It counts for {format_duration(lasts)}. Sign in on the Server's sign-in page, or: lyftdata login {name}"
+            f"It is valid for {format_duration(lasts)}. Sign in on the Server's sign-in page, or: lyftdata login {name}"
         )
 
 

@@ -52,7 +52,7 @@ for _command in (
 @url_option
 def status(url: str | None, *, as_json: bool) -> None:
     """
-    Show whether Auto-Enrollment is on, and which secrets it accepts, by fingerprint.
+    Show whether Auto-Enrollment is on, and which enrollment keys it accepts, by fingerprint.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def generate_key(output: Path | None, *, as_json: bool) -> None:
     """
     Generate an enrollment key and print it. It has no effect until you set it on the Server.
 
-    It serves as a secret key (LYFTDATA_SECRET_KEY) too; make one for each purpose.
+    It can also serve as a secret key (LYFTDATA_SECRET_KEY); generate a separate one for each purpose.
 
     \b
     Example:

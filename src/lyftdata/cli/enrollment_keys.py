@@ -30,11 +30,13 @@ from lyftdata.core.names import format_labels, parse_label_text
 @click.option(
     "--expires",
     metavar="DURATION",
-    help="Life from now, for example 24h or 7d; without it the key does not expire.",
+    help="Lifetime, for example 24h or 7d; without it the key does not expire.",
 )
-@click.option("--uses", type=click.IntRange(1), help="How many Workers it enrolls; without it any number.")
+@click.option("--uses", type=click.IntRange(1), help="How many Workers it may enroll; without it any number.")
 @click.option(
-    "--worker-name", metavar="PATTERN", help="Only Workers with such a name: * is any text, ? one character."
+    "--worker-name",
+    metavar="PATTERN",
+    help="Only Workers with a matching name: * is any text, ? one character.",
 )
 @click.option(
     "--from",
@@ -60,8 +62,8 @@ from lyftdata.core.names import format_labels, parse_label_text
     type=click.Choice(["auto", "approve", "warn"]),
     default="auto",
     show_default=True,
-    help="auto: Workers that fit get in at once. approve: they wait until an operator approves them. warn: those that --worker-name "
-    "or --from would refuse get in too, and are recorded.",
+    help="auto: matching Workers are admitted at once. approve: they wait until an operator approves them. warn: those that "
+    "--worker-name or --from would refuse are admitted too, and recorded.",
 )
 @click.option(
     "--approve-from",
@@ -73,7 +75,7 @@ from lyftdata.core.names import format_labels, parse_label_text
 @click.option(
     "--approve-name",
     metavar="PATTERN",
-    help="With --mode approve: a Worker with such a name needs no operator; with --approve-from, both must hold.",
+    help="With --mode approve: a Worker with a matching name needs no operator; with --approve-from, both must match.",
 )
 @output_option
 @json_option
@@ -95,10 +97,10 @@ def issue(
     as_json: bool,
 ) -> None:
     """
-    Issue an enrollment key, with which Workers enroll that fit its rules.
+    Issue an enrollment key, with which Workers that match its rules can enroll.
 
-    The key is printed on standard output, once and nowhere else; everything else goes to standard error. The Worker takes it
-    as LYFTDATA_AUTO_ENROLLMENT_KEY.
+    The key is printed on standard output, once and nowhere else; everything else goes to standard error. The Worker reads it
+    from LYFTDATA_AUTO_ENROLLMENT_KEY.
 
     \b
     Example:
@@ -131,7 +133,7 @@ def issue(
 @url_option
 def list_(url: str | None, *, as_json: bool) -> None:
     """
-    List enrollment keys, without the keys; `startup` is the one of LYFTDATA_AUTO_ENROLLMENT_KEY.
+    List enrollment keys, without the keys themselves; `startup` is the one in LYFTDATA_AUTO_ENROLLMENT_KEY.
 
     \b
     Example:
@@ -212,8 +214,8 @@ def rotate(
     """
     Replace an enrollment key by its next generation, which is printed on standard output, once.
 
-    The rules stay; uses are counted from 0 and the life begins again. The old key ends by itself: at once, or when --grace or
-    --until says. `lyftdata enrollment show` lists the hosts that still use it.
+    The rules stay; uses are counted from 0 and the lifetime begins again. The old key stops working at once, or at the time given by
+    --grace or --until. `lyftdata enrollment show` lists the hosts that still use it.
 
     \b
     Example:
@@ -272,7 +274,7 @@ def _print_key(answer: dict[str, Any], key_out: KeyOutput, *, as_json: bool, don
 
 
 def _rules(key: dict[str, Any]) -> str:
-    """Return what a key allows, in words."""
+    """Return the rules of a key as a sentence."""
     who = f"for Workers named {key['worker_name']}" if key["worker_name"] else "for Workers of any name"
     where = f"from {', '.join(key['networks'])}" if key["networks"] else "from anywhere"
     count = f"{_workers(key['max_uses'])} at most" if key["max_uses"] else "any number of them"
@@ -283,14 +285,14 @@ def _rules(key: dict[str, Any]) -> str:
 
 
 def _admission(key: dict[str, Any]) -> str:
-    """Return what happens to Workers that enroll, in words."""
+    """Return how the key admits Workers, as a phrase."""
     if key["mode"] == "auto":
-        return "let in at once"
+        return "admitted at once"
     if key["mode"] == "warn":
-        return "let in at once, also with other names and from other networks, which is recorded"
+        return "admitted at once, also with other names and from other networks, which is recorded"
     exempt = [f"from {', '.join(key['approve_networks'])}"] if key["approve_networks"] else []
     exempt += [f"named {key['approve_name']}"] if key["approve_name"] else []
-    return "let in when an operator approves" + (f", at once if {' and '.join(exempt)}" if exempt else "")
+    return "admitted when an operator approves" + (f", at once if {' and '.join(exempt)}" if exempt else "")
 
 
 def parse_seconds(text: str | None, option: str) -> int | None:

@@ -1,4 +1,4 @@
-"""`lyftdata enrollment rehearse`: who would be refused by other rules of an enrollment key."""
+"""`lyftdata enrollment rehearse`: shows which Workers other rules of an enrollment key would refuse."""
 
 from typing import Any
 
@@ -18,14 +18,16 @@ _EXIT_REFUSED = 1
     type=click.IntRange(1, 3650),
     default=30,
     show_default=True,
-    help="Replay the attempts of so many days.",
+    help="Replay the attempts of this many days.",
 )
 @click.option(
-    "--expires", metavar="DURATION", help="Life from when the key was issued, for example 24h or 7d."
+    "--expires", metavar="DURATION", help="Lifetime from the issue of the key, for example 24h or 7d."
 )
-@click.option("--uses", type=click.IntRange(1), help="How many Workers it enrolls.")
+@click.option("--uses", type=click.IntRange(1), help="How many Workers it may enroll.")
 @click.option(
-    "--worker-name", metavar="PATTERN", help="Only Workers with such a name: * is any text, ? one character."
+    "--worker-name",
+    metavar="PATTERN",
+    help="Only Workers with a matching name: * is any text, ? one character.",
 )
 @click.option(
     "--from",
@@ -47,7 +49,9 @@ _EXIT_REFUSED = 1
     help="With mode approve: a Worker from this network needs no operator; may be given several times.",
 )
 @click.option(
-    "--approve-name", metavar="PATTERN", help="With mode approve: nor does a Worker with such a name."
+    "--approve-name",
+    metavar="PATTERN",
+    help="With mode approve: a Worker with a matching name needs no operator.",
 )
 @json_option
 @url_option
@@ -66,10 +70,10 @@ def rehearse(
     as_json: bool,
 ) -> int:
     """
-    Show who would be refused if an enrollment key had other rules; exit 1 if a Worker that got in would be.
+    Show which Workers would be refused if an enrollment key had other rules; exit 1 if a Worker that was admitted would be.
 
-    Recorded attempts, admitted and refused, are replayed in their order, as if the key had been issued with these rules; those
-    that are not given stay as they are. Nothing is changed. KEY is the name of a key, also `startup`.
+    Recorded attempts, admitted and refused, are replayed in order, as if the key had been issued with these rules; rules that are not
+    given stay as they are. Nothing is changed. KEY is the name of a key, or `startup`.
 
     \b
     Example:
@@ -100,8 +104,8 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['pending']} would wait for approval, {found['refused']} would be refused."
     )
     echo(
-        f"Of these, {found['newly_refused']} got in and would be refused, "
-        f"{found['newly_let_in']} got a refusal and would get in or wait."
+        f"Of these, {found['newly_refused']} were admitted and would be refused, "
+        f"{found['newly_let_in']} were refused and would be admitted or wait."
     )
     if found["complete_since"] > found["since"]:
         echo(f"Attempts before {when(found['complete_since'])} may be missing: they were not kept.")

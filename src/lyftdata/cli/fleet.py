@@ -1,4 +1,4 @@
-"""`lyftdata fleet`: tells whether every Worker that is expected is connected, and which versions of agents may be."""
+"""`lyftdata fleet`: shows whether all expected Workers are connected, and manages the accepted versions of their agents."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def fleet() -> None:
 @url_option
 def status(url: str | None, *, check: bool, as_json: bool) -> None:
     """
-    Tell how many of the expected Workers are connected, and what those that were lost have in common.
+    Show how many of the expected Workers are connected, and what the lost ones have in common.
 
     Expected are enabled Workers that were connected within seven days and have no label always=no.
 
@@ -63,15 +63,16 @@ def _show(found: dict[str, Any]) -> None:
 @click.option(
     "--over",
     type=click.Choice(["week", "quarter", "year"]),
-    help="How that has changed: over a week by the hour, over a quarter or a year by the day.",
+    help="Show the changes over time: over a week by the hour, over a quarter or a year by the day.",
 )
 @json_option
 @url_option
 def versions(over: str | None, url: str | None, *, as_json: bool) -> None:
     """
-    Count the versions of the Workers' agents, as each reported it last.
+    Count the versions of the Workers' agents, as last reported.
 
-    With --over it lists each hour, or day, in which the numbers changed, in UTC. Hours are kept for 8 days, one of each day for 400 days.
+    With --over it lists each hour, or day, in which the numbers changed, in UTC. Hours are kept for 8 days, one hour of each day for
+    400 days.
 
     \b
     Example:
@@ -97,7 +98,7 @@ def versions(over: str | None, url: str | None, *, as_json: bool) -> None:
     "from_",
     default="",
     metavar="TIME",
-    help="Refuse from this date or time on, and warn until then; at once unless given.",
+    help="Refuse from this date or time, and warn until then; at once unless given.",
 )
 @click.option("--clear", is_flag=True, help="Remove the policy.")
 @click.option(
@@ -118,10 +119,10 @@ def policy(
     as_json: bool,
 ) -> None:
     """
-    Show or set from which version on agents are accepted.
+    Show or set the minimum version of accepted agents.
 
-    Without a version it shows the policy. With one it shows first which Workers would be warned or refused, and asks. The version is
-    what an agent says: this keeps a fleet up to date, and does not keep anyone out.
+    Without a version it shows the policy. With one it first shows which Workers would be warned or refused, and asks. Agents report
+    the version themselves: this keeps a fleet up to date, and does not keep an attacker out.
 
     \b
     Example:
@@ -136,7 +137,7 @@ def policy(
         raise click.UsageError("--clear cannot be combined with other options.")
     with Api(url) as api:
         if clear:
-            confirm("Remove the fleet policy? No agent is warned or refused any more.", yes=yes)
+            confirm("Remove the fleet policy? No agent will be warned or refused.", yes=yes)
             api.delete("/fleet/policy")
             echo_err("The fleet policy is removed.")
             return
@@ -166,7 +167,7 @@ def _policy_body(warn_below: str, refuse_below: str, from_: str) -> dict[str, An
 
 
 def _set_policy(api: "Api", body: dict[str, Any], found: dict[str, Any], *, yes: bool) -> Any:
-    """Ask with what the policy would do now, and save it."""
+    """Show what the policy would do now, ask, and save it."""
     if not yes:
         _show_affected(found, to=echo_err)
         confirm(f"Set this policy? It {_effect(found)}.", yes=yes)

@@ -1,4 +1,4 @@
-"""Reads the API token with which the command line calls the Server, if one is given: LYFTDATA_API_TOKEN, or the file that it names."""
+"""Reads the API token for the command line's requests from LYFTDATA_API_TOKEN or LYFTDATA_API_TOKEN_FILE, if one is set."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ def _parse(text: str) -> Secret:
     token = parse_secret(text)
     flaw = find_token_flaw(token)
     if flaw is not None:
-        # Checked here: what is sent to a Server by mistake, such as another service's token, is known to that Server.
+        # Checked here, so that another secret, such as a token for another service, is not disclosed to the Server by mistake.
         raise InvalidInputError("api_token", f"must be an API token ({flaw})")
     return token
 
@@ -25,7 +25,7 @@ TABLE = (
         field="api_token",
         parse=_parse,
         default_doc="the session of `lyftdata login`",
-        doc="API token with which commands call the Server in place of a signed-in operator.",
+        doc="API token that commands use instead of the session of a signed-in operator.",
         secret=True,
     ),
 )
@@ -37,7 +37,7 @@ def find_given_token(
     read_file: Callable[[str], str] = lambda path: Path(path).read_text(encoding="utf-8"),
 ) -> Secret | None:
     """
-    Return the API token of the environment, or None: then the session of `lyftdata login` counts.
+    Return the API token in the environment, or None: then the session of `lyftdata login` is used.
 
     Raises:
         SettingsError: It is not an API token, is given twice, or its file cannot be read.

@@ -1,4 +1,4 @@
-"""`lyftdata incident`: which Workers used a leaked key or an address, and cutting them off."""
+"""`lyftdata incident`: shows which Workers used a leaked key or an address, and cuts them off."""
 
 import json
 import sys
@@ -73,7 +73,7 @@ def incident(
     """
     Show which Workers used a leaked key or an address, and cut them off.
 
-    SUBJECT is the name or public ID of a key, the ID or name of a Worker, or an address or network; or, to say which it is,
+    SUBJECT is the name or public ID of a key, the ID or name of a Worker, or an address or network; if that is ambiguous, write
     api-key:NAME, enrollment-key:NAME, worker:ID, address:NETWORK or host:HOSTNAME. With - the leaked key is read from standard
     input, and only its public ID is sent. Nothing is changed without --cut-off.
 
@@ -132,7 +132,7 @@ def _read_subject(subject: str) -> str:
 
 
 def _parse_targets(cut_off: tuple[str, ...], *, changes: bool) -> str | list[str] | None:
-    """Return `all`, IDs, an empty list for none; None if nothing is to be changed."""
+    """Return `all`, a list of IDs (empty for none), or None if nothing is to be changed."""
     if not cut_off:
         if changes:
             raise click.UsageError("--delete and --keep-key say how to cut off: give --cut-off too.")
@@ -145,7 +145,7 @@ def _parse_targets(cut_off: tuple[str, ...], *, changes: bool) -> str | list[str
 
 
 def _check_known(api: "Api", report: dict[str, Any], workers: str | list[str]) -> None:
-    """Look for each chosen Worker: the Server leaves out those that are gone, and a mistyped ID would seem to be cut off."""
+    """Check that each chosen Worker exists: the Server ignores those that are gone, so a mistyped ID would seem to be cut off."""
     from lyftdata.cli.api import path_part
 
     listed = {worker["id"] for worker in report["workers"]}
@@ -166,7 +166,7 @@ def _question(report: dict[str, Any], workers: str | list[str], *, revokes: bool
 
 
 def _cut_off(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
-    """Cut off, and wait until the last one is out."""
+    """Cut off the Workers, and wait until the last one is disconnected."""
     begin_s = time.monotonic()
     progress: dict[str, Any] = api.post("/incident/cut-offs", body)
     with show_progress() as report:

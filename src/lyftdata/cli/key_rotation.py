@@ -1,4 +1,4 @@
-"""What the rotations of API keys and of enrollment keys share: until when the old key works, and how that is said."""
+"""Shared by the rotations of API keys and of enrollment keys: the options for the end of the old key, and its description."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ def previous_end_options(command: Command) -> Command:
 
 
 class PreviousEnd(NamedTuple):
-    """When the old key stops working: as the Server is asked for it, and for people."""
+    """When the old key stops working: as fields of the request, and as text."""
 
     body: dict[str, Any]
     words: str
@@ -41,11 +41,11 @@ def parse_previous_end(
     grace: str | None, until: str | None, *, now: Callable[[], datetime] = utc_now
 ) -> PreviousEnd:
     """
-    Read `--grace` and `--until`, and reject what the Server would reject after the person has confirmed.
+    Parse `--grace` and `--until`, and reject values before the confirmation that the Server would reject after it.
 
     Args:
-        grace: As given.
-        until: As given.
+        grace: The option as typed.
+        until: The option as typed.
         now: For tests: this host's time, aware UTC.
 
     Raises:

@@ -28,8 +28,8 @@ def login(user: str, url: str | None, *, password_stdin: bool, device: bool) -> 
     """
     Sign in to a Server, as USER (admin unless given), for twelve hours.
 
-    With --device you sign in as the operator who confirms the code in a browser, by whichever way they sign in there: with a passkey,
-    which works in browsers alone, or at an issuer.
+    With --device you are signed in as the operator who confirms the code in a browser, by any method that works there, such as a
+    passkey, which only browsers support, or an OpenID Connect issuer.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def _login_by_device_code(url: str | None, *, has_password: bool) -> None:
         or click.get_current_context().get_parameter_source("user") is not ParameterSource.DEFAULT
     ):
         raise click.UsageError(
-            "--device cannot be combined with USER or --password-stdin: the browser says who you are."
+            "--device cannot be combined with USER or --password-stdin: you sign in in the browser."
         )
     with Api(url, session_only=True) as api:
         answer = sign_in_by_device_code(api)
@@ -77,7 +77,7 @@ def _report(answer: dict[str, Any]) -> None:
 
 
 def _sign_in(api: "Api", body: dict[str, str], *, from_stdin: bool) -> Any:
-    """Sign in, and ask for the code of the second factor if there is to be one."""
+    """Sign in, and ask for the code of the second factor if one is required."""
     from lyftdata.cli.api import ApiError
 
     try:
@@ -106,7 +106,7 @@ def logout(url: str | None, *, everywhere: bool) -> None:
         try:
             api.post("/logout-everywhere" if everywhere else "/logout")
         except ApiError as error:
-            # A session that the Server has ended already is as good as signed out.
+            # If the Server has already ended the session, that is as good as signing out.
             if error.problem_code not in {"not_signed_in", ""} or not api.credentials.find(api.url):
                 raise
         api.credentials.forget(api.url)
@@ -134,14 +134,14 @@ def password(url: str | None, *, password_stdin: bool) -> None:
             "new_password": new.reveal(),
             **_stored_device_mark(api, user),
         }
-        # The new password ends the marks of all devices; this one gets another.
+        # The new password invalidates the marks of all devices; this one gets a new mark.
         mark = api.post_for_header("/me/password", body, header="Lyftdata-Device")
         api.credentials.store_device(api.url, user, Secret(mark))
     echo("Password changed")
 
 
 def _read_change(api: "Api", *, from_stdin: bool) -> tuple[Secret, Secret]:
-    """Ask for the current and the new password; at a terminal each is checked before the next question."""
+    """Ask for the current and the new password; on a terminal each is checked before the next question."""
     if from_stdin:
         return read_password("", from_stdin=True), read_password("", from_stdin=True)
     current = read_password("Current password", from_stdin=False)

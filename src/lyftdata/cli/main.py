@@ -1,9 +1,9 @@
 """
-`lyftdata`: finds the command, and turns errors into one message and an exit code.
+`lyftdata`: finds the command, and turns an error into one message and an exit code.
 
 Commands are imported when they are used, so that `lyftdata --help` answers at once.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused by the Server for good, 4 waits for a second operator.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 finally refused by the Server, 4 waits for a second operator.
 """
 
 import difflib
@@ -36,7 +36,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_WAITS = 4
 
-# Name on the command line: where it lives, and the line that `--help` shows without importing it.
+# Name on the command line: module and attribute, and the line that `--help` shows without importing it.
 _COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": (
         "lyftdata.cli.quickstart:quickstart",
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order in which a newcomer needs them."""
+        """Return the names, in the order in which a new user needs them."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -101,7 +101,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is named first; suggest the nearest for one that does not exist, as click does elsewhere."""
+        """Find the command; for one that does not exist, suggest the nearest, as click does elsewhere."""
         name = args[0]
         if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, _COMMANDS, n=1)
@@ -134,7 +134,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    # Before anything else: until then a program of the same user may read the secrets that this one was started with.
+    # Before anything else: until then, another program of the same user may read this process's secrets.
     hide_from_other_programs()
     arguments = sys.argv[1:]
     if _prints_nothing_that_matters(arguments):
@@ -148,14 +148,14 @@ def main() -> NoReturn:
 
 
 def _prints_nothing_that_matters(arguments: list[str]) -> bool:
-    """Return whether a command may go without its output: the Worker agent has its log, and no key to show."""
+    """Return whether a command may run without its output: the Worker agent has a log, and no key to print."""
     return arguments[:2] == ["run", "worker"]
 
 
 def _print_traceback(
     kind: type[BaseException], error: BaseException | None, where: TracebackType | None
 ) -> None:
-    """Print a bug's traceback as Python does, cleaned: an error may repeat what it could not handle."""
+    """Print the traceback of a bug as Python does, cleaned: an error may quote hostile text."""
     if sys.stderr is not None:
         sys.stderr.write(clean_lines("".join(traceback.format_exception(kind, error, where))) + "\n")
 
@@ -191,7 +191,7 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
             else EXIT_FAILED
         )
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): there is nothing to say, and no reader to say it to.
+        # The reader of our output is gone (`| head`): nothing is wrong, and nothing could be reported.
         sys.stderr.close()
         return EXIT_FAILED
     except OutputError as error:
@@ -210,7 +210,7 @@ def run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 - an exit code a ki
 
 
 def _refuse_without(missing: list[str]) -> None:
-    """Report on the other standard stream why nothing was done."""
+    """Report on the remaining standard stream why nothing was done."""
     stream = sys.stderr or sys.stdout
     if stream is not None:
         stream.write(
@@ -220,20 +220,20 @@ def _refuse_without(missing: list[str]) -> None:
 
 
 def _describe(error: OSError) -> str:
-    """Return an error of the operating system as a sentence: the file it is about, if any, and what is wrong."""
+    """Return an error of the operating system as a sentence: the file, if any, and what is wrong."""
     problem = error.strerror or str(error) or type(error).__name__
     return f"{problem}." if error.filename is None else f"{error.filename}: {problem}."
 
 
 def _show(error: click.ClickException) -> None:
-    """Show wrong usage as click does, cleaned: an argument may be a name that somebody else chose."""
+    """Show wrong usage as click does, cleaned: an argument may be a name that someone else chose."""
     text = io.StringIO()
     error.show(file=text)
     _print_error_lines(text.getvalue().rstrip("\n"))
 
 
 def _print_error_lines(text: str) -> None:
-    """Print an error message of a Server or of click on standard error, cut to `_MAX_LINES` lines."""
+    """Print an error message of a Server or of click on standard error, at most `_MAX_LINES` lines."""
     for line in text.splitlines()[:_MAX_LINES]:
         echo_err(line[:_MAX_LINE_LENGTH])
 

@@ -16,7 +16,7 @@ EXIT_FAILED = 1
 
 def confirm_workers(api: "Api", worker_ids: Sequence[str], *, one: str, several: str, yes: bool) -> None:
     """
-    Ask once about all of them, when each is known to exist: a mistyped ID is reported before anything is changed.
+    Ask once about all Workers after checking that each exists: a mistyped ID is reported before anything is changed.
 
     Args:
         api: The Server.
@@ -26,8 +26,8 @@ def confirm_workers(api: "Api", worker_ids: Sequence[str], *, one: str, several:
         yes: Go on without asking.
 
     Raises:
-        ApiError: One does not exist.
-        click.UsageError, click.Abort: As `confirm`.
+        ApiError: A Worker does not exist.
+        click.UsageError, click.Abort: As for `confirm`.
     """
     from lyftdata.cli.api import path_part
 
@@ -43,13 +43,13 @@ def change_workers(
     worker_ids: Sequence[str], change: Callable[[str], Any], *, done: str, as_json: bool = False
 ) -> int:
     """
-    Change each Worker, and say what became of it; with several, a failure of one does not stop the others.
+    Change each Worker, and print the result; with several, a failure of one does not stop the others.
 
     Args:
         worker_ids: The Workers.
-        change: Changes one, by its ID; returns the entry as it is now.
-        done: What they are then, such as "disabled".
-        as_json: Print the entry of one Worker, or an array of those of several.
+        change: Changes the Worker with this ID; returns its new entry.
+        done: What was done, such as "disabled".
+        as_json: Print the entry of one Worker, or an array of entries for several.
 
     Returns:
         The exit code: 1 if one of several failed.
@@ -71,7 +71,7 @@ def change_workers(
             if entry is not _FAILED:
                 entries.append(entry)
     finally:
-        # At Ctrl-C, and when the Server goes away, too.
+        # Also after Ctrl-C, and if the Server can no longer be reached.
         echo_err(f"{len(entries)} of {len(worker_ids)} Workers {done}")
     if as_json:
         print_json(entries)
@@ -87,7 +87,7 @@ def _change_one(worker_id: str, change: Callable[[str], Any]) -> Any:
     try:
         return change(worker_id)
     except ApiError as error:
-        # Not an answer about this Worker: no other would get one. What waits for a second operator is asked for once, and not for each.
+        # Not an answer about this Worker: the others would fail in the same way. A second operator is asked once, not for each Worker.
         if error.problem_code in {"", SecondOperatorRequiredError.code}:
             raise
         echo_err(f"Error: {worker_id}: {error.message}")

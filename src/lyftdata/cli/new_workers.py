@@ -33,16 +33,16 @@ def add_many(
     """
     Add the Workers of a pattern, all of them or none.
 
-    Without `output`, new keys are printed on standard output: the shared one alone, or `ID KEY` for each Worker.
+    Without `output`, new keys are printed on standard output: only the shared one, or `ID KEY` for each Worker.
     """
     from lyftdata.cli.api import Api
 
     if issue_key and shared_key:
         raise click.UsageError(
-            "--issue-key makes a key for each Worker, --shared-key one for all: give one of them."
+            "--issue-key issues a key for each Worker, --shared-key one for all of them: give one of these options."
         )
     if output is not None and not (issue_key or shared_key):
-        raise click.UsageError("--output is for keys that --issue-key or --shared-key makes.")
+        raise click.UsageError("--output is for the keys of --issue-key or --shared-key.")
     body = {
         "names": names,
         "ids": ids,
@@ -64,11 +64,11 @@ def add_many(
 @contextlib.contextmanager
 def _env_directory(path: Path | None, *, url: str) -> Iterator[Path | None]:
     """
-    Make the directory of the files before the keys are made: where these cannot be written no key is lost.
+    Create the directory of the files before the keys are issued: if it cannot be written, no key is lost.
 
     Raises:
-        click.FileError: It is there already, or cannot be made.
-        InvalidInputError: No file can hold the Server's URL.
+        click.FileError: It already exists, or cannot be created.
+        InvalidInputError: No environment file can hold the Server's URL.
     """
     if path is None:
         yield None
@@ -84,7 +84,7 @@ def _env_directory(path: Path | None, *, url: str) -> Iterator[Path | None]:
     try:
         yield path
     except BaseException:
-        # Fails if a file is in it: then that is the only copy of a key.
+        # Fails if it contains a file, which is then the only copy of a key.
         with contextlib.suppress(OSError):
             path.rmdir()
         raise
@@ -95,7 +95,7 @@ def write_files(directory: Path, answer: Mapping[str, Any], url: str) -> None:
     Write the environment file of each new Worker.
 
     Raises:
-        LyftdataError: One cannot be written, or is there already; says how many were.
+        LyftdataError: A file cannot be written, or already exists; the message says how many were written.
     """
     keys = keys_by_worker(answer)
     private = PrivateDirectory(directory, named_by="--output", child="keys")

@@ -31,12 +31,12 @@ operators.add_command(api_tokens.token)
 @operators.command()
 @click.argument("name")
 @click.option("--role", type=_ROLES, default="viewer", show_default=True, help="What they may do.")
-@scope_option("Limit them to Workers with this label, and to what belongs to these alone")
+@scope_option("Limit them to Workers with this label, and to their keys and resources")
 @json_option
 @url_option
 def add(name: str, role: str, labels: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
     """
-    Add an operator; a first password is made and printed on standard output, once.
+    Add an operator; a first password is generated and printed on standard output, once.
 
     \b
     Example:
@@ -89,12 +89,12 @@ def set_role(name: str, role: str, url: str | None) -> None:
 
 @operators.command("set-scope")
 @click.argument("name")
-@scope_option("Limit them to Workers with this label, instead of the limit that they have")
-@click.option("--none", "no_scope", is_flag=True, help="End the limit: they see and may change everything.")
+@scope_option("Limit them to Workers with this label, instead of their present limit")
+@click.option("--none", "no_scope", is_flag=True, help="Remove the limit: their role applies to everything.")
 @url_option
 def set_scope(name: str, labels: tuple[str, ...], url: str | None, *, no_scope: bool) -> None:
     """
-    Limit an operator to the Workers with some labels, or end the limit; their sessions end, at once.
+    Limit an operator to Workers with certain labels, or remove the limit; their sessions end at once.
 
     \b
     Example:
@@ -104,7 +104,7 @@ def set_scope(name: str, labels: tuple[str, ...], url: str | None, *, no_scope: 
     from lyftdata.cli.api import Api, path_part
 
     if bool(labels) == no_scope:
-        raise click.UsageError("Give --label, or --none to end the limit.")
+        raise click.UsageError("Give --label, or --none to remove the limit.")
     with Api(url) as api:
         changed = api.patch(
             f"/operators/{path_part(name)}", scope_field(labels) if labels else {"no_scope": True}
@@ -150,7 +150,7 @@ def reset_second_factor(name: str, url: str | None, *, yes: bool) -> None:
     from lyftdata.cli.api import Api, path_part
 
     question = (
-        f"Remove the second factor of {name}? Their password alone signs them in then; their sessions end."
+        f"Remove the second factor of {name}? Then their password alone signs them in; their sessions end."
     )
     with Api(url) as api:
         confirm_listed(api, "/operators", "name", name, question, yes=yes)
@@ -288,7 +288,7 @@ def _print_password(answer: dict[str, Any], *, as_json: bool, done: str) -> None
 
 
 def _note(operator: dict[str, Any]) -> str:
-    # A Server of another version may not say where its operators sign in.
+    # A Server of another version may not report where its operators sign in.
     if operator.get("issuer"):
         return f"signs in at {operator['issuer']}"
     notes = [
@@ -303,7 +303,7 @@ def _show_table(found: list[dict[str, Any]]) -> None:
         (
             o["name"],
             o["role"],
-            # A Server of another version may know no scopes.
+            # A Server of another version may not support scopes.
             format_labels(o.get("scope") or {}) or "-",
             when(o["created_at"]),
             _note(o),

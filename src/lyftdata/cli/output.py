@@ -25,7 +25,7 @@ _STYLES = {
     "revoked": "red",
 }
 
-# As rich separates columns.
+# The width of rich's column separator.
 _GAP = 2
 # As much as a field of a record has.
 _MAX_CELL_LENGTH = 1024
@@ -35,7 +35,7 @@ url_option = click.option("--url", help="The Server; LYFTDATA_URL or http://loca
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value, in ASCII: what is no text must not reach a terminal, and programs read it the same."""
+    """Print one JSON value in ASCII: control characters must not reach a terminal, and programs read the same value."""
     click.echo(json.dumps(value, indent=2))
 
 
@@ -43,9 +43,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     """
     Print a table, aligned; hostile text is cleaned.
 
-    On a terminal that is too narrow for it, columns that hold nothing are left out, then cells are wrapped between words,
-    and if that is not enough each row becomes a record of one line a field. Nothing is cut: an ID or a name is what the
-    next command takes.
+    If the terminal is too narrow, empty columns are left out, then cells are wrapped between words, and if that is not enough each row
+    becomes a record with one field on each line. Nothing is truncated: the next command needs the whole ID or name.
     """
     cleaned = [[clean_text(cell, _MAX_CELL_LENGTH) for cell in row] for row in rows]
     if not cleaned:
@@ -57,7 +56,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
 
 
 def print_fields(pairs: Sequence[tuple[str, str]]) -> None:
-    """Print names and values, one a line."""
+    """Print names and values, one pair on each line."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
         echo(f"{name.ljust(width)}  {clean_text(value, _MAX_CELL_LENGTH)}".rstrip())
@@ -73,12 +72,12 @@ output_option = click.option(
 
 class KeyOutput:
     """
-    The destination of a new key: alone on standard output, or a new file of mode 0600.
+    The destination of a new key: standard output, with nothing else on it, or a new file of mode 0600.
 
     Args:
         file: The path of the file, or None for standard output.
         stream: The open file.
-        kind: What to call it in messages, such as `token`.
+        kind: What messages call it, such as `token`.
     """
 
     def __init__(self, file: Path | None, stream: TextIO | None, *, kind: str = "key") -> None:
@@ -95,7 +94,7 @@ class KeyOutput:
             self._write(self._stream, key)
 
     def for_json(self, key: str) -> str | None:
-        """Return the key as JSON shows it; None once it was written to the file instead."""
+        """Return the key for the JSON output; None if it was written to the file instead."""
         if self._stream is None:
             return key
         self._write(self._stream, key)
@@ -118,10 +117,10 @@ def key_output(file: Path | None, *, kind: str = "key") -> Iterator[KeyOutput]:
     """
     Open the destination of a new key.
 
-    The file is made before the key: where it cannot be written no key is lost.
+    The file is created before the key: if it cannot be written, no key is lost.
 
     Raises:
-        click.FileError: It is there already, or cannot be made.
+        click.FileError: It already exists, or cannot be created.
     """
     if file is None:
         yield KeyOutput(None, None, kind=kind)
@@ -134,7 +133,7 @@ def key_output(file: Path | None, *, kind: str = "key") -> Iterator[KeyOutput]:
         try:
             yield KeyOutput(file, stream, kind=kind)
         except BaseException:
-            # Once the key is in it, the file has the only copy, whatever fails after that.
+            # Once the key is written, the file holds the only copy, whatever fails later.
             if os.fstat(descriptor).st_size == 0:
                 file.unlink()
             raise
@@ -144,8 +143,8 @@ def echo(line: str) -> None:
     """
     Print one line of the result on standard output.
 
-    A Server's words may be in it, and a Server's may be those of the person who named a Worker: what a terminal obeys is
-    taken out, and nothing of it begins a line of its own.
+    It may contain text from a Server, and so a name that someone gave to a Worker: control characters and line breaks are removed, so
+    that it can neither control the terminal nor begin a new line.
     """
     click.echo(clean_line(line))
 
@@ -156,7 +155,7 @@ def echo_lines(text: str) -> None:
 
 
 def print_exactly(line: str) -> None:
-    """Print a line as it came, for a program or a file; cleaned where a terminal shows it."""
+    """Print a line unchanged for a program or a file, but cleaned for a terminal."""
     click.echo(clean_line(line) if sys.stdout.isatty() else line)
 
 
@@ -164,14 +163,14 @@ def echo_err(line: str) -> None:
     """
     Print one line on standard error, without control characters: standard output is for the result.
 
-    A standard error that takes no more must not fail a command that has done what it was asked for.
+    A failing write to standard error must not fail a command that has done its work.
     """
     with contextlib.suppress(OSError):
         click.echo(clean_line(line), err=True)
 
 
 def when(text: str | None) -> str:
-    """Return a time as people read it: how long ago on a terminal, ISO 8601 when piped."""
+    """Return a time for display: relative on a terminal, ISO 8601 when piped."""
     if text is None:
         return "-"
     if not sys.stdout.isatty():
@@ -180,7 +179,7 @@ def when(text: str | None) -> str:
 
 
 def relative(time: datetime, *, now: datetime) -> str:
-    """Return how far a time is from now, by its largest unit."""
+    """Return how far a time is from now, in its largest unit."""
     seconds = (now - time).total_seconds()
     ahead, seconds = seconds < 0, abs(seconds)
     number, unit = nearest_unit(seconds) if ahead else largest_unit(seconds)
@@ -211,7 +210,7 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _excess(columns: Sequence[Sequence[str]], available: int) -> int:
-    """Return by how much the columns are too wide together."""
+    """Return by how many characters the columns together are too wide."""
     from rich.cells import cell_len
 
     widths = [max(map(cell_len, cells)) for cells in columns]
@@ -219,13 +218,13 @@ def _excess(columns: Sequence[Sequence[str]], available: int) -> int:
 
 
 def _fit(columns: Sequence[Sequence[str]], available: int) -> list[int] | None:
-    """Return the width of each column so that no word is broken; None if they do not fit."""
+    """Return the widths of the columns so that no word is broken; None if they do not fit."""
     from rich.cells import cell_len
 
     widths = [max(map(cell_len, cells)) for cells in columns]
     words = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
     excess = _excess(columns, available)
-    # The column that can give most gives first.
+    # The column that can shrink most shrinks first.
     for index in sorted(range(len(widths)), key=lambda i: words[i] - widths[i]):
         given = max(0, min(excess, widths[index] - words[index]))
         widths[index] -= given
@@ -249,7 +248,7 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def emit(value: Any, *, as_json: bool, show: Callable[[Any], None]) -> None:
-    """Print a value as JSON, or the way people read it."""
+    """Print a value as JSON, or by `show`."""
     if as_json:
         print_json(value)
     else:

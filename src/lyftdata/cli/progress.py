@@ -13,7 +13,7 @@ def show_progress(*, wanted: bool = True) -> Iterator[OnProgress]:
     Yield a progress callback: it shows a bar for each stage, with the time left, on standard error.
 
     Args:
-        wanted: If not, nothing is shown.
+        wanted: If false, nothing is shown.
     """
     if not wanted or not sys.stderr.isatty():
         yield ignore_progress
@@ -27,7 +27,7 @@ def show_progress(*, wanted: bool = True) -> Iterator[OnProgress]:
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
     )
-    # It goes away at the end, and at Ctrl-C: what is left on the terminal is what the command says.
+    # It disappears at the end, and at Ctrl-C, so that only the command's output stays on the terminal.
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         stages: dict[str, TaskID] = {}
 

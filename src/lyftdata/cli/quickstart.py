@@ -1,7 +1,7 @@
 """
-`lyftdata quickstart`: runs a Server with embedded defaults and one Worker of each strategy, as real processes.
+`lyftdata quickstart`: runs a Server with built-in defaults and one Worker of each strategy, as real processes.
 
-The Workers are started with exactly the variables that they would have on other machines. Everything is removed at the end.
+The Workers get exactly the variables that they would have on other machines. Everything is removed at the end.
 """
 
 import contextlib
@@ -43,13 +43,13 @@ _ENROLLED_WORKER = "press-02"
 
 
 class QuickstartError(LyftdataError):
-    """One of the programs could not be started, or has ended by itself."""
+    """One of the programs could not be started, or ended by itself."""
 
     code = "quickstart_failed"
 
 
 class SignedOutError(LyftdataError):
-    """The printed password of `admin` is not the right one any more."""
+    """The printed password of `admin` is no longer valid."""
 
     code = "signed_out"
 
@@ -68,7 +68,7 @@ def quickstart(directory: Path | None) -> None:
     """
     Start a Server and one Worker of each strategy, to try it out, until Ctrl-C.
 
-    Everything is in a temporary directory and gone at the end.
+    Everything is in a temporary directory, which is removed at the end.
 
     \b
     Example:
@@ -89,12 +89,12 @@ def quickstart(directory: Path | None) -> None:
 
 class _Quickstart:
     """
-    The programs of one run, and what they were given.
+    The programs of one run, with their passwords and keys.
 
     Args:
         place: A directory for their files.
-        started: What is started is ended by it.
-        stop: Whether to go on.
+        started: Ends the started programs when it is closed.
+        stop: Knows whether the run was asked to stop.
     """
 
     def __init__(self, place: Path, started: contextlib.ExitStack, stop: StopRequest) -> None:
@@ -114,14 +114,14 @@ class _Quickstart:
         self._url = f"http://localhost:{port}"
 
     def run(self) -> None:
-        """Start everything, and print how the Workers' states change until Ctrl-C."""
+        """Start everything, and print changes of the Workers' states until Ctrl-C."""
         self._check()
         enrollment_key = self._secret_file("enrollment-key", generate_enrollment_key(secrets.token_bytes))
         self._start_server(enrollment_key)
         with _Operator(self._url, self._password) as operator:
             self._wait_until_ready(operator)
             operator.take_over(self._first_password)
-            # The Server has read the first one, and a directory that the person keeps should hold what signs in.
+            # The Server has read the first password; a directory that the user keeps should hold the valid one.
             self._secret_file("admin-password", self._password)
             echo(f"Server   {self._url}   (sign in: admin / {self._password.reveal()})")
             api_key = self._secret_file("api-key", operator.add_worker(_API_KEY_WORKER))
@@ -159,7 +159,7 @@ class _Quickstart:
         )
 
     def _start(self, name: str, arguments: list[str], given: Mapping[str, str]) -> None:
-        # Settings of the person's own shell must not leak into the demonstration.
+        # Settings of the user's own shell must not leak into the demonstration.
         environ = {key: value for key, value in os.environ.items() if not key.startswith("LYFTDATA_")}
         with (self._place / f"{name}.log").open("wb") as log:
             program = subprocess.Popen(  # noqa: S603 - our own program, with our own arguments
@@ -168,9 +168,9 @@ class _Quickstart:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for us: we end the others in order.
+                # Only this process handles Ctrl-C; it ends the others in order.
                 start_new_session=True,
-                # Nor may they outlive us, with their secrets, when we are killed or the machine takes us away.
+                # They must not outlive this process, with their secrets, if it is killed (by the OOM killer, for example).
                 preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - one thread
             )
         self._programs[name] = program
@@ -189,7 +189,7 @@ class _Quickstart:
             time.sleep(_LOOK_EVERY_S / 5)
 
     def _follow(self, operator: "_Operator") -> None:
-        """Print a line whenever a Worker's state changes; the first time both are online, what to try next."""
+        """Print a line for each change of a Worker's state, and what to try next when both are online for the first time."""
         shown: dict[str, str] = {}
         next_steps_printed = False
         while True:
@@ -203,7 +203,7 @@ class _Quickstart:
             time.sleep(_LOOK_EVERY_S)
 
     def _show(self, states: dict[str, str], shown: dict[str, str], *, next_steps_printed: bool) -> bool:
-        """Print what has changed; return whether the next steps have been printed."""
+        """Print the changed states; return whether the next steps have been printed."""
         for name, strategy in ((_API_KEY_WORKER, "API key"), (_ENROLLED_WORKER, "Auto-Enrollment")):
             state = states.get(name, "")
             if state not in {"", "never_connected", shown.get(name, "")}:
@@ -215,14 +215,14 @@ class _Quickstart:
         return next_steps_printed
 
     def _wait(self) -> NoReturn:
-        """Go on until Ctrl-C, or until a program has ended that should not."""
+        """Wait until Ctrl-C, or until a program ends unexpectedly."""
         while True:
             self._check()
             time.sleep(_LOOK_EVERY_S)
 
     def _print_next_steps(self) -> None:
         at = "" if self._port == _PORT else f" --url {self._url}"
-        # In a checkout the program is not on the PATH: print what can be pasted.
+        # In a checkout the program is not on the PATH: print a command that can be pasted.
         program = "lyftdata" if shutil.which("lyftdata") else sys.argv[0]
         echo_lines(
             f"""
@@ -238,7 +238,7 @@ Logs: {self._place}/*.log     Ctrl-C ends it all.
         )
 
     def _check(self) -> None:
-        """Raise an error where the demonstration is over: it was asked to stop, or a program has ended that should not."""
+        """Raise an error if the demonstration is over: it was asked to stop, or a program ended unexpectedly."""
         self._stop.check()
         for name, program in self._programs.items():
             code = program.poll()
@@ -249,7 +249,7 @@ Logs: {self._place}/*.log     Ctrl-C ends it all.
 
 
 class _Operator:
-    """The few requests that this demonstration makes as admin."""
+    """A client for the demonstration's requests as admin."""
 
     def __init__(self, url: str, password: Secret) -> None:
         import httpx2
@@ -272,13 +272,13 @@ class _Operator:
             return False
 
     def take_over(self, first_password: Secret) -> None:
-        """Change the first password, so that anyone who signs in with the printed one is not asked to."""
+        """Replace the first password by the one that is printed, so that the user who signs in with that one need not change it."""
         self._sign_in(first_password)
         body = {"current_password": first_password.reveal(), "new_password": self._password.reveal()}
         self._http.post("/api/me/password", json=body).raise_for_status()
 
     def add_worker(self, name: str) -> Secret:
-        """Add a Worker with a key of its own; return the key."""
+        """Add a Worker with its own key; return the key."""
         answer = self._http.post(
             "/api/workers", json={"name": name, "id": name, "issue_key": True}
         ).raise_for_status()
@@ -286,17 +286,17 @@ class _Operator:
 
     def states(self) -> dict[str, str]:
         """
-        Return the Workers' states by name; nothing while the Server cannot be asked.
+        Return the Workers' states by name; empty while the Server cannot be reached.
 
         Raises:
-            SignedOutError: The session has ended, and the password is not the printed one any more. To try it again and again
-                would lock the person out who has changed it.
+            SignedOutError: The session has ended, and the printed password is no longer valid. Retrying it would lock out the person
+                who has changed it.
         """
         try:
             answer = self._http.get("/api/workers")
             if (
                 answer.status_code == _UNAUTHORIZED
-            ):  # the session has ended, after its twelve hours or by a new password
+            ):  # the session has ended, after twelve hours or because of a new password
                 self._sign_in(self._password)
                 answer = self._http.get("/api/workers")
             workers: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
@@ -327,7 +327,7 @@ def _free_port() -> int:
 
 
 def _end(program: subprocess.Popen[bytes]) -> None:
-    """Ask a program to end, and end it if it does not."""
+    """Ask a program to end, and kill it if it does not."""
     program.terminate()
     try:
         program.wait(_STOP_WITHIN_S)
@@ -342,7 +342,7 @@ def _private(directory: Path) -> PrivateDirectory:
 
 @contextlib.contextmanager
 def _working_directory(directory: Path | None) -> Iterator[Path]:
-    """Return a private directory, removed at the end unless the operator named it."""
+    """Yield a private directory, removed at the end unless the user named it."""
     if directory is not None:
         try:
             _private(directory).make()
@@ -352,7 +352,7 @@ def _working_directory(directory: Path | None) -> Iterator[Path]:
             raise click.UsageError(f"--dir: {directory} cannot be used: {error.strerror}.") from error
         yield directory.absolute()
         return
-    # Removed by the next one where this one is killed: it holds every secret of the demonstration.
+    # If this process is killed, the next quickstart removes it: it holds every secret of the demonstration.
     place = Path(tempfile.gettempdir())
     if not is_safe_directory(place):
         raise click.UsageError(f"Others can move what is in {place}: name a directory with --dir.")

@@ -22,7 +22,7 @@ def refusals() -> None:
 
 @refusals.command("list")
 @click.option("--code", help="Only this cause, for example wrong_api_key.")
-@click.option("--search", help="Only those with this in the claimed Worker or the address.")
+@click.option("--search", help="Only those with this text in the claimed Worker or the address.")
 @click.option(
     "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most this many."
 )
@@ -73,9 +73,9 @@ def show(reference: str, url: str | None, *, as_json: bool) -> None:
 @url_option
 def ignore(cause: str, callers: tuple[str, ...], span: str, note: str, url: str | None) -> None:
     """
-    Ignore refusals of a CAUSE for a time: they are no alerts until then. The callers stay refused.
+    Ignore refusals of a CAUSE for a time: they raise no alerts until then. The callers are still refused.
 
-    CALLER is worker:ID, or address:ADDRESS for callers that are no Worker.
+    CALLER is worker:ID, or address:ADDRESS for callers that are not a Worker.
 
     \b
     Example:
@@ -95,7 +95,7 @@ def ignore(cause: str, callers: tuple[str, ...], span: str, note: str, url: str 
 @url_option
 def reopen(cause: str, callers: tuple[str, ...], url: str | None) -> None:
     """
-    Ignore refusals of a CAUSE no more.
+    Stop ignoring refusals of a CAUSE.
 
     \b
     Example:
@@ -105,7 +105,7 @@ def reopen(cause: str, callers: tuple[str, ...], url: str | None) -> None:
 
     with Api(url) as api:
         api.post("/refusals/reopen", {"code": cause, "subjects": list(callers)})
-    echo_err("They are alerts again.")
+    echo_err("They raise alerts again.")
 
 
 def _show_table(found: list[dict[str, Any]], *, is_filtered: bool) -> None:

@@ -1,4 +1,4 @@
-"""`lyftdata requests`: what waits for a second operator, and for what one must confirm."""
+"""`lyftdata requests`: change requests that wait for a second operator, and the rules about what one must confirm."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ _MAX_TEXT = 1_000
 @click.group()
 def requests() -> None:
     """
-    Confirm or decline what another operator asks for; choose for what a second operator must confirm.
+    Confirm or decline what another operator asks for; choose which actions a second operator must confirm.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def requests() -> None:
 @url_option
 def list_(url: str | None, *, waiting: bool, as_json: bool) -> None:
     """
-    List what waits for a second operator, and what was decided within 30 days.
+    List requests that wait for a second operator, and those decided within 30 days.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def list_(url: str | None, *, waiting: bool, as_json: bool) -> None:
 @url_option
 def show(request_id: str, url: str | None, *, as_json: bool) -> None:
     """
-    Show what was asked for, by whom, and how it stands.
+    Show a request: what was asked for, by whom, and its state.
 
     \b
     Example:
@@ -89,9 +89,9 @@ def show(request_id: str, url: str | None, *, as_json: bool) -> None:
 @url_option
 def confirm_(request_id: str, note: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Confirm what another operator asks for: it is done at once, exactly as it is shown, or not at all.
+    Confirm what another operator asks for: it is done at once, exactly as shown, or not at all.
 
-    A first password that is made by it is printed on standard output, once.
+    If it creates a first password, that is printed on standard output, once.
 
     \b
     Example:
@@ -137,7 +137,7 @@ def decline(request_id: str, note: str, url: str | None, *, yes: bool) -> None:
 @url_option
 def withdraw(request_id: str, url: str | None) -> None:
     """
-    Take back what you have asked for.
+    Withdraw your own request.
 
     \b
     Example:
@@ -156,7 +156,7 @@ def withdraw(request_id: str, url: str | None) -> None:
 @url_option
 def explain(request_id: str, reason: str, url: str | None) -> None:
     """
-    Say why you ask for it, once, for the one who decides and for the audit log.
+    Give the reason for your request, once, for the operator who decides and for the audit log.
 
     \b
     Example:
@@ -174,7 +174,7 @@ def explain(request_id: str, reason: str, url: str | None) -> None:
 @url_option
 def rules(url: str | None, *, as_json: bool) -> None:
     """
-    Show for what a second operator must confirm.
+    Show which actions a second operator must confirm.
 
     \b
     Example:
@@ -189,7 +189,7 @@ def rules(url: str | None, *, as_json: bool) -> None:
 
 @requests.command()
 @click.argument("actions", metavar="[ACTION]...", nargs=-1, type=_CHOICES)
-@click.option("--proposed", is_flag=True, help="Take the actions that are proposed.")
+@click.option("--proposed", is_flag=True, help="Require it for the proposed actions.")
 @click.option(
     "--above",
     type=click.IntRange(min=0),
@@ -211,9 +211,9 @@ def require(
     as_json: bool,
 ) -> None:
     """
-    Let a second operator confirm these ACTIONs, and no others; `requests rules` lists them.
+    Require a second operator to confirm these ACTIONs, and no others; `requests rules` lists them.
 
-    To add to them takes you alone. To take one out, to raise the number or to turn it off waits for a second operator.
+    You can add actions alone. Removing one, raising the number or turning it off waits for a second operator.
 
     \b
     Example:
@@ -227,7 +227,7 @@ def require(
         raise click.UsageError("Give actions, --proposed or --nothing.")
     chosen = sorted(DEFAULT) if proposed else [] if nothing else list(actions)
     confirm(
-        "Turn off that a second operator confirms anything?"
+        "Stop requiring a second operator for anything?"
         if nothing
         else f"Let a second operator confirm: {', '.join(chosen)}, and what manages operators?",
         yes=yes,
@@ -250,7 +250,7 @@ def _path(request_id: str) -> str:
 
 
 def _ask_about(api: "Api", request_id: str, question: str, *, yes: bool) -> None:
-    """Show a request and ask about it; without a terminal and without --yes nothing is done."""
+    """Show a request and ask for confirmation; without a terminal and without --yes nothing is done."""
     if yes:
         return
     require_terminal(question)

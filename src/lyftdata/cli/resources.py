@@ -35,7 +35,9 @@ def resources() -> None:
 def _selectors(command: Any) -> Any:
     for option in reversed(
         (
-            click.option("--scope", "scopes", multiple=True, help="What may be done there; several times."),
+            click.option(
+                "--scope", "scopes", multiple=True, help="A scope of the service; may be given several times."
+            ),
             click.option("--worker", "worker_ids", multiple=True, metavar="ID", help="A Worker, by ID."),
             click.option("--name", "worker_names", multiple=True, help="Workers of this name."),
             click.option(
@@ -58,15 +60,13 @@ def _selectors(command: Any) -> Any:
 
 @resources.command()
 @click.argument("name")
-@click.option(
-    "--audience", required=True, help="What the service is called in a token (aud): its public URL."
-)
+@click.option("--audience", required=True, help="The service's audience (aud) in tokens: its public URL.")
 @_selectors
 @json_option
 @url_option
 def add(name: str, audience: str, url: str | None, *, as_json: bool, **chosen: Any) -> None:
     """
-    Define a service; unless Workers are chosen, none may have a token for it.
+    Define a service; unless you choose Workers, none may get a token for it.
 
     \b
     Example:
@@ -86,7 +86,7 @@ def add(name: str, audience: str, url: str | None, *, as_json: bool, **chosen: A
 
 @resources.command("set")
 @click.argument("name")
-@click.option("--audience", help="What the service is called in a token (aud): its public URL.")
+@click.option("--audience", help="The service's audience (aud) in tokens: its public URL.")
 @_selectors
 @json_option
 @url_option
@@ -185,7 +185,7 @@ def issue_key(name: str, output: Path | None, url: str | None, *, yes: bool, as_
 @url_option
 def delete(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Delete a service: no more tokens for it are given.
+    Delete a service: no more tokens are issued for it.
 
     \b
     Example:
@@ -205,7 +205,7 @@ def delete(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
 
 
 def _given(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given: an empty tuple or None means that one was not."""
+    """Return the options that were given; those that were not are an empty tuple or None."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in chosen.items()

@@ -58,7 +58,7 @@ def _flags(table: Sequence[Setting], given: dict[str, Any]) -> dict[str, str | N
 
 
 class _LateOptions(click.Command):
-    """A command whose options come from a table in a module that is imported late."""
+    """A command whose options come from a table in a module that is imported only when needed."""
 
     def __init__(self, table: Callable[[], Sequence[Setting]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -84,7 +84,7 @@ def server_table() -> Sequence[Setting]:
 
 
 def require_server() -> None:
-    """Report how to install the Server where only the Worker is installed; checks without importing, which takes a second."""
+    """Report how to install the Server if only the Worker is installed; checks without importing, which would take a second."""
     missing = [name for name in _SERVER_LIBRARIES if not _is_installed(name)]
     if missing:
         raise click.ClickException(

@@ -1,4 +1,4 @@
-"""The option by which an operator or an API token is limited to Workers with certain labels."""
+"""The option that limits an operator or an API token to Workers with certain labels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def scope_option(help_text: str) -> Callable[[Command], Command]:
-    """Return the option `--label`, which may come more than once; the parameter is `labels`."""
+    """Return the repeatable option `--label`; the parameter is `labels`."""
     return click.option(
         "--label", "labels", metavar="KEY=VALUE", multiple=True, help=f"{help_text}; repeatable."
     )
@@ -21,10 +21,10 @@ def scope_option(help_text: str) -> Callable[[Command], Command]:
 
 def scope_field(labels: Sequence[str]) -> dict[str, Labels]:
     """
-    Return the field of a request that says to which labels something is limited; none without labels.
+    Return the field of a request that limits something to labels; empty without labels.
 
     Raises:
-        click.UsageError: A label breaks its rule, or a key comes twice (exit 2).
+        click.UsageError: A label breaks its rule, or a key is repeated (exit 2).
     """
     if not labels:
         return {}

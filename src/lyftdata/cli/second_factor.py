@@ -1,4 +1,4 @@
-"""`lyftdata second-factor`: sets up and removes one's own second factors."""
+"""`lyftdata second-factor`: sets up and removes the operator's own second factors."""
 
 import sys
 from typing import Any
@@ -15,8 +15,8 @@ def second_factor() -> None:
     """
     Manage your second factor: an authenticator app, passkeys, and recovery codes.
 
-    A passkey answers to the Server's pages alone: it is added there, on your account, and signs you in there. With one, sign in here by
-    device code: lyftdata login --device
+    A passkey works only on the Server's pages: add it there, on your account's page, and sign in with it there. To sign in here with a
+    passkey, use a device code: lyftdata login --device
 
     \b
     Example:
@@ -44,12 +44,12 @@ def status(url: str | None, *, as_json: bool) -> None:
 
 @second_factor.command()
 @click.option(
-    "--code-stdin", is_flag=True, help="Read the code from standard input, after the secret was printed."
+    "--code-stdin", is_flag=True, help="Read the code from standard input, after the secret is printed."
 )
 @url_option
 def setup(url: str | None, *, code_stdin: bool) -> None:
     """
-    Set up an authenticator app, or replace the one that there is; recovery codes are printed on standard output, once.
+    Set up an authenticator app, or replace the present one; recovery codes are printed on standard output, once.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def setup(url: str | None, *, code_stdin: bool) -> None:
 @url_option
 def recovery_codes(url: str | None, *, yes: bool) -> None:
     """
-    Make new recovery codes, printed on standard output, once; those from before are worth nothing.
+    Generate new recovery codes, printed on standard output, once; the old ones stop working.
 
     \b
     Example:
@@ -82,7 +82,7 @@ def recovery_codes(url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api
 
-    confirm("Make new recovery codes? Those from before stop working.", yes=yes)
+    confirm("Generate new recovery codes? The old ones stop working.", yes=yes)
     with Api(url, session_only=True) as api:
         _print_codes(api.post("/me/second-factor/recovery-codes"))
 
@@ -100,7 +100,7 @@ def remove(url: str | None, *, yes: bool) -> None:
     """
     from lyftdata.cli.api import Api
 
-    confirm("Remove your app and your passkeys? Your password alone signs you in then.", yes=yes)
+    confirm("Remove your app and your passkeys? Then your password alone signs you in.", yes=yes)
     with Api(url, session_only=True) as api:
         api.delete("/me/second-factor")
     echo_err("Second factor removed")
@@ -147,7 +147,7 @@ def remove_passkey(name: str, url: str | None, *, yes: bool) -> None:
 
 
 def find_passkey(found: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
-    """Return the passkey that has a name or ID; exits with a usage error if there is none."""
+    """Return the passkey with this name or ID; raises click.UsageError if there is none."""
     for passkey in found:
         if wanted in {passkey["name"], passkey["id"]}:
             return passkey
@@ -156,7 +156,7 @@ def find_passkey(found: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
 
 
 def _show_qr_code(text: str) -> None:
-    """Show the QR code at a terminal that has its characters; a log or a pipe gets none."""
+    """Show the QR code on a terminal that can display its characters; a log or a pipe gets none."""
     if not sys.stderr.isatty():
         return
     try:
@@ -167,13 +167,13 @@ def _show_qr_code(text: str) -> None:
 
 
 def _print_codes(answer: dict[str, Any]) -> None:
-    echo_err("Recovery codes, shown once. Each signs you in once in place of the app:")
+    echo_err("Recovery codes, shown once. Each signs you in once, instead of the app:")
     for code in answer["recovery_codes"]:
         echo(code)
 
 
 def _show(found: dict[str, Any]) -> None:
-    # A Server of another version may know no passkeys.
+    # A Server of another version may not support passkeys.
     passkeys = found.get("passkeys", [])
     if not found["factors"] and not passkeys:
         echo(

@@ -1,4 +1,4 @@
-"""`lyftdata admin second-operator-off`: for when no second operator is left, or there is no time for one."""
+"""`lyftdata admin second-operator-off`: for use if no second operator is left, or there is no time to reach one."""
 
 import click
 
@@ -12,10 +12,10 @@ from lyftdata.cli.state_location import find_state, staging_option
 @yes_option
 def second_operator_off(staging_dir: str | None, *, yes: bool) -> None:
     """
-    Turn off that a second operator must confirm actions, while the Server runs or not; it counts at once.
+    Stop requiring a second operator, with the Server running or not; it takes effect at once.
 
-    For the day on which the other admins are gone, or an attack must be stopped before one of them is reached. It is in the audit log,
-    with the host's name and its user.
+    For the case that the other admins are gone, or that an attack must be stopped before one of them can be reached. The audit log
+    records it, with the names of the host and its user.
 
     \b
     Example:
@@ -24,6 +24,6 @@ def second_operator_off(staging_dir: str | None, *, yes: bool) -> None:
     place = find_state(staging_dir)
     from lyftdata.server.runtime.second_operator_recovery import turn_off_second_operator
 
-    confirm("Let one operator alone do everything again, from now on?", yes=yes)
+    confirm("Let one operator do everything alone again, from now on?", yes=yes)
     turn_off_second_operator(place)
-    echo_err("No second operator must confirm anything. Turn it on again: lyftdata requests require")
+    echo_err("No second operator is required any more. To turn it on again: lyftdata requests require")

@@ -18,9 +18,9 @@ def rotate_secret_key(staging_dir: str | None, *, yes: bool, as_json: bool) -> N
     """
     Replace the Server's secret key by a new one. Stop every Server first.
 
-    The signing keys are encrypted, the audit log is hashed and its checkpoints are signed with the new key, in one
-    transaction. The event secret_key.rotated says so; a checkpoint that ends with it is signed with both keys. If the command is
-    interrupted, nothing is lost: run it again, or start the Server.
+    In one transaction, the signing keys are encrypted, the audit log is hashed and its checkpoints are signed with the new key. The
+    event secret_key.rotated records this; a checkpoint that ends with it is signed with both keys. If the command is interrupted,
+    nothing is lost: run it again, or start the Server.
 
     secret.key in the data directory is replaced by a random key, or by LYFTDATA_SECRET_KEY_NEXT if that is set. If the key is
     in LYFTDATA_SECRET_KEY, set LYFTDATA_SECRET_KEY_NEXT (or _FILE) to the new one, and start the Servers with the new one afterwards.
@@ -66,6 +66,6 @@ def _show_key_rotation(shown: dict[str, Any]) -> None:
     echo(f"Rotated the secret key: event {shown['event']} of the audit log.")
     echo(f"Public key of the audit log: {shown['audit_key']}")
     echo_err(
-        "Give it to those who verify exports. After the next start, this proves that it follows on the old one:"
+        "Give it to those who verify exports. After the next start, this proves that it replaced the old one:"
     )
     echo_err(f"  lyftdata audit proof {shown['event']} > handover.tlog-proof")

@@ -1,4 +1,4 @@
-"""`lyftdata keys`: the keys with which the Server signs worker tokens."""
+"""`lyftdata keys`: manages the keys that sign worker tokens."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -41,22 +41,22 @@ def list_(url: str | None, *, as_json: bool) -> None:
 
 
 @keys.command()
-@click.option("--now", is_flag=True, help="Let another key sign at once, and not in a day.")
+@click.option("--now", is_flag=True, help="Let the new key sign at once instead of in a day.")
 @click.option(
     "--withdraw",
     multiple=True,
     metavar="KID",
-    help="Also refuse every token that this key has signed, from now on; may be given several times.",
+    help="Also refuse every token signed with this key, from now on; may be given several times.",
 )
 @yes_option
 @json_option
 @url_option
 def rotate(withdraw: tuple[str, ...], url: str | None, *, now: bool, yes: bool, as_json: bool) -> None:
     """
-    Rotate the signing keys before their time; by themselves they change every 30 days.
+    Rotate the signing keys early; they rotate automatically every 30 days.
 
-    Without options the next key is published, and signs in a day. Withdraw a key that has leaked: Workers get new tokens by
-    themselves.
+    Without options the next key is published, and signs in a day. Withdraw a key that has leaked: Workers get new tokens
+    automatically.
 
     \b
     Example:
@@ -71,13 +71,15 @@ def rotate(withdraw: tuple[str, ...], url: str | None, *, now: bool, yes: bool, 
         for kid in withdraw:
             _confirm_there(api, kid, yes=yes)
         if withdraw:
-            confirm(f"Withdraw {_keys(len(withdraw))}? Every token signed by it is refused at once.", yes=yes)
+            confirm(
+                f"Withdraw {_keys(len(withdraw))}? Every token signed with it is refused at once.", yes=yes
+            )
         found = api.post("/signing-keys/rotate", {"now": now, "withdraw": list(withdraw)})["items"]
     emit(found, as_json=as_json, show=_show_table)
 
 
 def _confirm_there(api: "Api", kid: str, *, yes: bool) -> None:
-    """Report a key that is not published before the question; with `--yes` the request that follows finds out by itself."""
+    """Report a key that is not published before asking; with `--yes` the next request shows that."""
     if not yes:
         require_terminal("Withdraw a signing key?")
         if all(key["kid"] != kid for key in api.get("/signing-keys")["items"]):

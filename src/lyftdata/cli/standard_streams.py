@@ -1,7 +1,7 @@
 """
 Makes standard output and error usable for a command: present, and with failed writes reported.
 
-A key or a password that was made and could not be shown is lost, so a failed write to standard output must be distinguished
+A key or a password that was created but could not be printed is lost, so a failed write to standard output must be distinguished
 from every other error of the operating system.
 """
 
@@ -15,7 +15,7 @@ _STANDARD_DESCRIPTORS = (0, 1, 2)
 
 
 class OutputError(OSError):
-    """Standard output took no more: a full disk, for example. A reader that has gone is a BrokenPipeError instead."""
+    """A write to standard output failed, for example because the disk is full. If the reader is gone, it is a BrokenPipeError instead."""
 
 
 def report_output_errors() -> None:
@@ -33,7 +33,7 @@ def report_output_errors() -> None:
 
 
 def discard_output() -> None:
-    """Drop what is still buffered and all further output: the interpreter would report it again when it exits."""
+    """Discard buffered and all further output: otherwise the interpreter would report the error again at exit."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - it stays open to the end
 
 
@@ -45,9 +45,9 @@ def missing_streams() -> list[str]:
 
 def fill_missing_streams() -> None:
     """
-    Put /dev/null where a standard stream was closed.
+    Open /dev/null for each standard stream that was closed.
 
-    Otherwise the next file or socket that is opened takes its number, and what a child process prints lands in there.
+    Otherwise the next file or socket that is opened gets its descriptor, and the output of a child process ends up in there.
     """
     for descriptor in _STANDARD_DESCRIPTORS:
         try:
@@ -55,7 +55,7 @@ def fill_missing_streams() -> None:
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
-            # The lowest free number is this one, since those below it are open.
+            # The lowest free descriptor is this one, since those below it are open.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout = sys.stdout or _null_stream()
     sys.stderr = sys.stderr or _null_stream()
@@ -67,7 +67,7 @@ def _null_stream() -> io.TextIOWrapper:
 
 class _Output(io.FileIO):
     def write(self, data: Any, /) -> int:
-        """Write, as the base class does, and give an error a class of its own."""
+        """Write like the base class, but raise OutputError for an error."""
         try:
             return super().write(data)
         except BrokenPipeError:

@@ -20,6 +20,6 @@ def find_state(staging_dir: str | None) -> "StateLocation":
     require_server()
     from lyftdata.server.runtime.maintenance import read_state_location
 
-    # What is written (copies, the files that SQLite creates next to them) is its owner's alone.
+    # Only the owner can read written files (copies, and the files that SQLite creates next to them).
     os.umask(0o077)
     return read_state_location(os.environ, staging_dir=staging_dir)

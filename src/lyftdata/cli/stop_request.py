@@ -11,11 +11,11 @@ class StoppedError(Exception):
 
 class StopRequest:
     """
-    Remembers Ctrl-C, SIGTERM and SIGHUP while it is entered, so that the program ends at its next check.
+    Remembers Ctrl-C, SIGTERM and SIGHUP within its block, so that the program ends at its next check.
 
-    An exception from the signal handler could be raised while a directory is made, which would then stay, or within a function
-    whose exceptions Python only reports, such as those that run at each fork: the request would be lost. A second Ctrl-C
-    changes nothing: what was started is ended first.
+    An exception raised by the signal handler could interrupt the creation of a directory, which would then not be removed, or be lost
+    in a function whose exceptions Python only reports, such as those that run at each fork. A second Ctrl-C changes nothing: the
+    started programs are ended first.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopRequest:
 
     def check(self) -> None:
         """
-        Return while the program may go on.
+        Return if the program may continue.
 
         Raises:
             StoppedError: It was asked to stop.

@@ -17,11 +17,11 @@ _AGENT_TIMEOUT_S = 30.0
 
 
 @click.command()
-@click.option("--audience", metavar="URI", help="Whom the token is for; the Server unless given.")
+@click.option("--audience", metavar="URI", help="The audience of the token; the Server unless given.")
 @json_option
 def token(*, audience: str | None, as_json: bool) -> int:
     """
-    Print a worker token, got with this host's API key or stored identity (the settings of `lyftdata run worker`).
+    Print a worker token for this host's API key or stored identity (the settings of `lyftdata run worker`).
 
     In a program run by `lyftdata run worker`, the token comes from the agent.
 

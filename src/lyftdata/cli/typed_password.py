@@ -1,4 +1,4 @@
-"""Reads what an operator types without showing it: passwords."""
+"""Reads passwords and codes that an operator types, without echo."""
 
 import sys
 
@@ -9,12 +9,12 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.secret_text import parse_typed_secret, trim
 
 CODE_PROMPT = "Code of your app, or a recovery code (with a passkey instead: lyftdata login --device)"
-"""Asks for the second factor at a terminal, where passkeys do not work."""
+"""The prompt for the second factor on a terminal, where passkeys do not work."""
 
 
 def read_code(prompt: str, *, from_stdin: bool) -> Secret:
     """
-    Ask for a code of the second factor without showing it, or read a line of standard input.
+    Ask for a code of the second factor without echo, or read a line of standard input.
 
     Raises:
         click.UsageError: There is neither a terminal nor a line (exit 2).
@@ -34,10 +34,10 @@ def read_code(prompt: str, *, from_stdin: bool) -> Secret:
 
 def read_password(prompt: str, *, from_stdin: bool) -> Secret:
     """
-    Ask for a password without showing it, or read a line of standard input.
+    Ask for a password without echo, or read a line of standard input.
 
     Raises:
-        click.UsageError: There is no terminal to ask on, or what was read cannot be a password (exit 2).
+        click.UsageError: There is no terminal to ask on, or the text cannot be a password (exit 2).
     """
     if from_stdin:
         text = sys.stdin.readline()

@@ -24,9 +24,7 @@ from lyftdata.core.names import parse_label_text
 @click.option(
     "--worker", "others", multiple=True, metavar="ID", help="Another Worker; may be given several times."
 )
-@click.option(
-    "--add", is_flag=True, help="Add the labels, and leave those that each Worker has. With --where."
-)
+@click.option("--add", is_flag=True, help="With --where: add the labels, and keep the present ones.")
 @where_option
 @expect_option
 @yes_option
@@ -44,7 +42,7 @@ def label(
     as_json: bool,
 ) -> int:
     """
-    Set a Worker's labels, replacing all it has; none to remove them. With --where and --add, add labels to many.
+    Replace a Worker's labels; without labels, remove them all. With --where and --add, add labels to many Workers.
 
     \b
     Example:
@@ -54,7 +52,7 @@ def label(
     """
     from lyftdata.cli.api import Api
 
-    # What is given with --where are labels alone.
+    # With --where, all arguments are labels.
     ids, given = ((), words) if where is not None else (words[:1], words[1:])
     check_target((*ids, *others), where, expect)
     if add != (where is not None):
@@ -101,9 +99,9 @@ def rotate_key(
     as_json: bool,
 ) -> int:
     """
-    Ask Workers to rotate their identity key. They stay connected, and their programs go on.
+    Ask Workers to rotate their identity key. They stay connected, and their programs keep running.
 
-    A connected Worker does so at once, another one when it connects. Its current key is valid until it has used the new one.
+    A connected Worker does so at once, any other when it connects. Its current key is valid until it has used the new one.
     `workers list --key-rotation asked` lists those that have not rotated yet: they are offline, or third-party clients.
 
     \b
@@ -158,7 +156,7 @@ def _asked(count: int) -> str:
 @click.option(
     "--until",
     metavar="TIME",
-    help="The Server enables them then: a time such as 2026-03-01T12:00Z, or how long from now, such as 2h.",
+    help="When the Server enables them again: a time such as 2026-03-01T12:00Z, or a duration from now, such as 2h.",
 )
 @where_option
 @expect_option
@@ -179,8 +177,8 @@ def disable(
     """
     Disable Workers: their programs stop at once; they reconnect when enabled.
 
-    Repeat it to change the note and the end. Without --until they stay disabled until you enable them, also if they had an end.
-    With --where, a Worker that is disabled already keeps its note, and the later of both ends.
+    Repeat it to change the note and the end. Without --until they stay disabled until you enable them, even if they had an end before.
+    With --where, a Worker that is already disabled keeps its note, and the later of the two ends.
 
     \b
     Example:
@@ -233,7 +231,7 @@ def enable(
     as_json: bool,
 ) -> int:
     """
-    Enable disabled Workers. Those that are named are enabled without a question.
+    Enable disabled Workers. Workers named by ID are enabled without confirmation.
 
     \b
     Example:
@@ -310,10 +308,10 @@ def delete(
 @url_option
 def undo(number: int, url: str | None, *, as_json: bool) -> int:
     """
-    Undo a change of many Workers: what --where has disabled, enabled or labelled in the last 15 minutes.
+    Undo a change of many Workers: what --where disabled, enabled or labelled in the last 15 minutes.
 
-    NUMBER is what the change printed. You can undo only what you have done yourself. A Worker that anyone has changed since stays
-    as it is; it is named, and the exit code is 1.
+    The change has printed its NUMBER. You can undo only your own changes. A Worker that was changed since stays as it is; it is
+    named, and the exit code is 1.
 
     \b
     Example:

@@ -28,8 +28,8 @@ def print_next_steps(
     Args:
         answer: The Worker, and the API key that was issued for it.
         url: The Server.
-        key_name: An API key that is there already, by which it may connect.
-        tls_ca: The CA by which this command has reached the Server, which the Worker needs too.
+        key_name: An existing API key that it may use.
+        tls_ca: The CA that this command has used to reach the Server; the Worker needs it too.
     """
     worker, issued = answer["worker"], answer["api_key"]
     echo_err(f"Worker added: {clean_text(worker['name'])} (ID {worker['id']})")
@@ -49,7 +49,7 @@ def print_next_steps(
 
 
 def ca_line(tls_ca: Path | None) -> str:
-    """Return the line of a shell for the CA by which this command has reached the Server, which a Worker needs too; "" without one."""
+    """Return the shell line that sets the CA, which the Worker needs too; "" without one."""
     return "" if tls_ca is None else f"  export LYFTDATA_TLS_CA=…   (a copy of {clean_text(str(tls_ca))})"
 
 
@@ -74,7 +74,7 @@ def _state_with_end(worker: dict[str, Any]) -> str:
 
 
 def _why_disabled(worker: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the note and the end of disabling, as far as there are any."""
+    """Return the note and the end of disabling, if any."""
     until, note = worker["disabled_until"], worker["disabled_note"]
     return [
         *(
@@ -87,7 +87,7 @@ def _why_disabled(worker: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def show_workers(found: list[dict[str, Any]], *, is_filtered: bool = False) -> None:
-    """Print Workers, one a line; of a filtered list that is empty it is not said that there are no Workers."""
+    """Print Workers, one on each line; if a filtered list is empty, say that none matches."""
     columns = ("id", "name", "strategy", "status", "labels", "last seen", "host", "address", "api key")
     rows = [
         (
@@ -169,7 +169,7 @@ def _key_rotation(worker: dict[str, Any]) -> str:
 
 
 def show_token_origins(found: list[dict[str, Any]]) -> None:
-    """Print from where a Worker's tokens were asked for."""
+    """Print the origins of a Worker's token requests."""
     rows = [
         (
             origin["address"],
@@ -214,7 +214,7 @@ def _show_copies(found: list[dict[str, Any]]) -> None:
 
 
 def show_decided_copy(copy: dict[str, Any]) -> None:
-    """Say what follows from a decision about a copy."""
+    """Print what happens after a decision about a copy."""
     host = clean_text(copy["host"] or copy["address"])
     if copy["decision"] == "as_new":
         echo_err(

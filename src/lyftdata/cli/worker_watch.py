@@ -12,7 +12,7 @@ from lyftdata.cli.output import (
 from lyftdata.cli.worker_tables import state_of
 from lyftdata.core.text import clean_text
 
-# The Server shows a sign of life every 15 seconds.
+# The Server sends a keepalive every 15 seconds.
 _STREAM_SILENT_S = 45.0
 
 _FOLLOW_AGAIN_AFTER_S = 1.0
@@ -31,7 +31,7 @@ def follow_workers(url: str | None, *, as_json: bool) -> None:
                     if event is not None:
                         _print_event(*event, as_json=as_json)
             except ApiError as error:
-                # Reconnect to a Server that restarts; report one that was never there, or that refuses.
+                # Reconnect to a Server that restarts; report one that never answered, or that refuses.
                 if not connected or error.problem_code:
                     raise
             echo_err("The Server has ended the stream; following again.")
@@ -39,7 +39,7 @@ def follow_workers(url: str | None, *, as_json: bool) -> None:
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]] | None]:
-    """Read server-sent events; None once, when the stream begins."""
+    """Yield server-sent events; first None, when the stream begins."""
     kind = ""
     for line in lines:
         if line == ": connected":

@@ -68,14 +68,14 @@ for _command in (label, rotate_key, disable, enable, delete, undo):
 
 @workers.command()
 @click.argument("name")
-@click.option("--id", "worker_id", help="The Worker's ID; made for you unless given.")
+@click.option("--id", "worker_id", help="The Worker's ID; generated unless given.")
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; may be given several times."
 )
 @click.option(
     "--issue-key",
     is_flag=True,
-    help="Issue an API key for this Worker alone, and print it; of several, one each.",
+    help="Issue an API key for this Worker only, and print it; for a range, one for each Worker.",
 )
 @click.option("--shared-key", is_flag=True, help="Issue one API key for all the Workers of a range.")
 @click.option(
@@ -100,12 +100,12 @@ def add(
     as_json: bool,
 ) -> None:
     """
-    Add a Worker that logs in with an API key, or many at once.
+    Add a Worker that authenticates with an API key, or many at once.
 
     With --issue-key the key is printed on standard output, once, and everything else on standard error.
 
-    A range in NAME stands for up to 500 Workers: all of them are added, or none. --id takes a range for as many. With
-    --output DIRECTORY each Worker has a file NAME.env there (0600), with the Server's address, its ID and its key.
+    A range in NAME stands for up to 500 Workers: all of them are added, or none. --id takes a range of the same size. With
+    --output DIRECTORY each Worker gets a file NAME.env there (0600), with the Server's address, its ID and its key.
 
     \b
     Example:
@@ -140,7 +140,7 @@ def add(
         "api_key": key_name,
     }
     if output is not None and not issue_key:
-        raise click.UsageError("--output is for the key that --issue-key makes.")
+        raise click.UsageError("--output is for the key of --issue-key.")
     with Api(url) as api, key_output(output) as key_out:
         answer = api.post("/workers", body)
         if as_json:
@@ -166,17 +166,17 @@ def _issued_key(issued: dict[str, Any] | None, key_out: KeyOutput) -> dict[str, 
 @click.option(
     "--inactive-for",
     metavar="TIME",
-    help="Only those that have neither connected nor got a token for so long, for example 30d.",
+    help="Only those that have neither connected nor got a token for this long, for example 30d.",
 )
 @click.option(
     "--key-rotation",
     type=click.Choice(["asked", "done", "never"]),
-    help="Only those that were asked to rotate their identity key and have not yet, that have, or that never were.",
+    help="Only those that were asked to rotate their identity key and have not yet, that have rotated it, or that never did.",
 )
 @click.option(
     "--presence",
     type=click.Choice(["expected", "missing", "lost", "returning", "away"]),
-    help="Only those that are expected to be connected, of these those that are not (missing), or a part of them: lost within the "
+    help="Only Workers that are expected to be connected: those that are not (missing), or a part of these: lost within the "
     "hour, still returning after a restart of the Server, or away.",
 )
 @json_option
@@ -199,7 +199,7 @@ def list_(
 
     QUERY is a search in one argument: words to find in name, ID, host, address, key or label, and terms such as
     host:rack1, status:offline, zone=eu-1, seen:<1h. A '-' before a word excludes what it finds. If QUERY begins with
-    '-', put '--' before it. All filters together must fit.
+    '-', put '--' before it. All filters must match.
 
     \b
     Example:
@@ -239,7 +239,7 @@ def list_(
 @url_option
 def show(worker_id: str, url: str | None, *, as_json: bool) -> None:
     """
-    Show one Worker, how many tokens it got in the last 24 hours, and from where the last ones were asked for.
+    Show one Worker, how many tokens it got in the last 24 hours, and the origins of its latest token requests.
 
     \b
     Example:
@@ -277,7 +277,7 @@ def repeated(url: str | None, *, as_json: bool) -> None:
 def _decide_copy(
     worker_id: str, reference: str, decision: str, question: str, *, url: str | None, yes: bool
 ) -> Any:
-    """Decide about a copy that is listed, once the person has confirmed; return what the Server answers."""
+    """Decide about a listed copy after the user has confirmed; return the Server's answer."""
     from lyftdata.cli.api import Api, path_part
 
     path = f"/workers/{path_part(worker_id)}/copies"
@@ -296,8 +296,8 @@ def continue_copy(worker_id: str, reference: str, url: str | None, *, yes: bool,
     """
     Let a directory that was refused as a copy continue as the Worker.
 
-    Do so if its host was restored from a snapshot or a backup, or is the right one of the two. REFERENCE
-    is in `workers show`: that of the copy's first refusal, not of a later one.
+    Do this if its host was restored from a snapshot or a backup, or is the right one of the two. `workers show` prints the
+    REFERENCE: that of the copy's first refusal, not of a later one.
 
     \b
     Example:
@@ -319,7 +319,7 @@ def reenroll_copy(worker_id: str, reference: str, url: str | None, *, yes: bool,
     Let a directory that was refused as a copy enroll as a new Worker.
 
     Its agent discards the copied identity and enrolls by itself, under a name of its own, if it has an enrollment key
-    (LYFTDATA_AUTO_ENROLLMENT_KEY). Worker ID is not disturbed. REFERENCE is in `workers show`: that of the copy's first
+    (LYFTDATA_AUTO_ENROLLMENT_KEY). The Worker ID is not disturbed. `workers show` prints the REFERENCE: that of the copy's first
     refusal, not of a later one.
 
     \b
@@ -357,7 +357,7 @@ def sessions(worker_id: str, url: str | None, *, as_json: bool) -> None:
     default="24h",
     show_default=True,
     metavar="TIME",
-    help="How far back, from 1h to 30d; longer is not kept.",
+    help="How far back, from 1h to 30d; older counts are not kept.",
 )
 @json_option
 @url_option

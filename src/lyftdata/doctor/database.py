@@ -28,12 +28,12 @@ from lyftdata.store.lock_wait import find_stuck_lock
 from lyftdata.store.schema import writer_lock
 from lyftdata.store.tables import event_destinations, signing_keys
 
-# A Server's own writes take less than one.
+# A Server's own writes take less than a second.
 _LOCK_WITHIN_S = 3.0
 
 
 def check_database(settings: ServerSettings, *, now: datetime) -> Iterator[Finding]:
-    """Yield what is wrong with the database, which may be in use; nothing before the first start has made it."""
+    """Yield what is wrong with the database, which may be in use; nothing before the first start has created it."""
     place = _place(settings)
     found = list(_check_connection(settings))
     yield from found
@@ -50,7 +50,7 @@ def check_database(settings: ServerSettings, *, now: datetime) -> Iterator[Findi
 
 
 def has_database(settings: ServerSettings) -> bool:
-    """Return whether a Server with these settings has made its database, or one that cannot be reached is named."""
+    """Return whether a Server with these settings has created its database, or the settings name one that cannot be reached."""
     try:
         return _exists(_place(settings))
     except StoreError:
@@ -92,7 +92,7 @@ def _lock_table(conn: Connection) -> list[str]:
 
 
 def _check_connection(settings: ServerSettings) -> Iterator[Finding]:
-    """Connect to PostgreSQL; the modes of a file of SQLite are checked with the directory."""
+    """Connect to PostgreSQL; the mode of an SQLite file is checked with the directory."""
     if settings.database_url is None:
         return
     url = settings.database_url.reveal()
@@ -128,7 +128,7 @@ def _check_lock(place: StateLocation) -> Iterator[Finding]:
 
 
 def _check_audit_log(place: StateLocation) -> Iterator[Finding]:
-    """Compare the audit log with the last checkpoint, where there is one."""
+    """Compare the audit log with the last checkpoint, if there is one."""
     if not KeptCheckpoint(place.staging_dir).path.exists():
         return
     difference = find_difference(place)
@@ -157,7 +157,7 @@ def _check_events(place: StateLocation, *, now: datetime) -> Iterator[Finding]:
         deliveries = read_directly(url_of(place), event_destinations.all_deliveries)
         destinations = read_directly(url_of(place), event_destinations.all_destinations)
     except StoreError:
-        # Of another version: that was found with the signing keys.
+        # The schema is of another version: that was found with the signing keys.
         return
     for destination in destinations:
         if destination.paused_at is not None and now - destination.paused_at >= MAX_PAUSE:

@@ -1,5 +1,5 @@
 """
-What `lyftdata doctor` can find: `docs/reference/doctor.md` is generated from this table.
+The checks of `lyftdata doctor`; `docs/reference/doctor.md` is generated from this table.
 
 A finding never holds a secret: it is printed, and people paste it into tickets.
 """
@@ -14,7 +14,7 @@ from lyftdata.core.text import clean_line
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     PROBLEM = "problem"
     """It cannot work, or will not after its next start."""
@@ -25,7 +25,7 @@ class Severity(StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that can be wrong: a stable code, how bad it is, and why it matters."""
+    """One thing that can be wrong: a stable code, its severity, and why it matters."""
 
     code: str
     severity: Severity
@@ -33,14 +33,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that is wrong here: `what` was seen, and `fix`, the command or the change that ends it."""
+    """Something that is wrong here: `what` was found, and `fix`, the command or the change that corrects it."""
 
     check: Check
     what: str
     fix: str
 
     def as_dict(self) -> dict[str, str]:
-        """Return it for JSON."""
+        """Return the finding for JSON output."""
         return {
             "code": self.check.code,
             "severity": self.check.severity.value,
@@ -88,7 +88,7 @@ TLS_NOT_CHECKED = _warning(
 PLAIN_HTTP = _warning(
     "plain_http", "Anyone between this host and the Server can read credentials and tokens."
 )
-# --- the way to the Server ------------------------------------------------------------------------------
+# --- the path to the Server -----------------------------------------------------------------------------
 PROXY_UNUSABLE = _problem("proxy_unusable", "Every request to the Server would go through that proxy.")
 NAME_NOT_RESOLVED = _problem("name_not_resolved", "Without an address there is no connection.")
 CONNECTION_FAILED = _problem("connection_failed", "No request reaches the Server.")

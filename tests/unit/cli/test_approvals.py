@@ -34,7 +34,7 @@ def test_who_waits_is_listed_approved_and_denied(operator, enroll):
     issued = operator.run(
         "enrollment", "issue", "partner-hosts", "--mode", "approve", "--approve-from", "10.4.0.0/16"
     )
-    assert "let in when an operator approves, at once if from 10.4.0.0/16" in issued.errors
+    assert "admitted when an operator approves, at once if from 10.4.0.0/16" in issued.errors
     assert operator.run("enrollment", "pending").errors == "No Worker waits for approval.\n"
     (first, fingerprint), (second, _), (third, _) = (
         enroll(name, issued.output.strip()) for name in ("etl-1", "etl-2", "etl-3")

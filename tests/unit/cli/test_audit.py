@@ -85,4 +85,4 @@ def test_an_export_refuses_a_filter_that_is_not_text(operator):
     """Bytes on the command line that are not UTF-8 are wrong usage, and not a traceback."""
     ended = operator.run("audit", "export", "--subject", "\udcff")
 
-    assert (ended.exit_code, "not text in UTF-8" in ended.errors) == (2, True)
+    assert (ended.exit_code, "not valid UTF-8 text" in ended.errors) == (2, True)
