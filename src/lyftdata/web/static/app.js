@@ -1,7 +1,7 @@
-// What the pages do beyond reading: copying, ticking all, tabs, sending a form once. Every page works without it.
+// Conveniences of the pages: copying, checking all boxes, tabs, submitting a form only once. Every page works without it.
 "use strict";
 
-// What is hidden without scripts and shown with them stays shown when its region is updated.
+// Elements that are only shown with scripts stay shown when their region is updated.
 const shownByScript = new WeakSet();
 
 function reveal(element) {
@@ -9,7 +9,7 @@ function reveal(element) {
   element.hidden = false;
 }
 
-// Said by a screen reader, which only announces changes within a region that it knows already.
+// For screen readers, which only announce changes within a live region that they already know.
 function announce(text) {
   document.getElementById("said").textContent = text;
 }
@@ -35,7 +35,7 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 
-// The box in the heading says of all boxes below: ticked, not ticked, or some of each.
+// The box in the heading shows the state of all boxes below: checked, unchecked, or mixed.
 const TICKS = "input[name=id]";
 
 function showAllTicked() {
@@ -53,7 +53,7 @@ function showAllTicked() {
   }
 }
 
-// A click with Shift does to every box from the last one clicked what it does to this one.
+// A Shift-click sets every box from the last clicked one to this one.
 let lastTicked = null;
 document.addEventListener("click", (event) => {
   if (!event.target.matches(TICKS)) return;
@@ -77,14 +77,14 @@ function prepare() {
   if (navigator.clipboard) {
     for (const button of document.querySelectorAll("[data-copy], [data-copy-previous]")) reveal(button);
   }
-  // Only what scrolls is a stop of the Tab key; without scripts, every table is one.
+  // Only tables that scroll are Tab stops; without scripts, all tables are.
   for (const box of document.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
   showAllTicked();
 }
 
 document.addEventListener("htmx:afterSwap", prepare);
 window.addEventListener("resize", prepare);
-// A browser fills in ticks of before only once the page has loaded.
+// A browser restores earlier checks only once the page has loaded.
 window.addEventListener("pageshow", showAllTicked);
 
 // Sections one below the other become tabs (WAI-ARIA Authoring Practices, tabs with manual activation).
@@ -128,7 +128,7 @@ function tabs(box) {
 // back to, that is asked for, and the form is not sent a second time.
 if (document.body.dataset.instead) history.replaceState(null, "", document.body.dataset.instead);
 
-// Nor is it by a second click while the first is on its way.
+// Nor does a second click send it again while the first request is pending.
 const sent = new WeakSet();
 document.addEventListener("submit", (event) => {
   if (event.target.method !== "post" || event.defaultPrevented) return;
@@ -139,7 +139,7 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) for (const form of document.forms) sent.delete(form);
 });
 
-// The box to jump from: its script is loaded when it is first used, and Enter waits for that.
+// The jump box: its script is loaded when it is first used, and Enter waits for that.
 function prepareJump(input) {
   input.placeholder = "Jump to…  Ctrl K";
   input.form.addEventListener("submit", (event) => {
@@ -174,7 +174,7 @@ for (const tick of document.querySelectorAll("[data-slash]")) {
   tick.addEventListener("change", () => localStorage.setItem("slash", tick.checked ? "on" : "off"));
 }
 
-// Which zone is the local one, only the browser knows.
+// Only the browser knows the local time zone.
 for (const button of document.querySelectorAll("[data-zone]")) {
   button.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
 }

@@ -1,4 +1,4 @@
-// The box to jump from, on every page: an editable combobox with a listbox (WAI-ARIA Authoring Practices), by keyboard alone.
+// The jump box of every page: an editable combobox with a listbox (WAI-ARIA Authoring Practices), usable by keyboard alone.
 // Without scripts it is a search field that leads to a page with the same results. `app.js` loads this when it is first used.
 "use strict";
 
@@ -11,7 +11,7 @@
   let timer = 0;
   let request = null;
   let chosen = -1;
-  // Enter that was pressed before the answer was there.
+  // Enter was pressed before the results arrived.
   let isEntered = false;
 
   const options = () => [...list.querySelectorAll("[role=option]")];
@@ -63,7 +63,7 @@
     request = null;
     const text = input.value.trim();
     if (text.includes("lyftdata_")) {
-      // A key stays out of addresses, and so out of the logs of proxies.
+      // Keys stay out of URLs, and so out of the logs of proxies.
       list.replaceChildren();
       open("A key is not searched for here: use the Incident page.");
       return;
@@ -98,7 +98,7 @@
   }
 
   input.addEventListener("input", () => {
-    // Its answer is to another text: Enter, pressed before the next one is asked, would open the first of that.
+    // These results are for another text: Enter, pressed before the next request, would open the first of them.
     request?.abort();
     request = null;
     isEntered = false;
@@ -129,7 +129,7 @@
     }
   });
 
-  // What happened while this was loaded.
+  // Handle what happened while this script was loading.
   isEntered = input.dataset.entered !== undefined;
   if (document.activeElement === input) askSoon(0);
 }

@@ -16,7 +16,7 @@ const SETTLED_MS = 50;
 
 // --- Morphing --------------------
 
-// What a person has set in a control, or has opened, the Server does not set back; nor what app.js has shown.
+// An update must not reset what a person has entered or opened, nor what app.js has shown.
 function mayUpdate(name, element) {
   if (name === "value" && "defaultValue" in element) return element.value === element.defaultValue;
   if (name === "selected") return element.selected === element.defaultSelected;
@@ -72,7 +72,7 @@ htmx.defineExtension("morph", {
 
 // --- Holding an update while a person uses what is shown --------------------
 
-// Elements whose answer was not shown, or that got none: they ask again as soon as that can help.
+// Elements whose response was not shown, or that got none: they send the request again as soon as that can help.
 const unanswered = new Set();
 let isPressed = false;
 
@@ -93,7 +93,7 @@ function targetOf(element) {
   return document.querySelector(element.getAttribute("hx-target")) ?? element;
 }
 
-// What asked, or the region it asked for if it asks only when clicked.
+// The element that sent the request, or the region that it is for if it only sends one when clicked.
 function askerOf(detail) {
   const { elt } = detail.requestConfig;
   return elt.matches("[hx-trigger*=refresh]") ? elt : detail.target;
@@ -117,10 +117,10 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const region = detail.target;
   if (!detail.shouldSwap || !region.matches(REGION)) return;
   const asker = askerOf(detail);
-  // A link inside asks only when it is clicked: what it asked for is shown.
+  // A link inside only sends a request when it is clicked: its response is always shown.
   if (asker !== detail.requestConfig.elt) return;
   const isBackground = asker === region;
-  // The filter was changed after this was asked.
+  // The filter was changed after this request.
   const isOutdated = isBackground && detail.pathInfo.requestPath !== region.getAttribute("hx-get");
   if (!isOutdated && !(isBackground ? isHeld(region) : isPressed)) return;
   detail.shouldSwap = false;
@@ -155,7 +155,7 @@ document.addEventListener("pointermove", (event) => { if (event.buttons === 0 &&
 document.addEventListener("focusout", () => setTimeout(askAgain, 0));
 document.addEventListener("selectionchange", () => { if (unanswered.size) askAgain(); });
 
-// --- Knowing whether what is shown is current --------------------
+// --- Showing whether the page is current --------------------
 
 function setText(id, text) {
   const element = document.getElementById(id);
@@ -181,7 +181,7 @@ function backoff(action) {
   };
 }
 
-// Also for a region that is held: whether the Server is there can be said without showing what it answers.
+// Also for a region that is held: whether the Server is reachable can be shown without showing its response.
 const requestRetry = backoff(() => {
   const elements = [...unanswered];
   unanswered.clear();
@@ -202,7 +202,7 @@ function failed(detail, problem) {
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   // Does not use the session.
   if (detail.elt.matches(REGION)) detail.headers["Lyftdata-Background"] = "yes";
-  // A Server that takes the connection and does not answer is as lost as one that refuses it.
+  // A Server that accepts the connection but does not answer is as lost as one that refuses it.
   if (detail.target.matches(REGION)) detail.timeout = REQUEST_TIMEOUT_MS;
 });
 document.addEventListener("htmx:sendError", ({ detail }) => failed(detail, "Not connected to the Server"));
@@ -217,7 +217,7 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
 
 // --- The event stream --------------------
 
-// It says only that something has changed. A tab that is not looked at holds no connection: browsers give a site six.
+// It only says that something has changed. A hidden tab holds no connection: browsers allow six for a site.
 const streamUrl = document.body.dataset.live;
 const streamRetry = backoff(openStream);
 let stream = null;
@@ -240,9 +240,9 @@ function openStream() {
     hasBeenOpen = true;
   });
   stream.addEventListener("error", () => {
-    // A proxy may refuse the stream and let the rest through: whether the Server is there, a request tells.
+    // A proxy may refuse only the stream: a request shows whether the Server is reachable.
     refresh();
-    // After a network error the browser connects again; after an answer that is not a stream it never does.
+    // The browser reconnects after a network error, but never after a response that is not a stream.
     if (stream?.readyState !== EventSource.CLOSED) return;
     closeStream();
     streamRetry.schedule();

@@ -53,11 +53,11 @@ function answered(credential, response) {
   });
 }
 
-// Which of these it was is the browser's to say: it tells pages little, so that they learn nothing of other passkeys.
+// Browsers distinguish few reasons, so that pages learn nothing about other passkeys.
 const PROBLEMS = {
   InvalidStateError: "This device or security key has a passkey for you already.",
   NotAllowedError: "No passkey was used: it was cancelled, took too long, or there is none on this device.",
-  SecurityError: "The browser makes no passkeys for this address. Open the Server at its public URL.",
+  SecurityError: "The browser cannot create passkeys for this address. Open the Server at its public URL.",
 };
 
 function prepare(form) {
@@ -68,7 +68,7 @@ function prepare(form) {
   for (const element of form.querySelectorAll("[data-passkey-shown]")) element.hidden = false;
 
   form.addEventListener("submit", async (event) => {
-    // A code that was typed is what is to be used.
+    // If a code was entered, use that.
     if (field.value || form.elements.code?.value.trim()) return;
     event.preventDefault();
     if (form.ariaBusy === "true") return;
@@ -84,7 +84,7 @@ function prepare(form) {
       form.ariaBusy = "false";
     }
   });
-  // Come back to by the button "back", the form would send an answer that was used.
+  // After going back to the page, the form would send a response that was already used.
   window.addEventListener("pageshow", () => { field.value = ""; });
 }
 

@@ -200,7 +200,7 @@ async def test_a_revoked_key_has_no_buttons(server, browser):
     assert (await enroll(server, issued.text.reveal())).status_code == 201
     asked = text_of(await browser.get("/enrollment/etl-hosts/revoke"))
     assert "1 Worker that it has enrolled stays" in asked
-    assert "cannot be brought back" in asked
+    assert "This cannot be undone" in asked
 
     await browser.post("/enrollment/etl-hosts/revoke")
 

@@ -114,7 +114,7 @@ async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, brows
     page = text_of(await browser.get("/api-keys/press-keys"))
 
     until = server.clock() + timedelta(hours=1)
-    assert f"The one before works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)." in made
+    assert f"The previous one works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)." in made
     assert f"works until {until:%Y-%m-%d %H:%M} UTC (in 1 hour)" in page
     assert "Created 3 days ago 1 Mar 12:00 by admin Rotated just now 12:00:00 by admin" in page
 
