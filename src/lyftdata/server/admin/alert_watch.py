@@ -1,7 +1,7 @@
 """
-Writes into the audit log when an alert is raised and when it has ended, so that it is delivered like every other event.
+Records in the audit log when an alert is raised and when it has ended, so that it is delivered like every other event.
 
-What is an alert is decided by `alerts`, and who is lost by `fleet_queries`: the overview shows both. With several Servers, the one that started first watches.
+`alerts` decides what is an alert, and `fleet_queries` which Workers are lost, as for the overview. With several Servers, the one that started first does this.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,11 +19,11 @@ from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import open_alerts
 
 ENDED = "alert.ended"
-# An alert that comes and goes is one alert; lists show the first few of a kind, now these and now those.
+# An alert that comes and goes counts as one; lists only show the first few of a kind, which vary.
 _ENDS_AFTER = timedelta(minutes=10)
 _NOTE_EVERY = timedelta(minutes=1)
 _MAX_OPEN = 500
-# What happens, rather than what could be set up better: that stays on the overview.
+# Only what happens, not what could be configured better: that stays on the overview.
 INCIDENTS = frozenset(
     {
         AlertKind.AGENT_TOO_OLD,
@@ -51,11 +51,11 @@ class AlertWatch:
     A background task.
 
     Args:
-        store: Whose audit log.
+        store: Holds the audit log.
         alerts: Finds what needs attention.
-        fleet: Says which Workers were lost.
-        directory: The Workers that there are.
-        all_servers: Returns the Servers on this state, by when they started.
+        fleet: Knows which Workers were lost.
+        directory: The existing Workers.
+        all_servers: Returns the Servers that share this state, by start time.
         clock: Aware UTC time.
     """
 
@@ -77,7 +77,7 @@ class AlertWatch:
         self._clock = clock
 
     async def look(self) -> None:
-        """Compare the alerts with those that are open."""
+        """Compare the current alerts with the open ones."""
         servers = await self._all_servers()
         if servers and servers[0].id != self._store.server_id:
             return
@@ -91,7 +91,7 @@ class AlertWatch:
             await self._store.write(lambda tx: self._record(tx, found))
 
     async def _lost(self, known: Sequence[OpenAlertRecord]) -> list[Alert]:
-        """Return an alert for each outage of which Workers are still missing."""
+        """Return an alert for each outage from which Workers are still missing."""
         state = await self._fleet.state()
         lost = {
             worker_id: at
@@ -123,7 +123,7 @@ class AlertWatch:
         )
 
     def _record(self, tx: WriteTx, found: dict[tuple[str, str], Alert]) -> None:
-        """Write down what has begun and what has ended; read again here, since another Server may have done it."""
+        """Record alerts that have begun or ended; reads the open ones again, since another Server may have recorded them."""
         now = self._clock()
         known = open_alerts.all_open(tx.conn)
         for record in known:

@@ -42,7 +42,7 @@ _MAX_NAMED = 3
 
 
 def _key_of(case: RefusalCase) -> str:
-    """Return what tells an alert of refusals apart: the cause, since refusals of one cause are shown as one."""
+    """Return the key of an alert about refusals: the cause, since refusals with one cause are shown as one."""
     return case.code if case.worker is not None else f"{case.code}:unknown"
 
 
@@ -84,7 +84,7 @@ def _misconfigured(refused: Sequence[RefusalCase]) -> list[Alert]:
 def _of_each_cause(
     repeated: Sequence[RefusalCase], describe: Callable[[RefusalCase], Alert]
 ) -> Iterator[Alert]:
-    """Yield an alert for each cause: what to do about it is the same for all who are refused for it."""
+    """Yield an alert for each cause: the remedy is the same for all callers that are refused for it."""
     by_cause: dict[str, list[RefusalCase]] = {}
     for one in repeated:
         by_cause.setdefault(one.code, []).append(one)
@@ -134,7 +134,7 @@ def _unknown_worker_alert(refused: RefusalCase) -> Alert:
 
 
 def _too_old(refused: Sequence[RefusedAgentRecord]) -> list[Alert]:
-    """Return one alert for all agents that the fleet policy refuses; those that are started again and again are named first."""
+    """Return one alert for all agents that the fleet policy refuses; those that restart repeatedly are named first."""
     if not refused:
         return []
     more = f" and {len(refused) - _MAX_NAMED:,} more" if len(refused) > _MAX_NAMED else ""
@@ -171,7 +171,7 @@ def _users(number: int) -> str:
 
 
 class Alerts:
-    """Finds what needs attention, from the read models of operators."""
+    """Finds what needs attention, from the operators' read models."""
 
     def __init__(
         self,
@@ -209,8 +209,8 @@ class Alerts:
         self._clock = clock
 
     async def find(self) -> list[Alert]:
-        """Return what needs attention, the most pressing first."""
-        # All that are stored: 500 made-up names must not push a Worker's refusals out of sight.
+        """Return what needs attention, the most urgent first."""
+        # All that are stored: 500 made-up names must not hide a Worker's refusals.
         cases = await self._inbox.cases(limit=MAX_GROUPS, within=_RECENTLY)
         refused = [case for case in cases if case.state is CaseState.OPEN]
         return [
@@ -300,7 +300,7 @@ class Alerts:
         return alerts
 
     async def _copies(self) -> list[Alert]:
-        """Tell of copies that ask again and again; one that has not asked for an hour is at its Worker's page."""
+        """Report copies that ask again and again; one that has not asked for an hour is only on its Worker's page."""
         now = self._clock()
         found = await self._workers.undecided_copies(limit=_MAX_OF_A_KIND)
         workers = {copy.worker_id: self._directory.find_worker(copy.worker_id) for copy in found}
@@ -308,7 +308,7 @@ class Alerts:
             Alert(
                 kind=AlertKind.DUPLICATE,
                 subject=copy.reference,
-                # Not the reference: a copy that does not send it gets another one at each request, and each would be an event.
+                # Not the reference: a copy that does not send it gets a different one for each request, and each would be an event.
                 key=f"copy:{copy.worker_id}",
                 worker_id=worker.id,
                 title=f"The identity of {worker.name} is used from a second directory",
@@ -328,7 +328,7 @@ class Alerts:
                 and record.expires_at - now <= _EXPIRES_SOON
             )
 
-        # The generation that counts: an older one that ends after a rotation is no concern.
+        # The newest generation counts: an older one that ends after a rotation is not a problem.
         newest = [
             max(group, key=lambda record: record.generation)
             for group in self._api_keys.find(ends_soon, scope=UNLIMITED)
@@ -374,7 +374,7 @@ class Alerts:
         ]
 
     async def _inactive(self) -> list[Alert]:
-        """Tell of Workers that an operator added and that may be gone: they are never archived, and their keys still work."""
+        """Report Workers that an operator added and that may be gone: they are never archived, and their keys still work."""
         if self._archive_after is None:
             return []
         wanted = parse_worker_query(f"strategy:api_key inactive:>{format_duration(self._archive_after)}")
@@ -394,7 +394,7 @@ class Alerts:
         ]
 
     def _repeated(self) -> list[Alert]:
-        """Tell of clients that register again at each start."""
+        """Report clients that register again at each start."""
         groups = self._repeated_registrations.groups()
         alerts = [
             Alert(

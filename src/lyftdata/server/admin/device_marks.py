@@ -2,7 +2,7 @@
 Device marks: proof of an earlier sign-in on a device, so that other people's guesses do not lock out its operator.
 
 A mark says "this operator has signed in on this device". It gives no access: it only selects the failure counter for
-the next sign-in attempt (`server.lockout`), with the usual limit of five failures. It is keyed by the operator's
+the next sign-in attempt (`core.lockout`), with the usual limit of five failures. It is keyed by the operator's
 password hash, so that every new password, no matter who sets it, invalidates all marks; and by a key that is not in
 the database, so that a mark cannot be forged.
 

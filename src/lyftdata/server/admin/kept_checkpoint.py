@@ -1,8 +1,8 @@
 """
-Keeps the last signed checkpoint of the audit log in the data directory, outside the database.
+Saves the last signed checkpoint of the audit log in the data directory, outside the database.
 
-Rollback: someone who can put the database back to an earlier state puts back everything in it. This file stays, and a Server that
-starts compares the log with it.
+Rollback: an attacker who can reset the database to an earlier state resets everything in it. This file is not affected, and a Server
+compares the log with it at startup.
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ FILE = "audit-checkpoint.txt"
 
 class KeptCheckpoint:
     """
-    The file that holds the last checkpoint, as it was signed.
+    The file with the last checkpoint, as it was signed.
 
     Args:
         staging_dir: The Server's data directory.
@@ -29,16 +29,16 @@ class KeptCheckpoint:
 
     def load(self) -> Checkpoint | None:
         """
-        Return what was kept, None if nothing was. The signature does not matter here: the log has that root, or has not.
+        Return the saved checkpoint, None if there is none. Its signature is not verified: either the log has that root, or not.
 
         Raises:
             SettingsError: The file cannot be read, or others can write to it.
-            CheckpointError: It holds something else.
+            CheckpointError: It contains something else.
         """
         try:
             content = self._directory.read(FILE)
         except FileNotFoundError:
-            # A host that has run no Server yet has no directory either.
+            # A host that has not run a Server yet has no data directory.
             return None
         except OSError as error:
             raise SettingsError(
@@ -70,7 +70,7 @@ class KeptCheckpoint:
             return False
 
     def put_aside(self, now: datetime) -> Path:
-        """Give the file another name, under which it is evidence and not compared any more; return the name."""
+        """Rename the file, so that it is kept as evidence but no longer compared; return the new path."""
         aside = self.path.with_name(f"{FILE}.before-{now:%Y%m%dT%H%M%SZ}")
         self.path.replace(aside)
         return aside

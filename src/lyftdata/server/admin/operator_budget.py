@@ -2,7 +2,7 @@
 Limits the work that each operator can cause: one budget for pages, API, exports and event streams.
 
 Workers are answered by the same event loop. Costs are roughly milliseconds of it: the minimum for a request is
-charged where its operator is identified (`Operators.identify`), so that no route can bypass it, and the cost of its response
+charged where its operator is identified (`OperatorSessions.identify`), so that no route can bypass it, and the cost of its response
 is charged once its size is known. An operator in debt gets 429 with `Retry-After`.
 """
 

@@ -225,7 +225,7 @@ class OperatorSessions:
         Args:
             unverified_token: As received.
             address: IP address of the caller.
-            cost: The minimum cost of the request (`server.operator_budget`).
+            cost: The minimum cost of the request (`admin.operator_budget`).
             is_background: Whether a page made the request by itself: an unused session ends, even if pages are open.
 
         Raises:

@@ -197,7 +197,7 @@ class SecondFactors:
 
     async def remove_app(self, *, actor: Actor) -> None:
         """
-        Remove the caller's app, and end their other sessions; passkeys and, if there are any, recovery codes stay.
+        Remove the caller's app, and end their other sessions; passkeys stay, and recovery codes as long as there is a passkey.
 
         Raises:
             ConflictError: `second_factor_needed`.

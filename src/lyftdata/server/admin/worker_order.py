@@ -1,4 +1,4 @@
-"""Puts Workers in the order of one of their columns; those that have nothing in it come last, whatever the direction."""
+"""Sorts Workers by one of their columns; those without a value come last, whatever the direction."""
 
 import asyncio
 import heapq
@@ -22,7 +22,7 @@ from lyftdata.store.tables import trace_search
 
 _AT_ONCE = 5_000
 _MAX_FIRST = 1_000
-"""More are put in order at once: with so many, every part has some of them."""
+"""More are sorted at once: with this many, every part contains some of them."""
 _id = attrgetter("id")
 _name = attrgetter("name")
 _STATE_ORDER = {state: place for place, state in enumerate(State)}
@@ -58,9 +58,9 @@ class WorkerOrder:
     Args:
         search: Knows each Worker's state.
         directory: Holds the keys.
-        sessions: Who is connected; of a connected Worker, its session counts.
-        traces: What Workers left behind and is not written yet.
-        store: Holds what was written.
+        sessions: Which Workers are connected; for a connected Worker, its session counts.
+        traces: Activity that is not yet written.
+        store: Holds the written activity.
         clock: Returns aware UTC time.
     """
 
@@ -85,9 +85,9 @@ class WorkerOrder:
         self, found: Sequence[WorkerRecord], by: Column, *, descending: bool, limit: int
     ) -> list[WorkerRecord]:
         """
-        Return the first `limit` Workers in this order; of equal ones, by name and ID.
+        Return the first `limit` Workers in this order; equal ones are sorted by name and ID.
 
-        A page shows fifty: to put a hundred thousand in order for them would take most of its time.
+        A page shows fifty: sorting a hundred thousand for it would take most of its time.
         """
         if by is Column.NAME:
             first = heapq.nlargest if descending else heapq.nsmallest
@@ -145,9 +145,9 @@ async def _first_by_text(
     descending: bool,
 ) -> list[WorkerRecord]:
     """
-    Return the Workers that are among the first `limit` by a text, and those that are equal to the last of these.
+    Return the Workers that are among the first `limit` by a text, and those equal to the last of these.
 
-    In parts, of which most have none of the first in them: that is known without looking at each Worker of them.
+    Processed in parts, most of which contain none of the first: that can be checked without examining each Worker in them.
     """
     if limit > _MAX_FIRST:
         return list(found)
@@ -176,7 +176,7 @@ def _by_name(worker: WorkerRecord) -> tuple[str, str]:
 def _first_by_value(
     valued: Sequence[tuple[Any, WorkerRecord]], limit: int, *, descending: bool
 ) -> list[WorkerRecord]:
-    """Return the first Workers by their values; only those with the last value that is shown are compared by name too."""
+    """Return the first Workers by their values; only those with the last value shown are also compared by name."""
     if limit < len(valued):
         values = (value for value, _ in valued)
         last = (heapq.nlargest if descending else heapq.nsmallest)(limit, values)[-1]

@@ -10,27 +10,27 @@ from lyftdata.server.runtime.services import Services
 
 
 async def healthz(_request: Request) -> Response:
-    """Say that the process lives."""
+    """Answer that the process is alive."""
     return PlainTextResponse("ok\n")
 
 
 async def readyz(request: Request) -> Response:
     """
-    Say whether the Server can do its work: the store answers and takes changes, and what other Servers have changed is known.
+    Answer whether the Server can do its work: the store answers and accepts changes, and the changes of peers are known.
 
-    503 if not, 404 once it is about to stop.
+    503 if not, 404 when it is about to stop.
     """
     services: Services = request.app.state.services
     if services.drain.has_begun:
-        # 404 and not 503: HAProxy (`http-check disable-on-404`) then sends no new requests and leaves those alone that are being
-        # answered. Every other load balancer takes it for any other failure.
+        # 404, not 503: HAProxy (`http-check disable-on-404`) then sends no new requests, but does not interrupt those in
+        # progress. Other load balancers treat it like any other failure.
         return PlainTextResponse("stopping\n", status_code=404)
     if not services.store.writer_health.is_writing():
         return PlainTextResponse("the store does not take changes\n", status_code=503)
     try:
         if services.store.is_shared:
-            # A Server that receives the changes of its peers is answered by the database. Not asked by a reader: callers that send made-up
-            # sessions keep those busy, and a load balancer would take every Server out for it.
+            # A Server that receives its peers' changes knows that the database answers. Not queried by a reader: callers with made-up
+            # sessions keep readers busy, and a load balancer would then take every Server out of service.
             await ensure_current(services.store)
         else:
             await services.store.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
@@ -43,8 +43,8 @@ async def metrics(request: Request) -> Response:
     """
     Answer Prometheus; see `server.metrics` for why causes of refusals are not distinguished here.
 
-    404 to a request that a proxy passes on: the metrics need no credential, so they are not for everyone who reaches the proxy. Nor would the
-    numbers be of use behind a load balancer, since each Server counts for itself.
+    404 to a request forwarded by a proxy: the metrics need no credential, so they must not be available to everyone who reaches the proxy.
+    Nor would the numbers be useful behind a load balancer, since each Server counts for itself.
     """
     if is_forwarded(request.headers):
         return PlainTextResponse(

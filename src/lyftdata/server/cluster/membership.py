@@ -1,13 +1,13 @@
 """
 Membership of a Server in a cluster: its heartbeat, the Workers connected to it, and those of its peers.
 
-    servers    one row a Server, with a heartbeat by the database's clock
-    presence   one row a connected Worker: where, by which start of its program
+     servers    one row per Server, with a heartbeat by the database's clock
+     presence   one row per connected Worker: where, and which boot
 
-A Worker takes its *place* in the database before its first poll at a Server is held, so that of two starts of one Worker
-at two Servers one is refused, as at a single Server. A load balancer may send each poll elsewhere: the session then moves,
-and goes on. Who was connected to a Server that is gone is *awaited* for a while: offline, but its name stays reserved. Each
-Server that lives expects its share of them, or of all when it starts, and holds polls for as long as that many need.
+A Worker's *slot* is claimed in the database before its first poll at a Server is held, so that of two boots of one Worker at two
+Servers one is refused, as at a single Server. A load balancer may send each poll to another Server: the session then moves, and
+continues. Workers of a dead Server are *awaited* for a while: offline, but with their names reserved. Each live Server expects its
+share of them, or of all Workers when it starts, and holds polls as long as that number requires.
 """
 
 import asyncio
@@ -36,17 +36,17 @@ from lyftdata.store.tables import presence, servers, spent_assertions, worker_se
 _log = get_logger(__name__)
 
 DEAD_AFTER = timedelta(seconds=5)
-# The agent asks again after 30 seconds at most, and after 45 if it has just begun a request.
+# The agent retries after 30 seconds at most, or 45 if it has just begun a request.
 AWAITED_FOR = timedelta(minutes=2)
 _CHANGES_ARE_KEPT_FOR = timedelta(minutes=15)
-# A start that comes to a Server just when another Server sees the one before break off is no clone.
+# A boot that connects here just before another Server notices that the previous one has gone is not a clone.
 _ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
 _ASK_FOR_PLACE_TIMES = 6
 _MAX_STARTS_AT_ONCE = 16
 
 
 class WorkerSlot(msgspec.Struct, frozen=True):
-    """A Worker's place: since when its boot is connected (None: as of now), and whether it comes from another Server."""
+    """A Worker's slot: since when its boot is connected (None: now), and whether it comes from another Server."""
 
     since: datetime | None = None
     moves: bool = False
@@ -54,10 +54,10 @@ class WorkerSlot(msgspec.Struct, frozen=True):
 
 class TouchedWorkers:
     """
-    Workers whose sessions at this Server have broken off or ended, until the peers have read it.
+    Workers whose sessions at this Server have broken off or ended, until that is published.
 
     Args:
-        is_shared: Whether there can be peers; otherwise nothing is kept.
+        is_shared: Whether there can be peers; if not, nothing is kept.
     """
 
     def __init__(self, *, is_shared: bool) -> None:
@@ -70,13 +70,13 @@ class TouchedWorkers:
             self._ids.update(worker_ids)
 
     def take(self) -> set[str]:
-        """Return those recorded since the last call, by ID."""
+        """Return the IDs recorded since the last call."""
         taken, self._ids = self._ids, set()
         return taken
 
 
 class Cluster:
-    """This Server as a member of the cluster on its database; does nothing if there can be no other."""
+    """This Server as a member of the cluster on its database; does nothing if there can be no peers."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class Cluster:
 
     async def load_presence(self) -> None:
         """
-        Learn who is connected where.
+        Load which Worker is connected to which Server.
 
-        Before any change is received: later changes are published, and must not be overwritten by this older state.
+        Call it before any change is received: later changes are published, and must not be overwritten by this older state.
         """
         if self._store.is_shared:
             for record in await self._store.read(lambda conn: list(presence.list_all(conn))):
@@ -144,7 +144,7 @@ class Cluster:
 
         def op(tx: WriteTx) -> tuple[int, frozenset[str]]:
             if not servers.record_heartbeat(tx, self._me.id):
-                # This Server was silent for too long, and was evicted: its Workers have moved to others, or reconnect here.
+                # This Server was silent for too long and was evicted: its Workers have moved to peers, or reconnect here.
                 servers.upsert_server(tx, self._me)
             has_lost = _evict_dead_servers(tx)
             peers = self._live_peers(tx)
@@ -170,10 +170,10 @@ class Cluster:
 
     async def release_polls_if_stale(self) -> None:
         """
-        Let held polls go while it is not known what other Servers have changed; a few times a second.
+        Release held polls while the changes of peers cannot be read; called a few times a second.
 
-        A Worker that was revoked at another Server would stay connected here. Its next poll is answered by a Server that
-        knows, or by none.
+        Otherwise a Worker that was revoked at a peer would stay connected here. Its next poll is answered by a Server with current
+        state, or by none.
         """
         if self._store.is_current():
             self._is_stale = False
@@ -222,8 +222,8 @@ class Cluster:
         The session is attached within the block; otherwise the slot is released.
 
         Raises:
-            DuplicateInstanceError: Another start of the Worker is connected to another Server.
-            TooManyStartsError: More of them come at once than any honest Worker has.
+            DuplicateInstanceError: Another boot of the Worker is connected to another Server.
+            TooManyStartsError: More boots at once than any honest Worker has.
         """
         if not self._store.is_shared or self._is_held_here(worker_id, credential):
             yield WorkerSlot()
@@ -232,8 +232,8 @@ class Cluster:
             raise TooManyStartsError
         self._taking[worker_id] += 1
         try:
-            # One after the other: of two that came at once the second would take the place in the database, and be refused
-            # here. And a Worker that comes without end costs one write at a time.
+            # One at a time: of two concurrent boots the second would get the slot in the database, and be refused here. And a Worker that
+            # reconnects endlessly costs only one write at a time.
             async with self._in_line.setdefault(worker_id, asyncio.Lock()):
                 if self._is_held_here(worker_id, credential):
                     yield WorkerSlot()
@@ -247,7 +247,7 @@ class Cluster:
                 self._touched.add(worker_id)
 
     def _is_held_here(self, worker_id: str, credential: str) -> bool:
-        """Return whether a start of the Worker has the place at this Server; note if it came by another credential."""
+        """Return whether a boot of the Worker holds the slot at this Server; record it if its credential differs."""
         here = self._sessions.find_here(worker_id)
         if here is None or here.broken:
             return False
@@ -282,7 +282,7 @@ class Cluster:
         )
 
     async def flush(self) -> None:
-        """Tell the others what has become of the sessions here; a few times a second."""
+        """Publish changes of the sessions here to peers; called a few times a second."""
         async with self._flushing:
             touched = self._touched.take()
             renewed, self._renewed = self._renewed, set()
@@ -320,7 +320,7 @@ class Cluster:
         return op
 
     def receive_presence(self, worker_id: str, record: PresenceRecord | None) -> None:
-        """Take over where a Worker is connected by now."""
+        """Apply a published change of a Worker's presence."""
         here = self._sessions.find_here(worker_id)
         if (
             record is not None
@@ -328,19 +328,19 @@ class Cluster:
             and here is None
             and self._taking[worker_id]
         ):
-            # It is attached here in a moment. Until then its session at the other Server counts, or it would be shown offline.
+            # It is about to be attached here. Until then its session at the other Server counts, or it would be shown as offline.
             return
         if record is not None and record.state is PresenceState.AWAITED:
             self._some_awaited_until = self._clock() + AWAITED_FOR
         if record is None or record.server_id == self._me.id or record.state is PresenceState.AWAITED:
             self._sessions.set_remote_session(worker_id, None)
             if here is not None and not here.broken and not self._matches_local_session(record):
-                # Given up as silent, this Server lives all the same, and so does the session: its place is taken back, or
-                # in a while anyone who comes would have it, and the Worker's name.
+                # Peers declared this Server dead although it is alive, and so is the session: reclaim its slot. Otherwise any other boot could take
+                # it after a while, and the Worker's name.
                 self._forgotten.add(worker_id)
             return
         if here is not None:
-            # It is at another Server by now. Of the same start nothing has ended: its poll just goes there.
+            # It has moved to another Server. If it is the same boot, the session has not ended: only its polls go there.
             self._sessions.detach(worker_id, is_over=here.boot.boot_id != record.boot_id)
         session = Session(worker_id, _boot_of(record), record.credential, record.since)
         session.broken = record.state is PresenceState.BROKEN
@@ -353,22 +353,22 @@ class Cluster:
 
 
 def _claim_slots(tx: WriteTx, records: Sequence[PresenceRecord]) -> list[PresenceRecord]:
-    """Give places to Workers; the ones that ask at once share a few statements, as all do that a stopped Server sends on."""
+    """Claim slots in one batch: concurrent callers share a few statements, as do all Workers that a stopping Server sends here."""
     return presence.claim_slots(tx, records, dead_after=DEAD_AFTER)
 
 
 def _places(tx: WriteTx) -> int:
     """
-    Return among how many Servers the Workers are shared.
+    Return the number of Servers that share the Workers.
 
-    One that was killed and started again is there twice until its former self is given up, at one address of one host.
+    A Server that was killed and restarted has two rows, with one host and address, until the old one is evicted.
     """
     return len({(server.host, server.address) for server in servers.all_servers(tx.conn)})
 
 
 def _evict_dead_servers(tx: WriteTx) -> bool:
     """
-    Forget Servers that are gone, whether they said so or not; who was connected there is awaited.
+    Remove dead Servers, and mark the Workers of Servers that are gone as awaited.
 
     Returns whether there were any such Workers.
     """

@@ -1,4 +1,4 @@
-"""What is delivered, and what comes of it."""
+"""What is delivered, and the outcome."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -57,7 +57,7 @@ class Message(msgspec.Struct, frozen=True):
     """
     One message.
 
-    `id` is the same for each attempt, by whichever Server; `number` is that of the event in the audit log, 0 for a test. `body` is one
+    `id` is the same for each attempt, by any Server; `number` is that of the event in the audit log, 0 for a test. `body` is one
     JSON object.
     """
 
@@ -87,7 +87,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True):
     """
-    What came of sending messages: how many were delivered, from the first on, and why no more were.
+    The outcome of sending messages: how many were delivered, from the first on, and why no more were.
 
     `error` is "" if nothing went wrong. It holds no part of a URL but host and port. `is_rejected` says that the receiver got the message
     which comes next, and did not accept it; if it was not reached, or asked to wait, nothing is known of the message.
@@ -103,12 +103,12 @@ class Sender(Protocol):
     """Sends messages by one transport."""
 
     async def send(self, destination: Destination, messages: Sequence[Message]) -> Outcome:
-        """Send messages in order, some or all of them; one that was not delivered ends it."""
+        """Send messages in order, all or some of them; stops at the first that is not delivered."""
 
 
 class DeliveryError(Exception):
     """
-    Why something cannot be delivered; holds no part of a URL but host and port.
+    Why something cannot be delivered; of a URL it contains only host and port.
 
     Args:
         message: One sentence.
@@ -126,11 +126,11 @@ class DeliveryError(Exception):
 
 def event_message(chained: ChainedAuditEvent, *, source: str) -> Message:
     """
-    Return the message that tells of an audit event.
+    Return the message for an audit event.
 
     Args:
         chained: The event; `data` of the message is what the export of the audit log has.
-        source: The issuer, which tells deployments apart.
+        source: The issuer, which distinguishes deployments.
     """
     event = chained.event
     data = {

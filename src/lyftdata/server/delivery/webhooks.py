@@ -1,8 +1,8 @@
 """
 Sends webhooks: one POST a message, signed by Standard Webhooks.
 
-The connection goes to an address that was checked; the certificate is checked against the name in the URL. Redirects are not followed,
-proxies of the environment not used, and the body of an answer is not kept.
+The connection goes to a checked address; the certificate is verified against the name in the URL. Redirects are not followed,
+proxies in the environment are not used, and the body of a response is not kept.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from lyftdata.server.delivery.messages import DeliveryError, Destination, Messag
 from lyftdata.server.delivery.tls import TlsContexts
 
 _ANSWER_WITHIN_S = 15.0
-# What has been delivered is recorded at least so often.
+# Progress is recorded at least this often.
 _BATCH_WITHIN_S = 5.0
 _MAX_ANSWER_BYTES = 65_536
 _SUCCESS = range(200, 300)
@@ -39,9 +39,9 @@ class WebhookSender:
     Sends messages as webhooks.
 
     Args:
-        addresses: Says where it may connect to.
+        addresses: Decides which addresses it may connect to.
         contexts: TLS contexts.
-        clock: Aware UTC time, which is signed.
+        clock: Aware UTC time, part of the signature.
     """
 
     def __init__(self, *, addresses: AllowedAddresses, contexts: TlsContexts, clock: Clock) -> None:
@@ -76,7 +76,7 @@ class WebhookSender:
 
 def _client(context: ssl.SSLContext | None) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
-        # Plain http has nothing to verify; `AllowedAddresses` decides where that may go.
+        # Plain http has no certificate to verify; `AllowedAddresses` decides where it may go.
         verify=context or False,
         trust_env=False,
         follow_redirects=False,
@@ -90,7 +90,7 @@ def _client(context: ssl.SSLContext | None) -> httpx2.AsyncClient:
 
 
 class _Post:
-    """Posts to one URL, at the first of its addresses that answers."""
+    """Posts to one URL, at the first address that answers."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Post:
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 if len(self._addresses) == 1:
                     raise self._failed(error) from error
-                # The others may be reached: nothing was sent.
+                # Try the next address: nothing was sent.
                 self._addresses.pop(0)
             except (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, OSError) as error:
                 raise self._failed(error) from error
@@ -155,13 +155,13 @@ def _describe(error: Exception) -> str:
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx2.RemoteProtocolError):
-        # Server-side request forgery: the library's text quotes what came, from whatever program listens there.
+        # Server-side request forgery: the library's text quotes the response of whatever program listens there.
         return "no valid HTTP answer"
     return str(error) or type(error).__name__
 
 
 async def _drain(response: httpx2.Response) -> None:
-    """Read the rest of an answer, so that the connection can be used again; a long one ends the connection instead."""
+    """Read the rest of a response, so that the connection can be reused; a long one closes the connection instead."""
     size = 0
     async for chunk in response.aiter_raw():
         size += len(chunk)

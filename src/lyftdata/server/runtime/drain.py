@@ -1,12 +1,12 @@
 """
-Takes a Server out of service without an error for anybody: what happens between the signal to stop and the end of listening.
+Takes a Server out of service without errors: what happens between the signal to stop and the end of listening.
 
-    1 draining   /readyz fails, and each answer closes its connection; everything is still served, for as long as load balancers
+     1 draining   /readyz fails, and each response closes its connection; everything is still served, for as long as load balancers
                  need to notice (LYFTDATA_SHUTDOWN_DELAY)
-    2 moving     held polls are answered, and their Workers poll again, at other Servers
-    3 finishing  what is still being answered is waited for; then the Server stops listening
+     2 moving     held polls are answered, and their Workers poll again, at other Servers
+     3 finishing  pending responses are finished; then the Server stops listening
 
-Only where another Server is alive. Without one the Workers have nowhere to go, and a delay would only make a restart longer.
+This only happens if another Server is alive. Otherwise the Workers have nowhere to go, and a delay would only prolong a restart.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from lyftdata.server.sessions.registry import Sessions
 
 _log = get_logger(__name__)
 
-# A connected Worker polls again within a second and a half. The rest is for those that wait for a busy Server's answer.
+# A connected Worker polls again within a second and a half. The rest is for those that wait for a busy Server.
 MOVE_WITHIN_S = 10.0
 FINISH_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.05
@@ -34,12 +34,12 @@ def drained_within_s(delay: timedelta) -> float:
 
 class Drain:
     """
-    The way out of service, gone once.
+    Takes the Server out of service, once.
 
     Args:
-        sessions: Who is connected here.
+        sessions: The Workers connected here.
         cluster: Knows whether there is another Server.
-        delay: How long everything goes on after /readyz has begun to fail.
+        delay: How long service continues after /readyz has begun to fail.
     """
 
     def __init__(self, *, sessions: Sessions, cluster: Cluster, delay: timedelta) -> None:
@@ -84,7 +84,7 @@ class Drain:
         emit(_log, DRAINED, left=self._sessions.count_here(), unfinished=open_requests())
 
     def hurry(self) -> None:
-        """Wait for load balancers no longer."""
+        """Stop waiting for load balancers."""
         self._hurried.set()
 
 

@@ -112,7 +112,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     settings: ServerSettings
     issuer: str
     previous_issuers: tuple[str, ...]
-    """Addresses that the Server had before: what was signed for them is still accepted."""
+    """Previous URLs of the Server: what was signed for them is still accepted."""
     started_at: datetime
     clock: Clock
     store: Store
@@ -143,7 +143,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     overload: Overload
     drain: Drain
     trace_requests: Callable[[ASGIApp], ASGIApp] | None
-    """Makes an application whose requests are traced; None where tracing is off."""
+    """Wraps an application so that its requests are traced; None if tracing is off."""
     samples: SampleLog
     session_probes: StreamLimiter
     workers: Workers
@@ -214,6 +214,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     event_feed: EventFeed
     warnings: list[str]
     decisions: DecisionLog | None
-    """Where decisions go to the log, if they do."""
+    """Logs decisions; None if that is off."""
     request_failures: FailureLog
-    """Requests that fail because of the database."""
+    """Counts requests that fail because of the database."""

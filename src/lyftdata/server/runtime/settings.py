@@ -1,7 +1,7 @@
 """
-The Server's start-up settings, read once into a frozen object, and checked for what contradicts each other.
+The Server's startup settings, read once into a frozen object, and checked for contradictions.
 
-Each setting is a row in `settings_table`; how its text is read is in `settings_values`.
+Each setting is a row in `settings_table`; its parser is in `settings_values`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ from lyftdata.server.runtime.settings_values import BindAddress, is_shared_datab
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the Server is started with; see `TABLE` for the meaning of each."""
+    """The Server's startup settings; see `TABLE` for the meaning of each."""
 
     staging_dir: Path
     bind_address: BindAddress
@@ -82,15 +82,15 @@ ALLOW_UNVERIFIED_HINT = "If no attacker can get in between, LYFTDATA_ALLOW_UNVER
 
 def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> str | None:
     """
-    Return what is wrong if a connection to PostgreSQL could end at an attacker, or if that is not known; else None.
+    Return what is wrong if a connection to PostgreSQL could reach an attacker, or if that is not known; otherwise None.
 
     Args:
         url: LYFTDATA_DATABASE_URL.
-        environ: Environment variables, from which PostgreSQL's library takes what the URL does not say.
+        environ: Environment variables, from which libpq takes what the URL does not set.
     """
     if url is None or not is_shared_database(url):
         return None
-    # SQLAlchemy is loaded for those alone who use it.
+    # SQLAlchemy is only loaded if it is needed.
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -99,7 +99,7 @@ def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> 
     try:
         hosts = unverified_hosts(make_url(url.reveal()), environ)
     except (ArgumentError, ValueError):
-        # What cannot be read may hold a password: it is not repeated.
+        # An unreadable URL may contain a password: it is not repeated.
         return "LYFTDATA_DATABASE_URL: cannot be read as a URL of PostgreSQL."
     if not hosts:
         return None
@@ -121,8 +121,8 @@ def read_server_settings(
 
     Args:
         environ: Environment variables; a secret `X` may come as `X_FILE`.
-        flags: By flag, for example `{"--bind-address": "127.0.0.1:3000"}`; a flag wins over its variable.
-        read_file: Gives the text of an `X_FILE`.
+        flags: By flag, for example `{"--bind-address": "127.0.0.1:3000"}`; a flag overrides its variable.
+        read_file: Returns the text of an `X_FILE`.
 
     Raises:
         SettingsError: Names every fault at once.
@@ -143,7 +143,7 @@ def read_server_settings(
 
 
 def weak_keys(settings: ServerSettings) -> list[str]:
-    """Return warnings about enrollment keys that can be guessed; they stay valid, since Workers depend on them."""
+    """Return warnings about guessable enrollment keys; they stay valid, since Workers depend on them."""
     given = {
         "LYFTDATA_AUTO_ENROLLMENT_KEY": settings.enrollment_key,
         "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": settings.enrollment_key_previous,
@@ -153,7 +153,7 @@ def weak_keys(settings: ServerSettings) -> list[str]:
 
 
 def unnamed_proxy(settings: ServerSettings) -> list[str]:
-    """Return a warning where TLS ends elsewhere, and so a proxy is in front, but none is named."""
+    """Return a warning if TLS is terminated elsewhere, so that there must be a proxy, but none is configured."""
     if settings.tls_cert is not None or settings.trusted_proxies:
         return []
     if settings.disable_tls:
@@ -180,7 +180,7 @@ def _contradictions(settings: ServerSettings) -> list[str]:
             "Set LYFTDATA_TLS_CERT and LYFTDATA_TLS_KEY, or LYFTDATA_DISABLE_TLS=yes if a proxy in front ends TLS."
         )
     if is_shared_database(settings.database_url):
-        # Each would make one of its own, and take what the others have signed for forged.
+        # Each would generate its own, and reject what the others have signed as forged.
         if settings.secret_key is None:
             problems.append(
                 "LYFTDATA_SECRET_KEY: every Server on one PostgreSQL database must have the same; set it. "
@@ -211,7 +211,7 @@ def _contradictions(settings: ServerSettings) -> list[str]:
 
 
 def _oidc_contradictions(settings: ServerSettings) -> Iterator[str]:
-    """Yield what cannot be meant, one sentence each."""
+    """Yield contradictions, one sentence each."""
     if settings.oidc_issuer is None:
         given = {
             "LYFTDATA_OIDC_CLIENT_ID": settings.oidc_client_id,

@@ -1,4 +1,4 @@
-"""How each of the Server's start-up settings is read from text."""
+"""Parsers for the Server's startup settings."""
 
 import ipaddress
 import re
@@ -56,20 +56,20 @@ def parse_bind_address(text: str) -> BindAddress:
     if not separator or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:  # noqa: PLR2004
         raise InvalidInputError("bind_address", "must be HOST:PORT, for example 127.0.0.1:3000")
     host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - `:3000` says so
-    # Without LYFTDATA_PUBLIC_URL the issuer is made of it.
+    # Without LYFTDATA_PUBLIC_URL the issuer is derived from it.
     if len(f"https://[{host}]:{port}") > MAX_ISSUER_LENGTH:
         raise InvalidInputError("bind_address", "has a host name that is too long")
     return BindAddress(host, int(port))
 
 
 def parse_enrollment_key(text: str) -> Secret:
-    """Read the shared secret; shorter than 32 characters is refused."""
+    """Parse the shared secret, of at least 32 characters."""
     secret = parse_secret(text)
     check_enrollment_key_length(secret)
     return secret
 
 
-# What a URL's host and port are made of, and nothing that a shell or a unit file would read otherwise.
+# The characters of a URL's host and port, none of which is special to a shell or a unit file.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?")
 
 
@@ -122,7 +122,7 @@ def parse_proxies(text: str) -> tuple[str, ...]:
 
 
 def parse_token_ttl(text: str) -> int:
-    """Read the life of a worker token: one minute to a day, in seconds."""
+    """Parse the lifetime of a worker token: one minute to a day, in seconds."""
     seconds = int(parse_duration(text).total_seconds())
     if not 60 <= seconds <= 86400:  # noqa: PLR2004 - a minute, a day
         raise InvalidInputError("worker_token_ttl", "must be from 1m to 24h")
@@ -130,27 +130,27 @@ def parse_token_ttl(text: str) -> int:
 
 
 def parse_archive_after(text: str) -> timedelta | None:
-    """Read after which time of no activity a Worker is archived: two days or more, None for `never`."""
+    """Parse the inactivity after which a Worker is archived: two days or more, None for `never`."""
     if text.strip().lower() == "never":
         return None
     after = parse_duration(text)
-    # A token lives for up to a day, and only a new one is a sign of life.
+    # A token is valid for up to a day, and only a new one shows activity.
     if after < _MIN_ARCHIVE_AFTER:
         raise InvalidInputError("archive_after", "must be at least 2d, or never")
     return after
 
 
 def parse_ephemeral_leave_after(text: str) -> timedelta:
-    """Read after which absence an ephemeral Worker is removed: 5 minutes to 30 days."""
+    """Parse the absence after which an ephemeral Worker is removed: 5 minutes to 30 days."""
     after = parse_duration(text)
-    # A Worker that has lost its connection tries again after 45 seconds at most; a Server that is restarted takes a while.
+    # A Worker that has lost its connection retries after 45 seconds at most; restarting a Server takes a while.
     if not _MIN_LEAVE_AFTER <= after <= _MAX_LEAVE_AFTER:
         raise InvalidInputError("ephemeral_leave_after", "must be from 5m to 30d")
     return after
 
 
 def parse_replaced_kept_for(text: str) -> timedelta | None:
-    """Read how long replaced registrations are kept: a day or more, None for `forever`."""
+    """Parse how long replaced registrations are kept: a day or more, None for `forever`."""
     if text.strip().lower() == "forever":
         return None
     kept = parse_duration(text)
@@ -160,7 +160,7 @@ def parse_replaced_kept_for(text: str) -> timedelta | None:
 
 
 def parse_approval_expires_after(text: str) -> timedelta:
-    """Read for how long a Worker waits for approval: one minute to 90 days."""
+    """Parse how long a Worker waits for approval: one minute to 90 days."""
     after = parse_duration(text)
     if not timedelta(minutes=1) <= after <= timedelta(days=90):
         raise InvalidInputError("approval_expires_after", "must be from 1m to 90d")
@@ -168,7 +168,7 @@ def parse_approval_expires_after(text: str) -> timedelta:
 
 
 def parse_shutdown_delay(text: str) -> timedelta:
-    """Read how long a Server that is told to stop stays in service: nothing to ten minutes."""
+    """Parse how long a stopping Server stays in service: zero to ten minutes."""
     delay = parse_duration(text)
     if delay > timedelta(minutes=10):
         raise InvalidInputError("shutdown_delay", "must be from 0s to 10m")
@@ -184,7 +184,7 @@ def parse_processes(text: str) -> int:
 
 
 def parse_operator_idle_limit(text: str) -> timedelta:
-    """Read after how long without use an operator's session ends: five minutes to twelve hours, its life."""
+    """Parse how long an unused operator session lasts: five minutes to twelve hours, its maximum lifetime."""
     limit = parse_duration(text)
     if not timedelta(minutes=5) <= limit <= timedelta(hours=12):
         raise InvalidInputError("operator_idle_limit", "must be from 5m to 12h")
@@ -192,7 +192,7 @@ def parse_operator_idle_limit(text: str) -> timedelta:
 
 
 def parse_second_factor(text: str) -> SecondFactorPolicy:
-    """Read who must have a second factor."""
+    """Parse which operators must have a second factor."""
     try:
         return SecondFactorPolicy(text.strip().lower())
     except ValueError:
@@ -200,7 +200,7 @@ def parse_second_factor(text: str) -> SecondFactorPolicy:
 
 
 def parse_reauthenticate_after(text: str) -> timedelta:
-    """Read for how long after a sign-in nothing is asked again: one minute to twelve hours, a session's life."""
+    """Parse how long an authentication counts as recent: one minute to twelve hours, a session's lifetime."""
     after = parse_duration(text)
     if not timedelta(minutes=1) <= after <= timedelta(hours=12):
         raise InvalidInputError("reauthenticate_after", "must be from 1m to 12h")
@@ -208,7 +208,7 @@ def parse_reauthenticate_after(text: str) -> timedelta:
 
 
 def parse_audit_retention(text: str) -> timedelta | None:
-    """Read for how long audit events are kept: 30 days to 30 years, or `forever`."""
+    """Parse how long audit events are kept: 30 days to 30 years, or `forever`."""
     if text.strip().lower() == "forever":
         return None
     kept = parse_duration(text)
@@ -218,7 +218,7 @@ def parse_audit_retention(text: str) -> timedelta | None:
 
 
 def parse_secret_key(text: str) -> Secret:
-    """Read the key that encrypts what must not stand in the database in the clear."""
+    """Parse the key that encrypts what must not be in the database in clear text."""
     secret = parse_secret(text)
     if len(secret) < 32:  # noqa: PLR2004
         raise InvalidInputError("secret_key", "must have at least 32 random characters")
@@ -227,7 +227,7 @@ def parse_secret_key(text: str) -> Secret:
 
 
 def parse_admin_password(text: str) -> Secret:
-    """Read the first password of `admin`; it is to be changed at the first sign-in, so 8 characters may do."""
+    """Parse the first password of `admin`; it must be changed at the first sign-in, so 8 characters are enough."""
     password = parse_secret(text)
     if len(password) < _MIN_FIRST_PASSWORD_LENGTH:
         raise InvalidInputError(
@@ -241,7 +241,7 @@ _POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 def parse_database_url(text: str) -> Secret:
-    """Read where the state is kept; it holds a password."""
+    """Parse the URL of the database, which may contain a password."""
     url = parse_secret(text)
     if not url.reveal().startswith(("sqlite:///", *_POSTGRESQL)):
         raise InvalidInputError(
@@ -251,21 +251,21 @@ def parse_database_url(text: str) -> Secret:
 
 
 def is_shared_database(url: Secret | None) -> bool:
-    """Return whether several Servers may have their state there."""
+    """Return whether several Servers can share the database."""
     return url is not None and url.reveal().startswith(_POSTGRESQL)
 
 
 def parse_name_policy(text: str) -> NamePolicy:
-    """Read what happens when a name is taken."""
+    """Parse what happens if a name is taken."""
     return NamePolicy(one_of(*(policy.value for policy in NamePolicy))(text))
 
 
 def parse_copy_policy(text: str) -> CopyPolicy:
-    """Read what happens to a copy of an identity."""
+    """Parse what happens to a copy of an identity."""
     return CopyPolicy(one_of(*(policy.value for policy in CopyPolicy))(text))
 
 
 def parse_algorithm(text: str) -> str:
-    """Read the signing algorithm, in whatever case it is written."""
+    """Parse the signing algorithm, in upper or lower case."""
     names = {name.lower(): name for name in SIGNING_ALGORITHMS}
     return names[one_of(*names)(text)]

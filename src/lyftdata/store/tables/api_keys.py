@@ -19,7 +19,7 @@ from lyftdata.store.rows import from_row, from_rows, to_row
 from lyftdata.store.schema import api_key_workers, api_keys
 from lyftdata.store.writer.transaction import WriteTx
 
-# A database takes so many values in one statement, and no more.
+# A statement can have only so many values.
 _BATCH = 500
 
 
@@ -28,7 +28,7 @@ def insert_api_key(tx: WriteTx, record: ApiKeyRecord) -> None:
     Add a key's first generation.
 
     Raises:
-        ConflictError: `api_key_name_taken`, also by a key that was revoked: the audit log must not speak of two.
+        ConflictError: `api_key_name_taken`, even if the other key is revoked: a name in the audit log must mean one key.
     """
     if find_by_name(tx.conn, record.name):
         raise ConflictError(
@@ -49,9 +49,9 @@ def rotate_api_key(tx: WriteTx, record: ApiKeyRecord, *, previous_expire_at: dat
 
 def end_previous(tx: WriteTx, name: str, now: datetime) -> list[str]:
     """
-    End every older generation of a key now; return the public ids of those that worked until now.
+    End every older generation of a key now; return the public ids of those that were valid until now.
 
-    Those that have ended are published again: another caller may have ended them, and this Server may not have applied that yet.
+    Those that had already ended are published again: another caller may have ended them, and this Server may not have applied that yet.
     """
     ended = end_generations(find_by_name(tx.conn, name)[:-1], rotated_at=now, ends_at=now)
     for record in ended.changed:
@@ -62,7 +62,7 @@ def end_previous(tx: WriteTx, name: str, now: datetime) -> list[str]:
 
 
 def revoke_api_key(tx: WriteTx, name: str, now: datetime) -> list[ApiKeyRecord]:
-    """Revoke every generation of a key and return them as they are now."""
+    """Revoke every generation of a key and return them in their new state."""
     for record in find_by_name(tx.conn, name):
         if record.revoked_at is None:
             _replace(tx, msgspec.structs.replace(record, revoked_at=now))
@@ -70,7 +70,7 @@ def revoke_api_key(tx: WriteTx, name: str, now: datetime) -> list[ApiKeyRecord]:
 
 
 def allow_workers(tx: WriteTx, name: str, worker_ids: Collection[str]) -> list[ApiKeyRecord]:
-    """Add Workers to every generation of a key that is for chosen ones; return the key as it is now."""
+    """Add Workers to every generation of a key that is limited to some Workers; return the key in its new state."""
     for record in find_by_name(tx.conn, name):
         added = sorted(set(worker_ids).difference(record.worker_ids))
         if added and not record.for_all_workers:
@@ -82,7 +82,7 @@ def allow_workers(tx: WriteTx, name: str, worker_ids: Collection[str]) -> list[A
 
 
 def remove_workers(tx: WriteTx, worker_ids: Collection[str]) -> None:
-    """Take Workers' IDs, a batch of them at most, out of every key issued for them."""
+    """Remove Workers' IDs, at most one batch of them, from every key issued for them."""
     theirs = api_key_workers.c.worker_id.in_(sorted(worker_ids))
     public_ids = sorted(set(tx.conn.execute(select(api_key_workers.c.public_id).where(theirs)).scalars()))
     tx.conn.execute(delete(api_key_workers).where(theirs))
@@ -92,7 +92,7 @@ def remove_workers(tx: WriteTx, worker_ids: Collection[str]) -> None:
 
 
 def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> None:
-    """Note when and by whom keys were last used, by public id; a later use that another Server has noted stays."""
+    """Record when and by whom keys were last used, by public id; a later use recorded by another Server is kept."""
     if not uses:
         return
     is_later = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at"))
@@ -106,7 +106,7 @@ def touch_last_used(tx: WriteTx, uses: Mapping[str, tuple[datetime, str]]) -> No
 
 
 def find_by_name(conn: Connection, name: str) -> list[ApiKeyRecord]:
-    """Return every generation of a key, the oldest first; none if there is no such key."""
+    """Return every generation of a key, the oldest first; empty if there is no such key."""
     return sorted(_select(conn, api_keys.c.name == name), key=lambda record: record.generation)
 
 
@@ -124,7 +124,7 @@ def all_api_keys(conn: Connection) -> Iterator[ApiKeyRecord]:
 
 
 def find_api_keys(conn: Connection, public_ids: Collection[str]) -> dict[str, ApiKeyRecord]:
-    """Return the keys with these public ids, by public id; those that are not there are left out."""
+    """Return the keys with these public ids, by public id; unknown ones are left out."""
     wanted = list(public_ids)
     found: dict[str, ApiKeyRecord] = {}
     for start in range(0, len(wanted), _BATCH):
@@ -183,7 +183,7 @@ def _insert(tx: WriteTx, record: ApiKeyRecord) -> None:
 
 
 def _replace(tx: WriteTx, record: ApiKeyRecord) -> None:
-    """Write what may change of a key: its dates."""
+    """Update the columns of a key that may change: its dates."""
     statement = update(api_keys).where(api_keys.c.public_id == record.public_id)
     tx.conn.execute(
         statement.values(

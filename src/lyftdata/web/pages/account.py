@@ -1,4 +1,4 @@
-"""The page of one's own account: password and sessions."""
+"""The page of the operator's own account: password and sessions."""
 
 from starlette.responses import Response
 
@@ -25,10 +25,10 @@ async def show(page: Page) -> Response:
 
 
 async def choose_zone(page: Page) -> Response:
-    """Let the browser keep in which zone it shows times, and go back to where that was chosen."""
+    """Store the time zone for this browser, and go back to where it was chosen."""
     name = page.form.text("zone")
     if not name and not page.form.is_on("typed"):
-        # Without scripts nothing but the operator knows which zone is the local one.
+        # Without scripts, only the operator knows the local time zone.
         return page.redirect("/account#times")
     zone = find_zone(name)
     if zone is None:
@@ -55,7 +55,7 @@ async def change_password(page: Page) -> Response:
         actor=page.actor,
         unverified_mark=read_device_mark(page.request, page.services, operator=operator),
     )
-    # After a first password the operator goes on to the page that was asked for.
+    # After a first password the operator continues to the page that was requested.
     wanted = safe_destination(page.form.text("next")) if page.actor.must_change_password else "/account"
     path, _, query = wanted.partition("?")
     response = page.redirect(
@@ -66,7 +66,7 @@ async def change_password(page: Page) -> Response:
 
 
 async def confirm(page: Page) -> Response:
-    """Ask again who the operator is, before what cannot be undone."""
+    """Ask the operator to authenticate again, before an action that cannot be undone."""
     wanted = page.form.text("next") or page.request.query_params.get("next", "")
     return page.render(
         "confirm.html",
@@ -79,7 +79,7 @@ async def confirm(page: Page) -> Response:
 
 
 async def prove(page: Page) -> Response:
-    """Check the password and the second factor, hand the session's new token to the browser, and go on to the page that was asked for."""
+    """Check the password and the second factor, set the session's new token, and continue to the requested page."""
     done = await page.services.reauthentication.reauthenticate(
         page.form.secret("password"),
         page.form.secret("code"),
@@ -93,7 +93,7 @@ async def prove(page: Page) -> Response:
 
 
 async def end_session(page: Page) -> Response:
-    """End one of the operator's own sessions, or any for an administrator."""
+    """End one of the operator's own sessions, or any for an admin."""
     ended = page.part("session_id")
     await page.services.operator_sessions.end_session(
         ended, actor=page.actor, of_any_operator=page.may("sessions.revoke_any")
@@ -105,6 +105,6 @@ async def end_session(page: Page) -> Response:
 
 
 async def sign_out_everywhere(page: Page) -> Response:
-    """End every session of one's own, this one too."""
+    """End every session of the operator, including the current one."""
     await page.services.operator_sessions.end_all_sessions(actor=page.actor)
     return signed_out(page)

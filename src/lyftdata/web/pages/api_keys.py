@@ -56,7 +56,7 @@ async def show(page: Page) -> Response:
 
 
 async def form(page: Page) -> Response:
-    """Show the form for a new key: of one Worker that a link names, under a name that the operator may change."""
+    """Show the form for a new key: for the Worker in a link, under a name that the operator may change."""
     worker_id = page.query("worker")
     return page.render(
         "api_key_new.html",
@@ -67,7 +67,7 @@ async def form(page: Page) -> Response:
 
 
 async def issue(page: Page) -> Response:
-    """Make a key, and show it once."""
+    """Issue a key, and show it once."""
     life = page.form.text("life")
     if life not in LIVES:
         raise InvalidInputError("life", "must be one of those offered")
@@ -81,13 +81,13 @@ async def issue(page: Page) -> Response:
 
 
 async def ask_rotate(page: Page) -> Response:
-    """Say what rotating does, and ask."""
+    """Confirm a rotation, and explain its effect."""
     key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("api_key_confirm.html", action="rotate", key=key, graces=GRACES, worker="")
 
 
 async def rotate(page: Page) -> Response:
-    """Make the next generation, and show it once."""
+    """Create the next generation, and show it once."""
     grace = page.form.text("grace")
     if grace not in GRACES:
         raise InvalidInputError("grace", "must be one of those offered")
@@ -99,7 +99,7 @@ async def rotate(page: Page) -> Response:
 
 
 async def ask_end_previous(page: Page) -> Response:
-    """Say who will be cut off, and ask."""
+    """Confirm ending the old key, and show which Workers will be cut off."""
     key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("api_key_confirm.html", action="end-previous", key=key, graces=GRACES, worker="")
 
@@ -115,7 +115,7 @@ async def end_previous(page: Page) -> Response:
 
 
 async def ask_revoke(page: Page) -> Response:
-    """Say who will be cut off, and ask."""
+    """Confirm revoking a key, and show which Workers will be cut off."""
     key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("api_key_confirm.html", action="revoke", key=key, graces=GRACES, worker="")
 
@@ -130,7 +130,7 @@ async def revoke(page: Page) -> Response:
 
 
 async def ask_allow(page: Page) -> Response:
-    """Say what allowing does, and ask."""
+    """Confirm allowing a Worker, and explain the effect."""
     key = await page.services.api_key_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render(
         "api_key_confirm.html", action="allow", key=key, graces=GRACES, worker=page.query("worker")
@@ -138,7 +138,7 @@ async def ask_allow(page: Page) -> Response:
 
 
 async def allow(page: Page) -> Response:
-    """Let one more Worker use a key."""
+    """Allow one more Worker to use a key."""
     name = page.part("name")
     await page.services.api_keys.allow(name, page.form.all("worker"), actor=page.actor)
     return page.redirect(
@@ -154,7 +154,7 @@ async def _made(page: Page, issued: IssuedKey, what: str) -> Response:
 
 
 def _worker_ids(page: Page) -> list[str] | None:
-    """Return who a key is for, None for every Worker: never because nothing was said."""
+    """Return the Workers that a key is for, None for every Worker: never by omission."""
     match page.form.text("for"):
         case "all":
             return None

@@ -13,7 +13,7 @@ from lyftdata.server.admin.schemas.api_tokens import ApiToken
 from lyftdata.web.page import Page
 from lyftdata.web.sorting import Sorting, folded, in_order, place_in
 
-# What the form offers; the command line takes any other life, up to 366 days.
+# The choices of the form; the command line accepts any other lifetime, up to 366 days.
 LIVES = {"90d": "In 90 days", "7d": "In 7 days", "30d": "In 30 days", "365d": "In a year"}
 
 _state = place_in(*ApiTokenStatus)
@@ -45,12 +45,12 @@ async def show(page: Page) -> Response:
 
 
 async def form(page: Page) -> Response:
-    """Show the form for a new token: for reading, for 90 days, unless another choice is made."""
+    """Show the form for a new token: by default read-only, for 90 days."""
     return page.render("api_token_new.html", lives=LIVES, roles=[Role.VIEWER, Role.ADMIN])
 
 
 async def issue(page: Page) -> Response:
-    """Make a token, and show it once."""
+    """Issue a token, and show it once."""
     page.form.require("life", "role")
     life, role = page.form.text("life"), page.form.text("role")
     if life not in LIVES:
@@ -73,7 +73,7 @@ async def issue(page: Page) -> Response:
 
 
 async def ask_revoke(page: Page) -> Response:
-    """Say what revoking does, and ask."""
+    """Confirm revoking a token, and explain the effect."""
     return page.render(
         "api_token_confirm.html",
         token=await page.services.api_tokens.get(page.part("name"), actor=page.actor),

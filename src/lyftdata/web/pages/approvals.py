@@ -1,4 +1,4 @@
-"""The page of Workers that wait for approval, and the decision about those that were ticked."""
+"""The page of Workers that wait for approval, and the decision about those that were checked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ async def show(page: Page) -> Response:
 
 
 async def ask(page: Page) -> Response:
-    """Show the Workers that were ticked, and ask."""
+    """Show the Workers that were checked, and ask for confirmation."""
     action = _action(page.query("action"))
     try:
         ids = _ids(page.request.query_params.getlist("id"))
@@ -55,7 +55,7 @@ async def ask(page: Page) -> Response:
         for worker in await page.services.approval_queries.list_pending(scope=page.actor.scope)
         if worker.id in ids
     ]
-    # A Worker that was denied, or not approved in time, can still be approved, from its own page.
+    # A denied or expired Worker can still be approved, from its own page.
     denied = [
         worker
         for worker in await page.services.worker_queries.show(
@@ -71,7 +71,7 @@ async def ask(page: Page) -> Response:
 
 
 async def decide(page: Page) -> Response:
-    """Approve or deny the Workers that were confirmed."""
+    """Approve or deny the confirmed Workers."""
     action, ids = _action(page.form.text("action")), _ids(page.form.all("id"))
     approvals = page.services.approvals
     decision = approvals.approve if action == "approve" else approvals.deny

@@ -1,4 +1,4 @@
-"""The page of Auto-Enrollment: its state, its keys, and what to paste on a host."""
+"""The page of Auto-Enrollment: its state, its keys, and copyable texts for hosts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -57,7 +57,7 @@ async def show(page: Page) -> Response:
 
 
 async def add(page: Page) -> Response:
-    """Make an operator, and show the first password once."""
+    """Create an operator, and show the first password once."""
     name = page.form.text("name")
     scope = page.form.scope("scope")
     password = await page.services.operators.add(name, _role(page), None, scope=scope, actor=page.actor)
@@ -75,13 +75,13 @@ async def set_role(page: Page) -> Response:
 
 
 async def ask_scope(page: Page) -> Response:
-    """Say what a limit to labels does, and ask for them."""
+    """Ask for the labels of a limit, and explain its effect."""
     operator = await page.services.operators.get(page.part("name"))
     return page.render("operator_scope.html", operator=operator, seen=_seen_scope(operator))
 
 
 async def set_scope(page: Page) -> Response:
-    """Limit an operator to Workers with certain labels, or end the limit."""
+    """Limit an operator to Workers with certain labels, or remove the limit."""
     operator, scope = await page.services.operators.get(page.part("name")), page.form.scope("scope")
     edit = read_edit(page, current={"scope": operator.scope or {}}, given={"scope": scope or {}})
     if edit.changes:
@@ -91,14 +91,14 @@ async def set_scope(page: Page) -> Response:
 
 
 async def ask_reset(page: Page) -> Response:
-    """Say what a new password does, and ask."""
+    """Confirm a new password, and explain its effect."""
     operator = await page.services.operators.get(page.part("name"))
     tokens = await _live_tokens(page, operator.name)
     return page.render("operator_confirm.html", action="reset", operator=operator, tokens=tokens)
 
 
 async def reset(page: Page) -> Response:
-    """Give an operator a new password, and show it once."""
+    """Set a new password for an operator, and show it once."""
     name = page.part("name")
     page.check_unchanged((await page.services.operators.get(name)).password_hash)
     password = await page.services.operators.reset_password(name, None, actor=page.actor)
@@ -106,7 +106,7 @@ async def reset(page: Page) -> Response:
 
 
 async def ask_delete(page: Page) -> Response:
-    """Say what deleting does, and ask."""
+    """Confirm deleting, and explain its effect."""
     operator = await page.services.operators.get(page.part("name"))
     tokens = await _live_tokens(page, operator.name)
     return page.render("operator_confirm.html", action="delete", operator=operator, tokens=tokens)
@@ -122,7 +122,7 @@ async def delete(page: Page) -> Response:
 
 
 async def ask_end_sessions(page: Page) -> Response:
-    """Say whose sessions end, and ask."""
+    """Confirm ending an operator's sessions, and show whose."""
     operator = await page.services.operators.get(page.part("name"))
     return page.render("operator_confirm.html", action="end-sessions", operator=operator)
 
@@ -137,7 +137,7 @@ async def end_sessions(page: Page) -> Response:
 
 
 async def _live_tokens(page: Page, operator: str) -> list[str]:
-    """Return the names of the API tokens that act for an operator now."""
+    """Return the names of the valid API tokens that act for an operator."""
     tokens = await page.services.api_tokens.list(actor=page.actor)
     return [one.name for one in tokens if one.operator == operator and one.status is ApiTokenStatus.LIVE]
 

@@ -34,7 +34,7 @@ REFERENCE = re.compile(r"^[0-9A-HJKMNP-TV-Z]{8}$", re.IGNORECASE)
 
 
 class RemedyLink(msgspec.Struct, frozen=True):
-    """A button: what it says, and which page it opens; none changes anything at once."""
+    """A button: its text, and the page it opens; none changes anything at once."""
 
     label: str
     path: str
@@ -42,7 +42,7 @@ class RemedyLink(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """The cases of one cause; `query` names them, for the page that asks whether to ignore them."""
+    """The cases with one cause; `query` names them, for the page that confirms ignoring them."""
 
     code: str
     meaning: str
@@ -51,7 +51,7 @@ class Cause(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """Return how many refusals these are."""
+        """Return the number of refusals."""
         return sum(case.count for case in self.cases)
 
     @property
@@ -131,7 +131,7 @@ def _query_of(code: str, subjects: Sequence[str]) -> str:
 
 
 async def ask_ignore(page: Page) -> Response:
-    """Say what ignoring refusals does, and ask for how long."""
+    """Confirm ignoring refusals, explain the effect, and ask for how long."""
     return page.render(
         "refusals_ignore.html",
         code=page.choice("code", sorted(cause.code for cause in all_causes())),
@@ -154,7 +154,7 @@ async def ignore(page: Page) -> Response:
 
 
 async def reopen(page: Page) -> Response:
-    """Ignore refusals no more."""
+    """Stop ignoring refusals."""
     page.form.require("code")
     await page.services.refusal_inbox.reopen(page.form.text("code"), _subjects(page), actor=page.actor)
     return page.redirect("/refusals", done="They are open again.")
@@ -166,7 +166,7 @@ def _subjects(page: Page) -> list[str]:
 
 
 async def show(page: Page) -> Response:
-    """Show one refusal with the whole reason and its remedies."""
+    """Show one refusal with its full cause and its remedies."""
     refusal = await page.services.refusal_queries.get(page.part("reference"))
     remedies = find_remedies(page, refusal)
     other = page.services.directory.find_worker(refusal.other_worker)
@@ -176,7 +176,7 @@ async def show(page: Page) -> Response:
 
 
 def find_remedies(page: Page, refusal: Refusal) -> list[RemedyLink]:
-    """Return the buttons that a refusal's cause has, as far as this operator may press them."""
+    """Return the buttons for a refusal's cause that this operator may use."""
     worker = page.services.directory.find_worker(refusal.claimed_worker)
     cause = cause_of(refusal.code)
     action = None if cause is None else cause.remedy_action
@@ -210,7 +210,7 @@ def _by_changing(page: Page, refusal: Refusal, action: RemedyAction | None) -> l
 
 def _by_api_key(worker_id: str, key: str, action: RemedyAction | None) -> list[RemedyLink]:
     if action is RemedyAction.ALLOW_API_KEY and key:
-        # Nothing says that who sent the key is that Worker: anyone who has a key can claim any ID.
+        # The sender of the key is not known to be that Worker: anyone who has a key can claim any ID.
         return [RemedyLink(f"Allow key {key} for {worker_id}…", f"/api-keys/{key}/allow?worker={worker_id}")]
     if action is RemedyAction.ISSUE_API_KEY:
         return [RemedyLink(f"Issue a key for {worker_id}…", f"/issue-api-key?worker={worker_id}")]

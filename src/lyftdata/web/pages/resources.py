@@ -36,14 +36,14 @@ async def form(page: Page) -> Response:
 
 
 async def add(page: Page) -> Response:
-    """Define a resource."""
+    """Add a resource."""
     name = page.form.text("name")
     await page.services.resources.add(name, ResourceChange(**_given(page)), actor=page.actor)
     return page.redirect(f"/resources/{name}", done=_SAVED)
 
 
 async def show(page: Page) -> Response:
-    """Show one resource, and let it be changed."""
+    """Show one resource, with the form to change it."""
     resource = page.services.resource_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render(
         "resource.html",
@@ -66,7 +66,7 @@ async def change(page: Page) -> Response:
 
 
 async def issue_key(page: Page) -> Response:
-    """Make the resource's key, and show it once."""
+    """Issue the resource's key, and show it once."""
     name = page.part("name")
     page.check_unchanged(_key_in_force(page, name))
     key = await page.services.resources.issue_key(name, actor=page.actor)
@@ -76,7 +76,7 @@ async def issue_key(page: Page) -> Response:
 
 
 async def ask_delete(page: Page) -> Response:
-    """Say what deleting does, and ask."""
+    """Confirm deleting, and explain its effect."""
     resource = page.services.resource_queries.get(page.part("name"), scope=page.actor.scope)
     return page.render("resource_confirm.html", resource=resource)
 
@@ -98,7 +98,7 @@ def _editable(resource: Resource) -> dict[str, object]:
 
 
 def _given(page: Page) -> dict[str, Any]:
-    """Return the fields as posted, what is a set in the order in which it is kept."""
+    """Return the posted fields; sets are in the order in which they are stored."""
     form = page.form
     return {
         "audience": form.text("audience"),

@@ -47,7 +47,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Facet(msgspec.Struct, frozen=True):
-    """A link that narrows the list: to which value, the search that it leads to, and whether that value is asked for now."""
+    """A link that narrows the list: the value, the search that it leads to, and whether that value is already selected."""
 
     value: str
     search: str
@@ -72,11 +72,11 @@ async def show_list(page: Page) -> Response:
         )
         shown = first[(number - 1) * PER_PAGE :]
     except InvalidInputError as error:
-        # Nothing is listed, so nothing can be ticked that was not meant.
+        # Nothing is listed, so that nothing can be checked by mistake.
         page.problem, is_rejected = page.problem or error, True
     kept_for = page.services.settings.replaced_kept_for
     counts = _counts(page)
-    # A search that is still being typed is answered where its result would be.
+    # The error in a search that is still being typed is shown in place of its result.
     is_typed = isinstance(page.problem, QueryError) and "hx-request" in page.request.headers
     return page.render(
         "workers.html",
@@ -113,7 +113,7 @@ def _pages(found: Sequence[WorkerRecord]) -> int:
 
 
 def _counts(page: Page) -> Counts:
-    """Count the Workers within the operator's scope; of a whole fleet the directory knows it without looking at each."""
+    """Count the Workers within the operator's scope; for a whole fleet the directory knows the numbers."""
     directory, scope = page.services.directory, page.actor.scope
     if not scope.is_limited:
         return Counts(directory.worker_count(), directory.archived_count(), directory.count_rotations_asked())
@@ -124,7 +124,7 @@ def _counts(page: Page) -> Counts:
 
 
 async def choose_columns(page: Page) -> Response:
-    """Let the browser keep which columns this operator wants to see."""
+    """Store which columns this operator wants to see in this browser."""
     chosen = [name for name in COLUMNS if name in page.form.all("column")]
     response = page.redirect("/workers", query=list_path(page, with_ticks=False).partition("?")[2])
     set_columns(response, page.request, page.services, operator=page.actor.operator, columns=chosen)
@@ -132,18 +132,18 @@ async def choose_columns(page: Page) -> Response:
 
 
 def list_parameters(page: Page) -> dict[str, str]:
-    """Return what brings the list back as it was: its filter, order and page, and the labels typed below it."""
+    """Return the parameters that restore the list: its filter, order and page, and the labels entered below it."""
     parameters = {"q": search_text(page)} | {name: page.query(name) for name in ("sort", "page")}
     return {name: text for name, text in (parameters | {"labels": typed_labels(page)}).items() if text}
 
 
 def typed_labels(page: Page) -> str:
-    """Return the labels that are to be added, as typed below the list."""
+    """Return the labels to add, as entered below the list."""
     return page.form.text("labels") or page.request.query_params.get("labels", "").strip()[:_LABELS_TYPED]
 
 
 def list_path(page: Page, *, with_ticks: bool) -> str:
-    """Return the path of the list as it was, with what was ticked and typed below it or without."""
+    """Return the path that restores the list, with or without what was checked and entered below it."""
     pairs = list(list_parameters(page).items())
     if with_ticks:
         ids = page.form.all("id") or page.request.query_params.getlist("id")
@@ -154,13 +154,13 @@ def list_path(page: Page, *, with_ticks: bool) -> str:
 
 
 def search_text(page: Page) -> str:
-    """Return the search as it was typed; "" for none."""
-    # One character more than a search may have: a longer one is rejected, and not cut to another search.
+    """Return the search as it was entered; "" for none."""
+    # One character more than a search may have: a longer one is rejected, not truncated to a different search.
     return page.query("q", max_length=MAX_LENGTH + 1)
 
 
 def _facets(query: WorkerQuery) -> list[tuple[str, list[Facet]]]:
-    """Return links that add a term to the search, or take it out again; each writes what one could have typed."""
+    """Return links that add a term to the search, or remove it; each produces a search that could have been entered."""
     return [
         (title, [_facet(query, field, value) for value in values])
         for title, field, values in (

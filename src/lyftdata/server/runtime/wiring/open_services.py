@@ -1,8 +1,8 @@
 """
 Opens the Server's parts in order: the store, then each part, then the background tasks.
 
-The parts need the store, and a commit changes parts: this circle is closed in one place, where the store gets the parts to which it
-delivers what is committed from then on. What was committed before, the parts have read when they were built.
+The parts need the store, and commits change the parts: this cycle is closed in one place, where the store gets the parts to which it
+delivers commits from then on. The parts have loaded what was committed before, when they were built.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ from lyftdata.server.streams.stream_limits import StreamLimiter
 from lyftdata.store.dialects import exposure
 
 if TYPE_CHECKING:
-    # Of the extra `otel`: imported where tracing is on, and nowhere else.
+    # From the extra `otel`: only imported if tracing is on.
     from lyftdata.server.runtime.tracing import Tracing
 
 _log = get_logger(__name__)
@@ -84,7 +84,7 @@ async def open_services(
     tracing: "Tracing | None" = None,
 ) -> AsyncIterator[Services]:
     """
-    Open the store, load what admission needs, make what is missing, and keep it all going until the end.
+    Open the store, load what admission needs, create what is missing, and run it all until the end of the block.
 
     Raises:
         SettingsError: The data directory or the secret key cannot be used.
@@ -158,7 +158,7 @@ async def open_services(
 def _database_url(settings: ServerSettings) -> str | URL:
     if settings.database_url is not None:
         return settings.database_url.reveal()
-    # Built from its parts: a directory's name may hold what means something in a URL.
+    # Built from its parts: the directory's name may contain characters that are special in a URL.
     return URL.create("sqlite", database=str(database_file(settings.staging_dir)))
 
 

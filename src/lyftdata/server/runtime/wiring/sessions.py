@@ -1,4 +1,4 @@
-"""Builds the sessions, their history, and membership of the cluster."""
+"""Builds the sessions, their history, and membership in the cluster."""
 
 import socket
 
@@ -21,7 +21,7 @@ from lyftdata.store.tables import (
 
 
 class SessionParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts that know who is connected."""
+    """The parts that know which Workers are connected."""
 
     sessions: Sessions
     session_log: SessionLog
@@ -41,7 +41,7 @@ def _address(settings: ServerSettings) -> str:
 async def build_sessions(basis: Basis) -> SessionParts:
     """End the sessions that a crash left open in the database, and build the parts."""
     store, clock = basis.store, basis.clock
-    # From the log's end as it is now: what the start itself does is logged.
+    # From the current end of the log: what startup itself does is logged.
     decisions = DecisionLog(store, after=store.audit_length) if basis.settings.log_decisions else None
     session_log = SessionLog(store=store, clock=clock)
     touched = TouchedWorkers(is_shared=store.is_shared)
