@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lyftdata.cli.confirm import confirm_existing, yes_option
+from lyftdata.cli.confirm import confirm, confirm_existing, require_terminal, yes_option
 from lyftdata.cli.output import (
     echo_err,
     emit,
@@ -264,6 +264,42 @@ def resume(name: str, url: str | None, *, as_json: bool) -> None:
     _set_paused(name, url, paused=False, as_json=as_json, done="Resumed")
 
 
+@events.command()
+@click.argument("name")
+@click.argument("number", type=click.IntRange(min=1))
+@click.option("--reason", required=True, help="Why it cannot be delivered; do not repeat what is rejected.")
+@yes_option
+@json_option
+@url_option
+def skip(name: str, number: int, reason: str, url: str | None, *, yes: bool, as_json: bool) -> None:
+    """
+    Skip the event that a receiver has rejected three times: those after it are delivered.
+
+    NUMBER is that of the event, as `lyftdata events show NAME` has it; no other event is skipped.
+
+    \b
+    Example:
+      lyftdata events skip siem 41 --reason "the firewall rejects its text"
+    """
+    from lyftdata.cli.api import Api, path_part
+
+    path = f"/event-destinations/{path_part(name)}"
+    question = f"Skip event {number} for {name}? It is never delivered there."
+    with Api(url) as api:
+        if not yes:
+            require_terminal(question)
+            _show_rejected(api.get(path)["rejected"], number)
+        confirm(question, yes=yes)
+        changed = api.post(f"{path}/skip", {"number": number, "reason": reason})
+    emit(
+        changed,
+        as_json=as_json,
+        show=lambda found: echo_err(
+            f"Event {number} was skipped for {clean_text(found['name'])}; {_waiting(found)}"
+        ),
+    )
+
+
 @events.command("rotate-secret")
 @click.argument("name")
 @click.option(
@@ -424,6 +460,14 @@ def _rejected_fields(rejected: dict[str, Any] | None) -> list[tuple[str, str]]:
     ]
 
 
+def _show_rejected(rejected: dict[str, Any] | None, number: int) -> None:
+    """Show what is about to be skipped; if it is another event that is rejected, the Server will refuse."""
+    if rejected is not None and rejected["number"] == number:
+        echo_err(clean_text(f"{number} {rejected['type']} {rejected['subject']} by {rejected['actor']}", 400))
+        for label, value in _rejected_fields(rejected):
+            echo_err(clean_text(f"{label}: {value}", 400))
+
+
 def _show_table(found: list[dict[str, Any]]) -> None:
     rows = [
         (
@@ -461,6 +505,7 @@ def _show_one(found: dict[str, Any]) -> None:
             ("Waiting", _waiting(found) + _span(found["queue"])),
             *_queue_fields(found["queue"]),
             ("Lost", str(found["lost"])),
+            ("Skipped", str(found["skipped"])),
             ("Last success", when(found["last_success_at"])),
             (
                 "Last error",

@@ -48,6 +48,8 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "event_destination.changed": "A destination of events was changed.",
     "event_destination.created": "A destination of events was added.",
     "event_destination.deleted": "A destination of events was deleted.",
+    "event_destination.event_skipped": "An event that a receiver rejects was skipped; it is not delivered there. Always delivered to that "
+    "destination, whichever events it wants.",
     "event_destination.paused": "Delivery to a destination was paused.",
     "event_destination.resumed": "Delivery to a destination was resumed.",
     "event_destination.secret_rotated": "The secret that signs a webhook was rotated.",

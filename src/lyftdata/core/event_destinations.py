@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.errors import ConflictError, InvalidInputError
 from lyftdata.core.records import (
     AuditEvent,
     EventDeliveryRecord,
@@ -28,11 +28,13 @@ from lyftdata.core.records import (
 from lyftdata.core.resources import has_label
 from lyftdata.core.sealing import seal, unseal
 from lyftdata.core.structs import prepare_structs
+from lyftdata.core.text import count
 
 MAX_DESTINATIONS = 32
 MAX_PATTERNS = 32
 SECRET_OVERLAP = timedelta(hours=24)
 """For how long a message is signed with the previous secret too, after a rotation."""
+EVENT_SKIPPED = "event_destination.event_skipped"
 MAX_PAUSE = timedelta(hours=1)
 """A destination that is paused for longer is an alert: what is forgotten or hidden looks like a quiet day to those who read the events."""
 MIN_REJECTIONS = 3
@@ -194,8 +196,10 @@ def is_wanted(
     Return whether an event is delivered to a destination.
 
     With labels, only events about Workers are delivered: about those that have one of the labels now, and about those whose entry is
-    gone, since the labels that they had are not known any more.
+    gone, since the labels that they had are not known any more. That an event was skipped is delivered to the destination that misses it.
     """
+    if is_notice_of_gap(event, destination.name):
+        return True
     if destination.events and not any(matches_pattern(event.action, one) for one in destination.events):
         return False
     if not destination.labels:
@@ -229,6 +233,46 @@ def rejected_event(delivery: EventDeliveryRecord) -> int | None:
     number = delivery.rejected_number
     # An older program that has delivered since has moved `through` and left the rest.
     return number if number is not None and number > delivery.through else None
+
+
+def check_may_skip(delivery: EventDeliveryRecord, number: int) -> None:
+    """
+    Refuse to skip an event that is not the one which holds up the others, or that its receiver has not rejected again and again.
+
+    Raises:
+        ConflictError: `event_does_not_wait`, `event_not_rejected`.
+    """
+    name = delivery.name
+    if number <= delivery.through:
+        raise ConflictError(
+            "event_does_not_wait",
+            f"Event {number} does not wait for {name} any more: it was delivered or skipped, or is not wanted.",
+        )
+    times = delivery.rejections if rejected_event(delivery) == number else 0
+    if times == 0:
+        raise ConflictError(
+            "event_not_rejected",
+            f"{name} has not rejected event {number}: only the event that waits first can be skipped, after {MIN_REJECTIONS} rejections.",
+        )
+    if times < MIN_REJECTIONS:
+        raise ConflictError(
+            "event_not_rejected",
+            f"{name} has rejected event {number} {count(times, 'time')}: it can be skipped after {MIN_REJECTIONS}.",
+            hint=f"To try again now: lyftdata events resume {name}",
+        )
+
+
+def is_notice_of_gap(event: AuditEvent, name: str) -> bool:
+    """
+    Return whether an event tells that another one was skipped for this destination.
+
+    A notice of a notice is an event like others: a receiver that rejects every notice would be sent the next one for each.
+    """
+    return (
+        event.action == EVENT_SKIPPED
+        and event.subject == f"event_destination:{name}"
+        and event.details.get("type") != EVENT_SKIPPED
+    )
 
 
 def seal_target(target: Target, *, name: str, key: bytes, nonce: bytes) -> bytes:

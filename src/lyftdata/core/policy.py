@@ -75,7 +75,7 @@ ACTIONS: Mapping[str, Rule] = {
     # Admins only: a destination names the operators' systems, and decides who else reads the audit log.
     "event_destinations.read": Rule(_ADMINS, _ANY_CREDENTIAL),
     "event_destinations.write": _WRITE_IN_PERSON,
-    # Change who else reads the audit log and with which secret, or stop or pause the delivery.
+    # Change who else reads the audit log and with which secret, stop or pause the delivery, or skip an event.
     "event_destinations.redirect": _FINAL_IN_PERSON,
     "fleet_policy.read": _READ,
     "fleet_policy.write": _WRITE,

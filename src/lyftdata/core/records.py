@@ -614,7 +614,8 @@ class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     Events up to number `through` have been delivered, or were not wanted. `holder` is the Server that delivers; it may be gone.
     `failures` are attempts in a row, since `failing_since`. `lost` counts events that the audit log's retention removed before they were
     delivered. If the receiver has answered an event and not accepted it, `rejected_number` is that event, `rejections` how often since
-    `rejected_since`, and `rejection` its last answer; once the event is behind, these mean nothing.
+    `rejected_since`, and `rejection` its last answer; once the event is behind, these mean nothing. `skipped` counts events that operators
+    skipped.
     """
 
     name: str
@@ -632,6 +633,7 @@ class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     rejected_since: datetime | None = None
     rejections: int = 0
     rejection: str = ""
+    skipped: int = 0
 
 
 class OpenAlertRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from lyftdata.core.event_destinations import Stop
 from lyftdata.core.refusals import RefusedError, all_causes
 
 _UNPROVEN = "unproven"
-_RESULTS = ("delivered", "failed")
+_RESULTS = ("delivered", "failed", "skipped")
 
 
 class Metrics:
@@ -74,7 +74,7 @@ class Metrics:
         )
         self._deliveries = Counter(
             "lyftdata_event_deliveries_total",
-            "Events that this Server delivered to a destination, and attempts that failed.",
+            "Events that this Server delivered to a destination, attempts that failed, and events that operators skipped there.",
             ["destination", "result"],
             registry=self._registry,
         )
@@ -147,6 +147,11 @@ class Metrics:
         self._deliveries.labels(destination, "delivered").inc(count)
         if failed:
             self._deliveries.labels(destination, "failed").inc()
+
+    def event_skipped(self, destination: str) -> None:
+        """Count an event that an operator skipped."""
+        self._destinations.add(destination)
+        self._deliveries.labels(destination, "skipped").inc()
 
     def keep_destinations(self, stopped: Mapping[str, Mapping[Stop, datetime]]) -> None:
         """

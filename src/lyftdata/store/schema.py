@@ -606,6 +606,7 @@ event_deliveries = Table(
     Column("rejected_since", UtcDateTime),
     Column("rejections", Integer, nullable=False, server_default=text("0")),
     Column("rejection", String(300), nullable=False, server_default=text("''")),
+    Column("skipped", Count, nullable=False, server_default=text("0")),
 )
 
 # Alerts that were raised and have not ended; each is one event of the audit log, however many Servers see it.

@@ -57,6 +57,7 @@ _VERBS = {
     "api_key.allowed": "allowed a Worker for",
     "api_key.previous_ended": "ended the old generation of",
     "enrollment_key.previous_ended": "ended the old generation of",
+    "event_destination.event_skipped": "skipped an event that is rejected by",
     "event_destination.secret_rotated": "rotated the secret of",
     "incident.cut_off": "cut off the Workers of",
     "fleet_policy.set": "set",

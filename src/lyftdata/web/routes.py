@@ -272,6 +272,16 @@ PAGES: Sequence[Entry] = (
         event_destinations.show,
     ),
     Entry(
+        "GET", "/event-destinations/{name}/skip", "event_destinations.redirect", event_destinations.ask_skip
+    ),
+    Entry(
+        "POST",
+        "/event-destinations/{name}/skip",
+        "event_destinations.redirect",
+        event_destinations.skip,
+        event_destinations.ask_skip,
+    ),
+    Entry(
         "GET",
         "/event-destinations/{name}/delete",
         "event_destinations.redirect",

@@ -76,6 +76,7 @@ PAGES = {
     "event destinations": "/event-destinations",
     "event destination": "/event-destinations/siem",
     "new event destination": "/add-event-destination",
+    "skip an event": "/event-destinations/siem/skip",
     "delete an event destination": "/event-destinations/siem/delete",
     "incident": "/incident",
     "incident of a key": "/incident?subject=press-keys&since=24h",

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx2
 import msgspec
+from sqlalchemy import update
 from tests.builders import ENROLLMENT_KEY, FakeClock
 from tests.deployment import CHEAP, Deployment
 from tests.processes import PASSWORD, Host, Program, free_port, until
@@ -40,9 +41,11 @@ from lyftdata.server.runtime.background import flush
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store import WriteTx
+from lyftdata.store.schema import event_deliveries
 from lyftdata.store.tables import (
     activity,
     change_requests,
+    event_destinations,
     identity_copies,
     operators,
     passkeys,
@@ -195,6 +198,7 @@ def _write_past(tx: WriteTx, now: datetime, *, connected: int) -> None:
         for s in past
     }
     activity.upsert_traces(tx, list(left.values()))
+    _reject_event(tx, now)
     token_counts.add_counts(tx, _token_counts(past))
     copy = IdentityCopyRecord(
         reference="C0PYTEST",
@@ -271,6 +275,30 @@ def _token_counts(past: list[WorkerSessionRecord]) -> list[TokenCountRecord]:
             for hour in range(hours)
         ]
     return found
+
+
+def _reject_event(tx: WriteTx, now: datetime) -> None:
+    """Let a receiver have taken the event that waited first, and rejected the one behind it."""
+    record = event_destinations.get_destination(tx.conn, "siem")
+    delivery = event_destinations.find_delivery(tx.conn, "siem")
+    assert delivery is not None
+    # Behind where an attempt may be under way now: its outcome, that nothing answers, is not recorded over this.
+    _, (number, _) = event_destinations.waiting_events(
+        tx.conn, "siem", after=delivery.through, patterns=record.events, at_most=2
+    )
+    given = {
+        "through": number - 1,
+        "failures": 7,
+        "failing_since": now - timedelta(minutes=20),
+        "rejected_number": number,
+        "rejected_since": now - timedelta(minutes=20),
+        "rejections": 7,
+        "rejection": "192.0.2.7:443 answered 403.",
+        "last_error": "192.0.2.7:443 answered 403.",
+        "last_error_at": now - timedelta(minutes=1),
+        "next_attempt_at": now + timedelta(minutes=9),
+    }
+    tx.conn.execute(update(event_deliveries).where(event_deliveries.c.name == "siem").values(given))
 
 
 def _sessions(now: datetime) -> list[WorkerSessionRecord]:

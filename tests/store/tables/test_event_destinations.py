@@ -8,7 +8,8 @@ from tests.builders import NOON, event
 from tests.store.conftest import winners
 
 from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.core.records import EventDestinationRecord, Transport
+from lyftdata.core.event_destinations import EVENT_SKIPPED
+from lyftdata.core.records import EventDeliveryRecord, EventDestinationRecord, Transport
 from lyftdata.store.tables import event_destinations
 
 _DEAD = timedelta(seconds=5)
@@ -85,7 +86,9 @@ async def test_only_its_holder_records_how_far_it_has_got(store):
     further = msgspec.structs.replace(delivery, through=7, delivered=4, last_success_at=NOON)
 
     def update(server_id):
-        return store.write(lambda tx: event_destinations.update_delivery(tx, further, server_id=server_id))
+        return store.write(
+            lambda tx: event_destinations.update_delivery(tx, further, before=3, server_id=server_id)
+        )
 
     assert (await update("two"), await update("one")) == (False, True)
     assert await store.read(lambda conn: event_destinations.find_delivery(conn, "siem")) == further
@@ -105,12 +108,16 @@ async def test_what_waits_is_counted_by_type(store, patterns, count):
 
     def counted(at_most):
         return store.read(
-            lambda conn: event_destinations.count_waiting(conn, after=0, patterns=patterns, at_most=at_most)
+            lambda conn: event_destinations.count_waiting(
+                conn, "siem", after=0, patterns=patterns, at_most=at_most
+            )
         )
 
     def listed(at_most):
         return store.read(
-            lambda conn: event_destinations.waiting_events(conn, after=0, patterns=patterns, at_most=at_most)
+            lambda conn: event_destinations.waiting_events(
+                conn, "siem", after=0, patterns=patterns, at_most=at_most
+            )
         )
 
     assert (await counted(100), await counted(2)) == (count, 2)
@@ -118,3 +125,97 @@ async def test_what_waits_is_counted_by_type(store, patterns, count):
     assert len(waiting) == count
     assert await listed(2) == waiting[:2]
     assert [number for number, _ in waiting] == sorted(number for number, _ in waiting)
+
+
+async def test_that_an_event_was_skipped_waits_for_the_destination_that_misses_it(store):
+    """Whichever types it wants; what was skipped for another does not, nor that such a notice was skipped."""
+
+    def op(tx):
+        for name, type_ in (("siem", "worker.created"), ("pager", "worker.created"), ("siem", EVENT_SKIPPED)):
+            subject, details = f"event_destination:{name}", {"type": type_}
+            tx.audit(msgspec.structs.replace(event(EVENT_SKIPPED), subject=subject, details=details))
+
+    await store.write(op)
+
+    def waiting(conn):
+        return event_destinations.waiting_events(
+            conn, "siem", after=0, patterns=["worker.*"], at_most=9
+        ), event_destinations.count_waiting(conn, "siem", after=0, patterns=["worker.*"], at_most=9)
+
+    listed, counted = await store.read(waiting)
+    assert ([number for number, _ in listed], counted) == ([1], 1)
+
+
+async def rejecting(store, *, times=3):
+    """Add a destination whose receiver has rejected event 4 so often; return how far it has got."""
+    await insert(store, destination())
+    await store.write(lambda tx: event_destinations.claim(tx, "siem", server_id="one", dead_after=_DEAD))
+    delivery = await store.read(lambda conn: event_destinations.find_delivery(conn, "siem"))
+    rejected = msgspec.structs.replace(
+        delivery,
+        failures=times,
+        failing_since=NOON,
+        next_attempt_at=NOON,
+        rejected_number=4,
+        rejected_since=NOON,
+        rejections=times,
+        rejection="answered 400.",
+    )
+    await store.write(lambda tx: event_destinations.update_delivery(tx, rejected, before=3, server_id="one"))
+    return rejected
+
+
+async def test_an_event_is_skipped_once(store):
+    """By whichever of many that ask at once; the next one is not skipped with it, and nothing of the rejection is left."""
+    await rejecting(store)
+
+    def skip(number=4):
+        return store.write(lambda tx: event_destinations.skip_event(tx, "siem", number))
+
+    assert await winners([skip() for _ in range(5)]) == 1
+
+    delivery = await store.read(lambda conn: event_destinations.find_delivery(conn, "siem"))
+    assert delivery == EventDeliveryRecord(name="siem", through=4, holder="one", skipped=1)
+    for number in (4, 5):
+        with pytest.raises(ConflictError):
+            await skip(number)
+    with pytest.raises(NotFoundError):
+        await store.write(lambda tx: event_destinations.skip_event(tx, "other", 4))
+
+
+async def test_an_attempt_that_was_under_way_sets_back_no_skip(store):
+    """What came of it is not recorded: it began where the destination is no more."""
+    rejected = await rejecting(store)
+    await store.write(lambda tx: event_destinations.skip_event(tx, "siem", 4))
+
+    for after in (3, 4, 9):
+        late = msgspec.structs.replace(rejected, through=after)
+        assert not await store.write(
+            lambda tx, late=late: event_destinations.update_delivery(tx, late, before=3, server_id="one")
+        )
+
+    delivery = await store.read(lambda conn: event_destinations.find_delivery(conn, "siem"))
+    assert (delivery.through, delivery.skipped) == (4, 1)
+
+
+async def test_what_was_delivered_meanwhile_is_not_skipped(store):
+    """The operator has seen it wait; it does not any more."""
+    rejected = await rejecting(store)
+    done = msgspec.structs.replace(rejected, through=4, failures=0)
+    assert await store.write(
+        lambda tx: event_destinations.update_delivery(tx, done, before=3, server_id="one")
+    )
+
+    with pytest.raises(ConflictError) as refused:
+        await store.write(lambda tx: event_destinations.skip_event(tx, "siem", 4))
+    assert refused.value.code == "event_does_not_wait"
+
+
+@pytest.mark.parametrize(("times", "number"), [(2, 4), (3, 5)])
+async def test_only_what_was_rejected_three_times_is_skipped(store, times, number):
+    """Not what was rejected twice, and not the event behind it."""
+    await rejecting(store, times=times)
+
+    with pytest.raises(ConflictError) as refused:
+        await store.write(lambda tx: event_destinations.skip_event(tx, "siem", number))
+    assert refused.value.code == "event_not_rejected"

@@ -3,6 +3,11 @@
 import json
 
 import pytest
+from sqlalchemy import create_engine, update
+from tests.builders import NOON
+
+from lyftdata.server.runtime.data_dir import database_file
+from lyftdata.store.schema import event_deliveries
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +115,51 @@ def test_a_deleted_destination_is_gone(operator):
 
     assert operator.json("events", "delete", "brief", "--yes") == {"name": "brief", "deleted": True}
     assert "brief" not in {one["name"] for one in operator.json("events", "list")}
+
+
+def test_an_event_is_skipped_only_if_it_is_rejected(operator, siem):
+    """With a reason, and once that is confirmed; the Server says why it does not skip."""
+    skip = ("events", "skip", siem[0], "1")
+    assert "--reason" in operator.run(*skip, "--yes").errors
+    unasked = operator.run(*skip, "--reason", "its text")
+    assert (unasked.exit_code, "no terminal to ask" in unasked.errors) == (2, True)
+
+    refused = operator.run(*skip, "--reason", "its text", "--yes")
+
+    assert refused.exit_code != 0
+    assert "Event 1 does not wait for siem any more" in refused.errors
+
+
+def test_the_event_is_shown_before_it_is_skipped(operator, listening):
+    """What it is, how often it was rejected, since when and with which answer; then the destination counts it."""
+    url = "https://127.0.0.1/hooks/x"
+    added = operator.run("events", "add", "rejects", "--webhook", url, "--event", "resource.created")
+    assert added.exit_code == 0, added.errors
+    operator.done("events", "pause", "rejects")
+    operator.done("resources", "add", "skipped", "--audience", "https://skipped.example", "--all-workers")
+    number = operator.json("events", "show", "rejects")["queue"]["first"]
+    rejected = {
+        "through": number - 1,
+        "rejected_number": number,
+        "rejected_since": NOON,
+        "rejections": 3,
+        "rejection": "127.0.0.1:443 answered 403.",
+    }
+    engine = create_engine(f"sqlite:///{database_file(listening.staging)}", connect_args={"timeout": 120})
+    with engine.begin() as conn:
+        conn.execute(update(event_deliveries).where(event_deliveries.c.name == "rejects").values(rejected))
+    engine.dispose()
+    shown = operator.done("events", "show", "rejects")
+    assert f"event {number}, 3 times, since" in shown
+    assert "127.0.0.1:443 answered 403." in shown
+
+    skipped = operator.run(
+        "events", "skip", "rejects", str(number), "--reason", "its text", stdin="y\n", columns=100
+    )
+
+    assert skipped.exit_code == 0, skipped.errors
+    assert f"{number} resource.created resource:skipped by operator:admin" in skipped.errors
+    assert f"Event {number} was skipped for rejects; 1 event waits" in skipped.errors
+    assert operator.json("events", "show", "rejects")["skipped"] == 1
+    found = operator.json("audit", "list", "--action", "event_destination.event_skipped")
+    assert [one["details"]["reason"] for one in found] == ["its text"]

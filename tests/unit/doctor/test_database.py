@@ -192,7 +192,9 @@ async def test_events_that_are_not_delivered_are_found(opened, tmp_path):
             assert delivery is not None
             assert delivery.holder is not None
             lost = msgspec.structs.replace(delivery, lost=7)
-            assert event_destinations.update_delivery(tx, lost, server_id=delivery.holder)
+            assert event_destinations.update_delivery(
+                tx, lost, before=delivery.through, server_id=delivery.holder
+            )
 
         await server.services.store.write(lose)
         found = await asyncio.to_thread(examined, tmp_path)

@@ -93,6 +93,8 @@ ROWS = {
     "POST /event-destinations/{name}/pause": "admins",
     "POST /event-destinations/{name}/resume": "admins",
     "POST /event-destinations/{name}/secret": "admins",
+    "GET /event-destinations/{name}/skip": "admins",
+    "POST /event-destinations/{name}/skip": "admins",
     "GET /event-destinations/{name}/delete": "admins",
     "POST /event-destinations/{name}/delete": "admins",
     "GET /incident": "all",

@@ -7,7 +7,7 @@ No alert names what an event is about: it is delivered as an event itself, and m
 from collections.abc import Sequence
 from datetime import datetime
 
-from lyftdata.core.event_destinations import MAX_PAUSE, MIN_REJECTIONS
+from lyftdata.core.event_destinations import MAX_PAUSE
 from lyftdata.core.text import count
 from lyftdata.core.times import format_minute
 from lyftdata.server.admin.schemas.event_destinations import EventDestination, RejectedEvent
@@ -25,7 +25,7 @@ def event_alerts(destinations: Sequence[EventDestination], *, now: datetime) -> 
 def _alert(one: EventDestination, now: datetime) -> Alert | None:
     if one.paused_at is not None:
         return _paused(one, one.paused_at) if now - one.paused_at >= MAX_PAUSE else None
-    if one.rejected is not None and one.rejected.times >= MIN_REJECTIONS:
+    if one.rejected is not None and one.rejected.may_be_skipped:
         return _rejecting(one, one.rejected)
     return _failing(one) if one.failures >= _MIN_FAILURES else None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection
 
 from lyftdata.core.errors import NotFoundError
-from lyftdata.core.event_destinations import Target, is_wanted, rejected_event, unseal_target
+from lyftdata.core.event_destinations import MIN_REJECTIONS, Target, is_wanted, rejected_event, unseal_target
 from lyftdata.core.records import (
     AuditEvent,
     EventDeliveryRecord,
@@ -88,7 +88,7 @@ class EventDestinationQueries:
         if record.labels:
             return len(self._waiting(conn, record, delivery)[0])
         return event_destinations.count_waiting(
-            conn, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED
+            conn, record.name, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED
         )
 
     def _waiting(
@@ -96,7 +96,7 @@ class EventDestinationQueries:
     ) -> tuple[list[tuple[int, AuditEvent]], bool]:
         """Return the events that would be delivered now, each with its number, and whether there may be more of them."""
         events = event_destinations.waiting_events(
-            conn, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED + 1
+            conn, record.name, after=delivery.through, patterns=record.events, at_most=_MAX_COUNTED + 1
         )
         wanted = [
             (number, event)
@@ -129,6 +129,7 @@ class EventDestinationQueries:
             waiting=waiting,
             delivered=delivery.delivered,
             lost=delivery.lost,
+            skipped=delivery.skipped,
             failures=delivery.failures,
             failing_since=delivery.failing_since if delivery.failures else None,
             rejected=_rejected(conn, delivery),
@@ -166,6 +167,7 @@ def _rejected(conn: Connection, delivery: EventDeliveryRecord) -> RejectedEvent 
         times=delivery.rejections,
         since=since,
         answer=delivery.rejection,
+        may_be_skipped=delivery.rejections >= MIN_REJECTIONS,
     )
 
 

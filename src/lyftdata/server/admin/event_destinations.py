@@ -12,7 +12,7 @@ from datetime import timedelta
 import msgspec
 
 from lyftdata.core.actor import Actor
-from lyftdata.core.errors import ConflictError, InvalidInputError
+from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
 from lyftdata.core.event_destinations import (
     Target,
     endpoint_of,
@@ -25,6 +25,7 @@ from lyftdata.core.event_destinations import (
 )
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.names import check_no_credential, parse_label_text
+from lyftdata.core.notes import read_note
 from lyftdata.core.records import EventDestinationRecord, Transport
 from lyftdata.core.sealing import NONCE_BYTES, UnsealError
 from lyftdata.core.secret import Secret
@@ -32,10 +33,12 @@ from lyftdata.core.standard_webhooks import generate_webhook_secret
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.server.delivery.event_delivery import EventDelivery
 from lyftdata.server.delivery.messages import Outcome, make_test_message
-from lyftdata.store import Store, WriteTx
+from lyftdata.server.metrics import Metrics
+from lyftdata.store import Store, WriteTx, audit_log
 from lyftdata.store.tables import event_destinations
 
 _MAX_TESTS = 4
+_MAX_REASON = 200
 
 
 class DestinationChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,7 @@ class EventDestinations:
         issuer: Named in test events.
         delivery: Sends test events.
         known_secrets: Must not be stored as something else.
+        metrics: Counts what is skipped.
         clock: Aware UTC time.
         random_bytes: Makes secrets and nonces.
     """
@@ -69,6 +73,7 @@ class EventDestinations:
         issuer: str,
         delivery: EventDelivery,
         known_secrets: KnownSecrets,
+        metrics: Metrics,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -77,6 +82,7 @@ class EventDestinations:
         self._issuer = issuer
         self._delivery = delivery
         self._known_secrets = known_secrets
+        self._metrics = metrics
         self._clock = clock
         self._random_bytes = random_bytes
         self._tests = asyncio.Semaphore(_MAX_TESTS)
@@ -152,6 +158,43 @@ class EventDestinations:
                 self._audit(tx, actor, "resumed", record)
 
         await self._store.write(op)
+
+    async def skip_event(self, name: str, number: int, reason: str, *, actor: Actor) -> None:
+        """
+        Leave out the one event that the receiver of a destination rejects; those after it follow at once.
+
+        That it was skipped is an event itself, which this destination is sent in its turn. It names number and type of the other event, and
+        nothing else that was in it: what the receiver rejected once it would reject again. Whichever comes first counts, this or a delivery
+        that is under way.
+
+        Raises:
+            InvalidInputError: There is no reason, or it breaks its rule.
+            NotFoundError: No such destination, or the audit log does not have the event.
+            ConflictError: `event_does_not_wait`, `event_not_rejected`.
+        """
+        reason = read_note("reason", reason, max_length=_MAX_REASON, known_secrets=self._known_secrets)
+        if not reason:
+            raise InvalidInputError("reason", "must be given")
+
+        def op(tx: WriteTx) -> None:
+            record = event_destinations.get_destination(tx.conn, name)
+            before = event_destinations.skip_event(tx, name, number)
+            skipped = audit_log.find_event(tx.conn, number)
+            if skipped is None or before.rejected_since is None:
+                raise NotFoundError("event", str(number))
+            details = {
+                "event": str(number),
+                "type": skipped.event.action,
+                "at": skipped.event.at.isoformat(),
+                "rejections": str(before.rejections),
+                "since": before.rejected_since.isoformat(),
+                "answer": before.rejection,
+                "reason": reason,
+            }
+            self._audit(tx, actor, "event_skipped", record, details)
+
+        await self._store.write(op)
+        self._metrics.event_skipped(name)
 
     async def rotate_secret(self, name: str, *, overlap: timedelta, actor: Actor) -> Secret:
         """

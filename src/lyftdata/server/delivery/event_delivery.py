@@ -199,7 +199,9 @@ class EventDelivery:
         outcome = await self._send(work.destination, wanted)
         after = self._advance(work, wanted, outcome)
         is_recorded = await self._store.write(
-            lambda tx: event_destinations.update_delivery(tx, after, server_id=self._store.server_id)
+            lambda tx: event_destinations.update_delivery(
+                tx, after, before=work.delivery.through, server_id=self._store.server_id
+            )
         )
         if is_recorded:
             self._report(work, after, outcome)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from lyftdata.core.errors import ConflictError, NotFoundError
-from lyftdata.core.event_destinations import MAX_DESTINATIONS
+from lyftdata.core.event_destinations import EVENT_SKIPPED, MAX_DESTINATIONS, check_may_skip
 from lyftdata.core.records import AuditEvent, EventDeliveryRecord, EventDestinationRecord
 from lyftdata.store.dialects import dialect
 from lyftdata.store.rows import from_row, to_row
@@ -111,16 +111,25 @@ def claim(tx: WriteTx, name: str, *, server_id: str, dead_after: timedelta) -> b
     return True
 
 
-def update_delivery(tx: WriteTx, delivery: EventDeliveryRecord, *, server_id: str) -> bool:
+def update_delivery(tx: WriteTx, delivery: EventDeliveryRecord, *, before: int, server_id: str) -> bool:
     """
-    Record how far a destination has got; return False if the Server does not hold it any more.
+    Record how far a destination has got; return False if the Server does not hold it any more, or something else has moved it meanwhile.
 
-    A Server that was suspended and taken for dead must not set back what its successor has delivered since.
+    A Server that was suspended and taken for dead must not set back what its successor has delivered since, nor an attempt that was under
+    way an event that an operator has skipped.
+
+    Args:
+        tx: The transaction.
+        delivery: What to record.
+        before: Where the destination was when the delivery began.
+        server_id: Who delivered.
     """
     row = to_row(delivery)
     name, _ = row.pop("name"), row.pop("holder")
     statement = update(event_deliveries).where(
-        event_deliveries.c.name == name, event_deliveries.c.holder == server_id
+        event_deliveries.c.name == name,
+        event_deliveries.c.holder == server_id,
+        event_deliveries.c.through == before,
     )
     return tx.conn.execute(statement.values(row)).rowcount == 1
 
@@ -131,43 +140,78 @@ def retry_now(tx: WriteTx, name: str) -> None:
     tx.conn.execute(statement.values(next_attempt_at=None))
 
 
+def skip_event(tx: WriteTx, name: str, number: int) -> EventDeliveryRecord:
+    """
+    Leave out the event that a receiver rejects, and let the next one be sent at once; return how it was before.
+
+    Raises:
+        NotFoundError: No such destination.
+        ConflictError: `event_does_not_wait`, `event_not_rejected`.
+    """
+    before = find_delivery(tx.conn, name)
+    if before is None:
+        raise NotFoundError("event_destination", name)
+    check_may_skip(before, number)
+    statement = update(event_deliveries).where(event_deliveries.c.name == name)
+    tx.conn.execute(
+        statement.values(
+            through=number,
+            skipped=before.skipped + 1,
+            failures=0,
+            failing_since=None,
+            next_attempt_at=None,
+        )
+    )
+    forget_rejections(tx, name)
+    return before
+
+
 def forget_rejections(tx: WriteTx, name: str) -> None:
     """Forget what the receiver has rejected: what is sent, or where to, has changed."""
     statement = update(event_deliveries).where(event_deliveries.c.name == name)
     tx.conn.execute(statement.values(rejected_number=None, rejected_since=None, rejections=0, rejection=""))
 
 
-def count_waiting(conn: Connection, *, after: int, patterns: Sequence[str], at_most: int) -> int:
+def count_waiting(conn: Connection, name: str, *, after: int, patterns: Sequence[str], at_most: int) -> int:
     """
-    Count the events behind a number whose type fits one of the patterns, up to `at_most`.
+    Count the events behind a number whose type fits one of the patterns of a destination, up to `at_most`.
 
     Labels are not asked for: what is counted may hold events that are then left out.
     """
-    query = select(audit_events.c.number).where(*_waiting(after, patterns)).limit(at_most)
+    query = select(audit_events.c.number).where(*_waiting(name, after, patterns)).limit(at_most)
     return conn.execute(select(func.count()).select_from(query.subquery())).scalar() or 0
 
 
 def waiting_events(
-    conn: Connection, *, after: int, patterns: Sequence[str], at_most: int
+    conn: Connection, name: str, *, after: int, patterns: Sequence[str], at_most: int
 ) -> list[tuple[int, AuditEvent]]:
     """
-    Return the events behind a number whose type fits one of the patterns, each with its number, the oldest first and up to `at_most`.
+    Return the events behind a number whose type fits one of the patterns of a destination, the oldest first and up to `at_most`.
 
-    They come without address and details, which may be long. Labels are not asked for, as in `count_waiting`.
+    Each has its number. They come without address and details, which may be long. Labels are not asked for, as in `count_waiting`.
     """
     table = audit_events.c
     query = select(table.number, table.at, table.actor, table.action, table.subject)
-    query = query.where(*_waiting(after, patterns)).order_by(table.number).limit(at_most)
+    query = query.where(*_waiting(name, after, patterns)).order_by(table.number).limit(at_most)
     return [
         (row.number, AuditEvent(at=row.at, actor=row.actor, action=row.action, subject=row.subject))
         for row in conn.execute(query)
     ]
 
 
-def _waiting(after: int, patterns: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+def _waiting(name: str, after: int, patterns: Sequence[str]) -> Iterator[ColumnElement[bool]]:
     yield audit_events.c.number > after
     if patterns and "*" not in patterns:
-        yield or_(*_conditions(patterns))
+        yield or_(*_conditions(patterns), _is_notice_of_gap(name))
+
+
+def _is_notice_of_gap(name: str) -> ColumnElement[bool]:
+    """Return the condition that `core.event_destinations.is_notice_of_gap` is."""
+    return and_(
+        audit_events.c.action == EVENT_SKIPPED,
+        audit_events.c.subject == f"event_destination:{name}",
+        audit_events.c.details["type"].as_string() != EVENT_SKIPPED,
+    )
 
 
 def _conditions(patterns: Sequence[str]) -> Iterator[ColumnElement[bool]]:

@@ -25,6 +25,7 @@ _VALUES: Mapping[str, Callable[[EventDestination], Any]] = {
 _SORTING = Sorting(
     path="/event-destinations", columns=_VALUES, default="name", highest_first=("state", "waiting", "success")
 )
+_MAX_DIGITS = 19
 _FIELDS = ("url", "events", "labels", "ca")
 
 
@@ -100,6 +101,27 @@ async def resume(page: Page) -> Response:
     name = page.part("name")
     await page.services.event_destinations.resume(name, actor=page.actor)
     return page.redirect(f"/event-destinations/{name}", done="Resumed.")
+
+
+async def ask_skip(page: Page) -> Response:
+    """Show the event that the receiver rejects, and ask; if there is none to skip, show the destination."""
+    destination = await page.services.event_destination_queries.get(page.part("name"))
+    event = destination.rejected
+    if event is None or not event.may_be_skipped:
+        return await show(page)
+    return page.render("event_destination_skip.html", destination=destination, event=event)
+
+
+async def skip(page: Page) -> Response:
+    """Skip the event that was shown; another one may hold up the others by now."""
+    name, number = page.part("name"), page.form.text("number")
+    # Never by accident: without a number that was shown there is no event that is meant.
+    if not (number.isascii() and number.isdecimal() and len(number) < _MAX_DIGITS):
+        raise InvalidInputError("number", "must be the number of an event")
+    await page.services.event_destinations.skip_event(
+        name, int(number), page.form.text("reason"), actor=page.actor
+    )
+    return page.redirect(f"/event-destinations/{name}", done=f"Event {int(number)} was skipped.")
 
 
 async def rotate_secret(page: Page) -> Response:

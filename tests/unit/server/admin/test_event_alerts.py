@@ -30,6 +30,7 @@ def destination(**fields):
         "waiting": 2,
         "delivered": 7,
         "lost": 0,
+        "skipped": 0,
         "failures": 0,
         "failing_since": None,
         "rejected": None,
@@ -57,6 +58,7 @@ def rejected(times):
         times=times,
         since=NOON,
         answer="siem.example.com:443 answered 403.",
+        may_be_skipped=times >= 3,
     )
 
 

@@ -26,6 +26,7 @@ FINAL: dict[tuple[str, str], dict[str, object] | None] = {
     ("PATCH", "/api/event-destinations/x"): {"url": "https://attacker.example"},
     ("DELETE", "/api/event-destinations/x"): None,
     ("POST", "/api/event-destinations/x/secret"): {},
+    ("POST", "/api/event-destinations/x/skip"): {"number": 1, "reason": "y"},
     ("POST", "/api/resources/x/key"): {},
     ("DELETE", "/api/resources/x"): None,
     ("DELETE", "/api/workers/x"): None,

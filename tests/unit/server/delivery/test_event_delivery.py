@@ -295,7 +295,7 @@ async def test_a_server_that_lost_a_destination_does_not_set_it_back(server, adm
     later = msgspec.structs.replace(before, through=0)
 
     def op(tx):
-        return event_destinations.update_delivery(tx, later, server_id="another")
+        return event_destinations.update_delivery(tx, later, before=before.through, server_id="another")
 
     assert await server.services.store.write(op) is False
     assert await server.services.store.read(read) == before

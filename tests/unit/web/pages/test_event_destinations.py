@@ -3,9 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 from tests.event_destinations import deliver
 from tests.unit.web.conftest import the
 from tests.unit.web.test_pages import text_of
+
+from lyftdata.server.runtime import background
+from lyftdata.store.schema import event_deliveries
 
 FORM = {
     "name": "siem",
@@ -111,3 +115,82 @@ async def test_a_viewer_is_not_shown_destinations(viewer):
     """Neither the pages nor the way there."""
     assert "/event-destinations" not in (await viewer.get("/audit")).text
     assert (await viewer.get("/event-destinations")).status_code == 403
+
+
+@pytest.fixture(autouse=True)
+def _only_when_told(monkeypatch):
+    """Let the Server deliver nothing by itself: an attempt would change what a test has set."""
+    monkeypatch.setattr(background, "_DELIVER_EVERY_S", 86_400.0)
+
+
+async def rejected(server, number=None):
+    """Add a destination whose receiver has rejected the first event that waits three times; return its number."""
+    view = await server.services.event_destination_queries.get("siem")
+    number = number or view.queue.first
+
+    def op(tx):
+        given = {
+            "through": number - 1,
+            "rejected_number": number,
+            "rejected_since": server.clock(),
+            "rejections": 3,
+            "rejection": "192.0.2.7:443 answered 403.",
+            "failures": 3,
+            "failing_since": server.clock(),
+        }
+        tx.conn.execute(update(event_deliveries).values(given))
+
+    await server.services.store.write(op)
+    return number
+
+
+async def test_an_event_is_seen_before_it_is_skipped(server, browser):
+    """What it is, how often it was rejected and with which answer; then it alone is skipped, and the page says so."""
+    await browser.post("/add-event-destination", **(FORM | {"url": "https://127.0.0.1/"}))
+    await browser.post("/add-worker", name="press <b>1</b>", **{"with": "own"})
+    queue = (await server.services.event_destination_queries.get("siem")).queue
+    number = await rejected(server, queue.first)
+    assert f"siem rejects event {number}." in text_of(await browser.get(ONE))
+
+    asked = await browser.get(f"{ONE}/skip")
+
+    found = text_of(asked)
+    assert f"Skip event {number} for siem?" in found
+    assert "Did worker. created" in found
+    assert "press <b>1</b>" not in asked.text
+    assert "Rejected 3 times since" in found
+    assert "Answer 192.0.2.7:443 answered 403." in found
+    assert the(r'name="number" value="(\d+)"', asked) == str(number)
+    again = await browser.post(f"{ONE}/skip", number=str(number), reason="")
+    assert again.status_code == 422
+    done = await browser.post(f"{ONE}/skip", number=str(number), reason="its text")
+    assert (done.status_code, done.headers["location"]) == (303, ONE)
+    assert f"Event {number} was skipped." in text_of(await browser.get(ONE))
+    view = await server.services.event_destination_queries.get("siem")
+    assert (view.skipped, view.through, view.rejected) == (1, number, None)
+
+
+@pytest.mark.parametrize("number", ["", "0", "-1", "1e3", "9" * 30, "\u0661"])
+async def test_a_form_that_names_no_event_skips_none(server, browser, number):
+    """Never the one that happens to be first."""
+    await browser.post("/add-event-destination", **(FORM | {"events": "", "url": "https://127.0.0.1/"}))
+    await rejected(server)
+
+    answer = await browser.post(f"{ONE}/skip", number=number, reason="its text")
+
+    assert answer.status_code in {409, 422}
+    assert (await server.services.event_destination_queries.get("siem")).skipped == 0
+
+
+async def test_a_page_that_has_stood_open_skips_nothing(server, browser):
+    """The event that it showed was delivered meanwhile, and another one holds up the others now."""
+    await browser.post("/add-event-destination", **(FORM | {"events": "", "url": "https://127.0.0.1/"}))
+    await browser.post("/add-worker", name="press-1", **{"with": "own"})
+    first = await rejected(server)
+    await rejected(server, first + 1)
+
+    answer = await browser.post(f"{ONE}/skip", number=str(first), reason="its text")
+
+    assert answer.status_code == 409
+    assert "does not wait for siem any more" in text_of(answer)
+    assert (await server.services.event_destination_queries.get("siem")).skipped == 0

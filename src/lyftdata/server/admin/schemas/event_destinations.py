@@ -40,7 +40,9 @@ class EventDestinationChange(Input):
 
 class RejectedEvent(BaseModel):
     """
-    The event that holds up the others: the receiver got it and did not accept it, `times` in all from `since` on, the last time with `answer`.
+    The event that holds up the others: the receiver got it and did not accept it.
+
+    That was so `times` times from `since` on, the last time with `answer`. After three times it may be skipped.
     """
 
     number: int
@@ -53,6 +55,7 @@ class RejectedEvent(BaseModel):
     times: int
     since: datetime
     answer: str
+    may_be_skipped: bool
 
 
 class EventDestination(BaseModel):
@@ -61,7 +64,7 @@ class EventDestination(BaseModel):
 
     `url` is shown to admins only, and may hold a secret. `waiting` counts events that are not delivered yet, among the next 10,000 of
     their types; `lost` those that the audit log's retention removed before they were delivered. `file` is the name of the file.
-    `failures` are attempts in a row, since `failing_since`. `rejected` is the event that the receiver rejects, if it is one.
+    `skipped` counts events that operators skipped. `failures` are attempts in a row, since `failing_since`. `rejected` is the event that the receiver rejects, if it is one.
     """
 
     name: str
@@ -78,6 +81,7 @@ class EventDestination(BaseModel):
     waiting: int
     delivered: int
     lost: int
+    skipped: int
     failures: int
     failing_since: datetime | None
     rejected: RejectedEvent | None
@@ -155,6 +159,13 @@ class EventSecret(BaseModel):
     name: str
     secret: str
     previous_secret_until: datetime | None
+
+
+class SkipEvent(Input):
+    """The event to skip, by its number in the audit log, and why; it must be the one that the receiver rejects."""
+
+    number: Annotated[int, Field(ge=1)]
+    reason: str
 
 
 class EventTest(BaseModel):

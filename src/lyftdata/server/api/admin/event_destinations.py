@@ -74,6 +74,15 @@ async def test_destination(name: str, actor: Writer, services: ServicesDep) -> m
     return models.EventTest(name=name, delivered=not outcome.error, error=outcome.error)
 
 
+@router.post("/{name}/skip", summary="Skip an event that a receiver rejects")
+async def skip_event(
+    name: str, body: models.SkipEvent, actor: Redirector, services: ServicesDep
+) -> models.EventDestinationDetails:
+    """Leave out the event that the destination's receiver has rejected three times, so that those after it follow; never another one."""
+    await services.event_destinations.skip_event(name, body.number, body.reason, actor=actor)
+    return await services.event_destination_queries.get(name)
+
+
 @router.post("/{name}/secret", status_code=201, summary="Rotate a webhook's secret")
 async def rotate_secret(
     name: str, body: models.RotateEventSecret, actor: Redirector, services: ServicesDep

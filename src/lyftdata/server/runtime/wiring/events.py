@@ -68,6 +68,7 @@ def build_events(basis: Basis, admission: AdmissionParts) -> EventParts:
             issuer=basis.issuer,
             delivery=delivery,
             known_secrets=admission.known_secrets,
+            metrics=admission.metrics,
             clock=clock,
             random_bytes=basis.random_bytes,
         ),

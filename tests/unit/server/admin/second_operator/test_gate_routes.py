@@ -104,6 +104,7 @@ BY_ONE = {
         ("DELETE", "/api/event-destinations/{name}"),
         ("POST", "/api/event-destinations/{name}/test"),
         ("POST", "/api/event-destinations/{name}/secret"),
+        ("POST", "/api/event-destinations/{name}/skip"),
     ],
     "decides about a request": [
         ("POST", "/api/change-requests/{request_id}/confirm"),

@@ -109,6 +109,7 @@ ROUTES = {
     ("DELETE", "/api/event-destinations/{name}"): "admins in person",
     ("POST", "/api/event-destinations/{name}/test"): "admins in person",
     ("POST", "/api/event-destinations/{name}/secret"): "admins in person",
+    ("POST", "/api/event-destinations/{name}/skip"): "admins in person",
     ("GET", "/api/change-requests"): "all",
     ("GET", "/api/change-requests/{request_id}"): "all",
     ("POST", "/api/change-requests/{request_id}/confirm"): "admins in person",
