@@ -143,7 +143,7 @@ $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 bench-env: $(BENCH)/bench.stamp $(VENV)/node.stamp  ## Install what the benchmarks need (as root: wrk too)
 
 # A command a measurement; BENCH_QUIET=1 says that nothing else runs on the machine, BENCH_ROUNDS and the like are in the scripts.
-MEASURES := tokens verify enrollments growth polls revocation restart million
+MEASURES := tokens verify enrollments growth polls revocation processes restart million
 $(MEASURES:%=bench-%): bench-%: bench-env
 	$(BENCH)/bin/python -m benchmarks.$*
 

@@ -36,15 +36,21 @@ class Served:
         command: Program and arguments.
         log: Where its output goes.
         environ: Added to the environment.
+        cores: Other cores than the serving one, as `taskset` has them.
     """
 
     def __init__(
-        self, command: Sequence[str | Path], *, log: Path, environ: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        cores: str = SERVING_CORE,
     ) -> None:
         self.log = log
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                ["taskset", "--cpu-list", SERVING_CORE, *map(str, command)],
+                ["taskset", "--cpu-list", cores, *map(str, command)],
                 env=os.environ | {"PYTHONPATH": str(HERE.parent)} | dict(environ or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -85,9 +91,10 @@ def serving(
     log: Path,
     is_ready: Callable[[], bool],
     environ: Mapping[str, str] | None = None,
+    cores: str = SERVING_CORE,
 ) -> Iterator[Served]:
     """Run a server until the end of the block."""
-    served = Served(command, log=log, environ=environ)
+    served = Served(command, log=log, environ=environ, cores=cores)
     try:
         served.wait_until(is_ready)
         yield served
