@@ -103,12 +103,12 @@ def test_a_slash_that_is_typed_stays_one(admin):
     page.get_by_label("Search Workers").press("/")
     expect(page.get_by_label("Search Workers")).to_have_value("/")
     admin.go("/account")
-    page.get_by_role("checkbox", name=re.compile("goes to the box")).uncheck()
+    page.get_by_role("checkbox", name=re.compile("opens the jump box")).uncheck()
     admin.go("/audit")
     page.keyboard.press("/")
     expect(box(page)).not_to_be_focused()
     admin.go("/account")
-    page.get_by_role("checkbox", name=re.compile("goes to the box")).check()
+    page.get_by_role("checkbox", name=re.compile("opens the jump box")).check()
 
 
 def test_a_key_is_never_sent(admin):
