@@ -224,10 +224,10 @@ def test_no_process_outlives_the_supervisor(start):
 def test_one_that_hangs_is_replaced_where_systemd_watches(start, systemd):
     """The supervisor alone knows which event loop stands still; to systemd all is well."""
     _, address = systemd
-    supervised = start("2=hangs", NOTIFY_SOCKET=address, WATCHDOG_USEC="1000000")
+    supervised = start("2=hangs", NOTIFY_SOCKET=address, WATCHDOG_USEC="8000000")
     supervised.wait_for("processes_ready")
 
-    assert supervised.wait_for("process_hung")["number"] == 2
+    supervised.wait_for("process_hung", number=2)
     assert supervised.wait_for("started", 2, number=2)
 
 
