@@ -60,6 +60,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "lyftdata.cli.incident:incident",
         "Show which Workers used a leaked key, and cut them off.",
     ),
+    "alerts": ("lyftdata.cli.alerts:alerts", "See what needs attention, and snooze what can wait."),
     "refusals": ("lyftdata.cli.refusals:refusals", "See which attempts were refused, and why."),
     "audit": ("lyftdata.cli.audit:audit", "List, export and verify the audit log."),
     "events": (

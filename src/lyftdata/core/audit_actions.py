@@ -32,6 +32,8 @@ AUDIT_ACTIONS: Mapping[str, str] = {
     "api_key.rotated": "An API key was rotated: there is a new generation.",
     "api_token.issued": "An API token was issued.",
     "api_token.revoked": "An API token was revoked.",
+    "attention.snoozed": "An alert is put off for a time.",
+    "attention.unsnoozed": "An alert is no longer put off.",
     "audit_log.accepted": "An operator on the Server's host accepted an audit log that differs from what was signed.",
     PRUNED: "Events that were too old to be kept were removed from the audit log.",
     "change_request.confirmed": "An operator confirmed what another had asked for; it was carried out with this.",

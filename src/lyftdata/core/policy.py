@@ -69,6 +69,8 @@ ACTIONS: Mapping[str, Rule] = {
     "refusals.read": _READ,
     # In person: refusals that a leaked token ignored would hide alerts even after the token was revoked.
     "refusals.write": _WRITE_IN_PERSON,
+    # Snooze: in person, for the same reason.
+    "alerts.write": _WRITE_IN_PERSON,
     "audit.read": _READ,
     "audit.verify": _READ,
     "events.read": _READ_IN_SCOPE,

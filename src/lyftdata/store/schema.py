@@ -619,6 +619,21 @@ open_alerts = Table(
     Column("last_seen_at", UtcDateTime, nullable=False),
 )
 
+# A row for each alert that is snoozed; few, since each has an end within a week.
+snoozed_alerts = Table(
+    "snoozed_alerts",
+    metadata,
+    Column("alert", String(64), primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("title", String(300), nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("note", String(200), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("members", Text, nullable=False),
+)
+
 # One row at most: no row is no policy.
 fleet_policy = Table(
     "fleet_policy",

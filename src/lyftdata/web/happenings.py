@@ -54,6 +54,8 @@ _VERBS = {
     "change_request.withdrawn": "withdrew",
     "second_operator.changed": "set",
     "second_operator.turned_off": "turned off",
+    "attention.snoozed": "snoozed",
+    "attention.unsnoozed": "no longer snoozes",
     "api_key.allowed": "allowed a Worker for",
     "api_key.previous_ended": "ended the old generation of",
     "enrollment_key.previous_ended": "ended the old generation of",
@@ -86,6 +88,7 @@ _VERBS = {
     "signing_key.withdrawn": "withdrew",
 }
 _NOUNS = {
+    "alert": "an alert:",
     "worker": "Worker",
     "api_key": "API key",
     "api_token": "API token",

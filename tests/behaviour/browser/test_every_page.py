@@ -12,6 +12,7 @@ from tests.behaviour.browser.history import reload
 from tests.behaviour.browser.world import ADMIN, PASSKEY_ID, PASSKEY_OWNER, REQUEST_ID, VIEWER
 from tests.processes import PASSWORD
 
+from lyftdata.core.snoozing import ID_LENGTH, alert_digest
 from lyftdata.web import routes
 
 # WCAG 2.2, levels A and AA.
@@ -21,6 +22,9 @@ OVERFLOWING = """width => document.documentElement.scrollWidth <= width ? [] : [
   .filter(e => e.getBoundingClientRect().right > width && !e.closest(".scroll, pre")).map(e => e.outerHTML.slice(0, 120))"""
 # What a first visit transfers, static files compressed; and the page itself, which never is.
 MAX_TRANSFERRED_BYTES, MAX_PAGE_BYTES = 100_000, 45_000
+
+# A Worker waits for approval in every test world.
+ALERT_ID = alert_digest("approval", "approval")[:ID_LENGTH]
 
 PAGES = {
     "sign in": "/login",
@@ -83,6 +87,7 @@ PAGES = {
     "cut off": "/incident/cut-off?subject=press-keys&whom=all&action=disable&revoke=yes",
     "progress of a cut-off": "/incident/cut-offs/{number}",
     "withdraw a signing key": "/signing-keys/{kid}/withdraw",
+    "snooze an alert": f"/alerts/{ALERT_ID}/snooze",
     "refusals": "/refusals",
     "ignored refusals": "/refusals?state=ignored",
     "ignore refusals": "/ignore-refusals?code=unknown_worker&subject=address:203.0.113.99",

@@ -11,6 +11,7 @@ from tests.unit.web.conftest import the
 
 from lyftdata.core.change_requests import ChangeRequestRecord, ChangeWorkers, encode_operation
 from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
+from lyftdata.core.snoozing import ID_LENGTH, alert_digest
 from lyftdata.server.admin.second_operator.standing import requester_mark
 from lyftdata.store.tables import change_requests
 from lyftdata.web.faults import Fault, find_fault, in_words
@@ -46,6 +47,9 @@ DESTINATION = {
 }
 NEW_PASSWORD = {"current": OWN, "new": "zzz " + PASSWORD, "again": "zzz " + PASSWORD}
 
+# That press-01 is refused.
+ALERT_ID = alert_digest("refused", "malformed_api_key")[:ID_LENGTH]
+
 # The path of a form, what is right in it, and by field: what is wrong. The page is the one on which the form is.
 WRONG = [
     ("/add-worker", {"name": "press-09", "with": "own"}, {"name": TOO_LONG, "id": "-", "labels": "zone=eu=1,,=" }),
@@ -72,6 +76,7 @@ WRONG = [
     ("/add-event-destination", DESTINATION, {"name": "-", "transport": "pigeon", "url": "ftp://siem.example", "events": "!", "labels": "=", "ca": "x"}),
     ("/event-destinations/old-siem", DESTINATION, {"url": "ftp://siem.example", "events": "!", "labels": "=", "ca": "x"}),
     ("/incident", {"subject": "press-01", "since": ""}, {"subject": "nobody", "since": "whenever"}),
+    (f"/alerts/{ALERT_ID}/snooze", {"for": "1h", "note": ""}, {"for": "9999d", "note": "n" * 201}),
     ("/ignore-refusals", {"code": "unknown_worker", "subject": "address:192.0.2.1", "for": "24h"}, {"for": "9999d"}),
     ("/operators", {"name": "olga", "role": "viewer", "scope": ""}, {"name": "", "role": "root", "scope": "a,a"}),
     ("/operators/vic/scope", {}, {"scope": "a,a"}),
@@ -124,6 +129,8 @@ async def filled(server, browser, press):
         answer = await server.http.post(f"/api{path}", json=body, headers=headers)
         assert answer.status_code == 201, (path, answer.text)
     await server.services.store.write(lambda tx: add_requests(tx, server.clock()))
+    for _ in range(3):
+        await server.token_by_key("press-01", "nonsense")
     return browser
 
 

@@ -36,6 +36,7 @@ def fill(path):
         kid="some-kid",
         passkey_id="some-passkey",
         request_id="some-request",
+        alert_id="some-alert",
         number=1,
     )
 

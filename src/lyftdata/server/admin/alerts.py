@@ -2,14 +2,17 @@
 Finds what needs an operator's attention, with the facts from which pages offer a remedy.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from lyftdata.core.durations import format_duration
 from lyftdata.core.fleet_policy import RefusedAgentRecord
-from lyftdata.core.records import ApiKeyRecord
+from lyftdata.core.networks import network_of_host
+from lyftdata.core.records import ApiKeyRecord, Approval
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.scopes import UNLIMITED
+from lyftdata.core.snoozing import ID_LENGTH, SnoozedAlertRecord, alert_digest, is_worse
 from lyftdata.core.text import count
 from lyftdata.core.times import format_minute
 from lyftdata.core.worker_query import parse_worker_query
@@ -20,7 +23,7 @@ from lyftdata.server.admin.event_destination_queries import EventDestinationQuer
 from lyftdata.server.admin.fleet_versions import FleetVersions
 from lyftdata.server.admin.refusal_inbox import CaseState, RefusalCase, RefusalInbox
 from lyftdata.server.admin.repeated_registrations import RepeatedRegistrations
-from lyftdata.server.admin.schemas.status import Alert, AlertKind
+from lyftdata.server.admin.schemas.status import Alert, AlertKind, Snoozed
 from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
 from lyftdata.server.admin.views import key_status
@@ -29,6 +32,8 @@ from lyftdata.server.admission.approval_queue import MAX_PENDING, MAX_PENDING_OF
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
+from lyftdata.store import Store
+from lyftdata.store.tables import snoozed_alerts
 from lyftdata.store.tables.refusals import MAX_GROUPS
 
 _RECENTLY = timedelta(hours=1)
@@ -39,6 +44,17 @@ _MAX_ROTATIONS = 250
 _A_PATTERN = 3
 _MAX_OF_A_KIND = 5
 _MAX_NAMED = 3
+_OF_A_COPY = "copy:"
+# Somebody may be attacking the Server or its operators, or keeping others from learning it, or one operator waits for another, who has a day.
+_NEVER_SNOOZED = frozenset(
+    {
+        AlertKind.AUDIT_LOG,
+        AlertKind.CHANGE_REQUEST,
+        AlertKind.EVENTS_PAUSED,
+        AlertKind.PASSKEY_COPIED,
+        AlertKind.WORKERS_LOST,
+    }
+)
 
 
 def _key_of(case: RefusalCase) -> str:
@@ -54,6 +70,7 @@ def _duplicates(refused: Sequence[RefusalCase]) -> list[Alert]:
     found = [one for one in refused if one.code == "duplicate_instance"]
     return [
         Alert(
+            about=_networks_of(one),
             kind=AlertKind.DUPLICATE,
             subject=one.latest.last_reference,
             title=f"{one.latest.claimed_worker if one.worker is None else one.worker.name} was started twice",
@@ -61,8 +78,13 @@ def _duplicates(refused: Sequence[RefusalCase]) -> list[Alert]:
             key=f"start:{one.subject}",
             worker_id=_worker_id_of(one),
         )
-        for one in found[:_MAX_OF_A_KIND]
+        for one in found
     ]
+
+
+def _networks_of(case: RefusalCase) -> list[str]:
+    """Return who is refused and from which networks: from another one it may be someone else."""
+    return sorted({f"{case.subject} {network_of_host(group.address)}" for group in case.groups})
 
 
 def _is_misconfiguration(code: str) -> bool:
@@ -104,6 +126,7 @@ def _same_cause_alert(found: Sequence[RefusalCase]) -> Alert:
         detail=f"{latest.meaning} {sum(one.count for one in found):,} times in all.",
         code=latest.code,
         callers=[one.subject for one in found],
+        about=[network for one in found for network in _networks_of(one)],
         key=_key_of(found[0]),
     )
 
@@ -116,6 +139,7 @@ def _known_worker_alert(refused: RefusalCase) -> Alert:
         detail=refused.latest.meaning,
         code=refused.code,
         callers=[refused.subject],
+        about=_networks_of(refused),
         key=_key_of(refused),
         worker_id=_worker_id_of(refused),
     )
@@ -129,6 +153,7 @@ def _unknown_worker_alert(refused: RefusalCase) -> Alert:
         detail=refused.latest.meaning,
         code=refused.code,
         callers=[refused.subject],
+        about=_networks_of(refused),
         key=_key_of(refused),
     )
 
@@ -150,6 +175,7 @@ def _too_old(refused: Sequence[RefusedAgentRecord]) -> list[Alert]:
             kind=AlertKind.AGENT_TOO_OLD,
             subject="",
             key="agent_too_old",
+            about=[one.family for one in refused],
             title=f"Agent too old: {', '.join(one.family for one in refused[:_MAX_NAMED])}{more}",
             detail=f"The fleet policy refused them {sum(one.attempts for one in refused):,} times within the hour.{again}",
         )
@@ -170,6 +196,53 @@ def _users(number: int) -> str:
             return f"{number:,} Workers that are connected now use it."
 
 
+def _within_a_day(end: datetime | None, now: datetime) -> list[str]:
+    """Return one more when something ends within a day: what was snoozed comes back before it is too late."""
+    return ["within a day"] if end is not None and end - now <= timedelta(days=1) else []
+
+
+def _named(alert: Alert, snoozed: Mapping[str, SnoozedAlertRecord]) -> Alert:
+    """Return an alert with its ID, whether it can be snoozed, and whether it is."""
+    digest = alert_digest(alert.kind.value, alert.key)
+    record = snoozed.get(digest)
+    is_snoozed = record is not None and not is_worse(record, alert.about)
+    update: dict[str, Any] = {"id": digest[:ID_LENGTH], "can_snooze": _can_snooze(alert)}
+    if record is not None and is_snoozed:
+        by = record.by.removeprefix("operator:")
+        update["snoozed"] = Snoozed(until=record.until, at=record.at, by=by, note=record.note)
+    return alert.model_copy(update=update)
+
+
+def _can_snooze(alert: Alert) -> bool:
+    """Return whether an alert can wait: not where somebody attacks the Server or its operators, or one operator waits for another."""
+    is_copy = alert.kind is AlertKind.DUPLICATE and alert.key.startswith(_OF_A_COPY)
+    return alert.kind not in _NEVER_SNOOZED and not is_copy
+
+
+def _first_of(
+    alerts: Sequence[Alert],
+    snoozed: Mapping[str, SnoozedAlertRecord],
+    more: Callable[[int], Alert] | None = None,
+) -> list[Alert]:
+    """Return the first few alerts of a kind that are not snoozed, how many more there are, and those that are snoozed."""
+    asleep = [_named(alert, snoozed).snoozed is not None for alert in alerts]
+    awake = [alert for alert, is_asleep in zip(alerts, asleep, strict=True) if not is_asleep]
+    rest = len(awake) - _MAX_OF_A_KIND
+    line = [more(rest)] if more is not None and rest > 0 else []
+    kept = [alert for alert, is_asleep in zip(alerts, asleep, strict=True) if is_asleep]
+    return [*awake[:_MAX_OF_A_KIND], *line, *kept]
+
+
+def _more_from_elsewhere(number: int) -> Alert:
+    title = f"{number:,} more Workers with tokens asked for from another network"
+    return Alert(kind=AlertKind.OTHER_NETWORK, subject="", title=title)
+
+
+def _more_repeated(number: int) -> Alert:
+    title = f"{number:,} more clients that register again and again"
+    return Alert(kind=AlertKind.REPEATED_REGISTRATIONS, subject="", title=title)
+
+
 class Alerts:
     """Finds what needs attention, from the operators' read models."""
 
@@ -188,6 +261,7 @@ class Alerts:
         event_destinations: EventDestinationQueries,
         audit_is_intact: Callable[[], bool],
         signing_keys: SigningKeys,
+        store: Store,
         warnings: Sequence[str],
         archive_after: timedelta | None,
         clock: Clock,
@@ -204,12 +278,19 @@ class Alerts:
         self._event_destinations = event_destinations
         self._audit_is_intact = audit_is_intact
         self._signing_keys = signing_keys
+        self._store = store
         self._warnings = warnings
         self._archive_after = archive_after
         self._clock = clock
 
     async def find(self) -> list[Alert]:
-        """Return what needs attention, the most urgent first."""
+        """Return what needs attention, the most urgent first; what is snoozed among it, and marked so."""
+        now = self._clock()
+        records = await self._store.read(lambda conn: snoozed_alerts.list_snoozed(conn, now=now))
+        snoozed = {record.alert: record for record in records}
+        return [_named(alert, snoozed) if alert.key else alert for alert in await self._find(snoozed)]
+
+    async def _find(self, snoozed: Mapping[str, SnoozedAlertRecord]) -> list[Alert]:
         # All that are stored: 500 made-up names must not hide a Worker's refusals.
         cases = await self._inbox.cases(limit=MAX_GROUPS, within=_RECENTLY)
         refused = [case for case in cases if case.state is CaseState.OPEN]
@@ -217,18 +298,21 @@ class Alerts:
             *self._audit_log(),
             *await self._copies(),
             *await self._copied_passkeys.alerts(),
-            *_duplicates(refused),
-            *await self._from_elsewhere(),
+            *_first_of(_duplicates(refused), snoozed),
+            *_first_of(await self._from_elsewhere(), snoozed, _more_from_elsewhere),
             *self._awaiting_approval(),
             *await self._awaiting_second_operator(),
             *_misconfigured(refused),
             *_too_old(await self._fleet_versions.refused()),
             *event_alerts(await self._event_destinations.list_all(), now=self._clock()),
-            *(Alert(kind=AlertKind.SETTING, subject="", title=warning) for warning in self._warnings),
+            *(
+                Alert(kind=AlertKind.SETTING, subject="", title=warning, key=warning)
+                for warning in self._warnings
+            ),
             *await self._expiring(),
             *await self._lagging(),
             *await self._inactive(),
-            *self._repeated(),
+            *_first_of(self._repeated(), snoozed, _more_repeated),
             *self._rotating(),
         ]
 
@@ -248,21 +332,18 @@ class Alerts:
 
     async def _from_elsewhere(self) -> list[Alert]:
         found = await self._token_origins.from_elsewhere(within=_TOKENS_RECENTLY)
-        alerts = [
+        return [
             Alert(
                 kind=AlertKind.OTHER_NETWORK,
                 subject=worker.id,
                 key=worker.id,
                 worker_id=worker.id,
+                about=[network_of_host(origin.address)],
                 title=f"A token of {worker.name} was asked for from {origin.address}",
                 detail=f"The Worker was connected from {origin.session_address}, in another network, at {_minute(origin.elsewhere_at)}.",
             )
-            for worker, origin in found[:_MAX_OF_A_KIND]
+            for worker, origin in found
         ]
-        if len(found) > _MAX_OF_A_KIND:
-            title = f"{len(found) - _MAX_OF_A_KIND:,} more Workers with tokens asked for from another network"
-            alerts.append(Alert(kind=AlertKind.OTHER_NETWORK, subject="", title=title))
-        return alerts
 
     def _awaiting_approval(self) -> list[Alert]:
         pending = self._directory.pending()
@@ -275,6 +356,9 @@ class Alerts:
                 kind=AlertKind.APPROVAL,
                 subject="",
                 key="approval",
+                about=[
+                    worker.id for worker in self._directory.workers() if worker.approval is Approval.PENDING
+                ],
                 title=f"{count(total, 'Worker')} {'waits' if total == 1 else 'wait'} for approval",
                 detail="No more are added until you have decided about some: if these are not your hosts, revoke the enrollment key."
                 if full
@@ -309,7 +393,7 @@ class Alerts:
                 kind=AlertKind.DUPLICATE,
                 subject=copy.reference,
                 # Not the reference: a copy that does not send it gets a different one for each request, and each would be an event.
-                key=f"copy:{copy.worker_id}",
+                key=f"{_OF_A_COPY}{copy.worker_id}",
                 worker_id=worker.id,
                 title=f"The identity of {worker.name} is used from a second directory",
                 detail=f"Accepted: {copy.other_host or '?'} ({copy.other_address}). Refused: {copy.host or '?'} ({copy.address}).",
@@ -340,6 +424,7 @@ class Alerts:
                 kind=AlertKind.KEY_EXPIRES,
                 subject=key.name,
                 key=f"{key.name}:{key.expires_at:%Y-%m-%dT%H:%M}",
+                about=_within_a_day(key.expires_at, now),
                 title=f"API key {key.name} expires at {_minute(key.expires_at)}",
                 detail=_users(len(key.used_by)),
             )
@@ -367,6 +452,7 @@ class Alerts:
                 kind=AlertKind.KEY_ROTATION,
                 subject=name,
                 key=f"{name}:{old.generation}",
+                about=[*_within_a_day(ends_at, now), *(worker.id for worker in old.workers)],
                 title=f"Generation {old.generation} of API key {name} ends at {_minute(ends_at)}",
                 detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
             )
@@ -388,6 +474,7 @@ class Alerts:
                 kind=AlertKind.INACTIVE,
                 subject=span,
                 key=span,
+                about=[worker.id for worker in found],
                 title=f"{count(len(found), 'Worker')} with an API key {have} not been active for {span}",
                 detail="If they are gone, delete them: their API keys still work.",
             )
@@ -395,8 +482,7 @@ class Alerts:
 
     def _repeated(self) -> list[Alert]:
         """Report clients that register again at each start."""
-        groups = self._repeated_registrations.groups()
-        alerts = [
+        return [
             Alert(
                 kind=AlertKind.REPEATED_REGISTRATIONS,
                 subject=group.name,
@@ -405,12 +491,8 @@ class Alerts:
                 detail=f"{count(len(group.replaced), 'registration')} that it has replaced by later ones. Let it keep its key between starts, or "
                 "give it an enrollment key for ephemeral Workers.",
             )
-            for group in groups[:_MAX_OF_A_KIND]
+            for group in self._repeated_registrations.groups()
         ]
-        if len(groups) > _MAX_OF_A_KIND:
-            title = f"{len(groups) - _MAX_OF_A_KIND:,} more clients that register again and again"
-            alerts.append(Alert(kind=AlertKind.REPEATED_REGISTRATIONS, subject="", title=title))
-        return alerts
 
     def _rotating(self) -> list[Alert]:
         at = self._signing_keys.next_signs_from

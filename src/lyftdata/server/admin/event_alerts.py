@@ -45,6 +45,7 @@ def _rejecting(one: EventDestination, event: RejectedEvent) -> Alert:
         kind=AlertKind.EVENTS_WAIT,
         subject=one.name,
         key=one.name,
+        about=[f"rejects event {event.number}"],
         title=f"{one.name} rejects event {event.number}, and {_waiting(one)}",
         detail=f"Rejected {count(event.times, 'time')} since {format_minute(event.since)}: {event.answer}",
     )
@@ -55,9 +56,15 @@ def _failing(one: EventDestination) -> Alert:
         kind=AlertKind.EVENTS_WAIT,
         subject=one.name,
         key=one.name,
+        about=_magnitude(one.waiting),
         title=f"{_waiting(one)} for {one.name}",
         detail=one.last_error,
     )
+
+
+def _magnitude(number: int) -> list[str]:
+    """Return what has one more for each digit of a number that grows all the time: ten times as many is worse."""
+    return [f"1 and {zeros} zeros" for zeros in range(len(str(number)))]
 
 
 def _waiting(one: EventDestination) -> str:

@@ -16,10 +16,10 @@ from lyftdata.core.actor import Actor
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.core.networks import network_of_host
-from lyftdata.core.notes import read_note
 from lyftdata.core.records import IgnoredRefusalRecord, WorkerRecord
 from lyftdata.core.refusals import cause_of
 from lyftdata.core.text import clean_text
+from lyftdata.server.admin.put_off import put_off
 from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.schemas.refusals import RefusalGroup
 from lyftdata.server.admin.worker_queries import WorkerQueries
@@ -30,7 +30,6 @@ from lyftdata.store.tables import ignored_refusals
 
 MAX_IGNORED_FOR = timedelta(days=90)
 MAX_SUBJECTS = 200
-MAX_NOTE = 200
 _MAX_SUBJECT = 128
 
 
@@ -149,23 +148,24 @@ class RefusalInbox:
         """
         wanted = _checked(code, subjects)
         self._known_secrets.check_credentials("subjects", *wanted)
-        why = read_note("note", note, max_length=MAX_NOTE, known_secrets=self._known_secrets)
-        if not timedelta() < for_ <= MAX_IGNORED_FOR:
-            raise InvalidInputError("for", f"must be at most {MAX_IGNORED_FOR.days}d")
         now = self._clock()
-        until = now + for_
-        by = f"operator:{actor.operator}"
+        decision = put_off(
+            for_, note, at_most=MAX_IGNORED_FOR, actor=actor, now=now, known_secrets=self._known_secrets
+        )
 
         def op(tx: WriteTx) -> None:
             ignored_refusals.remove_ended(tx, now=now)
             for subject in wanted:
                 record = IgnoredRefusalRecord(
-                    code=code, subject=subject, until=until, at=now, by=by, note=why
+                    code=code,
+                    subject=subject,
+                    until=decision.until,
+                    at=now,
+                    by=decision.by,
+                    note=decision.note,
                 )
                 ignored_refusals.ignore(tx, record)
-                details = {"cause": code, "until": f"{until:%Y-%m-%dT%H:%M:%SZ}"} | (
-                    {"note": why} if why else {}
-                )
+                details = {"cause": code} | decision.details
                 tx.audit(actor.audit_event("refusal.ignored", subject, at=now, details=details))
 
         await self._store.write(op)

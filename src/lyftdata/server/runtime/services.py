@@ -61,6 +61,7 @@ from lyftdata.server.admin.second_operator.requests import ChangeRequests
 from lyftdata.server.admin.second_operator.rules import SecondOperatorSettings
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.signing_key_rotation import SigningKeyRotation
+from lyftdata.server.admin.snoozes import Snoozes
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
@@ -209,6 +210,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_rehearsals: EnrollmentRehearsals
     approval_queries: ApprovalQueries
     alerts: Alerts
+    snoozes: Snoozes
     audit_export: AuditExport
     audit_proofs: AuditProofs
     event_feed: EventFeed

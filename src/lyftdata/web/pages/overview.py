@@ -43,6 +43,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     expected: int | None
     moments: Sequence[Moment]
     concerns: Sequence[Alert]
+    snoozed: Sequence[Alert]
     keys: Sequence[ApiKey]
     enrollment: EnrollmentStatus
     happened: Sequence[Happening]
@@ -96,6 +97,7 @@ async def _numbers(services: Services, period: Period) -> Numbers:
     ]
     expected = state.verdict.expected if state.verdict.level is not Level.NONE else None
     concerns = await services.alerts.find()
+    shown = [concern for concern in concerns if concern.kind not in _SHOWN_AS_CREDENTIALS]
     return Numbers(
         total=services.directory.worker_count(),
         fleet=fleet_view(state),
@@ -105,7 +107,8 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         online=services.sessions.online_count(),
         expected=expected,
         moments=moments,
-        concerns=[concern for concern in concerns if concern.kind not in _SHOWN_AS_CREDENTIALS],
+        concerns=[concern for concern in shown if concern.snoozed is None],
+        snoozed=[concern for concern in shown if concern.snoozed is not None],
         keys=await _pressing_keys(services, concerns),
         enrollment=await services.enrollment_queries.show(),
         happened=await _happened(services, state),

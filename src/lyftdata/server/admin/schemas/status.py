@@ -2,8 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from lyftdata.core.snoozing import MAX_SNOOZED_FOR
+from lyftdata.server.admin.put_off import MAX_NOTE
+from lyftdata.server.admin.schemas.base import Input
 
 
 class ServerStatus(BaseModel):
@@ -102,13 +107,30 @@ class AlertKind(StrEnum):
     """A destination of events has been paused for an hour; `subject` is its name."""
 
 
+class Snoozed(BaseModel):
+    """A decision to put off an alert: until when, and who decided it when and why."""
+
+    until: datetime
+    at: datetime
+    by: str
+    note: str
+
+
+class SnoozeInput(Input):
+    """For how long an alert is put off, at most a week, and why."""
+
+    for_s: Annotated[int, Field(gt=0, le=int(MAX_SNOOZED_FOR.total_seconds()))]
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+
+
 class Alert(BaseModel):
     """
     Something that needs an operator's attention.
 
     Of refusals, `code` is their cause, and `callers` are those that are refused for it: `worker:ID` or `address:ADDRESS`.
     `key` tells alerts of one kind apart, and stays the same while the cause lasts; it is empty for the line that says how many more there
-    are. `worker_id` is the Worker that it is about, if it is one.
+    are. `worker_id` is the Worker that it is about, if it is one. `id` names it, and is empty where `key` is; `can_snooze` is whether it can
+    be put off, and `snoozed` that it is.
     """
 
     kind: AlertKind
@@ -119,9 +141,15 @@ class Alert(BaseModel):
     callers: list[str] = []
     key: str = ""
     worker_id: str = ""
+    id: str = ""
+    can_snooze: bool = False
+    snoozed: Snoozed | None = None
+    # Whom it is about: with one more, it has got worse. Not shown: it may be every Worker.
+    about: list[str] = Field(default=[], exclude=True)
 
 
 class Concerns(BaseModel):
-    """What needs attention, the most pressing first."""
+    """What needs attention, the most pressing first; and what of it is snoozed."""
 
     items: list[Alert]
+    snoozed: list[Alert]

@@ -1,12 +1,13 @@
 """Routes of the Server's status, peers, history and alerts."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.schemas.fleet import Fleet
-from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus
+from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus, SnoozeInput
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 
 router = APIRouter()
@@ -49,4 +50,29 @@ async def attention(
     _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
 ) -> Concerns:
     """Return misconfigured and duplicate Workers, keys that expire soon, and settings to change."""
-    return Concerns(items=await services.alerts.find())
+    found = await services.alerts.find()
+    return Concerns(
+        items=[alert for alert in found if alert.snoozed is None],
+        snoozed=[alert for alert in found if alert.snoozed is not None],
+    )
+
+
+@router.post("/attention/{alert_id}/snooze", tags=["server"], status_code=204, summary="Snooze an alert")
+async def snooze_alert(
+    alert_id: str,
+    body: SnoozeInput,
+    actor: Annotated[Actor, Depends(allowed("alerts.write"))],
+    services: ServicesDep,
+) -> None:
+    """Put off what needs attention for at most a week; it comes back by itself then, or when it gets worse."""
+    await services.snoozes.snooze(alert_id, for_=timedelta(seconds=body.for_s), note=body.note, actor=actor)
+
+
+@router.post(
+    "/attention/{alert_id}/unsnooze", tags=["server"], status_code=204, summary="Let an alert come back"
+)
+async def unsnooze_alert(
+    alert_id: str, actor: Annotated[Actor, Depends(allowed("alerts.write"))], services: ServicesDep
+) -> None:
+    """Let what is snoozed need attention again before its time is over."""
+    await services.snoozes.unsnooze(alert_id, actor=actor)

@@ -306,6 +306,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         enrollment_rehearsals=read_models.enrollment_rehearsals,
         approval_queries=read_models.approval_queries,
         alerts=read_models.alerts,
+        snoozes=read_models.snoozes,
         audit_export=read_models.audit_export,
         audit_proofs=read_models.audit_proofs,
         event_feed=read_models.event_feed,

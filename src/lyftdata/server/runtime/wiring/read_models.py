@@ -23,6 +23,7 @@ from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
+from lyftdata.server.admin.snoozes import Snoozes
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries
@@ -60,6 +61,7 @@ class ReadModels(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_rehearsals: EnrollmentRehearsals
     approval_queries: ApprovalQueries
     alerts: Alerts
+    snoozes: Snoozes
     audit_export: AuditExport
     audit_proofs: AuditProofs
     event_feed: EventFeed
@@ -145,6 +147,24 @@ def build_read_models(
     samples = SampleLog(
         store=store, metrics=admission.metrics, online=sessions.sessions.online_count, clock=clock
     )
+    alerts = Alerts(
+        workers=worker_queries,
+        api_keys=api_key_queries,
+        inbox=refusal_inbox,
+        fleet_versions=fleet_versions,
+        token_origins=token_origin_queries,
+        repeated_registrations=leaving.repeated_registrations,
+        directory=directory,
+        change_requests=ChangeRequestQueries(store=store, clock=clock),
+        copied_passkeys=CopiedPasskeys(store=store, clock=clock),
+        event_destinations=event_destination_queries,
+        audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
+        signing_keys=admission.signing_keys,
+        store=store,
+        warnings=warnings,
+        archive_after=basis.settings.archive_after,
+        clock=clock,
+    )
     return ReadModels(
         worker_queries=worker_queries,
         fleet_queries=fleet_queries,
@@ -203,21 +223,12 @@ def build_read_models(
         approval_queries=ApprovalQueries(
             directory=directory, store=store, expires_after=basis.settings.approval_expires_after
         ),
-        alerts=Alerts(
-            workers=worker_queries,
-            api_keys=api_key_queries,
-            inbox=refusal_inbox,
-            fleet_versions=fleet_versions,
-            token_origins=token_origin_queries,
-            repeated_registrations=leaving.repeated_registrations,
-            directory=directory,
-            change_requests=ChangeRequestQueries(store=store, clock=clock),
-            copied_passkeys=CopiedPasskeys(store=store, clock=clock),
-            event_destinations=event_destination_queries,
-            audit_is_intact=lambda: store.audit_is_intact and not basis.checkpoints.problem,
-            signing_keys=admission.signing_keys,
-            warnings=warnings,
-            archive_after=basis.settings.archive_after,
+        alerts=alerts,
+        snoozes=Snoozes(
+            alerts=alerts,
+            known_secrets=admission.known_secrets,
+            store=store,
+            events=sessions.events,
             clock=clock,
         ),
         audit_export=AuditExport(

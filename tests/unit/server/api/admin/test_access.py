@@ -98,6 +98,8 @@ ROUTES = {
     ("DELETE", "/api/fleet/policy"): "admins",
     ("POST", "/api/fleet/policy/preview"): "all",
     ("GET", "/api/attention"): "all",
+    ("POST", "/api/attention/{alert_id}/snooze"): "admins in person",
+    ("POST", "/api/attention/{alert_id}/unsnooze"): "admins in person",
     ("GET", "/api/incident"): "all",
     ("POST", "/api/incident/cut-offs"): "admins",
     ("GET", "/api/incident/cut-offs/{number}"): "all",

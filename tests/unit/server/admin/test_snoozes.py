@@ -1,0 +1,172 @@
+"""Alerts that are snoozed: for whom, until when, and what brings them back."""
+
+import pytest
+from tests.deployment import PASSWORD
+from tests.unit.server.admin.test_refusal_inbox import refuse, refuse_from
+
+from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.schemas.status import Alert, AlertKind
+
+
+async def attention(server, admin):
+    """Return what needs attention, and what is snoozed, both by ID."""
+    answer = (await server.http.get("/api/attention", headers=admin)).json()
+    return ({one["id"]: one for one in answer["items"]}, {one["id"]: one for one in answer["snoozed"]})
+
+
+async def refused_alert(server, admin):
+    """Return the ID of the one alert of refusals."""
+    items, _ = await attention(server, admin)
+    (found,) = [one["id"] for one in items.values() if one["kind"] == "refused"]
+    return found
+
+
+async def snooze(server, admin, alert_id, **body):
+    """Snooze an alert for an hour; return the answer."""
+    body = {"for_s": 3_600, "note": "known"} | body
+    return await server.http.post(f"/api/attention/{alert_id}/snooze", json=body, headers=admin)
+
+
+@pytest.fixture
+async def alert_id(server, admin, press):
+    """Return the ID of an alert: a Worker is refused from one network."""
+    await refuse_from(server, "192.0.2.7")
+    return await refused_alert(server, admin)
+
+
+async def test_a_snoozed_alert_comes_back_at_its_end(server, admin, alert_id):
+    """To the second; until then it is listed as snoozed: until when, by whom and why, and the audit log has it."""
+    assert (await snooze(server, admin, alert_id)).status_code == 204
+
+    items, snoozed = await attention(server, admin)
+    assert alert_id not in items
+    until = f"{server.clock().replace(hour=13):%Y-%m-%dT%H:%M:%SZ}"
+    assert snoozed[alert_id]["snoozed"] == {
+        "until": until,
+        "at": f"{server.clock():%Y-%m-%dT%H:%M:%SZ}",
+        "by": "admin",
+        "note": "known",
+    }
+    events = (await server.http.get("/api/audit", headers=admin)).json()["items"]
+    (event,) = [one for one in events if one["action"] == "attention.snoozed"]
+    assert (event["actor"], event["subject"]) == ("operator:admin", "alert:refused")
+    assert event["details"]["until"] == until
+    assert event["details"]["note"] == "known"
+    server.clock.forward(seconds=3_599)
+    assert alert_id in (await attention(server, admin))[1]
+    server.clock.forward(seconds=1)
+    await refuse_from(server, "192.0.2.7")
+    assert alert_id in (await attention(server, admin))[0]
+
+
+async def test_it_comes_back_when_it_gets_worse(server, admin, alert_id):
+    """More refusals of the same caller are not worse; another Worker, and the same one from another network, are."""
+    await snooze(server, admin, alert_id)
+    await refuse_from(server, "192.0.2.8")
+    assert alert_id in (await attention(server, admin))[1]
+
+    await refuse_from(server, "198.51.100.9")
+    items, snoozed = await attention(server, admin)
+    assert (alert_id in items, alert_id in snoozed) == (True, False)
+
+    await snooze(server, admin, alert_id)
+    assert alert_id in (await attention(server, admin))[1]
+    body = {"name": "press-02", "id": "press-02"}
+    await server.http.post("/api/workers", json=body, headers=admin)
+    await refuse(server, "press-02")
+    assert alert_id in (await attention(server, admin))[0]
+
+
+async def test_anyone_in_charge_ends_a_snooze(server, admin, alert_id):
+    """It is shared, and not of the operator who decided; ended twice, there is none."""
+    await snooze(server, admin, alert_id)
+    body = {"name": "olga", "role": "admin", "password": PASSWORD}
+    await server.http.post("/api/operators", json=body, headers=admin)
+    own = {"current_password": PASSWORD, "new_password": "yyy " + PASSWORD}
+    await server.http.post("/api/me/password", json=own, headers=await server.sign_in("olga"))
+    olga = await server.sign_in("olga", "yyy " + PASSWORD)
+    assert alert_id in (await attention(server, olga))[1]
+
+    path = f"/api/attention/{alert_id}/unsnooze"
+    answers = [(await server.http.post(path, headers=olga)).status_code for _ in range(2)]
+
+    assert answers == [204, 404]
+    assert alert_id in (await attention(server, admin))[0]
+    events = (await server.http.get("/api/audit", headers=admin)).json()["items"]
+    assert [e["actor"] for e in events if e["action"] == "attention.unsnoozed"] == ["operator:olga"]
+
+
+async def test_events_are_delivered_as_before(server, admin, alert_id):
+    """An alert that is snoozed has not ended, and stays the same one for a webhook."""
+    found = {alert.id: alert for alert in await server.services.alerts.find()}
+    await snooze(server, admin, alert_id)
+    again = {alert.id: alert for alert in await server.services.alerts.find()}
+
+    assert again[alert_id].key == found[alert_id].key
+    assert again[alert_id].snoozed is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"for_s": 7 * 86_400}, 204),
+        ({"for_s": 7 * 86_400 + 1}, 422),
+        ({"for_s": 0}, 422),
+        ({"note": "n" * 201}, 422),
+        ({"for_ever": True}, 422),
+    ],
+)
+async def test_only_for_a_week_and_with_a_short_note(server, admin, alert_id, body, status):
+    """Nothing stays hidden because somebody forgot it."""
+    assert (await snooze(server, admin, alert_id, **body)).status_code == status
+
+
+async def test_what_is_not_there_cannot_be_snoozed(server, admin, alert_id):
+    """Nor can an empty ID name the lines that only say how many more there are."""
+    for unknown in ("000000000000", alert_id[:-1], alert_id.upper() + "0", "%20", "..%2f"):
+        assert (await snooze(server, admin, unknown)).status_code in {404, 405}, unknown
+
+
+NEVER = [
+    Alert(kind=AlertKind.AUDIT_LOG, subject="", title="The log was changed", key="audit_log"),
+    Alert(kind=AlertKind.EVENTS_PAUSED, subject="siem", title="Events are paused", key="siem"),
+    Alert(kind=AlertKind.PASSKEY_COPIED, subject="olga", title="Copied", key="olga:laptop"),
+    Alert(kind=AlertKind.CHANGE_REQUEST, subject="1", title="Asks", key="1"),
+    Alert(kind=AlertKind.DUPLICATE, subject="R", title="Copied identity", key="copy:press-01"),
+]
+
+
+@pytest.mark.parametrize("alert", NEVER, ids=lambda alert: f"{alert.kind}")
+async def test_what_must_not_be_hidden_cannot_be_snoozed(server, admin, monkeypatch, alert):
+    """An attacker with an admin's session must not hide what gives the attack away; no page offers it either."""
+
+    async def found(*_):
+        return [alert]
+
+    monkeypatch.setattr(Alerts, "_find", found)
+    items, _ = await attention(server, admin)
+    (shown,) = items.values()
+
+    answer = await snooze(server, admin, shown["id"])
+
+    assert shown["can_snooze"] is False
+    assert (answer.status_code, answer.json()["code"]) == (409, "alert_not_snoozable")
+
+
+async def test_so_many_are_snoozed_at_once(server, admin, monkeypatch):
+    """A limit, and the one that is snoozed already can be snoozed again."""
+    many = [
+        Alert(kind=AlertKind.SETTING, subject="", title=f"Warning {number}", key=f"w{number}")
+        for number in range(3)
+    ]
+
+    async def found(*_):
+        return many
+
+    monkeypatch.setattr(Alerts, "_find", found)
+    monkeypatch.setattr("lyftdata.server.admin.snoozes.MAX_SNOOZED", 2)
+    ids = [alert.id for alert in await server.services.alerts.find()]
+
+    answers = [(await snooze(server, admin, one)).status_code for one in [*ids, ids[0]]]
+
+    assert answers == [204, 204, 409, 204]

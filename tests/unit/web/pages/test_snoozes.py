@@ -1,0 +1,77 @@
+"""Snoozing by the pages: what the form says, what the overview shows of it, and who may."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.unit.server.admin.test_refusal_inbox import refuse
+from tests.unit.web.conftest import the
+from tests.unit.web.test_pages import text_of
+
+from lyftdata.web.pages.snoozes import _span
+
+NOTE = "waits for <b>rack 7</b>"
+
+
+@pytest.fixture
+async def path(server, browser, press):
+    """Return the path of the page that snoozes the alert there is."""
+    await refuse(server)
+    return the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
+
+
+async def test_an_alert_is_snoozed_by_its_button(browser, viewer, path):
+    """It leaves *Needs you* at once, and is below it for everyone: until when, by whom and why; an admin ends that."""
+    asked = text_of(await browser.get(path))
+    assert "press-01 at 127.0.0.1 was refused 3 times" in asked
+    assert "as soon as it gets worse" in asked
+
+    done = await browser.post(path, **{"for": "7d", "note": NOTE})
+
+    assert (done.status_code, done.headers["location"]) == (303, "/")
+    end = path.replace("/snooze", "/unsnooze")
+    for reader, may in ((browser, True), (viewer, False)):
+        page = await reader.get("/")
+        shown = text_of(page)
+        assert "1 snoozed" in shown
+        assert "Snoozed until 2026-03-08 12:00 UTC (in 7 days) by admin: waits for" in shown
+        assert "<b>rack 7</b>" not in page.text
+        assert path not in page.text
+        assert (end in page.text) is may
+    assert (await viewer.post(end)).status_code == 403
+    assert (await browser.post(end)).headers["location"] == "/"
+    assert "1 snoozed" not in text_of(await browser.get("/"))
+    assert path in (await browser.get("/")).text
+
+
+async def test_a_form_with_a_fault_comes_again(browser, path):
+    """With what was typed; a time that is not offered, and a note that is too long."""
+    for fields in ({"for": "9999d"}, {"for": "1h", "note": "n" * 201}):
+        answer = await browser.post(path, **fields)
+        assert answer.status_code == 422
+        assert "Snooze this?" in answer.text
+
+
+async def test_what_is_over_is_not_there(browser, viewer, path):
+    """404 for an alert that has ended; viewers are shown no form."""
+    assert (await browser.get("/alerts/000000000000/snooze")).status_code == 404
+    assert (await viewer.get(path)).status_code == 403
+    assert (await viewer.post(path, **{"for": "1h"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        (datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)),
+        (datetime(2026, 3, 1, 0, 30, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)),
+        # The clock is put forward that night.
+        (
+            datetime(2026, 3, 28, 20, tzinfo=ZoneInfo("Europe/Berlin")),
+            datetime(2026, 3, 29, 6, tzinfo=UTC),
+        ),
+    ],
+)
+def test_tomorrow_is_a_morning_where_the_operator_is(now, until):
+    """At eight by the clock there."""
+    assert now.astimezone(UTC) + _span("tomorrow", now) == until
+    assert _span("1h", now) == timedelta(hours=1)
