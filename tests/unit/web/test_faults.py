@@ -112,6 +112,8 @@ WITHOUT_FIELDS = {
     "/operators/{name}/delete",
     "/requests/{request_id}/withdraw",
 }
+# Needs a receiver that rejects an event: `pages/test_event_destinations.py` has the fault of its only field.
+TESTED_ELSEWHERE = {"/event-destinations/{name}/skip"}
 SECRETS = {"current", "new", "again", "password", "code"}
 
 
@@ -201,7 +203,8 @@ async def test_every_error_lands_next_to_its_field(filled, subtests):
 def test_no_form_is_left_out():
     """A form that is shown again has its errors in the table above, or has no field."""
     posted = {path.partition("?")[0] for path, *_ in WRONG}
-    shown_again = {entry.path for entry in PAGES if entry.again is not None} - WITHOUT_FIELDS
+    shown_again = {entry.path for entry in PAGES if entry.again is not None}
+    shown_again -= WITHOUT_FIELDS | TESTED_ELSEWHERE
 
     def fits(entry):
         return any(re.fullmatch(re.sub(r"{\w+}", "[^/]+", entry), path) for path in posted)
