@@ -41,14 +41,14 @@ _event_option = click.option(
     "events",
     multiple=True,
     metavar="TYPE",
-    help="Which events: a type, a group such as 'worker.*', or '*'; several times. All unless given.",
+    help="Which events: a type, a group such as 'worker.*', or '*'; may be given several times. All unless given.",
 )
 _label_option = click.option(
     "--label",
     "labels",
     multiple=True,
     metavar="LABEL",
-    help="Only events about Workers with this label, KEY or KEY=VALUE; several times.",
+    help="Only events about Workers with this label, KEY or KEY=VALUE; may be given several times.",
 )
 _ca_option = click.option(
     "--ca",
@@ -121,7 +121,7 @@ def add(
 @_event_option
 @click.option(_ALL_EVENTS, is_flag=True, help="Deliver events of every type.")
 @_label_option
-@click.option(_ALL_LABELS, is_flag=True, help="Do not filter by labels any more.")
+@click.option(_ALL_LABELS, is_flag=True, help="Stop filtering by labels.")
 @_ca_option
 @click.option("--system-ca", is_flag=True, help="Trust the system's certificates again.")
 @json_option
@@ -176,7 +176,7 @@ def set_(
 @url_option
 def list_(url: str | None, *, as_json: bool) -> None:
     """
-    List destinations, and how far each has got.
+    List destinations, and the progress of each.
 
     \b
     Example:
@@ -195,7 +195,7 @@ def list_(url: str | None, *, as_json: bool) -> None:
 @url_option
 def show(name: str, url: str | None, *, as_json: bool) -> None:
     """
-    Show a destination, how far it has got, and which events wait for it.
+    Show a destination, its progress, and which events wait for it.
 
     \b
     Example:
@@ -307,7 +307,7 @@ def skip(name: str, number: int, reason: str, url: str | None, *, yes: bool, as_
     metavar="DURATION",
     default="24h",
     show_default=True,
-    help="For how long messages are signed with the previous secret too; 0s ends it at once.",
+    help="How long messages are signed with the previous secret too; 0s ends it at once.",
 )
 @yes_option
 @output_option
@@ -317,7 +317,7 @@ def rotate_secret(
     name: str, overlap: str, output: Path | None, url: str | None, *, yes: bool, as_json: bool
 ) -> None:
     """
-    Make a new secret for a webhook; for a time, messages are signed with both.
+    Generate a new secret for a webhook; for a time, messages are signed with both.
 
     \b
     Example:
@@ -351,7 +351,7 @@ def rotate_secret(
 @url_option
 def delete(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Delete a destination: what waits for it is not delivered.
+    Delete a destination: events that wait for it are not delivered.
 
     \b
     Example:
@@ -417,7 +417,7 @@ def _waiting(found: dict[str, Any]) -> str:
 
 
 def _span(queue: dict[str, Any] | None) -> str:
-    """Return where in the audit log the events that wait are, and since when; "" if there are none."""
+    """Return the numbers of the waiting events in the audit log, and since when they wait; "" if there are none."""
     if queue is None:
         return ""
     first, last = queue["first"], queue["last"]
@@ -427,7 +427,7 @@ def _span(queue: dict[str, Any] | None) -> str:
 
 
 def _queue_fields(queue: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Return what waits by type, and the events that are delivered next."""
+    """Return the waiting events by type, and the events that are delivered next."""
     if queue is None:
         return []
     types = ", ".join(f"{each['count']} {each['type']}" for each in queue["types"])

@@ -1,5 +1,5 @@
 """
-Rules of event destinations: where events of the audit log are delivered, which of them, and what they are sealed with.
+Rules of event destinations: where events of the audit log are delivered, which events, and how the destination's secrets are encrypted.
 
     webhook   https://host/path            one signed POST an event (Standard Webhooks)
     syslog    tls://host:port              RFC 5424 over TLS (RFC 5425)
@@ -33,7 +33,7 @@ from lyftdata.core.text import count
 MAX_DESTINATIONS = 32
 MAX_PATTERNS = 32
 SECRET_OVERLAP = timedelta(hours=24)
-"""For how long a message is signed with the previous secret too, after a rotation."""
+"""How long after a rotation a message is signed with the previous secret too."""
 EVENT_SKIPPED = "event_destination.event_skipped"
 MAX_PAUSE = timedelta(hours=1)
 """A destination that is paused for longer is an alert: what is forgotten or hidden looks like a quiet day to those who read the events."""
@@ -63,9 +63,9 @@ class Stop(StrEnum):
 
 class Target(msgspec.Struct, frozen=True):
     """
-    What is sealed of a destination.
+    The encrypted part of a destination.
 
-    `url` is sealed too: many services put a secret into the path of their webhooks. `secret` is "" unless it is a webhook;
+    `url` is encrypted too: many services put a secret into the path of their webhooks. `secret` is "" unless it is a webhook;
     `previous_secret` is the one before a rotation.
     """
 
@@ -81,7 +81,7 @@ prepare_structs(Target)
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Host and port that a URL names, and whether what is sent there is encrypted."""
+    """Host and port of a URL, and whether the connection is encrypted."""
 
     host: str
     port: int
@@ -89,7 +89,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """Return host and port, without what may be secret."""
+        """Return host and port, which hold no secret."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -135,7 +135,7 @@ def parse_target_url(text: str, transport: Transport) -> str:
 
 
 def endpoint_of(url: str) -> Endpoint:
-    """Return where a URL that was checked leads."""
+    """Return the endpoint of a checked URL."""
     parts: SplitResult = urlsplit(url)
     return Endpoint(
         host=parts.hostname or "",
@@ -145,7 +145,7 @@ def endpoint_of(url: str) -> Endpoint:
 
 
 def parse_patterns(texts: Sequence[str]) -> list[str]:
-    """Check which events are wanted: a type such as `worker.enrolled`, a group such as `worker.*`, or `*`."""
+    """Check patterns of events: a type such as `worker.enrolled`, a group such as `worker.*`, or `*`."""
     if len(texts) > MAX_PATTERNS:
         raise InvalidInputError("events", f"must be at most {MAX_PATTERNS}")
     for text in texts:
@@ -164,7 +164,7 @@ def parse_ca(text: str) -> str:
     pem = text.strip()
     if not pem:
         return ""
-    # OpenSSL's binding takes ASCII alone, and raises a TypeError for other text.
+    # OpenSSL's binding accepts only ASCII, and raises a TypeError for other text.
     if len(pem) > _MAX_CA or not pem.isascii() or "PRIVATE KEY" in pem:
         raise InvalidInputError(
             "ca",
@@ -178,7 +178,7 @@ def parse_ca(text: str) -> str:
 
 
 def matches_pattern(action: str, pattern: str) -> bool:
-    """Return whether a type of event fits a pattern."""
+    """Return whether a type of event matches a pattern."""
     if pattern == "*":
         return True
     if pattern.endswith(".*"):
@@ -195,8 +195,8 @@ def is_wanted(
     """
     Return whether an event is delivered to a destination.
 
-    With labels, only events about Workers are delivered: about those that have one of the labels now, and about those whose entry is
-    gone, since the labels that they had are not known any more. That an event was skipped is delivered to the destination that misses it.
+    With labels, only events about Workers are delivered: Workers that have one of the labels now, and Workers whose entry is gone, since
+    their labels are no longer known. That an event was skipped is delivered to the destination that misses it.
     """
     if is_notice_of_gap(event, destination.name):
         return True

@@ -33,7 +33,7 @@ class Status(StrEnum):
 
 
 class State(StrEnum):
-    """The state of a Worker entry in one word: what an operator did to it takes precedence over whether it is connected."""
+    """The state of a Worker entry in one word: an operator's decision takes precedence over whether it is connected."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -50,7 +50,7 @@ class State(StrEnum):
 
 
 class Approval(StrEnum):
-    """Why a Worker that came by an enrollment key of mode `approve` is not let in; None once it is approved."""
+    """Why a Worker that enrolled with a key of mode `approve` is not admitted; None once it is approved."""
 
     PENDING = "pending"
     DENIED = "denied"
@@ -59,14 +59,14 @@ class Approval(StrEnum):
 
 
 class EnrollmentMode(StrEnum):
-    """What an enrollment key does with a Worker that fits its rules."""
+    """What an enrollment key does with a Worker that matches its rules."""
 
     AUTO = "auto"
     """It is let in at once."""
     APPROVE = "approve"
     """It waits until an operator approves it, unless a rule of the key does."""
     WARN = "warn"
-    """It is let in at once, and so is one with another name or from another network, which is recorded."""
+    """It is admitted at once, and so is one with another name or from another network, which is recorded."""
 
 
 class Role(StrEnum):
@@ -86,7 +86,7 @@ class KeyRotation(StrEnum):
 
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
-    A Worker entry: everything that admission needs to know of it, and nothing that changes at every poll.
+    A Worker entry: everything that admission needs to know about it, and nothing that changes with every poll.
 
     `epoch` grows whenever tokens issued before must stop working although the entry stays (disable, enable, supersede: see
     `core.epochs`); a token carries the epoch at minting. `public_jwk` is canonical JSON of the public
@@ -163,9 +163,9 @@ class SignatureCounterRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False
     """
     How far the identity key of a Worker has counted its signatures (`core.signature_counter`).
 
-    With another thumbprint than the entry's it is of a key that was replaced, and counts for nothing. `host` is what the directory
-    that signed last calls its host, `address` where that request came from. `admits` is the reference of a copy that an operator lets
-    go on as the Worker: with its next signature before `admits_until`, whatever its number, the counter goes on from there.
+    If the thumbprint is not the entry's, it belongs to a key that was replaced, and is ignored. `host` is the host name reported with
+    the last signature, `address` where that request came from. `admits` is the reference of a copy that an operator lets continue as
+    the Worker: the counter continues from its next signature before `admits_until`, whatever its number.
     """
 
     worker_id: str
@@ -180,20 +180,20 @@ class SignatureCounterRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False
 
 
 class CopyDecision(StrEnum):
-    """What an operator has decided about a copy of an identity."""
+    """An operator's decision about a copy of an identity."""
 
     CONTINUE = "continue"
-    """It goes on as the Worker: the host was restored from a snapshot, or it is the right one of the two."""
+    """It continues as the Worker: the host was restored from a snapshot, or it is the right one of the two."""
     AS_NEW = "as_new"
-    """It may enroll as a new Worker, by an enrollment key of its own."""
+    """It may enroll as a new Worker, with its own enrollment key."""
 
 
 class IdentityCopyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     A directory that was refused as a copy of a Worker's identity, or as an older state of it.
 
-    `reference` is that of the first refusal; the directory names it from then on. `host` and `address` are the refused one's,
-    `other_host` and `other_address` those of the signature that was accepted last.
+    `reference` is that of the first refusal, which the directory reports from then on. `host` and `address` are those of the refused
+    directory, `other_host` and `other_address` those of the signature that was accepted last.
     """
 
     reference: str
@@ -226,7 +226,7 @@ class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     One session of a Worker.
 
     `end` is a `SessionEnd`, or the code of the refusal with which the Server ended it; "" while it lasts. `host` is what the
-    Worker said about itself: untrusted text.
+    Worker reported about its host: untrusted text.
     """
 
     worker_id: str
@@ -239,7 +239,7 @@ class WorkerSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class TokenOriginRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    From where a Worker got tokens, by which credential and for which audience.
+    The origin of a Worker's token requests, by credential and audience.
 
     `network` is `core.networks.network_of_host` of `address`, the last address in it. `credential` is kind and value as in the
     `cred` of a token, without the epoch. `elsewhere_at` is when a token was last given out while the Worker was connected from
@@ -266,7 +266,7 @@ class TokenCountRecord(msgspec.Struct, frozen=True):
 
 
 class VersionCountRecord(msgspec.Struct, frozen=True):
-    """How many Workers' agents were of a version in the hour that begins at `at`; None for all versions that have no row of their own."""
+    """How many Workers had agents of a version in the hour that begins at `at`; None for all versions without a row of their own."""
 
     at: datetime
     version: str | None
@@ -274,7 +274,7 @@ class VersionCountRecord(msgspec.Struct, frozen=True):
 
 
 class PresenceState(StrEnum):
-    """How a Worker is known to the Servers of a deployment."""
+    """The presence of a Worker, as the Servers of a deployment know it."""
 
     CONNECTED = "connected"
     BROKEN = "broken"
@@ -284,7 +284,7 @@ class PresenceState(StrEnum):
 
 
 class PresenceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A connected Worker, as its Server publishes it to the others; `host` is untrusted text."""
+    """A connected Worker, as its Server publishes it to its peers; `host` is untrusted text."""
 
     worker_id: str
     server_id: str
@@ -475,7 +475,7 @@ class AdminSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecondFactorKind(StrEnum):
-    """What proves in addition to the password who an operator is."""
+    """What an operator authenticates with in addition to the password."""
 
     TOTP = "totp"
 
@@ -609,7 +609,7 @@ class EventDestinationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class EventDeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    How far a destination has got.
+    The progress of the delivery to a destination.
 
     Events up to number `through` have been delivered, or were not wanted. `holder` is the Server that delivers; it may be gone.
     `failures` are attempts in a row, since `failing_since`. `lost` counts events that the audit log's retention removed before they were
