@@ -6,24 +6,31 @@ from zoneinfo import ZoneInfo
 import pytest
 from tests.unit.server.admin.test_refusal_inbox import refuse
 from tests.unit.web.conftest import the
-from tests.unit.web.test_pages import text_of
+from tests.unit.web.test_pages import ACTOR, text_of
 
+from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import EnrollmentMode
+from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
 from lyftdata.web.pages.snoozes import _span
 
 NOTE = "waits for <b>rack 7</b>"
 
 
 @pytest.fixture
-async def path(server, browser, press):
-    """Return the path of the page that snoozes the alert there is."""
-    await refuse(server)
+async def path(server, browser):
+    """Return the path of the page that snoozes the alert there is: a Worker waits for approval."""
+    rules = EnrollmentKeyRules(mode=EnrollmentMode.APPROVE)
+    issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
+    key = generate_identity_key()
+    proof = server.proof(key, "etl-1", secret=issued.text.reveal())
+    assert (await server.register(key, "etl-1", credential=proof)).status_code == 201
     return the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
 
 
 async def test_an_alert_is_snoozed_by_its_button(browser, viewer, path):
     """It leaves *Needs you* at once, and is below it for everyone: until when, by whom and why; an admin ends that."""
     asked = text_of(await browser.get(path))
-    assert "press-01 at 127.0.0.1 was refused 3 times" in asked
+    assert "1 Worker waits for approval" in asked
     assert "as soon as it gets worse" in asked
 
     done = await browser.post(path, **{"for": "7d", "note": NOTE})
@@ -42,6 +49,16 @@ async def test_an_alert_is_snoozed_by_its_button(browser, viewer, path):
     assert (await browser.post(end)).headers["location"] == "/"
     assert "1 snoozed" not in text_of(await browser.get("/"))
     assert path in (await browser.get("/")).text
+
+
+async def test_refusals_that_can_be_ignored_are_not_snoozed_too(server, browser, press):
+    """One button puts them off."""
+    await refuse(server)
+
+    page = await browser.get("/")
+
+    assert 'href="/ignore-refusals?' in page.text
+    assert "/snooze" not in page.text
 
 
 async def test_a_form_with_a_fault_comes_again(browser, path):
