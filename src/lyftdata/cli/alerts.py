@@ -1,4 +1,4 @@
-"""`lyftdata alerts`: what needs attention, and what of it was put off."""
+"""`lyftdata alerts`: lists what needs attention, and snoozes alerts."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def snooze(alert: str, span: str, note: str, url: str | None) -> None:
 @url_option
 def unsnooze(alert: str, url: str | None) -> None:
     """
-    Let a snoozed ALERT come back now.
+    End the snooze of an ALERT now.
 
     \b
     Example:

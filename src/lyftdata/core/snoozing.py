@@ -1,8 +1,8 @@
 """
-Alerts that are snoozed: which alert a decision is about, and when it has got worse than it was then.
+Snoozed alerts: which alert was snoozed, and whether it has got worse since.
 
-An alert is about members: Workers, callers, networks. While there is none that was not there when it was snoozed, it is the same
-matter, or less of it. Hiding: a guesser at another host must not profit from the decision about the one that was known.
+An alert is about members: Workers, callers, networks. As long as it has no member that it did not have when it was snoozed, it is no
+worse. Hiding: an attacker on another host must not benefit from a snooze that was meant for a known one.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ class SnoozedAlertRecord(msgspec.Struct, frozen=True, kw_only=True):
     An operator's decision to put off an alert.
 
     Attributes:
-        alert: Names it: `alert_digest`.
+        alert: The alert, by its `alert_digest`.
         kind: Its kind.
-        title: What it said then.
-        until: It comes back then.
-        at: When it was decided.
-        by: Who decided, as the audit log names them.
-        note: Why.
-        size: About how many it was.
-        members: About whom, each as `describe_members` writes it; empty if there were too many to keep, and their number alone counts.
+        title: Its title at that time.
+        until: When it comes back.
+        at: When it was snoozed.
+        by: The operator, as the audit log names them.
+        note: The operator's reason.
+        size: The number of its members at that time.
+        members: Its members, from `describe_members`; empty if there were too many to store, so only their number counts.
     """
 
     alert: str
@@ -52,19 +52,19 @@ prepare_structs(SnoozedAlertRecord)
 
 
 def alert_digest(kind: str, key: str) -> str:
-    """Return what names an alert: 64 hexadecimal digits, of which people are shown the first 12. The key may be any text."""
+    """Return the identifier of an alert: 64 hexadecimal digits, of which operators see the first 12. The key may be any text."""
     return hashlib.sha256(f"{kind}\0{key}".encode()).hexdigest()
 
 
 def describe_members(about: Collection[str]) -> str:
-    """Return whom an alert is about, as it is stored: a part of a digest of each, or nothing if there are too many."""
+    """Return an alert's members as they are stored: a truncated digest of each, or an empty text if there are too many."""
     if len(about) > _MAX_MEMBERS:
         return ""
     return " ".join(sorted(map(_digest, set(about))))
 
 
 def is_worse(record: SnoozedAlertRecord, about: Collection[str]) -> bool:
-    """Return whether an alert is about more now, or about others, than when it was snoozed."""
+    """Return whether an alert has more members than when it was snoozed, or a member that it did not have."""
     if len(set(about)) > record.size:
         return True
     known = set(record.members.split())

@@ -20,13 +20,13 @@ def sort_sessions(
     page: Page, path: str, sessions: Iterable[AdminSessionRecord], **others: str
 ) -> tuple[Order, list[AdminSessionRecord]]:
     """
-    Return sessions in the order that the address asks for, the latest first unless it asks for another.
+    Return sessions in the requested order; by default the latest first.
 
     Args:
         page: The page.
         path: Its path.
         sessions: The sessions.
-        others: What the links of the headings keep.
+        others: Parameters that the headings' links keep.
     """
     sorting = Sorting(
         path=path, columns=_VALUES, default="-signed-in", highest_first=("signed-in",), parameter="sessions"

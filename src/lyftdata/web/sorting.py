@@ -1,8 +1,8 @@
 """
-The order of the lists of pages: which orders a list has, which one its address asks for, and where the heading of each column leads.
+Sorts the lists of the pages by the column that the address names, and links the heading of each column.
 
-The address is all that says it, as `sort=name` or, reversed, `sort=-name`: a link, a bookmark and a page that renews itself have the
-same order. What there is no such order for is rejected.
+The order is only in the address, as `sort=name` or, reversed, `sort=-name`, so a link, a bookmark and a live update keep it. An unknown
+column is rejected.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Heading(msgspec.Struct, frozen=True):
-    """The heading of a column: the address of the order that it leads to, and `ascending`, `descending` or "" for the present one."""
+    """The heading of a column: where it leads, and how the list is sorted by it now (`ascending`, `descending` or "")."""
 
     address: str
     direction: str
@@ -26,13 +26,13 @@ class Heading(msgspec.Struct, frozen=True):
 
 class Order(msgspec.Struct, frozen=True):
     """
-    The order of a list as it is shown.
+    The order in which a list is shown.
 
     Attributes:
-        column: By which column.
-        descending: Whether it is reversed.
-        parameters: What brings back the list as it is, its filters too: for the links to its other pages, and for what renews it.
-        headings: Those of all columns, by their names.
+        column: The column that it is sorted by.
+        descending: Whether the order is reversed.
+        parameters: The query that shows this list again, filters included: for links to its other pages, and for live updates.
+        headings: The heading of each column, by name.
     """
 
     column: str
@@ -43,14 +43,14 @@ class Order(msgspec.Struct, frozen=True):
 
 class Sorting(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The orders that a list has.
+    The columns that a list can be sorted by.
 
     Attributes:
-        path: Of the page.
-        columns: Their names.
-        default: The order without a parameter, with "-" in front if it is reversed.
-        highest_first: The columns of which one looks for the latest, or the most: they are reversed first.
-        parameter: Its name in the address.
+        path: The path of the page.
+        columns: The names of the columns.
+        default: The order when the address names none, with "-" in front if it is reversed.
+        highest_first: Columns that are sorted latest or highest first when their heading is first clicked.
+        parameter: The query parameter that names the order.
     """
 
     path: str
@@ -61,26 +61,26 @@ class Sorting(msgspec.Struct, frozen=True, kw_only=True):
 
     def choice(self, page: Page) -> str:
         """
-        Return the order that is asked for, with "-" in front if it is reversed.
+        Return the requested order, with "-" in front if it is reversed.
 
         Raises:
-            InvalidInputError: There is no such order.
+            InvalidInputError: No such column.
         """
         known = [f"{sign}{column}" for column in self.columns for sign in ("", "-")]
         return page.choice(self.parameter, known) or self.default
 
     def read(self, page: Page, /, **others: str) -> Order:
         """
-        Return the order that is asked for; raises InvalidInputError.
+        Return the requested order; raises InvalidInputError.
 
         Args:
             page: The page.
-            others: The parameters that the links of the headings keep, such as a filter; the empty ones are left out.
+            others: Parameters that the headings' links keep, such as a filter; empty ones are left out.
         """
         return self.order(self.choice(page), **others)
 
     def order(self, chosen: str, /, **others: str) -> Order:
-        """Return one of the orders."""
+        """Return the order for a column name, with "-" in front if it is reversed."""
         kept = {name: text for name, text in others.items() if text}
         own = {} if chosen == self.default else {self.parameter: chosen}
         return Order(
@@ -91,7 +91,7 @@ class Sorting(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _heading(self, column: str, chosen: str, kept: Mapping[str, str]) -> Heading:
-        """Return where a heading leads: to the order by its column, and from there to the reverse."""
+        """Return a column's heading: its link sorts by the column, or reverses the order if the list is already sorted by it."""
         first, second = column, f"-{column}"
         if column in self.highest_first:
             first, second = second, first
@@ -107,13 +107,13 @@ def in_order(
     rows: Iterable[T], order: Order, values: Mapping[str, Callable[[T], Any]], *, tie: Callable[[T], Any]
 ) -> list[T]:
     """
-    Return the rows of a list in an order; those without a value come last in both directions.
+    Return the rows in the given order; rows without a value come last in both directions.
 
     Args:
         rows: The rows.
-        order: Which order.
-        values: What each column sorts by, None for nothing.
-        tie: What puts equal rows in order, the same in both directions.
+        order: The order.
+        values: The sort key of each column; it returns None for a row without a value.
+        tie: The sort key for equal rows, the same in both directions.
     """
     value = values[order.column]
     valued = [(value(row), row) for row in sorted(rows, key=tie)]
@@ -123,13 +123,13 @@ def in_order(
 
 
 def place_in(*values: str) -> Callable[[str | None], int]:
-    """Return what sorts texts as they are listed here, such as states, and any other after them."""
+    """Return a sort key that puts texts, such as states, in the order listed here, and any other text after them."""
     places = {value: place for place, value in enumerate(values)}
     return lambda text: places.get(text or "", len(places))
 
 
 def folded(texts: Sequence[str] | str | None) -> Any:
-    """Return what sorts a text, or several, without the difference of upper and lower case; None for none."""
+    """Return a case-insensitive sort key for a text or a list of texts; None if there is none."""
     if not texts:
         return None
     return fold(texts) if isinstance(texts, str) else [fold(text) for text in texts]

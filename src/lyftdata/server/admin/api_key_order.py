@@ -1,4 +1,4 @@
-"""Puts API keys in the order of one of their columns."""
+"""Finds the values by which a list of API keys is sorted."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -31,9 +31,9 @@ class KeyColumn(StrEnum):
 
 class ApiKeyOrder:
     """
-    Knows what API keys are sorted by; a key is all its generations.
+    Finds the sort keys of API keys; all generations of a key are sorted as one.
 
-    What must be read is read once for all keys: only the few that a page shows are read in full, by `ApiKeyQueries.show`.
+    The database is read once for all keys; only the few keys that a page shows are read in full, by `ApiKeyQueries.show`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ApiKeyOrder:
         self._clock = clock
 
     async def values_of(self, by: KeyColumn, *, scope: Scope) -> Callable[[Sequence[ApiKeyRecord]], Any]:
-        """Return what gives the value of a key in a column, None where there is none; of Workers, those within a scope count."""
+        """Return the sort key for a column; it returns None for a key without a value. Only Workers within the scope are counted."""
         if by is KeyColumn.CONNECTED:
             return self._number_connected(scope)
         if by is KeyColumn.USED:
@@ -63,7 +63,7 @@ class ApiKeyOrder:
         )
 
     async def _last_use(self) -> Callable[[Sequence[ApiKeyRecord]], int | None]:
-        """Return what gives a key's place among those that were used, by when: the times themselves are not needed."""
+        """Return a sort key by last use: the rank of each key, since the times themselves are not needed."""
         await self._traces.flush()
         places = {key: place for place, key in enumerate(await self._store.read(api_keys.ids_by_last_use))}
         return lambda group: max(
@@ -76,7 +76,7 @@ def _value_of(newest: ApiKeyRecord, by: KeyColumn, now: datetime) -> Any:
         case KeyColumn.STATUS:
             return _STATUS_ORDER.index(key_status(newest, now))
         case KeyColumn.FOR:
-            # For every Worker is for more than any number of them.
+            # "For all Workers" sorts above any number of Workers.
             return newest.for_all_workers, len(newest.worker_ids), newest.worker_ids
         case KeyColumn.EXPIRES:
             return newest.expires_at

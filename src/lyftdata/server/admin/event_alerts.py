@@ -1,7 +1,7 @@
 """
-Finds the destinations of events to which nothing is delivered: those that fail, whose receiver rejects an event, or that stay paused.
+Finds event destinations that receive nothing: they fail, their receiver rejects an event, or they stay paused.
 
-No alert names what an event is about: it is delivered as an event itself, and must not be rejected for the same text.
+No alert repeats the text of an event: alerts are delivered as events too, and must not be rejected for the same text.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def _failing(one: EventDestination) -> Alert:
 
 
 def _magnitude(number: int) -> list[str]:
-    """Return what has one more for each digit of a number that grows all the time: ten times as many is worse."""
+    """Return one member for each digit of the number, so that a snoozed alert comes back when ten times as many events wait."""
     return [f"1 and {zeros} zeros" for zeros in range(len(str(number)))]
 
 

@@ -1,4 +1,4 @@
-"""What an operator puts off: until when, by whom and why. One rule for refusals that are ignored and alerts that are snoozed."""
+"""Decides until when something is put off: one rule for refusals that are ignored and alerts that are snoozed."""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ MAX_NOTE = 200
 
 
 class PutOff(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision to put something off; `by` is a person also where an API token acts for them."""
+    """A decision to put something off; `by` is the operator, even if an API token acts for them."""
 
     at: datetime
     until: datetime
@@ -22,7 +22,7 @@ class PutOff(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def details(self) -> dict[str, str]:
-        """Return what the audit log says of it."""
+        """Return its details for the audit log."""
         return {"until": f"{self.until:%Y-%m-%dT%H:%M:%SZ}"} | ({"note": self.note} if self.note else {})
 
 
@@ -36,7 +36,7 @@ def put_off(
     known_secrets: KnownSecrets,
 ) -> PutOff:
     """
-    Return the decision to put something off: never for good, so that nothing stays hidden because someone forgot it.
+    Put something off for a limited time: nothing stays hidden because someone forgot about it.
 
     Args:
         for_: For how long.

@@ -1,9 +1,9 @@
 """
-Snoozes alerts: puts them off for an hour, until tomorrow, for a week.
+Snoozes alerts for an hour, until tomorrow or for a week.
 
-A snoozed alert is not gone: every operator sees that it is snoozed, until when, by whom and why, and admins can end that. It comes back
-by itself at its end, or as soon as it is about more than it was (`core/snoozing.py`). Events are delivered as before: only what the
-overview asks for is put off.
+A snoozed alert is not gone: every operator sees until when, by whom and why it is snoozed, and admins can end the snooze. It comes back
+by itself at the end, or as soon as it gets worse (`core/snoozing.py`). Events are delivered as before; only the list on the overview
+changes.
 """
 
 from datetime import timedelta
@@ -33,13 +33,13 @@ _MAX_TITLE = 300
 
 class Snoozes:
     """
-    Operators' decisions to put off alerts; they are in the database, so every Server has the same.
+    Snoozes alerts, and ends snoozes; they are stored in the database, so they apply at every Server.
 
     Args:
-        alerts: Finds what can be put off.
+        alerts: Finds the current alerts.
         known_secrets: What no note may hold.
         store: Keeps the decisions.
-        events: Makes pages that are open show it.
+        events: Updates open pages.
         clock: Aware UTC time.
     """
 
@@ -53,7 +53,7 @@ class Snoozes:
         self._clock = clock
 
     async def find(self, alert_id: str) -> Alert:
-        """Return an alert that there is now, by its ID; raises NotFoundError."""
+        """Return a current alert by its ID; raises NotFoundError."""
         for alert in await self._alerts.find():
             if alert.id and alert.id == alert_id:
                 return alert
@@ -61,7 +61,7 @@ class Snoozes:
 
     async def snooze(self, alert_id: str, *, for_: timedelta, note: str, actor: Actor) -> None:
         """
-        Put off an alert that there is now, or again for another time.
+        Snooze a current alert, or change for how long it is snoozed.
 
         Raises:
             NotFoundError: There is no such alert now.
@@ -107,7 +107,7 @@ class Snoozes:
         self._events.count_change()
 
     async def unsnooze(self, alert_id: str, *, actor: Actor) -> None:
-        """Let an alert come back now; raises NotFoundError if no alert with this ID is snoozed."""
+        """End a snooze now; raises NotFoundError if no alert with this ID is snoozed."""
         now = self._clock()
 
         def op(tx: WriteTx) -> None:

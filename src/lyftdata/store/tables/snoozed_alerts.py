@@ -12,22 +12,22 @@ from lyftdata.store.writer.transaction import WriteTx
 
 
 def snooze(tx: WriteTx, record: SnoozedAlertRecord) -> None:
-    """Write a decision over the one before."""
+    """Store a snooze, replacing an earlier one of the same alert."""
     dialect.upsert(tx.conn, snoozed_alerts, [to_row(record)])
 
 
 def unsnooze(tx: WriteTx, alert: str) -> None:
-    """Remove a decision."""
+    """Delete a snooze."""
     tx.conn.execute(delete(snoozed_alerts).where(snoozed_alerts.c.alert == alert))
 
 
 def remove_ended(tx: WriteTx, *, now: datetime) -> None:
-    """Remove the decisions whose time is over."""
+    """Delete snoozes that have ended."""
     tx.conn.execute(delete(snoozed_alerts).where(snoozed_alerts.c.until <= now))
 
 
 def list_snoozed(conn: Connection, *, now: datetime) -> list[SnoozedAlertRecord]:
-    """Return the decisions that still hold, the one that ends first at the beginning."""
+    """Return the current snoozes, the one that ends first at the beginning."""
     query = select(snoozed_alerts).where(snoozed_alerts.c.until > now)
     rows = conn.execute(query.order_by(snoozed_alerts.c.until, snoozed_alerts.c.alert))
     return [from_row(SnoozedAlertRecord, row) for row in rows]
