@@ -1,6 +1,7 @@
 """Alerts that are snoozed: for whom, until when, and what brings them back."""
 
 import pytest
+from tests.builders import ENROLLMENT_KEY
 from tests.deployment import PASSWORD
 from tests.unit.server.admin.test_refusal_inbox import refuse, refuse_from
 
@@ -170,3 +171,12 @@ async def test_so_many_are_snoozed_at_once(server, admin, monkeypatch):
     answers = [(await snooze(server, admin, one)).status_code for one in [*ids, ids[0]]]
 
     assert answers == [204, 204, 409, 204]
+
+
+async def test_a_note_holds_no_credential(server, admin, alert_id):
+    """The note of a snooze is shown to every operator and stays in the audit log."""
+    answer = await snooze(server, admin, alert_id, note=f"see {ENROLLMENT_KEY}")
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "note")
+    assert ENROLLMENT_KEY not in answer.text
+    assert alert_id in (await attention(server, admin))[0]

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.builders import ENROLLMENT_KEY
 from tests.event_destinations import add_webhook, add_worker, deliver, shown
 
 from lyftdata.core.records import Transport
@@ -159,7 +160,7 @@ async def test_a_notice_that_is_rejected_is_followed_by_no_notice(server, admin,
     assert (found["waiting"], found["failures"], found["skipped"]) == (0, 0, 2)
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 201])
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 201, f"see {ENROLLMENT_KEY}"])
 async def test_a_skip_has_a_reason(server, admin, hook, reason):
     """Those who find the gap read it."""
     number = await blocked(server, admin, hook)
