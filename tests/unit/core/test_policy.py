@@ -39,6 +39,7 @@ FOR_ADMINS = {
     "fleet_policy.write",
     "incident.write",
     "refusals.write",
+    "alerts.write",
     "signing_keys.write",
     "operators.write",
     "resources.write",
@@ -60,6 +61,7 @@ FOR_ADMINS = {
 # What makes a way in, or hides alerts, for longer than the token lives, or is about a person.
 NOT_BY_TOKEN = {
     "refusals.write",
+    "alerts.write",
     "event_destinations.write",
     "event_destinations.redirect",
     "operators.write",

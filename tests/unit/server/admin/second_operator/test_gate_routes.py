@@ -98,6 +98,8 @@ BY_ONE = {
         ("DELETE", "/api/fleet/policy"),
         ("POST", "/api/fleet/policy/preview"),
         ("POST", "/api/refusals/ignore"),
+        ("POST", "/api/attention/{alert_id}/snooze"),
+        ("POST", "/api/attention/{alert_id}/unsnooze"),
         ("POST", "/api/refusals/reopen"),
         ("POST", "/api/event-destinations"),
         ("PATCH", "/api/event-destinations/{name}"),
