@@ -242,11 +242,11 @@ async def test_a_browser_elsewhere_is_told_so(server, browsers):
     """The sign of a code that somebody else has sent (RFC 8628, section 5.4)."""
     begun = await begin(server)
     shown = await browsers["admin"].get(f"/device?user_code={begun['user_code']}")
-    assert "from another network" in shown.text
+    assert "in a different network" in shown.text
     async with server.from_address("192.0.2.50") as http:
         near = (await http.post("/api/login/device", json={})).json()
     assert (
-        "from another network"
+        "in a different network"
         not in (await browsers["admin"].get(f"/device?user_code={near['user_code']}")).text
     )
 
