@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
 from lyftdata.core.policy import ACTIONS
-from lyftdata.server.admin.alert_watch import INCIDENTS
+from lyftdata.server.admin.alerts.watch import INCIDENTS
 
 SOURCE = Path(__file__).parents[3] / "src" / "lyftdata"
 _GROUPS = {action.partition(".")[0] for action in AUDIT_ACTIONS}

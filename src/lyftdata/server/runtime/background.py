@@ -14,7 +14,7 @@ from lyftdata.core.log_events.server import (
 )
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
-from lyftdata.server.admin.alert_watch import AlertWatch
+from lyftdata.server.admin.alerts.watch import AlertWatch
 from lyftdata.server.admin.audit_retention import AuditRetention
 from lyftdata.server.admin.audit_watch import AuditWatch
 from lyftdata.server.admin.checkpoint_schedule import CheckpointSchedule

@@ -9,7 +9,8 @@ from starlette.types import ASGIApp
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.known_secrets import KnownSecrets
 from lyftdata.failure_log import FailureLog
-from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.alerts.finder import Alerts
+from lyftdata.server.admin.alerts.snoozes import Snoozes
 from lyftdata.server.admin.api_key_order import ApiKeyOrder
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.api_keys import ApiKeys
@@ -61,7 +62,6 @@ from lyftdata.server.admin.second_operator.requests import ChangeRequests
 from lyftdata.server.admin.second_operator.rules import SecondOperatorSettings
 from lyftdata.server.admin.session_uses import SessionUses
 from lyftdata.server.admin.signing_key_rotation import SigningKeyRotation
-from lyftdata.server.admin.snoozes import Snoozes
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries

@@ -2,14 +2,15 @@
 
 import msgspec
 
-from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.alerts.copied_passkeys import CopiedPasskeys
+from lyftdata.server.admin.alerts.finder import Alerts
+from lyftdata.server.admin.alerts.snoozes import Snoozes
 from lyftdata.server.admin.api_key_order import ApiKeyOrder
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.approval_queries import ApprovalQueries
 from lyftdata.server.admin.audit_export import AuditExport
 from lyftdata.server.admin.audit_proofs import AuditProofs
 from lyftdata.server.admin.audit_queries import AuditQueries
-from lyftdata.server.admin.copied_passkeys import CopiedPasskeys
 from lyftdata.server.admin.enrollment_key_queries import EnrollmentKeyQueries
 from lyftdata.server.admin.enrollment_queries import EnrollmentQueries
 from lyftdata.server.admin.enrollment_rehearsals import EnrollmentRehearsals
@@ -23,7 +24,6 @@ from lyftdata.server.admin.refusal_queries import RefusalQueries
 from lyftdata.server.admin.resource_queries import ResourceQueries
 from lyftdata.server.admin.samples import SampleLog
 from lyftdata.server.admin.second_operator.queries import ChangeRequestQueries
-from lyftdata.server.admin.snoozes import Snoozes
 from lyftdata.server.admin.status_queries import StatusQueries
 from lyftdata.server.admin.token_count_queries import TokenCountQueries
 from lyftdata.server.admin.token_origin_queries import TokenOriginQueries

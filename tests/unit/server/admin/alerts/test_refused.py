@@ -1,22 +1,10 @@
-"""What the overview shows as in need of an operator."""
+"""Who is refused repeatedly, and how alerts name them."""
 
 import pytest
+from tests.unit.server.admin.alerts.test_finder import concerns
 from tests.unit.server.api.test_oauth_token import unknown_api_key
 
 from lyftdata.core.identity_keys import generate_identity_key
-
-
-async def concerns(server, admin):
-    """Return what needs attention, as kind and subject."""
-    answer = await server.http.get("/api/attention", headers=admin)
-    return {(c["kind"], c["subject"]) for c in answer.json()["items"]}
-
-
-async def test_a_quiet_server_needs_nothing(server, admin, press):
-    """A Worker that connects as it should, and an unknown caller's single guess: nothing to do."""
-    await server.token_by_key(*press)
-    await server.token_by_key("press-01", "nonsense")
-    assert await concerns(server, admin) == set()
 
 
 async def test_a_worker_refused_again_and_again_is_shown_for_an_hour(server, admin, press):
@@ -106,26 +94,3 @@ async def test_a_worker_is_called_by_its_name(server, admin):
         "binder-02 at 127.0.0.1 was refused 3 times",
         "binder-02 at 203.0.113.5 was refused 3 times",
     ]
-
-
-async def test_a_key_that_ends_within_a_week_is_shown_until_it_has(server, admin):
-    """Both sides of both boundaries."""
-    body = {"name": "press-keys", "expires_in_s": 8 * 86_400}
-    await server.http.post("/api/api-keys", json=body, headers=admin)
-    shown = {("key_expires", "press-keys")}
-    for hours, expected in ((24, shown), (7 * 24 - 1, shown), (1, set())):
-        server.clock.forward(hours=hours, seconds=-1)
-        if hours == 24:
-            assert await concerns(server, await server.sign_in()) == set()
-        server.clock.forward(seconds=1)
-        assert await concerns(server, await server.sign_in()) == expected
-
-
-async def test_a_published_secret_and_a_coming_signing_key_are_shown(opened):
-    """What the log warned of at the start stays in sight; a key published ahead says when it will sign."""
-    async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="c3s3R0s1T5QAQr7lz1KsT00pKh3adnma") as server:
-        assert await concerns(server, await server.sign_in()) == {("setting", "")}
-        server.clock.forward(days=40)
-        await server.services.signing_keys.refresh()
-        found = await concerns(server, await server.sign_in())
-        assert ("signing_key", "") in found

@@ -20,7 +20,7 @@ from lyftdata.core.snoozing import (
     describe_members,
 )
 from lyftdata.core.text import clean_text
-from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.alerts.finder import Alerts
 from lyftdata.server.admin.put_off import put_off
 from lyftdata.server.admin.schemas.status import Alert
 from lyftdata.server.clock import Clock

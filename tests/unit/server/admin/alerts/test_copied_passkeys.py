@@ -2,7 +2,7 @@
 
 import pytest
 from tests.authenticator import Authenticator
-from tests.unit.server.admin.test_alert_watch import alerts, look
+from tests.unit.server.admin.alerts.test_watch import alerts, look
 from tests.unit.server.admin.test_passkeys import actor_of, asked, prove, register
 
 from lyftdata.core.errors import SecondFactorFailedError

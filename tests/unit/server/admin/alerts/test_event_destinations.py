@@ -7,7 +7,7 @@ import pytest
 from tests.builders import NOON
 
 from lyftdata.core.records import Transport
-from lyftdata.server.admin.event_alerts import event_alerts
+from lyftdata.server.admin.alerts.event_destinations import event_alerts
 from lyftdata.server.admin.schemas.event_destinations import EventDestination, RejectedEvent
 
 MINUTE = timedelta(minutes=1)

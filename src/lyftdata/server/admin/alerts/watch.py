@@ -1,7 +1,7 @@
 """
 Records in the audit log when an alert is raised and when it has ended, so that it is delivered like every other event.
 
-`alerts` decides what is an alert, and `fleet_queries` which Workers are lost, as for the overview. With several Servers, the one that started first does this.
+`finder` decides what is an alert, and `fleet_queries` which Workers are lost, as for the overview. With several Servers, the one that started first does this.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from lyftdata.core.outages import group_losses
 from lyftdata.core.records import AuditEvent, OpenAlertRecord, ServerRecord
 from lyftdata.core.text import count
-from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.alerts.finder import Alerts
 from lyftdata.server.admin.fleet_queries import FleetQueries, fleet_view
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admission.directory import Directory

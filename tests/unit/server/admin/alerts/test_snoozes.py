@@ -5,7 +5,7 @@ from tests.builders import ENROLLMENT_KEY
 from tests.deployment import PASSWORD
 from tests.unit.server.admin.test_refusal_inbox import refuse, refuse_from
 
-from lyftdata.server.admin.alerts import Alerts
+from lyftdata.server.admin.alerts.finder import Alerts
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 
 
@@ -165,7 +165,7 @@ async def test_so_many_are_snoozed_at_once(server, admin, monkeypatch):
         return many
 
     monkeypatch.setattr(Alerts, "_find", found)
-    monkeypatch.setattr("lyftdata.server.admin.snoozes.MAX_SNOOZED", 2)
+    monkeypatch.setattr("lyftdata.server.admin.alerts.snoozes.MAX_SNOOZED", 2)
     ids = [alert.id for alert in await server.services.alerts.find()]
 
     answers = [(await snooze(server, admin, one)).status_code for one in [*ids, ids[0]]]

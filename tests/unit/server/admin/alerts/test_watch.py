@@ -4,7 +4,7 @@ import msgspec
 from tests.identity_directories import IdentityDirectory
 
 from lyftdata.core.records import SessionEnd
-from lyftdata.server.admin.alert_watch import AlertWatch
+from lyftdata.server.admin.alerts.watch import AlertWatch
 from lyftdata.server.runtime.background import alert_watch, flush
 from lyftdata.server.sessions.session import PollEnd
 
