@@ -6,15 +6,14 @@ from typing import Any
 import click
 
 from lyftdata.cli.confirm import confirm, confirm_existing, require_terminal, yes_option
+from lyftdata.cli.event_tables import describe_waiting, show_destination, show_destinations, show_rejected
 from lyftdata.cli.output import (
     echo_err,
     emit,
     json_option,
     key_output,
     output_option,
-    print_fields,
     print_json,
-    print_table,
     url_option,
     when,
 )
@@ -186,7 +185,7 @@ def list_(url: str | None, *, as_json: bool) -> None:
 
     with Api(url) as api:
         found = api.get("/event-destinations")["items"]
-    emit(found, as_json=as_json, show=_show_table)
+    emit(found, as_json=as_json, show=show_destinations)
 
 
 @events.command()
@@ -205,7 +204,7 @@ def show(name: str, url: str | None, *, as_json: bool) -> None:
 
     with Api(url) as api:
         found = api.get(f"/event-destinations/{path_part(name)}")
-    emit(found, as_json=as_json, show=_show_one)
+    emit(found, as_json=as_json, show=show_destination)
 
 
 @events.command()
@@ -288,14 +287,14 @@ def skip(name: str, number: int, reason: str, url: str | None, *, yes: bool, as_
     with Api(url) as api:
         if not yes:
             require_terminal(question)
-            _show_rejected(api.get(path)["rejected"], number)
+            show_rejected(api.get(path)["rejected"], number)
         confirm(question, yes=yes)
         changed = api.post(f"{path}/skip", {"number": number, "reason": reason})
     emit(
         changed,
         as_json=as_json,
         show=lambda found: echo_err(
-            f"Event {number} was skipped for {clean_text(found['name'])}; {_waiting(found)}"
+            f"Event {number} was skipped for {clean_text(found['name'])}; {describe_waiting(found)}"
         ),
     )
 
@@ -379,7 +378,7 @@ def _set_paused(name: str, url: str | None, *, paused: bool, as_json: bool, done
     emit(
         changed,
         as_json=as_json,
-        show=lambda found: echo_err(f"{done}: {clean_text(found['name'])}; {_waiting(found)}"),
+        show=lambda found: echo_err(f"{done}: {clean_text(found['name'])}; {describe_waiting(found)}"),
     )
 
 
@@ -409,110 +408,3 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{file} cannot be read as PEM.", param_hint="--ca") from error
-
-
-def _waiting(found: dict[str, Any]) -> str:
-    count = found["waiting"]
-    return "1 event waits" if count == 1 else f"{count or 'no'} events wait"
-
-
-def _span(queue: dict[str, Any] | None) -> str:
-    """Return the numbers of the waiting events in the audit log, and since when they wait; "" if there are none."""
-    if queue is None:
-        return ""
-    first, last = queue["first"], queue["last"]
-    numbers = f"event {first}" if first == last else f"from event {first} to event {last}"
-    more = " and later ones" if queue["has_more"] else ""
-    return f", {numbers}{more}, since {when(queue['since'])}"
-
-
-def _queue_fields(queue: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Return the waiting events by type, and the events that are delivered next."""
-    if queue is None:
-        return []
-    types = ", ".join(f"{each['count']} {each['type']}" for each in queue["types"])
-    following = [
-        ("Next" if number == 0 else "", f"{one['number']} {one['type']} {one['subject']} by {one['actor']}")
-        for number, one in enumerate(queue["next"])
-    ]
-    return [("Waiting by type", types), *following]
-
-
-def _state(found: dict[str, Any]) -> str:
-    if found["is_paused"]:
-        return "paused"
-    return "failing" if found["failures"] else "delivering"
-
-
-def _stopped_since(found: dict[str, Any]) -> str:
-    since = found["paused_at"] or found["failing_since"]
-    return f" since {when(since)}" if since else ""
-
-
-def _rejected_fields(rejected: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Return which event the receiver rejects, how often and since when, and what it answers."""
-    if rejected is None:
-        return []
-    times = "once" if rejected["times"] == 1 else f"{rejected['times']} times"
-    return [
-        ("Rejected", f"event {rejected['number']}, {times}, since {when(rejected['since'])}"),
-        ("Answer", rejected["answer"]),
-    ]
-
-
-def _show_rejected(rejected: dict[str, Any] | None, number: int) -> None:
-    """Show what is about to be skipped; if it is another event that is rejected, the Server will refuse."""
-    if rejected is not None and rejected["number"] == number:
-        echo_err(clean_text(f"{number} {rejected['type']} {rejected['subject']} by {rejected['actor']}", 400))
-        for label, value in _rejected_fields(rejected):
-            echo_err(clean_text(f"{label}: {value}", 400))
-
-
-def _show_table(found: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            one["name"],
-            one["transport"],
-            one["endpoint"] or one["file"],
-            _state(one),
-            str(one["waiting"]),
-            when(one["last_success_at"]),
-        )
-        for one in found
-    ]
-    columns = ("name", "transport", "to", "state", "waiting", "last success")
-    print_table(columns, rows, empty="There is no event destination yet.")
-
-
-def _show_one(found: dict[str, Any]) -> None:
-    until = found["previous_secret_until"]
-    print_fields(
-        [
-            ("Name", found["name"]),
-            ("Transport", found["transport"]),
-            ("To", found["url"] or found["file"]),
-            ("Events", " ".join(found["events"]) or "all"),
-            ("Labels", " ".join(found["labels"]) or "any"),
-            ("Certificates", "its own" if found["ca"] else "the system's"),
-            ("State", _state(found) + _stopped_since(found)),
-            *_rejected_fields(found["rejected"]),
-            (
-                "Delivered",
-                f"{found['delivered']}, up to event {found['through']}"
-                if found["delivered"]
-                else f"nothing yet, starting after event {found['through']}",
-            ),
-            ("Waiting", _waiting(found) + _span(found["queue"])),
-            *_queue_fields(found["queue"]),
-            ("Lost", str(found["lost"])),
-            ("Skipped", str(found["skipped"])),
-            ("Last success", when(found["last_success_at"])),
-            (
-                "Last error",
-                f"{found['last_error']} {when(found['last_error_at'])}" if found["last_error"] else "-",
-            ),
-            ("Next attempt", when(found["next_attempt_at"])),
-            ("Previous secret", f"signs too until {when(until)}" if until else "-"),
-            ("Created", f"{when(found['created_at'])} by {found['created_by']}"),
-        ]
-    )

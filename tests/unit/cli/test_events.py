@@ -48,27 +48,6 @@ def test_pausing_and_resuming(operator, siem):
     assert operator.json("events", "resume", siem[0])["is_paused"] is False
 
 
-def test_what_waits_is_listed(operator):
-    """From which event to which, by type, and the next ones; nothing of it where nothing waits."""
-    url, events = "https://127.0.0.1/hooks/x", ("--event", "resource.created", "--event", "resource.deleted")
-    assert operator.run("events", "add", "waits", "--webhook", url, *events).exit_code == 0
-    operator.done("events", "pause", "waits")
-    idle = operator.done("events", "show", "waits")
-    assert "no events wait\n" in idle
-    assert "Waiting by type" not in idle
-    operator.done("resources", "add", "waits", "--audience", "https://waits.example", "--all-workers")
-    operator.done("resources", "delete", "waits", "--yes")
-    queue = operator.json("events", "show", "waits")["queue"]
-
-    shown = operator.done("events", "show", "waits")
-
-    first, last = queue["first"], queue["last"]
-    assert f"2 events wait, from event {first} to event {last}, since {queue['since']}" in shown
-    assert "1 resource.created, 1 resource.deleted" in shown
-    assert f"{first} resource.created resource:waits by operator:admin" in shown
-    assert f"{last} resource.deleted resource:waits by operator:admin" in shown
-
-
 def test_a_test_that_fails_exits_with_1(operator, siem):
     """For scripts; with the reason."""
     tested = operator.run("events", "test", siem[0])
