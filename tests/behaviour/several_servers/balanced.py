@@ -163,9 +163,9 @@ class Balanced:
         )
 
     def start_server(self, number: int) -> Program:
-        """Start a Server and wait until it is ready."""
+        """Start a Server and wait until it is ready, each of its processes if it has several."""
         started = self.server_host(number).start("run", "server")
-        started.wait_for("ready")
+        started.wait_for("processes_ready" if "LYFTDATA_PROCESSES" in self._environ else "ready")
         return started
 
     def worker_host(self, name: str, *, module: str = "lyftdata", **environ: str) -> Host:
