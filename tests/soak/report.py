@@ -17,21 +17,21 @@ PICTURE = DOCS / "images" / "soak.svg"
 _MIB = 1024 * 1024
 _HEAD = """# Soak test report
 
-`make soak` writes this page. It runs two Servers on PostgreSQL with a synchronous standby, behind HAProxy; real agents that each run a program; and light Workers, half
-with an API key that a team shares, half enrolled, which never give up. At random, by a seed, something happens to them: an operator adds, disables, enables or
-removes Workers, rotates or revokes keys; a host loses power; a Server is killed, restarted or paused; PostgreSQL is restarted, crashes, fails over to its
-standby for good, or has no room on its disk. Now and then the clocks of all of them go forward by hours, so that days pass within minutes.
+The result of the last soak test, written by `make soak`. The test runs two Servers on PostgreSQL with a synchronous standby, behind HAProxy; real agents that each run a program; and light Workers, which retry without end, half
+with an API key that a team shares, half enrolled. It picks events at random, from a seed: an operator adds, disables, enables or
+removes Workers, rotates or revokes keys; a host loses power; a Server is killed, restarted or paused; PostgreSQL is restarted, crashes, fails over
+permanently to its standby, or has no disk space. From time to time all clocks are moved forward by hours, so that days pass within minutes.
 
 After each event the test waits until every Worker that should be connected is, and no other, and compares the whole state with what the Servers have acknowledged. It
-ends at the first violation:
+stops at the first violation:
 
-- A Worker was let in by a request sent two seconds or more after the Server had acknowledged that it is cut off.
-- A Worker that should be connected is not, five minutes after the event, or an agent's program does not run.
-- A Worker, a change or a removal that was acknowledged is not in the state, or one is there that was not.
-- The audit log is not whole, or a Server's log has a traceback.
+- A Worker was admitted by a request sent two seconds or more after the Server had acknowledged that it is cut off.
+- A Worker that should be connected is not connected five minutes after the event, or an agent's program does not run.
+- A Worker, a change or a removal that was acknowledged is missing from the state, or the state has one that was not acknowledged.
+- The audit log is not intact, or a Server's log has a traceback.
 
-`python -m tests.soak --seed SEED …` repeats the events of a report in the same order. Not in it: an upgrade from an earlier release, of which there is none yet; the
-identity keys of light Workers are not rotated, those of agents are.
+`python -m tests.soak --seed SEED …` repeats the events of a report in the same order. Not covered: upgrades from an earlier release, because there is none yet, and rotation of the
+identity keys of light Workers; those of agents are rotated.
 """
 
 

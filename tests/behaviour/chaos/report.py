@@ -10,13 +10,13 @@ PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "chaos-report.md"
 _COLUMNS = ("fault", "load", "lasted_s", "acknowledged", "lost", "programs_ended", "recovered_s")
 _HEAD = """# Fault injection report
 
-`make chaos` writes this page. It runs Servers and Workers (`tests/behaviour/chaos/`), a PostgreSQL and HAProxy, and injects one fault at a time. *Acknowledged* is the number of
-enrollments that a Worker got an answer for, before, during and after the fault (in a flood: tokens; when a whole fleet returns: its Workers). *Lost* is how many of these are not in
+The results of the fault injection tests, written by `make chaos`. It runs Servers and Workers (`tests/behaviour/chaos/`), a PostgreSQL and HAProxy, and injects one fault at a time. *Acknowledged* is the number of
+enrollments that were answered to a Worker before, during and after the fault (in a flood: tokens; when a whole fleet returns: its Workers). *Lost* is how many of these are missing from
 the state afterwards. *Programs ended* is how many programs of
 connected Workers did not survive the fault. *Recovered* is the time from the end of the fault until both Servers show every Worker online, without any action
 on its host. Times are from one run on a machine with two cores.
 
-Network faults use network namespaces. Faults of hosts use small separate disks and libfaketime. A relay adds delay, because not every kernel has its own
+Network faults use network namespaces. Host faults use small separate disks and libfaketime. A relay adds delay, because not every kernel supports it
 (`netem`).
 """
 _TABLE = """
