@@ -7,6 +7,8 @@ check, at each use:
     directory   is a directory, this user's, and no other user has any right to it
     file        is a regular file, this user's, and no other user has any right to it
 
+Root may read the directory of another user where the caller says so (`for_root`).
+
 Attack stopped, TOCTOU: a directory is opened once, and its files are reached through that descriptor, so that a user who may
 rename its parents cannot substitute another directory between check and use.
 """
@@ -40,12 +42,14 @@ class PrivateDirectory:
         path: The directory.
         named_by: The variable or option that sets it, for messages.
         child: A suitable name for a subdirectory, in case the directory is shared.
+        for_root: Whether root may use the directory of another user.
     """
 
-    def __init__(self, path: Path, *, named_by: str, child: str) -> None:
+    def __init__(self, path: Path, *, named_by: str, child: str, for_root: bool = False) -> None:
         self.path = path
         self._named_by = named_by
         self._child = child
+        self._for_root = for_root
 
     def make(self) -> None:
         """
@@ -205,7 +209,7 @@ class PrivateDirectory:
         mode = stat.S_IMODE(status.st_mode)
         # A volume's mode is often reset at each mount, and a shared directory is not one user's to close.
         below = f"{self._named_by}={shlex.quote(str(self.path / self._child))}"
-        if status.st_uid != os.geteuid():
+        if not self._may_use(status):
             raise self._fault(
                 f"{self.path} belongs to another user (UID {status.st_uid}). Use a directory of this user's own; "
                 f"if this is a volume that this user may write to, a directory in it: {below}"
@@ -221,7 +225,7 @@ class PrivateDirectory:
         file = self.path / name
         if not stat.S_ISREG(status.st_mode):
             raise self._fault(f"{file} is not a regular file.")
-        if status.st_uid != os.geteuid():
+        if not self._may_use(status):
             raise self._fault(f"{file} belongs to another user (UID {status.st_uid}).")
         mode = stat.S_IMODE(status.st_mode)
         if mode & _OTHERS:
@@ -229,6 +233,10 @@ class PrivateDirectory:
                 f"others can read or change {file} (mode {mode:04o}). Make sure that it is what you put there, "
                 f"then close it: chmod 600 {shlex.quote(str(file))}"
             )
+
+    def _may_use(self, status: os.stat_result) -> bool:
+        user = os.geteuid()
+        return status.st_uid == user or (self._for_root and user == 0)
 
     def _fault(self, problem: str) -> SettingsError:
         return SettingsError([f"{self._named_by}: {problem}"])

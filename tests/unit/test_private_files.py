@@ -153,6 +153,19 @@ def test_what_belongs_to_another_user_is_refused(directory):
     assert f"LYFTDATA_TEST_DIR={directory.path}/worker" in problem
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give something to another user")
+def test_root_reads_another_users_directory_where_the_caller_says_so(directory):
+    """A program that root runs may be a Worker whose agent has a user of its own; what others can read is refused to root too."""
+    directory.write("x", b"one")
+    for path in (directory.path / "x", directory.path):
+        os.chown(path, NOBODY, -1)
+    for_root = PrivateDirectory(directory.path, named_by="LYFTDATA_TEST_DIR", child="worker", for_root=True)
+
+    assert for_root.read("x") == b"one"
+    (directory.path / "x").chmod(0o640)
+    assert "(mode 0640)" in fault(lambda: for_root.read("x"))
+
+
 def test_what_is_not_a_directory_is_told(tmp_path):
     """A file in its place."""
     (tmp_path / "file").write_text("x")

@@ -90,7 +90,8 @@ class BaseAuth:
             options: `resource` (the service's audience), `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
-            SettingsError: The variables name no Worker, or two; or only a token file, although `resource` or `scope` is given.
+            SettingsError: The variables name no Worker, or two; or only a token file, although `resource` or `scope` is given; or other users have a right to
+                the Worker's directory.
             InvalidInputError: An argument is invalid; the message names it.
         """
         tokens = TokenKeeper.from_environment(environ, **options)

@@ -32,10 +32,10 @@ from lyftdata.core.strategy import (
 )
 from lyftdata.current_secrets import CurrentApiKey
 from lyftdata.library_log import emit
+from lyftdata.private_files import PrivateDirectory
 from lyftdata.user_paths import NO_HOME, default_jobs_dir, is_visible, parse_path
 
 _log = logging.getLogger("lyftdata.client")
-_MAX_FILE_BYTES = 65_536
 
 
 def _url(text: str) -> str:
@@ -171,7 +171,7 @@ def _current_key(api_key: Secret | None, environ: Mapping[str, str]) -> CurrentA
 
 
 def _load_identity(directory: Path) -> StoredIdentity | None:
-    raw = _read(directory / "identity.json")
+    raw = _read(directory, "identity.json")
     if raw is None:
         return None
     try:
@@ -181,14 +181,13 @@ def _load_identity(directory: Path) -> StoredIdentity | None:
 
 
 def _load_key(directory: Path) -> IdentityKey:
-    path = directory / "identity-key.pem"
-    raw = _read(path)
+    raw = _read(directory, "identity-key.pem")
     if raw is None:
         raise SettingsError([f"{directory} holds an identity without its key."])
     try:
         return IdentityKey.from_pem(raw)
     except InvalidInputError as error:
-        raise SettingsError([f"{path} {error.message}."]) from error
+        raise SettingsError([f"{directory / 'identity-key.pem'} {error.message}."]) from error
 
 
 def read_current_key(directory: Path, worker_id: str) -> IdentityKey | None:
@@ -200,11 +199,18 @@ def read_current_key(directory: Path, worker_id: str) -> IdentityKey | None:
         return None
 
 
-def _read(path: Path) -> bytes | None:
+def _read(directory: Path, name: str) -> bytes | None:
+    """
+    Return the content of a file in the Worker's directory, None if there is no such file or directory.
+
+    Planted identity: who can write there decides as which Worker this program makes its requests. The agent checks the same.
+    """
+    files = PrivateDirectory(directory, named_by="LYFTDATA_JOBS_DIR", child="worker", for_root=True)
     try:
-        with path.open("rb") as stream:
-            return stream.read(_MAX_FILE_BYTES)
+        return files.read(name)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SettingsError([f"LYFTDATA_JOBS_DIR: {path} cannot be read: {error.strerror}."]) from error
+        raise SettingsError(
+            [f"LYFTDATA_JOBS_DIR: {directory / name} cannot be read: {error.strerror}."]
+        ) from error

@@ -136,6 +136,7 @@ class TokenKeeper:
 
         Raises:
             InvalidInputError: Not a P-256 private key, not a Worker ID, or another invalid argument.
+            SettingsError: Other users have a right to `jobs_dir`, or what it holds cannot be read.
         """
         key = IdentityKey.from_pem(private_key_pem)
         audience = (issuer or server_url).strip().rstrip("/")
@@ -170,7 +171,8 @@ class TokenKeeper:
             options: `resource`, `scope`, `allow_http`, `tls_ca`, `timeout_s`; see `TokenKeeper`.
 
         Raises:
-            SettingsError: The variables name no Worker, or two; or only a token file, although `resource` or `scope` is given.
+            SettingsError: The variables name no Worker, or two; or only a token file, although `resource` or `scope` is given; or other users have a right to
+                the Worker's directory.
 
         If LYFTDATA_WORKER_NAME is not the name that the identity enrolled under, the first token must carry it: the Worker was renamed
         on the Server. Otherwise `get()` raises WorkerAuthError.

@@ -584,9 +584,11 @@ def identity_in(directory):
     """Leave an enrolled Worker's identity in a directory; return its key."""
     key = generate_identity_key()
     stored = StoredIdentity(issuer=ISSUER, server_url=ISSUER, worker_id="w-5", worker_name="press")
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     (directory / "identity.json").write_bytes(msgspec.json.encode(stored))
     (directory / "identity-key.pem").write_bytes(key.to_pem())
+    for file in directory.iterdir():
+        file.chmod(0o600)
     return key
 
 
@@ -623,6 +625,33 @@ def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
     auth.tokens.get()
 
     assert "client_assertion" in world.forms[0]
+
+
+@pytest.mark.parametrize("name", ["", "identity.json", "identity-key.pem"])
+def test_an_identity_that_others_can_read_or_write_is_not_used(tmp_path, name):
+    """Who can write there would decide as which Worker this program makes its requests: the agent does not use it either."""
+    world = World()
+    identity_in(tmp_path / "jobs")
+    opened = tmp_path / "jobs" / name
+    opened.chmod(0o777)
+    environ = {"LYFTDATA_URL": ISSUER, "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs")}
+
+    with pytest.raises(SettingsError) as refused:
+        TokenKeeper.from_environment(environ, **world.injected())
+
+    assert f"{opened} (mode 0777)" in refused.value.problems[0]
+    assert world.forms == []
+
+
+def test_an_identity_behind_a_link_is_not_used(tmp_path):
+    """A file of the directory is one of the directory."""
+    world = World()
+    identity_in(tmp_path / "jobs")
+    (tmp_path / "jobs" / "identity.json").rename(tmp_path / "elsewhere.json")
+    (tmp_path / "jobs" / "identity.json").symlink_to(tmp_path / "elsewhere.json")
+
+    with pytest.raises(SettingsError, match="symbolic link"):
+        TokenKeeper.from_environment({"LYFTDATA_JOBS_DIR": str(tmp_path / "jobs")}, **world.injected())
 
 
 @pytest.mark.parametrize(
