@@ -12,6 +12,7 @@ from lyftdata.core.keyring import KeyDecryptionError, active_key, decrypt_signin
 from lyftdata.core.records import SigningKeyRecord
 from lyftdata.core.text import clean_text
 from lyftdata.doctor import findings
+from lyftdata.doctor.database_connections import check_connections
 from lyftdata.doctor.findings import Finding, is_stopped_by
 from lyftdata.server.admin.audit_checkpoints import ACCEPT
 from lyftdata.server.admin.kept_checkpoint import KeptCheckpoint
@@ -45,6 +46,8 @@ def check_database(settings: ServerSettings, *, now: datetime) -> Iterator[Findi
         except (StoreError, SettingsError) as error:
             yield Finding(findings.DATABASE_UNUSABLE, error.message, error.hint or "Start the Server once.")
             return
+    if settings.database_url is not None:
+        yield from check_connections(settings, settings.database_url.reveal())
     yield from _check_signing_keys(place, now=now)
     yield from _check_events(place, now=now)
 

@@ -171,6 +171,15 @@ DATABASE_LOCKED = _problem(
 DATABASE_EXPOSED = _warning(
     "database_exposed", "Others who use that PostgreSQL server could read or stop the state."
 )
+DATABASE_CONNECTIONS_TOO_FEW = _warning(
+    "database_connections_too_few",
+    "A Server that gets no connection does not start, or answers 503 until it gets one.",
+)
+DATABASE_CONNECTIONS_NOT_CHECKED = Check(
+    "database_connections_not_checked",
+    Severity.NOTE,
+    "A pooler answers in front of PostgreSQL, and its limits cannot be read through it.",
+)
 AUDIT_LOG_CUT = _problem(
     "audit_log_cut",
     "Events were removed or the database was put back: what was decided since is not in the log.",

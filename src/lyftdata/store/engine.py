@@ -31,7 +31,7 @@ from lyftdata.store.change_feed.feed import ChangeFeed, ReceivedChanges, channel
 from lyftdata.store.changes import Change
 from lyftdata.store.dialects import dialect
 from lyftdata.store.dialects.pooled_connections import PooledConnections
-from lyftdata.store.errors import StoreError, problem_of
+from lyftdata.store.errors import StoreError, problem_of, remedy_of
 from lyftdata.store.writer import batch, lock_holders
 from lyftdata.store.writer.batch import translated
 from lyftdata.store.writer.health import WriterHealth
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 _MAX_IN_A_GROUP = 256
 _READERS = 2
+MAX_CONNECTIONS = 1 + _READERS + 2
+"""How many connections to PostgreSQL a Server opens at most: its writer, its readers, and two that read what peers have changed."""
 # No operation during shutdown takes that long, unless the database does not answer.
 _FINISHED_WITHIN_S = 15.0
 
@@ -118,7 +120,10 @@ class Store:
             engine.dispose()
             dialect.unlock_database(lock)
             if isinstance(error, DBAPIError):
-                raise StoreError(f"The database cannot be used: {problem_of(error)}.{held_by}") from error
+                raise StoreError(
+                    f"The database cannot be used: {problem_of(error)}.{held_by}",
+                    hint=remedy_of(error),
+                ) from error
             raise
         return cls(
             engine, head=head, audit_key=audit_key, lock=lock, position=position, connections=connections

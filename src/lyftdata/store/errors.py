@@ -4,6 +4,19 @@ from sqlalchemy.exc import DBAPIError
 
 from lyftdata.core.errors import LyftdataError
 
+_MORE_CONNECTIONS = (
+    "Allow more connections: max_connections of PostgreSQL, or the limit of the role, the database or the pooler; or run fewer "
+    "processes. While there are enough, `lyftdata doctor server` says how many are needed."
+)
+_NO_FREE_CONNECTION = (
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for role",
+    "too many connections for database",
+    # PgBouncer's
+    "no more connections allowed",
+)
+
 
 class StoreError(LyftdataError):
     """The database cannot be used: unreachable, not a lyftdata database, full, or newer than this program."""
@@ -17,6 +30,16 @@ class UnstorableError(StoreError):
     code = "invalid_input"
 
 
+def remedy_of(error: BaseException) -> str:
+    """Return what to do if PostgreSQL, or a pooler, refused a connection since there are too many; empty for other errors."""
+    return _MORE_CONNECTIONS if _has_no_free_connection(error) else ""
+
+
+def _has_no_free_connection(error: BaseException) -> bool:
+    # By its words: libpq gives no SQLSTATE before a connection is open. A PostgreSQL that speaks another language is not recognised.
+    return any(words in str(error) for words in _NO_FREE_CONNECTION)
+
+
 def problem_of(error: DBAPIError) -> str:
     """
     Return a database's error message in a form that may be logged.
@@ -24,7 +47,8 @@ def problem_of(error: DBAPIError) -> str:
     PostgreSQL's details are left out: for a row that violates a constraint they include all of its values, also password hashes.
     """
     primary: str | None = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    return primary or str(error.orig)
+    problem = primary or str(error.orig)
+    return f"it has no free connection: {problem}" if _has_no_free_connection(error) else problem
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:

@@ -17,7 +17,7 @@ from lyftdata.core.keyring import KeyDecryptionError, decrypt_signing_key
 from lyftdata.core.records import SigningKeyRecord
 from lyftdata.store import audit_log
 from lyftdata.store.dialects import dialect, sqlite
-from lyftdata.store.errors import StoreError, problem_of
+from lyftdata.store.errors import StoreError, problem_of, remedy_of
 from lyftdata.store.schema import audit_head, signing_keys
 from lyftdata.store.tables.signing_keys import all_signing_keys
 
@@ -47,7 +47,7 @@ def load_key_check(database: str | URL) -> KeyCheck:
             return _load(conn)
     except (DBAPIError, sqlite3.Error) as error:
         problem = problem_of(error) if isinstance(error, DBAPIError) else str(error)
-        raise StoreError(f"The database cannot be used: {problem}.") from error
+        raise StoreError(f"The database cannot be used: {problem}.", hint=remedy_of(error)) from error
 
 
 def _load(conn: Connection | None) -> KeyCheck:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from lyftdata.core.text import clean_text
 from lyftdata.store.dialects import dialect
-from lyftdata.store.errors import StoreError, problem_of
+from lyftdata.store.errors import StoreError, problem_of, remedy_of
 from lyftdata.store.schema import metadata
 
 T = TypeVar("T")
@@ -65,7 +65,10 @@ def ask_postgresql(url: str | URL, question: Callable[[Connection], list[T]]) ->
     except (SQLAlchemyError, StoreError) as error:
         reason = problem_of(error) if isinstance(error, DBAPIError) else str(error)
         problem = clean_text(" ".join(reason.split()), 300)
-        raise StoreError(f"{_SETTING}: the database cannot be used: {problem}") from error
+        raise StoreError(
+            f"{_SETTING}: the database cannot be used: {problem}",
+            hint=remedy_of(error),
+        ) from error
 
 
 def _of_database(conn: Connection) -> Iterator[str]:
