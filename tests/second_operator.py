@@ -22,7 +22,10 @@ class Colleagues:
         server: The Server.
         admin: The headers of a session of `admin`.
         ben: The headers of a session of `ben`.
+        number: The number of a change of many Workers, where a test has made one.
     """
+
+    number = 0
 
     def __init__(self, server: Deployment, admin: Headers, ben: Headers) -> None:
         self.server = server

@@ -21,6 +21,7 @@ STOPPED: list[tuple[str, str, Any, str]] = [
     ("PATCH", "/api/workers/w-1", {"enabled": False}, "change_workers"),
     ("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2}, "change_workers"),
     ("POST", "/api/workers/changes", {"action": "disable", "q": "id:w-", "expect": 2}, "change_workers"),
+    ("POST", "/api/workers/changes/NUMBER/undo", None, "change_workers"),
     (
         "POST",
         "/api/incident/cut-offs",
@@ -73,7 +74,6 @@ BY_ONE = {
         ("POST", "/api/workers/batch"),
         ("POST", "/api/workers/rotate-keys"),
         ("POST", "/api/workers/match"),
-        ("POST", "/api/workers/changes/{number}/undo"),
         ("POST", "/api/workers/{worker_id}/copies/{reference}"),
         ("POST", "/api/enrollment/approve"),
         ("POST", "/api/enrollment/deny"),
@@ -139,7 +139,12 @@ async def pair(server, unhurried):
     await add_operator(server, admin, "vera", role="viewer")
     await add_operator(server, admin, "tess", scope={"team": "etl"})
     await add_workers(server, "w-1", "w-2")
-    return await colleagues_of(server, above=0)
+    await add_workers(server, "off-1", enabled=False)
+    made = await colleagues_of(server, above=0)
+    # The change that one of the routes undoes.
+    enabled = await made.call("POST", "/api/workers/changes", {"action": "enable", "q": "off-1", "expect": 1})
+    made.number = enabled.json()["number"]
+    return made
 
 
 def test_every_route_has_its_place():
@@ -168,7 +173,9 @@ async def test_no_route_does_it_alone(pair, subtests):
     for method, path, body, kind in STOPPED:
         if body == {"now": True, "withdraw": ["KID"]}:
             body = {"now": True, "withdraw": [kid]}  # noqa: PLW2901 - as it is only known here
-        request_id = await pair.ask(method, path.replace("PASSKEY", passkey.id), body)
+        request_id = await pair.ask(
+            method, path.replace("PASSKEY", passkey.id).replace("NUMBER", str(pair.number)), body
+        )
 
         with subtests.test(f"{method} {path} {body}"):
             record = await server.services.store.read(
@@ -217,7 +224,7 @@ def _template(method, path):
     )
 
 
-_NAMED = {"w-1", "vera", "tess", "ben", "carol", "PASSKEY"}
+_NAMED = {"w-1", "vera", "tess", "ben", "carol", "PASSKEY", "NUMBER"}
 
 
 async def _state(server):

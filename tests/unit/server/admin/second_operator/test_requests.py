@@ -344,6 +344,26 @@ async def test_small_changes_are_counted_together(server, unhurried):
     assert (await pair.call("DELETE", "/api/workers/x-1")).status_code == 204
 
 
+async def test_undoing_that_many_were_enabled_is_disabling_them(server, unhurried):
+    """Evasion: an undo takes no search and no IDs, and cuts off as many. What one operator may disable alone, they may undo alone."""
+    pair = await colleagues_of(server, ["disable_workers"], above=2)
+    await add_workers(server, "w-1", "w-2", "w-3", "w-4", "w-5", enabled=False)
+
+    async def enable(search, number):
+        body = {"action": "enable", "q": search, "expect": number}
+        return (await pair.call("POST", "/api/workers/changes", body)).json()["number"]
+
+    few = await enable("id:w-1,w-2", 2)
+    assert (await pair.call("POST", f"/api/workers/changes/{few}/undo")).status_code == 200
+    assert enabled_ids(server) == []
+    many = await enable("id:w-", 5)
+    request_id = await pair.ask("POST", f"/api/workers/changes/{many}/undo")
+    assert len(enabled_ids(server)) == 5
+
+    assert (await pair.confirm(request_id)).status_code == 200
+    assert enabled_ids(server) == []
+
+
 async def test_small_changes_that_are_sent_at_once_are_counted_together(server, unhurried):
     """Evasion: what waits for the database at once is one transaction, in which no query finds the events of those before."""
     await add_workers(server, *(f"w-{number}" for number in range(8)))
