@@ -14,6 +14,7 @@ from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.query_values import Age, Generation, KeyPattern, TextPattern, VersionRange, fold
 from lyftdata.core.records import (
     ApiKeyRecord,
+    EnrollmentKeyRecord,
     KeyRotation,
     State,
     Status,
@@ -21,7 +22,7 @@ from lyftdata.core.records import (
     WorkerRecord,
     key_rotation_of,
 )
-from lyftdata.core.scopes import Scope
+from lyftdata.core.scopes import Scope, covers_enrollment_key
 from lyftdata.core.worker_query import Condition, Field, LabelMatch, Term, WorkerQuery
 from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admin.last_connections import LastConnections
@@ -125,7 +126,7 @@ class WorkerSearch:
         terms = sorted(query.terms, key=lambda term: _ORDER.index(term.field))
         of_entries = [term for term in terms if term.field in _OF_ENTRIES]
         for term in of_entries:
-            found = await _leave(found, await self._filter(term, found))
+            found = await _leave(found, await self._filter(term, found, scope))
         others = terms[len(of_entries) :]
         if others and found:
             # So that activity of the last second counts.
@@ -140,7 +141,7 @@ class WorkerSearch:
         answered = [term for term, _ in scanned]
         for term in others:
             if found and term not in answered:
-                found = await _leave(found, await self._filter(term, found))
+                found = await _leave(found, await self._filter(term, found, scope))
         return found
 
     def status_of(self, worker_id: str) -> Status:
@@ -219,11 +220,15 @@ class WorkerSearch:
                 pass
         return asked
 
-    async def _filter(self, term: Term, among: Sequence[WorkerRecord]) -> Filter:
-        fitting = [await self._condition(term.field, condition, among) for condition in term.conditions]
+    async def _filter(self, term: Term, among: Sequence[WorkerRecord], scope: Scope) -> Filter:
+        fitting = [
+            await self._condition(term.field, condition, among, scope) for condition in term.conditions
+        ]
         return none_of(fitting) if term.is_negated else any_of(fitting)
 
-    async def _condition(self, field: Field, condition: Condition, among: Sequence[WorkerRecord]) -> Filter:
+    async def _condition(
+        self, field: Field, condition: Condition, among: Sequence[WorkerRecord], scope: Scope
+    ) -> Filter:
         asked = self._trace_condition(field, condition)
         if asked is not None:
             connected_so = by_id(set(await self._connections.find_ids([[asked]], among)))
@@ -236,7 +241,7 @@ class WorkerSearch:
             case KeyPattern():
                 return by_id(set(await self._ids_by_generation(condition, among)))
             case _:
-                return self._of_entry(field, condition)
+                return self._of_entry(field, condition, scope)
 
     def _anywhere(self, asked: AnyTextFits, connected_so: Filter) -> Filter:
         """Keep only Workers with a text in their name, ID or a label, or in how they were connected."""
@@ -244,11 +249,11 @@ class WorkerSearch:
         by_label_text = by_any_label(pattern, self._directory.label_texts)
         return any_of([by_name(pattern), by_id_text(pattern), by_label_text, connected_so])
 
-    def _of_entry(self, field: Field, condition: Condition) -> Filter:
+    def _of_entry(self, field: Field, condition: Condition, scope: Scope) -> Filter:
         """Return the filter for a condition on the entry alone, or on whether it is connected."""
         match condition:
             case TextPattern() if field is Field.ENROLLED:
-                return self._enrolled(condition)
+                return self._enrolled(condition, scope)
             case TextPattern():
                 return by_name(condition) if field is Field.NAME else by_id_text(condition)
             case Age():
@@ -269,11 +274,21 @@ class WorkerSearch:
             case KeyRotation():
                 return where(lambda worker: key_rotation_of(worker) is wanted)
 
-    def _enrolled(self, pattern: TextPattern) -> Filter:
+    def _enrolled(self, pattern: TextPattern, scope: Scope) -> Filter:
+        """Return the filter for an enrollment key, by its name or the beginning of its fingerprint."""
+        generations: dict[str, list[EnrollmentKeyRecord]] = {}
+        for key in self._directory.enrollment_keys():
+            if pattern.matches(fold(key.name)):
+                generations.setdefault(key.name, []).append(key)
+        # Enumeration: a Worker of the scope may have enrolled with a key outside, whose name could be guessed a letter at a time. The
+        # fingerprint is shown with the Worker.
         named = {
-            key.fingerprint for key in self._directory.enrollment_keys() if pattern.matches(fold(key.name))
+            key.fingerprint
+            for of_a_name in generations.values()
+            if covers_enrollment_key(scope, of_a_name)
+            for key in of_a_name
         }
-        if pattern.matches("startup"):
+        if pattern.matches("startup") and not scope.is_limited:
             named |= set(self._startup_keys())
         return where(
             lambda worker: (

@@ -189,6 +189,29 @@ async def test_an_enrollment_key_counts_the_workers_of_the_scope(server, fleet):
     assert (await server.http.get("/api/enrollment/keys/counted", headers=fleet)).json()["workers"] == 2
 
 
+async def test_a_search_tells_no_name_of_an_enrollment_key_of_others(server, fleet):
+    """Of one's own Workers that enrolled with it: a name could be guessed a letter at a time. The fingerprint is known of each Worker."""
+    made = {}
+    for name, labels in (("etl-more", ETL), ("no-team-key", {})):
+        key = await make(server, fleet, "/enrollment/keys", {"name": name, "labels": labels})
+        identity = generate_identity_key()
+        proof = server.proof(identity, name, secret=key["key"])
+        answer = await server.register(identity, name, credential=proof, labels=ETL)
+        made[name] = answer.json()["client_id"]
+    anna = await operator(server, fleet)
+    fingerprint = (await server.http.get(f"/api/workers/{made['no-team-key']}", headers=anna)).json()[
+        "enrolled_with"
+    ]
+
+    assert await names(server, fleet, "/workers", "id", q="enrolled:no-*") == [made["no-team-key"]]
+    for search in ("enrolled:no-*", "enrolled:=no-team-key", "-enrolled:etl-*,zz enrolled:n*"):
+        assert await names(server, anna, "/workers", "id", q=search) == [], search
+    assert await names(server, anna, "/workers", "id", q="enrolled:etl-more") == [made["etl-more"]]
+    assert await names(server, anna, "/workers", "id", q=f"enrolled:={fingerprint}") == [made["no-team-key"]]
+    assert (await server.register(generate_identity_key(), "by-startup", labels=ETL)).status_code == 201
+    assert await names(server, anna, "/workers", "id", q="enrolled:startup") == []
+
+
 async def test_a_caller_learns_its_own_limit(server, fleet):
     """In `whoami`: of a token, its own and its operator's together."""
     anna = await operator(server, fleet)
