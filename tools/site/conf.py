@@ -6,15 +6,23 @@ docs/README.md: its sections, and the links in them, in their order.
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes  # type: ignore[import-untyped]
 from pygments.lexers.special import TextLexer  # type: ignore[import-untyped]  # no types for one class
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
 from lyftdata import __version__
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tools.site.flowchart import FlowchartError, draw  # noqa: E402 - Sphinx runs this file from anywhere
+
+_log = logging.getLogger(__name__)
 _LINK = re.compile(r"\]\(([^)#:]+\.md)\)")
 
 project = "lyftdata"
@@ -61,8 +69,21 @@ def _add_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
 
 
+def _draw_flowcharts(_app: Sphinx, page: nodes.document) -> None:
+    """Show what is written in Mermaid's language as a picture; one that cannot be drawn is a warning, and so fails the build."""
+    for block in list(page.findall(nodes.literal_block)):
+        if block.get("language") == "mermaid":
+            try:
+                picture = f"<figure>{draw(block.astext())}</figure>"
+            except FlowchartError as error:
+                _log.warning("mermaid: %s", error, location=block)
+            else:
+                block.replace_self(nodes.raw("", picture, format="html"))
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above, and show as it is what has no highlighting."""
     for language in ("haproxy", "mermaid"):
         app.add_lexer(language, TextLexer)
     app.connect("source-read", _add_navigation)
+    app.connect("doctree-read", _draw_flowcharts)

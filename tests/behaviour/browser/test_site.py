@@ -89,6 +89,23 @@ def test_readers_find_pages(chromium: Any, address):
         assert all(url.startswith(address) for url in requests)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_flowcharts_are_pictures_for_all_readers(chromium: Any, site, scheme):
+    """In the colour of the text around them, and with a name and a description for readers who do not see them."""
+    with chromium.new_context(color_scheme=scheme) as context:
+        context.set_default_timeout(WITHIN_MS)
+        page = context.new_page()
+        page.goto((site / __version__ / "docs" / "explanation" / "architecture.html").as_uri())
+        picture = page.get_by_role("img", name="Layers of the Server", exact=True)
+        colour = "element => getComputedStyle(element).stroke"
+        around = "element => getComputedStyle(element.closest('section').querySelector('p')).color"
+
+        assert picture.locator("text").all_text_contents()[0] == "api"
+        assert picture.locator("rect").first.evaluate(colour) == picture.evaluate(around)
+        assert "runtime" in page.locator(f"#{picture.get_attribute('aria-describedby')}").text_content()
+        assert page.get_by_text("flowchart TD").count() == 0
+
+
 @pytest.fixture
 def versions(site, tmp_path) -> Path:
     """Return a site with an older version, which lacks a page, and one more that is older still."""
