@@ -155,18 +155,21 @@ bench-tables: bench-env  ## Write the tables of docs/explanation/measurements.md
 bench-profile: bench-env  ## Show where the time of a token goes
 	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
+# Where tests write: in memory where there is room, since each commit of their databases waits for the disk.
+SCRATCH = TMPDIR="$$($(PYTHON) -m tests.scratch)"
+
 # Six for two cores, since most tests wait for processes: with four a third of the cores' time is left. In the order of `testpaths` in pyproject.toml, long files come first and short ones fill the
 # end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp  ## Run every test; as root it installs the Debian packages that they need
-	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(SCRATCH) LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-again: $(VENV)/dev.stamp  ## Run the few tests that failed in the last `make test` once more, one after the other
-	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m tests.run_again
+	$(SCRATCH) LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m tests.run_again
 
 # Without those that open a Server, start other programs or read every example.
 FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.py)
 test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and the command line
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
+	$(SCRATCH) $(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
 
 # The packages that these tests are about. The tests of the Server, its pages and the commands take too long to measure on each change.
 COVERED_TESTS := tests/store $(FAST)
@@ -175,7 +178,7 @@ comma := ,
 space := $(subst ,, )
 coverage: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Measure the branches that the tests of the store and of test-fast take, over all their processes
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile $(COVERED_TESTS) $(PYTEST_ARGS)
+	$(SCRATCH) $(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile $(COVERED_TESTS) $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --include='$(subst $(space),$(comma),$(COVERED:%=src/lyftdata/%/*))'
 
@@ -209,7 +212,7 @@ LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_a
 NOT_LOWEST := $(addprefix --ignore=tests/unit/,core/test_standard_webhooks.py server/api/admin/test_event_destinations.py)
 
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
-	$(LOWEST)/bin/python -m pytest -q -n 4 --dist loadfile $(LOWEST_TESTS) $(NOT_LOWEST) $(PYTEST_ARGS)
+	$(SCRATCH) $(LOWEST)/bin/python -m pytest -q -n 4 --dist loadfile $(LOWEST_TESTS) $(NOT_LOWEST) $(PYTEST_ARGS)
 
 prepare: $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp $(VENV)/packaging.stamp $(LOWEST)/lowest.stamp $(RELEASE)/release.stamp  ## Install all that the tests and packages need, except what `make check` installs (as root)
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,9 +60,8 @@ def _reserve(port: int) -> bool:
 @functools.cache
 def _reservations() -> int:
     """Return a file of which each process locks a byte for each of its ports; a lock is not inherited, and ends with its process."""
-    return os.open(
-        Path(tempfile.gettempdir()) / f"lyftdata-test-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600
-    )
+    # Not in TMPDIR: two runs at the same time may have different ones.
+    return os.open(f"/tmp/lyftdata-test-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _first_of_connections() -> int:

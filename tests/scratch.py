@@ -1,0 +1,46 @@
+"""
+Names the directory for what tests write: in memory where there is room.
+
+Tests make thousands of databases, and each commit waits until the disk has it; a process that is killed loses nothing in memory either. Tests
+about disks (`small_disks.py`, `tests/behaviour/chaos/volume.py`) make file systems of their own.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Several times what a whole run holds at once.
+ROOM = 8 * 2**30
+_IN_MEMORY = Path("/dev/shm")
+
+
+def choose_directory(candidate: Path = _IN_MEMORY, *, room: int = ROOM) -> Path:
+    """
+    Return the candidate if programs can be started from it and it has the room, else the usual directory for temporary files.
+
+    Args:
+        candidate: A directory, usually a file system in memory.
+        room: In bytes, of the file system and of the machine's memory.
+    """
+    usual = Path(tempfile.gettempdir())
+    if "TMPDIR" in os.environ or not candidate.is_dir():
+        return usual
+    found = os.statvfs(candidate)
+    # Containers have a small one, from which often no program can be started.
+    free = min(found.f_bavail * found.f_frsize, _available_memory())
+    is_usable = os.access(candidate, os.W_OK | os.X_OK) and not found.f_flag & os.ST_NOEXEC
+    return candidate if is_usable and free >= room else usual
+
+
+def _available_memory() -> int:
+    """Return the bytes of memory that programs can still get (`proc_meminfo(5)`); 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    kilobytes = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    return int(next(kilobytes, "0")) * 1024
+
+
+if __name__ == "__main__":
+    print(choose_directory())
