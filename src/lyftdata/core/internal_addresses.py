@@ -10,6 +10,11 @@ import ipaddress
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# The only IPv6 addresses of the public internet so far (RFC 4291, section 2.4). Python takes others for global, such as the site-local ones
+# (fec0::/10), which some networks still use.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# For documentation (RFC 9637); not known to older versions of Python.
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
 # IETF protocol assignments; versions of Python classify parts of it differently.
 _PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 # Azure's host agent answers at a public address, in every virtual network.
@@ -30,6 +35,10 @@ def _is_internal_itself(address: Address) -> bool:
     # Mapped and NAT64 addresses are classified by the embedded IPv4 address: versions of Python differ about the outer one.
     if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped is not None or address in _NAT64):
         return False
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address not in _GLOBAL_UNICAST or address in _DOCUMENTATION
+    ):
+        return True
     return (
         not address.is_global
         or address.is_multicast
