@@ -13,6 +13,7 @@ from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
 from lyftdata.verify._rules import read_form
 from lyftdata.verify._server import aget_keys, online_options
+from lyftdata.verify._turns import Turns, waited_too_long
 from lyftdata.verify._verifier import Verifier
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
@@ -56,6 +57,7 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
 
     _key_fetch: "asyncio.Task[None] | None" = None
     _http: "tuple[asyncio.AbstractEventLoop, httpx2.AsyncClient] | None" = None
+    _turns: tuple[asyncio.AbstractEventLoop, Turns[asyncio.Semaphore]] | None = None
 
     async def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
         """
@@ -158,6 +160,32 @@ class AsyncWorkerVerifier(Verifier[httpx2.AsyncBaseTransport]):
         self._record_fetch(outcome, asked_at_s=asked_at_s)
 
     async def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
+        """Ask the Server about a token, in the Worker's turn."""
+        all_turns, worker_id = self._turns_here(), entry.worker.worker_id
+        turns = all_turns.join(worker_id)
+        try:
+            try:
+                async with asyncio.timeout(self._endpoint.timeout_s):
+                    await turns.acquire()
+            except TimeoutError:
+                raise waited_too_long() from None
+            try:
+                return await self._ask_now(online, token, digest, entry)
+            finally:
+                turns.release()
+        finally:
+            all_turns.leave(worker_id)
+
+    def _turns_here(self) -> Turns[asyncio.Semaphore]:
+        """Return the turns of this event loop."""
+        loop = asyncio.get_running_loop()
+        if self._turns is None or self._turns[0] is not loop:
+            self._turns = (loop, Turns(asyncio.Semaphore))
+        return self._turns[1]
+
+    async def _ask_now(
+        self, online: OnlineState, token: str, digest: bytes, entry: Remembered
+    ) -> WorkerIdentity:
         asked_at_s = self._monotonic()
         asked = online.check.question(token)
         try:

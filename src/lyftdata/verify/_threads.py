@@ -14,6 +14,7 @@ from lyftdata.verify._memory import Remembered, token_digest
 from lyftdata.verify._online import OnlineState
 from lyftdata.verify._rules import read_form
 from lyftdata.verify._server import get_keys, online_options
+from lyftdata.verify._turns import Turns, waited_too_long
 from lyftdata.verify._verifier import Verifier
 from lyftdata.verify.errors import KeysUnavailableError, OnlineCheckUnavailableError, UnknownKeyError
 from lyftdata.verify.identity import WorkerIdentity, require_scopes
@@ -60,6 +61,7 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
 
     _key_fetch: "_KeyFetch | None" = None
     _http: "tuple[int, httpx2.Client] | None" = None
+    _turns: tuple[int, Turns[threading.Semaphore]] | None = None
 
     def verify(self, unverified_token: str, *, scopes: Iterable[str] = ()) -> WorkerIdentity:
         """
@@ -188,6 +190,28 @@ class WorkerVerifier(Verifier[httpx2.BaseTransport]):
         fetch.done.set()
 
     def _ask(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
+        """Ask the Server about a token, in the Worker's turn."""
+        all_turns, worker_id = self._turns_here(), entry.worker.worker_id
+        turns = all_turns.join(worker_id)
+        try:
+            if not turns.acquire(timeout=self._endpoint.timeout_s):
+                raise waited_too_long()
+            try:
+                return self._ask_now(online, token, digest, entry)
+            finally:
+                turns.release()
+        finally:
+            all_turns.leave(worker_id)
+
+    def _turns_here(self) -> Turns[threading.Semaphore]:
+        """Return the turns of this process: after a fork, the parent's are held by threads that do not exist here."""
+        if self._turns is None or self._turns[0] != os.getpid():
+            with self._lock:
+                if self._turns is None or self._turns[0] != os.getpid():
+                    self._turns = (os.getpid(), Turns(threading.Semaphore))
+        return self._turns[1]
+
+    def _ask_now(self, online: OnlineState, token: str, digest: bytes, entry: Remembered) -> WorkerIdentity:
         asked_at_s = self._monotonic()
         asked = online.check.question(token)
         try:
