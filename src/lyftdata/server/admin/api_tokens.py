@@ -14,7 +14,7 @@ from lyftdata.core.policy import lesser_role
 from lyftdata.core.records import ApiTokenRecord, OperatorRecord, Role
 from lyftdata.core.scopes import narrow_labels, scope_of
 from lyftdata.core.secret import Secret
-from lyftdata.server.admin.operators import get_operator
+from lyftdata.server.admin.operator_rules import get_operator
 from lyftdata.server.admin.schemas.api_tokens import ApiToken
 from lyftdata.server.admin.session_checks import get_own_session
 from lyftdata.server.clock import Clock, RandomBytes
@@ -85,7 +85,7 @@ class ApiTokens:
         def op(tx: WriteTx) -> tuple[ApiTokenRecord, OperatorRecord]:
             get_own_session(tx, actor)
             # Re-read: the operator may have been deleted, demoted or limited since the request was authorized.
-            operator = get_operator(tx, actor.operator)
+            operator = get_operator(tx.conn, actor.operator)
             _check_may_issue(operator, role)
             # Stored with the token: it does not gain what its operator gains later.
             limited = msgspec.structs.replace(record, scope=narrow_labels(operator.scope, scope))

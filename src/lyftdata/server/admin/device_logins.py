@@ -31,7 +31,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.operator_budget import session_digest
-from lyftdata.server.admin.operators import subject_of
+from lyftdata.server.admin.operator_rules import subject_of
 from lyftdata.server.clock import Clock, RandomBytes
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, device_logins

@@ -10,7 +10,7 @@ from lyftdata.core.records import AdminSessionRecord, OperatorRecord
 from lyftdata.core.secret import Secret
 from lyftdata.core.text import clean_text
 from lyftdata.server.admin.operator_budget import session_digest
-from lyftdata.server.admin.operators import subject_of
+from lyftdata.server.admin.operator_rules import subject_of
 from lyftdata.server.clock import Clock, RandomBytes, random_id
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import admin_sessions

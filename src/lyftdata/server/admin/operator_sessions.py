@@ -21,7 +21,7 @@ from lyftdata.core.text import clean_text
 from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.new_sessions import NewSessions, open_session
 from lyftdata.server.admin.operator_budget import REQUEST_COST, OperatorBudget, session_digest
-from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.operator_rules import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck, network_digest
 from lyftdata.server.admin.second_factor_check import (
     SecondFactorCheck,
@@ -314,7 +314,7 @@ class OperatorSessions:
         name = actor.operator if of is None else of
 
         def op(tx: WriteTx) -> None:
-            get_operator(tx, name)
+            get_operator(tx.conn, name)
             admin_sessions.delete_sessions_of(tx, name)
             tx.audit(actor.audit_event("operator.sessions_ended", subject_of(name), at=self._clock()))
 
@@ -347,7 +347,7 @@ class OperatorSessions:
 
         def op(tx: WriteTx) -> None:
             # The password may have been reset while it was being checked: then this session must not open.
-            if get_operator(tx, operator.name).password_hash != operator.password_hash:
+            if get_operator(tx.conn, operator.name).password_hash != operator.password_hash:
                 raise LoginFailedError("Name or password is wrong.")
             if ticket is not None and not spent_assertions.spend_all(tx, {ticket.digest: ticket.expires_at}):
                 raise SecondFactorFailedError("This sign-in was finished before. Begin again.")

@@ -10,7 +10,7 @@ from lyftdata.core.records import OperatorRecord, PasskeyRecord
 from lyftdata.core.recovery_codes import make_recovery_codes
 from lyftdata.core.second_factor_policy import SecondFactorPolicy
 from lyftdata.core.secret import Secret
-from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.operator_rules import get_operator, subject_of
 from lyftdata.server.admin.passkey_ceremonies import NewPasskey, PasskeyCeremonies, PasskeyRefusedError
 from lyftdata.server.admin.second_factor_check import PASSKEY
 from lyftdata.server.admin.second_factor_rules import (
@@ -148,7 +148,7 @@ class Passkeys:
         def op(tx: WriteTx) -> None:
             get_own_session(tx, actor)
             self._delete(tx, actor.operator, passkey_id, actor)
-            check_not_needed(tx, get_operator(tx, actor.operator), self._policy)
+            check_not_needed(tx, get_operator(tx.conn, actor.operator), self._policy)
             if not second_factors.has_factor(tx.conn, actor.operator):
                 admin_sessions.set_second_factor(tx, actor.session_id, None)
             admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
@@ -166,7 +166,7 @@ class Passkeys:
         """
 
         def op(tx: WriteTx) -> None:
-            record, found = get_operator(tx, name), _get_passkey(tx, name, passkey_id)
+            record, found = get_operator(tx.conn, name), _get_passkey(tx, name, passkey_id)
             operation = RemovePasskey(
                 name=name, created_at=record.created_at, passkey_id=passkey_id, passkey=found.name
             )
@@ -186,7 +186,7 @@ class Passkeys:
     def _insert(
         self, tx: WriteTx, new: NewPasskey, operator: str, passkey_id: str, name: str
     ) -> PasskeyRecord:
-        check_local(get_operator(tx, operator))
+        check_local(get_operator(tx.conn, operator))
         existing = passkeys.passkeys_of(tx.conn, operator)
         _check_room(existing)
         if name in {one.name for one in existing}:

@@ -16,7 +16,7 @@ from lyftdata.core.policy import check_recently_authenticated
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.operator_budget import session_digest
-from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.operator_rules import get_operator, subject_of
 from lyftdata.server.admin.password_check import PasswordCheck
 from lyftdata.server.admin.second_factor_check import (
     SecondFactorCheck,
@@ -119,7 +119,7 @@ class Reauthentication:
 
         def op(tx: WriteTx) -> None:
             # The password may have been reset while it was being checked.
-            if get_operator(tx, operator.name).password_hash != operator.password_hash:
+            if get_operator(tx.conn, operator.name).password_hash != operator.password_hash:
                 raise LoginFailedError("The current password is wrong.")
             session = get_own_session(tx, actor)
             digest = session_digest(token.reveal().encode())

@@ -7,7 +7,7 @@ from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import OperatorRecord
 from lyftdata.core.recovery_codes import recovery_code_digest
 from lyftdata.core.second_factor_policy import SecondFactorPolicy, needs_second_factor
-from lyftdata.server.admin.operators import get_operator
+from lyftdata.server.admin.operator_rules import get_operator
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import passkeys, second_factors
 
@@ -44,7 +44,7 @@ def check_own_not_needed(tx: WriteTx, name: str, policy: SecondFactorPolicy, *, 
         ConflictError: `second_factor_needed`.
     """
     if name == actor.operator and actor.confirmation is None:
-        check_not_needed(tx, get_operator(tx, name), policy)
+        check_not_needed(tx, get_operator(tx.conn, name), policy)
 
 
 def check_not_needed(tx: WriteTx, operator: OperatorRecord, policy: SecondFactorPolicy) -> None:

@@ -17,7 +17,7 @@ from lyftdata.core.sealing import NONCE_BYTES, UnsealError, seal, unseal
 from lyftdata.core.second_factor_policy import SecondFactorPolicy
 from lyftdata.core.secret import Secret
 from lyftdata.core.totp import SECRET_BYTES, app_uri, find_step, seal_totp_secret, secret_text
-from lyftdata.server.admin.operators import get_operator, subject_of
+from lyftdata.server.admin.operator_rules import get_operator, subject_of
 from lyftdata.server.admin.second_factor_rules import (
     check_local,
     check_not_needed,
@@ -144,7 +144,7 @@ class SecondFactors:
 
         def op(tx: WriteTx) -> None:
             get_own_session(tx, actor)
-            check_local(get_operator(tx, actor.operator))
+            check_local(get_operator(tx.conn, actor.operator))
             second_factors.delete_factors_of(tx, actor.operator)
             second_factors.insert_factor(tx, record)
             # Ends sessions opened with only the password, perhaps by a thief.
@@ -225,10 +225,10 @@ class SecondFactors:
         """
 
         def op(tx: WriteTx) -> None:
-            check_local(get_operator(tx, name))
+            check_local(get_operator(tx.conn, name))
             if not second_factors.has_factor(tx.conn, name):
                 return
-            created_at = get_operator(tx, name).created_at
+            created_at = get_operator(tx.conn, name).created_at
             self._gate.check(tx, ResetSecondFactor(name=name, created_at=created_at), actor=actor)
             remove_all_factors(tx, name)
             check_own_not_needed(tx, name, self._policy, actor=actor)
@@ -239,7 +239,7 @@ class SecondFactors:
             await self._store.write(op)
 
     def _settle_removal(self, tx: WriteTx, actor: Actor, *, details: dict[str, str] | None) -> None:
-        check_not_needed(tx, get_operator(tx, actor.operator), self._policy)
+        check_not_needed(tx, get_operator(tx.conn, actor.operator), self._policy)
         admin_sessions.delete_sessions_of(tx, actor.operator, besides=actor.session_id)
         if not second_factors.has_factor(tx.conn, actor.operator):
             admin_sessions.set_second_factor(tx, actor.session_id, None)

@@ -45,6 +45,8 @@ from lyftdata.server.admin.incident_queries import IncidentQueries
 from lyftdata.server.admin.incident_response import IncidentResponse
 from lyftdata.server.admin.leaving_workers import LeavingWorkers
 from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.admin.operator_passwords import OperatorPasswords
+from lyftdata.server.admin.operator_permissions import OperatorPermissions
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.passkeys import Passkeys
@@ -171,6 +173,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     identity_key_rotation: IdentityKeyRotation
     dpop: Dpop
     operators: Operators
+    operator_passwords: OperatorPasswords
+    operator_permissions: OperatorPermissions
     operator_sessions: OperatorSessions
     callers: Callers
     api_tokens: ApiTokens

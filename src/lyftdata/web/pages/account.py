@@ -49,7 +49,7 @@ async def change_password(page: Page) -> Response:
     if page.form.secret("new").reveal() != page.form.secret("again").reveal():
         raise InvalidInputError("again", "The new password must be typed the same twice.")
     operator = page.actor.operator
-    mark = await page.services.operators.change_own_password(
+    mark = await page.services.operator_passwords.change_own_password(
         page.form.secret("current"),
         page.form.secret("new"),
         actor=page.actor,

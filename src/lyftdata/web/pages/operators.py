@@ -70,7 +70,9 @@ async def set_role(page: Page) -> Response:
     edit = read_edit(page, current={"role": operator.role}, given={"role": role})
     if edit.changes:
         expected = operator.role if edit.expected else None
-        await page.services.operators.set_role(operator.name, role, expected=expected, actor=page.actor)
+        await page.services.operator_permissions.set_role(
+            operator.name, role, expected=expected, actor=page.actor
+        )
     return page.redirect("/operators", done=f"{page.part('name')} is now {role}.")
 
 
@@ -85,7 +87,7 @@ async def set_scope(page: Page) -> Response:
     operator, scope = await page.services.operators.get(page.part("name")), page.form.scope("scope")
     edit = read_edit(page, current={"scope": operator.scope or {}}, given={"scope": scope or {}})
     if edit.changes:
-        await page.services.operators.set_scope(operator.name, scope, actor=page.actor)
+        await page.services.operator_permissions.set_scope(operator.name, scope, actor=page.actor)
     outcome = f"is limited to {format_labels(scope)}" if scope else "has no limit"
     return page.redirect("/operators", done=f"{operator.name} {outcome}.")
 
@@ -101,7 +103,7 @@ async def reset(page: Page) -> Response:
     """Set a new password for an operator, and show it once."""
     name = page.part("name")
     page.check_unchanged((await page.services.operators.get(name)).password_hash)
-    password = await page.services.operators.reset_password(name, None, actor=page.actor)
+    password = await page.services.operator_passwords.reset_password(name, None, actor=page.actor)
     return _shown_once(page, name, password)
 
 

@@ -17,7 +17,7 @@ from lyftdata.core.id_tokens import Identity
 from lyftdata.core.names import format_labels
 from lyftdata.core.records import AuditEvent, OperatorRecord
 from lyftdata.core.role_rules import RoleRule, find_claim
-from lyftdata.server.admin.operators import subject_of
+from lyftdata.server.admin.operator_rules import subject_of
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import admin_sessions, api_tokens, change_requests, operators
 

@@ -16,7 +16,7 @@ from lyftdata.core.records import AuditEvent
 from lyftdata.failure_log import FailureLog
 from lyftdata.server.admin.oidc.config import OidcConfig
 from lyftdata.server.admin.oidc.issuer import Issuer
-from lyftdata.server.admin.operators import subject_of
+from lyftdata.server.admin.operator_rules import subject_of
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import admin_sessions, operators, spent_assertions

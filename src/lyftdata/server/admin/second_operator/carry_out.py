@@ -25,6 +25,8 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admin.bulk_changes import BulkChanges
 from lyftdata.server.admin.fleet_policy import FleetPolicies
 from lyftdata.server.admin.incident_response import IncidentResponse, Wanted
+from lyftdata.server.admin.operator_passwords import OperatorPasswords
+from lyftdata.server.admin.operator_permissions import OperatorPermissions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.passkeys import Passkeys
 from lyftdata.server.admin.second_factors import SecondFactors
@@ -55,6 +57,8 @@ class CarryOut(msgspec.Struct, frozen=True, kw_only=True):
     signing_key_rotation: SigningKeyRotation
     fleet_policies: FleetPolicies
     operators: Operators
+    operator_passwords: OperatorPasswords
+    operator_permissions: OperatorPermissions
     second_factors: SecondFactors
     passkeys: Passkeys
     settings: SecondOperatorSettings
@@ -98,13 +102,13 @@ class CarryOut(msgspec.Struct, frozen=True, kw_only=True):
                 made = await self.operators.add(asked.name, asked.role, None, scope=asked.scope, actor=actor)
                 return Outcome(password=made, operator=asked.name)
             case SetRole():
-                await self.operators.set_role(asked.name, asked.role, actor=actor)
+                await self.operator_permissions.set_role(asked.name, asked.role, actor=actor)
                 return Outcome()
             case SetScope():
-                await self.operators.set_scope(asked.name, asked.scope, actor=actor)
+                await self.operator_permissions.set_scope(asked.name, asked.scope, actor=actor)
                 return Outcome()
             case ResetPassword():
-                made = await self.operators.reset_password(asked.name, None, actor=actor)
+                made = await self.operator_passwords.reset_password(asked.name, None, actor=actor)
                 return Outcome(password=made, operator=asked.name)
             case ResetSecondFactor():
                 await self.second_factors.reset(asked.name, actor=actor)

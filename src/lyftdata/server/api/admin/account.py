@@ -125,7 +125,7 @@ async def change_password(
     body: models.PasswordChange, actor: Self, services: ServicesDep, response: Response
 ) -> None:
     """Change the password and end the caller's other sessions and device marks; the response contains a new mark."""
-    mark = await services.operators.change_own_password(
+    mark = await services.operator_passwords.change_own_password(
         Secret(body.current_password.get_secret_value()),
         Secret(body.new_password.get_secret_value()),
         actor=actor,
@@ -138,7 +138,7 @@ async def change_password(
 async def check_password_change(body: models.PasswordCheck, actor: Self, services: ServicesDep) -> None:
     """Check the current password and whether the new one would be accepted, and change nothing; it counts as a sign-in attempt."""
     new = body.new_password
-    await services.operators.check_password_change(
+    await services.operator_passwords.check_password_change(
         Secret(body.current_password.get_secret_value()),
         None if new is None else Secret(new.get_secret_value()),
         actor=actor,

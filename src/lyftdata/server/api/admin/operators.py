@@ -58,12 +58,12 @@ async def change_operator(
         raise InvalidInputError("role", "must be changed by itself where a second operator confirms")
     # The scope first, so that they never have the new role without it.
     if body.scope is not None or body.no_scope:
-        await services.operators.set_scope(name, body.scope, actor=actor)
+        await services.operator_permissions.set_scope(name, body.scope, actor=actor)
     if body.role is not None:
-        await services.operators.set_role(name, body.role, actor=actor)
+        await services.operator_permissions.set_role(name, body.role, actor=actor)
     shown = None
     if body.password is not None or body.reset_password:
-        chosen = await services.operators.reset_password(name, _secret(body.password), actor=actor)
+        chosen = await services.operator_passwords.reset_password(name, _secret(body.password), actor=actor)
         shown = chosen.reveal() if body.password is None else None
     return models.NewOperatorAnswer(
         operator=operator_view(await services.operators.get(name)), password=shown

@@ -268,6 +268,8 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         identity_key_rotation=admission.identity_key_rotation,
         dpop=admission.dpop,
         operators=operators.operators,
+        operator_passwords=operators.operator_passwords,
+        operator_permissions=operators.operator_permissions,
         operator_sessions=operators.operator_sessions,
         callers=operators.callers,
         api_tokens=operators.api_tokens,

@@ -18,6 +18,8 @@ from lyftdata.server.admin.device_marks import DeviceMarks
 from lyftdata.server.admin.enrollment_keys import EnrollmentKeys
 from lyftdata.server.admin.new_sessions import NewSessions
 from lyftdata.server.admin.operator_budget import OperatorBudget
+from lyftdata.server.admin.operator_passwords import OperatorPasswords
+from lyftdata.server.admin.operator_permissions import OperatorPermissions
 from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.passkey_ceremonies import PasskeyCeremonies
@@ -45,6 +47,8 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     """The use cases of operators."""
 
     operators: Operators
+    operator_passwords: OperatorPasswords
+    operator_permissions: OperatorPermissions
     operator_sessions: OperatorSessions
     session_uses: SessionUses
     reauthentication: Reauthentication
@@ -129,12 +133,22 @@ async def build_operators(
         operators=Operators(
             store=store,
             passwords=passwords,
-            password_check=password_check,
-            device_marks=device_marks,
             known_secrets=known_secrets,
             gate=gate,
             clock=clock,
             random_bytes=source,
+        ),
+        operator_passwords=OperatorPasswords(
+            store=store,
+            passwords=passwords,
+            password_check=password_check,
+            device_marks=device_marks,
+            gate=gate,
+            clock=clock,
+            random_bytes=source,
+        ),
+        operator_permissions=OperatorPermissions(
+            store=store, known_secrets=known_secrets, gate=gate, clock=clock
         ),
         operator_sessions=operator_sessions,
         session_uses=session_uses,

@@ -49,6 +49,8 @@ def build_second_operator(
         signing_key_rotation=signing_key_rotation,
         fleet_policies=fleet_policies,
         operators=operators.operators,
+        operator_passwords=operators.operator_passwords,
+        operator_permissions=operators.operator_permissions,
         second_factors=operators.second_factors,
         passkeys=operators.passkeys,
         settings=settings,
