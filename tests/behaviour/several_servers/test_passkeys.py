@@ -13,7 +13,7 @@ from tests.unit.web.pages.test_passkeys import OWN, enter, options_of, register
 
 from lyftdata.core.errors import NotSignedInError, SecondFactorFailedError
 from lyftdata.core.secret import Secret
-from lyftdata.server.admin.operator_sessions import SignedIn
+from lyftdata.server.admin.password_sign_in import SignedIn
 
 
 async def test_an_answer_counts_once_at_all_servers_together(two):

@@ -51,6 +51,7 @@ from lyftdata.server.admin.operator_sessions import OperatorSessions
 from lyftdata.server.admin.operators import Operators
 from lyftdata.server.admin.passkeys import Passkeys
 from lyftdata.server.admin.password_check import PasswordCheck
+from lyftdata.server.admin.password_sign_in import PasswordSignIn
 from lyftdata.server.admin.reauthentication import Reauthentication
 from lyftdata.server.admin.refusal_inbox import RefusalInbox
 from lyftdata.server.admin.refusal_queries import RefusalQueries
@@ -176,6 +177,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     operator_passwords: OperatorPasswords
     operator_permissions: OperatorPermissions
     operator_sessions: OperatorSessions
+    password_sign_in: PasswordSignIn
     callers: Callers
     api_tokens: ApiTokens
     api_token_uses: ApiTokenUses

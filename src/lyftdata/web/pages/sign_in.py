@@ -13,7 +13,7 @@ from lyftdata.core.errors import (
     SecondFactorFailedError,
 )
 from lyftdata.core.text import clean_text, count
-from lyftdata.server.admin.operator_sessions import PasswordRight, SignedIn
+from lyftdata.server.admin.password_sign_in import PasswordRight, SignedIn
 from lyftdata.server.admin.second_factor_check import RECOVERY_CODE, SecondFactorChoices
 from lyftdata.server.http.client_address import client_address
 from lyftdata.server.http.cross_site import check_same_site
@@ -71,7 +71,7 @@ async def sign_in(request: Request) -> Response:
         check_same_site(request, issuer=services.issuer, require_origin=True)
         form = await read_form(request)
         name = clean_text(form.text("username"), 64)
-        signed_in = await services.operator_sessions.begin_sign_in(
+        signed_in = await services.password_sign_in.begin_sign_in(
             name,
             form.secret("password"),
             address=client_address(request.scope),
@@ -102,7 +102,7 @@ async def check_second_factor(request: Request) -> Response:
         services.host_check.check(request)
         check_same_site(request, issuer=services.issuer, require_origin=True)
         form = await read_form(request)
-        signed_in = await services.operator_sessions.finish_sign_in(
+        signed_in = await services.password_sign_in.finish_sign_in(
             ticket,
             code=form.secret("code"),
             passkey=form.secret("passkey"),
@@ -146,7 +146,7 @@ async def _second_factor_form(
 ) -> Response:
     """Return the page that asks for the second factor; no one is signed in yet."""
     try:
-        choices = await services.operator_sessions.second_factor_choices(ticket)
+        choices = await services.password_sign_in.second_factor_choices(ticket)
     except SecondFactorFailedError:
         # The ticket names no operator, so only a code can be offered.
         choices = SecondFactorChoices(has_app=True, passkey_options="")

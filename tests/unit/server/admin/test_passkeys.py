@@ -20,7 +20,7 @@ from lyftdata.core.errors import (
     SecondFactorRequiredError,
 )
 from lyftdata.core.secret import Secret
-from lyftdata.server.admin.operator_sessions import PasswordRight, SignedIn
+from lyftdata.server.admin.password_sign_in import PasswordRight, SignedIn
 from lyftdata.store.tables import passkeys as table
 
 CALLER = {"address": "192.0.2.9", "user_agent": "test"}
@@ -42,15 +42,15 @@ async def register(server, actor, authenticator, name="desk", **how):
 
 async def begin(server, name="admin", password=PASSWORD):
     """Prove the password; return the ticket, and what the browser is asked."""
-    sessions = server.services.operator_sessions
-    begun = await sessions.begin_sign_in(name, Secret(password), **CALLER)
+    sign_in = server.services.password_sign_in
+    begun = await sign_in.begin_sign_in(name, Secret(password), **CALLER)
     assert isinstance(begun, PasswordRight)
-    return begun.ticket, (await sessions.second_factor_choices(begun.ticket)).passkey_options
+    return begun.ticket, (await sign_in.second_factor_choices(begun.ticket)).passkey_options
 
 
 async def finish(server, ticket, answer):
     """Give a passkey's answer in the second step of a sign-in."""
-    return await server.services.operator_sessions.finish_sign_in(ticket, passkey=Secret(answer), **CALLER)
+    return await server.services.password_sign_in.finish_sign_in(ticket, passkey=Secret(answer), **CALLER)
 
 
 async def asked(server, actor):
@@ -91,7 +91,7 @@ async def emergency(server):
             operators.insert_operator(tx, reader)
 
     await server.services.store.write(add)
-    signed_in = await server.services.operator_sessions.sign_in("reader", Secret(PASSWORD), **CALLER)
+    signed_in = await server.services.password_sign_in.sign_in("reader", Secret(PASSWORD), **CALLER)
     return signed_in.token
 
 
@@ -121,7 +121,7 @@ async def test_a_sign_in_needs_password_and_passkey(server, key):
     """Downgrade: the password alone opens nothing, by the pages and by the API; both open a session, and the audit log says by what."""
     ticket, options = await begin(server)
     with pytest.raises(SecondFactorRequiredError):
-        await server.services.operator_sessions.sign_in("admin", Secret(PASSWORD), **CALLER)
+        await server.services.password_sign_in.sign_in("admin", Secret(PASSWORD), **CALLER)
     alone = await server.http.post("/api/login", json={"username": "admin", "password": PASSWORD})
     assert (alone.status_code, alone.json()["code"]) == (401, "second_factor_required")
 
@@ -393,8 +393,8 @@ async def test_the_first_makes_recovery_codes_and_ends_sessions_of_the_password(
     with pytest.raises(ConflictError) as full:
         await register(server, actor, Authenticator(), "one too many")
     assert full.value.code == "too_many_passkeys"
-    begun = await server.services.operator_sessions.begin_sign_in("admin", Secret(PASSWORD), **CALLER)
-    signed_in = await server.services.operator_sessions.finish_sign_in(begun.ticket, code=codes[0], **CALLER)
+    begun = await server.services.password_sign_in.begin_sign_in("admin", Secret(PASSWORD), **CALLER)
+    signed_in = await server.services.password_sign_in.finish_sign_in(begun.ticket, code=codes[0], **CALLER)
     assert signed_in.session.second_factor == "recovery_code"
 
 
@@ -516,10 +516,10 @@ async def test_where_browsers_make_none_it_says_so(opened, url):
         codes = await register(server, await actor_of(server, await server.sign_in()), Authenticator())
     async with opened(FakeClock(), LYFTDATA_PUBLIC_URL=url) as server:
         assert not server.services.passkeys.is_possible
-        begun = await server.services.operator_sessions.begin_sign_in("admin", Secret(PASSWORD), **CALLER)
-        choices = await server.services.operator_sessions.second_factor_choices(begun.ticket)
+        begun = await server.services.password_sign_in.begin_sign_in("admin", Secret(PASSWORD), **CALLER)
+        choices = await server.services.password_sign_in.second_factor_choices(begun.ticket)
         assert choices.passkey_options == ""
-        signed_in = await server.services.operator_sessions.finish_sign_in(
+        signed_in = await server.services.password_sign_in.finish_sign_in(
             begun.ticket, code=codes[0], **CALLER
         )
         headers = {"Authorization": f"Bearer {signed_in.token.reveal()}"}

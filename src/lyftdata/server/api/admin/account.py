@@ -29,7 +29,7 @@ Caller = Annotated[Actor, Depends(allowed("identity.read", in_scope=True))]
 async def login(body: models.Login, request: Request, services: ServicesDep) -> models.SignedIn:
     """Exchange name and password for a session of twelve hours."""
     services.host_check.check_browser(request)
-    signed_in = await services.operator_sessions.sign_in(
+    signed_in = await services.password_sign_in.sign_in(
         body.username,
         Secret(body.password.get_secret_value()),
         address=client_address(request.scope),

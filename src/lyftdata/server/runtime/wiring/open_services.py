@@ -271,6 +271,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
         operator_passwords=operators.operator_passwords,
         operator_permissions=operators.operator_permissions,
         operator_sessions=operators.operator_sessions,
+        password_sign_in=operators.password_sign_in,
         callers=operators.callers,
         api_tokens=operators.api_tokens,
         api_token_uses=operators.api_token_uses,

@@ -26,6 +26,7 @@ from lyftdata.server.admin.passkey_ceremonies import PasskeyCeremonies
 from lyftdata.server.admin.passkey_challenges import PasskeyChallenges
 from lyftdata.server.admin.passkeys import Passkeys
 from lyftdata.server.admin.password_check import NETWORK_KEY_PURPOSE, PasswordCheck
+from lyftdata.server.admin.password_sign_in import PasswordSignIn
 from lyftdata.server.admin.passwords import Passwords
 from lyftdata.server.admin.reauthentication import Reauthentication
 from lyftdata.server.admin.resources import Resources
@@ -50,6 +51,7 @@ class OperatorParts(msgspec.Struct, frozen=True, kw_only=True):
     operator_passwords: OperatorPasswords
     operator_permissions: OperatorPermissions
     operator_sessions: OperatorSessions
+    password_sign_in: PasswordSignIn
     session_uses: SessionUses
     reauthentication: Reauthentication
     second_factors: SecondFactors
@@ -113,16 +115,8 @@ async def build_operators(
     session_uses = SessionUses(store=store, idle_limit=basis.settings.operator_idle_limit)
     operator_sessions = OperatorSessions(
         store=store,
-        password_check=password_check,
-        device_marks=device_marks,
-        network_key=network_key,
         budget=budget,
-        new_sessions=new_sessions,
         methods=methods,
-        second_factors=second_factor_check,
-        tickets=SecondFactorTickets(
-            key=basis.key("sign-ins before the second factor"), clock=clock, random_bytes=source
-        ),
         second_factor_policy=policy,
         uses=session_uses,
         clock=clock,
@@ -151,6 +145,18 @@ async def build_operators(
             store=store, known_secrets=known_secrets, gate=gate, clock=clock
         ),
         operator_sessions=operator_sessions,
+        password_sign_in=PasswordSignIn(
+            store=store,
+            password_check=password_check,
+            device_marks=device_marks,
+            network_key=network_key,
+            new_sessions=new_sessions,
+            second_factors=second_factor_check,
+            tickets=SecondFactorTickets(
+                key=basis.key("sign-ins before the second factor"), clock=clock, random_bytes=source
+            ),
+            clock=clock,
+        ),
         session_uses=session_uses,
         reauthentication=Reauthentication(
             store=store,

@@ -119,7 +119,7 @@ BY_ONE = {
 CALLERS = {
     "delete_workers": {"worker_changes", "incident_response", "ephemeral_workers", "repeated_registrations"},
     "insert_operator": {"operators", "accounts", "operator_recovery"},
-    "replace_operator": {"operators", "accounts", "operator_recovery"},
+    "replace_operator": {"operator_passwords", "operator_permissions", "accounts", "operator_recovery"},
     "remove_all_factors": {"second_factors"},
     "delete_passkey": {"passkeys"},
     "write_policy": {"fleet_policy"},
