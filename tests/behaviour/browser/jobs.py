@@ -80,7 +80,7 @@ class Steps:
 
 
 def is_everybody_here(o: Steps) -> None:
-    """See whether every Worker is connected that should be."""
+    """See whether all expected Workers are connected."""
     o.sees(
         re.compile(r"expected Workers? (is|are) not connected|went offline|All [0-9,]+"), within="#verdict"
     )
@@ -102,7 +102,7 @@ def who_lags(o: Steps) -> None:
 
 
 def cut_off_all_of_a_leaked_secret(o: Steps) -> None:
-    """Cut off all 700 Workers of an enrollment key that leaked."""
+    """Cut off all 700 Workers of a leaked enrollment key."""
     o.menu("Auto-Enrollment")
     o.follow("This secret leaked…", within="section[aria-labelledby=former]")
     o.push("Cut off…")
@@ -118,7 +118,7 @@ def who_did_what_yesterday(o: Steps) -> None:
 
 
 def why_was_it_refused(o: Steps) -> None:
-    """See why a Worker was refused, and let it in."""
+    """See why a Worker was refused, and fix it."""
     o.follow(re.compile("^What to do ?: press-07"), within="section.needs")
     o.follow(re.compile("^Issue a key for press-07…"))
     o.push("Issue")
@@ -132,7 +132,7 @@ def look_up_a_reference(o: Steps) -> None:
 
 
 def add_a_worker(o: Steps) -> None:
-    """Add a Worker with an API key of its own."""
+    """Add a Worker with its own API key."""
     o.follow("New Worker")
     o.fill("Name", f"press-20-{o.browser}")
     o.push("Add Worker")
@@ -141,7 +141,7 @@ def add_a_worker(o: Steps) -> None:
 
 
 def enroll_a_host(o: Steps) -> None:
-    """Let one host enroll by itself."""
+    """Let one host enroll itself."""
     o.menu("Auto-Enrollment")
     o.follow("Issue a key")
     o.fill("Name", f"press-21-{o.browser}")
@@ -150,7 +150,7 @@ def enroll_a_host(o: Steps) -> None:
 
 
 def enroll_twenty_hosts(o: Steps) -> None:
-    """Let twenty hosts enroll by themselves."""
+    """Let twenty hosts enroll themselves."""
     o.menu("Auto-Enrollment")
     o.follow("Issue a key")
     o.fill("Name", f"twenty-{o.browser}")
@@ -160,7 +160,7 @@ def enroll_twenty_hosts(o: Steps) -> None:
 
 
 def approve_newcomers(o: Steps) -> None:
-    """Approve a Worker that waits."""
+    """Approve a waiting Worker."""
     o.follow("Decide")
     o.click(o.page.get_by_label("partner-1", exact=True))
     o.push("Approve…")
@@ -170,7 +170,7 @@ def approve_newcomers(o: Steps) -> None:
 
 
 def revoke_a_leaked_key(o: Steps) -> None:
-    """Revoke an API key that leaked, and see who used it."""
+    """Revoke a leaked API key, and see who used it."""
     o.menu("API keys")
     o.follow(re.compile("^binder-04-key"))
     o.follow("This key leaked…")
@@ -212,7 +212,7 @@ def disable_a_worker(o: Steps) -> None:
 
 
 def disable_many_and_undo(o: Steps) -> None:
-    """Disable 60 Workers at once, and take it back."""
+    """Disable 60 Workers at once, and undo it."""
     o.menu("Workers")
     o.fill("Search Workers", "loader")
     o.click(o.page.get_by_role("checkbox", name=re.compile("^Act on all 60 that match")))
@@ -245,7 +245,7 @@ def export_the_audit(o: Steps) -> None:
 
 
 def sign_in_and_land(o: Steps) -> None:
-    """Sign in, and land on the page that a colleague sent."""
+    """Sign in, and open the page that a colleague linked to."""
     sent = "/workers?q=press+zone%3Deu-1&sort="
     browser = o.window.context.browser
     assert browser is not None

@@ -108,7 +108,7 @@ class Pair:
 
 
 def turn_it_on(pair: Pair) -> Steps:
-    """Let a second operator confirm what one must not do alone."""
+    """Require a second operator's confirmation."""
     pair.colleagues.turn_off()
     o = pair.first()
     o.menu("Operators")
@@ -121,7 +121,7 @@ def turn_it_on(pair: Pair) -> Steps:
 
 
 def ask_with_a_reason(pair: Pair) -> Steps:
-    """Ask for an operator more, and say why."""
+    """Request a new operator, and give the reason."""
     o, name = pair.first(), f"asked-{pair.browser}"
     o.menu("Operators")
     o.fill("Name", name)
@@ -135,7 +135,7 @@ def ask_with_a_reason(pair: Pair) -> Steps:
 
 
 def confirm(pair: Pair) -> Steps:
-    """Confirm what another operator asks for."""
+    """Confirm another operator's request."""
     name = f"confirmed-{pair.browser}"
     request_id = pair.colleagues.ask_for_operator(FIRST, name)
     o = pair.second()
@@ -149,7 +149,7 @@ def confirm(pair: Pair) -> Steps:
 
 
 def decline(pair: Pair) -> Steps:
-    """Decline what another operator asks for, with a note."""
+    """Decline another operator's request, with a note."""
     name = f"declined-{pair.browser}"
     request_id = pair.colleagues.ask_for_operator(FIRST, name)
     o = pair.second()
@@ -163,7 +163,7 @@ def decline(pair: Pair) -> Steps:
 
 
 def withdraw(pair: Pair) -> Steps:
-    """Take back what you have asked for."""
+    """Withdraw your request."""
     name = f"withdrawn-{pair.browser}"
     pair.colleagues.ask_for_operator(FIRST, name)
     o = pair.first()
@@ -176,7 +176,7 @@ def withdraw(pair: Pair) -> Steps:
 
 
 def what_became_of_it(pair: Pair) -> Steps:
-    """See what became of what you have asked for."""
+    """See the outcome of your request."""
     name = f"decided-{pair.browser}"
     request_id = pair.colleagues.ask_for_operator(FIRST, name)
     pair.colleagues.call(SECOND, "POST", f"change-requests/{request_id}/decline", {"note": ""})
