@@ -97,7 +97,10 @@ def test_workers_go_on_at_a_new_address(site, old):
     # The address is changed, and nothing else.
     server = restart(site)
     (warning,) = issuer_warnings(server)
-    assert f"the issuer was {old} and is {site.url} now; 1 auto-enrolled Worker signs" in warning
+    assert (
+        f"1 auto-enrolled Worker signs for {old} and will be refused. The issuer was {old} and is {site.url} now"
+        in warning
+    )
     assert enrolled.run("token").returncode == 3
     by_key.done("token")
     at_wrong_server = enrolled.run("run", "worker", LYFTDATA_URL=site.url)

@@ -54,13 +54,13 @@ def assess_key(secret: Secret) -> str | None:
     """
     text = secret.reveal()
     if text == PUBLISHED_EXAMPLE:
-        return f"This is the example published in the documentation: everyone knows it. {_GENERATE}"
+        return f"This is the example in the documentation. Everyone knows it. {_GENERATE}"
     flaw = find_flaw(secret)
     if flaw is not None:
         return f"This is not a complete generated key: {flaw}. Copy it again"
     text = text[:_MAX_ASSESSED_LENGTH]
     if _is_guessable(text):
-        return f"This can be guessed: it is made of words, names, dates, patterns or repeats. {_GENERATE}"
+        return f"This can be guessed. It is made of words, names, dates, patterns or repeats. {_GENERATE}"
     if not _is_mixed(text):
         return f"This does not look random: it can be guessed. {_GENERATE}"
     return None

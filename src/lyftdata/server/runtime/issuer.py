@@ -56,8 +56,8 @@ def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
     warnings = [*settings.warnings]
     if settings.public_url is None and settings.bind_address.is_wildcard():
         warnings.append(
-            f"LYFTDATA_PUBLIC_URL is not set and the Server listens on every interface: it calls itself {issuer}. "
-            "Auto-enrolled Workers check that this is the address they were given."
+            f"LYFTDATA_PUBLIC_URL is not set, so the Server calls itself {issuer}. It listens on every interface: "
+            "auto-enrolled Workers check that this is the address they were given."
         )
     return warnings
 
@@ -65,9 +65,9 @@ def warnings_of(settings: ServerSettings, issuer: str) -> list[str]:
 def issuer_warnings(directory: Directory, issuers: Sequence[str]) -> list[str]:
     """Return a warning for each issuer that Workers sign for and that the Server no longer accepts."""
     return [
-        f"LYFTDATA_PREVIOUS_PUBLIC_URLS: the issuer was {signed_for} and is {issuers[0]} now; {count} auto-enrolled "
-        f"{'Worker signs' if count == 1 else 'Workers sign'} for the old one and will be refused. Add {signed_for} until "
-        "they have moved (docs/how-to/move-to-another-address.md)."
+        f"LYFTDATA_PREVIOUS_PUBLIC_URLS: {count} auto-enrolled {'Worker signs' if count == 1 else 'Workers sign'} for "
+        f"{signed_for} and will be refused. The issuer was {signed_for} and is {issuers[0]} now: add the old one until they "
+        "have moved (docs/how-to/move-to-another-address.md)."
         for signed_for, count in directory.count_by_issuer().items()
         if signed_for not in issuers
     ]
@@ -80,7 +80,7 @@ def audit_warnings(store: Store, checkpoints: AuditCheckpoints) -> list[str]:
         warnings.append(f"{checkpoints.problem} If you restored a backup, run on the Server's host: {ACCEPT}")
     if not store.audit_is_sound:
         warnings.append(
-            "The audit log's record of its last event was removed or changed; see: lyftdata audit verify"
+            "The audit log's record of its last event was removed or changed. See: lyftdata audit verify"
         )
     return warnings
 
@@ -90,14 +90,14 @@ def secret_key_warnings(settings: ServerSettings, secret_key: bytes) -> list[str
     warnings = []
     if not is_random_form(secret_key):
         warnings.append(
-            "The secret key is text that a person may have chosen, and this database was made before such text was stretched: with a copy "
+            "The secret key is text that a person may have chosen. This database was made before such text was stretched: with a copy "
             "of the database it is cheaper to guess. Change it with: lyftdata admin rotate-secret-key"
         )
     if _accepts_replaced_key(settings, secret_key):
         # Downgrade: an attacker who has the old key and can write to the database could move it back to that key.
         warnings.append(
-            "LYFTDATA_SECRET_KEY: the database has been changed to LYFTDATA_SECRET_KEY_NEXT, and a database with the old key would be accepted "
-            "as well. Set LYFTDATA_SECRET_KEY to the new key, and remove LYFTDATA_SECRET_KEY_NEXT."
+            "LYFTDATA_SECRET_KEY: a database with the old key would still be accepted. This one has been changed to LYFTDATA_SECRET_KEY_NEXT: "
+            "set LYFTDATA_SECRET_KEY to the new key, and remove LYFTDATA_SECRET_KEY_NEXT."
         )
     return warnings
 

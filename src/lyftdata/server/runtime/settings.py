@@ -104,8 +104,8 @@ def find_unverified_database(url: Secret | None, environ: Mapping[str, str]) -> 
     if not hosts:
         return None
     return (
-        f"LYFTDATA_DATABASE_URL: the connection to {clean_text(', '.join(hosts), 200)} does not check whom it reaches; "
-        "anyone who can get in between can decide who is let in. Add sslmode=verify-full "
+        f"LYFTDATA_DATABASE_URL: the connection to {clean_text(', '.join(hosts), 200)} does not check whom it reaches. "
+        "Anyone who can get in between can decide who is let in. Add sslmode=verify-full "
         "(and sslrootcert=FILE for a CA of your own) or channel_binding=require."
     )
 
@@ -163,7 +163,7 @@ def unnamed_proxy(settings: ServerSettings) -> list[str]:
     else:
         return []
     return [
-        f"LYFTDATA_TRUSTED_PROXIES: {sign}, so TLS ends at a proxy, and none is named. All clients then have the proxy's "
+        f"LYFTDATA_TRUSTED_PROXIES: {sign}, and no proxy is named. TLS ends at a proxy then, and all clients have its "
         "address: five wrong passwords by anyone make every operator wait, and limits count all Workers as one. "
         "Name the proxy's address."
     ]

@@ -94,7 +94,7 @@ def test_a_weak_enrollment_key_is_warned_about(weak):
     (warning,) = read.warnings
 
     assert warning.startswith("LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS: ")
-    assert "guessed" in warning or "everyone knows it" in warning
+    assert "guessed" in warning or "Everyone knows it" in warning
     assert "lyftdata enrollment generate-key" in warning
     assert weak not in warning
 
