@@ -88,7 +88,7 @@ _VERBS = {
     "signing_key.withdrawn": "withdrew",
 }
 _NOUNS = {
-    "alert": "an alert:",
+    "alert": "alert",
     "worker": "Worker",
     "api_key": "API key",
     "api_token": "API token",
@@ -199,6 +199,8 @@ def _act(
         return Happening(latest.at, who, did, count(len(subjects), noun), f"/audit?action={action}")
     worker = find_worker(subject) if subject_kind == "worker" else None
     name = worker.name if worker is not None else subject
+    if subject_kind == "alert":
+        name = subject.replace("_", " ")
     is_there = subject_kind in _PAGES and (subject_kind != "worker" or worker is not None)
     path = (
         f"{_PAGES[subject_kind]}{quote(subject, safe='')}"

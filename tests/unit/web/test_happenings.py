@@ -142,6 +142,14 @@ def test_alerts_are_not_told_twice():
     assert line[:3] == ("olga", "rotated the secret of", "event destination siem")
 
 
+def test_a_snooze_is_told_in_words():
+    """One alert by what it is about, several by their number."""
+    snoozed = [event("attention.snoozed", f"alert:{kind}", ago=1) for kind in ("key_expires", "approval")]
+
+    assert [line[:3] for line in lines(snoozed, fleet())] == [("olga", "snoozed", "2 alerts")]
+    assert [line[:3] for line in lines(snoozed[:1], fleet())] == [("olga", "snoozed", "alert key expires")]
+
+
 def test_an_operator_named_like_the_server_is_named():
     """An issuer may let people choose such a name: what they do is not shown as what the fleet did by itself."""
     events = [
