@@ -38,7 +38,7 @@ def fleet_segments(counts: Mapping[State, int], verdict: Verdict) -> list[Segmen
         ("lost", verdict.lost, "lost in the last hour", {"presence": Presence.LOST}),
         ("returning", verdict.returning, "reconnecting", {"presence": Presence.RETURNING}),
         ("offline", counts.get(State.OFFLINE, 0) - gone, "offline", {"status": State.OFFLINE}),
-        ("pending", counts.get(State.PENDING, 0), "pending approval", {"status": State.PENDING}),
+        ("pending", counts.get(State.PENDING, 0), "pending", {"status": State.PENDING}),
         (
             "never",
             counts.get(State.NEVER_CONNECTED, 0),

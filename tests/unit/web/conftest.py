@@ -11,9 +11,9 @@ from tests.deployment import PASSWORD, Deployment
 FROM_OUR_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": ISSUER}
 
 
-def the(pattern: str, page: httpx2.Response) -> str:
+def the(pattern: str, page: httpx2.Response, flags: int = 0) -> str:
     """Return what a page holds where the pattern fits: its group, or all of it."""
-    found = re.search(pattern, page.text)
+    found = re.search(pattern, page.text, flags)
     assert found is not None, pattern
     return found[1] if found.re.groups else found[0]
 

@@ -12,23 +12,29 @@ from lyftdata.core.origins import is_loopback
 from lyftdata.core.records import ApiKeyRecord, State, WorkerRecord
 from lyftdata.core.scopes import UNLIMITED
 from lyftdata.server.admin.fleet_queries import FleetState, fleet_view
-from lyftdata.server.admin.schemas.api_keys import ApiKey
 from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
 from lyftdata.server.admin.schemas.fleet import Fleet
 from lyftdata.server.admin.schemas.status import Alert, AlertKind, History, OneServer, Period
 from lyftdata.server.runtime.services import Services
+from lyftdata.web.alert_list import AlertList, arrange_alerts
 from lyftdata.web.charts import Chart, Moment, bar_chart, line_chart
+from lyftdata.web.credential_list import (
+    CREDENTIAL_KINDS,
+    MAX_KEYS,
+    CredentialList,
+    arrange_credentials,
+    most_pressing,
+)
 from lyftdata.web.fleet_bar import Segment, fleet_segments
 from lyftdata.web.happenings import MARKED_ACTIONS, Happening, find_happenings, marks_of
 from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues
 
-_HAPPENED = 8
+_MAX_HAPPENED = 10
+# Lines for credentials and for what happened: together about as high as the alerts and the plot next to them.
+_LINES, _LINES_OF_A_CREDENTIAL = 12, 2
 # Some events are merged into one line.
 _EVENTS_READ = 60
-_MAX_KEYS = 3
-# These are shown in the card of credentials, in more detail.
-_SHOWN_AS_CREDENTIALS = {AlertKind.KEY_EXPIRES, AlertKind.KEY_ROTATION}
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +48,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     online: int
     expected: int | None
     moments: Sequence[Moment]
-    concerns: Sequence[Alert]
+    alerts: AlertList
     snoozed: Sequence[Alert]
-    keys: Sequence[ApiKey]
+    credentials: CredentialList
     enrollment: EnrollmentStatus
     happened: Sequence[Happening]
     servers: Sequence[OneServer]
@@ -96,8 +102,9 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         *(Moment(each.started_at, "Server started") for each in servers if each.started_at > history.since),
     ]
     expected = state.verdict.expected if state.verdict.level is not Level.NONE else None
-    concerns = await services.alerts.find()
-    shown = [concern for concern in concerns if concern.kind not in _SHOWN_AS_CREDENTIALS]
+    alerts = await services.alerts.find()
+    credentials = await _credentials(services, alerts)
+    listed = [alert for alert in alerts if alert.kind not in CREDENTIAL_KINDS]
     return Numbers(
         total=services.directory.worker_count(),
         fleet=fleet_view(state),
@@ -107,34 +114,40 @@ async def _numbers(services: Services, period: Period) -> Numbers:
         online=services.sessions.online_count(),
         expected=expected,
         moments=moments,
-        concerns=[concern for concern in shown if concern.snoozed is None],
-        snoozed=[concern for concern in shown if concern.snoozed is not None],
-        keys=await _pressing_keys(services, concerns),
+        alerts=arrange_alerts([alert for alert in listed if alert.snoozed is None]),
+        snoozed=[alert for alert in listed if alert.snoozed is not None],
+        credentials=credentials,
         enrollment=await services.enrollment_queries.show(),
-        happened=await _happened(services, state),
+        happened=await _happened(services, state, at_most=_happened_at_most(credentials)),
         servers=servers,
         is_empty=not records,
     )
 
 
-async def _pressing_keys(services: Services, concerns: Sequence[Alert]) -> list[ApiKey]:
+async def _credentials(services: Services, alerts: Sequence[Alert]) -> CredentialList:
     """Return the API keys that are being rotated, and those that expire soon."""
     now = services.clock()
-    ending = {concern.subject for concern in concerns if concern.kind is AlertKind.KEY_EXPIRES}
+    ending = {alert.subject for alert in alerts if alert.kind is AlertKind.KEY_EXPIRES}
 
     def is_pressing(record: ApiKeyRecord) -> bool:
         is_rotated = record.rotated_at is not None and record.revoked_at is None
         return record.name in ending or (is_rotated and now < (record.expires_at or now))
 
-    groups = services.api_key_queries.find(is_pressing, scope=UNLIMITED)
-    keys = await services.api_key_queries.show(groups[:_MAX_KEYS], scope=UNLIMITED)
-    return sorted(keys, key=lambda key: (not key.previous, key.name))
+    groups = most_pressing(services.api_key_queries.find(is_pressing, scope=UNLIMITED), alerts, now=now)
+    keys = await services.api_key_queries.show(groups[:MAX_KEYS], scope=UNLIMITED)
+    return arrange_credentials(keys, alerts, more=len(groups) - len(keys))
 
 
-async def _happened(services: Services, state: FleetState) -> list[Happening]:
+def _happened_at_most(credentials: CredentialList) -> int:
+    folds = sum(map(bool, (credentials.folded, credentials.snoozed, credentials.more)))
+    left = _LINES - _LINES_OF_A_CREDENTIAL * len(credentials.shown) - folds
+    return min(_MAX_HAPPENED, left)
+
+
+async def _happened(services: Services, state: FleetState, *, at_most: int) -> list[Happening]:
     page = await services.audit_queries.list_page(limit=_EVENTS_READ)
     return find_happenings(
-        page.items, state, find_worker=functools.partial(_find_worker, services), limit=_HAPPENED
+        page.items, state, find_worker=functools.partial(_find_worker, services), limit=at_most
     )
 
 

@@ -72,6 +72,23 @@ document.addEventListener("change", (event) => {
   showAllTicked();
 });
 
+// A fold that was opened is open again when the page is, for as long as the tab lives.
+const restored = new WeakSet();
+
+function restoreFolds() {
+  for (const fold of document.querySelectorAll("details[data-kept]")) {
+    if (!restored.has(fold) && sessionStorage.getItem(`open ${fold.id}`)) fold.open = true;
+    restored.add(fold);
+  }
+}
+
+// It does not bubble.
+document.addEventListener("toggle", ({ target }) => {
+  if (!target.matches("details[data-kept]")) return;
+  if (target.open) sessionStorage.setItem(`open ${target.id}`, "yes");
+  else sessionStorage.removeItem(`open ${target.id}`);
+}, true);
+
 function prepare() {
   for (const element of document.querySelectorAll("[data-all]")) reveal(element);
   if (navigator.clipboard) {
@@ -79,6 +96,7 @@ function prepare() {
   }
   // Only tables that scroll are Tab stops; without scripts, all tables are.
   for (const box of document.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+  restoreFolds();
   showAllTicked();
 }
 

@@ -24,6 +24,11 @@ function mayUpdate(name, element) {
   return name !== "checked" && name !== "open";
 }
 
+// What is folded away cannot have the focus: the line that opens the fold can.
+function focusable(element) {
+  return element.closest("details:not([open])")?.querySelector("summary") ?? element;
+}
+
 // A browser without moveBefore() drops the focus when an element changes its place. And if the focused row is gone,
 // its neighbour takes the focus: from the body, a keyboard would have to start again.
 function keepFocus(region) {
@@ -33,10 +38,10 @@ function keepFocus(region) {
   const list = row?.parentElement;
   const index = list ? [...list.children].indexOf(row) : 0;
   return () => {
-    if (document.activeElement === focused) return;
+    if (document.activeElement === focused && focusable(focused) === focused) return;
     const neighbour = list?.isConnected ? list.children[Math.min(index, list.children.length - 1)] : null;
     const next = region.contains(focused) ? focused : neighbour?.querySelector("a, button, input") ?? region;
-    next.focus({ preventScroll: true });
+    focusable(next).focus({ preventScroll: true });
   };
 }
 

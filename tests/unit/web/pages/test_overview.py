@@ -6,9 +6,10 @@ import re
 import pytest
 from tests.deployment import PASSWORD
 from tests.fleets import add_past, connect
-from tests.unit.web.conftest import signed_in
+from tests.unit.web.conftest import signed_in, the
 
 OWN = "xxx " + PASSWORD
+KEY = r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
 
 
 def text_of(answer):
@@ -102,7 +103,7 @@ async def test_rotations_show_who_lags_in_one_step(server, browser):
     await browser.post_shown("/api-keys/press-keys/rotate", "/api-keys/press-keys/rotate", grace="24h")
     server.clock.forward(seconds=2)
     page = await browser.get("/")
-    assert "0 of 1 Worker on the new key" in text_of(page)
+    assert "0 of 1 on the new key" in text_of(page)
     [path] = re.findall(r'href="(/api-keys/press-keys#old-[0-9A-Za-z]+)">1 Worker lags<', page.text)
     target = await browser.get(path)
     assert f'id="{path.partition("#")[2]}"' in target.text
@@ -121,3 +122,105 @@ async def test_refusals_have_one_line_for_each_cause(server, browser):
     page = await browser.get("/")
     assert "Malformed API key: press-01, press-02" in text_of(page)
     assert 'href="/refusals?code=malformed_api_key">Show them' in page.text
+
+
+async def test_more_than_four_alerts_are_folded(server, browser):
+    """The first three are shown; the rest, each with its button, is in a fold whose line says how many and what about; the heading counts all."""
+    for number in (1, 2, 3):
+        name = f"press-0{number}"
+        await browser.post("/add-worker", name=name, id=name, labels="", **{"with": "own"})
+    other = the(
+        KEY,
+        await browser.post("/issue-api-key", name="other", workers="press-03", **{"for": "chosen"}),
+    )
+    revoked = the(KEY, await browser.post("/issue-api-key", name="revoked", workers="", **{"for": "all"}))
+    await browser.post("/api-keys/revoked/revoke")
+    wrong = {"press-01": "x", "press-02": other, "press-03": revoked, "press-98": "x", "press-99": other}
+    for worker_id, secret in wrong.items():
+        for _ in range(3):
+            await server.token_by_key(worker_id, secret)
+    server.clock.forward(seconds=2)
+
+    page = await browser.get("/")
+
+    assert ">Needs you <small>5</small>" in page.text
+    shown, _, rest = page.text.partition('<details class="fold" id="more-alerts" data-kept>')
+    folded = rest.partition("</details>")[0]
+    assert "<summary><b>2 more</b>: refusals (2)</summary>" in folded
+    assert (shown.count("Ignore…"), folded.count("Ignore…")) == (3, 2)
+
+
+@pytest.fixture
+async def ending(server, browser):
+    """Return an API key that expires within a week and is used by no Worker: its name."""
+    await browser.post("/issue-api-key", name="short", workers="", life="7d", **{"for": "all"})
+    server.clock.forward(seconds=2)
+    return "short"
+
+
+async def test_a_key_that_expires_is_snoozed_where_it_is_shown(browser, viewer, ending):
+    """It is put aside for everyone, with until when, by whom and why; an admin ends that there, and a viewer has neither button."""
+    page = await browser.get("/")
+    path = the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', page)
+    assert path not in (await viewer.get("/")).text
+    assert "API key short expires at" in text_of(await browser.get(path))
+
+    await browser.post(path, **{"for": "1h", "note": "waits for Ann"})
+
+    end = path.replace("/snooze", "/unsnooze")
+    for reader, may in ((browser, True), (viewer, False)):
+        page = await reader.get("/")
+        aside = the(r'<details class="snoozed" id="snoozed-keys" data-kept>(.*?)</details>', page, re.DOTALL)
+        assert "1 snoozed" in aside
+        assert ">short</a>" in aside
+        assert "by admin: waits for Ann" in aside
+        assert path not in page.text
+        assert (end in aside) is may
+        assert "Nothing." in text_of(page)
+    await browser.post(end)
+    page = await browser.get("/")
+    assert path in page.text
+    assert "snoozed-keys" not in page.text
+
+
+async def test_a_rotation_is_snoozed_until_it_gets_worse(server, browser):
+    """While a Worker still uses the generation that ends; a second Worker that does brings it back."""
+    key = the(KEY, await browser.post("/issue-api-key", name="press-keys", workers="", **{"for": "all"}))
+    for number in (1, 2):
+        name = f"press-0{number}"
+        await browser.post("/add-worker", name=name, id=name, labels="", **{"with": "own"})
+    assert (await server.token_by_key("press-01", key)).status_code == 200
+    await browser.post_shown("/api-keys/press-keys/rotate", "/api-keys/press-keys/rotate", grace="24h")
+    server.clock.forward(seconds=2)
+    path = the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
+    await browser.post(path, **{"for": "1h", "note": ""})
+    page = await browser.get("/")
+    assert path not in page.text
+    assert "1 snoozed" in text_of(page)
+    assert "0 of 1 on the new key" in text_of(page)
+
+    assert (await server.token_by_key("press-02", key)).status_code == 200
+    server.clock.forward(seconds=2)
+
+    page = await browser.get("/")
+    assert path in page.text
+    assert "2 Workers lag" in text_of(page)
+    assert "snoozed-keys" not in page.text
+
+
+async def test_every_key_that_is_rotated_can_be_reached(server, browser):
+    """Two are shown in full, ten in a fold, and a link leads to the others."""
+    for number in range(14):
+        name = f"key-{number:02}"
+        await browser.post("/issue-api-key", name=name, workers="", **{"for": "all"})
+        await browser.post_shown(f"/api-keys/{name}/rotate", f"/api-keys/{name}/rotate", grace="24h")
+    server.clock.forward(seconds=2)
+
+    page = await browser.get("/")
+
+    assert page.text.count('<div class="credential" id="credential-key-') == 12
+    assert "<summary>10 more keys</summary>" in page.text
+    path = the(r'href="([^"]+)">2 more keys are being rotated<', page)
+    listed = await browser.get(html.unescape(path))
+    assert listed.status_code == 200
+    assert "key-13" in listed.text
