@@ -1,6 +1,7 @@
 """Copies of an SQLite database: whole, private, never over anything, and put back without loss."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -67,6 +68,49 @@ def back_up(database, to, key=AUDIT_KEY):
 def restore(file, database, key=AUDIT_KEY):
     """Put a backup back."""
     return backup.restore(file, database, audit_key=key, now=NOON)
+
+
+def hot_journal(file, scratch):
+    """Return a journal by which SQLite would put a Worker `evil` into this database, or one that is like it."""
+    shutil.copy(file, scratch)
+    with contextlib.closing(sqlite3.connect(scratch, isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode=DELETE").close()
+        names = [row[1] for row in raw.execute("PRAGMA table_info(workers)")]
+        known = dict(zip(names, raw.execute("SELECT * FROM workers").fetchone(), strict=True))
+        values = list((known | {"id": "evil", "name": "evil"}).values())
+        raw.execute(f"INSERT INTO workers VALUES ({','.join('?' * len(values))})", values)
+        # What is in the journal of a transaction are the pages as they were before it.
+        raw.execute("PRAGMA cache_size=1").close()
+        raw.execute("BEGIN").close()
+        raw.execute(
+            "UPDATE workers SET id = 'x' || id, name = 'x' || name, thumbprint = id, next_thumbprint = id, approval = id"
+        )
+        raw.execute("CREATE TABLE filler (text)")
+        raw.executemany("INSERT INTO filler VALUES (?)", [("y" * 900,)] * 3_000)
+        return scratch.with_name(f"{scratch.name}-journal").read_bytes()
+
+
+async def test_another_user_puts_nothing_into_a_backup(database, tmp_path):
+    """Where others can write, as in /tmp: SQLite would replay what they put next to the copy before it is checked."""
+    await made_with(database, "w-1")
+    place = tmp_path / "shared"
+    place.mkdir(mode=0o1777)
+    journal = hot_journal(database, tmp_path / "scratch.db")
+    planted = []
+
+    def plant(stage, done, total):
+        # Another user sees what is in the directory, but nothing below a directory of mode 0700.
+        for found in [*place.iterdir()]:
+            if found.is_file() and found not in planted:
+                found.with_name(f"{found.name}-journal").write_bytes(journal)
+                planted.extend([found, found.with_name(f"{found.name}-journal")])
+
+    made = backup.back_up(database, place / "b.db", audit_key=AUDIT_KEY, on_progress=plant)
+
+    assert made.audit.ok
+    with contextlib.closing(sqlite3.connect(f"file:{place / 'b.db'}?immutable=1", uri=True)) as raw:
+        assert raw.execute("SELECT id FROM workers").fetchall() == [("w-1",)]
+    assert sorted(file.name for file in place.iterdir()) == ["b.db", "b.db-journal"]
 
 
 async def test_a_backup_of_a_database_in_use_is_one_state_of_it(database, tmp_path):

@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -80,8 +81,7 @@ def back_up(
     """
     check_not_empty(database)
     sqlite.check_file_permissions(database)
-    draft = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
-    with _new_file(to, draft):
+    with _new_file(to) as draft:
         copy(database, draft, on_progress=on_progress)
         found = check(draft, audit_key=audit_key, on_progress=on_progress)
         _sync(draft)
@@ -282,8 +282,13 @@ def _check_structure(database: Path) -> None:
 
 
 @contextlib.contextmanager
-def _new_file(file: Path, draft: Path) -> Iterator[None]:
-    """Reserve an unused name and create a draft next to it, both for their owner alone; on failure neither is left."""
+def _new_file(file: Path) -> Iterator[Path]:
+    """
+    Reserve an unused name, and create a draft in a directory of its own next to it, both for their owner alone; on failure neither is left.
+
+    Planted state: others may be able to write where backups go, as in /tmp. SQLite replays a journal that it finds next to a file, so one that
+    another user put next to the draft would become part of the backup, and pass every check of it.
+    """
     try:
         _make_private(file)
     except FileExistsError as error:
@@ -291,10 +296,11 @@ def _new_file(file: Path, draft: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}.") from error
     try:
-        _make_private(draft)
-        yield
+        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as private:
+            draft = Path(private) / "draft"
+            _make_private(draft)
+            yield draft
     except BaseException as error:
-        _remove(draft)
         file.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise StoreError(f"{file} cannot be written: {error.strerror}.") from error
