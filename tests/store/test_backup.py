@@ -113,6 +113,50 @@ async def test_another_user_puts_nothing_into_a_backup(database, tmp_path):
     assert sorted(file.name for file in place.iterdir()) == ["b.db", "b.db-journal"]
 
 
+def log_that_adds(file, scratch):
+    """Return a log (WAL) by which SQLite would put a Worker `evil` into this database."""
+    shutil.copy(file, scratch)
+    with contextlib.closing(sqlite3.connect(scratch, isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode=WAL").close()
+        raw.execute("PRAGMA wal_autocheckpoint=0").close()
+        raw.execute("UPDATE workers SET id = 'evil', name = 'evil'")
+        return scratch.with_name(f"{scratch.name}-wal").read_bytes()
+
+
+async def test_another_user_puts_nothing_into_what_is_restored(database, tmp_path):
+    """A log next to a backup where others can write is refused; one that they put there later is not read."""
+    await made_with(database, "w-1")
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(0o1777)
+    file = back_up(database, place / "b.db").file
+    evil = log_that_adds(file, tmp_path / "scratch.db")
+    log = file.with_name("b.db-wal")
+    log.write_bytes(evil)
+
+    with pytest.raises(StoreError, match=r"b\.db-wal in it would be restored"):
+        restore(file, database)
+    log.unlink()
+
+    def plant(stage, done, total):
+        log.write_bytes(evil)
+
+    backup.restore(file, database, audit_key=AUDIT_KEY, now=NOON, on_progress=plant)
+    assert await ids_in(database) == {"w-1"}
+
+
+async def test_a_copied_database_is_restored_with_its_own_log(database, tmp_path):
+    """In a directory of this user's own the log is part of what was copied, as of a Server that was killed."""
+    await made_with(database, "w-1")
+    place = tmp_path / "own"
+    place.mkdir(mode=0o700)
+    file = back_up(database, place / "b.db").file
+    file.with_name("b.db-wal").write_bytes(log_that_adds(file, tmp_path / "scratch.db"))
+
+    restore(file, database)
+    assert await ids_in(database) == {"evil"}
+
+
 async def test_a_backup_of_a_database_in_use_is_one_state_of_it(database, tmp_path):
     """While Workers are added without a pause, each copy has a whole audit log with an event for each Worker, no more."""
     store = open_store(database)

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from lyftdata.core.audit import ChainReport
 from lyftdata.core.progress import OnProgress, ignore_progress
 from lyftdata.core.records import Strategy
-from lyftdata.private_files import sync_directory
+from lyftdata.private_files import others_can_write, sync_directory
 from lyftdata.store import audit_tree, migrate
 from lyftdata.store.dialects import dialect, sqlite
 from lyftdata.store.errors import DatabaseInUseError, StoreError
@@ -111,11 +111,11 @@ def restore(
 
     Raises:
         StoreError: A Server is using the database, or the backup is damaged, was changed, belongs to another secret key,
-            or is of a newer version than this program; then everything is as it was.
+            is of a newer version than this program, or has a log that another user may have written; then everything is as it was.
     """
     check_not_empty(backup)
     with locked(database), draft_file(database) as draft:
-        copy(backup, draft, on_progress=on_progress)
+        copy(backup, draft, alone=_is_alone(backup), on_progress=on_progress)
         found = check(draft, audit_key=audit_key, on_progress=on_progress)
         if not found.audit.ok:
             raise StoreError(
@@ -132,6 +132,32 @@ def restore(
             sync_directory(database.parent)
     missing = () if kept is None else _missing_workers(kept, database)
     return Restored(copied=msgspec.structs.replace(found, file=database), kept=kept, missing=missing)
+
+
+def _is_alone(backup: Path) -> bool:
+    """
+    Return whether only the file itself counts as the backup; otherwise a log next to it does, as next to a copied database.
+
+    Planted state: SQLite applies a log that it finds next to a file. Where others can write, as in /tmp, such a log may be another user's, and
+    would be restored with the backup. One that appears only after this check is not read.
+
+    Raises:
+        StoreError: There is a log that another user may have written.
+    """
+    real = Path(os.path.realpath(backup))
+    try:
+        if not others_can_write(real.parent):
+            return False
+    except OSError as error:
+        raise StoreError(f"{backup} cannot be read: {error.strerror}.") from error
+    for part in ("-journal", *_BESIDE):
+        log = real.with_name(real.name + part)
+        if log.is_symlink() or log.exists():
+            raise StoreError(
+                f"Others can write to {real.parent}, and {log.name} in it would be restored with the backup.",
+                hint="Move the backup alone to a directory of this user's own. What `lyftdata admin backup` made is one file.",
+            )
+    return True
 
 
 def _missing_workers(kept: Path, restored: Path) -> list[MissingWorker] | None:
@@ -211,16 +237,22 @@ def check_not_empty(file: Path) -> None:
         raise StoreError(f"There is no database at {file}.")
 
 
-def copy(database: Path, to: Path, *, on_progress: OnProgress = ignore_progress) -> None:
+def copy(database: Path, to: Path, *, alone: bool = False, on_progress: OnProgress = ignore_progress) -> None:
     """
-    Copy a database as it is at one moment, even while others write to it; `to` is a new or empty file.
+    Copy a database as it is at one moment, even while others write to it.
+
+    Args:
+        database: The database.
+        to: A new or empty file.
+        alone: Whether to ignore what is next to the database; then no other program may write to it.
+        on_progress: Called with the progress.
 
     Raises:
         StoreError: It cannot be read, or the copy cannot be written.
     """
     # Read-only: this leaves even the write-ahead log of an unopened database alone. (SQLite creates an empty one if there was
     # none. It is not removed: a Server may have begun to use it.)
-    source_uri = f"{database.absolute().as_uri()}?mode=ro"
+    source_uri = f"{database.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
     try:
         with (
             contextlib.closing(sqlite3.connect(source_uri, uri=True)) as source,
