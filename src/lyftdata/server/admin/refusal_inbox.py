@@ -27,6 +27,7 @@ from lyftdata.server.admission.directory import Directory
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store, WriteTx
 from lyftdata.store.tables import ignored_refusals
+from lyftdata.store.tables.refusals import MAX_GROUPS
 
 MAX_IGNORED_FOR = timedelta(days=90)
 MAX_SUBJECTS = 200
@@ -114,18 +115,19 @@ class RefusalInbox:
         self._clock = clock
 
     async def cases(
-        self, *, limit: int, code: str | None = None, q: str | None = None, within: timedelta | None = None
+        self, *, code: str | None = None, q: str | None = None, within: timedelta | None = None
     ) -> list[RefusalCase]:
         """
         Return the cases, the one with the latest refusal first.
 
+        All groups that are kept are read: in an outage one cause has many callers, and must not displace the cases of other causes.
+
         Args:
-            limit: How many groups of refusals to read at most.
             code: Only this cause.
             q: Part of a claimed Worker or an address.
             within: Only refusals within this time.
         """
-        groups = await self._refusals.list_groups(limit=limit, code=code, q=q)
+        groups = await self._refusals.list_groups(limit=MAX_GROUPS, code=code, q=q)
         now = self._clock()
         recent = [group for group in groups if within is None or now - group.last_at <= within]
         return await self._with_states(self._group_by_worker_and_cause(recent))

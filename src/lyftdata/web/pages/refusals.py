@@ -20,7 +20,8 @@ from lyftdata.server.admin.schemas.refusals import Refusal
 from lyftdata.web.page import Page
 from lyftdata.web.sorting import Order, Sorting, in_order
 
-_MOST = 500
+# Callers that are listed under each cause; more once the operator has chosen one cause.
+_CALLERS_OF_EACH, _CALLERS_OF_ONE = 20, 500
 _MAX_SUBJECT = 128
 _IGNORED_FOR = {
     "1h": "1 hour",
@@ -42,11 +43,12 @@ class RemedyLink(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """The cases with one cause; `query` names them, for the page that confirms ignoring them."""
+    """The cases with one cause, and the first of them, which are listed; `query` names cases for the page that confirms ignoring them."""
 
     code: str
     meaning: str
     cases: Sequence[RefusalCase]
+    listed: Sequence[RefusalCase]
     query: str
 
     @property
@@ -99,28 +101,38 @@ async def show_list(page: Page) -> Response:
             return page.redirect(f"/refusals/{q.upper()}")
         except NotFoundError:
             pass
-    cases = await page.services.refusal_inbox.cases(limit=_MOST, code=code or None, q=q or None)
+    cases = await page.services.refusal_inbox.cases(code=code or None, q=q or None)
     counts = Counter(case.state for case in cases)
     return page.render(
         "refusals.html",
-        causes=_by_cause([case for case in cases if case.state is state], order),
+        causes=_by_cause(
+            [case for case in cases if case.state is state],
+            order,
+            listed=_CALLERS_OF_ONE if code else _CALLERS_OF_EACH,
+        ),
         order=order,
         orders=_ORDERS,
         counts=[(each, counts[each]) for each in CaseState],
         state=state,
-        is_cut=sum(len(case.groups) for case in cases) >= _MOST,
-        most=_MOST,
+        most_ignored=MAX_SUBJECTS,
+        most_listed=_CALLERS_OF_ONE,
         codes=codes,
     )
 
 
-def _by_cause(cases: Sequence[RefusalCase], order: Order) -> list[Cause]:
-    """Return the cases by cause; the causes, and the cases of each, in one order."""
+def _by_cause(cases: Sequence[RefusalCase], order: Order, *, listed: int) -> list[Cause]:
+    """Return the cases by cause; the causes, and the cases of each, in one order; of each cause so many are listed."""
     by_code: dict[str, list[RefusalCase]] = {}
     for case in in_order(cases, order, _CASE_VALUES, tie=lambda case: case.subject):
         by_code.setdefault(case.code, []).append(case)
     causes = [
-        Cause(code, found[0].latest.meaning, found, _query_of(code, [case.subject for case in found]))
+        Cause(
+            code,
+            found[0].latest.meaning,
+            found,
+            found[:listed],
+            _query_of(code, [case.subject for case in found]),
+        )
         for code, found in by_code.items()
     ]
     return in_order(causes, order, _CAUSE_VALUES, tie=lambda cause: cause.code)

@@ -33,8 +33,7 @@ async def refuse_from(server, address):
 async def states(server):
     """Return the cases: cause, whom they are about, and how they stand."""
     return {
-        (case.code, case.subject, case.state.value)
-        for case in await server.services.refusal_inbox.cases(limit=100)
+        (case.code, case.subject, case.state.value) for case in await server.services.refusal_inbox.cases()
     }
 
 

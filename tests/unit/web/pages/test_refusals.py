@@ -10,6 +10,7 @@ from tests.unit.web.conftest import the
 from tests.unit.web.test_pages import text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.core.records import RefusalAttempt
 from lyftdata.store.tables import refusals
 
 
@@ -156,6 +157,39 @@ async def test_refusals_are_an_inbox(server, browser, viewer, press):
     await server.token_by_key(*press)
     assert "press-01" in text_of(await browser.get("/refusals?state=solved"))
     assert (await browser.get("/refusals?state=bogus")).status_code == 422
+
+
+async def test_many_callers_of_one_cause_hide_no_other_cause(server, browser):
+    """After a cut-off of a thousand Workers, a cause that was there before is still on the page, and every number counts all callers."""
+
+    def attempt(number, code, at):
+        """Return an attempt of a caller with a name of its own."""
+        return RefusalAttempt(
+            reference=f"R{number:07}",
+            at=at,
+            address=f"198.51.{number // 250}.{number % 250}",
+            claimed_worker=f"ghost-{number}",
+            code=code,
+            detail="",
+            proved=False,
+        )
+
+    before, now = server.clock() - timedelta(seconds=2), server.clock()
+    attempts = [attempt(2_000, "malformed_api_key", before)]
+    attempts += [attempt(number, "unknown_worker", now) for number in range(1_000)]
+    await server.services.store.write(lambda tx: refusals.record_refusals(tx, attempts))
+
+    page = await browser.get("/refusals")
+    every = await browser.get("/refusals?code=unknown_worker")
+
+    assert "Open 1,001 Ignored 0" in text_of(page)
+    assert "Unknown Worker 1,000 callers, 1,000 refusals" in text_of(page)
+    assert "Malformed API key 1 caller, 1 refusal" in text_of(page)
+    assert "Ignore 200 of them…" in page.text
+    assert page.text.count(">What to do<") == 20 + 1
+    assert '/refusals?code=unknown_worker">Show more of 1,000<' in page.text
+    assert every.text.count(">What to do<") == 500
+    assert "The first 500. Narrow the search to see others." in text_of(every)
 
 
 async def test_an_ignored_case_is_opened_again(server, browser, press):

@@ -32,7 +32,6 @@ from lyftdata.server.admission.signing_keys import SigningKeys
 from lyftdata.server.clock import Clock
 from lyftdata.store import Store
 from lyftdata.store.tables import snoozed_alerts
-from lyftdata.store.tables.refusals import MAX_GROUPS
 
 _RECENTLY = timedelta(hours=1)
 _TOKENS_RECENTLY = timedelta(days=1)
@@ -88,7 +87,7 @@ class Alerts:
     async def _find(self, snoozed: Mapping[str, SnoozedAlertRecord]) -> list[Alert]:
         now = self._clock()
         # All that are stored: 500 made-up names must not hide a Worker's refusals.
-        cases = await self._inbox.cases(limit=MAX_GROUPS, within=_RECENTLY)
+        cases = await self._inbox.cases(within=_RECENTLY)
         refused = [case for case in cases if case.state is CaseState.OPEN]
         elsewhere = tokens_from_elsewhere(await self._token_origins.from_elsewhere(within=_TOKENS_RECENTLY))
         repeated = repeated_registrations(self._repeated_registrations.groups())
