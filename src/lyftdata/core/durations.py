@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.text import count
 
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _MAX_S = 36_500 * 86_400
@@ -33,10 +34,20 @@ def format_duration(duration: timedelta) -> str:
     left_s = max(0, int(duration.total_seconds()))
     parts = []
     for unit, unit_s in _UNITS_S.items():
-        count, left_s = divmod(left_s, unit_s)
-        if count:
-            parts.append(f"{count}{unit}")
+        number, left_s = divmod(left_s, unit_s)
+        if number:
+            parts.append(f"{number}{unit}")
     return "".join(parts) or "0s"
+
+
+def describe_span(span: timedelta) -> str:
+    """Return a length of time in its largest units: `7 days`, `1 hour 30 minutes`, `no time`."""
+    left_s, parts = max(0, int(span.total_seconds())), []
+    for unit_s, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
+        number, left_s = divmod(left_s, unit_s)
+        if number:
+            parts.append(count(number, noun))
+    return " ".join(parts[:2]) or "no time"
 
 
 def largest_unit(seconds: float) -> tuple[int, str]:

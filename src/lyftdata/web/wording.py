@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from lyftdata.core.text import count
+from lyftdata.core.durations import describe_span
 
 _NAMES = {
     "public_id": "public ID",
@@ -11,27 +11,20 @@ _NAMES = {
     "grace_s": "older generation works for",
     "enrolled_with": "enrolled with",
 }
+# A mass change names a thousand Workers, which would fill the page; the exports have all of them.
+_MOST_WORKERS = 10
 _STRATEGIES = {"api_key": "API key", "auto_enrollment": "Auto-Enrollment"}
 
 
 def describe_details(details: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return details as pairs of a name and a value, both for people."""
+    """Return details as pairs of a name and a value, both for people; those without a value are left out."""
     if details.keys() & {"added", "removed"} and "labels" in details:
         return [("labels:", _changed_labels(details))]
     return [
         (_NAMES.get(name, name.replace("_", " ")), _VALUES.get(name, str)(value))
         for name, value in details.items()
+        if value or name in _VALUES
     ]
-
-
-def describe_span(span: timedelta) -> str:
-    """Return a length of time in its largest units: `7 days`, `1 hour 30 minutes`, `no time`."""
-    left_s, parts = max(0, int(span.total_seconds())), []
-    for unit_s, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
-        number, left_s = divmod(left_s, unit_s)
-        if number:
-            parts.append(count(number, noun))
-    return " ".join(parts[:2]) or "no time"
 
 
 def _seconds(text: str) -> str:
@@ -55,7 +48,11 @@ def _changed_labels(details: Mapping[str, str]) -> str:
 
 
 def _workers(text: str) -> str:
-    return {"all": "every Worker", "nobody": "none"}.get(text, text.replace(",", ", "))
+    if text in {"all", "nobody"}:
+        return "every Worker" if text == "all" else "none"
+    names = text.replace(",", " ").split()
+    more = [f"and {len(names) - _MOST_WORKERS:,} more"] if len(names) > _MOST_WORKERS else []
+    return ", ".join(names[:_MOST_WORKERS] + more)
 
 
 _VALUES: Mapping[str, Callable[[str], str]] = {

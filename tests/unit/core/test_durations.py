@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyftdata.core.durations import format_duration, largest_unit, nearest_unit, parse_duration
+from lyftdata.core.durations import describe_span, format_duration, largest_unit, nearest_unit, parse_duration
 from lyftdata.core.errors import InvalidInputError
 
 
@@ -50,3 +50,12 @@ def test_formatting_reads_back(seconds):
 def test_what_lies_ahead_is_rounded_to_the_nearest(seconds, down, nearest):
     """What is over has lasted so long at least; what is to come is told as it was set, and not as one less a moment later."""
     assert (largest_unit(seconds), nearest_unit(seconds)) == (down, nearest)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "no time"), (1, "1 second"), (61, "1 minute 1 second"), (86_400, "1 day"), (90_061, "1 day 1 hour")],
+)
+def test_spans_are_words(seconds, words):
+    """At most two units, each in its number."""
+    assert describe_span(timedelta(seconds=seconds)) == words

@@ -208,7 +208,7 @@ async def test_archived_workers_are_a_click_away(server, browser, press):
     assert "its next token brings it back" in text_of(await browser.get(f"/workers/{worker_id}"))
     overview = text_of(await browser.get("/"))
     assert "1 archived" in overview
-    assert "1 Worker with an API key has not been active for 30d" in overview
+    assert "1 Worker with an API key has not been active for 30 days" in overview
     unseen = await browser.get("/workers?q=strategy:api_key+inactive:>30d")
     assert ("1 Worker of 1" in text_of(unseen), "press-01" in unseen.text) == (False, True)
     assert (await browser.get("/workers?q=inactive:>soon")).status_code == 422

@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from lyftdata.core.disabling import NOTHING_MORE, Disabling
+from lyftdata.core.durations import describe_span
 from lyftdata.core.incidents import CUT_OFF
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
@@ -15,7 +16,7 @@ from lyftdata.web.charts import token_chart
 from lyftdata.web.edit import read_edit, seal_fields
 from lyftdata.web.page import Page
 from lyftdata.web.render import words
-from lyftdata.web.wording import describe_details, describe_span
+from lyftdata.web.wording import describe_details
 from lyftdata.web.zones import minute
 
 MAX_NAMED = 200

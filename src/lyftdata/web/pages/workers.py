@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
+from lyftdata.core.durations import describe_span
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_verdict import Presence
 from lyftdata.core.query_words import MAX_LENGTH
@@ -25,7 +26,6 @@ from lyftdata.web.columns import COLUMNS, chosen_columns
 from lyftdata.web.cookies import set_columns
 from lyftdata.web.page import Page
 from lyftdata.web.sorting import Sorting
-from lyftdata.web.wording import describe_span
 
 PER_PAGE = 50
 _MAX_REPEATED = 10

@@ -145,7 +145,7 @@ async def test_workers_with_an_api_key_are_only_flagged(server, admin, press):
     await archive_inactive(server.services)
 
     [alert] = [alert for alert in await server.services.alerts.find() if alert.kind == "inactive"]
-    assert (alert.title, alert.subject) == ("1 Worker with an API key has not been active for 30d", "30d")
+    assert (alert.title, alert.subject) == ("1 Worker with an API key has not been active for 30 days", "30d")
     query = {"strategy": "api_key", "inactive_for": alert.subject}
     admin = await server.sign_in()
     found = (await server.http.get("/api/workers", params=query, headers=admin)).json()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from lyftdata.core.durations import format_duration
+from lyftdata.core.durations import describe_span, format_duration
 from lyftdata.core.networks import network_of_host
 from lyftdata.core.records import IdentityCopyRecord, TokenOriginRecord, WorkerRecord
 from lyftdata.core.registration_groups import RegistrationGroup
@@ -77,7 +77,7 @@ async def inactive_workers(workers: WorkerQueries, archive_after: timedelta | No
             subject=span,
             key=span,
             about=[worker.id for worker in found],
-            title=f"{count(len(found), 'Worker')} with an API key {have} not been active for {span}",
+            title=f"{count(len(found), 'Worker')} with an API key {have} not been active for {describe_span(archive_after)}",
             detail="If they are gone, delete them: their API keys still work.",
         )
     ]
