@@ -124,7 +124,9 @@ def make_policy(
         if text.strip()
     }
     if not versions:
-        raise InvalidInputError("warn_below", "or refuse_below must be given; to have no policy, clear it")
+        raise InvalidInputError(
+            "warn_below", "must be given, unless refuse_below is; to have no policy, remove it"
+        )
     if refuse_from is not None and "refuse_below" not in versions:
         raise InvalidInputError("from", "is the time from which agents are refused: give refuse_below too")
     if "warn_below" in versions and versions["warn_below"] < versions.get("refuse_below", Version(())):

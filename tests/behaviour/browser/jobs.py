@@ -227,6 +227,7 @@ def label_many(o: Steps) -> None:
     o.menu("Workers")
     o.fill("Search Workers", "mixer")
     o.click(o.page.get_by_role("checkbox", name=re.compile("^Act on all 60 that match")))
+    o.sees("With all 60 that match", within="fieldset.bulk")
     o.fill("Labels to add", "floor=2")
     o.push("Add labels")
     o.is_at(re.compile("^Add labels to 60 Workers"))

@@ -45,9 +45,10 @@ function showAllTicked() {
     all.checked = ticked > 0 && ticked === boxes.length;
     all.indeterminate = ticked > 0 && ticked < boxes.length;
   }
-  const every = document.getElementById("every")?.checked;
+  const box = document.getElementById("every");
+  const every = Boolean(box?.checked);
   for (const text of document.querySelectorAll("[data-chosen]")) {
-    const said = every ? "all that match" : ticked ? `${ticked} ticked` : "those ticked";
+    const said = every ? `all ${box.dataset.total} that match` : ticked ? `${ticked} ticked` : "those ticked";
     if (text.textContent !== said) text.textContent = said;
     text.closest("fieldset").classList.toggle("chosen", every || ticked > 0);
   }
