@@ -70,17 +70,31 @@ class FailureLimiter:
         Returns:
             None under the limit, otherwise the seconds until the next failure is under it.
         """
-        network = network_of(address)
-        bucket = self._bucket(network, now_s)
+        wait_s = self.reserve(address, now_s)
+        if wait_s is None:
+            self.confirm(address)
+        return wait_s
+
+    def reserve(self, address: str, now_s: float) -> float | None:
+        """
+        Count a failure before its attempt, which `forgive` or `confirm` ends; returns what `record_failure` does.
+
+        Peers learn of it by `confirm`: what was published cannot be taken back.
+        """
+        bucket = self._bucket(network_of(address), now_s)
         if bucket.tokens >= 1:
             bucket.tokens -= 1
-            if self._unpublished is not None:
-                self._unpublished[network] = self._unpublished.get(network, 0) + 1
             return None
         return (1 - bucket.tokens) / self._refill_per_s
 
+    def confirm(self, address: str) -> None:
+        """Let peers count a failure that `reserve` has counted here."""
+        if self._unpublished is not None:
+            network = network_of(address)
+            self._unpublished[network] = self._unpublished.get(network, 0) + 1
+
     def forgive(self, address: str, now_s: float) -> None:
-        """Take back a failure that was counted before its attempt, which has succeeded."""
+        """Take back a failure that `reserve` has counted: its attempt has succeeded."""
         self._bucket(network_of(address), now_s).tokens += 1
 
     def _bucket(self, network: str, now_s: float) -> _Bucket:

@@ -48,8 +48,24 @@ def test_memory_is_bounded_and_clocks_may_jump(attempts):
 def test_what_was_counted_too_early_can_be_taken_back():
     """An attempt that succeeded after all leaves the limit as it was, and never above its burst."""
     limiter = FailureLimiter(burst=1, refill_per_s=0.001)
-    assert limiter.record_failure("192.0.2.1", 0.0) is None
+    assert limiter.reserve("192.0.2.1", 0.0) is None
+    assert limiter.reserve("192.0.2.1", 0.0) is not None
     limiter.forgive("192.0.2.1", 0.0)
     limiter.forgive("192.0.2.1", 0.0)
     assert limiter.record_failure("192.0.2.1", 0.0) is None
     assert limiter.record_failure("192.0.2.1", 0.0) is not None
+
+
+def test_peers_learn_of_a_failure_once_it_is_certain():
+    """An attempt that may still succeed counts here alone; what is published cannot be taken back."""
+    limiter = FailureLimiter(burst=5)
+    limiter.collect_for_peers()
+    for _ in range(3):
+        limiter.reserve("192.0.2.1", 0.0)
+    assert limiter.take_unpublished(10) == {}
+
+    limiter.forgive("192.0.2.1", 0.0)
+    limiter.confirm("192.0.2.1")
+    limiter.record_failure("192.0.2.1", 0.0)
+
+    assert limiter.take_unpublished(10) == {"192.0.2.1": 2}

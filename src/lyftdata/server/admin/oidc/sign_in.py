@@ -160,10 +160,8 @@ class OidcSignIn:
         )
 
     async def _exchange(self, code: str, pending: Pending, *, address: str) -> Tokens:
-        self._limits.begin_exchange(address, now=self._clock())
-        tokens = await self._issuer.exchange(code, verifier=pending.verifier)
-        self._limits.code_was_right(address, now=self._clock())
-        return tokens
+        with self._limits.exchanging(address, clock=self._clock):
+            return await self._issuer.exchange(code, verifier=pending.verifier)
 
     async def _check_response_issuer(self, unverified_iss: str | None) -> None:
         """Mix-up (RFC 9207): the response must come from the expected issuer, and name it if that issuer always does."""

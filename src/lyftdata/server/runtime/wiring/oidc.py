@@ -17,10 +17,11 @@ from lyftdata.server.runtime.wiring.basis import Basis
 
 
 class OidcParts(msgspec.Struct, frozen=True):
-    """Sign-in at the issuer, and ending sessions when they end there."""
+    """Sign-in at the issuer, its limits, and ending sessions when they end there."""
 
     sign_in: OidcSignIn
     logout: OidcLogout
+    limits: OidcLimits
 
 
 def build_oidc(basis: Basis, new_sessions: NewSessions) -> OidcParts | None:
@@ -36,18 +37,20 @@ def build_oidc(basis: Basis, new_sessions: NewSessions) -> OidcParts | None:
         clock=basis.clock,
         random_bytes=basis.random_bytes,
     )
+    limits = OidcLimits()
     return OidcParts(
         OidcSignIn(
             config=config,
             issuer=issuer,
             pending=pending,
             new_sessions=new_sessions,
-            limits=OidcLimits(),
+            limits=limits,
             store=basis.store,
             failures=failures,
             clock=basis.clock,
         ),
         OidcLogout(config=config, issuer=issuer, store=basis.store, failures=failures, clock=basis.clock),
+        limits,
     )
 
 

@@ -19,6 +19,7 @@ from lyftdata.core.log_events.server import (
     REQUEST_FAILED,
     SECRET_KEY_SETTLED,
 )
+from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.core.secret import Secret
 from lyftdata.failure_log import FailureLog
 from lyftdata.log import emit, get_logger
@@ -56,6 +57,7 @@ from lyftdata.server.runtime.wiring.changes import build_change_applier
 from lyftdata.server.runtime.wiring.events import build_events
 from lyftdata.server.runtime.wiring.incidents import build_incidents
 from lyftdata.server.runtime.wiring.leaving import build_leaving
+from lyftdata.server.runtime.wiring.oidc import OidcParts
 from lyftdata.server.runtime.wiring.operators import build_operators
 from lyftdata.server.runtime.wiring.part_types import PartTypes
 from lyftdata.server.runtime.wiring.read_models import build_read_models
@@ -168,6 +170,12 @@ def _finish_key_rotation(staging_dir: Path, url: str | URL) -> None:
         emit(_log, SECRET_KEY_SETTLED, key="new" if is_new else "old")
 
 
+def _limits_at_the_issuer(oidc: OidcParts | None) -> dict[str, FailureLimiter]:
+    if oidc is None:
+        return {}
+    return {"issuer_codes": oidc.limits.codes, "issuer_refusals": oidc.limits.audited}
+
+
 async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing | None") -> Services:
     settings, store, clock = basis.settings, basis.store, basis.clock
     sessions = await build_sessions(basis)
@@ -199,6 +207,7 @@ async def _build_services(basis: Basis, passwords: Passwords, tracing: "Tracing 
             "enrollments": admission.enrollment_limit,
             "device_logins": operators.device_logins.begun,
             "device_codes": operators.device_logins.guesses,
+            **_limits_at_the_issuer(operators.oidc),
         },
         lockout=operators.lockout,
         clock=clock,
