@@ -1,11 +1,12 @@
 """The pages of an incident: which Workers used a key or an address, the confirmation of a cut-off, and its progress."""
 
+import contextlib
 from urllib.parse import urlencode
 
 import msgspec
 from starlette.responses import Response
 
-from lyftdata.core.errors import InvalidInputError
+from lyftdata.core.errors import InvalidInputError, NotFoundError
 from lyftdata.core.incidents import find_public_id
 from lyftdata.core.query_words import quote as quote_value
 from lyftdata.server.admin.incident_response import Action, Wanted
@@ -40,8 +41,21 @@ async def find(page: Page) -> Response:
     """Redirect to the report of the entered subject; a pasted leaked key is replaced by its public ID, and never appears in a URL."""
     typed = page.form.secret("subject").reveal().strip()
     subject, since = find_public_id(typed) or typed, page.form.text("since")
-    report = await page.services.incident_queries.report(subject, since)
+    try:
+        report = await page.services.incident_queries.report(subject, since)
+    except NotFoundError as error:
+        report = await _report_of_host(page, subject, since, otherwise=error)
     return page.redirect("/incident", query=urlencode({"subject": report.subject.text, "since": since}))
+
+
+async def _report_of_host(page: Page, name: str, since: str, *, otherwise: NotFoundError) -> IncidentReport:
+    """Return the report of the host with this name; raises `otherwise` if no Worker was on such a host."""
+    if otherwise.code == "incident_subject_not_found":
+        with contextlib.suppress(InvalidInputError):
+            report = await page.services.incident_queries.report(f"host:{name}", since)
+            if report.workers_total:
+                return report
+    raise otherwise
 
 
 async def ask_cut_off(page: Page) -> Response:

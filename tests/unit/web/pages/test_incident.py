@@ -117,6 +117,16 @@ async def test_a_form_that_does_not_say_whom_or_how_changes_nothing(browser, ser
     assert server.services.store.audit_length == before
 
 
+async def test_a_name_that_only_a_host_has_finds_that_host(browser, server, leaked):
+    """An operator who reads the name of a host in a list need not know that `host:` belongs before it; a key of that name comes first."""
+    found = await browser.post("/incident", subject="rack-2.example", since="")
+
+    assert found.headers["location"] == "/incident?subject=host%3Arack-2.example&since="
+    assert (await browser.post("/incident", subject="rack-3.example", since="")).status_code == 404
+    key = await browser.post("/incident", subject="press-keys", since="")
+    assert key.headers["location"] == "/incident?subject=api-key%3Apress-keys&since="
+
+
 async def test_a_name_that_nothing_has_is_said_where_it_was_typed(browser):
     """The form is shown again."""
     page = await browser.post("/incident", subject="there-is-none", since="")
