@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _EXIT_INCOMPLETE = 1
 _EXIT_AFFECTED = 1
+_SHOWN_BEFORE_ASKING = 20
 
 
 @click.group()
@@ -169,7 +170,7 @@ def _policy_body(warn_below: str, refuse_below: str, from_: str) -> dict[str, An
 def _set_policy(api: "Api", body: dict[str, Any], found: dict[str, Any], *, yes: bool) -> Any:
     """Show what the policy would do now, ask, and save it."""
     if not yes:
-        _show_affected(found, to=echo_err)
+        _show_affected(found, to=echo_err, most=_SHOWN_BEFORE_ASKING)
         confirm(f"Set this policy? It {_effect(found)}.", yes=yes)
     return api.put("/fleet/policy", body)
 
@@ -179,14 +180,15 @@ def _effect(found: dict[str, Any]) -> str:
     return f"{now}, of which {found['refused_later']:,} will be refused" if found["refused_later"] else now
 
 
-def _show_affected(found: dict[str, Any], *, to: Any) -> None:
-    for one in found["items"]:
+def _show_affected(found: dict[str, Any], *, to: Any, most: int | None = None) -> None:
+    listed = found["items"][:most]
+    for one in listed:
         until = f" from {one['refused_from']}" if one["refused_from"] and one["standing"] == "warned" else ""
         verb = "refused" if one["standing"] == "refused" or until else "warned"
         state = "online" if one["online"] else "offline"
         to(f"{one['name']} ({one['id']}): agent {one['version']}, {state}: {verb}{until}")
-    if found["total"] > len(found["items"]):
-        to(f"and {found['total'] - len(found['items']):,} more")
+    if found["total"] > len(listed):
+        to(f"and {found['total'] - len(listed):,} more{'; --check lists them' if most else ''}")
 
 
 def _show_policy(found: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import httpx2
 
-from lyftdata.cli.fleet import _show_version_history
+from lyftdata.cli.fleet import _show_affected, _show_version_history
 
 
 def test_a_fleet_without_connected_workers_expects_none(operator):
@@ -58,6 +58,27 @@ def test_a_policy_is_shown_before_it_is_saved(listening, operator):
     assert operator.run("fleet", "policy", "--check").exit_code == 1
     operator.done("fleet", "policy", "--clear", "--yes")
     assert operator.done("fleet", "policy") == "No fleet policy: agents of every version are accepted.\n"
+
+
+def test_a_policy_for_a_large_fleet_asks_within_a_screen():
+    """The question names the first twenty Workers and says how many more there are; `--check` lists every one."""
+    one = {
+        "name": "w",
+        "id": "w",
+        "version": "1.1",
+        "online": True,
+        "standing": "warned",
+        "refused_from": None,
+    }
+    found = {"items": [one] * 500, "total": 3_000}
+    asked: list[str] = []
+    checked: list[str] = []
+
+    _show_affected(found, to=asked.append, most=20)
+    _show_affected(found, to=checked.append)
+
+    assert (len(asked), asked[-1]) == (21, "and 2,980 more; --check lists them")
+    assert (len(checked), checked[-1]) == (501, "and 2,500 more")
 
 
 def test_options_that_make_no_policy_are_rejected(operator):
