@@ -21,7 +21,7 @@ from lyftdata.core.query_words import quote as quote_value
 from lyftdata.core.text import count
 from lyftdata.core.worker_query import label_term
 from lyftdata.web import faults, zones
-from lyftdata.web.wording import describe_details
+from lyftdata.web.wording import describe_details, describe_program
 
 # What a page may do (Content Security Policy Level 3): our own files, our own server, nothing inline, no frames.
 HEADERS: Mapping[str, str] = {
@@ -83,6 +83,7 @@ def _environment() -> Environment:
         "problem": _problem,
         "count": count,
         "described": describe_details,
+        "program": describe_program,
         "code": faults.code,
         "local_times": zones.local_times,
         "hint": faults.hint,

@@ -6,11 +6,12 @@ from typing import Any
 from lyftdata.core.records import AdminSessionRecord
 from lyftdata.web.page import Page
 from lyftdata.web.sorting import Order, Sorting, folded, in_order
+from lyftdata.web.wording import describe_program
 
 _VALUES: Mapping[str, Callable[[AdminSessionRecord], Any]] = {
     "who": lambda session: session.operator,
     "from": lambda session: session.address,
-    "with": lambda session: folded(session.user_agent),
+    "with": lambda session: folded(describe_program(session.user_agent)),
     "signed-in": lambda session: session.created_at,
     "ends": lambda session: session.expires_at,
 }

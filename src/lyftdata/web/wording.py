@@ -1,5 +1,6 @@
 """Readable names for codes in the audit log; the API and exports keep the codes."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -13,11 +14,15 @@ _NAMES = {
 }
 # A mass change names a thousand Workers, which would fill the page; the exports have all of them.
 _MOST_WORKERS = 10
+# What the event of an alert has; its kind is the action's name, and its key means something to programs alone.
+_ALERT = frozenset({"kind", "key", "title"})
 _STRATEGIES = {"api_key": "API key", "auto_enrollment": "Auto-Enrollment"}
 
 
 def describe_details(details: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return details as pairs of a name and a value, both for people; those without a value are left out."""
+    if details.keys() >= _ALERT:
+        return [("", f"{details['title']}. {details.get('detail', '')}".strip())]
     if details.keys() & {"added", "removed"} and "labels" in details:
         return [("labels:", _changed_labels(details))]
     return [
@@ -25,6 +30,17 @@ def describe_details(details: Mapping[str, str]) -> list[tuple[str, str]]:
         for name, value in details.items()
         if value or name in _VALUES
     ]
+
+
+def describe_program(user_agent: str) -> str:
+    """Return `Chrome 140 on Linux` for the user agent of a browser; what any other program sends, as it is."""
+    if not user_agent.startswith("Mozilla/5.0 ("):
+        return user_agent
+    for part, name in _BROWSERS.items():
+        if found := re.search(rf"\b{part}/(\d{{1,4}})", user_agent):
+            system = next((name for part, name in _SYSTEMS.items() if part in user_agent), "")
+            return f"{name} {found[1]}{' on ' if system else ''}{system}"
+    return user_agent
 
 
 def _seconds(text: str) -> str:
@@ -54,6 +70,27 @@ def _workers(text: str) -> str:
     more = [f"and {len(names) - _MOST_WORKERS:,} more"] if len(names) > _MOST_WORKERS else []
     return ", ".join(names[:_MOST_WORKERS] + more)
 
+
+# By what their user agents contain, the most telling first: all of them also name others, for old sites.
+_BROWSERS: Mapping[str, str] = {
+    "Edg": "Edge",
+    "OPR": "Opera",
+    "Firefox": "Firefox",
+    "FxiOS": "Firefox",
+    "CriOS": "Chrome",
+    "HeadlessChrome": "Chrome",
+    "Chrome": "Chrome",
+    "Version": "Safari",
+}
+_SYSTEMS: Mapping[str, str] = {
+    "Windows": "Windows",
+    "iPhone": "iOS",
+    "iPad": "iPadOS",
+    "Android": "Android",
+    "CrOS": "ChromeOS",
+    "Mac OS X": "macOS",
+    "Linux": "Linux",
+}
 
 _VALUES: Mapping[str, Callable[[str], str]] = {
     "grace_s": _seconds,

@@ -9,7 +9,7 @@ from tests.unit.web.test_pages import text_of
 
 from lyftdata.core.text import count
 from lyftdata.web.snippets import snippets
-from lyftdata.web.wording import describe_details
+from lyftdata.web.wording import describe_details, describe_program
 
 MACHINE_TEXT = re.compile(
     r"\+00:00|\d:\d\d\.\d{3}|grace_s|enrolled_with|public_id|dpop_bound|\w=,|\bNone\b(?! in this| of )"
@@ -30,6 +30,16 @@ MACHINE_TEXT = re.compile(
         ({"workers": "a b"}, "workers a, b"),
         ({"since": "", "count": "3"}, "count 3"),
         (
+            {
+                "kind": "workers_lost",
+                "key": "k",
+                "title": "2 Workers went offline",
+                "detail": "None signed off.",
+            },
+            " 2 Workers went offline. None signed off.",
+        ),
+        ({"kind": "approval", "key": "approval", "title": "1 Worker waits"}, " 1 Worker waits."),
+        (
             {"workers": " ".join(f"w{number}" for number in range(1_010))},
             "workers w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, and 1,000 more",
         ),
@@ -41,6 +51,37 @@ MACHINE_TEXT = re.compile(
 def test_details_are_words(details, words):
     """Seconds become a span, labels read as they are typed, and names of fields are words."""
     assert ", ".join(f"{name} {value}" for name, value in describe_details(details)) == words
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "words"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36",
+            "Chrome 156 on Linux",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0",
+            "Edge 140 on Windows",
+        ),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox 140 on Linux"),
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.1 Safari/605.1.15",
+            "Safari 26 on macOS",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.1 Mobile/15E148 Safari/604.1",
+            "Safari 26 on iOS",
+        ),
+        ("Mozilla/5.0 (compatible; a crawler)", "Mozilla/5.0 (compatible; a crawler)"),
+        ("lyftdata-cli/0.1.0", "lyftdata-cli/0.1.0"),
+        ("curl/8.14 Chrome/1", "curl/8.14 Chrome/1"),
+        ("", ""),
+    ],
+)
+def test_browsers_are_named_in_words(user_agent, words):
+    """A list of sessions says which browser it was; other programs are shown by what they send."""
+    assert describe_program(user_agent) == words
 
 
 def test_counts_agree_with_their_nouns():

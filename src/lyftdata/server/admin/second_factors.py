@@ -138,7 +138,7 @@ class SecondFactors:
         secret, now = self._open(unverified_setup, actor), self._clock()
         step = find_step(code.reveal(), secret, now=now)
         if step is None:
-            raise InvalidInputError("code", "is not the one that the app shows now")
+            raise InvalidInputError("code", "must be the one that the app shows now")
         record = self._record(secret, step, actor.operator, now=now)
         codes = make_recovery_codes(self._random_bytes)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lyftdata.core.change_requests import ChangeRequestRecord
 from lyftdata.core.records import Approval
 from lyftdata.core.text import count
+from lyftdata.core.times import format_minute
 from lyftdata.server.admin.alerts.marking import MAX_OF_A_KIND
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admission.approval_queue import MAX_PENDING, MAX_PENDING_OF_A_KEY
@@ -39,7 +40,7 @@ def awaiting_second_operator(requests: Sequence[ChangeRequestRecord]) -> list[Al
             kind=AlertKind.CHANGE_REQUEST,
             subject=record.id,
             key=record.id,
-            title=f"{record.operator} asks for a second operator until {record.expires_at:%d %B at %H:%M} UTC",
+            title=f"{record.operator} asks for a second operator until {format_minute(record.expires_at)}",
             detail=record.asked.statement,
         )
         for record in requests[:MAX_OF_A_KIND]

@@ -20,6 +20,7 @@ from lyftdata.core.change_requests import AddOperator, ChangeRequestRecord, Requ
 from lyftdata.core.errors import NotSignedInError, SecondOperatorRequiredError
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Role
+from lyftdata.core.times import split_times
 from lyftdata.server.admin.incident_response import Wanted
 from lyftdata.server.admin.second_operator.gate import check_pending, get_request
 from lyftdata.store.tables import change_requests
@@ -629,6 +630,9 @@ async def test_requests_are_alerts_until_they_are_decided(pair):
     assert [(one["kind"], one["subject"]) for one in waiting if one["kind"] == "change_request"] == [
         ("change_request", request_id)
     ]
+    [title] = [one["title"] for one in waiting if one["kind"] == "change_request"]
+    # Pages show such a time in the zone of who reads it.
+    assert any(isinstance(part, tuple) for part in split_times(title))
     await pair.confirm(request_id)
 
     left = (await pair.call("GET", "/api/attention", by=pair.ben)).json()["items"]
