@@ -6,14 +6,13 @@ from lyftdata.core.records import ApiKeyRecord
 from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.text import count
 from lyftdata.core.times import format_minute
-from lyftdata.server.admin.alerts.marking import MAX_OF_A_KIND
 from lyftdata.server.admin.api_key_queries import ApiKeyQueries
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 from lyftdata.server.admin.views import key_status
 
 _EXPIRES_SOON = timedelta(days=7)
 _OLD_KEY_ENDS_SOON = timedelta(days=3)
-_MAX_ROTATIONS = 250
+_MAX_READ = 250
 
 
 async def expiring_keys(api_keys: ApiKeyQueries, now: datetime) -> list[Alert]:
@@ -32,7 +31,7 @@ async def expiring_keys(api_keys: ApiKeyQueries, now: datetime) -> list[Alert]:
         for group in api_keys.find(ends_soon, scope=UNLIMITED)
     ]
     ending = sorted((r for r in newest if ends_soon(r)), key=lambda record: str(record.expires_at))
-    keys = await api_keys.show([[record] for record in ending[:MAX_OF_A_KIND]], scope=UNLIMITED)
+    keys = await api_keys.show([[record] for record in ending[:_MAX_READ]], scope=UNLIMITED)
     return [
         Alert(
             kind=AlertKind.KEY_EXPIRES,
@@ -53,7 +52,7 @@ async def lagging_workers(api_keys: ApiKeyQueries, now: datetime) -> list[Alert]
     def ends_soon(record: ApiKeyRecord) -> bool:
         return record.rotated_at is not None and now < (record.expires_at or now) <= latest
 
-    keys = await api_keys.show(api_keys.find(ends_soon, scope=UNLIMITED)[:_MAX_ROTATIONS], scope=UNLIMITED)
+    keys = await api_keys.show(api_keys.find(ends_soon, scope=UNLIMITED)[:_MAX_READ], scope=UNLIMITED)
     ending = [
         (old.expires_at, key.name, old)
         for key in keys
@@ -69,7 +68,7 @@ async def lagging_workers(api_keys: ApiKeyQueries, now: datetime) -> list[Alert]
             title=f"Generation {old.generation} of API key {name} ends at {_minute(ends_at)}",
             detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
         )
-        for ends_at, name, old in sorted(ending, key=lambda one: one[:2])[:MAX_OF_A_KIND]
+        for ends_at, name, old in sorted(ending, key=lambda one: one[:2])
     ]
 
 

@@ -14,3 +14,19 @@ async def test_a_key_that_ends_within_a_week_is_shown_until_it_has(server, admin
             assert await concerns(server, await server.sign_in()) == set()
         server.clock.forward(seconds=1)
         assert await concerns(server, await server.sign_in()) == expected
+
+
+async def test_a_snoozed_key_takes_the_place_of_no_other(server, admin):
+    """Five keys that expire soon are shown at once, and a sixth as soon as one of them is snoozed."""
+    for number in range(6):
+        body = {"name": f"press-{number}", "expires_in_s": (number + 1) * 86_400}
+        assert (await server.http.post("/api/api-keys", json=body, headers=admin)).status_code == 201
+    shown = [one for one in await server.services.alerts.find() if one.kind == "key_expires"]
+    assert [one.subject for one in shown] == [f"press-{number}" for number in range(5)]
+
+    body = {"for_s": 3_600}
+    answer = await server.http.post(f"/api/attention/{shown[0].id}/snooze", json=body, headers=admin)
+
+    assert answer.status_code == 204, answer.text
+    later = [one for one in await server.services.alerts.find() if one.kind == "key_expires"]
+    assert [one.subject for one in later] == [*(f"press-{number}" for number in range(1, 6)), "press-0"]
