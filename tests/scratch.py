@@ -6,6 +6,7 @@ about disks (`small_disks.py`, `tests/behaviour/chaos/volume.py`) make file syst
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,13 +15,14 @@ ROOM = 8 * 2**30
 _IN_MEMORY = Path("/dev/shm")
 
 
-def choose_directory(candidate: Path = _IN_MEMORY, *, room: int = ROOM) -> Path:
+def choose_directory(candidate: Path = _IN_MEMORY, *, room: int = ROOM, needs_devices: bool = False) -> Path:
     """
     Return the candidate if programs can be started from it and it has the room, else the usual directory for temporary files.
 
     Args:
         candidate: A directory, usually a file system in memory.
         room: In bytes, of the file system and of the machine's memory.
+        needs_devices: Whether device files are made and used in it, as in the root of a system.
     """
     usual = Path(tempfile.gettempdir())
     if "TMPDIR" in os.environ or not candidate.is_dir():
@@ -28,7 +30,8 @@ def choose_directory(candidate: Path = _IN_MEMORY, *, room: int = ROOM) -> Path:
     found = os.statvfs(candidate)
     # Containers have a small one, from which often no program can be started.
     free = min(found.f_bavail * found.f_frsize, _available_memory())
-    is_usable = os.access(candidate, os.W_OK | os.X_OK) and not found.f_flag & os.ST_NOEXEC
+    hindered = os.ST_NOEXEC | (os.ST_NODEV if needs_devices else 0)
+    is_usable = os.access(candidate, os.W_OK | os.X_OK) and not found.f_flag & hindered
     return candidate if is_usable and free >= room else usual
 
 
@@ -43,4 +46,4 @@ def _available_memory() -> int:
 
 
 if __name__ == "__main__":
-    print(choose_directory())
+    print(choose_directory(needs_devices="--devices" in sys.argv))

@@ -34,12 +34,23 @@ def test_a_directory_that_does_not_exist_is_not_used(tmp_path):
     assert choose_directory(tmp_path / "none", room=1) == usual()
 
 
-def test_a_directory_from_which_no_program_starts_is_not_used(tmp_path, monkeypatch):
-    """Tests start scripts that they have written."""
+@pytest.mark.parametrize(
+    ("flag", "needs_devices", "is_used"),
+    [
+        (os.ST_NOEXEC, False, False),
+        (os.ST_NODEV, False, True),
+        (os.ST_NODEV, True, False),
+        (0, True, True),
+    ],
+)
+def test_what_is_written_there_can_be_used(tmp_path, monkeypatch, flag, needs_devices, is_used):
+    """Tests start scripts that they have written, and those of packages make roots of systems with devices."""
     found = os.statvfs(tmp_path)
-    mounted = os.statvfs_result([*found[:8], found.f_flag | os.ST_NOEXEC, found.f_namemax])
+    flags = found.f_flag & ~(os.ST_NOEXEC | os.ST_NODEV) | flag
+    mounted = os.statvfs_result([*found[:8], flags, found.f_namemax])
     monkeypatch.setattr(os, "statvfs", lambda _: mounted)
-    assert choose_directory(tmp_path, room=1) == usual()
+    chosen = choose_directory(tmp_path, room=1, needs_devices=needs_devices)
+    assert chosen == (tmp_path if is_used else usual())
 
 
 def test_a_directory_that_was_chosen_stays(tmp_path, monkeypatch):
