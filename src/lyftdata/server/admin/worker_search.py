@@ -22,7 +22,7 @@ from lyftdata.core.records import (
     WorkerRecord,
     key_rotation_of,
 )
-from lyftdata.core.scopes import Scope, covers_enrollment_key
+from lyftdata.core.scopes import Scope, covers_api_key, covers_enrollment_key
 from lyftdata.core.worker_query import Condition, Field, LabelMatch, Term, WorkerQuery
 from lyftdata.server.admin.fleet_queries import FleetQueries
 from lyftdata.server.admin.last_connections import LastConnections
@@ -239,7 +239,7 @@ class WorkerSearch:
             case Presence():
                 return by_id((await self._fleet.state()).ids(condition))
             case KeyPattern():
-                return by_id(set(await self._ids_by_generation(condition, among)))
+                return by_id(set(await self._ids_by_generation(condition, among, scope)))
             case _:
                 return self._of_entry(field, condition, scope)
 
@@ -304,12 +304,19 @@ class WorkerSearch:
             worker for worker in part if worker.created_at < since and worker.id not in active
         ]
 
-    async def _ids_by_generation(self, wanted: KeyPattern, among: Sequence[WorkerRecord]) -> Collection[str]:
+    async def _ids_by_generation(
+        self, wanted: KeyPattern, among: Sequence[WorkerRecord], scope: Scope
+    ) -> Collection[str]:
         """Return the IDs of the Workers that are connected with such a generation of a key, or got their last token with it."""
-        keys = [key for key in self._directory.api_keys() if wanted.name.matches(key.name)]
-        newest: dict[str, int] = {}
-        for key in keys:
-            newest[key.name] = max(key.generation, newest.get(key.name, 0))
+        generations: dict[str, list[ApiKeyRecord]] = {}
+        for key in self._directory.api_keys():
+            if wanted.name.matches(key.name):
+                generations.setdefault(key.name, []).append(key)
+        # Enumeration: a Worker of the scope may once have used a key outside, whose name is shown nowhere.
+        find_worker = self._directory.find_worker
+        groups = [group for group in generations.values() if covers_api_key(scope, group, find_worker)]
+        keys = [key for group in groups for key in group]
+        newest = {group[0].name: max(key.generation for key in group) for group in groups}
         fitting = {
             key.public_id
             for key in keys

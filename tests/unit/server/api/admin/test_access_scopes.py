@@ -212,6 +212,18 @@ async def test_a_search_tells_no_name_of_an_enrollment_key_of_others(server, fle
     assert await names(server, anna, "/workers", "id", q="enrolled:startup") == []
 
 
+async def test_a_search_tells_no_name_of_an_api_key_of_others(server, fleet):
+    """Of one's own Worker that has used it once: what shows the key that it used last names no other."""
+    for name, ids in (("ops-too-key", ["etl-1", "ops-1"]), ("etl-own-key", ["etl-1"])):
+        made = await make(server, fleet, "/api-keys", {"name": name, "worker_ids": ids})
+        assert (await server.token_by_key("etl-1", made["key"])).status_code == 200
+    anna = await operator(server, fleet)
+
+    assert await names(server, fleet, "/workers", "id", q="key:ops-t*@current") == ["etl-1"]
+    assert await names(server, anna, "/workers", "id", q="key:ops-t*@current") == []
+    assert await names(server, anna, "/workers", "id", q="key:etl-o*@current") == ["etl-1"]
+
+
 async def test_a_caller_learns_its_own_limit(server, fleet):
     """In `whoami`: of a token, its own and its operator's together."""
     anna = await operator(server, fleet)
