@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from tests.behaviour.browser.conftest import Window
 from tests.behaviour.browser.world import VIEWER
@@ -109,6 +110,51 @@ def test_a_slash_that_is_typed_stays_one(admin):
     expect(box(page)).not_to_be_focused()
     admin.go("/account")
     page.get_by_role("checkbox", name=re.compile("opens the jump box")).check()
+
+
+def test_single_keys_move_through_a_list_and_tick(admin, world):
+    """`j` and `k` move the focus from row to row, `x` ticks, Enter opens; in a field, and switched off, they are text or nothing."""
+    page = admin.go("/workers?q=press-0")
+    rows = page.locator("#fleet tbody tr")
+    first, second = (rows.nth(number).get_by_role("link").first for number in (0, 1))
+
+    page.keyboard.press("j")
+    expect(first).to_be_focused()
+    page.keyboard.press("j")
+    expect(second).to_be_focused()
+    page.keyboard.press("x")
+    expect(rows.nth(1).get_by_role("checkbox")).to_be_checked()
+    expect(page.locator("fieldset.bulk")).to_contain_text("With 1 ticked")
+    page.keyboard.press("k")
+    expect(first).to_be_focused()
+    page.get_by_label("Search Workers").press("End")
+    page.keyboard.type("j")
+    expect(page.get_by_label("Search Workers")).to_have_value("press-0j")
+    admin.go("/account")
+    page.get_by_role("checkbox", name=re.compile("opens the jump box")).uncheck()
+    admin.go("/workers?q=press-0")
+    page.keyboard.press("j")
+    expect(first).not_to_be_focused()
+    admin.go("/account")
+    page.get_by_role("checkbox", name=re.compile("opens the jump box")).check()
+    admin.go("/workers?q=press-0")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{world.url}/workers/press-01")
+
+
+def test_a_question_mark_shows_the_keys(admin):
+    """In a dialog without barriers, which Esc closes; the focus is where it was."""
+    page = admin.go("/workers?q=press-0")
+    page.keyboard.press("j")
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    expect(dialog).to_contain_text("moves to the next row of a list")
+    assert Axe().run(page).response["violations"] == []
+    page.keyboard.press("j")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#fleet tbody tr").first.get_by_role("link").first).to_be_focused()
 
 
 def test_a_key_is_never_sent(admin):
