@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_policy import FleetPolicy, FleetPolicyRecord, parse_refuse_from
+from lyftdata.core.second_operator import ProtectedAction
 from lyftdata.server.admin.fleet_policy_views import effect_view
 from lyftdata.server.admin.fleet_versions import standing_of
 from lyftdata.server.admin.schemas.fleet_policy import VersionPeriod
@@ -63,6 +64,8 @@ async def ask_set(page: Page) -> Response:
     return page.render(
         "agent_versions_confirm.html",
         record=record,
+        must_confirm=bool(record.refuse_below)
+        and await page.services.second_operator_settings.must_confirm(ProtectedAction.REFUSE_AGENTS),
         since=page.query("from"),
         effect=effect_view(record, effect, refused_agents=[]),
         before=page.seal(_in_force(page)),

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from lyftdata.core.errors import InvalidInputError, NotFoundError
 from lyftdata.core.incidents import find_public_id
 from lyftdata.core.query_words import quote as quote_value
+from lyftdata.core.second_operator import ProtectedAction
 from lyftdata.server.admin.incident_response import Action, Wanted
 from lyftdata.server.admin.schemas.incidents import IncidentReport
 from lyftdata.web.page import Page
@@ -70,6 +71,10 @@ async def ask_cut_off(page: Page) -> Response:
         "incident_confirm.html",
         report=report,
         wanted=wanted,
+        must_confirm=await page.services.second_operator_settings.must_confirm(
+            ProtectedAction.DELETE_WORKERS if wanted.action == "delete" else ProtectedAction.DISABLE_WORKERS,
+            workers=report.workers_total if wanted.worker_ids is None else len(chosen),
+        ),
         targets=page.choice("whom", _TARGETS),
         number=report.workers_total if wanted.worker_ids is None else len(chosen),
         connected=connected,

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from lyftdata.core.errors import NotFoundError
+from lyftdata.core.second_operator import ProtectedAction
 from lyftdata.server.admin.schemas.signing_keys import SigningKey
 from lyftdata.server.admin.views import signing_key_views
 from lyftdata.web.page import Page
@@ -46,7 +47,12 @@ async def withdraw(page: Page) -> Response:
 
 async def _confirm(page: Page, *, withdrawn: str | None) -> Response:
     return page.render(
-        "signing_keys_confirm.html", withdrawn=withdrawn, state=_state(await _keys(page)), path=_PATH
+        "signing_keys_confirm.html",
+        withdrawn=withdrawn,
+        must_confirm=withdrawn is not None
+        and await page.services.second_operator_settings.must_confirm(ProtectedAction.WITHDRAW_SIGNING_KEY),
+        state=_state(await _keys(page)),
+        path=_PATH,
     )
 
 

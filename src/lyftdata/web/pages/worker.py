@@ -9,6 +9,7 @@ from starlette.responses import Response
 from lyftdata.core.disabling import NOTHING_MORE, Disabling
 from lyftdata.core.durations import describe_span
 from lyftdata.core.incidents import CUT_OFF
+from lyftdata.core.second_operator import ProtectedAction
 from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.workers import Worker
 from lyftdata.store.tables.token_origins import KEPT_OF_A_WORKER
@@ -19,6 +20,8 @@ from lyftdata.web.render import words
 from lyftdata.web.wording import describe_details
 from lyftdata.web.zones import minute
 
+# What a second operator may have to confirm, by the actions of the pages.
+PROTECTED = {"delete": ProtectedAction.DELETE_WORKERS, "disable": ProtectedAction.DISABLE_WORKERS}
 MAX_NAMED = 200
 SESSION_ENDS = {
     "signed_off": "it signed off",
@@ -132,6 +135,8 @@ async def _ask(page: Page, action: str) -> Response:
         decision=decision,
         single=True,
         takes_all=False,
+        must_confirm=action in PROTECTED
+        and await page.services.second_operator_settings.must_confirm(PROTECTED[action], workers=1),
         seal="",
         searched="",
         added={},

@@ -12,7 +12,7 @@ from lyftdata.core.names import parse_label_text
 from lyftdata.core.text import count
 from lyftdata.server.admin.bulk_changes import BulkChange
 from lyftdata.web.page import Page
-from lyftdata.web.pages.worker import MAX_NAMED, wanted_disabling
+from lyftdata.web.pages.worker import MAX_NAMED, PROTECTED, wanted_disabling
 from lyftdata.web.pages.workers import list_parameters, list_path, search_text, show_list, typed_labels
 
 _MAX_AT_ONCE = 200
@@ -24,8 +24,12 @@ _DONE_TO_MANY = {
     "label": "labelled",
     "rotate-key": "asked to rotate the identity key",
 }
-_SO_ALREADY = ("was so already", "were so already")
-_UNCHANGED = {"rotate-key": ("has no identity key to rotate", "have no identity key to rotate")}
+_UNCHANGED = {
+    "disable": ("was disabled already", "were disabled already"),
+    "enable": ("was enabled already", "were enabled already"),
+    "label": ("had these labels already", "had these labels already"),
+    "rotate-key": ("has no identity key to rotate", "have no identity key to rotate"),
+}
 _NAMED_AS_LEFT = 5
 _MAX_DIGITS = 18
 _OTHERS_MATCH = "Nothing was changed: Workers match now that did not when you were asked."
@@ -58,6 +62,10 @@ async def ask_many(page: Page) -> Response:
         decision=None,
         single=False,
         takes_all=takes_all,
+        must_confirm=action in PROTECTED
+        and await page.services.second_operator_settings.must_confirm(
+            PROTECTED[action], workers=len(records)
+        ),
         seal=seal_match(ids) if takes_all else "",
         searched=search_text(page),
         added=labels,
@@ -107,7 +115,7 @@ def _summary(change: BulkChange, action: str) -> str:
     changed = len(change.changed)
     said = [f"{count(changed, 'Worker')} {'was' if changed == 1 else 'were'} {_DONE_TO_MANY[action]}."]
     for ids, singular, plural in (
-        (change.unchanged, *_UNCHANGED.get(action, _SO_ALREADY)),
+        (change.unchanged, *_UNCHANGED.get(action, ("is unchanged", "are unchanged"))),
         (change.gone, "was not in the list any more", "were not in the list any more"),
     ):
         if ids:

@@ -37,6 +37,36 @@ async def ask(browser):
     return path
 
 
+MUST_CONFIRM = "Another operator must confirm it: until then nothing is done."
+ASKING = {
+    "/change-workers?action=delete&id=w-1&id=w-2": True,
+    "/change-workers?action=disable&id=w-1&id=w-2": True,
+    "/change-workers?action=enable&id=w-1&id=w-2": False,
+    "/workers/w-1/enable": False,
+    "/agent-versions/policy?warn_below=2&refuse_below=1&from=": True,
+    "/agent-versions/policy?warn_below=2&refuse_below=&from=": False,
+    "/incident/cut-off?subject=worker:w-1&since=&whom=all&action=disable": False,
+}
+
+
+async def test_what_asks_says_beforehand_that_another_operator_must_confirm(browser, ben, subtests):
+    """For what the rules name, and for nothing else."""
+    for path, must in ASKING.items():
+        with subtests.test(path):
+            assert (MUST_CONFIRM in text_of(await browser.get(path))) is must
+
+
+async def test_without_rules_nothing_says_that_another_operator_must_confirm(
+    server, admin, browser, subtests
+):
+    """Each admin can do everything alone."""
+    await add_workers(server, "w-1", "w-2")
+    for path in ASKING:
+        with subtests.test(path):
+            page = await browser.get(path)
+            assert (page.status_code, MUST_CONFIRM in text_of(page)) == (200, False)
+
+
 async def test_a_form_leads_to_the_request_and_it_is_confirmed_elsewhere(server, browser, ben):
     """The requester reads what waits for whom and gives the reason; the other one reads it, confirms, and it is done."""
     path = await ask(browser)

@@ -146,7 +146,7 @@ async def test_what_cannot_be_undone_is_not_offered(server, browser):
     await add(server, "w-1", "w-2", labels={"rack": "7"})
     same = await browser.post("/workers?action=label", id="w-1", labels="rack=7")
     listed = text_of(await browser.get(same.headers["location"]))
-    assert "0 Workers were labelled. 1 Worker was so already." in listed
+    assert "0 Workers were labelled. 1 Worker had these labels already." in listed
     gone = await browser.post("/workers", action="delete", confirmed="yes", id="w-1")
     listed += text_of(await browser.get(gone.headers["location"]))
     assert "1 Worker was deleted." in listed

@@ -7,7 +7,7 @@ import msgspec
 from lyftdata.core.actor import Actor
 from lyftdata.core.change_requests import ChangeRules
 from lyftdata.core.errors import ConflictError
-from lyftdata.core.second_operator import SecondOperatorRules, make_rules
+from lyftdata.core.second_operator import ProtectedAction, SecondOperatorRules, make_rules
 from lyftdata.server.admin.second_operator.gate import MIN_ABLE, SecondOperatorGate
 from lyftdata.server.admin.second_operator.standing import able_to_confirm
 from lyftdata.server.clock import Clock
@@ -48,6 +48,19 @@ class SecondOperatorSettings:
                 [record.name for record in able_to_confirm(conn, now=now)],
             )
         )
+
+    async def must_confirm(self, action: ProtectedAction, *, workers: int | None = None) -> bool:
+        """
+        Return whether a second operator must confirm an action, so that a page can say so before it is asked for.
+
+        Does not count what the operator has done within the hour: a change of few Workers may be stopped all the same.
+
+        Args:
+            action: What is about to be done.
+            workers: How many Workers it deletes or disables; None for an action that is not counted.
+        """
+        rules = (await self.show()).rules
+        return rules is not None and rules.requires(action) and (workers is None or workers > rules.above)
 
     async def set(self, actions: Collection[str], above: int, *, actor: Actor) -> SecondOperatorRules | None:
         """
