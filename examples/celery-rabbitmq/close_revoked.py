@@ -47,7 +47,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the passwords in a request are for the server that was named."""
 
     def redirect_request(self, *arguments: Any) -> None:
-        """Let a redirect be an error."""
+        """Make a redirect an error."""
 
 
 # No proxy of the environment either: requests hold secrets.

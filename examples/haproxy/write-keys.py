@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """
-Write the Server's public keys as PEM files, for whatever checks worker tokens and reads no JWKS.
+Write the Server's public keys as PEM files, for programs that verify worker tokens but cannot read a JWKS.
 
     write-keys.py URL DIRECTORY [COMMAND …]
 
-Writes 1.pem, 2.pem and 3.pem (a Server publishes the last key, the current and the next one; while there are fewer, the first is
-repeated) and runs COMMAND when something has changed. Needs nothing but Python.
+Writes 1.pem, 2.pem and 3.pem, and runs COMMAND if a file has changed. A Server publishes up to three keys: previous, current and next;
+if there are fewer, the first is repeated. Needs only Python.
 """
 
 import base64
@@ -23,24 +23,24 @@ BEFORE_THE_POINT = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the keys are those of the Server that was named."""
+    """Follow no redirects: the keys must come from the Server that was named."""
 
     def redirect_request(self, *arguments: Any) -> None:
-        """Let a redirect be an error."""
+        """Make a redirect an error."""
 
 
 def main(url: str, directory: Path, command: list[str]) -> None:
-    """Fetch, write, and run the command if something is new."""
-    # Anyone who can change this answer on its way can sign tokens.
+    """Fetch the keys, write the files, and run the command if a file has changed."""
+    # Anyone who can modify this response in transit can sign tokens.
     if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in {"localhost", "127.0.0.1", "::1"}:
         sys.exit(f"{url}: not over plain http")
-    # For the same reason plain http goes through no proxy of the environment; https is checked by the Server's certificate.
+    # For the same reason, plain http ignores proxies from the environment; https is authenticated by the Server's certificate.
     direct = [urllib.request.ProxyHandler({})] if urlsplit(url).scheme == "http" else []
     opener = urllib.request.build_opener(NoRedirect, *direct)
     with opener.open(f"{url.rstrip('/')}/.well-known/jwks.json", timeout=10) as answer:
         keys = [pem(key) for key in json.load(answer)["keys"] if key["alg"] == "ES256"]
     if not 1 <= len(keys) <= len(FILES):
-        # Fewer would shut everybody out and more would be left out: better the files of before, and a job that failed.
+        # With no key every Worker would be refused, and a fourth key would be ignored: keep the old files and fail instead.
         sys.exit(f"{url}: {len(keys)} ES256 keys, expected one to {len(FILES)}")
     wanted = dict(zip(FILES, keys + keys[:1] * (len(FILES) - len(keys)), strict=True))
     changed = [name for name, text in wanted.items() if read(directory / name) != text]
@@ -61,11 +61,11 @@ def pem(key: dict[str, str]) -> str:
 
 
 def read(file: Path) -> str:
-    """Return what a file holds; nothing if there is none."""
+    """Return the contents of a file, or "" if it does not exist."""
     return file.read_text(encoding="ascii") if file.exists() else ""
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:  # noqa: PLR2004 - the two that the first lines name
+    if len(sys.argv) < 3:  # noqa: PLR2004 - URL and DIRECTORY
         sys.exit(__doc__)
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -58,7 +58,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the resource's key and the tokens are for the Server alone."""
 
     def redirect_request(self, *arguments: Any) -> None:
-        """Let a redirect be an error."""
+        """Make a redirect an error."""
 
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)

@@ -1,3 +1,3 @@
--- Keeps every other role of this PostgreSQL server out of the Servers' database.
+-- Keep all other roles of this PostgreSQL server out of the Servers' database.
 REVOKE ALL ON DATABASE lyftdata FROM PUBLIC;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;

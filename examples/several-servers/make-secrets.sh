@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml names, in a new directory that is in no checkout and in no build context:
+# Create the secrets for compose.yaml, in a new directory outside the checkout and the build context:
 #
 #     LYFTDATA_SECRETS="$HOME/.config/lyftdata-several-servers" sh make-secrets.sh
 #
-# The directory keeps other users of this host out (0700). The files in it are readable, since Docker mounts each of them
-# with owner and mode as they are, and the Server in its container runs as another user.
+# Only its owner can enter the directory (0700). The files in it are world-readable, because Docker mounts them with their owner and
+# mode, and the Server in the container runs as a different user.
 set -eu
 : "${LYFTDATA_SECRETS:?set it to the directory to make}"
 
@@ -13,13 +13,13 @@ random() {
 }
 
 case "$LYFTDATA_SECRETS" in */*) (umask 077 && mkdir -p "${LYFTDATA_SECRETS%/*}") ;; esac
-# Fails if it is there: secrets that are in use are never replaced.
+# Fails if the directory exists, so that secrets in use are never overwritten.
 mkdir -m 700 "$LYFTDATA_SECRETS"
 umask 022
 random > "$LYFTDATA_SECRETS/secret-key"
 random > "$LYFTDATA_SECRETS/admin-password"
 random > "$LYFTDATA_SECRETS/database-password"
-# The certificate of the database, by which the Servers know it.
+# The database's self-signed certificate, which the Servers trust.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 3650 -subj /CN=database \
     -addext subjectAltName=DNS:database -keyout "$LYFTDATA_SECRETS/database-key" -out "$LYFTDATA_SECRETS/database-cert"
 printf 'postgresql://lyftdata:%s@database/lyftdata?sslmode=verify-full&sslrootcert=/run/secrets/database-cert' \
