@@ -851,3 +851,22 @@ async def test_a_form_with_a_fault_keeps_filter_ticks_and_text(browser, press):
     assert instead == "/workers?q=press+status%3Anever_connected&labels=a+b%3Dc&id=press-01"
     shown = await browser.get(instead)
     assert re.search(r'value="press-01" id="tick-press-01"[^>]* checked', shown.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/workers/press-01/disable", "Disable press-01"),
+        ("/workers/press-01/delete", "Delete press-01"),
+        ("/change-workers?action=disable&id=press-01", "Disable 1 Worker"),
+        ("/change-workers?action=disable&id=press-99", "Disable"),
+        ("/incident", "Incident"),
+        ("/incident?subject=press-01", "Incident: press-01"),
+        ("/incident/cut-off?subject=press-01&since=&whom=all&action=disable", "Cut off: press-01"),
+    ],
+)
+async def test_the_title_of_a_page_names_what_it_is_about(browser, press, path, title):
+    """So that tabs, bookmarks and the browser's history tell pages apart."""
+    page = await browser.get(path)
+
+    assert f"<title>{title} · lyftdata</title>" in page.text
