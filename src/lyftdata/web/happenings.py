@@ -1,6 +1,7 @@
 """Describes recent happenings in one line each: operators' decisions from the audit log, and the fleet's own changes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from urllib.parse import quote
@@ -147,7 +148,7 @@ def find_happenings(
         limit: The maximum number of lines.
     """
     shown = [event for event in events if event.action not in _LEFT_OUT and not _is_alert(event)]
-    acts = _acts(shown, find_worker)
+    acts = _acts(shown, find_worker, _sizes(events))
     found = [*acts, *_outages(fleet, find_worker)]
     return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
 
@@ -157,13 +158,34 @@ def _is_alert(event: AuditEvent) -> bool:
     return event.action.startswith("alert.")
 
 
+def group_before(events: Sequence[AuditEvent]) -> int | None:
+    """Return the number of the event that began the group in which these events, the latest first, end; None if they end outside of one."""
+    group = events[-1].details.get("group", "") if events else ""
+    return int(group) if group.isascii() and group.isdigit() else None
+
+
+def _sizes(events: Sequence[AuditEvent]) -> Mapping[str, int]:
+    """Return how many events each group has, by the number of the event that began it: not all of them may have been read."""
+    counts = {str(event.number): event.details.get("count", "") for event in events}
+    return {number: int(text) for number, text in counts.items() if text.isascii() and text.isdigit()}
+
+
+def _number_of(events: Sequence[AuditEvent], sizes: Mapping[str, int]) -> int:
+    """Return how many things these events are about, those of their groups that were not read included."""
+    in_groups = Counter(event.details.get("group", "") for event in events)
+    unread = sum(max(0, sizes.get(group, 0) - number) for group, number in in_groups.items())
+    return len({event.subject for event in events}) + unread
+
+
 def _acts(
-    events: Sequence[AuditEvent], find_worker: Callable[[str], WorkerRecord | None]
+    events: Sequence[AuditEvent],
+    find_worker: Callable[[str], WorkerRecord | None],
+    sizes: Mapping[str, int],
 ) -> Iterator[Happening]:
     """Merge what one actor did to many in a row: disabling fifty Workers is one line."""
     for (actor, action), group in groupby(events, key=lambda event: (event.actor, event.action)):
         for together in _close_together(list(group)):
-            yield _act(actor, action, together, find_worker)
+            yield _act(actor, action, together, find_worker, sizes)
 
 
 def _close_together(events: Sequence[AuditEvent]) -> Iterator[list[AuditEvent]]:
@@ -182,6 +204,7 @@ def _act(
     action: str,
     events: Sequence[AuditEvent],
     find_worker: Callable[[str], WorkerRecord | None],
+    sizes: Mapping[str, int],
 ) -> Happening:
     kind, _, verb = action.partition(".")
     latest = events[0]
@@ -194,9 +217,9 @@ def _act(
     # Impersonation: an operator may be named `server`, even by an issuer.
     if actor in {"enrollment", "server"} or actor.startswith("worker:"):
         who = ""
-    subjects = {event.subject for event in events}
-    if len(subjects) > 1:
-        return Happening(latest.at, who, did, count(len(subjects), noun), f"/audit?action={action}")
+    number = _number_of(events, sizes)
+    if number > 1:
+        return Happening(latest.at, who, did, count(number, noun), f"/audit?action={action}")
     worker = find_worker(subject) if subject_kind == "worker" else None
     name = worker.name if worker is not None else subject
     if subject_kind == "alert":

@@ -16,11 +16,18 @@ from lyftdata.web.happenings import find_happenings, marks_of
 _ENDINGS = ("ed", "made", "set", "cut", "left", "withdrew", "was", "is", "ignores", "no")
 
 
-def event(action, subject, *, ago=0, actor="operator:olga", number=1):
+def event(action, subject, *, ago=0, actor="operator:olga", number=1, **details):
     """Return an event of the audit log."""
     at = NOON - timedelta(seconds=ago)
     return AuditEvent(
-        number=number, at=at, actor=actor, action=action, subject=subject, address="", details={}, hash=""
+        number=number,
+        at=at,
+        actor=actor,
+        action=action,
+        subject=subject,
+        address="",
+        details=details,
+        hash="",
     )
 
 
@@ -94,6 +101,17 @@ def test_what_was_done_to_many_is_one_line():
         ("ann", "disabled", "w-1"),
         ("ann", "disabled", "w-2"),
     ]
+
+
+def test_a_mass_change_has_its_whole_number():
+    """Also where only some of its events were read; two that follow each other are one line."""
+    events = [
+        event("worker.disabled", "worker:w-1", number=1_502, group="1002"),
+        event("workers.changed", "workers", number=1_002, count="500"),
+        event("worker.disabled", "worker:w-2", number=1_001, group="1"),
+        event("workers.changed", "workers", number=1, count="1000"),
+    ]
+    assert [line[:3] for line in lines(events, fleet())] == [("olga", "disabled", "1,500 Workers")]
 
 
 def test_an_outage_is_one_line_with_what_the_lost_share():

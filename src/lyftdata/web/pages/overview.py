@@ -12,6 +12,7 @@ from lyftdata.core.origins import is_loopback
 from lyftdata.core.records import ApiKeyRecord, State, WorkerRecord
 from lyftdata.core.scopes import UNLIMITED
 from lyftdata.server.admin.fleet_queries import FleetState, fleet_view
+from lyftdata.server.admin.schemas.audit import AuditEvent
 from lyftdata.server.admin.schemas.enrollment import EnrollmentStatus
 from lyftdata.server.admin.schemas.fleet import Fleet
 from lyftdata.server.admin.schemas.status import Alert, AlertKind, History, OneServer, Period
@@ -26,15 +27,15 @@ from lyftdata.web.credential_list import (
     most_pressing,
 )
 from lyftdata.web.fleet_bar import Segment, fleet_segments
-from lyftdata.web.happenings import MARKED_ACTIONS, Happening, find_happenings, marks_of
+from lyftdata.web.happenings import MARKED_ACTIONS, Happening, find_happenings, group_before, marks_of
 from lyftdata.web.page import Page
 from lyftdata.web.shared import SharedValues
 
 _MAX_HAPPENED = 10
 # Lines for credentials and for what happened: together about as high as the alerts and the plot next to them.
 _LINES, _LINES_OF_A_CREDENTIAL = 12, 2
-# Some events are merged into one line.
-_EVENTS_READ = 60
+# Some events are merged into one line. Where a mass change is longer than what is read at once, its other events are skipped.
+_EVENTS_READ, _MOST_READS = 60, 5
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,10 +146,20 @@ def _happened_at_most(credentials: CredentialList) -> int:
 
 
 async def _happened(services: Services, state: FleetState, *, at_most: int) -> list[Happening]:
-    page = await services.audit_queries.list_page(limit=_EVENTS_READ)
-    return find_happenings(
-        page.items, state, find_worker=functools.partial(_find_worker, services), limit=at_most
-    )
+    find_worker = functools.partial(_find_worker, services)
+    events: list[AuditEvent] = []
+    found: list[Happening] = []
+    before = None
+    for _ in range(_MOST_READS):
+        page = await services.audit_queries.list_page(limit=_EVENTS_READ, before=before)
+        events += page.items
+        found = find_happenings(events, state, find_worker=find_worker, limit=at_most)
+        if page.next is None or len(found) == at_most:
+            break
+        # Where this is amid a mass change, go on with the event that began it: a thousand Workers are one line, and hide no other.
+        group = group_before(page.items)
+        before = page.next if group is None else group + 1
+    return found
 
 
 def _find_worker(services: Services, worker_id: str) -> WorkerRecord | None:

@@ -224,3 +224,21 @@ async def test_every_key_that_is_rotated_can_be_reached(server, browser):
     listed = await browser.get(html.unescape(path))
     assert listed.status_code == 200
     assert "key-13" in listed.text
+
+
+async def test_a_mass_change_hides_nothing_else_that_happened(server, browser):
+    """One line with the whole number, and what happened before is still there: a hundred events are not read to show one line."""
+    given = {"name": "press-[001-100]", "id": "press-[001-100]", "labels": "", "with": "own"}
+    added = await browser.post("/add-worker", confirmed="yes", **given)
+    server.clock.forward(seconds=120)
+    await browser.post(
+        "/workers", action="disable", id=[f"press-{n:03}" for n in range(1, 101)], confirmed="yes"
+    )
+    server.clock.forward(seconds=2)
+
+    page = text_of(await browser.get("/"))
+    assert added.status_code in {200, 303}, added.text
+    assert "disabled 100 Workers" in page
+    assert "added 100 Workers" in page
+    assert "issued 100 API keys" in page
+    assert "admin set the password of operator admin" in page
