@@ -155,8 +155,8 @@ bench-tables: bench-env  ## Write the tables of docs/explanation/measurements.md
 bench-profile: bench-env  ## Show where the time of a token goes
 	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
-# Where tests write: in memory where there is room, since each commit of their databases waits for the disk.
-SCRATCH = TMPDIR="$$($(PYTHON) -m tests.scratch)"
+# Where tests write: in memory where there is room, since each commit of their databases waits for the disk. Removed at the end.
+SCRATCH = scratch=$$($(PYTHON) -m tests.scratch) && trap 'rm -rf "$$scratch"' EXIT && export TMPDIR="$$scratch" &&
 
 # Six for two cores, since most tests wait for processes: with four a third of the cores' time is left. In the order of `testpaths` in pyproject.toml, long files come first and short ones fill the
 # end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.

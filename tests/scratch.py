@@ -1,5 +1,5 @@
 """
-Names the directory for what tests write: in memory where there is room.
+Makes the directory for what a run of tests writes: in memory where there is room.
 
 Tests make thousands of databases, and each commit waits until the disk has it; a process that is killed loses nothing in memory either. Tests
 about disks (`small_disks.py`, `tests/behaviour/chaos/volume.py`) make file systems of their own.
@@ -45,5 +45,13 @@ def _available_memory() -> int:
     return int(next(kilobytes, "0")) * 1024
 
 
+def make_directory(*, needs_devices: bool = False) -> Path:
+    """Make an empty directory with the mode of /tmp, since PostgreSQL runs as another user; the caller removes it."""
+    # Short, since the path of a socket has at most 107 bytes.
+    made = Path(tempfile.mkdtemp(prefix="t", dir=choose_directory(needs_devices=needs_devices)))
+    made.chmod(0o1777)
+    return made
+
+
 if __name__ == "__main__":
-    print(choose_directory(needs_devices="--devices" in sys.argv))
+    print(make_directory(needs_devices="--devices" in sys.argv))

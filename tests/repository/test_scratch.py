@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.scratch import choose_directory
+from tests.scratch import choose_directory, make_directory
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +57,12 @@ def test_a_directory_that_was_chosen_stays(tmp_path, monkeypatch):
     """TMPDIR, as for every program."""
     monkeypatch.setenv("TMPDIR", "/elsewhere")
     assert choose_directory(tmp_path, room=1) == usual()
+
+
+def test_a_run_has_a_directory_of_its_own_with_the_mode_of_tmp(tmp_path, monkeypatch):
+    """Programs that run as another user reach what is in it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    made = make_directory()
+    assert (made.parent, made.stat().st_mode & 0o7777) == (tmp_path, 0o1777)
+    assert make_directory() != made
