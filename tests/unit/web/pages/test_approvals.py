@@ -43,6 +43,15 @@ async def test_the_page_shows_what_an_operator_compares(server, browser, two_wai
     assert "2 Workers wait for approval" in text_of(await browser.get("/"))
 
 
+async def test_who_cannot_decide_is_not_asked_to(browser, viewer, two_wait):
+    """A viewer sees on the overview who waits, and that is all that the button promises."""
+    assert 'href="/approvals">Decide<' in (await browser.get("/")).text
+
+    overview = (await viewer.get("/")).text
+    assert 'href="/approvals">Show<' in overview
+    assert ">Decide<" not in overview
+
+
 async def test_ticked_ones_are_approved_after_one_question(server, browser, two_wait):
     """The question repeats the fingerprints; the answer is for those alone that were ticked."""
     (first, key), (second, _) = two_wait
