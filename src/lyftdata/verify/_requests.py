@@ -19,6 +19,8 @@ _log = logging.getLogger("lyftdata.verify")
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 _METHOD = re.compile(r"/[^/*\s]+/[^/*\s]+")
 _STEPS = frozenset({"", ".", ".."})
+# A dot, slash or backslash that was percent-encoded twice or more: what is behind the application may decode it again.
+_ENCODED_STEP = re.compile(r"%(?:25)*(?:2e|2f|5c)", re.IGNORECASE)
 _POLICY_VIOLATION, _INTERNAL_ERROR = 1008, 1011
 
 
@@ -95,7 +97,9 @@ class PublicPaths:
         # Path traversal: `/static/../admin` is below `/static/` here, and may be `/admin` to the application. Backslashes count
         # too: some servers treat them as slashes.
         steps = path.replace("\\", "/").split("/")[1:-1]
-        return path.startswith(self._under) and not _STEPS & {*steps, path.rpartition("/")[2] or "-"}
+        if not path.startswith(self._under) or _ENCODED_STEP.search(path):
+            return False
+        return not _STEPS & {*steps, path.rpartition("/")[2] or "-"}
 
 
 def _is_public_path(path: str) -> bool:
