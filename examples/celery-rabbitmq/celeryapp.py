@@ -1,5 +1,5 @@
 """
-A Celery app whose workers log in at RabbitMQ as the Workers that they are.
+A Celery app whose workers log in to RabbitMQ with their Worker identity.
 
     lyftdata run worker -- celery --app celeryapp worker --without-gossip --without-mingle --without-heartbeat
 """
@@ -17,11 +17,11 @@ TOKENS = TokenKeeper.from_environment(resource="rabbitmq")
 
 
 def broker_password() -> str:
-    """Return the Worker's token for the broker; kombu asks at each connection, so that it has not expired."""
+    """Return the Worker's token for the broker; kombu calls this for each connection, so the token is never expired."""
     try:
         return TOKENS.get()
     except WorkerAuthError as error:
-        # Celery tries again after errors of connecting, and after no others.
+        # Celery retries only after connection errors.
         raise ConnectionError(str(error)) from error
 
 
@@ -32,19 +32,19 @@ app.conf.update(
     broker_login_method="PLAIN",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # A message counts as sent when the broker has it, and as done when its task is: what a Worker held that was cut off goes to another
-    # one. So a task may be begun twice, and is never lost.
+    # Publisher confirms, and acknowledgement only after a task has finished: if a Worker is disconnected, its tasks go to another one.
+    # So a task may start twice but is never lost.
     broker_transport_options={"confirm_publish": True},
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_cancel_long_running_tasks_on_connection_loss=True,
     worker_prefetch_multiplier=1,
-    # Queues of its own, for control and events: a Worker has no right to them and does not need them.
+    # Remote control needs extra queues, which a Worker may not use and does not need.
     worker_enable_remote_control=False,
     task_ignore_result=True,
     worker_redirect_stdouts=False,
-    # Everything goes through one exchange: by default Celery sends through the broker's nameless one, and who may write there can
-    # write to every queue of the virtual host.
+    # Send everything through one exchange: by default Celery uses the broker's default exchange, and a client that may write to that
+    # one can write to every queue of the virtual host.
     task_queues=[Queue("celery", Exchange("celery"), routing_key="celery")],
     task_routes={"*": {"exchange": "celery", "routing_key": "celery"}},
 )
@@ -52,7 +52,7 @@ app.conf.update(
 
 @app.task(name="press")
 def press(number: int, seconds: float = 0.2) -> None:
-    """Do something that takes a while."""
-    print(f"{WORKER_ID} begins {number}", flush=True)
+    """Simulate a task that takes a while."""
+    print(f"{WORKER_ID} started {number}", flush=True)
     time.sleep(seconds)
-    print(f"{WORKER_ID} has done {number}", flush=True)
+    print(f"{WORKER_ID} finished {number}", flush=True)

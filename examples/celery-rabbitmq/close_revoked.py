@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """
-Close the connections of Workers that the Server has revoked: RabbitMQ itself never checks a consumer that only receives.
+Close the connections of revoked Workers: RabbitMQ itself never checks a consumer again that only receives.
 
     close_revoked.py FILE MANAGEMENT-URL [SECONDS [LISTEN]]
 
-Runs next to the broker, for as long as the broker runs. Every second (or SECONDS) it asks the broker which connections there are and the
-Server which of them must go. Each round starts from what is true then, so what failed in one round is done in the next.
+Runs alongside the broker. Every second (or SECONDS) it lists the broker's connections and asks the Server which of them must be closed.
+It keeps no state between rounds, so whatever failed in one round is retried in the next.
 
-One failure affects one connection: a question or a DELETE that fails is reported and tried again in the next round, and the round goes on.
-With LISTEN (ADDRESS:PORT), GET /healthz there says when the last round without a failure ended: 200, or 503 if that is too long ago.
+One failure affects one connection: a request that fails is logged and retried in the next round, and the round continues. With LISTEN
+(ADDRESS:PORT), GET /healthz returns when the last round without a failure ended, with status 200, or 503 if that is too long ago.
 
-FILE is the broker's lyftdata.conf: the Server's address and the resource's key are taken from auth_http.vhost_path, the broker's administrator
-from default_user and default_pass. Users whose names no Worker can have are left alone. Needs nothing but Python.
+FILE is the broker's lyftdata.conf: auth_http.vhost_path has the Server's address and the resource's key, default_user and default_pass the
+broker's administrator. Users whose names cannot be Worker IDs are ignored. Needs only Python.
 """
 
 import base64
@@ -30,42 +30,42 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-# Connections in one question to the Server.
+# Connections in one request to the Server.
 AT_ONCE = 100
-# DELETE requests at the same time: one that takes long must not delay the others.
+# Concurrent DELETE requests: a slow one must not delay the others.
 MAX_CLOSING = 8
-# What the Server takes. Some hosts start in 1970, before they know the time.
+# The maximum that the Server accepts. Some hosts boot with a clock in 1970.
 MAX_AGE_S = 1_000_000_000.0
 TIMEOUT_S = 5.0
-# Failures in one line of the log.
+# Failures in one log line.
 MAX_SHOWN = 5
 WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the passwords in a request are for the server that was named."""
+    """Follow no redirects: the passwords in a request are only for the configured server."""
 
     def redirect_request(self, *arguments: Any) -> None:
         """Make a redirect an error."""
 
 
-# No proxy of the environment either: requests hold secrets.
+# Ignore proxies from the environment, too: requests contain secrets.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
 
 
 class Api:
-    """An HTTP API, with a name and a password."""
+    """An HTTP API with Basic authentication."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in _LOOPBACK:
-            sys.exit(f"{url}: not over plain http")
+            sys.exit(f"{url}: plain http is refused, use https")
         self.user = user
         self._url = url.rstrip("/")
         self._basic = base64.b64encode(f"{user}:{password}".encode()).decode()
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """Return the answer, None if it is empty."""
+        """Return the parsed response, or None if it is empty."""
         headers = {"Authorization": f"Basic {self._basic}", "Content-Type": "application/json", **headers}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._url}{path}", data, headers, method=method)  # noqa: S310 - checked above
@@ -75,7 +75,7 @@ class Api:
 
 
 def read(file: Path, management_url: str) -> tuple[Api, Api]:
-    """Return the Server and the broker."""
+    """Return clients for the Server and the broker."""
     lines = (line.partition("=") for line in file.read_text(encoding="utf-8").splitlines())
     given = {key.strip(): value.strip() for key, _, value in lines}
     asked = urlsplit(given["auth_http.vhost_path"])
@@ -91,11 +91,11 @@ def read(file: Path, management_url: str) -> tuple[Api, Api]:
 
 class Closer:
     """
-    Closes what must go.
+    Closes the connections of revoked Workers.
 
     Args:
-        server: Says which connections must go.
-        broker: Has them.
+        server: Decides which connections must be closed.
+        broker: The management API of the broker that has them.
     """
 
     def __init__(self, server: Api, broker: Api) -> None:
@@ -104,15 +104,15 @@ class Closer:
         self._pool = ThreadPoolExecutor(MAX_CLOSING, "closing")
 
     def close_revoked(self) -> list[str]:
-        """Close what must go, and return what failed."""
+        """Run one round, and return the failures."""
         failures: list[str] = []
         try:
             listed = self._broker.ask("GET", "/connections?columns=name,user,vhost,connected_at")
             connections = [connection for connection in listed if _is_workers(connection)]
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next round must come
+        except Exception as error:  # noqa: BLE001 - any error: there must be a next round
             return [f"cannot list connections: {error!r}"]
         for start in range(0, len(connections), AT_ONCE):
-            # Closed before the next question: what must go does not wait for what may stay.
+            # Close these before the next request, so that a revoked Worker does not wait for the rest of the list.
             must_go = self._which_must_go(connections[start : start + AT_ONCE], failures)
             failures += filter(None, self._pool.map(self._close, must_go))
         return failures
@@ -120,10 +120,10 @@ class Closer:
     def _which_must_go(
         self, connections: list[dict[str, Any]], failures: list[str]
     ) -> Iterable[dict[str, Any]]:
-        """Ask about connections; if that fails for several of them, about each half."""
+        """Ask about connections; if the request fails, ask about each half separately."""
         try:
             return self._ask_about(connections)
-        except Exception as error:  # noqa: BLE001 - whatever it is, other connections are not affected
+        except Exception as error:  # noqa: BLE001 - any error: other connections are not affected
             half = len(connections) // 2
             if half and _is_about_what_was_asked(error):
                 return [
@@ -136,7 +136,7 @@ class Closer:
             return []
 
     def _ask_about(self, connections: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        # Ages and not times: the Server's clock may differ.
+        # Send ages, not times: the Server's clock may differ.
         now_s = time.time()
         reported = [
             {
@@ -150,11 +150,11 @@ class Closer:
         return [connections[index] for index in answer["close"]]
 
     def _close(self, connection: dict[str, Any]) -> str:
-        """Close a connection, and return why that failed or ""; one that has ended meanwhile is as good as closed."""
+        """Close a connection; return why that failed, or "" if it is closed or no longer exists."""
         reason = {"X-Reason": "The Server has revoked this Worker."}
         try:
             self._broker.ask("DELETE", f"/connections/{quote(connection['name'], safe='')}", **reason)
-        except Exception as error:  # noqa: BLE001 - whatever it is, other connections are not affected
+        except Exception as error:  # noqa: BLE001 - any error: other connections are not affected
             if not (isinstance(error, urllib.error.HTTPError) and error.code == 404):  # noqa: PLR2004 - not found
                 return f"cannot close {connection['user']}: {connection['name']}: {error!r}"
         print(f"closed {connection['user']}: {connection['name']}", flush=True)
@@ -162,7 +162,7 @@ class Closer:
 
 
 def _is_workers(connection: Any) -> bool:
-    """Return whether a connection may be a Worker's; one that is only about to log in has no user yet."""
+    """Return whether a connection may be a Worker's; it has no user before its login is complete."""
     if not isinstance(connection, dict) or not isinstance(connection.get("name"), str):
         return False
     user = connection.get("user")
@@ -170,7 +170,7 @@ def _is_workers(connection: Any) -> bool:
 
 
 def _age_s(connection: dict[str, Any], now_s: float) -> float:
-    """Return for how long it has been there; if the broker does not say, for as long as can be."""
+    """Return the connection's age, or the maximum if the broker does not report it."""
     try:
         age_s = now_s - float(connection["connected_at"]) / 1000
     except (KeyError, TypeError, ValueError):
@@ -179,7 +179,7 @@ def _age_s(connection: dict[str, Any], now_s: float) -> float:
 
 
 def _is_about_what_was_asked(error: Exception) -> bool:
-    """Return whether a question about fewer connections may be answered: not if the Server is down, busy, or refuses the key."""
+    """Return whether asking about fewer connections may help: not if the Server is down, busy, or refuses the key."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code not in {401, 403, 404, 429, 502, 503, 504}
     return not isinstance(error, OSError)
@@ -194,18 +194,16 @@ class Health:
         self._reported = ""
 
     def note(self, failures: list[str]) -> None:
-        """Take what a round came to; say what is new about it."""
+        """Record the failures of a round, and log them if they changed."""
         if not failures:
             self._ended_at = time.time()
         text = "; ".join(_shown(sorted(failures)))
         if text != self._reported:
-            print(
-                f"will be tried again: {text}" if text else "all is well again", file=sys.stderr, flush=True
-            )
+            print(f"will retry: {text}" if text else "recovered: no failures", file=sys.stderr, flush=True)
         self._reported = text
 
     def answer(self) -> tuple[int, bytes]:
-        """Return status and body of the answer about it."""
+        """Return the status and body for GET /healthz."""
         ended_at = self._ended_at
         is_well = ended_at is not None and time.time() - ended_at < self._may_be_old_s
         at = None if ended_at is None else datetime.fromtimestamp(ended_at, UTC).isoformat(timespec="seconds")
@@ -219,13 +217,13 @@ def _shown(failures: list[str]) -> Iterator[str]:
 
 
 def serve_health(health: Health, listen: str) -> None:
-    """Answer GET /healthz, one client after the other, in a thread."""
+    """Serve GET /healthz in a thread, one client at a time."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = TIMEOUT_S
 
         def do_GET(self) -> None:
-            """Say how it is."""
+            """Answer GET /healthz."""
             status, body = health.answer() if self.path == "/healthz" else (404, b"")
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -242,15 +240,15 @@ def serve_health(health: Health, listen: str) -> None:
 
 
 def main(file: Path, management_url: str, seconds: float, listen: str) -> None:
-    """Go on until stopped."""
+    """Run until stopped."""
     server, broker = read(file, management_url)
     if WORKER_ID.fullmatch(broker.user):
-        sys.exit(f"default_user: a Worker could have the ID {broker.user}; begin it with _")
+        sys.exit(f"default_user: {broker.user} could be a Worker's ID; start it with _")
     closer, health = Closer(server, broker), Health(seconds)
     if listen:
         serve_health(health, listen)
     while True:
-        # While the Server is down no Worker can log in, and those that are connected stay: an outage ends no work.
+        # While the Server is down, no Worker can log in, but connected ones keep working.
         health.note(closer.close_revoked())
         time.sleep(seconds)
 

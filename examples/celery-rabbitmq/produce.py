@@ -1,4 +1,4 @@
-"""Send a task twice a second, as the Worker that this is: `lyftdata run worker -- python produce.py`."""
+"""Send two tasks a second with this Worker's identity: `lyftdata run worker -- python produce.py`."""
 
 import itertools
 import time

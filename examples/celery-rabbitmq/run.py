@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """
-Start it all on this machine, until Ctrl-C: a Server, RabbitMQ, three Workers that run Celery, and one that gives them tasks.
+Run the whole example on this machine until Ctrl-C: a Server, RabbitMQ, three Workers that run Celery, and one that sends tasks.
 
     make celery
 
-Needs Debian's rabbitmq-server and the packages of this checkout. Everything is kept in a temporary directory and gone at the end.
+Needs Debian's rabbitmq-server and the packages of this checkout. All files are in a temporary directory, which is deleted at the end.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 WORKERS = ("press-01", "press-02", "press-03")
 DESK = "desk-01"
-# What a Worker may do at the broker, in the syntax of RabbitMQ's OAuth 2 plugin: this queue and this exchange, and nothing else.
+# A Worker's permissions at the broker, in the syntax of RabbitMQ's OAuth 2 plugin: only this queue and this exchange.
 SCOPES = tuple(f"rabbitmq.{permission}:jobs/celery" for permission in ("configure", "read", "write"))
 
 
@@ -38,25 +38,25 @@ def free_port() -> int:
 
 
 def until(question: Callable[[], bool], what: str) -> None:
-    """Wait until something is so, a few minutes at most: RabbitMQ takes long to start on a busy machine."""
+    """Wait for a condition, for up to four minutes: RabbitMQ starts slowly on a busy machine."""
     deadline = time.monotonic() + 240
     while not question():
         if time.monotonic() > deadline:
-            sys.exit(f"not within four minutes: {what}")
+            sys.exit(f"timed out after four minutes: {what}")
         time.sleep(0.1)
 
 
 def answers(url: str) -> bool:
-    """Return whether somebody answers with 200 there."""
+    """Return whether a GET returns 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - a loopback address
             return bool(answer.status == 200)  # noqa: PLR2004
     except OSError:
         return False
 
 
 def listens(port: int) -> bool:
-    """Return whether somebody listens on a port of this machine."""
+    """Return whether a program listens on this port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -69,7 +69,7 @@ def write_secret(file: Path, text: str) -> Path:
 
 
 class Example:
-    """The programs of one run, each in a process group of its own, ended in reverse order."""
+    """The programs of one run, each in its own process group, stopped in reverse order."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -80,12 +80,12 @@ class Example:
     def start(
         self, name: str, command: list[str | Path], given: Mapping[str, str], *, shown: bool
     ) -> subprocess.Popen[bytes]:
-        """Start a program in an environment of its own, and go on."""
+        """Start a program in its own environment, without waiting for it."""
         home = self.place / name
         home.mkdir(exist_ok=True)
         environ = {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(home), **given}
         with (home / "log").open("wb") as log:
-            program = subprocess.Popen(  # noqa: S603 - what is written here
+            program = subprocess.Popen(  # noqa: S603 - a command from this file
                 command,
                 cwd=HERE,
                 env=environ,
@@ -98,30 +98,30 @@ class Example:
         return program
 
     def close(self) -> None:
-        """End every program, the last one first."""
+        """Stop all programs, the last one first."""
         for program in reversed(self._programs):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 program.wait(15)
-            # And what it has started, which may take longer than it did.
+            # Its child processes may still be running.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
             program.wait()
 
     def ended(self) -> str:
-        """Return the log of a program that has ended by itself, or the empty string."""
+        """Return the logs if a program has exited by itself, or the empty string."""
         for program in self._programs:
             if program.poll() is not None:
                 logs = [log.read_text(errors="replace")[-2000:] for log in self.place.glob("*/log")]
-                return f"{program.args!r} has ended with {program.returncode}\n" + "\n".join(logs)
+                return f"{program.args!r} exited with {program.returncode}\n" + "\n".join(logs)
         return ""
 
     def lyftdata(self, *arguments: str, stdin: str = "") -> str:
-        """Run a command as the operator; return what it prints."""
+        """Run a command as the operator, and return its output."""
         home = self.place / "operator"
         home.mkdir(exist_ok=True)
-        return subprocess.run(  # noqa: S603 - what is written here
+        return subprocess.run(  # noqa: S603 - a command from this file
             [BIN / "lyftdata", *arguments],
             env={"PATH": os.environ["PATH"], "HOME": str(home), "LYFTDATA_URL": self.url},
             input=stdin,
@@ -131,7 +131,7 @@ class Example:
         ).stdout.strip()
 
     def start_server(self) -> str:
-        """Start the Server, sign in, define the broker; return the password of `admin`."""
+        """Start the Server, sign in, and add the broker as a resource; return the password of `admin`."""
         password = secrets.token_urlsafe(16)
         first_password = write_secret(self.place / "first-password", password)
         given = {
@@ -147,7 +147,7 @@ class Example:
         return password
 
     def start_broker(self) -> None:
-        """Start RabbitMQ with the files next to this one, and the program that closes connections."""
+        """Start RabbitMQ with the files in this directory, and close_revoked.py."""
         home = self.place / "broker"
         (home / "conf.d").mkdir(parents=True)
         shutil.copy(HERE / "enabled_plugins", home)
@@ -172,7 +172,7 @@ class Example:
         self.start("closer", closer, {}, shown=True)
 
     def start_worker(self, worker_id: str, *command: str) -> None:
-        """Add a Worker, and start its program under its identity."""
+        """Add a Worker, and run a command with its identity."""
         issued = self.lyftdata("workers", "add", worker_id, "--id", worker_id, "--issue-key")
         key = write_secret(self.place / f"{worker_id}.key", issued)
         given = {
@@ -186,7 +186,7 @@ class Example:
 
 
 def broker_environ(home: Path, epmd_port: int) -> dict[str, str]:
-    """Return what keeps a RabbitMQ in a directory and on loopback."""
+    """Return the environment that keeps RabbitMQ in one directory and on loopback."""
     return {
         "RABBITMQ_NODENAME": f"lyftdata-{epmd_port}@localhost",
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
@@ -204,7 +204,7 @@ def broker_environ(home: Path, epmd_port: int) -> dict[str, str]:
 
 
 def changed(name: str, changes: Mapping[str, str]) -> str:
-    """Return a file of this directory with what its reader is to change."""
+    """Return the text of a file in this directory, with replacements."""
     text = (HERE / name).read_text(encoding="utf-8")
     for old, new in changes.items():
         text = text.replace(old, new)
@@ -212,7 +212,7 @@ def changed(name: str, changes: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Start, say what to try, and wait."""
+    """Start everything, print what to try, and wait."""
     if not RABBITMQ.exists():
         sys.exit("No RabbitMQ on this machine (Debian: apt-get install rabbitmq-server).")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -237,7 +237,7 @@ def main() -> None:
                 )
             example.start_worker(DESK, sys.executable, "produce.py")
             print(
-                "In another terminal: sign in there, and take one back; the others do its tasks.\n"
+                "In another terminal, sign in and disable a Worker; the others take over its tasks.\n"
                 f"    export LYFTDATA_URL={example.url}\n"
                 "    .venv/bin/lyftdata login admin\n"
                 f"    .venv/bin/lyftdata workers disable {WORKERS[0]}\n",

@@ -33,7 +33,7 @@ def main(url: str, directory: Path, command: list[str]) -> None:
     """Fetch the keys, write the files, and run the command if a file has changed."""
     # Anyone who can modify this response in transit can sign tokens.
     if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in {"localhost", "127.0.0.1", "::1"}:
-        sys.exit(f"{url}: not over plain http")
+        sys.exit(f"{url}: plain http is refused, use https")
     # For the same reason, plain http ignores proxies from the environment; https is authenticated by the Server's certificate.
     direct = [urllib.request.ProxyHandler({})] if urlsplit(url).scheme == "http" else []
     opener = urllib.request.build_opener(NoRedirect, *direct)

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """
-Let Workers in at NATS, each under its own identity, and close their connections when the Server revokes them.
+Authenticate Workers at NATS, each with its own identity, and close their connections when the Server revokes them.
 
     callout.py FILE [SECONDS]
     callout.py --new-key FILE
 
-A Worker logs in with its ID as the user and its token as the password. nats-server asks here (auth callout); the callout asks the Server
-about the token (RFC 7662), and answers with a user whose permissions are the scopes of the resource: `publish:SUBJECT` and
-`subscribe:SUBJECT`. Every second (or SECONDS) it lists the connections of Workers, asks the Server again about their tokens, and closes what
-must go. nats-server itself ends a connection with its token.
+A Worker logs in with its ID as the user and its token as the password. nats-server calls this program (auth callout), which introspects
+the token at the Server (RFC 7662) and answers with a user whose permissions are the token's scopes: `publish:SUBJECT` and
+`subscribe:SUBJECT`. Every second (or SECONDS) it lists the Workers' connections, introspects their tokens again, and closes the
+connections of revoked ones. nats-server itself closes a connection when its token expires.
 
-One failure affects one connection: it is reported and tried again in the next round, and the round goes on. What ends access is done first.
-GET /healthz says when the last round without a failure ended: 200, or 503 if that is too long ago.
+One failure affects one connection: it is logged and retried in the next round, and the round continues. Revocations come first.
+GET /healthz returns when the last round without a failure ended, with status 200, or 503 if that is too long ago.
 
-FILE is callout.json, mode 0600. Needs nats-py, cryptography and httpx2. `--new-key` makes the seed that signs users, and prints its public key.
+FILE is callout.json, mode 0600. Needs nats-py, cryptography and httpx2. `--new-key` creates the seed that signs users, and prints its public key.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-# What a scope may be. A subject begins with a name: `publish:>` would lift all limits.
+# The syntax of a scope. A subject must begin with a name: `publish:>` would allow everything.
 SCOPE = re.compile(r"(publish|subscribe):([\w$-]+(?:\.(?:[\w$-]+|\*))*(?:\.>)?)", re.ASCII)
 WORKERS = "WORKERS"
 MAX_TOKEN_LENGTH = 8_192
@@ -49,19 +49,19 @@ MAX_LOGINS = 64
 MAX_QUESTIONS = 8
 MAX_CONNECTIONS = 65_536
 TIMEOUT_S = 4.0
-# For servers of a cluster to answer, each for itself.
+# How long to wait for further servers of a cluster to answer.
 GATHER_S = 0.25
-# A connection that was let in and is not listed: it is not there yet, or has ended.
+# How long to keep a login that is not listed: its connection is not open yet, or has ended.
 KEPT_UNLISTED_S = 60.0
 MAX_SHOWN = 5
-# What nats-server says when a connection to be closed has ended meanwhile.
+# nats-server's error if the connection to close has already ended.
 GONE = "no such client"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _ACCOUNT, _SERVER, _SEED = 0, 13 << 3, 18 << 3
 
 
 class RefusedError(Exception):
-    """A login that is not let through; the text is for the log of nats-server."""
+    """A refused login; nats-server logs the text."""
 
 
 # --- keys and tokens of NATS ------------------------------------------------------------------------------
@@ -73,32 +73,32 @@ def crc16(raw: bytes) -> bytes:
 
 
 def encode_nkey(kind: int, raw: bytes) -> str:
-    """Return a public key in the form of NATS."""
+    """Return a public key as an nkey."""
     content = bytes([kind]) + raw
     return base64.b32encode(content + crc16(content)).decode().rstrip("=")
 
 
 def decode_nkey(kind: int, text: str) -> bytes:
-    """Return the 32 bytes of a public key; ValueError if it is not one of this kind."""
+    """Return the 32 bytes of a public key; raise ValueError if it is not an nkey of this kind."""
     content = base64.b32decode(text + "=" * (-len(text) % 8))
     if len(content) != 35 or content[0] != kind or crc16(content[:-2]) != content[-2:]:  # noqa: PLR2004 - kind, key, checksum
-        raise ValueError("not a public key of NATS")
+        raise ValueError("not a public nkey")
     return content[1:-2]
 
 
 def base64url(raw: bytes) -> str:
-    """Return bytes as a JWT has them."""
+    """Return bytes as base64url without padding, as in a JWT."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class Issuer:
-    """Signs what nats-server believes: the key whose public half is `issuer` in nats.conf."""
+    """Signs the answers to nats-server, with the key whose public half is `issuer` in nats.conf."""
 
     def __init__(self, seed: str) -> None:
         text = seed.strip()
         content = base64.b32decode(text + "=" * (-len(text) % 8))
         if len(content) != 36 or content[0] != _SEED | _ACCOUNT >> 5 or crc16(content[:-2]) != content[-2:]:  # noqa: PLR2004 - two of kind, seed, checksum
-            raise ValueError("not a seed of an account (SA…)")
+            raise ValueError("not an account seed (SA…)")
         self._key = Ed25519PrivateKey.from_private_bytes(content[2:-2])
         self.public = encode_nkey(_ACCOUNT, self._key.public_key().public_bytes_raw())
 
@@ -109,7 +109,7 @@ class Issuer:
         return base64.b32encode(content + crc16(content)).decode().rstrip("=")
 
     def sign(self, claims: dict[str, Any]) -> str:
-        """Return a JWT of NATS."""
+        """Return a NATS JWT."""
         header = {"typ": "JWT", "alg": "ed25519-nkey"}
         claims = {"iss": self.public, "iat": int(time.time()), "jti": secrets.token_hex(16), **claims}
         message = f"{base64url(json.dumps(header).encode())}.{base64url(json.dumps(claims).encode())}"
@@ -117,17 +117,17 @@ class Issuer:
 
 
 def read_request(unverified: bytes) -> dict[str, Any]:
-    """Return what nats-server asks; ValueError if that very server did not sign it."""
+    """Return the request of nats-server; raise ValueError if it is not signed by the server that it names."""
     message, _, signature = unverified.rpartition(b".")
     claims = json.loads(_unbase64url(message.partition(b".")[2]))
     asked: dict[str, Any] = claims["nats"]
     if claims["iss"] != asked["server_id"]["id"]:
-        raise ValueError("signed by another server than the one named")
+        raise ValueError("not signed by the server that it names")
     key = Ed25519PublicKey.from_public_bytes(decode_nkey(_SERVER, claims["iss"]))
     try:
         key.verify(_unbase64url(signature), message)
     except InvalidSignature as error:
-        raise ValueError("the signature is not right") from error
+        raise ValueError("invalid signature") from error
     return asked
 
 
@@ -135,23 +135,23 @@ def _unbase64url(text: bytes) -> bytes:
     return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
 
 
-# --- what a Worker may do ---------------------------------------------------------------------------------
+# --- permissions ------------------------------------------------------------------------------------------
 
 
 def inbox_of(worker_id: str) -> str:
-    """Return the prefix of a Worker's own inbox; no other Worker has the same, since no ID holds a `_`."""
+    """Return the prefix of a Worker's inbox; it is unique, because an ID cannot contain `_`."""
     return f"_INBOX.{worker_id.replace('.', '_')}"
 
 
 def permissions_of(worker_id: str, scope: str) -> dict[str, Any]:
-    """Return what a Worker may do. In NATS an empty list of what is allowed allows everything, so that nothing is said outright."""
+    """Return a Worker's permissions. In NATS an empty allow list allows everything, so deny everything explicitly instead."""
     allowed: dict[str, list[str]] = {"publish": [], "subscribe": [f"{inbox_of(worker_id)}.>"]}
     for name in scope.split():
         if found := SCOPE.fullmatch(name):
             allowed[found[1]].append(found[2])
     if len(allowed["subscribe"]) > 1:
-        # To answer requests. Not `resp` (allow_responses): by that, a Worker that sends a message to itself chooses as its reply subject
-        # one where it may not publish, and answers there.
+        # To answer requests. `resp` (allow_responses) would be unsafe: a Worker could send itself a message whose reply subject is one that
+        # it may not publish to, and answer there.
         allowed["publish"].append("_INBOX.>")
     return {
         "pub": {"allow": allowed["publish"]} if allowed["publish"] else {"deny": [">"]},
@@ -163,23 +163,23 @@ def permissions_of(worker_id: str, scope: str) -> dict[str, Any]:
 
 
 class Server:
-    """The Server, asked about tokens by the resource that this NATS is."""
+    """Introspects tokens at the Server, as the resource that NATS is."""
 
     def __init__(self, url: str, resource: str, key: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            sys.exit(f"{url}: not over plain http")
+            sys.exit(f"{url}: plain http is refused, use https")
         self._url = f"{url.rstrip('/')}/oauth2/introspect"
         self._auth = (resource, key)
-        # No proxy of the environment: requests hold tokens.
+        # Ignore proxies from the environment: requests contain tokens.
         self._http = httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
 
     async def ask(self, token: str) -> dict[str, Any]:
-        """Return what the Server says about a token (RFC 7662, section 2.2)."""
+        """Return the Server's introspection response for a token (RFC 7662, section 2.2)."""
         answer = await self._http.post(self._url, data={"token": token}, auth=self._auth)
         introspection = answer.raise_for_status().json()
         if not isinstance(introspection, dict) or not isinstance(introspection.get("active"), bool):
-            raise TypeError("the Server's answer is not about a token")
+            raise TypeError("not an introspection response")
         return introspection
 
 
@@ -188,7 +188,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Place:
-    """A connection: at which nats-server, and its number there."""
+    """A connection: the nats-server's ID, and the connection's number there."""
 
     server_id: str
     cid: int
@@ -196,7 +196,7 @@ class Place:
 
 @dataclass
 class Login:
-    """With what a connection was opened, and what it may do."""
+    """The token with which a connection was opened, and its scope."""
 
     worker_id: str
     token: str = field(repr=False)
@@ -205,7 +205,7 @@ class Login:
 
 
 class Callout:
-    """Answers for logins, and closes connections."""
+    """Answers login requests, and closes connections."""
 
     def __init__(self, server: Server, issuer: Issuer) -> None:
         self._server = server
@@ -217,7 +217,7 @@ class Callout:
     # -- logins
 
     async def answer(self, message: Msg) -> None:
-        """Answer for a login, next to others; beyond a bound not at all, which nats-server takes for a no."""
+        """Answer a login request concurrently with others; drop it if there are too many, so that nats-server refuses it."""
         if len(self._answering) < MAX_LOGINS:
             task = asyncio.create_task(self._answer(message))
             self._answering.add(task)
@@ -231,28 +231,28 @@ class Callout:
                 response["jwt"] = await self._let_in(asked)
             except RefusedError as refused:
                 response["error"] = str(refused)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is no yes
+            except Exception as error:  # noqa: BLE001 - any error: fail closed
                 print(f"cannot ask about a login: {error!r}", file=sys.stderr, flush=True)
                 response["error"] = "the token cannot be checked now"
             answer = {"sub": asked["user_nkey"], "aud": asked["server_id"]["id"], "nats": response}
             await message.respond(self._issuer.sign(answer).encode())
-        except Exception as error:  # noqa: BLE001 - no Worker is accepted without an answer
+        except Exception as error:  # noqa: BLE001 - any error: without an answer the login fails
             print(f"cannot answer for a login: {error!r}", file=sys.stderr, flush=True)
 
     async def _let_in(self, asked: dict[str, Any]) -> str:
         shown = asked["connect_opts"]
         worker_id, token = str(shown.get("user", "")), str(shown.get("pass", ""))
         if not token or len(token) > MAX_TOKEN_LENGTH:
-            raise RefusedError("no worker token as the password")
+            raise RefusedError("the password is not a worker token")
         introspection = await self._server.ask(token)
-        # A token that is bound to a key is worth nothing without a proof, and a password is not one.
+        # A token that is bound to a key needs a proof of possession, which a password cannot carry.
         if not introspection["active"] or introspection.get("token_type") != "Bearer":
-            raise RefusedError("the token is not good")
+            raise RefusedError("the token is not active")
         if introspection["sub"] != worker_id:
             raise RefusedError("the token is another Worker's")
         scope = str(introspection.get("scope", ""))
         place = Place(asked["server_id"]["id"], int(asked["client_info"]["id"]))
-        # Noted before nats-server knows: what may be connected is asked about in the next round.
+        # Recorded before nats-server gets the answer, so that the next round checks every connection that may be open.
         self._logins[place] = Login(worker_id, token, scope, time.monotonic())
         user = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1}
         return self._issuer.sign(
@@ -268,14 +268,14 @@ class Callout:
     # -- rounds
 
     async def check_all(self, closer: Client) -> list[str]:
-        """Close every connection that must go, and return what failed."""
+        """Close the connections of revoked Workers, and return the failures."""
         failures: list[str] = []
         try:
             listed = await self._list(closer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, known connections are checked all the same
+        except Exception as error:  # noqa: BLE001 - any error: known connections are still checked
             failures.append(f"cannot list connections: {error!r}")
         else:
-            # Of before this program started: nothing is known of them. Their Workers are back at once.
+            # Connections from before this program started, with unknown tokens. Their Workers reconnect at once.
             unknown = listed - self._logins.keys()
             failures += await _failed(self._close(closer, place, "not known") for place in unknown)
             self._forget(listed)
@@ -286,7 +286,7 @@ class Callout:
         return failures
 
     async def _list(self, closer: Client) -> set[Place]:
-        """Return the connections of Workers, at every server of the cluster that answers in time."""
+        """Return the Workers' connections at all servers of the cluster that answer in time."""
         inbox = closer.new_inbox()
         answers = await closer.subscribe(inbox)
         asked = {"acc": WORKERS, "auth": True, "limit": MAX_CONNECTIONS}
@@ -307,7 +307,7 @@ class Callout:
         return found
 
     async def _check(self, closer: Client, token: str, places: list[Place]) -> str:
-        """Ask about a token again, and close its connections if it is not good, or allows less; return what failed."""
+        """Introspect a token again; close its connections if it is not active or its scope shrank. Return the failures."""
         login = self._logins[places[0]]
         try:
             async with self._questions:
@@ -315,7 +315,7 @@ class Callout:
             is_good = introspection["active"] and set(login.scope.split()) <= set(
                 str(introspection.get("scope", "")).split()
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, other Workers are not affected
+        except Exception as error:  # noqa: BLE001 - any error: other Workers are not affected
             return f"{login.worker_id}: cannot ask about it: {error!r}"
         if is_good:
             return ""
@@ -331,7 +331,7 @@ class Callout:
                 timeout=TIMEOUT_S,
             )
             problem = json.loads(answer.data).get("error")
-        except Exception as error:  # noqa: BLE001 - whatever it is, other connections are not affected
+        except Exception as error:  # noqa: BLE001 - any error: other connections are not affected
             problem = repr(error)
         if problem and not str(problem).startswith(GONE):
             return f"{who}: cannot be closed: {problem}"
@@ -348,7 +348,7 @@ class Callout:
 
 
 async def _failed(steps: Iterable[Awaitable[str]]) -> list[str]:
-    """Do all of this at the same time, and return what failed."""
+    """Run all steps concurrently, and return the failures."""
     return [text for text in await asyncio.gather(*steps) if text]
 
 
@@ -361,19 +361,17 @@ class Health:
         self._reported = ""
 
     def note(self, failures: list[str]) -> None:
-        """Take what a round came to; say what is new about it."""
+        """Record the failures of a round, and log them if they changed."""
         if not failures:
             self._ended_at = time.time()
         more = [f"{len(failures) - MAX_SHOWN} more"] if len(failures) > MAX_SHOWN else []
         text = "; ".join(sorted(failures)[:MAX_SHOWN] + more)
         if text != self._reported:
-            print(
-                f"will be tried again: {text}" if text else "all is well again", file=sys.stderr, flush=True
-            )
+            print(f"will retry: {text}" if text else "recovered: no failures", file=sys.stderr, flush=True)
         self._reported = text
 
     def answer(self) -> tuple[int, bytes]:
-        """Return status and body of the answer about it."""
+        """Return the status and body for GET /healthz."""
         ended_at = self._ended_at
         is_well = ended_at is not None and time.time() - ended_at < self._may_be_old_s
         at = None if ended_at is None else datetime.fromtimestamp(ended_at, UTC).isoformat(timespec="seconds")
@@ -381,13 +379,13 @@ class Health:
 
 
 def serve_health(health: Health, listen: str) -> None:
-    """Answer GET /healthz, one client after the other, in a thread."""
+    """Serve GET /healthz in a thread, one client at a time."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = TIMEOUT_S
 
         def do_GET(self) -> None:
-            """Say how it is."""
+            """Answer GET /healthz."""
             status, body = health.answer() if self.path == "/healthz" else (404, b"")
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -411,7 +409,7 @@ async def connect(url: str, user: str, password: str) -> Client:
 
 
 async def run(given: dict[str, str], issuer: Issuer, seconds: float) -> None:
-    """Let in, and ask again, until stopped."""
+    """Answer logins and check connections until stopped."""
     callout = Callout(Server(given["server"], given["resource"], given["key"]), issuer)
     health = Health(seconds)
     answering = await connect(given["nats"], "callout", given["callout_password"])
@@ -422,22 +420,22 @@ async def run(given: dict[str, str], issuer: Issuer, seconds: float) -> None:
     while not (answering.is_closed or closer.is_closed):
         try:
             failures = await callout.check_all(closer)
-        except Exception as error:  # noqa: BLE001 - the next round must come
+        except Exception as error:  # noqa: BLE001 - any error: there must be a next round
             failures = [repr(error)]
         health.note(failures)
         await asyncio.sleep(seconds)
-    sys.exit("nats-server has closed a connection of callout.py for good: check its passwords")
+    sys.exit("nats-server closed a connection of callout.py permanently: check its passwords")
 
 
 def main(file: Path, seconds: float) -> None:
-    """Read the settings, and go on until stopped."""
+    """Read the settings, and run until stopped."""
     given = json.loads(file.read_text(encoding="utf-8"))
     issuer = Issuer(Path(given["issuer_seed_file"]).read_text(encoding="ascii"))
     asyncio.run(run(given, issuer, seconds))
 
 
 def new_key(file: Path) -> None:
-    """Make a seed that no other user can read, and print its public key."""
+    """Create a seed in a file that only this user can read, and print its public key."""
     seed = Issuer.new_seed()
     with os.fdopen(
         os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"

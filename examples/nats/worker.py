@@ -1,5 +1,5 @@
 """
-Take jobs from NATS, as the Worker that this is.
+Process jobs from NATS with this Worker's identity.
 
     lyftdata run worker -- python worker.py
 """
@@ -18,14 +18,14 @@ TOKENS = TokenKeeper.from_environment(resource="nats")
 
 
 async def work(message: Msg) -> None:
-    """Do a job, and answer the caller."""
-    print(f"{WORKER_ID} does {message.data.decode(errors='replace')}", flush=True)
+    """Process a job, and reply if a reply is expected."""
+    print(f"{WORKER_ID} processes {message.data.decode(errors='replace')}", flush=True)
     if message.reply:
         await message.respond(WORKER_ID.encode())
 
 
 async def stay_connected() -> None:
-    """Be connected until the connection ends: with its token, or because the Worker was revoked."""
+    """Connect, and return when the connection ends: its token has expired, or the Worker was revoked."""
     ended = asyncio.Event()
 
     async def on_end() -> None:
@@ -38,32 +38,32 @@ async def stay_connected() -> None:
         URL,
         user=WORKER_ID,
         password=await TOKENS.aget(),
-        # The only subjects for answers that this Worker may subscribe to.
+        # This Worker may receive replies only on these subjects.
         inbox_prefix=f"_INBOX.{WORKER_ID.replace('.', '_')}".encode(),
-        # The loop below connects again, each time with a new token.
+        # main() reconnects, each time with a new token.
         allow_reconnect=False,
         closed_cb=on_end,
         disconnected_cb=on_end,
         error_cb=on_error,
     )
     try:
-        # All Workers share the jobs: each goes to one of them.
+        # A queue group: each job goes to one Worker.
         await connection.subscribe("jobs.>", queue="workers", cb=work)
         await connection.flush()
-        print(f"{WORKER_ID} is in", flush=True)
+        print(f"{WORKER_ID} is connected", flush=True)
         await ended.wait()
     finally:
         await connection.close()
 
 
 async def main() -> None:
-    """Work until stopped; reconnect when the connection ends."""
+    """Run until stopped; reconnect when the connection ends."""
     while True:
         try:
             await stay_connected()
-            print(f"{WORKER_ID} is out", flush=True)
+            print(f"{WORKER_ID} is disconnected", flush=True)
         except (nats.errors.Error, WorkerAuthError, OSError) as error:
-            print(f"{WORKER_ID} is kept out: {error!r}", flush=True)
+            print(f"{WORKER_ID} cannot connect: {error!r}", flush=True)
         await asyncio.sleep(1)
 
 

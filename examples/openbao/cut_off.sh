@@ -1,5 +1,5 @@
 #!/bin/sh
-# Cuts a Worker off at OpenBao at once: sh cut_off.sh WORKER_ID. Disable it at the Server first, or it logs in again once it is enabled here.
+# Disable a Worker at OpenBao at once: sh cut_off.sh WORKER_ID. Disable it at the Server first, or it can log in again when re-enabled here.
 set -eu
 
 accessor=$(bao auth list -format=json | sed -n '/"lyftdata\/"/,/}/s/.*"accessor": "\(.*\)".*/\1/p')

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets Workers log in at OpenBao. Its operator runs this once, with BAO_ADDR and a token that may do so (`bao login`).
+# Let Workers log in to OpenBao. Run this once, with BAO_ADDR set and a token that may configure auth methods (`bao login`).
 set -eu
 
 server=https://lyftdata.example.com
@@ -8,7 +8,7 @@ audience=https://bao.example.com
 bao auth enable -path=lyftdata -default-lease-ttl=5m -max-lease-ttl=5m jwt
 bao write auth/lyftdata/config jwks_url="$server/.well-known/jwks.json" bound_issuer="$server" jwt_supported_algs=ES256
 
-# By its ID, each Worker reads its own secret.
+# By ID: each Worker reads its own secret.
 accessor=$(bao auth list -format=json | sed -n '/"lyftdata\/"/,/}/s/.*"accessor": "\(.*\)".*/\1/p')
 bao policy write worker - <<EOF
 path "secret/data/workers/{{identity.entity.aliases.$accessor.name}}" {
@@ -16,15 +16,15 @@ path "secret/data/workers/{{identity.entity.aliases.$accessor.name}}" {
 }
 EOF
 
-# By a label, in a role that demands it. Labels of Workers that enrolled themselves are their own word: those stay out.
+# By label, in a role that requires it. Auto-enrolled Workers report their own labels, so the role excludes them.
 bao policy write zone-eu - <<EOF
 path "secret/data/zones/eu-1" {
   capabilities = ["read"]
 }
 EOF
 
-# Batch tokens (2u) cannot be renewed: after five minutes a Worker must show a worker token again. A worker token ends when it says so,
-# without the minutes of leeway that OpenBao adds by default. One that is bound to a key (cnf) needs a proof, which OpenBao cannot check.
+# Batch tokens (2u) cannot be renewed: after five minutes a Worker must log in again with a worker token. Expiry is exact, without the
+# minutes of leeway that OpenBao adds by default. A token bound to a key (cnf) needs a proof of possession, which OpenBao cannot check.
 role() {
   bao write "auth/lyftdata/cel/role/$1" - <<EOF
 {

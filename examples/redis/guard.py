@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """
-Let Workers in at Redis, each as its own user, and delete that user when the Server revokes the Worker.
+Give each Worker its own Redis user, and delete that user when the Server revokes the Worker.
 
     guard.py FILE [SECONDS]
 
-POST /login with `Authorization: Bearer TOKEN`: the guard asks the Server about the token (RFC 7662) and makes the user worker:ID, whose
-password is that token and whose rules are the resource's scopes. Every second (or SECONDS) it asks again about each token. When one was
-revoked, the guard deletes its user, and Redis closes that user's connections.
+On POST /login with `Authorization: Bearer TOKEN`, the guard introspects the token at the Server (RFC 7662) and creates the user worker:ID,
+with the token as its password and the token's scopes as its rules. Every second (or SECONDS) it introspects each token again. If one was
+revoked, the guard deletes the user, and Redis closes the user's connections.
 
-One failure affects one Worker: a question, a rule or a command that fails is reported and tried again in the next round, and the round
-goes on. What ends access is done first. A rule that Redis refuses is left out; a user that cannot be set is deleted.
+One failure affects one Worker: a request, a rule or a command that fails is logged and retried in the next round, and the round continues.
+Revocations come first. A rule that Redis rejects is left out; a user that cannot be updated is deleted.
 
-GET /healthz says when the last round without a failure ended: 200, or 503 if that is too long ago.
+GET /healthz returns when the last round without a failure ended, with status 200, or 503 if that is too long ago.
 
-FILE is guard.json, mode 0600. Needs nothing but Python.
+FILE is guard.json, mode 0600. Needs only Python.
 """
 
 import base64
@@ -34,28 +34,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-# What a scope may be: keys, channels and commands. Never a password, never what lifts all limits.
+# The syntax of a scope: keys, channels and commands. Never a password or a rule that allows everything.
 RULE = re.compile(r"(?:~|%(?:R|W|RW)~|&)[^*\s][^\s]*|\+[a-z]+(?:\|[a-z]+)?")
 PREFIX = "worker:"
-# Rules are tried on this user, which cannot log in; no Worker ID has a `!`.
+# Rules are tested on this user, which cannot log in; a Worker ID cannot contain `!`.
 PROBE = f"{PREFIX}!probe"
 MAX_TOKEN_LENGTH = 8_192
-# Of one Worker at the same time: the guard asks about each in every round. None is evicted, since it could be one that is revoked next.
+# Per Worker at a time, since each round introspects all of them. None is evicted, because it may be revoked later.
 MAX_TOKENS = 32
 MAX_KNOWN_RULES = 1_024
-# Threads: for logins, for questions to the Server.
+# Threads for logins, and for requests to the Server.
 MAX_CONNECTIONS = 32
 MAX_QUESTIONS = 8
-# From accepting a connection of a Worker to its answer.
+# From accepting a Worker's connection to the response.
 MAX_CONNECTION_S = 15.0
 TIMEOUT_S = 5.0
-# Failures in one line of the log.
+# Failures in one log line.
 MAX_SHOWN = 5
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the resource's key and the tokens are for the Server alone."""
+    """Follow no redirects: the resource's key and the tokens are only for the Server."""
 
     def redirect_request(self, *arguments: Any) -> None:
         """Make a redirect an error."""
@@ -65,11 +65,11 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirec
 
 
 class RefusedError(Exception):
-    """Redis answered a command with an error; the connection is still good."""
+    """Redis answered a command with an error; the connection is still usable."""
 
 
 class Redis:
-    """A connection to Redis for a few commands; opened again after it broke."""
+    """A connection to Redis, reopened after it breaks."""
 
     def __init__(self, address: str, user: str, password: str) -> None:
         self._address = address.rpartition(":")
@@ -77,7 +77,7 @@ class Redis:
         self._lock = threading.Lock()
         self._stream: Any = None
         self.connections = 0
-        """How often a connection was opened: after that, Redis may be another one than before."""
+        """How often a connection was opened; after a reconnect, Redis may be a different instance."""
 
     def __call__(self, *command: str) -> Any:
         """
@@ -91,7 +91,7 @@ class Redis:
 
     def in_one_step(self, *commands: tuple[str, ...]) -> None:
         """
-        Let Redis run commands with nothing in between (MULTI); if it refuses one of them, it may have run the others.
+        Run commands without others in between (MULTI); if Redis rejects one of them, the others may have run.
 
         Raises:
             RefusedError: Redis answered with an error.
@@ -121,7 +121,7 @@ class Redis:
         self.connections += 1
 
     def _ask(self, *commands: tuple[str, ...]) -> Any:
-        """Return the last answer. All are read before an error is raised: the next command must not get one of these."""
+        """Return the last response. Read all before raising an error, so that the next command does not read one of these."""
         self._stream.write(b"".join(_encode(command) for command in commands))
         self._stream.flush()
         answers = [self._read() for _ in commands]
@@ -151,29 +151,29 @@ def _encode(command: tuple[str, ...]) -> bytes:
 
 
 class Server:
-    """The Server, asked about tokens by the resource that this Redis is."""
+    """Introspects tokens at the Server, as the resource that Redis is."""
 
     def __init__(self, url: str, resource: str, key: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            sys.exit(f"{url}: not over plain http")
+            sys.exit(f"{url}: plain http is refused, use https")
         self._url = f"{url.rstrip('/')}/oauth2/introspect"
         self._basic = base64.b64encode(f"{resource}:{key}".encode()).decode()
 
     def ask(self, token: str) -> dict[str, Any]:
-        """Return what the Server says about a token (RFC 7662, section 2.2)."""
+        """Return the Server's introspection response for a token (RFC 7662, section 2.2)."""
         headers = {"Authorization": f"Basic {self._basic}"}
         request = urllib.request.Request(self._url, urlencode({"token": token}).encode(), headers)  # noqa: S310 - checked above
         with _opener.open(request, timeout=TIMEOUT_S) as answer:
             introspection = json.load(answer)
         if not isinstance(introspection, dict) or not isinstance(introspection.get("active"), bool):
-            raise ValueError("the Server's answer is not about a token")  # noqa: TRY004 - it was not made here
+            raise ValueError("not an introspection response")  # noqa: TRY004 - data from the Server
         return introspection
 
 
 @dataclass
 class Token:
-    """A token that was shown: until when it lasts, what it allows, and whether it still opens a new connection."""
+    """A token that was used to log in: its expiry, its scope, and whether it may still open a connection."""
 
     ends_at: float
     scope: str
@@ -187,23 +187,23 @@ class User:
     tokens: dict[str, Token] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
     must_go: bool = False
-    """Whether its connections must be closed before it may have any again."""
+    """Whether its connections must be closed before it can log in again."""
 
     @property
     def scopes(self) -> list[str]:
-        """Return what all of its tokens allow: Redis cannot tell by which of them a connection was opened."""
+        """Return the scopes that all of its tokens have: Redis does not record which token opened a connection."""
         first, *others = (token.scope.split() for token in self.tokens.values())
         return [scope for scope in first if all(scope in other for other in others)]
 
 
 class Guard:
-    """Who is let in, and with which tokens."""
+    """The Workers with a Redis user, and their tokens."""
 
     def __init__(self, server: Server, redis: Redis) -> None:
         self._server = server
         self._redis = redis
         self._users: dict[str, User] = {}
-        # Never held while the Server is asked: logins must not delay what ends access.
+        # Never held during a request to the Server: logins must not delay revocations.
         self._lock = threading.Lock()
         self._has_started = False
         self._accepted: dict[str, bool] = {}
@@ -211,11 +211,11 @@ class Guard:
         self._pool = ThreadPoolExecutor(MAX_QUESTIONS, "question")
 
     def login(self, token: str) -> bool:
-        """Let a Worker in if its token is good."""
+        """Create the Worker's user if its token is active; return whether it is."""
         if not self._has_started:
             raise OSError("users of an earlier guard may still be there")
         introspection = self._server.ask(token)
-        # A token that is bound to a key is worth nothing without a proof, and a password is not one.
+        # A token that is bound to a key needs a proof of possession, which a password cannot carry.
         if not introspection["active"] or introspection.get("token_type") != "Bearer":
             return False
         name = PREFIX + introspection["sub"]
@@ -223,13 +223,13 @@ class Guard:
             user = self._users.setdefault(name, User())
             if token not in user.tokens and len(user.tokens) >= MAX_TOKENS:
                 return False
-            # Noted before Redis has it: what Redis may have is asked about in the next round.
+            # Recorded before Redis gets it, so that the next round checks every token that Redis may have.
             user.tokens[token] = Token(float(introspection["exp"]), str(introspection.get("scope", "")))
             self._set(name, user)
             return True
 
     def check_all(self) -> list[str]:
-        """Ask about every token again, and return what failed."""
+        """Run one round: introspect all tokens, update all users; return the failures."""
         failures: list[str] = []
         self._start(failures)
         self._delete_pending(failures)
@@ -238,7 +238,7 @@ class Guard:
         return failures
 
     def _start(self, failures: list[str]) -> None:
-        """Delete the users of an earlier guard: nothing is known of them. Their Workers log in again."""
+        """Delete the users of an earlier guard, whose tokens are unknown. Their Workers log in again."""
         if self._has_started:
             return
         try:
@@ -251,14 +251,14 @@ class Guard:
         self._has_started = True
 
     def _delete_pending(self, failures: list[str]) -> None:
-        """Delete users without a token: those that could not be deleted when their last one ended."""
+        """Delete users without a token, which could not be deleted when their last token ended."""
         with self._lock:
             names = [name for name, user in self._users.items() if not user.tokens]
         for name in names:
             self._withdraw(name, "", failures)
 
     def _withdraw_revoked(self, failures: list[str]) -> None:
-        """Ask about every token, and end the access of one that is not good as soon as that is known."""
+        """Introspect all tokens, and withdraw each inactive one as soon as its response is there."""
         with self._lock:
             asked = [(name, token) for name, user in self._users.items() for token in user.tokens]
         answers = {self._pool.submit(self._server.ask, token): (name, token) for name, token in asked}
@@ -267,7 +267,7 @@ class Guard:
             try:
                 introspection = answer.result()
                 scope = str(introspection.get("scope", "")) if introspection["active"] else None
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other Workers are not affected
+            except Exception as error:  # noqa: BLE001 - any error: other Workers are not affected
                 failures.append(f"{name}: cannot ask about it: {error!r}")
                 self._note(name, token, scope=None)
                 continue
@@ -277,7 +277,7 @@ class Guard:
                 self._note(name, token, scope=scope)
 
     def _note(self, name: str, unverified_token: str, *, scope: str | None) -> None:
-        """Note what a token allows now; None if the Server did not say: then it opens nothing new after its end."""
+        """Record a token's current scope; None if the Server did not answer: after its expiry it opens no new connections."""
         with self._lock:
             user = self._users.get(name)
             token = None if user is None else user.tokens.get(unverified_token)
@@ -287,14 +287,14 @@ class Guard:
                 token.opens = time.time() < token.ends_at
 
     def _withdraw(self, name: str, token: str, failures: list[str]) -> None:
-        """End what a token gave."""
+        """Remove a token, and delete its user if that was the last one."""
         with self._lock:
             user = self._users.get(name)
             if user is None:
                 return
             ended = user.tokens.pop(token, None)
             if ended is not None and time.time() < ended.ends_at:
-                # Revoked before its end. Redis cannot say which of the user's connections it opened: all of them go.
+                # Revoked before it expired. Redis does not record which connections it opened, so close all of the user's.
                 user.tokens.clear()
                 print(f"{name}: revoked", flush=True)
             if user.tokens:
@@ -308,7 +308,7 @@ class Guard:
                 del self._users[name]
 
     def _set_all(self, failures: list[str]) -> None:
-        """Set every user that stays: scopes may have changed, and Redis may have restarted. Those that lose a right come first."""
+        """Update the remaining users: scopes may have changed, or Redis restarted. Those that lose a permission come first."""
         with self._lock:
             names = [name for name, user in self._users.items() if user.tokens]
             names.sort(key=lambda name: set(self._users[name].rules) <= set(self._users[name].scopes))
@@ -323,27 +323,27 @@ class Guard:
                     failures.append(f"{name}: cannot be set: {error}")
 
     def _set(self, name: str, user: User) -> None:
-        """Give a user its passwords and rules, and nothing that it had before, with no moment in between at which it has neither."""
+        """Replace a user's passwords and rules atomically."""
         rules = tuple(rule for rule in user.scopes if self._is_accepted(rule))
         passwords = [_hash(unverified) for unverified, token in user.tokens.items() if token.opens]
         setting = ("ACL", "SETUSER", name, "reset", "resetchannels", "on", *passwords, *rules)
         try:
             if user.must_go or not set(user.rules) <= set(rules):
-                # It loses a right: a command that waits was allowed when it began, and would still be answered. Its connections
-                # end with the user; in one step, since the Worker may be back before the next command.
+                # The user loses a permission. A blocking command that was allowed when it started would still return data, so delete the
+                # user to close its connections. Use one transaction, since the Worker may reconnect before the next command.
                 self._redis.in_one_step(("ACL", "DELUSER", name), setting)
                 user.must_go = False
             else:
                 self._redis(*setting)
         except RefusedError:
-            # Better no user than one that may do what it no longer should.
+            # Fail closed: no user is better than one with permissions that it should no longer have.
             user.must_go = True
             self._redis("ACL", "DELUSER", name)
             raise
         user.rules = rules
 
     def _is_accepted(self, rule: str) -> bool:
-        """Return whether Redis takes a rule; one that it does not take is reported once."""
+        """Return whether Redis accepts a rule; log a rejected one once."""
         if self._accepted_at != self._redis.connections or len(self._accepted) > MAX_KNOWN_RULES:
             self._accepted.clear()
             self._accepted_at = self._redis.connections
@@ -357,7 +357,7 @@ class Guard:
     def _problem_of(self, rule: str) -> str:
         if not RULE.fullmatch(rule):
             return "not a rule for keys, channels or one command"
-        # First without the rule: if that fails, it says nothing about the rule.
+        # First without the rule: an error here is not about the rule.
         self._redis("ACL", "SETUSER", PROBE, "reset")
         try:
             self._redis("ACL", "SETUSER", PROBE, "reset", rule)
@@ -381,20 +381,18 @@ class Health:
         self._reported = ""
 
     def note(self, failures: list[str]) -> None:
-        """Take what a round came to; say what is new about it."""
+        """Record the failures of a round, and log them if they changed."""
         if not failures:
             self._ended_at = time.time()
         shown = sorted(failures)[:MAX_SHOWN]
         more = [f"{len(failures) - MAX_SHOWN} more"] if len(failures) > MAX_SHOWN else []
         text = "; ".join(shown + more)
         if text != self._reported:
-            print(
-                f"will be tried again: {text}" if text else "all is well again", file=sys.stderr, flush=True
-            )
+            print(f"will retry: {text}" if text else "recovered: no failures", file=sys.stderr, flush=True)
         self._reported = text
 
     def answer(self) -> tuple[int, bytes]:
-        """Return status and body of the answer about it."""
+        """Return the status and body for GET /healthz."""
         ended_at = self._ended_at
         is_well = ended_at is not None and time.time() - ended_at < self._may_be_old_s
         at = None if ended_at is None else datetime.fromtimestamp(ended_at, UTC).isoformat(timespec="seconds")
@@ -402,7 +400,7 @@ class Health:
 
 
 class BoundedServer(ThreadingHTTPServer):
-    """Serves in a bounded number of threads, and ends what takes too long."""
+    """Serves in a bounded number of threads, and closes slow connections."""
 
     daemon_threads = True
 
@@ -423,17 +421,17 @@ class BoundedServer(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, in its thread."""
+        """Serve a connection in its thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._since.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about a client that went away; what goes wrong here is answered with 503."""
+        """Do not log disconnected clients; other errors are answered with 503."""
 
     def service_actions(self) -> None:
-        """Close connections that have been open for too long: a client may send its request a byte at a time."""
+        """Close connections that have been open too long: a client may send its request one byte at a time."""
         for request, since in list(self._since.items()):
             if time.monotonic() > since + MAX_CONNECTION_S:
                 with suppress(OSError):
@@ -441,25 +439,25 @@ class BoundedServer(ThreadingHTTPServer):
 
 
 def handler_for(guard: Guard, health: Health) -> type[BaseHTTPRequestHandler]:
-    """Return what answers Workers and whatever watches the guard."""
+    """Return the handler for logins and health checks."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = TIMEOUT_S
 
         def do_POST(self) -> None:
-            """Let a Worker in."""
+            """Handle a Worker's login."""
             given = self.headers.get_all("Authorization") or [""]
             scheme, _, token = given[0].partition(" ")
             is_login = self.path == "/login" and len(given) == 1 and scheme.lower() == "bearer"
             try:
                 is_in = is_login and len(token) <= MAX_TOKEN_LENGTH and guard.login(token)
-            except Exception:  # noqa: BLE001 - whatever it is, this Worker is not let in now, and may try again
+            except Exception:  # noqa: BLE001 - any error: refuse this login; the Worker may retry
                 self._answer(503)
             else:
                 self._answer(204 if is_in else 401)
 
         def do_GET(self) -> None:
-            """Say how the guard is."""
+            """Answer GET /healthz."""
             self._answer(*(health.answer() if self.path == "/healthz" else (404, b"")))
 
         def _answer(self, status: int, body: bytes = b"") -> None:
@@ -470,13 +468,13 @@ def handler_for(guard: Guard, health: Health) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
-            """Log nothing: what is worth a line is printed above."""
+            """Log nothing: relevant events are printed above."""
 
     return Handler
 
 
 def main(file: Path, seconds: float) -> None:
-    """Let in, and ask again, until stopped."""
+    """Serve logins and check tokens until stopped."""
     given = json.loads(file.read_text(encoding="utf-8"))
     guard = Guard(
         Server(given["server"], given["resource"], given["key"]),
@@ -491,7 +489,7 @@ def main(file: Path, seconds: float) -> None:
         time.sleep(seconds)
         try:
             failures = guard.check_all()
-        except Exception as error:  # noqa: BLE001 - the next round must come
+        except Exception as error:  # noqa: BLE001 - any error: there must be a next round
             failures = [repr(error)]
         health.note(failures)
 

@@ -1,5 +1,5 @@
 """
-Take jobs from a stream of Redis, as the Worker that this is.
+Process jobs from a Redis stream with this Worker's identity.
 
     lyftdata run worker -- python worker.py
 """
@@ -23,10 +23,10 @@ TOKENS = TokenKeeper.from_environment(resource="redis")
 
 
 class Login(redis.CredentialProvider):
-    """Shows the Worker's token to the guard, and then to Redis, for each connection."""
+    """Logs in to the guard, then to Redis, with the Worker's token; called for each connection."""
 
     def get_credentials(self) -> tuple[str, str]:
-        """Return user and password."""
+        """Return the user name and password."""
         try:
             token = TOKENS.get()
             shown = {"Authorization": f"Bearer {token}"}
@@ -37,7 +37,7 @@ class Login(redis.CredentialProvider):
 
 
 def work(jobs: redis.Redis) -> None:
-    """Take a job: one that another Worker left unfinished, or else a new one. It is done when it is acknowledged."""
+    """Process one job: one that another Worker left unacknowledged, otherwise a new one. Acknowledge it when done."""
     _, taken, _ = jobs.xautoclaim("jobs", "workers", WORKER_ID, min_idle_time=3_000, count=1)
     if not taken:
         answer: Any = jobs.xreadgroup("workers", WORKER_ID, {"jobs": ">"}, count=1, block=1_000)
@@ -46,37 +46,37 @@ def work(jobs: redis.Redis) -> None:
         try:
             do(fields)
         except (KeyError, TypeError, ValueError) as error:
-            # It fails for every Worker: acknowledged, it stops neither this one nor the next.
-            print(f"{WORKER_ID} cannot do {entry}: {error!r}", flush=True)
+            # A malformed job would fail at every Worker: acknowledge it, so that it is not retried.
+            print(f"{WORKER_ID} cannot process {entry}: {error!r}", flush=True)
         jobs.xack("jobs", "workers", entry)
 
 
 def do(fields: dict[str, str]) -> None:
-    """Do a job."""
+    """Process a job."""
     number, seconds = int(fields["number"]), float(fields.get("seconds", "0.2"))
-    print(f"{WORKER_ID} begins {number}", flush=True)
+    print(f"{WORKER_ID} started {number}", flush=True)
     time.sleep(seconds)
-    print(f"{WORKER_ID} has done {number}", flush=True)
+    print(f"{WORKER_ID} finished {number}", flush=True)
 
 
 def make_group(jobs: redis.Redis) -> None:
-    """Make the stream and the group of its readers; the first Worker does it."""
+    """Create the stream and its consumer group if they do not exist."""
     try:
         jobs.xgroup_create("jobs", "workers", id="0", mkstream=True)
     except redis.ResponseError as error:
-        if "BUSYGROUP" not in str(error):  # it is there already
+        if "BUSYGROUP" not in str(error):  # it already exists
             raise
 
 
 def main() -> None:
-    """Work until stopped; reconnect when the connection breaks."""
+    """Run until stopped; reconnect when the connection breaks."""
     login = Login()
     jobs = redis.Redis(
         host=HOST,
         port=int(PORT),
         credential_provider=login,
         decode_responses=True,
-        # The loop below tries again, and says so.
+        # The loop below retries, and logs it.
         retry=Retry(NoBackoff(), 0),
     )
     renewed_at = time.monotonic()
@@ -87,14 +87,14 @@ def main() -> None:
                 make_group(jobs)
             work(jobs)
             if not is_in:
-                print(f"{WORKER_ID} is in", flush=True)
+                print(f"{WORKER_ID} is connected", flush=True)
             is_in = True
             if time.monotonic() - renewed_at > RENEW_EVERY_S:
-                # A connection lasts as long as one of its Worker's tokens: show the next one before the last has ended.
+                # A connection lasts as long as the Worker has a valid token: log in with the next one before the last expires.
                 login.get_credentials()
                 renewed_at = time.monotonic()
         except redis.RedisError as error:
-            print(f"{WORKER_ID} is kept out: {error}", flush=True)
+            print(f"{WORKER_ID} cannot connect: {error}", flush=True)
             is_in = False
             time.sleep(1)
 

@@ -136,7 +136,7 @@ def _send_tasks(broker: RabbitMq, around: TlsSite, numbers: range) -> None:
 
 
 def _done(program: Program) -> set[int]:
-    return {int(number) for number in re.findall(r"has done (\d+)", program.log)}
+    return {int(number) for number in re.findall(r"finished (\d+)", program.log)}
 
 
 def _forged(around: TlsSite, token: str, **changes: object) -> str:
@@ -398,7 +398,7 @@ def test_a_worker_that_is_enabled_again_is_back_by_itself(around, broker, celeri
 
 
 def _begun(program: Program) -> set[int]:
-    return {int(number) for number in re.findall(r"begins (\d+)", program.log)}
+    return {int(number) for number in re.findall(r"started (\d+)", program.log)}
 
 
 # --- the OAuth 2 plugin -----------------------------------------------------------------------------------
@@ -495,7 +495,7 @@ def test_one_command_starts_the_example(tmp_path: Path):
         until(
             lambda: (
                 example.poll() is not None
-                or all(f"{worker_id} has done" in shown.read_text() for worker_id in CELERIES)
+                or all(f"{worker_id} finished" in shown.read_text() for worker_id in CELERIES)
             ),
             "each has done something",
             within_s=240,

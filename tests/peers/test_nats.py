@@ -48,7 +48,7 @@ def working(stage: NatsStage) -> Iterator[dict[str, Program]]:
     """Return two workers that work."""
     started = {worker_id: stage.start_worker(worker_id) for worker_id in WORKERS}
     for worker_id, program in started.items():
-        until(lambda w=worker_id, p=program: f"{w} is in" in p.log, f"{worker_id} is in")  # type: ignore[misc]
+        until(lambda w=worker_id, p=program: f"{w} is connected" in p.log, f"{worker_id} is in")  # type: ignore[misc]
     yield started
     for program in started.values():
         with contextlib.suppress(ProcessLookupError):
@@ -264,11 +264,11 @@ async def test_a_worker_that_loses_a_scope_comes_back_without_it(stage, connect,
 async def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working, worker, connect):
     """Its agent stopped, its program goes on; once cut off it does no more jobs, and the others do them all."""
     rebel = stage.start_worker(worker)
-    await settle(lambda: f"{worker} is in" in rebel.log, "it is connected")
+    await settle(lambda: f"{worker} is connected" in rebel.log, "it is connected")
     os.kill(rebel.process.pid, signal.SIGSTOP)
     try:
         await asyncio.to_thread(stage.disable, worker)
-        await settle(lambda: f"{worker} is out" in rebel.log, "it is cut off")
+        await settle(lambda: f"{worker} is disconnected" in rebel.log, "it is cut off")
         # A test before this one may have cut them off too.
         await settle(lambda: all(is_in(w, p) for w, p in working.items()), "the others are connected")
         desk = await connect(DESK)
@@ -288,7 +288,7 @@ async def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, workin
 async def test_a_callout_that_restarts_knows_no_connection(stage, working, connect, worker):
     """It closes all of them, the one too that was revoked meanwhile; good Workers are back by themselves."""
     held = await connect(worker)
-    before = working["press.02"].log.count("press.02 is in")
+    before = working["press.02"].log.count("press.02 is connected")
     stage.callout.close()
     await asyncio.to_thread(stage.disable, worker)
     assert not held.ended.is_set()
@@ -296,7 +296,7 @@ async def test_a_callout_that_restarts_knows_no_connection(stage, working, conne
     stage.callout = await asyncio.to_thread(stage.start_callout)
 
     await asyncio.wait_for(held.ended.wait(), 180)
-    await settle(lambda: working["press.02"].log.count("press.02 is in") > before, "it is back")
+    await settle(lambda: working["press.02"].log.count("press.02 is connected") > before, "it is back")
 
 
 async def test_without_the_callout_nobody_logs_in(stage, worker):

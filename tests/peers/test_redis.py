@@ -37,7 +37,7 @@ def working(stage: Stage) -> Iterator[dict[str, Program]]:
     """Return two workers that work."""
     started = {worker_id: stage.start_worker(worker_id) for worker_id in WORKERS}
     for worker_id, program_ in started.items():
-        until(lambda w=worker_id, p=program_: f"{w} is in" in p.log, f"{worker_id} is in")  # type: ignore[misc]
+        until(lambda w=worker_id, p=program_: f"{w} is connected" in p.log, f"{worker_id} is in")  # type: ignore[misc]
     yield started
     for program_ in started.values():
         with contextlib.suppress(ProcessLookupError):
@@ -59,7 +59,7 @@ def _numbers(word: str, program_: Program) -> set[int]:
 
 
 def _all_done(working: dict[str, Program], numbers: range) -> bool:
-    return set.union(*(_numbers("has done", p) for p in working.values())) >= set(numbers)
+    return set.union(*(_numbers("finished", p) for p in working.values())) >= set(numbers)
 
 
 def test_each_worker_works_as_itself(stage, working):
@@ -67,7 +67,7 @@ def test_each_worker_works_as_itself(stage, working):
     stage.send(range(20))
 
     until(lambda: _all_done(working, range(20)), "all is done")
-    assert all(_numbers("has done", program_) for program_ in working.values())
+    assert all(_numbers("finished", program_) for program_ in working.values())
 
 
 def test_a_job_that_cannot_be_done_stops_nobody(stage, working):
@@ -82,7 +82,7 @@ def test_a_job_that_cannot_be_done_stops_nobody(stage, working):
     until(
         lambda: sum(program_.log.count("cannot do") for program_ in working.values()) == 3, "each is reported"
     )
-    assert all(program_.log.count(" is in") == 1 for program_ in working.values())
+    assert all(program_.log.count(" is connected") == 1 for program_ in working.values())
 
 
 def test_no_other_credential_logs_in(stage, worker):
@@ -153,15 +153,15 @@ def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working):
     rebel = working["press-01"]
     os.kill(rebel.process.pid, signal.SIGSTOP)
     stage.send(range(100, 140))
-    until(lambda: _numbers("begins", rebel) & set(range(100, 140)), "it has begun one")
+    until(lambda: _numbers("started", rebel) & set(range(100, 140)), "it has begun one")
 
     stage.operator.done("workers", "disable", "press-01", "--yes")
 
-    until(lambda: "is kept out" in rebel.log, "it is cut off")
+    until(lambda: "cannot connect" in rebel.log, "it is cut off")
     stage.send(range(200, 210))
     until(lambda: _all_done(working, range(200, 210)), "what came later is done", within_s=240)
     until(lambda: _all_done(working, range(100, 140)), "all is done", within_s=240)
-    assert not _numbers("begins", rebel) & set(range(200, 210))
+    assert not _numbers("started", rebel) & set(range(200, 210))
 
 
 def _connections_of(stage: Stage, worker_id: str) -> set[str]:

@@ -213,14 +213,14 @@ StateDirectoryMode=0700
 Environment=LYFTDATA_JOBS_DIR=%S/lyftdata-{name}
 RuntimeDirectory=lyftdata-{name}
 RuntimeDirectoryMode=0700
-# The unit is started when the Worker is online, however long the Server takes.
+# The unit is up once the Worker is online, however long that takes.
 TimeoutStartSec=infinity
-# More than LYFTDATA_STOP_GRACE.
+# Longer than LYFTDATA_STOP_GRACE.
 TimeoutStopSec=30s
 WatchdogSec=60s
 Restart=on-failure
 RestartSec=5s
-# 2: a setting or a file must be changed. 3: the Server has refused for good. Trying again would not help.
+# Exit code 2: a setting or a file must be fixed. 3: the Server has permanently refused the Worker. Restarting would not help.
 RestartPreventExitStatus=2 3
 {_HARDENING}
 [Install]
@@ -330,13 +330,13 @@ spec:
       securityContext:
         runAsNonRoot: true
         runAsUser: 10001
-        # Lets the Worker write to its volume. Always, the default, would open the Worker's own directory at each mount.
+        # Lets the Worker write to its volume. The default, Always, would make the Worker's private directory group-accessible at each mount.
         fsGroup: 10001
         fsGroupChangePolicy: OnRootMismatch
         seccompProfile: {{type: RuntimeDefault}}
       containers:
         - name: worker
-          # Your own image; pin it by digest (@sha256:...) once it is pushed.
+          # Your image; pin it by digest (@sha256:...) once it is pushed.
           image: registry.example.com/{_IMAGE}
           securityContext:
             allowPrivilegeEscalation: false
