@@ -100,8 +100,10 @@ async def settle(question: Callable[[], object], what: str) -> None:
 
 def is_in(worker_id: str, program: Program) -> bool:
     """Return whether the example's worker is connected, by the last that it says of its connection."""
-    decisions = re.findall(rf"{re.escape(worker_id)} is (in|out|kept out)", program.log)
-    return decisions[-1:] == ["in"]
+    decisions = re.findall(
+        rf"{re.escape(worker_id)} (is connected|is disconnected|cannot connect)", program.log
+    )
+    return decisions[-1:] == ["is connected"]
 
 
 # --- who gets in, and what it may do ----------------------------------------------------------------------
@@ -206,7 +208,7 @@ async def test_each_worker_works_as_itself(stage, working, connect):
 
 
 def _done(program: Program) -> set[int]:
-    return {int(number) for number in re.findall(r" does (\d+)", program.log)}
+    return {int(number) for number in re.findall(r" processes (\d+)", program.log)}
 
 
 # --- revoked ----------------------------------------------------------------------------------------------

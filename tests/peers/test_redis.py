@@ -80,7 +80,8 @@ def test_a_job_that_cannot_be_done_stops_nobody(stage, working):
 
     until(lambda: _all_done(working, range(50, 56)), "all is done")
     until(
-        lambda: sum(program_.log.count("cannot do") for program_ in working.values()) == 3, "each is reported"
+        lambda: sum(program_.log.count("cannot process") for program_ in working.values()) == 3,
+        "each is reported",
     )
     assert all(program_.log.count(" is connected") == 1 for program_ in working.values())
 
