@@ -1,14 +1,14 @@
-# Images made from this checkout; lyftdata is on no public package index. One for both sides, and a smaller one of the Worker alone:
+# Images built from this checkout, since lyftdata is not on a public package index. One has both sides, a smaller one only the Worker:
 #
 #     docker build --target server --tag lyftdata-server:0.1.0 .     # run server, or run worker
 #     docker build --target worker --tag lyftdata-worker:0.1.0 .     # holds no Server
 #
-# Both run as user 10001, with a read-only root file system, and use no shell.
+# Both run as user 10001, work with a read-only root file system, and need no shell.
 #
-# Every package is pinned by hash in requirements/. Pin the base image in the same way, by the digest of one that you
-# have checked: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
+# All packages are pinned by hash in requirements/. Pin the base image too, by the digest of one that you have
+# checked: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
 #
-# What is copied here, .dockerignore names; only /opt/lyftdata of it reaches the images.
+# .dockerignore limits what is copied from the checkout. The final images contain only /opt/lyftdata of it.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
@@ -22,7 +22,7 @@ COPY src src
 RUN /opt/build/bin/hatchling build -t wheel -d /dist
 
 FROM build AS server-environment
-# `otel`: with what sends traces (LYFTDATA_TRACING).
+# `otel` adds the packages for traces (LYFTDATA_TRACING).
 ARG SERVER_REQUIREMENTS=run
 RUN python -m venv /opt/lyftdata \
     && /opt/lyftdata/bin/pip install --require-hashes -r requirements/${SERVER_REQUIREMENTS}.txt \
@@ -33,8 +33,8 @@ RUN python -m venv /opt/lyftdata \
     && /opt/lyftdata/bin/pip install --require-hashes -r requirements/worker.txt \
     && /opt/lyftdata/bin/pip install --no-deps --no-index /dist/*.whl
 
-# One user for both, by number: Kubernetes can then see that it is not root. A new volume at /var/lib/lyftdata takes
-# over owner and mode of this directory.
+# One numeric user for both, so that Kubernetes can verify that it is not root. A new volume at /var/lib/lyftdata gets
+# the owner and mode of this directory.
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10001 lyftdata \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/lyftdata --shell /usr/sbin/nologin lyftdata \
@@ -45,12 +45,12 @@ USER 10001:10001
 FROM base AS server
 COPY --from=server-environment /opt/lyftdata /opt/lyftdata
 ENV LYFTDATA_STAGING_DIR=/var/lib/lyftdata/server LYFTDATA_JOBS_DIR=/var/lib/lyftdata/worker
-# For a Server at port 3000 without a certificate of its own. A Worker needs no check: it ends when it can do nothing more.
+# For a Server on port 3000 without its own certificate. A Worker needs no health check: it exits when it cannot continue.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-I", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
 CMD ["lyftdata", "run", "server"]
 
-# The last one, so that it is what is built where no target is named: it holds no Server.
+# Last, so that it is the default target: it contains no Server.
 FROM base AS worker
 COPY --from=worker-environment /opt/lyftdata /opt/lyftdata
 ENV LYFTDATA_JOBS_DIR=/var/lib/lyftdata/worker

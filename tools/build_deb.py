@@ -1,11 +1,11 @@
 """
-Builds the Debian package: both sides, in an environment of their own below /usr/lib/lyftdata, and the units of examples/systemd/.
+Build the Debian package: both sides, in their own environment below /usr/lib/lyftdata, and the units of examples/systemd/.
 
     python tools/build_deb.py DIST [--revision N]    write DIST/lyftdata_VERSION-N_ARCHITECTURE.deb
 
-DIST is what `make dist` leaves. The wheels are installed by the hashes of DIST/server.txt, for the system's own Python, on whose
-version the package then depends: build it on the release of Debian that it is installed on. The same sources, wheels and
-release give the same bytes.
+DIST is the output of `make dist`. The wheels are installed with the hashes in DIST/server.txt, for the system's Python, and the package
+depends on that Python version: build it on the Debian release that it is for. The build is reproducible: the same sources, wheels
+and release give the same bytes.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "packaging" / "debian"
 UNITS = ROOT / "examples" / "systemd"
 PYTHON = "/usr/bin/python3"
-# Where hatchling begins: the time of every file of the wheel.
+# hatchling's default timestamp, which every file in the wheel has.
 EPOCH = 1580601600
 _HOME = Path("usr/lib/lyftdata")
 MAINTAINER = "The lyftdata developers <lyftdata@packages.debian.org>"
@@ -46,15 +46,15 @@ Description: worker authentication: a Server and its Workers
 
 
 def debian_version(version: str, revision: int) -> str:
-    """Return a version of PEP 440 as Debian orders it: `1.0rc1` is older than `1.0`, which is older than `1.0.post1`."""
-    # Two tildes are older than one, as a development version is older than the first alpha.
+    """Return a PEP 440 version in a form that Debian sorts the same way: `1.0rc1` < `1.0` < `1.0.post1`."""
+    # Two tildes sort before one, as a development version sorts before the first alpha.
     ordered = re.sub(r"\.?(a|b|rc)(?=\d)", r"~\1", re.sub(r"\.dev(?=\d)", "~~dev", version))
     return f"{re.sub(r'[.-]post(?=[0-9])', '+post', ordered)}-{revision}"
 
 
 def packaged_unit(name: str) -> str:
     """
-    Return a unit of examples/systemd/ as the package has it.
+    Return a unit of examples/systemd/, adapted to the package.
 
     The program is the package's; settings come from /etc/lyftdata instead of lines to edit; without its secret it fails to start
     with a message that names the file.
@@ -112,14 +112,14 @@ def _python_version() -> str:
 
 
 def _install(dist: Path, wheel: Path, tree: Path) -> None:
-    """Make the environment: what `python -m venv` would make, without pip, and with the packages of server.txt."""
+    """Create the environment as `python -m venv` would, but without pip, and with the packages of server.txt."""
     home = tree / _HOME
     packages = home / "lib" / f"python{_python_version()}" / "site-packages"
     packages.mkdir(parents=True)
     (home / "bin").mkdir()
     (home / "bin" / "python").symlink_to("../../../bin/python3")
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-    # By its version instead of its file: the path on this machine would be among what pip writes.
+    # By version instead of by file: pip would record the file's path.
     with tempfile.TemporaryDirectory() as scratch:
         names = re.sub(
             r"^\./(lyftdata)-([^-]+)-\S+",
@@ -150,7 +150,7 @@ def _install(dist: Path, wheel: Path, tree: Path) -> None:
         subprocess.run(
             [*pip, *options, "--target", str(packages), "--requirement", str(requirements)], check=True
         )
-    # Commands and manual pages of the dependencies, which pip leaves where nothing looks for them.
+    # The dependencies' commands and manual pages, which pip puts into an unused directory.
     for name in ("bin", "share"):
         shutil.rmtree(packages / name, ignore_errors=True)
     script = home / "bin" / "lyftdata"
@@ -160,7 +160,7 @@ def _install(dist: Path, wheel: Path, tree: Path) -> None:
 
 
 def _write_files(tree: Path, version: str) -> None:
-    """Write what is not the program: units, user, settings, documentation."""
+    """Write everything other than the program: units, user, settings, documentation."""
     files: dict[str, bytes] = {
         "usr/lib/sysusers.d/lyftdata.conf": (SOURCES / "sysusers.conf").read_bytes(),
         "usr/share/doc/lyftdata/README.Debian": (ROOT / "docs/how-to/install-on-debian.md").read_bytes(),
@@ -190,7 +190,7 @@ def _changelog(version: str) -> str:
 
 
 def _copyright(tree: Path) -> str:
-    """Return the licence of every part, as its metadata has it; each licence's text is in the part's own directory."""
+    """Return the licence of every part, from its metadata; each licence's text is in the part's directory."""
     parts = [
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: lyftdata"
     ]

@@ -1,11 +1,10 @@
 """
-Builds the documentation site (`make site`).
+Build the documentation site (`make site`).
 
     python tools/build_site.py [DIRECTORY]
 
-Writes DIRECTORY/<version> (`site` by default), and what leads to the versions that are there, from each page too. A link
-that leads nowhere is an error, as is every other warning. The pages are for a browser without a network: nothing is loaded from
-another host.
+Writes DIRECTORY/<version> (DIRECTORY is `site` by default), and links between all versions in it. Dead links and all other warnings are
+errors. The pages work offline: nothing is loaded from another host.
 """
 
 import html
@@ -48,7 +47,7 @@ def build(directory: Path) -> int:
 
 
 def _drop_remote_fonts(pages: Path) -> None:
-    """Remove the fonts that the theme's styles would load from another host: for flags, on systems without them."""
+    """Remove the web fonts (for flag emojis) that the theme's styles would load from another host."""
     for style in pages.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         style.write_text(_REMOTE_FONT.sub("", text), encoding="utf-8")
@@ -56,7 +55,7 @@ def _drop_remote_fonts(pages: Path) -> None:
 
 def write_versions(directory: Path) -> None:
     """
-    Write what leads from each version to the others.
+    Write the links from each version to the others.
 
     Args:
         directory: Holds a directory for each version. Gets `index.html`, which leads to the latest, `versions.html`, a list, and

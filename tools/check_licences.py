@@ -1,10 +1,10 @@
 """
-Checks the licences of what the Server or the Worker consists of, and lists them.
+List and check the licences of the Server's or the Worker's dependencies.
 
     python tools/check_licences.py SBOM
 
-Reads a bill of materials in CycloneDX's JSON form (`make sbom`). Exit code 1 if a part has no licence, or one that asks more of who
-passes lyftdata on than to keep a notice: to be argued for here first.
+Reads an SBOM in CycloneDX JSON (`make sbom`). Exits with 1 if a component has no licence, or one that is neither permissive nor
+listed as an exception below.
 """
 
 import json
@@ -13,14 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Permissive: to keep the notice is all they ask for.
+# Permissive: they only require to keep the notice.
 _PERMISSIVE = frozenset(
     {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-License", "ISC", "MIT", "MIT-0", "PSF-2.0"}
 )
-# The driver of PostgreSQL: used as a library that anyone can replace, which is what the LGPL asks for. The list of CAs that the extra
-# `otel` brings: its files are passed on as they are, and the MPL asks for changes to them alone.
+# Exceptions. psycopg is used as a library that users can replace, as the LGPL requires. certifi, the list of CAs in the extra `otel`, is
+# distributed unmodified, and the MPL only covers changes to its files.
 _ARGUED_FOR = {"certifi": "MPL-2.0", "psycopg": "LGPL-3.0-only", "psycopg-binary": "LGPL-3.0-only"}
-# What packages without an SPDX expression call theirs.
+# Licence names of packages without an SPDX expression.
 _NAMES = {
     "Apache License, Version 2.0": "Apache-2.0",
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
@@ -30,13 +30,12 @@ _NAMES = {
     "License :: OSI Approved :: MIT License": "MIT",
     "MIT License": "MIT",
 }
-# What the bill of materials leaves out, since the package names it in words that its maker does not know: read in the package's own
-# file LICENSE.
+# Missing in the SBOM, because cyclonedx-py does not recognize the package's licence name. Taken from the package's LICENSE file.
 _LEFT_OUT = {"protobuf": "BSD-3-Clause"}
 
 
 def licences(component: dict[str, Any]) -> set[str]:
-    """Return the licences that a component is under, or may be used under."""
+    """Return the licences of a component, including alternatives."""
     found: set[str] = set()
     for entry in component.get("licenses", []):
         licence = entry.get("license", {})
@@ -53,7 +52,11 @@ def problem(name: str, found: set[str]) -> str | None:
     if not found:
         return f"{name}: no licence is stated"
     strict = found - _PERMISSIVE - {_ARGUED_FOR.get(name, "")}
-    return f"{name}: {', '.join(sorted(strict))} is not among those that are argued for" if strict else None
+    return (
+        f"{name}: {', '.join(sorted(strict))} is neither permissive nor listed as an exception"
+        if strict
+        else None
+    )
 
 
 def main(path: str) -> int:

@@ -1,7 +1,7 @@
 """
-Checks that no text of the project has a word that docs/contributing/words.md says not to use.
+Check that no text in the project contains a word that docs/contributing/words.md forbids.
 
-    python tools/check_words.py    print each such place; exit 1 if there is one
+    python tools/check_words.py    print each occurrence; exit 1 if there is any
 """
 
 import io
@@ -33,20 +33,20 @@ _TEXTS = frozenset(
     }
     | {".sh", ".toml", ".txt", ".yaml", ".yml"}
 )
-# The page itself, the history of what older versions said, and texts of others.
+# The page itself, the changelog, and third-party texts.
 _NOT_OURS = re.compile(
     r"docs/contributing/words\.md|CHANGELOG\.md|LICENSE|requirements/.*|.*\.min\.js|.*package-lock\.json|.*\.json"
 )
 
 
-# Whose names and data may be anything; what they say in prose is read by those who change them.
+# Not searched for words that are only forbidden in prose.
 _ONLY_NAMES_CHECKED = re.compile(r"(tests|benchmarks)/.*")
-# In Python, prose is what has a space in it: other strings are data.
+# In Python, a string with a space in it is prose; other strings are data.
 _PROSE_TOKENS = frozenset({"COMMENT", "STRING", "FSTRING_MIDDLE"})
 
 
 class Rule(NamedTuple):
-    """A word, the longer phrases in which it is allowed, and whether names may have it."""
+    """A forbidden word, longer phrases in which it is allowed, and whether names may contain it."""
 
     word: str
     allowed: tuple[str, ...]
@@ -54,7 +54,7 @@ class Rule(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a word stands."""
+    """An occurrence of a word."""
 
     path: Path
     line: int

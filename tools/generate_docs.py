@@ -1,5 +1,5 @@
 """
-Writes the reference pages from the program itself, or checks that they still say what it does.
+Generate the reference pages from the program, or check that they are current.
 
     python tools/generate_docs.py           rewrite docs/reference/*.md
     python tools/generate_docs.py --check   exit 1 if a page differs from the program

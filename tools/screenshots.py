@@ -1,12 +1,11 @@
 """
-Takes the pictures of every page for the documentation: light and dark, desktop and phone.
+Take the screenshots of every page for the documentation: light and dark, desktop and phone.
 
     make screenshots
     make screenshots ONLY="requests second-operator"
 
-The Server is a real one, with the past and the fleet of `tests/behaviour/browser/world.py`, and nearly 3,000 Workers besides: those
-of one rack were lost, and most others are connected. Needs Chromium, and pngquant to make the
-files small. With names, those alone are taken again.
+Uses a real Server with the history and fleet of `tests/behaviour/browser/world.py` and nearly 3,000 more Workers: those of one rack
+are offline, most others are connected. Needs Chromium, and pngquant to compress the files. With names, only those are retaken.
 """
 
 import asyncio
@@ -108,7 +107,7 @@ PAGES = {
 
 
 def crowd() -> list[WorkerRecord]:
-    """Return the Workers of a fleet: in two zones, of forty racks."""
+    """Return the Workers of a fleet with two zones and forty racks."""
     now = datetime.now(UTC)
     return [
         WorkerRecord(
@@ -124,7 +123,7 @@ def crowd() -> list[WorkerRecord]:
 
 
 def there() -> range:
-    """Return the numbers of the Workers that are connected, but for those of the lost rack."""
+    """Return the numbers of the Workers that have connected, including those of the lost rack."""
     return range(_WORKERS - _NEVER_THERE)
 
 
@@ -196,7 +195,7 @@ def write_past(tx: WriteTx, now: datetime) -> None:
 
 @contextlib.contextmanager
 def connected(world: World) -> Iterator[None]:
-    """Hold the fleet's connections, in a thread with an event loop of its own; Playwright has this thread's."""
+    """Hold the fleet's connections in a thread with its own event loop, since Playwright uses this thread's."""
     allow_many_connections()
     with httpx2.Client(base_url=world.url, trust_env=False, timeout=120) as http:
         login = http.post("/api/login", json={"username": ADMIN, "password": PASSWORD}).raise_for_status()
@@ -236,7 +235,7 @@ def connected(world: World) -> Iterator[None]:
 
 
 async def _cancel_tasks() -> None:
-    """Cancel what else runs in this event loop, and wait until it has ended: its connections close then."""
+    """Cancel all other tasks of this event loop and wait for them, which closes their connections."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
@@ -246,7 +245,7 @@ async def _cancel_tasks() -> None:
 def take(
     browser: Browser, world: World, *, scheme: str, device: str, number: int, only: Collection[str]
 ) -> None:
-    """Take these pictures in one kind."""
+    """Take these screenshots in one color scheme and size."""
     context = browser.new_context(
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": WIDTHS[device], "height": 800},
@@ -256,7 +255,7 @@ def take(
     def keep(name: str) -> None:
         if name not in only:
             return
-        # Of a list of fifty, its beginning.
+        # Only the beginning of a long list.
         height = _LIST_HEIGHT if name == "workers" else page.evaluate("document.documentElement.scrollHeight")
         clip: FloatRect = {"x": 0, "y": 0, "width": WIDTHS[device], "height": height}
         page.screenshot(path=IMAGES / f"{name}-{scheme}-{device}.png", full_page=True, clip=clip)
@@ -268,7 +267,7 @@ def take(
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{world.url}/")
     for name, (_, path) in PAGES.items():
-        # The page before is the form of this one.
+        # worker-made needs the form of the page before it.
         if name not in only and not (name == "worker-new" and "worker-made" in only):
             continue
         if name == "worker-made":
@@ -291,11 +290,11 @@ def take(
 
 
 def write_gallery() -> None:
-    """Write the page that shows them all."""
+    """Write the page with all screenshots."""
     lines = [
         "# Screenshots of every page",
         "",
-        "`make screenshots` takes them from a running Server with 3,000 Workers. Pages that only ask before something is done look like *Revoking an API key*. The "
+        "`make screenshots` takes them from a running Server with 3,000 Workers. Confirmation pages that are not shown look like *Revoking an API key*. The "
         "[operator's guide](../how-to/operators-guide.md) explains the pages.",
         "",
     ]
@@ -311,13 +310,13 @@ def write_gallery() -> None:
 
 
 def _pictures(only: Collection[str] = ("*",)) -> list[Path]:
-    """Return the files that are taken here, of these pages or of all."""
+    """Return the existing screenshots of these pages, or of all."""
     kinds = [f"{scheme}-{device}" for scheme in SCHEMES for device in WIDTHS]
     return [path for name in only for kind in kinds for path in IMAGES.glob(f"{name}-{kind}.png")]
 
 
 def main() -> None:
-    """Take them, make them small, write the page."""
+    """Take the screenshots, compress them, and write the page."""
     chromium, small = find_chromium(), shutil.which("pngquant")
     if chromium is None or small is None:
         sys.exit("needs chromium and pngquant (Debian: apt-get install chromium pngquant)")
@@ -326,14 +325,14 @@ def main() -> None:
     if not only <= every:
         sys.exit(f"there are: {', '.join(sorted(every))}")
     if only == every:
-        # Those of pages that are gone, too; the directory also holds plots and drawings, which are not made here.
+        # Also remove screenshots of deleted pages. The directory also contains plots and drawings from elsewhere.
         for picture in _pictures():
             picture.unlink()
     number = 0
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         for scheme in SCHEMES:
-            # A world for each, so that in every picture the same has just happened.
+            # A new world for each scheme, so that all screenshots show the same recent events.
             world = World(Path(place) / scheme, crowd=crowd(), more=write_past, connected=len(there()))
             try:
                 with connected(world):

