@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _EXIT_INCOMPLETE = 1
 _EXIT_AFFECTED = 1
 _SHOWN_BEFORE_ASKING = 20
+_PAGE = 1_000
 
 
 @click.group()
@@ -142,9 +143,9 @@ def policy(
             api.delete("/fleet/policy")
             echo_err("The fleet policy is removed.")
             return
-        found = api.get("/fleet/policy") if body is None else api.post("/fleet/policy/preview", body)
         if body is not None and not check:
-            found = _set_policy(api, body, found, yes=yes)
+            _set_policy(api, body, yes=yes)
+        found = _effect_of(api, body if check else None)
     emit(found, as_json=as_json, show=_show_policy)
     if check and found["total"]:
         raise click.exceptions.Exit(_EXIT_AFFECTED)
@@ -167,12 +168,31 @@ def _policy_body(warn_below: str, refuse_below: str, from_: str) -> dict[str, An
     }
 
 
-def _set_policy(api: "Api", body: dict[str, Any], found: dict[str, Any], *, yes: bool) -> Any:
+def _set_policy(api: "Api", body: dict[str, Any], *, yes: bool) -> None:
     """Show what the policy would do now, ask, and save it."""
     if not yes:
+        found = api.post(f"/fleet/policy/preview?limit={_SHOWN_BEFORE_ASKING}", body)
         _show_affected(found, to=echo_err, most=_SHOWN_BEFORE_ASKING)
         confirm(f"Set this policy? It {_effect(found)}.", yes=yes)
-    return api.put("/fleet/policy", body)
+    api.put("/fleet/policy?limit=0", body)
+
+
+def _effect_of(api: "Api", body: dict[str, Any] | None) -> Any:
+    """Return the effect of a policy, or of the current one without a body, with every Worker that it affects."""
+
+    def page(after: str | None) -> Any:
+        if body is None:
+            return api.get("/fleet/policy", limit=_PAGE, after=after)
+        position = "" if after is None else f"&after={after}"
+        return api.post(f"/fleet/policy/preview?limit={_PAGE}{position}", body)
+
+    found = page(None)
+    after = found.pop("next")
+    while after is not None:
+        following = page(after)
+        found["items"] += following["items"]
+        after = following["next"]
+    return found
 
 
 def _effect(found: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """`lyftdata fleet`."""
 
+import json
+
 import httpx2
 
 from lyftdata.cli.fleet import _show_affected, _show_version_history
@@ -31,13 +33,35 @@ def test_a_missing_worker_is_told_and_fails_the_check(listening, operator):
     assert operator.json("workers", "list", "--presence", "lost") == []
 
 
+def connect_agent(listening, operator, name, version):
+    """Add a Worker, and have an agent of this version connect as it."""
+    key = operator.done("workers", "add", name, "--id", name, "--issue-key").strip()
+    host = listening.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
+    bearer = {"Authorization": f"Bearer {host.run('token').output.strip()}"}
+    body = {"boot_id": "boot-0001", "host": {"agent_version": version}}
+    httpx2.post(f"{listening.url}/api/worker/session", json=body, headers=bearer, trust_env=False)
+
+
+def test_a_policy_lists_every_worker_that_it_affects(listening, operator, monkeypatch):
+    """However many pages that takes, for a policy that is checked as for the current one."""
+    for number in range(3):
+        connect_agent(listening, operator, f"old-{number}", "0.3")
+    monkeypatch.setattr("lyftdata.cli.fleet._PAGE", 1)
+    expected = [f"old-{number}" for number in range(3)]
+
+    checked = operator.run("fleet", "policy", "--refuse-below", "0.4", "--check", "--json")
+    assert (checked.exit_code, [one["id"] for one in json.loads(checked.output)["items"]]) == (1, expected)
+
+    operator.done("fleet", "policy", "--refuse-below", "0.4", "--yes")
+    assert [one["id"] for one in operator.json("fleet", "policy")["items"]] == expected
+    operator.done("fleet", "policy", "--clear", "--yes")
+    for worker_id in expected:
+        operator.done("workers", "delete", worker_id, "--yes")
+
+
 def test_a_policy_is_shown_before_it_is_saved(listening, operator):
     """With who is affected; `--check` lists them, changes nothing and exits 1."""
-    key = operator.done("workers", "add", "press-02", "--id", "press-02", "--issue-key").strip()
-    host = listening.worker_host("press-2", LYFTDATA_WORKER_ID="press-02", LYFTDATA_WORKER_API_KEY=key)
-    bearer = {"Authorization": f"Bearer {host.run('token').output.strip()}"}
-    body = {"boot_id": "boot-0001", "host": {"agent_version": "1.1.0"}}
-    httpx2.post(f"{listening.url}/api/worker/session", json=body, headers=bearer, trust_env=False)
+    connect_agent(listening, operator, "press-02", "1.1.0")
     given = ("--warn-below", "1.4", "--refuse-below", "1.2", "--from", "2099-03-01")
 
     assert ["1.1.0", "1", "1", "current"] in [

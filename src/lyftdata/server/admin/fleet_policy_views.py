@@ -12,7 +12,7 @@ def effect_view(
     refused_agents: list[RefusedAgentRecord],
 ) -> models.PolicyEffect:
     """Build the view of a policy with its effect; None if there is no policy."""
-    effect = effect or PolicyEffect(affected=[], total=0, refused_later=0, counts={})
+    effect = effect or PolicyEffect(affected=[], next_after=None, total=0, refused_later=0, counts={})
     return models.PolicyEffect(
         policy=None if record is None else policy_view(record),
         warned=effect.counts.get(VersionStanding.WARNED, 0),
@@ -22,6 +22,7 @@ def effect_view(
         unknown=effect.counts.get(VersionStanding.UNKNOWN, 0),
         total=effect.total,
         items=[_affected(one) for one in effect.affected],
+        next=None if effect.next_after is None else effect.next_after.encode(),
         refused_agents=[refused_agent_view(record) for record in refused_agents],
     )
 

@@ -9,9 +9,12 @@ import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any, Self
 
 import msgspec
 
+from lyftdata.core.encoding import base64url, decode_base64url
+from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_policy import FleetPolicy, RefusedAgentRecord, VersionStanding
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.standing import entry_problem
@@ -47,18 +50,45 @@ class VersionShare(msgspec.Struct, frozen=True, kw_only=True):
     standing: VersionStanding
 
 
+class ListPosition(msgspec.Struct, frozen=True, array_like=True):
+    """A position in the list of affected Workers, which a Worker that is no longer in it does not change."""
+
+    version: str
+    name: str
+    worker_id: str
+
+    @property
+    def key(self) -> tuple[Any, str, str, str]:
+        """Return what the list is sorted by."""
+        return version_order(self.version), self.version, self.name, self.worker_id
+
+    def encode(self) -> str:
+        """Return the position as text that is safe in a URL."""
+        return base64url(msgspec.json.encode(self))
+
+    @classmethod
+    def decode(cls, unverified: str) -> Self:
+        """Return the position; raises InvalidInputError."""
+        try:
+            return msgspec.json.decode(decode_base64url(unverified), type=cls)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise InvalidInputError("after", "must be `next` of the previous page") from error
+
+
 class PolicyEffect(msgspec.Struct, frozen=True, kw_only=True):
     """
     The effect of a policy on the existing Workers.
 
     Args:
-        affected: The first of those that it warns or refuses, or will refuse: the lowest versions first.
+        affected: A page of those that it warns or refuses, or will refuse: the lowest versions first.
+        next_after: The position of the last of this page; None if no more follow.
         total: How many it warns or refuses, or will refuse.
         refused_later: How many of them it will refuse.
         counts: The number of Workers by standing.
     """
 
     affected: list[AgentVersion]
+    next_after: "ListPosition | None"
     total: int
     refused_later: int
     counts: Mapping[VersionStanding, int]
@@ -102,8 +132,10 @@ class FleetVersions:
         self._store = store
         self._clock = clock
 
-    async def effect_of(self, policy: FleetPolicy, *, limit: int) -> PolicyEffect:
-        """Return the effect of a policy, saved or not, with the first `limit` Workers that it affects."""
+    async def effect_of(
+        self, policy: FleetPolicy, *, limit: int, after: ListPosition | None = None
+    ) -> PolicyEffect:
+        """Return the effect of a policy, saved or not, with the first `limit` Workers that it affects, or those after a position."""
         now = self._clock()
         agents: dict[str, _Agents] = {}
         async for worker, version, is_online in self._versions():
@@ -120,8 +152,11 @@ class FleetVersions:
             for version, one in agents.items()
             if one.standing in {VersionStanding.WARNED, VersionStanding.REFUSED}
         }
+        listed = _lowest(affected, limit + 1, after)
+        goes_on = 0 < limit < len(listed)
         return PolicyEffect(
-            affected=_lowest(affected, limit),
+            affected=listed[:limit],
+            next_after=_position_of(listed[limit - 1]) if goes_on else None,
             total=counts[VersionStanding.WARNED] + counts[VersionStanding.REFUSED],
             refused_later=sum(
                 len(one.workers)
@@ -187,16 +222,23 @@ def standing_of(policy: FleetPolicy | None, version: str, *, now: datetime) -> V
     return VersionStanding.UNKNOWN if parse_version(version) is None else VersionStanding.CURRENT
 
 
-def _lowest(affected: Mapping[str, _Agents], limit: int) -> list[AgentVersion]:
-    """Return the first of these Workers: the lowest versions first, then by name."""
+def _position_of(one: AgentVersion) -> ListPosition:
+    return ListPosition(one.version, one.worker.name, one.worker.id)
+
+
+def _lowest(affected: Mapping[str, _Agents], limit: int, after: ListPosition | None) -> list[AgentVersion]:
+    """Return the first of these Workers after a position: the lowest versions first, then by name."""
     first: list[AgentVersion] = []
     for version in sorted(affected, key=lambda version: (version_order(version), version)):
         if len(first) >= limit:
             break
         one = affected[version]
-        workers = heapq.nsmallest(
-            limit - len(first), one.workers, key=lambda pair: (pair[0].name, pair[0].id)
+        following = (
+            (worker, is_online)
+            for worker, is_online in one.workers
+            if after is None or ListPosition(version, worker.name, worker.id).key > after.key
         )
+        workers = heapq.nsmallest(limit - len(first), following, key=lambda pair: (pair[0].name, pair[0].id))
         first += [
             AgentVersion(
                 worker=worker,

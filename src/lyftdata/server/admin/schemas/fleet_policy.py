@@ -72,7 +72,7 @@ class PolicyEffect(BaseModel):
 
     `warned`, `refused`, `current` and `unknown` count them now, `refused_later` counts the warned ones that will be refused.
     `unknown` report no version, or text that is not a version: they are neither warned nor refused. `items` are those that it warns or refuses,
-    the lowest versions first, at most `limit` of `total`.
+    the lowest versions first, at most `limit` of `total`; `next` is where the list goes on.
     """
 
     policy: FleetPolicy | None
@@ -83,6 +83,7 @@ class PolicyEffect(BaseModel):
     unknown: int
     total: int
     items: list[AffectedWorker]
+    next: str | None
     refused_agents: list[RefusedAgent]
 
 

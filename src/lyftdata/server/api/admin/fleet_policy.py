@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from lyftdata.core.actor import Actor
 from lyftdata.core.fleet_policy import FleetPolicy
 from lyftdata.server.admin.fleet_policy_views import effect_view
+from lyftdata.server.admin.fleet_versions import ListPosition
 from lyftdata.server.admin.schemas import fleet_policy as models
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 
@@ -15,6 +16,7 @@ router = APIRouter(prefix="/fleet", tags=["server"])
 Reader = Annotated[Actor, Depends(allowed("fleet_policy.read"))]
 Writer = Annotated[Actor, Depends(allowed("fleet_policy.write"))]
 Limit = Annotated[int, Query(ge=0, le=1_000, description="List at most this many Workers.")]
+After = Annotated[str | None, Query(max_length=500, description="`next` of the previous page.")]
 
 
 @router.get("/versions", summary="Count the versions of agents")
@@ -44,25 +46,33 @@ async def show_version_history(
 
 
 @router.get("/policy", summary="Show the fleet policy")
-async def show_policy(_actor: Reader, services: ServicesDep, limit: Limit = 1_000) -> models.PolicyEffect:
+async def show_policy(
+    _actor: Reader, services: ServicesDep, limit: Limit = 1_000, after: After = None
+) -> models.PolicyEffect:
     """Return the policy and the Workers that it warns or refuses; without a policy, none."""
     policy = services.directory.fleet_policy
     return effect_view(
         None if policy is None else policy.record,
-        None if policy is None else await services.fleet_versions.effect_of(policy, limit=limit),
+        None
+        if policy is None
+        else await services.fleet_versions.effect_of(policy, limit=limit, after=_position(after)),
         refused_agents=await services.fleet_versions.refused(),
     )
 
 
 @router.post("/policy/preview", summary="Preview a fleet policy")
 async def preview_policy(
-    body: models.FleetPolicyInput, actor: Reader, services: ServicesDep, limit: Limit = 1_000
+    body: models.FleetPolicyInput,
+    actor: Reader,
+    services: ServicesDep,
+    limit: Limit = 1_000,
+    after: After = None,
 ) -> models.PolicyEffect:
     """Return the Workers that a policy would warn or refuse, and change nothing."""
     record = services.fleet_policies.make(
         warn_below=body.warn_below, refuse_below=body.refuse_below, refuse_from=body.refuse_from, actor=actor
     )
-    effect = await services.fleet_versions.effect_of(FleetPolicy(record), limit=limit)
+    effect = await services.fleet_versions.effect_of(FleetPolicy(record), limit=limit, after=_position(after))
     return effect_view(record, effect, refused_agents=[])
 
 
@@ -83,3 +93,7 @@ async def set_policy(
 async def clear_policy(actor: Writer, services: ServicesDep) -> None:
     """Remove the policy: Workers that it refused reconnect by themselves."""
     await services.fleet_policies.clear(actor=actor)
+
+
+def _position(after: str | None) -> ListPosition | None:
+    return None if after is None else ListPosition.decode(after)

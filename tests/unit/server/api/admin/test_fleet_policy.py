@@ -29,6 +29,36 @@ async def test_a_preview_shows_who_is_affected_and_changes_nothing(server, admin
     assert shares == [{"version": "1.1.0", "workers": 1, "online": 1, "standing": "current"}]
 
 
+async def test_the_list_of_affected_workers_goes_on_page_by_page(server, admin):
+    """In one order over all pages, and a Worker that is deleted in between changes nothing else."""
+    for number in range(5):
+        worker = f"press-{number}"
+        body = {"name": worker, "id": worker, "issue_key": True}
+        made = (await server.http.post("/api/workers", json=body, headers=admin)).json()
+        await poll(server, await bearer_of(server, (worker, made["api_key"]["key"])))
+    await set_policy(server, admin)
+    first = (await server.http.get("/api/fleet/policy?limit=2", headers=admin)).json()
+    await server.http.delete("/api/workers/press-1", headers=admin)
+
+    second = await server.http.get(f"/api/fleet/policy?limit=2&after={first['next']}", headers=admin)
+    path = f"/api/fleet/policy/preview?limit=2&after={second.json()['next']}"
+    last = (await server.http.post(path, json=POLICY, headers=admin)).json()
+
+    pages = [first, second.json(), last]
+    listed = [[one["id"] for one in page["items"]] for page in pages]
+    assert listed == [["press-0", "press-1"], ["press-2", "press-3"], ["press-4"]]
+    assert [page["total"] for page in pages] == [5, 4, 4]
+    assert last["next"] is None
+
+
+@pytest.mark.parametrize("after", ["x", "e30", "%F0%9F%98%80"])
+async def test_a_position_that_no_page_gave_is_rejected(server, admin, after):
+    """With the field."""
+    await set_policy(server, admin)
+    answer = await server.http.get(f"/api/fleet/policy?after={after}", headers=admin)
+    assert (answer.status_code, answer.json()["field"]) == (422, "after")
+
+
 async def test_a_policy_is_audited_with_what_it_says(server, admin):
     """Set and cleared; cleared twice is one event."""
     await set_policy(server, admin)
