@@ -88,6 +88,9 @@ class ConflictError(LyftdataError):
         self.code = code  # type: ignore[misc]  # one class, a code per conflict
 
 
+_WRITTEN_OTHERWISE = {"worker": "Worker", "api_key": "API key", "api_token": "API token"}
+
+
 class NotFoundError(LyftdataError):
     """
     The thing named does not exist.
@@ -99,7 +102,8 @@ class NotFoundError(LyftdataError):
     """
 
     def __init__(self, noun: str, name: str, *, hint: str = "") -> None:
-        super().__init__(f"There is no {noun.replace('_', ' ')} '{name}'.", hint=hint)
+        shown = _WRITTEN_OTHERWISE.get(noun, noun.replace("_", " "))
+        super().__init__(f"There is no {shown} '{name}'.", hint=hint)
         self.code = f"{noun}_not_found"  # type: ignore[misc]  # one class, a code per noun
 
 

@@ -172,9 +172,10 @@ def test_a_key_is_never_sent(admin):
 
 
 def test_a_viewer_is_offered_no_action(open_window, world):
-    """What a viewer may not do is not found; the box fits a phone, with a tap."""
+    """What a viewer may not do is not found; the box fits a phone, with a tap, and names no key that a phone does not have."""
     window = open_window(world.url, viewport={"width": 390, "height": 844}, has_touch=True)
     page = window.sign_in(VIEWER)
+    expect(box(page)).to_have_attribute("placeholder", "Jump to…")
     box(page).tap()
     box(page).fill("new worker")
     expect(page.locator("#jump-count")).to_have_text("Nothing found")

@@ -74,7 +74,7 @@ def test_revoking_asks_and_names_what_there_is(ada):
     assert ada.run("operators", "token", "revoke", "ci-asked").exit_code == 2
     assert ada.json("operators", "token", "show", "ci-asked")["status"] == "live"
     assert (
-        "There is no api token 'ci-nope'."
+        "There is no API token 'ci-nope'."
         in ada.run("operators", "token", "revoke", "ci-nope", "--yes").errors
     )
 

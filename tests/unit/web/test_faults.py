@@ -243,7 +243,7 @@ def test_every_field_can_say_what_is_wrong_with_it():
         (InvalidInputError("passkey", "is wrong"), {"passkey", "name"}, None),
         (ConflictError("worker_id_taken", "It is taken."), {"id", "name"}, Fault("id", "It is taken.")),
         (ConflictError("last_admin", "It is the last."), {"name", "role"}, None),
-        (NotFoundError("worker", "my_own-name"), {"workers"}, Fault("workers", "There is no worker 'my_own-name'.")),
+        (NotFoundError("worker", "my_own-name"), {"workers"}, Fault("workers", "There is no Worker 'my_own-name'.")),
     ],
 )  # fmt: skip
 def test_only_a_field_that_the_form_has_is_at_fault(problem, given, found):

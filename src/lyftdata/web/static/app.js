@@ -160,7 +160,7 @@ window.addEventListener("pageshow", (event) => {
 
 // The jump box: its script is loaded when it is first used, and Enter waits for that.
 function prepareJump(input) {
-  input.placeholder = "Jump to…  Ctrl K";
+  input.placeholder = matchMedia("(pointer: coarse)").matches ? "Jump to…" : "Jump to…  Ctrl K";
   input.form.addEventListener("submit", (event) => {
     event.preventDefault();
     input.dataset.entered = "";
