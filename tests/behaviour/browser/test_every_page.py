@@ -443,6 +443,30 @@ def test_every_state_is_seen_in_forced_colours(shown, path, scheme):
     assert page.evaluate(UNSEEN) == []
 
 
+ROW_LABELS = """row => { const cell = row.querySelector('td.labels'), more = cell.querySelector('.more');
+  const seen = [...cell.querySelectorAll('.chip')].filter(chip => chip.checkVisibility()).map(chip => chip.innerText.trim());
+  const quote = getComputedStyle(more, '::after').content;
+  return [seen, quote === 'none' ? more.innerText : JSON.parse(quote), cell.scrollWidth > cell.clientWidth]; }"""
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [(1280, [["zone=eu-1"], "+2", False]), (1600, [["zone=eu-1", "line=1", "gpu"], "", False])],
+)
+def test_a_row_names_the_labels_that_fit_and_how_many_more_there_are(
+    open_window, world, windows, width, expected
+):
+    """None is cut off: on a laptop the first one and a number, on a wide screen three."""
+    signed_in = windows().context.storage_state()
+    window = open_window(world.url, viewport={"width": width, "height": 800}, storage_state=signed_in)
+    page = window.go("/workers?q=press-01")
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="press-01"))
+
+    found = row.evaluate(ROW_LABELS)
+
+    assert [sorted(found[0]), *found[1:]] == [sorted(expected[0]), *expected[1:]]
+
+
 def test_no_page_can_be_framed(chromium, world, windows):
     """Another site cannot lay one of the Server's pages under its own buttons."""
     context = chromium.new_context(storage_state=windows().context.storage_state())
