@@ -9,12 +9,14 @@ from tests.behaviour.browser.history import go_back, reload
 from tests.behaviour.browser.world import ADMIN
 
 LIST = "/workers?q=press-0+zone%3Deu-2"
+# So wide that a row shows all of its labels.
+WIDE = {"width": 1600, "height": 900}
 
 
 @pytest.fixture(scope="module")
 def admin(chromium, world):
     """Return the window of an admin; signing in is slow, so tests share it."""
-    window = Window(chromium.new_context(viewport={"width": 1280, "height": 900}), world.url)
+    window = Window(chromium.new_context(viewport=WIDE), world.url)
     window.sign_in()
     expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
     yield window
@@ -30,7 +32,9 @@ def state_of(page, name):
 @pytest.mark.parametrize("scripts", [True, False])
 def test_enter_adds_labels_or_does_nothing(chromium, world, admin, scripts):
     """In the field for labels it presses that field's button; on a tick, and without scripts, it does nothing."""
-    context = chromium.new_context(java_script_enabled=scripts, storage_state=admin.context.storage_state())
+    context = chromium.new_context(
+        java_script_enabled=scripts, storage_state=admin.context.storage_state(), viewport=WIDE
+    )
     page = context.new_page()
     page.set_default_timeout(WITHIN_MS)
     sent = []
