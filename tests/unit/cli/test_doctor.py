@@ -150,7 +150,7 @@ def test_a_published_secret_is_found(listening):
     code, found = examined(listening.host, "server", **published)
 
     assert (code, list(found)) == (0, ["secret_weak"])
-    assert "published" in found["secret_weak"]["what"]
+    assert "the example in the documentation" in found["secret_weak"]["what"]
 
 
 def test_a_server_that_does_not_run_is_found(listening):

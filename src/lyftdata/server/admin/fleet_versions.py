@@ -9,7 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -18,6 +18,7 @@ from lyftdata.core.errors import InvalidInputError
 from lyftdata.core.fleet_policy import FleetPolicy, RefusedAgentRecord, VersionStanding
 from lyftdata.core.records import WorkerRecord
 from lyftdata.core.standing import entry_problem
+from lyftdata.core.structs import prepare_structs
 from lyftdata.core.versions import parse_version, version_order
 from lyftdata.server.admission.directory import Directory
 from lyftdata.server.admission.refused_agents import RefusedAgents
@@ -66,13 +67,16 @@ class ListPosition(msgspec.Struct, frozen=True, array_like=True):
         """Return the position as text that is safe in a URL."""
         return base64url(msgspec.json.encode(self))
 
-    @classmethod
-    def decode(cls, unverified: str) -> Self:
+    @staticmethod
+    def decode(unverified: str) -> "ListPosition":
         """Return the position; raises InvalidInputError."""
         try:
-            return msgspec.json.decode(decode_base64url(unverified), type=cls)
+            return msgspec.json.decode(decode_base64url(unverified), type=ListPosition)
         except (ValueError, msgspec.MsgspecError) as error:
             raise InvalidInputError("after", "must be `next` of the previous page") from error
+
+
+prepare_structs(ListPosition)
 
 
 class PolicyEffect(msgspec.Struct, frozen=True, kw_only=True):
