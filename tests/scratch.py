@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Several times what a whole run holds at once.
-ROOM = 8 * 2**30
+# A whole run holds 8 GiB before it removes them at its end.
+ROOM = 12 * 2**30
 _IN_MEMORY = Path("/dev/shm")
 
 
