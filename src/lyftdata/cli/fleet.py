@@ -145,7 +145,7 @@ def policy(
             return
         if body is not None and not check:
             _set_policy(api, body, yes=yes)
-        found = _effect_of(api, body if check else None)
+        found = _fetch_effect(api, body if check else None)
     emit(found, as_json=as_json, show=_show_policy)
     if check and found["total"]:
         raise click.exceptions.Exit(_EXIT_AFFECTED)
@@ -173,11 +173,11 @@ def _set_policy(api: "Api", body: dict[str, Any], *, yes: bool) -> None:
     if not yes:
         found = api.post(f"/fleet/policy/preview?limit={_SHOWN_BEFORE_ASKING}", body)
         _show_affected(found, to=echo_err, most=_SHOWN_BEFORE_ASKING)
-        confirm(f"Set this policy? It {_effect(found)}.", yes=yes)
+        confirm(f"Set this policy? It {_describe_effect(found)}.", yes=yes)
     api.put("/fleet/policy?limit=0", body)
 
 
-def _effect_of(api: "Api", body: dict[str, Any] | None) -> Any:
+def _fetch_effect(api: "Api", body: dict[str, Any] | None) -> Any:
     """Return the effect of a policy, or of the current one without a body, with every Worker that it affects."""
 
     def page(after: str | None) -> Any:
@@ -195,7 +195,7 @@ def _effect_of(api: "Api", body: dict[str, Any] | None) -> Any:
     return found
 
 
-def _effect(found: dict[str, Any]) -> str:
+def _describe_effect(found: dict[str, Any]) -> str:
     now = f"refuses {count(found['refused'], 'Worker')} now and warns {found['warned']:,}"
     return f"{now}, of which {found['refused_later']:,} will be refused" if found["refused_later"] else now
 
@@ -220,7 +220,7 @@ def _show_policy(found: dict[str, Any]) -> None:
         echo(f"Warned: agents below {policy['warn_below']}.")
     if policy["refuse_below"]:
         echo(f"Refused: agents below {policy['refuse_below']}, from {policy['refuse_from']} on.")
-    echo(f"It {_effect(found)}.")
+    echo(f"It {_describe_effect(found)}.")
     if found["unknown"]:
         echo(f"Workers that report no version, which are neither warned nor refused: {found['unknown']:,}.")
     if found["items"]:

@@ -203,7 +203,7 @@ def _read(directory: Path, name: str) -> bytes | None:
     """
     Return the content of a file in the Worker's directory, None if there is no such file or directory.
 
-    Planted identity: who can write there decides as which Worker this program makes its requests. The agent checks the same.
+    Planted identity: a user who can write there could make this program act as another Worker. The agent checks the same.
     """
     files = PrivateDirectory(directory, named_by="LYFTDATA_JOBS_DIR", child="worker", for_root=True)
     try:

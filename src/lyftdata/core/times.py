@@ -13,9 +13,9 @@ def format_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def format_minute(at: datetime) -> str:
-    """Return a time to the minute, with its zone, for a sentence: `2026-11-28 16:02 UTC`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def format_minute(at: datetime | None) -> str:
+    """Return a time to the minute, with its zone, for a sentence: `2026-11-28 16:02 UTC`; "" for None."""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 # The formats of the two functions above, and of `isoformat`, which older events of the audit log use.

@@ -29,7 +29,7 @@ def tokens_from_elsewhere(found: Sequence[tuple[WorkerRecord, TokenOriginRecord]
             worker_id=worker.id,
             about=[network_of_host(origin.address)],
             title=f"A token of {worker.name} was asked for from {origin.address}",
-            detail=f"The Worker was connected from {origin.session_address}, in another network, at {_minute(origin.elsewhere_at)}.",
+            detail=f"The Worker was connected from {origin.session_address}, in another network, at {format_minute(origin.elsewhere_at)}.",
         )
         for worker, origin in found
     ]
@@ -102,7 +102,3 @@ def more_repeated_registrations(number: int) -> Alert:
     """Return the alert that counts the clients that are not shown."""
     title = f"{number:,} more clients that register again and again"
     return Alert(kind=AlertKind.REPEATED_REGISTRATIONS, subject="", title=title)
-
-
-def _minute(at: datetime | None) -> str:
-    return "" if at is None else format_minute(at)

@@ -38,7 +38,7 @@ async def expiring_keys(api_keys: ApiKeyQueries, now: datetime) -> list[Alert]:
             subject=key.name,
             key=f"{key.name}:{key.expires_at:%Y-%m-%dT%H:%M}",
             about=_within_a_day(key.expires_at, now),
-            title=f"API key {key.name} expires at {_minute(key.expires_at)}",
+            title=f"API key {key.name} expires at {format_minute(key.expires_at)}",
             detail=_users(len(key.used_by)),
         )
         for key in keys
@@ -65,7 +65,7 @@ async def lagging_workers(api_keys: ApiKeyQueries, now: datetime) -> list[Alert]
             subject=name,
             key=f"{name}:{old.generation}",
             about=[*_within_a_day(ends_at, now), *(worker.id for worker in old.workers)],
-            title=f"Generation {old.generation} of API key {name} ends at {_minute(ends_at)}",
+            title=f"Generation {old.generation} of API key {name} ends at {format_minute(ends_at)}",
             detail=f"{count(len(old.workers), 'Worker')} still {'uses' if len(old.workers) == 1 else 'use'} it.",
         )
         for ends_at, name, old in sorted(ending, key=lambda one: one[:2])
@@ -90,10 +90,6 @@ def signing_key_rotation(next_signs_from: datetime | None) -> list[Alert]:
 def _within_a_day(end: datetime | None, now: datetime) -> list[str]:
     """Return one more when something ends within a day: what was snoozed comes back before it is too late."""
     return ["within a day"] if end is not None and end - now <= timedelta(days=1) else []
-
-
-def _minute(at: datetime | None) -> str:
-    return "" if at is None else format_minute(at)
 
 
 def _users(number: int) -> str:
