@@ -1,4 +1,4 @@
-"""An operator with a browser, as far as the Server can tell: a cookie, a form's token, the headers browsers add."""
+"""A signed-in operator's browser as the Server sees it: session cookie, CSRF token and the headers that browsers add."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ FROM_OUR_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": ISSUER}
 
 
 def the(pattern: str, page: httpx2.Response, flags: int = 0) -> str:
-    """Return what a page holds where the pattern fits: its group, or all of it."""
+    """Return the group of the pattern's first match in a page, or the whole match if there is no group."""
     found = re.search(pattern, page.text, flags)
     assert found is not None, pattern
     return found[1] if found.re.groups else found[0]
@@ -23,7 +23,7 @@ class Browser:
     A signed-in browser.
 
     Args:
-        http: A client of its own, with its own cookies.
+        http: A client that no other browser uses, with its own cookies.
     """
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -36,7 +36,7 @@ class Browser:
         return await self.http.post("/login", data=form, headers=FROM_OUR_PAGE)
 
     async def learn_token(self) -> None:
-        """Read the token that forms carry from a page."""
+        """Read the CSRF token from the form of a page."""
         page = await self.http.get("/account/password")
         self.csrf = the(r'name="csrf" value="([0-9a-f]{64})"', page)
 
@@ -49,13 +49,13 @@ class Browser:
         return await self.http.post(path, data={"csrf": self.csrf} | fields, headers=FROM_OUR_PAGE)
 
     async def post_shown(self, page: str, path: str, **fields: Any) -> httpx2.Response:
-        """Post a form as a page shows it, with what it carries to say which state it was shown with."""
+        """Post a form with the `before` value that its page shows, which identifies the state it was rendered with."""
         before = the(r'name="before" value="([0-9a-f]{64})"', await self.get(page))
         return await self.post(path, before=before, **fields)
 
 
 async def signed_in(server: Deployment, name: str, password: str) -> Browser:
-    """Return a browser in which an operator has signed in, with a password of their own."""
+    """Sign in an operator who has already replaced the first password, and return the browser."""
     browser = Browser(server.from_address("192.0.2.50"))
     assert (await browser.sign_in(name, password)).status_code == 303
     await browser.learn_token()
@@ -64,7 +64,7 @@ async def signed_in(server: Deployment, name: str, password: str) -> Browser:
 
 @pytest.fixture
 async def browser(server: Deployment, admin: dict[str, str]) -> Any:
-    """Return the browser of an admin."""
+    """Yield an admin's browser."""
     body = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
     await server.http.post("/api/me/password", json=body, headers=admin)
     made = await signed_in(server, "admin", "xxx " + PASSWORD)
@@ -74,7 +74,7 @@ async def browser(server: Deployment, admin: dict[str, str]) -> Any:
 
 @pytest.fixture
 async def viewer(server: Deployment, browser: Browser) -> Any:
-    """Return the browser of a viewer."""
+    """Yield a viewer's browser."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     body = {"name": "vera", "role": "viewer", "password": "yyy " + PASSWORD}
     await server.http.post("/api/operators", json=body, headers=admin)

@@ -1,4 +1,4 @@
-"""Plots over time: what is drawn is what was."""
+"""Charts over time show exactly what was recorded."""
 
 from datetime import timedelta
 
@@ -23,34 +23,34 @@ def history(values, *, period=Period.HOUR, step_s=60):
 
 
 def online(point):
-    """Return what a plot shows."""
+    """Return the value that the charts draw."""
     return point.online
 
 
-def test_time_in_which_the_server_did_not_run_is_a_gap():
-    """Two stretches, not one line down to zero and up again."""
+def test_downtime_of_the_server_is_a_gap_in_the_line():
+    """The line has two segments and does not drop to zero in between."""
     plot = line_chart("Workers connected", history([5] * 20 + [None] * 10 + [7] * 30), online)
 
     assert plot.line.count("M") == 2
     assert f" {HEIGHT:.1f}" not in plot.line
 
 
-def test_a_single_minute_can_be_seen():
-    """A Server just started shows a line, not a point of no length."""
+def test_a_single_minute_is_visible():
+    """A Server that has just started shows a short line, not a point of no length."""
     plot = line_chart("Workers connected", history([None] * 59 + [3]), online)
 
     assert plot.line.count("L") == 1
 
 
-def test_nothing_is_said_to_be_nothing():
-    """No row at all, and rows without events."""
+def test_an_empty_chart_says_that_it_is_empty():
+    """Both without any row and, for events, with rows that count none; zero connected Workers are a value."""
     assert line_chart("Workers connected", history([]), online).is_empty
     assert bar_chart("Refusals", history([0] * 60), online).is_empty
     assert not line_chart("Workers connected", history([0] * 60), online).is_empty
 
 
-def test_a_plot_says_in_words_what_it_shows():
-    """For who cannot see it: now, the most, the sum."""
+def test_a_chart_has_a_text_summary():
+    """For readers who cannot see it: the current value, maximum and minimum, or the sum."""
     values = history([1, 2, 12_345, 4])
     assert line_chart("Workers connected", values, online).summary == (
         "Workers connected over the last hour: 4 now, 12,345 at most, 1 at least."
@@ -73,15 +73,15 @@ def test_a_plot_says_in_words_what_it_shows():
         (10_001, ["0", "10,000", "20,000"]),
     ],
 )
-def test_gridlines_are_round_and_whole(highest, rows):
-    """No half Workers, and nothing is higher than the top."""
+def test_gridlines_are_round_integers(highest, rows):
+    """There are no half Workers, and no value is above the top line."""
     plot = line_chart("Workers connected", history([highest]), online)
     assert [row.text for row in plot.rows] == rows
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 10**9)), max_size=60))
-def test_nothing_leaves_the_box(values):
-    """Whatever was, every shape is inside, and no bar is of negative height."""
+def test_every_shape_stays_within_the_chart(values):
+    """For any values; no bar has a negative height."""
     for plot in (line_chart("x", history(values), online), bar_chart("x", history(values), online)):
         for mark in plot.marks:
             assert 0 <= mark.x <= mark.x + mark.width <= WIDTH + 0.2

@@ -1,4 +1,4 @@
-"""The columns of the list of Workers, as each operator has chosen them in a browser."""
+"""The columns that an operator chooses for the list of Workers, kept in the browser."""
 
 import re
 
@@ -11,14 +11,16 @@ MENU = r'(?s)<nav aria-label="Main">(.*?)</nav>'
 
 
 def headings(page):
-    """Return the headings of the list."""
+    """Return the column headings of the list."""
     head = the(r'(?s)<table class="fleet">\s*<thead>(.*?)</thead>', page)
     titles = re.findall(r"<th[^>]*>(?:<a[^>]*>)?([^<]+)", head)
     return [title for title in titles if title.strip()]
 
 
 async def test_an_operator_chooses_columns(server, browser, viewer):
-    """Without scripts, with the filter kept; name and state stay; another operator in the same browser has the usual ones."""
+    """
+    Without scripts, and the filter is kept. Name and state stay; another operator in the same browser gets the default columns.
+    """
     await server.services.store.write(
         lambda tx: workers.insert_worker(tx, worker("w-1", labels={"zone": "eu-1"}), unique_name=False)
     )
@@ -40,8 +42,8 @@ async def test_an_operator_chooses_columns(server, browser, viewer):
     assert headings(await viewer.get("/workers")) == ["Name", "Status", "Last seen"]
 
 
-async def test_a_column_that_a_cookie_names_is_one_that_there_is(server, browser):
-    """What somebody has put into the cookie shows nothing else."""
+async def test_unknown_columns_in_the_cookie_are_ignored(server, browser):
+    """A forged cookie adds no other column and no markup."""
     await server.services.store.write(lambda tx: workers.insert_worker(tx, worker("w-1"), unique_name=False))
     chosen = await browser.post("/choose-columns", column="host")
     name = chosen.headers["set-cookie"].partition("=")[0]
@@ -55,8 +57,8 @@ async def test_a_column_that_a_cookie_names_is_one_that_there_is(server, browser
         assert "<b>" not in page.text
 
 
-async def test_a_fault_in_a_search_is_said_once(browser):
-    """Where the result would be, so that it goes away when the search is corrected."""
+async def test_a_search_error_is_shown_once(browser):
+    """It is shown in place of the result, so that it disappears when the search is corrected."""
     page = await browser.get("/workers?q=hsot%3Ax")
     assert page.status_code == 422
     assert page.text.count("Did you mean") == 1
@@ -65,8 +67,8 @@ async def test_a_fault_in_a_search_is_said_once(browser):
     )
 
 
-async def test_tokens_and_destinations_are_in_the_menu(browser, viewer):
-    """For those who may see them."""
+async def test_the_menu_has_api_tokens_and_event_destinations(browser, viewer):
+    """Only for operators who may open these pages."""
     menu = the(MENU, await browser.get("/audit"))
     assert ('href="/api-tokens"' in menu, 'href="/event-destinations"' in menu) == (True, True)
     menu = the(MENU, await viewer.get("/audit"))

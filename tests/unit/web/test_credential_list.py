@@ -1,4 +1,4 @@
-"""Which API keys the overview lists: the most urgent first, those that are snoozed apart."""
+"""Which API keys the overview lists: the most urgent first, snoozed ones apart."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ SNOOZED = Snoozed(until=NOON + timedelta(days=1), at=NOON, by="olga", note="")
 
 
 def key(name, *generations):
-    """Return the view of a key with these older generations, each of which a Worker still uses."""
+    """Return the view of a key with these older generations, each still used by a Worker."""
     previous = [
         PreviousKey(
             public_id=f"AAAAAAAA{generation:02}",
@@ -44,24 +44,24 @@ def key(name, *generations):
 
 
 def expires(name, snoozed=None):
-    """Return the alert that a key expires."""
+    """Return the alert about a key that expires."""
     return Alert(kind=AlertKind.KEY_EXPIRES, subject=name, title="", key=f"{name}:then", snoozed=snoozed)
 
 
 def ends(name, generation, snoozed=None):
-    """Return the alert that an older generation ends while Workers use it."""
+    """Return the alert about an older generation that ends while Workers still use it."""
     return Alert(
         kind=AlertKind.KEY_ROTATION, subject=name, title="", key=f"{name}:{generation}", snoozed=snoozed
     )
 
 
 def names(credentials):
-    """Return the names of keys."""
+    """Return the keys' names."""
     return [one.key.name for one in credentials]
 
 
-def test_a_key_has_its_own_alerts():
-    """Each older generation has its own, and that of another key is not taken for it."""
+def test_an_alert_belongs_to_one_key_and_generation():
+    """Alerts of another key are not mixed in."""
     other = Alert(kind=AlertKind.INACTIVE, subject="a", title="", key="a:1")
     alerts = [other, ends("a", 1), ends("b", 2), expires("a")]
     [credential] = arrange_credentials([key("a", 1, 2)], alerts).shown
@@ -71,8 +71,8 @@ def test_a_key_has_its_own_alerts():
     assert credential.alerts == [alerts[3], alerts[1]]
 
 
-def test_a_key_is_put_aside_when_all_its_alerts_are_snoozed():
-    """One that wakes up brings it back, and a rotation without an alert is shown."""
+def test_a_key_is_listed_as_snoozed_once_all_its_alerts_are():
+    """One active alert brings it back, and a rotation that has no alert is shown."""
     keys = [key("asleep"), key("half", 1), key("quiet", 1)]
     alerts = [expires("asleep", SNOOZED), expires("half", SNOOZED), ends("half", 1)]
     found = arrange_credentials(keys, alerts)
@@ -82,14 +82,14 @@ def test_a_key_is_put_aside_when_all_its_alerts_are_snoozed():
 
 
 def test_a_third_key_is_shown_and_a_fourth_is_folded():
-    """None is left out, and those that are not read are counted."""
+    """No key is left out, and those that were not read from the database are counted."""
     for number, shown in ((2, 2), (3, 3), (4, 2)):
         found = arrange_credentials([key(str(n), 1) for n in range(number)], [], more=7)
         assert (len(found.shown), len(found.folded), found.more) == (shown, number - shown, 7)
 
 
-def test_keys_with_an_alert_come_first_and_then_what_ends_soonest():
-    """An end that is over, and that of a revoked generation, do not count."""
+def test_keys_with_an_alert_come_first_then_those_that_end_soonest():
+    """An end in the past does not count, and neither does that of a revoked generation."""
 
     def group(name, *days, **fields):
         return [

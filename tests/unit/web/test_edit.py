@@ -1,4 +1,4 @@
-"""Two operators edit the same thing: none overwrites what the other has saved without having read it."""
+"""Two operators edit the same thing: neither overwrites the other's change without having seen it."""
 
 import re
 
@@ -12,13 +12,13 @@ RESOURCE = ("/resources/broker", {"audience": "https://broker.example", "scopes"
 
 @pytest.fixture
 async def things(browser, press):
-    """Make a Worker with labels and a resource."""
+    """Create a Worker with labels and a resource."""
     await browser.post(WORKER[0], **WORKER[1])
     await browser.post("/add-resource", name="broker", **RESOURCE[1])
 
 
 async def current(server, path):
-    """Return what can be edited of a Worker or a resource."""
+    """Return the editable values of the Worker or the resource."""
     if path.startswith("/workers"):
         worker = server.services.directory.find_worker("press-01")
         return {"name": worker.name, "labels": worker.labels}
@@ -43,10 +43,10 @@ async def current(server, path):
         (RESOURCE, {"for_all_workers": "yes", "scopes": "x"}, {"scopes": "y"}, "scopes: x"),
     ],
 )
-async def test_the_second_to_save_is_told_and_keeps_what_was_typed(
+async def test_the_second_to_save_sees_the_conflict_and_keeps_the_typed_values(
     server, browser, things, form, first, second, shown
 ):
-    """Nothing is overwritten; the page says what the value is now, and saved once more it is replaced."""
+    """Nothing is overwritten; the page shows the current value, and saving once more replaces it."""
     path, fields = form
     opened = seen(await browser.get(path))
     assert (await browser.post(path, **(fields | first), seen=opened)).status_code == 303
@@ -70,8 +70,8 @@ async def test_the_second_to_save_is_told_and_keeps_what_was_typed(
         (RESOURCE, {"scopes": "read write"}, {"labels": "gpu cpu"}),
     ],
 )
-async def test_changes_of_different_fields_are_both_kept(server, browser, things, form, first, second):
-    """What was not touched is not sent."""
+async def test_changes_to_different_fields_are_both_kept(server, browser, things, form, first, second):
+    """Fields that were not edited are not sent."""
     path, fields = form
     opened = seen(await browser.get(path))
 
@@ -86,8 +86,8 @@ async def test_changes_of_different_fields_are_both_kept(server, browser, things
     assert await current(server, path) == expected
 
 
-async def test_a_fault_in_the_form_does_not_hide_a_conflict(server, browser, things):
-    """Corrected after a typing error, the form is still compared with what it was first shown with."""
+async def test_an_input_error_does_not_hide_a_conflict(server, browser, things):
+    """After a typing error is corrected, the form is still compared with the values it was first shown with."""
     opened = seen(await browser.get("/workers/press-01"))
     await browser.post("/workers/press-01", name="press-01", labels="owner=ann", seen=opened)
     fault = await browser.post("/workers/press-01", name="press-01", labels="a b=c", seen=opened)
@@ -99,8 +99,8 @@ async def test_a_fault_in_the_form_does_not_hide_a_conflict(server, browser, thi
     assert server.services.directory.find_worker("press-01").labels == {"owner": "ann"}
 
 
-async def test_a_role_that_somebody_else_has_set_is_not_set_back(server, browser):
-    """The form of an operator says which role it was shown with."""
+async def test_a_stale_form_does_not_undo_another_operators_change_of_role(server, browser):
+    """The role form carries the role that it was shown with."""
     await browser.post("/operators", name="ada", role="viewer", scope="")
     page = await browser.get("/operators")
     opened = re.findall(r'action="/operators/ada/role"[^>]*>.*?name="seen" value="([^"]+)"', page.text)[0]
@@ -115,8 +115,8 @@ async def test_a_role_that_somebody_else_has_set_is_not_set_back(server, browser
     assert (stale.status_code, "role: viewer" in text_of(stale)) == (409, True)
 
 
-async def test_the_check_is_made_when_the_change_is_written(server, admin, press):
-    """Anyone who passes the page's check at the same moment is stopped by the transaction."""
+async def test_a_conflict_is_also_detected_in_the_transaction(server, admin, press):
+    """A caller that passes the page's check at the same moment is stopped when the change is written."""
     from tests.unit.server.admin.test_worker_queries import ADMIN
 
     from lyftdata.core.errors import ConflictError
@@ -142,8 +142,8 @@ async def test_the_check_is_made_when_the_change_is_written(server, admin, press
         ("/api/resources/broker", {"scopes": ["x"]}, {"labels": ["cpu"]}),
     ],
 )
-async def test_the_api_changes_what_its_caller_has_read(server, browser, things, path, change, other):
-    """With `If-Match` a change is refused if something else was edited since; without it, it is made."""
+async def test_the_api_checks_if_match(server, browser, things, path, change, other):
+    """With `If-Match` a change is refused if anything was edited since; without it, the change is made."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     tag = (await server.http.get(path, headers=admin)).headers["etag"]
     made = await server.http.patch(path, json=change, headers=admin | {"If-Match": tag})

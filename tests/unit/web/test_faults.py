@@ -1,4 +1,4 @@
-"""What is wrong with a form is said next to the field, for every form of the pages."""
+"""Every form of the pages shows an input error next to its field."""
 
 import html
 import re
@@ -47,10 +47,10 @@ DESTINATION = {
 }
 NEW_PASSWORD = {"current": OWN, "new": "zzz " + PASSWORD, "again": "zzz " + PASSWORD}
 
-# That press-01 is refused.
+# The alert that press-01 is refused.
 ALERT_ID = alert_digest("refused", "malformed_api_key")[:ID_LENGTH]
 
-# The path of a form, what is right in it, and by field: what is wrong. The page is the one on which the form is.
+# For each form: its path, valid values, and an invalid value for each field. The path is that of the page with the form.
 WRONG = [
     ("/add-worker", {"name": "press-09", "with": "own"}, {"name": TOO_LONG, "id": "-", "labels": "zone=eu=1,,=" }),
     ("/add-worker", {"name": "press-09", "with": "own"}, {"id": "press-01"}),
@@ -95,7 +95,7 @@ WRONG = [
 CASES = [
     (path, right | {name: wrong}, name) for path, right, faults in WRONG for name, wrong in faults.items()
 ]
-# Forms with nothing to fill in: what can go wrong with them is in no field.
+# Forms with nothing to fill in, so that no error belongs to a field.
 WITHOUT_FIELDS = {
     "/undo-change",
     "/workers/{worker_id}/rotate-key",
@@ -112,14 +112,14 @@ WITHOUT_FIELDS = {
     "/operators/{name}/delete",
     "/requests/{request_id}/withdraw",
 }
-# Needs a receiver that rejects an event: `pages/test_event_destinations.py` has the fault of its only field.
+# Needs a receiver that rejects an event: `pages/test_event_destinations.py` tests its only field.
 TESTED_ELSEWHERE = {"/event-destinations/{name}/skip"}
 SECRETS = {"current", "new", "again", "password", "code"}
 
 
 @pytest.fixture
 async def filled(server, browser, press):
-    """Return the browser of an admin, with one of each thing that a form is about."""
+    """Return an admin's browser, with one of each thing that a form edits."""
     headers = await server.sign_in(password=OWN)
     for path, body in (
         ("/api-keys", {"name": "old-keys", "worker_ids": ["press-01"]}),
@@ -137,7 +137,7 @@ async def filled(server, browser, press):
 
 
 def add_requests(tx, now):
-    """Add what waits for a second operator: a request of one's own, and one of another operator."""
+    """Add two requests that wait for a second operator: one by the admin, and one by another operator."""
     for request_id, operator in (("r-own", "admin"), ("r-vic", "vic")):
         record = ChangeRequestRecord(
             id=request_id,
@@ -156,19 +156,19 @@ def add_requests(tx, now):
 
 
 def within(pattern, text):
-    """Return what a text holds in the pattern's group."""
+    """Return the group of the pattern's first match in a text."""
     found = re.search(pattern, text, re.DOTALL)
     assert found is not None, pattern
     return found[1]
 
 
 def tags_at_fault(page):
-    """Return the tags of the fields that a page marks."""
+    """Return the tags of the fields that a page marks as invalid."""
     return re.findall(r"<[^<>]*aria-invalid=\"true\"[^<>]*>", page)
 
 
 async def post(browser, path, fields):
-    """Post a form with what it carries besides."""
+    """Post a form, with the hidden values that its page gives it."""
     if path == "/account/second-factor":
         fields = fields | {"setup": the(r'name="setup" value="([^"]+)"', await browser.get(path))}
     if "/rotate" in path:
@@ -176,8 +176,8 @@ async def post(browser, path, fields):
     return await browser.post(path, **fields)
 
 
-async def test_every_error_lands_next_to_its_field(filled, subtests):
-    """The field is marked, says what is wrong with it, has the focus, and is led to from the top; what was typed is kept."""
+async def test_every_input_error_is_shown_at_its_field(filled, subtests):
+    """The field is marked, has the message and the focus, and is linked from the top; the typed value is kept."""
     for path, fields, name in CASES:
         with subtests.test(path=path, name=name):
             answer = await post(filled, path, fields)
@@ -200,8 +200,8 @@ async def test_every_error_lands_next_to_its_field(filled, subtests):
                 assert html.escape(fields[name]) in text.replace("&#34;", "&quot;")
 
 
-def test_no_form_is_left_out():
-    """A form that is shown again has its errors in the table above, or has no field."""
+def test_every_form_is_in_the_table_of_errors():
+    """A form that can be shown again has its errors in the table above, or has no field."""
     posted = {path.partition("?")[0] for path, *_ in WRONG}
     shown_again = {entry.path for entry in PAGES if entry.again is not None}
     shown_again -= WITHOUT_FIELDS | TESTED_ELSEWHERE
@@ -212,12 +212,12 @@ def test_no_form_is_left_out():
     assert [path for path in sorted(shown_again) if not fits(path)] == []
 
 
-def test_every_field_can_say_what_is_wrong_with_it():
-    """In the templates: who adds a field to a form that is posted, adds both."""
+def test_every_field_in_the_templates_can_show_its_error():
+    """Adding a field to a posted form without a place for its error fails here."""
     missing = []
     for file in (resources.files("lyftdata.web") / "templates").iterdir():
         source = file.read_text(encoding="utf-8")
-        # Of a sign-in it is not said whether the name or the password was wrong.
+        # The sign-in page does not reveal whether the name or the password was wrong.
         forms = (
             []
             if file.name == "sign_in.html"
@@ -246,13 +246,13 @@ def test_every_field_can_say_what_is_wrong_with_it():
         (NotFoundError("worker", "my_own-name"), {"workers"}, Fault("workers", "There is no Worker 'my_own-name'.")),
     ],
 )  # fmt: skip
-def test_only_a_field_that_the_form_has_is_at_fault(problem, given, found):
-    """Anything else is said above the form alone."""
+def test_an_error_is_assigned_only_to_a_field_of_the_form(problem, given, found):
+    """Any other error is shown only above the form."""
     assert find_fault(problem, given) == found
 
 
-def test_names_of_the_api_are_words():
-    """Not what is quoted, or a part of something else."""
+def test_names_of_api_fields_become_words():
+    """Quoted text, environment variables and parts of other words are left as they are."""
     assert in_words("must not be lower than refuse_below") == "must not be lower than refuse below"
     assert (
         in_words("There is no 'my_key', no LYFTDATA_URL and no x-a_b.")

@@ -1,4 +1,4 @@
-"""The bar of the overview."""
+"""The overview's bar of Workers by state."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +9,8 @@ from lyftdata.core.records import State
 from lyftdata.web.fleet_bar import WIDTH, fleet_segments
 
 
-def test_every_worker_is_in_one_segment_and_each_leads_to_its_workers():
-    """Lost ones are not among those that are offline for another reason, and archived ones are nowhere."""
+def test_every_worker_is_in_one_segment_which_links_to_its_workers():
+    """Lost Workers are not counted as offline again, and archived ones are in no segment."""
     counts = {
         State.ONLINE: 735,
         State.OFFLINE: 330,
@@ -34,14 +34,14 @@ def test_every_worker_is_in_one_segment_and_each_leads_to_its_workers():
     assert paths["never"] == "/workers?q=status:never_connected"
 
 
-def test_nothing_is_shown_as_zero():
-    """An empty part has no segment, so nothing green is ever 0."""
+def test_an_empty_segment_is_not_shown():
+    """So the green segment never says 0."""
     assert fleet_segments({}, judge(online=0, returning=0, away=0, lost_at=[])) == []
 
 
 @given(st.dictionaries(st.sampled_from([s for s in State if s is not State.ARCHIVED]), st.integers(0, 10**6)))
-def test_the_bar_is_full_and_every_part_can_be_seen(counts):
-    """However uneven a fleet is."""
+def test_every_segment_is_visible(counts):
+    """However uneven the counts are, no segment is thinner than 1 or outside the bar."""
     segments = fleet_segments(counts, judge(online=0, returning=0, away=0, lost_at=[]))
     for part in segments:
         assert part.width >= 1

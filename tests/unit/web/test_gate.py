@@ -1,4 +1,4 @@
-"""The one gate in front of every page: who passes, and what is refused before a handler sees it."""
+"""The gate in front of every page: who passes, and what is refused before a handler sees the request."""
 
 import html
 from urllib.parse import quote
@@ -22,12 +22,12 @@ FOR_ADMINS = [entry for entry in PAGES if Role.VIEWER not in ACTIONS[entry.actio
 
 
 def name_of(entry):
-    """Name a case by what is asked for."""
+    """Return the name of a subtest: the method and the path."""
     return f"{entry.method} {entry.path}"
 
 
 def fill(path):
-    """Return a path with something in its parts."""
+    """Return a path with its parameters filled in."""
     return path.format(
         worker_id="press-01",
         name="press-keys",
@@ -42,17 +42,17 @@ def fill(path):
 
 
 async def state_of(server):
-    """Return everything that a form could change."""
+    """Return the number of the last audit event, which any change increases."""
     from lyftdata.store import audit_log
 
     events = await server.services.store.read(lambda conn: audit_log.list_events(conn, limit=1))
     return events[0].number
 
 
-def test_what_changes_something_is_for_admins_or_ones_own():
-    """No page that takes a form is behind an action that every operator may take on others' things."""
-    # They change nothing. A form and not a link: the text of an incident may hold a leaked key, which must be in no address, and
-    # the rules of a rehearsal are what a form holds.
+def test_every_form_is_for_admins_or_for_the_operators_own_account():
+    """No page that takes a form uses an action that every operator may do to others' things."""
+    # They change nothing. They are forms, not links: the text of an incident may hold a leaked key, which must not be in a URL, and
+    # the rules of a rehearsal are form fields.
     asking = {"/incident", "/enrollment/{name}/rehearse"}
     for entry in (entry for entry in POSTS if entry.path not in asking):
         assert ACTIONS[entry.action].roles == {Role.ADMIN} or entry.action in {
@@ -61,8 +61,8 @@ def test_what_changes_something_is_for_admins_or_ones_own():
         }, name_of(entry)
 
 
-async def test_a_unknown_caller_is_sent_to_sign_in(server, subtests):
-    """Without a session every page answers with the way to the sign-in page, and nothing else."""
+async def test_every_page_redirects_to_sign_in_without_a_session(server, subtests):
+    """The redirect has no content."""
     for entry in PAGES:
         answer = await server.http.request(entry.method, fill(entry.path), headers=FROM_OUR_PAGE)
 
@@ -73,7 +73,7 @@ async def test_a_unknown_caller_is_sent_to_sign_in(server, subtests):
 
 
 async def test_a_fragment_asked_for_without_a_session_sends_the_whole_page_to_sign_in(server):
-    """The sign-in form must not appear inside a list that was being renewed."""
+    """The sign-in form must not appear inside a list that is being refreshed."""
     answer = await server.http.get("/workers", headers={"HX-Request": "true"})
 
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (401, "/login", b"")
@@ -90,8 +90,8 @@ FILTERED = "/workers?q=press+status%3Aonline+zone%3Deu-1"
         ("POST", "/workers/press-01/disable", FROM_OUR_PAGE | {"Referer": ISSUER + FILTERED}),
     ],
 )
-async def test_signing_in_leads_back_with_the_query(server, method, path, headers):
-    """A page, a part of it that renews itself, a form: the operator comes back to the page with its filter."""
+async def test_signing_in_returns_to_the_page_with_its_query(server, method, path, headers):
+    """After a page, a fragment that refreshes itself or a form, the operator returns to the page with its filter."""
     asked = await server.http.request(method, path, headers=headers)
     way = asked.headers.get("hx-redirect") or asked.headers["location"]
     form = await server.http.get(way)
@@ -102,8 +102,8 @@ async def test_signing_in_leads_back_with_the_query(server, method, path, header
     assert answer.headers["location"] == FILTERED
 
 
-async def test_a_first_password_leads_on_to_the_page_that_was_asked_for(server):
-    """Anyone who follows a link before the first password is changed arrives there afterwards."""
+async def test_changing_the_first_password_continues_to_the_requested_page(server):
+    """An operator who followed a link before changing the first password arrives there afterwards."""
     browser = Browser(server.from_address("192.0.2.50"))
     await browser.sign_in("admin", PASSWORD)
     form = await browser.get((await browser.get(FILTERED)).headers["location"])
@@ -117,7 +117,9 @@ async def test_a_first_password_leads_on_to_the_page_that_was_asked_for(server):
 
 
 async def test_the_sign_in_page_says_that_a_session_has_ended(server, browser):
-    """By the cookie that the browser still sends, also after its twelve hours; not to others, and not by the URL."""
+    """
+    It recognizes the cookie, even after the session's twelve hours. Other browsers do not see it, and the URL cannot cause it.
+    """
     said = "Your session has ended."
     assert said not in (await server.http.get("/login?next=%2Fworkers&ended=yes")).text
     server.clock.forward(hours=12)
@@ -132,7 +134,7 @@ async def test_the_sign_in_page_says_that_a_session_has_ended(server, browser):
     assert said not in (await browser.get("/login")).text
 
 
-# --- errors of those who are signed in -------------------------------------------------------------------
+# --- errors while signed in ------------------------------------------------------------------------------
 
 HTML = {"Accept": "text/html"}
 
@@ -150,8 +152,8 @@ HTML = {"Accept": "text/html"}
         ("/workers/press-01/disable", 403),
     ],
 )
-async def test_an_error_keeps_the_menu(server, viewer, press, path, status):
-    """Who is signed in finds the menu, their name and *Sign out* on every error; an unknown caller none of it."""
+async def test_an_error_page_keeps_the_menu(server, viewer, press, path, status):
+    """A signed-in operator finds the menu, their name and *Sign out* on every error; an unknown caller finds none of it."""
     page = await viewer.get(path, headers=HTML)
     strange = await server.http.get(path, headers=HTML)
 
@@ -161,8 +163,8 @@ async def test_an_error_keeps_the_menu(server, viewer, press, path, status):
     assert '<nav aria-label="Main">' not in strange.text
 
 
-async def test_a_failure_is_a_page_with_the_menu(server, viewer, press, monkeypatch):
-    """What a handler did not expect is a page too, with nothing of what it was; to a program it is plain text."""
+async def test_an_unexpected_error_is_a_page_with_the_menu(server, viewer, press, monkeypatch):
+    """It reveals nothing about the exception; programs get plain text."""
 
     def broken(*_arguments, **_more):
         raise RuntimeError("a secret detail")
@@ -181,8 +183,8 @@ async def test_a_failure_is_a_page_with_the_menu(server, viewer, press, monkeypa
     assert (plain.status_code, plain.text) == (500, "Internal Server Error")
 
 
-async def test_a_viewer_may_not(server, viewer, press, unhurried, subtests):
-    """Every page that changes something is refused to a viewer with 403, and changes nothing."""
+async def test_a_viewer_cannot_change_anything(server, viewer, press, unhurried, subtests):
+    """Every page that changes something answers a viewer with 403 and changes nothing."""
     before = await state_of(server)
     for entry in FOR_ADMINS:
         path = fill(entry.path)
@@ -196,8 +198,10 @@ async def test_a_viewer_may_not(server, viewer, press, unhurried, subtests):
             assert await state_of(server) == before
 
 
-async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, press, unhurried, subtests):
-    """Without the token, with a wrong one, with another session's: 403, and nothing is changed."""
+async def test_a_form_needs_the_csrf_token_of_its_session(
+    server, browser, viewer, press, unhurried, subtests
+):
+    """A missing token, a wrong one or another session's gets 403, and nothing is changed."""
     before = await state_of(server)
     for entry in POSTS:
         for token in ("", "0" * 64, viewer.csrf, browser.csrf[:-1], "ü"):
@@ -222,7 +226,7 @@ async def test_a_form_needs_the_token_of_its_session(server, browser, viewer, pr
 )
 @pytest.mark.parametrize("path", ["/logout", "/login"])
 async def test_a_form_must_come_from_one_of_the_servers_pages(browser, headers, path):
-    """Another site, a neighbouring host, another port, nobody who says: 403, also for signing in."""
+    """From another site, a neighbouring host, another port or without an origin it gets 403; signing in too."""
     form = {"csrf": browser.csrf, "username": "admin", "password": "xxx " + PASSWORD}
 
     answer = await browser.http.post(path, data=form, headers=headers)
@@ -231,15 +235,15 @@ async def test_a_form_must_come_from_one_of_the_servers_pages(browser, headers, 
     assert (await browser.get("/account")).status_code == 200
 
 
-async def test_an_origin_alone_is_enough(browser):
-    """On plain HTTP browsers send no Fetch Metadata; the Origin header says the same."""
+async def test_an_origin_header_alone_is_enough(browser):
+    """Browsers send no Fetch Metadata over plain HTTP; the Origin header says the same."""
     answer = await browser.http.post("/logout", data={"csrf": browser.csrf}, headers={"Origin": ISSUER})
 
     assert answer.headers["location"] == "/login"
 
 
-async def test_a_first_password_opens_one_page_only(server, unhurried, subtests):
-    """Anyone who signed in with a password that somebody else made changes it before anything else."""
+async def test_a_first_password_opens_only_the_page_that_changes_it(server, unhurried, subtests):
+    """An operator who signed in with a password that another operator made must change it before anything else."""
     browser = Browser(server.from_address("192.0.2.50"))
     assert (await browser.sign_in("admin", PASSWORD)).headers["location"] == "/"
     await browser.learn_token()
@@ -258,8 +262,8 @@ async def test_a_first_password_opens_one_page_only(server, unhurried, subtests)
             assert await state_of(server) == before
 
 
-async def test_changing_the_first_password_opens_the_rest(server):
-    """The new one counts from then on; the first one no longer."""
+async def test_changing_the_first_password_opens_all_pages(server):
+    """From then on the new password is accepted and the first one is refused."""
     browser = Browser(server.from_address("192.0.2.50"))
     await browser.sign_in("admin", PASSWORD)
     await browser.learn_token()
@@ -280,8 +284,10 @@ async def test_changing_the_first_password_opens_the_rest(server):
 # --- the session's cookie --------------------------------------------------------------------------------
 
 
-async def test_the_cookie_is_out_of_reach(server):
-    """Under TLS: for this host alone, never over plain HTTP, out of scripts' reach, not sent from other sites' forms."""
+async def test_the_session_cookie_is_protected(server):
+    """
+    Under TLS it is for this host only, never sent over plain HTTP, not readable by scripts, and not sent with other sites' forms.
+    """
     answer = await Browser(server.from_address("192.0.2.50")).sign_in("admin", PASSWORD)
 
     cookie = answer.headers["set-cookie"]
@@ -291,8 +297,8 @@ async def test_the_cookie_is_out_of_reach(server):
     assert "domain" not in cookie.lower()
 
 
-async def test_on_loopback_the_cookie_is_one_servers_alone(opened):
-    """Ports share cookies: two Servers on one host must not sign each other's operators out."""
+async def test_on_loopback_the_cookie_is_named_after_the_port(opened):
+    """Browsers share cookies between ports: two Servers on one host must not sign each other's operators out."""
     async with opened(LYFTDATA_PUBLIC_URL="http://127.0.0.1:3000") as server:
         server.http.base_url = "http://127.0.0.1:3000"
         headers = {"Sec-Fetch-Site": "same-origin"}
@@ -303,19 +309,19 @@ async def test_on_loopback_the_cookie_is_one_servers_alone(opened):
     assert "Secure" not in answer.headers["set-cookie"]
 
 
-async def test_the_cookie_opens_no_api(server, browser):
-    """The API reads the Authorization header alone: no other site's page can make a browser use it."""
+async def test_the_api_does_not_accept_the_cookie(server, browser):
+    """The API reads only the Authorization header, so another site's page cannot make a browser use it."""
     assert (await browser.get("/api/workers")).status_code == 401
 
 
-async def test_the_token_of_the_command_line_opens_no_page(server, admin):
-    """Pages read the cookie alone."""
+async def test_pages_do_not_accept_the_command_lines_token(server, admin):
+    """Pages read only the cookie."""
     assert (await server.http.get("/workers", headers=admin)).headers["location"].startswith("/login")
 
 
 @pytest.mark.parametrize("role", ["nobody", "deleted", "ended", "expired"])
-async def test_a_session_that_is_over_opens_nothing(server, browser, role):
-    """Made up, of a deleted operator, ended elsewhere, past its twelve hours."""
+async def test_an_invalid_session_opens_no_page(server, browser, role):
+    """Whether it is made up, of a deleted operator, ended elsewhere, or past its twelve hours."""
     other = await signed_in(server, "admin", "xxx " + PASSWORD)
     match role:
         case "nobody":
@@ -365,15 +371,15 @@ async def test_a_session_that_is_over_opens_nothing(server, browser, role):
         "/" + "x" * 5_000,
     ],
 )
-async def test_signing_in_leads_nowhere_else(server, elsewhere):
-    """Whatever `next` says, the way leads to a page of this Server."""
+async def test_signing_in_never_redirects_to_another_site(server, elsewhere):
+    """Whatever `next` says, the redirect leads to a page of this Server."""
     answer = await Browser(server.from_address("192.0.2.50")).sign_in("admin", PASSWORD, next=elsewhere)
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
-async def test_signing_in_leads_back(server, press):
-    """Who was on the way to a page arrives there."""
+async def test_signing_in_returns_to_the_requested_page(server, press):
+    """The page arrives in the form as `next`, and is where the sign-in redirects to."""
     asked = await server.http.get("/workers/press-01")
     page = await server.http.get(asked.headers["location"])
     assert 'name="next" value="/workers/press-01"' in page.text
@@ -385,8 +391,8 @@ async def test_signing_in_leads_back(server, press):
     assert answer.headers["location"] == "/workers/press-01"
 
 
-async def test_guessing_locks_here_as_everywhere(server):
-    """Five wrong passwords and the sixth is not looked at; unknown and known names read the same."""
+async def test_guessing_passwords_locks_the_sign_in_page(server):
+    """After five wrong passwords the sixth is not checked; unknown and known names get the same answer."""
     known, unknown = [
         await Browser(server.from_address("192.0.2.50")).sign_in(name, "wrong wrong wrong")
         for name in ("admin", "nobody")
@@ -414,8 +420,8 @@ async def test_guessing_locks_here_as_everywhere(server):
         (b"", ""),
     ],
 )
-async def test_malformed_forms(server, body, kind):
-    """Too large, no UTF-8, too many fields, another kind: a page that says so."""
+async def test_a_malformed_form_gets_a_page_that_says_so(server, body, kind):
+    """Too large, not UTF-8, too many fields, or of another content type."""
     answer = await server.http.post("/login", content=body, headers=FROM_OUR_PAGE | {"Content-Type": kind})
 
     assert 400 <= answer.status_code < 500
@@ -423,7 +429,7 @@ async def test_malformed_forms(server, body, kind):
 
 
 async def post_in_two(browser, path, body, between, headers=None):
-    """Send a form, or JSON with other headers, in two parts; something happens before the second."""
+    """Send a form, or JSON with other headers, in two parts, and call `between` before the second."""
 
     async def parts():
         yield body[:-1].encode()
@@ -434,8 +440,8 @@ async def post_in_two(browser, path, body, between, headers=None):
     return await browser.http.post(path, content=parts(), headers=headers or kind)
 
 
-async def test_a_form_that_takes_its_time_does_nothing_after_the_session_was_ended(server, browser):
-    """Persistence: who is thrown out leaves no way in behind by a request that was let in before. The same by the API."""
+async def test_a_slow_form_has_no_effect_after_its_session_was_ended(server, browser):
+    """Persistence: an admitted request creates no credential after its session was ended. The same holds for the API."""
 
     async def throw_out():
         await server.services.store.write(lambda tx: admin_sessions.delete_sessions_of(tx, "admin"))
@@ -452,8 +458,8 @@ async def test_a_form_that_takes_its_time_does_nothing_after_the_session_was_end
     assert await server.services.store.read(api_tokens.all_api_tokens) == []
 
 
-async def test_a_form_that_takes_its_time_is_of_the_role_at_its_end(server, browser, viewer):
-    """Privilege escalation: an admin who was made a viewer in between does what a viewer may do."""
+async def test_a_slow_form_is_checked_against_the_role_at_its_end(server, browser, viewer):
+    """Privilege escalation: an admin who was made a viewer in the meantime can only do what a viewer may."""
     store = server.services.store
 
     async def demote():
@@ -467,11 +473,11 @@ async def test_a_form_that_takes_its_time_is_of_the_role_at_its_end(server, brow
     assert (await server.services.operators.get("vera")).role is Role.VIEWER
 
 
-# --- what every page says to the browser -----------------------------------------------------------------
+# --- response headers of every page ----------------------------------------------------------------------
 
 
-async def test_every_page_is_under_the_policy(server, browser, press, unhurried, subtests):
-    """No script from elsewhere, no frame, no copy in a cache; also where the page is an error."""
+async def test_every_page_has_the_content_security_policy(server, browser, press, unhurried, subtests):
+    """No script from elsewhere, no frame, and no copy in a cache, on error pages too."""
     for entry in GETS:
         if entry.path == "/events":
             continue
@@ -491,8 +497,8 @@ async def test_every_page_is_under_the_policy(server, browser, press, unhurried,
             assert " onclick" not in answer.text
 
 
-async def test_a_path_that_nobody_has(server, browser):
-    """A browser reads a page under the policy, everybody else a word; a wrong method stays 405."""
+async def test_an_unknown_path_is_a_404_page(server, browser):
+    """A browser gets a page under the policy, other clients plain text; a wrong method stays 405."""
     page = await server.http.get("/nope<b>", headers={"Accept": "text/html"})
     plain = await server.http.get("/nope")
 
@@ -502,8 +508,8 @@ async def test_a_path_that_nobody_has(server, browser):
     assert (await server.http.get("/oauth2/token", headers={"Accept": "text/html"})).status_code == 405
 
 
-async def test_files_are_kept_under_an_address_that_changes_with_them(server):
-    """The address holds a digest of the content; nothing else of the package is served."""
+async def test_static_files_are_cached_under_a_url_with_their_digest(server):
+    """The URL changes with the content; no other file of the package is served."""
     page = await server.http.get("/login")
     (path,) = {part.split('"')[0] for part in page.text.split('href="') if part.startswith("/static/app.css")}
 
@@ -514,12 +520,12 @@ async def test_files_are_kept_under_an_address_that_changes_with_them(server):
         assert (await server.http.get(other)).status_code == 404
 
 
-# --- what a review by other eyes has found ---------------------------------------------------------------
+# --- findings of a security review -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", [b"\xa0", b"\x85", b"\x0b", b"\x1f", b"\xa0 "])
-async def test_a_cookie_tossed_by_a_neighbour_is_rejected(server, browser, viewer, before):
-    """A name that only a kind parser takes for ours moves nobody into another's session."""
+async def test_a_cookie_set_by_a_neighbouring_host_is_rejected(server, browser, viewer, before):
+    """Cookie tossing: a name that only a lenient parser reads as the session cookie's does not switch to another session."""
     token = viewer.http.cookies["__Host-lyftdata"].encode()
     own = browser.http.cookies["__Host-lyftdata"].encode()
     for cookie in (before + b"__Host-lyftdata=" + token, b"a=b; " + before + b"__Host-lyftdata=" + token):
@@ -531,8 +537,8 @@ async def test_a_cookie_tossed_by_a_neighbour_is_rejected(server, browser, viewe
         assert "<h1>admin</h1>" in beside.text
 
 
-async def test_a_cookie_that_comes_twice_is_rejected(server, browser, viewer):
-    """Nobody can say which of two is the right one."""
+async def test_a_duplicate_session_cookie_is_rejected(server, browser, viewer):
+    """The Server cannot know which of the two is the right one."""
     both = f"__Host-lyftdata={browser.http.cookies['__Host-lyftdata']}; __Host-lyftdata={viewer.http.cookies['__Host-lyftdata']}"
     assert (await server.http.get("/account", headers={"Cookie": both})).status_code == 303
 
@@ -540,8 +546,8 @@ async def test_a_cookie_that_comes_twice_is_rejected(server, browser, viewer):
 @pytest.mark.parametrize(
     "origin", ["http://[x]", "http://[", "http://[::1", "https://", "x" * 5000, "http://lyft.example"]
 )
-async def test_an_origin_is_compared_and_never_read(server, origin):
-    """What is no URL is from elsewhere like anything else; http is not https."""
+async def test_an_origin_is_compared_and_never_parsed(server, origin):
+    """A malformed origin is refused like any other foreign one, and http is not https."""
     answer = await server.http.post("/login", data={"a": "b"}, headers={"Origin": origin})
     assert answer.status_code == 403
 
@@ -564,7 +570,7 @@ async def test_an_origin_is_compared_and_never_read(server, origin):
     ],
 )
 async def test_a_browser_is_answered_only_under_the_servers_names(server, browser, host, let_in):
-    """A page that points its own name here guesses no passwords from the operator's address (DNS rebinding)."""
+    """A page whose own host name resolves to the Server cannot guess passwords from the operator's address (DNS rebinding)."""
     own = {"Host": host, "Sec-Fetch-Site": "same-origin"}
     body = {"username": "admin", "password": "xxx " + PASSWORD}
 
@@ -577,16 +583,16 @@ async def test_a_browser_is_answered_only_under_the_servers_names(server, browse
     assert by_program.status_code == 200
 
 
-async def test_no_redirect_repeats_a_body_elsewhere(server):
-    """A slash too many is a wrong path: a redirect would send a key on, to an address made of the request's headers."""
+async def test_a_trailing_slash_is_not_redirected(server):
+    """A redirect would send the key in the body on, to a URL made from the request's headers."""
     for path in ("/oauth2/token/", "/api/login/", "/login/", "/api/workers/"):
         answer = await server.http.post(path, data={"client_secret": "x"}, headers={"Host": "evil.example"})
         assert answer.status_code in {404, 405, 415}
         assert "location" not in answer.headers
 
 
-async def test_an_operator_gets_no_pages_without_end(server, browser, monkeypatch):
-    """Pages are made beside the answers to Workers: an operator in debt is told to come back."""
+async def test_an_operator_who_exceeds_the_budget_gets_429(server, browser, monkeypatch):
+    """Rendering pages competes with the answers to Workers, so an operator in debt must wait."""
     monkeypatch.setattr("lyftdata.server.api.operator_gate._HELD_FOR_S", 0)
     answers = [await browser.get("/account/password") for _ in range(60)]
     assert {answer.status_code for answer in answers} == {200}

@@ -1,4 +1,4 @@
-"""What is answered before a page is reached is a page as well, for a browser."""
+"""Errors that are answered before a page is reached are pages too, for a browser."""
 
 from typing import Any, cast
 
@@ -11,14 +11,14 @@ from lyftdata.web.gate import early_error_page
 
 
 class Unreadable:
-    """A store whose database cannot be asked."""
+    """A store whose database cannot be read."""
 
     def is_current(self):
-        """Say that other Servers have not been heard of lately."""
+        """Say that the changes of other Servers have not been read lately."""
         return False
 
     async def refresh(self):
-        """Fail to ask."""
+        """Fail to read them."""
         raise StoreError("no connection")
 
 
@@ -31,8 +31,8 @@ class Unreadable:
         ("/oauth2/token", "application/json", "application/json"),
     ],
 )
-async def test_without_its_state_a_server_answers_each_in_its_form(path, accept, kind):
-    """503 and when to come back: a page for a browser, JSON for programs."""
+async def test_a_server_without_its_state_answers_503_in_the_callers_format(path, accept, kind):
+    """With Retry-After: a page for a browser, JSON for programs."""
     app = FreshnessMiddleware(cast("Any", None), cast("Any", Unreadable()), error_page=early_error_page)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="https://lyft.example"

@@ -1,4 +1,4 @@
-"""What pages show and do: each is a client of the same use cases as the command line."""
+"""What pages show and do: each calls the same use cases as the command line."""
 
 import asyncio
 import html
@@ -22,25 +22,25 @@ HOSTILE = "<script>alert('x')</script>"
 
 
 def text_of(answer):
-    """Return a page's text as a person reads it."""
+    """Return a page's text without markup."""
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text)))
 
 
 def seen(page):
-    """Return what the first form of a page says of the values it was shown with."""
+    """Return the `seen` value of a page's first form: the values that it was shown with."""
     return the(r'name="seen" value="([^"]+)"', page)
 
 
 async def names(server):
-    """Return the names of every Worker."""
+    """Return the names of all Workers."""
     return {record.name for record in server.services.directory.workers()}
 
 
-# --- a new Worker ----------------------------------------------------------------------------------------
+# --- adding a Worker -------------------------------------------------------------------------------------
 
 
-async def test_a_new_worker_with_a_key_of_its_own(server, browser):
-    """The key on the page lets this Worker in and no other; the page after does not show it."""
+async def test_a_new_worker_gets_a_key_of_its_own(server, browser):
+    """The key on the page authenticates this Worker; no other page shows it."""
     made = await browser.post(
         "/add-worker", name="press-01", id="press-01", labels="zone=eu-1,gpu", **{"with": "own"}
     )
@@ -55,8 +55,8 @@ async def test_a_new_worker_with_a_key_of_its_own(server, browser):
             assert key[20:] not in page.text, entry.path
 
 
-async def test_a_new_worker_with_a_key_that_there_is(server, browser):
-    """It may use that key, which is not shown again."""
+async def test_a_new_worker_may_use_an_existing_key(server, browser):
+    """The key is not shown again."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     body = {"name": "press-keys", "worker_ids": []} | {"worker_ids": None}
     key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
@@ -70,8 +70,8 @@ async def test_a_new_worker_with_a_key_that_there_is(server, browser):
 
 
 @pytest.mark.parametrize("why", ["gone", "revoked", "expired", "taken", "bad name"])
-async def test_a_new_worker_that_cannot_be_made_leaves_nothing(server, browser, press, why):
-    """The form again, with what was typed and what is wrong; no Worker without its key."""
+async def test_a_worker_that_cannot_be_added_leaves_nothing_behind(server, browser, press, why):
+    """The form is shown again with the typed values and the error; no Worker without a key is left."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     body = {"name": "press-keys", "worker_ids": ["press-01"], "expires_in_s": 60}
     await server.http.post("/api/api-keys", json=body, headers=admin)
@@ -98,8 +98,8 @@ async def test_a_new_worker_that_cannot_be_made_leaves_nothing(server, browser, 
     assert await state_of(server) == before
 
 
-async def test_the_page_waits_and_says_why_a_worker_was_refused(server, browser, press):
-    """Waiting, refused with the cause and its reference, gone: what the page after *New Worker* asks for."""
+async def test_the_waiting_page_says_why_a_worker_was_refused(server, browser, press):
+    """The panel after *New Worker* says that it waits, that the Worker was refused and why, or that it was deleted."""
     waiting = await browser.get("/workers/press-01/waiting")
     assert "Waiting for press-01" in text_of(waiting)
     assert "hx-trigger" in waiting.text
@@ -116,8 +116,8 @@ async def test_the_page_waits_and_says_why_a_worker_was_refused(server, browser,
 # --- the list --------------------------------------------------------------------------------------------
 
 
-async def test_filters_narrow_and_survive_the_pages(server, browser):
-    """120 Workers of which 60 fit are two pages, and the way to the second keeps the filter."""
+async def test_a_filter_is_kept_across_pages(server, browser):
+    """120 Workers of which 60 match are two pages, and the link to the second keeps the filter."""
     for n in range(120):
         labels = {"even": "yes"} if n % 2 == 0 else {}
         await browser.post(
@@ -152,7 +152,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/api-keys", "/refusals", "/audit", "/add-worker"])
-async def test_nonsense_in_an_address_shows_a_page(browser, press, path, subtests):
+async def test_nonsense_in_a_url_still_shows_a_page(browser, press, path, subtests):
     """No parameter breaks a page, and none of it becomes markup."""
     for query in NONSENSE:
         answer = await browser.get(f"{path}?{query}")
@@ -164,8 +164,8 @@ async def test_nonsense_in_an_address_shows_a_page(browser, press, path, subtest
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/api-keys", "/refusals", "/audit", "/add-worker"])
-async def test_a_null_character_in_an_address_is_refused(browser, press, path):
-    """No database can hold one, so nothing is looked up by it."""
+async def test_a_null_character_in_a_url_is_rejected(browser, press, path):
+    """No database can store one, so it is never used in a query."""
     assert (await browser.get(f"{path}?key=%00&subject=%00")).status_code == 422
 
 
@@ -180,19 +180,19 @@ async def test_a_null_character_in_an_address_is_refused(browser, press, path):
         "/workers/a/b",
     ],
 )
-async def test_what_is_not_there_is_a_page_that_says_so(browser, path):
-    """404, with the way back."""
+async def test_a_missing_object_is_a_404_page(browser, path):
+    """The page has a link back."""
     answer = await browser.get(path, headers={"Accept": "text/html"})
 
     assert answer.status_code == 404
     assert 'href="/"' in answer.text
 
 
-# --- doing things to many --------------------------------------------------------------------------------
+# --- bulk actions ----------------------------------------------------------------------------------------
 
 
 async def test_archived_workers_are_a_click_away(server, browser, press):
-    """The list leaves them out and says how many there are; their own page says what archived means."""
+    """The list leaves them out, says how many there are and links to them; their own page says what archived means."""
     worker_id, _ = await server.enrolled("etl-1")
     await server.services.traces.flush()
     server.clock.now += timedelta(days=40)
@@ -214,8 +214,8 @@ async def test_archived_workers_are_a_click_away(server, browser, press):
     assert (await browser.get("/workers?q=inactive:>soon")).status_code == 422
 
 
-async def test_bulk_cuts_nobody_off_unasked(server, browser, press):
-    """Disabling, enabling and deleting say first what they do; confirmed, they do it, and the filter stays."""
+async def test_bulk_actions_ask_for_confirmation(server, browser, press):
+    """Disabling, enabling and deleting first say what they will do; once confirmed they do it, and the filter stays."""
     for action in ("disable", "delete", "enable"):
         asked = await browser.post("/workers", action=action, id=["press-01", "nobody"], q="press")
         way = asked.headers["location"]
@@ -237,7 +237,7 @@ async def test_bulk_cuts_nobody_off_unasked(server, browser, press):
     assert await names(server) == set()
 
 
-async def test_bulk_labels_are_added_to_those_there(server, browser, press):
+async def test_bulk_labels_are_added_to_existing_ones(server, browser, press):
     """A label is added or changed, the others stay."""
     await browser.post("/workers", action="label", id="press-01", labels="zone=eu-1,gpu")
     await browser.post("/workers", action="label", id="press-01", labels="zone=eu-2")
@@ -256,8 +256,8 @@ async def test_bulk_labels_are_added_to_those_there(server, browser, press):
         {},
     ],
 )
-async def test_bulk_that_makes_no_sense_changes_nothing(server, browser, press, form):
-    """The list again, with what is wrong."""
+async def test_an_invalid_bulk_action_changes_nothing(server, browser, press, form):
+    """The list is shown again, with the error."""
     before = await state_of(server)
 
     answer = await browser.post("/workers", **form)
@@ -272,7 +272,7 @@ async def test_bulk_that_makes_no_sense_changes_nothing(server, browser, press, 
 
 
 async def test_a_worker_is_renamed_disabled_enabled_and_deleted(server, browser, press):
-    """Each does what its page said it would, and the timeline tells it."""
+    """Each action does what its page said, and the timeline shows it."""
     await browser.post("/workers/press-01", name="The press", labels="gpu")
     await browser.post("/workers/press-01/disable")
     assert "Disabled: it gets no token" in text_of(await browser.get("/workers/press-01"))
@@ -296,15 +296,15 @@ async def test_a_worker_is_renamed_disabled_enabled_and_deleted(server, browser,
     assert (await browser.get("/workers/press-01")).status_code == 404
 
 
-async def test_labels_can_be_taken_away(server, browser, press):
-    """An emptied field means no labels, not the ones before."""
+async def test_labels_can_be_removed(server, browser, press):
+    """An emptied field means no labels, not the previous ones."""
     await browser.post("/workers/press-01", name="press-01", labels="gpu")
     await browser.post("/workers/press-01", name="press-01", labels="")
     assert server.services.directory.find_worker("press-01").labels == {}
 
 
 async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, press):
-    """Shown once each time; revoking says first how many it will cut off."""
+    """It is shown once each time; the revoke page first says how many Workers it will disconnect."""
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     form = {"name": "press-keys", "for": "chosen", "workers": "press-01, press-01", "life": "30d"}
     issued = await browser.post("/issue-api-key", **form)
@@ -340,7 +340,7 @@ async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, pres
     ],
 )
 async def test_a_key_that_cannot_be_issued_is_not_issued_for_all(server, browser, press, form):
-    """The form again; what was not chosen outright is never read as *every Worker*."""
+    """The form is shown again; a missing choice is never read as *every Worker*."""
     await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
     before = await state_of(server)
 
@@ -351,7 +351,7 @@ async def test_a_key_that_cannot_be_issued_is_not_issued_for_all(server, browser
 
 
 async def test_a_refusal_is_found_by_its_reference_and_remedied(server, browser, press):
-    """Typed in lower case it opens; its button leads to the remedy; once fixed, the same key works."""
+    """The reference works in lower case; the button leads to the remedy, after which the same key works."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     body = {"name": "press-keys", "worker_ids": ["press-01"]}
@@ -377,8 +377,8 @@ async def test_a_refusal_is_found_by_its_reference_and_remedied(server, browser,
         (HOSTILE, None),
     ],
 )
-async def test_a_button_is_never_made_of_what_a_unknown_caller_wrote(server, browser, press, claimed, button):
-    """Only what could be an ID becomes a link; the rest is text."""
+async def test_a_link_is_never_made_from_an_unknown_callers_text(server, browser, press, claimed, button):
+    """Only a valid ID becomes a link; anything else is text."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     key = (await server.http.post("/api/api-keys", json={"name": "all-keys"}, headers=admin)).json()["key"]
     reference = (await server.token_by_key(claimed, key)).json()["reference"]
@@ -390,8 +390,8 @@ async def test_a_button_is_never_made_of_what_a_unknown_caller_wrote(server, bro
     assert "<script>alert" not in page.text
 
 
-async def test_a_detail_cannot_name_a_key_of_the_unknown_callers_choosing(server, browser, press):
-    """The key that *allow* offers is one that the Server wrote, not a name that looks like its sentence."""
+async def test_an_unknown_caller_cannot_choose_the_key_that_a_refusal_names(server, browser, press):
+    """The key that *allow* offers comes from a field of the Server's, not from text that looks like its sentence."""
     claimed = "API key 'evil-keys'"
     reference = (await server.token_by_key(claimed, press[1])).json()["reference"]
 
@@ -401,7 +401,7 @@ async def test_a_detail_cannot_name_a_key_of_the_unknown_callers_choosing(server
 
 
 async def test_a_disabled_worker_is_enabled_from_its_refusal(server, browser, press):
-    """The button leads to the page that says who has disabled it, and that page enables it."""
+    """The button leads to a page that says who disabled it, and that page enables it."""
     await browser.post("/workers/press-01/disable")
     reference = (await server.token_by_key(*press)).json()["reference"]
     page = await browser.get(f"/refusals/{reference}")
@@ -416,7 +416,7 @@ async def test_a_disabled_worker_is_enabled_from_its_refusal(server, browser, pr
 
 
 async def test_a_viewer_is_offered_nothing_that_they_may_not_do(server, browser, viewer, press):
-    """No form that changes, no button that leads to 403; the same pages otherwise."""
+    """The same pages, without any form that changes something and without any link that leads to 403."""
     reference = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
     await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
     for path in (
@@ -439,7 +439,7 @@ async def test_a_viewer_is_offered_nothing_that_they_may_not_do(server, browser,
 
 
 async def test_operators_are_added_changed_reset_and_deleted(server, browser):
-    """A first password is shown once and opens one page; the last admin stays."""
+    """A first password is shown once and opens only the page that changes it; the last admin cannot be deleted or demoted."""
     added = await browser.post("/operators", name="ada", role="viewer", scope="")
     password = the(r'data-copy="([^"]+)"', added)
     ada = Browser(server.from_address("192.0.2.60"))
@@ -457,8 +457,8 @@ async def test_operators_are_added_changed_reset_and_deleted(server, browser):
     assert (await browser.post("/operators", name="ada", role="king")).status_code == 422
 
 
-async def test_an_operator_is_limited_to_labels_and_the_limit_is_ended(server, browser):
-    """When they are added or later; the list shows it, and a form that was shown with another limit changes nothing."""
+async def test_an_operators_scope_can_be_set_changed_and_removed(server, browser):
+    """The list shows it, and a form that was shown with another scope changes nothing."""
     await browser.post("/operators", name="ada", role="admin", scope="team=etl")
     assert "team=etl" in (await browser.get("/operators")).text
     seen = the(r'name="seen" value="([^"]+)"', await browser.get("/operators/ada/scope"))
@@ -467,7 +467,7 @@ async def test_an_operator_is_limited_to_labels_and_the_limit_is_ended(server, b
     assert (await server.services.operators.get("ada")).scope == {"team": "etl", "zone": "eu"}
     stale = await browser.post("/operators/ada/scope", scope="", seen=seen)
     assert (stale.status_code, 'value=""' in stale.text) == (409, True)
-    # Fail-open: a comma is not the empty field that means no limit.
+    # Fail-open: only an empty field means no limit; a comma does not.
     for typed in ("a=b=c d", ",", " , "):
         assert (await browser.post("/operators/ada/scope", scope=typed)).status_code == 422
         assert (await browser.post("/operators", name="bob", role="admin", scope=typed)).status_code == 422
@@ -478,8 +478,8 @@ async def test_an_operator_is_limited_to_labels_and_the_limit_is_ended(server, b
     assert (await server.services.operators.get("ada")).scope is None
 
 
-async def test_sessions_are_ended_by_their_own(server, browser, viewer):
-    """One's own and, for admins, anybody's; a viewer not another's."""
+async def test_operators_end_their_own_sessions_and_admins_any(server, browser, viewer):
+    """A viewer cannot end another operator's session."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
     veras = [s["id"] for s in sessions if s["operator"] == "vera"]
@@ -494,8 +494,8 @@ async def test_sessions_are_ended_by_their_own(server, browser, viewer):
     assert (await browser.get("/")).headers["location"] == "/login"
 
 
-async def test_the_log_is_handed_out_and_verified(server, browser, press):
-    """Both forms as files; the mark says whether the chain is intact, and says so when it is not."""
+async def test_the_audit_log_is_exported_and_verified(server, browser, press):
+    """It downloads as JSON lines and CSV; the mark says whether the hash chain is intact or where it is broken."""
     lines = await browser.get("/audit/export")
     rows = await browser.get("/audit/export?format=csv")
     assert lines.text.count("\n") == await state_of(server)
@@ -511,7 +511,7 @@ async def test_the_log_is_handed_out_and_verified(server, browser, press):
 
 
 async def test_issued_enrollment_keys_are_listed_with_their_rules(server, browser):
-    """Name, state, uses and for whom; the Workers of one are not said to have come by a secret that is no longer accepted."""
+    """With name, state, uses and restrictions; Workers that used one are not listed under a secret that is no longer accepted."""
     rules = EnrollmentKeyRules(max_uses=1, worker_name="etl-*", networks=["127.0.0.0/8"])
     issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
     key, identity = issued.text.reveal(), generate_identity_key()
@@ -526,8 +526,8 @@ async def test_issued_enrollment_keys_are_listed_with_their_rules(server, browse
     assert key[27:] not in page.text
 
 
-async def test_enrollment_is_shown_without_the_secret(server, browser):
-    """Fingerprints and counts; the secret is not in the page."""
+async def test_the_enrollment_page_never_shows_the_secret(server, browser):
+    """It shows fingerprints and counts."""
     from tests.builders import ENROLLMENT_KEY
 
     await server.enrolled("scaler")
@@ -537,8 +537,8 @@ async def test_enrollment_is_shown_without_the_secret(server, browser):
     assert "anyone with network access to the Server can add new Workers" in text_of(page)
 
 
-async def test_enrollment_that_is_off_says_how_it_is_turned_on(opened):
-    """Off by default, and why."""
+async def test_the_enrollment_page_says_how_to_turn_enrollment_on(opened):
+    """It is off by default, and the page names the missing setting."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
         browser = Browser(server.http)
         await browser.sign_in("admin", PASSWORD)
@@ -551,7 +551,7 @@ async def test_enrollment_that_is_off_says_how_it_is_turned_on(opened):
 
 
 async def test_hostile_text_stays_text(server, browser, press, unhurried, subtests):
-    """A name, a claimed ID, a browser's name: whatever outsiders write is shown, never run."""
+    """A name, a claimed ID, a browser's User-Agent: text written by outsiders is shown and never executed."""
     await browser.post("/workers/press-01", name=HOSTILE, labels="")
     await server.enrolled(HOSTILE + "2")
     await server.token_by_key(HOSTILE, press[1])
@@ -572,18 +572,18 @@ async def test_hostile_text_stays_text(server, browser, press, unhurried, subtes
             assert is_file or "<script>alert" not in page.text
 
 
-# --- what a review by other eyes has found ---------------------------------------------------------------
+# --- findings of a security review -----------------------------------------------------------------------
 
 
-async def test_labels_added_at_once_are_all_there(server, browser, press):
-    """Four posts, a label each, at the same time: none is lost."""
+async def test_labels_added_concurrently_are_all_kept(server, browser, press):
+    """Four concurrent posts with one label each lose none."""
     posts = [browser.post("/workers", action="label", id="press-01", labels=f"l{n}={n}") for n in range(4)]
     await asyncio.gather(*posts)
     assert server.services.directory.find_worker("press-01").labels == {f"l{n}": str(n) for n in range(4)}
 
 
-async def test_many_are_changed_all_or_none(server, browser, press):
-    """One that would have too many labels stops them all, and the page says which."""
+async def test_a_bulk_change_is_all_or_nothing(server, browser, press):
+    """One Worker that would have too many labels stops the whole change, and the page names it."""
     await browser.post("/add-worker", name="w-2", id="w-2", labels=",".join(f"k{n}" for n in range(32)))
     before = await state_of(server)
 
@@ -594,8 +594,8 @@ async def test_many_are_changed_all_or_none(server, browser, press):
     assert await state_of(server) == before
 
 
-async def test_a_page_opened_yesterday_brings_no_labels_back(server, browser, press):
-    """What was not touched in the form is not sent, whatever has become of it meanwhile."""
+async def test_a_stale_page_does_not_restore_old_labels(server, browser, press):
+    """Fields that were not edited are not sent, even if their values have changed since."""
     await browser.post("/workers/press-01", name="press-01", labels="trust=low")
     old = seen(await browser.get("/workers/press-01"))
     await browser.post("/workers/press-01", name="press-01", labels="trust=none,quarantine")
@@ -606,8 +606,8 @@ async def test_a_page_opened_yesterday_brings_no_labels_back(server, browser, pr
     assert (record.name, record.labels) == ("The press", {"trust": "none", "quarantine": ""})
 
 
-async def test_only_a_worker_that_has_proved_its_key_offers_to_be_enabled(server, browser, press):
-    """Anyone who sends junk in a disabled Worker's name gets no button that lets it in."""
+async def test_only_a_refusal_with_a_proven_key_offers_to_enable_the_worker(server, browser, press):
+    """Junk sent in a disabled Worker's name gets no button that would let it in."""
     await browser.post("/workers/press-01/disable")
     junk = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
     proved = (await server.token_by_key(*press)).json()["reference"]
@@ -615,8 +615,8 @@ async def test_only_a_worker_that_has_proved_its_key_offers_to_be_enabled(server
     assert "Enable press-01" in (await browser.get(f"/refusals/{proved}")).text
 
 
-async def test_unknown_callers_take_no_place_from_workers_that_there_are(server, browser, press):
-    """However many they make up: one line for an address, and none of their words."""
+async def test_made_up_names_do_not_displace_real_workers_on_the_overview(server, browser, press):
+    """However many names one address makes up, it gets one line, without any of its text."""
     for _ in range(3):
         await server.token_by_key("press-01", "nonsense")
     async with server.from_address("203.0.113.9") as unknown_caller:
@@ -632,8 +632,8 @@ async def test_unknown_callers_take_no_place_from_workers_that_there_are(server,
     assert "licence" not in page
 
 
-async def test_the_page_that_waits_hears_of_its_own_worker_only(server, browser, press):
-    """Claims that merely begin like its ID do not push its refusal out."""
+async def test_the_waiting_page_shows_only_refusals_of_its_worker(server, browser, press):
+    """Claims that merely start with its ID do not displace its refusal."""
     reference = (await server.token_by_key("press-01", "nonsense")).json()["reference"]
     for n in range(25):
         async with server.from_address(f"203.0.113.{n}") as unknown_caller:
@@ -644,7 +644,7 @@ async def test_the_page_that_waits_hears_of_its_own_worker_only(server, browser,
 
 
 async def test_refusals_are_shown_before_they_are_written(server, browser, press, monkeypatch):
-    """Under a flood a reader does not wait for the writer: by reference, in the list, added to what is kept."""
+    """During a flood a reader does not wait for the writer: the refusal is found by reference and counted in the list."""
     await server.token_by_key("press-01", "nonsense")
     await server.services.refusals.flush()
 
@@ -661,8 +661,8 @@ async def test_refusals_are_shown_before_they_are_written(server, browser, press
     flushing.cancel()
 
 
-async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, browser):
-    """Each keeps a part of the log in memory for as long as its reader takes."""
+async def test_exports_are_limited_per_operator_and_end_with_the_session(server, browser):
+    """Each one keeps part of the log in memory for as long as its reader takes."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     session = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"][0]
     actor = Actor(operator="admin", role=Role.ADMIN, session_id=session["id"], address="192.0.2.1")
@@ -674,8 +674,8 @@ async def test_exports_of_one_operator_are_few_and_end_with_the_session(server, 
 
 
 @pytest.mark.parametrize("what", ["rotate", "reset", "resource"])
-async def test_a_form_that_is_sent_again_makes_no_second_secret(server, browser, press, what):
-    """Loaded again, it says that it was done, and the secret that was shown and copied is still the one in force."""
+async def test_a_resent_form_makes_no_second_secret(server, browser, press, what):
+    """After a reload the page says that it was already done, and the secret that was shown first is still valid."""
     await browser.post("/operators", name="ada", role="viewer", scope="")
     await browser.post("/add-resource", name="broker", audience="https://broker.example")
     await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
@@ -704,8 +704,8 @@ async def test_a_form_that_is_sent_again_makes_no_second_secret(server, browser,
     assert (await browser.post(path, before=once_more, **fields)).status_code == 200
 
 
-async def test_forms_that_add_do_so_once(server, browser):
-    """Sent again, *Add Worker*, *Issue* and *Add* of an operator say that the name is taken, and show no secret."""
+async def test_a_resent_form_adds_nothing_twice(server, browser):
+    """*Add Worker*, *Issue* and *Add* of an operator then say that the name is taken, and show no secret."""
     for path, form in (
         ("/add-worker", {"name": "press-02", "with": "own"}),
         ("/issue-api-key", {"name": "press-keys", "for": "all"}),
@@ -717,8 +717,8 @@ async def test_forms_that_add_do_so_once(server, browser):
     assert len(list(server.services.directory.api_keys())) == 2
 
 
-async def test_every_open_session_can_be_reached_and_all_of_one_be_ended(server, browser, viewer):
-    """More than fit a page are on the next ones; an admin ends all of one operator at once, and nobody else's."""
+async def test_the_list_of_sessions_is_paged_and_an_admin_ends_all_of_one_operator(server, browser, viewer):
+    """Every session is on one of the pages; ending an operator's sessions ends no one else's."""
     for _ in range(30):
         await server.sign_in("vera", "zzz " + PASSWORD)
     first, second = [await browser.get(f"/operators?page={number}") for number in (1, 2)]
@@ -761,8 +761,8 @@ async def test_a_resource_is_defined_changed_and_deleted(server, browser, press)
     assert (await browser.get("/resources/broker")).status_code == 404
 
 
-async def test_what_chooses_most_workers_can_be_saved_again(server, browser):
-    """A resource that was defined by the API with as many selectors as there may be is changed by its form."""
+async def test_a_resource_with_the_most_selectors_can_be_saved_by_its_form(server, browser):
+    """The form accepts as many selectors as the API does."""
     headers = await server.sign_in(password="xxx " + PASSWORD)
     names = ["\U0001f600" * 60 + f"{number:04}" for number in range(150)]
     ids = [f"{number:04}".ljust(64, "x") for number in range(160)]
@@ -787,16 +787,16 @@ async def test_what_chooses_most_workers_can_be_saved_again(server, browser):
     assert "choose many Workers by a label" in refused.json()["detail"]
 
 
-# --- what was done is said once, and only by this Server -------------------------------------------------
+# --- the notice of what was done is shown once, and only if this Server wrote it --------------------------
 
 
 def notices(answer):
-    """Return what a page says of what was just done."""
+    """Return a page's notices of what was just done."""
     return re.findall(r'<p class="notice good" data-say="news">([^<]*)</p>', answer.text)
 
 
-async def test_what_was_done_is_said_once(browser, press):
-    """After the form, on the page that follows; not when it is loaded again, and not on another page meanwhile."""
+async def test_a_notice_is_shown_once(browser, press):
+    """On the page that follows the form; not after a reload, and not on another page in the meantime."""
     done = await browser.post("/workers/press-01/disable")
     assert "done" not in done.headers["location"]
 
@@ -808,15 +808,15 @@ async def test_what_was_done_is_said_once(browser, press):
     assert notices(await browser.get("/workers/press-01")) == []
 
 
-async def test_no_address_makes_a_page_say_that_something_was_done(browser, press):
-    """A link, a bookmark or a cookie that somebody made up shows nothing."""
+async def test_no_url_can_cause_a_notice(browser, press):
+    """A crafted link, bookmark or parameter shows nothing."""
     for path in ("/", "/workers/press-01", "/api-keys", "/operators", "/account", "/resources"):
         for query in ("done=disabled", "done=revoked", "flash=Disabled.", "done=Disabled."):
             assert notices(await browser.get(f"{path}?{query}")) == [], path
 
 
-async def test_what_one_session_was_told_is_not_shown_to_another(server, browser, viewer, press):
-    """The cookie is signed for its session and its page, and ends after a minute."""
+async def test_a_notice_is_bound_to_its_session(server, browser, viewer, press):
+    """The cookie is signed for its session and its page, and expires after a minute."""
     done = await browser.post("/workers/press-01/disable")
     (cookie,) = [c.partition(";")[0] for c in done.headers.get_list("set-cookie") if "_flash=" in c]
     own = f"__Host-lyftdata={browser.http.cookies['__Host-lyftdata']}"
@@ -837,8 +837,8 @@ async def test_what_one_session_was_told_is_not_shown_to_another(server, browser
     assert await notice_with(own, cookie) == []
 
 
-async def test_a_form_with_a_fault_keeps_filter_ticks_and_text(browser, press):
-    """A typing error in the labels loses neither the filter nor what was ticked and typed."""
+async def test_a_form_with_an_error_keeps_the_filter_the_selection_and_the_text(browser, press):
+    """A typing error in the labels loses nothing that was ticked or typed."""
     form = {"id": "press-01", "labels": "a b=c", "q": "press status:never_connected"}
 
     again = await browser.post("/workers?action=label", **form)
@@ -866,7 +866,7 @@ async def test_a_form_with_a_fault_keeps_filter_ticks_and_text(browser, press):
     ],
 )
 async def test_the_title_of_a_page_names_what_it_is_about(browser, press, path, title):
-    """So that tabs, bookmarks and the browser's history tell pages apart."""
+    """So that tabs, bookmarks and the browser's history can be distinguished."""
     page = await browser.get(path)
 
     assert f"<title>{title} · lyftdata</title>" in page.text

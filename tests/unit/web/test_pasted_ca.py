@@ -1,4 +1,4 @@
-"""The certificate of a private CA comes with each text, to where the Worker that it starts looks for it."""
+"""Each snippet brings a private CA's certificate to the place where the Worker that it starts looks for it."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ KEY = "lyftdata_0123456789_" + "a" * 38
 
 @pytest.fixture
 def ca(tmp_path):
-    """Return the certificate of a CA, PEM."""
+    """Return a CA certificate in PEM."""
     return self_signed(tmp_path)[0].read_text()
 
 
@@ -29,8 +29,8 @@ def made(ca, command=()):
     return {snippet.key: snippet for snippet in found}
 
 
-def test_the_agent_of_the_shell_text_trusts_the_file(ca, tmp_path):
-    """The Worker's own settings take it: it is a file of certificates, and named by the variable that is read."""
+def test_the_shell_snippet_gives_the_agent_the_ca_file(ca, tmp_path):
+    """The environment variable that the Worker reads names a file with the certificate."""
     show = 'cp "$LYFTDATA_TLS_CA" "$HOME/trusted"'
     paste(made(ca)["shell"].text, tmp_path, lyftdata=show)
 
@@ -38,8 +38,8 @@ def test_the_agent_of_the_shell_text_trusts_the_file(ca, tmp_path):
     assert mode(tmp_path / "here" / "press-01-ca.pem") == 0o644
 
 
-def test_the_worker_takes_what_the_shell_text_sets(ca, tmp_path):
-    """`lyftdata config check worker`, with the environment and the files that the text makes."""
+def test_the_worker_accepts_the_settings_of_the_shell_snippet(ca, tmp_path):
+    """`lyftdata config check worker` runs with the environment and the files that the snippet makes."""
     check = f'"{Path(sys.executable).parent}/lyftdata" config check worker > "$HOME/checked" 2>&1'
     text = made(ca)["shell"].text.replace(
         "read -rs LYFTDATA_WORKER_API_KEY", f"LYFTDATA_WORKER_API_KEY={KEY}; :"
@@ -49,8 +49,8 @@ def test_the_worker_takes_what_the_shell_text_sets(ca, tmp_path):
     assert "The settings can be used." in (tmp_path / "checked").read_text()
 
 
-def test_the_service_reads_a_file_that_every_user_can_read(ca, tmp_path):
-    """Its user is neither root nor known beforehand."""
+def test_the_systemd_snippet_writes_a_world_readable_ca_file(ca, tmp_path):
+    """The service's user is neither root nor known beforehand."""
     (tmp_path / "etc" / "systemd" / "system").mkdir(parents=True)
     paste(made(ca)["systemd"].text.replace("/etc/", f"{tmp_path}/etc/"), tmp_path)
 
@@ -61,8 +61,8 @@ def test_the_service_reads_a_file_that_every_user_can_read(ca, tmp_path):
     assert f'Environment="LYFTDATA_TLS_CA={file}"\n' in unit
 
 
-def test_compose_mounts_the_file(ca, tmp_path):
-    """Where its variable says."""
+def test_compose_mounts_the_ca_file(ca, tmp_path):
+    """Where the environment variable says."""
     paste(made(ca)["compose"].text, tmp_path)
 
     file = tmp_path / "here" / "ca.pem"
@@ -74,8 +74,8 @@ def test_compose_mounts_the_file(ca, tmp_path):
     assert service["environment"]["LYFTDATA_TLS_CA"] == "/run/secrets/ca.pem"
 
 
-def test_kubernetes_mounts_a_config_map(ca, tmp_path):
-    """Both objects are valid for Kubernetes, and the pod is as restricted as without."""
+def test_kubernetes_mounts_the_ca_from_a_config_map(ca, tmp_path):
+    """Both objects are valid for Kubernetes, and the pod is as restricted as without the CA."""
     paste(made(ca)["kubernetes"].text, tmp_path, kubectl='cat > "$1-${2#-}"')
 
     config, workload = yaml.safe_load_all((tmp_path / "here" / "apply-f").read_text())
@@ -92,8 +92,8 @@ def test_kubernetes_mounts_a_config_map(ca, tmp_path):
     assert volumes["ca"]["configMap"]["name"] == config["metadata"]["name"]
 
 
-def test_each_worker_of_many_is_given_the_file_with_its_own(ca, tmp_path):
-    """What is pasted on a host trusts ca.pem, next to the environment file."""
+def test_an_archive_of_many_workers_includes_the_ca_file(ca, tmp_path):
+    """The snippet for a host trusts ca.pem, next to the environment file."""
     unpack, start = env_file_snippets(archive="all.zip", file="press-01.env", ca=ca)
     assert "with ca.pem, the certificate of the Server's CA" in unpack.how
     (tmp_path / "here").mkdir()
@@ -110,8 +110,8 @@ def test_each_worker_of_many_is_given_the_file_with_its_own(ca, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["shell", "systemd", "compose", "kubernetes"])
-def test_a_ca_that_the_server_does_not_know_is_asked_for(key):
-    """The variable is set, the file is named and not written, and it is said what would bring it."""
+def test_without_the_ca_certificate_the_snippet_says_what_to_provide(key):
+    """The variable is set, the file is named but not written, and the text names the setting that would include it."""
     snippet = made("")[key]
 
     assert "LYFTDATA_TLS_CA" in snippet.text
@@ -133,7 +133,7 @@ def test_a_ca_that_the_server_does_not_know_is_asked_for(key):
 
 
 @pytest.mark.parametrize("key", ["shell", "systemd", "compose", "kubernetes"])
-def test_without_a_ca_nothing_is_said_of_one(key):
+def test_a_snippet_without_a_private_ca_does_not_mention_one(key):
     """Most Servers have a certificate that every system trusts."""
     snippet = made(None)[key]
 

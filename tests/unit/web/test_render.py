@@ -1,4 +1,4 @@
-"""What templates make of values."""
+"""The filters of templates."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,8 +17,8 @@ from lyftdata.web.render import _bdi, ago, words
         (None, ""),
     ],
 )
-def test_text_that_may_have_another_direction_is_isolated(text, shown):
-    """ASCII has none of its own, and is escaped like all else."""
+def test_text_that_may_run_right_to_left_is_isolated(text, shown):
+    """ASCII needs no isolation, and is escaped like all other text."""
     assert str(_bdi(text)) == shown
 
 
@@ -31,8 +31,8 @@ def test_text_that_may_have_another_direction_is_isolated(text, shown):
         ("dpop_required", "DPoP required"),
     ],
 )
-def test_a_code_is_shown_in_the_words_of_the_pages(code, shown):
-    """What has a name of its own is written as everywhere else."""
+def test_a_code_is_shown_in_words(code, shown):
+    """Names such as API, Worker and DPoP are spelled as everywhere else."""
     assert words(code) == shown
 
 
@@ -46,7 +46,7 @@ def test_a_code_is_shown_in_the_words_of_the_pages(code, shown):
         (-86_399, "in 1 day"),
     ],
 )
-def test_a_session_of_twelve_hours_does_not_end_in_eleven(seconds, words):
-    """What is to come is rounded to the nearest, what is over is rounded down."""
+def test_future_times_are_rounded_and_past_times_rounded_down(seconds, words):
+    """So a new session of twelve hours does not end "in 11 hours"."""
     now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert ago(now - timedelta(seconds=seconds), now) == words

@@ -1,4 +1,4 @@
-"""Who may open which page, and send which form: each page by each role, scope and token."""
+"""Who may open each page and send each form: every page with every role, scope and API token."""
 
 from itertools import product
 
@@ -9,8 +9,8 @@ from tests.unit.web.test_gate import fill
 
 from lyftdata.web.routes import PAGES
 
-# Written by hand, and not from the policy table: a page that is given another action there shows here. `of a team too`: also by operators
-# who are limited to labels, within which it stays. A new page is entered here.
+# Written by hand, not taken from the policy table, so that a page whose action changes is noticed. `of a team too`: also for operators
+# who are limited to labels, and the page stays within them. Add new pages here.
 ROWS = {
     "GET /": "all of a team too",
     "GET /events": "all",
@@ -172,7 +172,7 @@ ALLOWED = {
     "admins of a team too": {"admin", "admin of a team"},
 }
 CALLERS = sorted(ALLOWED["all of a team too"])
-# What proves that it is the operator; without it the answer is 401 to everybody.
+# The password that confirms the operator; without it the answer is always 401.
 NEEDED = {"POST /account/confirm": {"password": "own " + PASSWORD}}
 CHANGES_THE_SESSION = {"POST /logout", "POST /account/sign-out-everywhere", "POST /account/confirm"}
 ETL = {"team": "etl"}
@@ -184,7 +184,7 @@ def name_of(caller):
 
 
 async def browser_of(server, headers, caller):
-    """Return the browser of a new operator of this kind, with a password of their own."""
+    """Create an operator of this kind who has already replaced the first password, and return their browser."""
     role, _, team = caller.partition(" ")
     name = name_of(caller)
     body = {"name": name, "role": role, "password": PASSWORD, "scope": ETL if team else None}
@@ -196,7 +196,7 @@ async def browser_of(server, headers, caller):
 
 
 async def ask(browser, row):
-    """Open a page, or send a form that lacks everything, so that little is changed where it is let through."""
+    """Open a page, or send an empty form, so that little is changed where it is allowed."""
     method, path = row.split(" ")
     if method == "GET":
         return await browser.get(fill(path))
@@ -204,16 +204,16 @@ async def ask(browser, row):
 
 
 def test_every_page_has_a_row():
-    """A new page is entered in the table above, with who may open it."""
+    """A new page must be added to the table above, with who may open it."""
     assert list(ROWS) == [f"{entry.method} {entry.path}" for entry in PAGES]
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_each_page_is_for_those_of_its_row(server, browser, unhurried, caller, subtests):
-    """Row by row: 403 to every other operator, before anything is looked at."""
+async def test_each_page_is_open_only_to_the_callers_in_its_row(server, browser, unhurried, caller, subtests):
+    """Every other operator gets 403 before anything is looked up."""
     headers = await server.sign_in(password="xxx " + PASSWORD)
     made = await browser_of(server, headers, caller)
-    # A stream would be followed for ever.
+    # An open event stream would never end.
     server.services.events.close()
     for row, who in ROWS.items():
         answer = await ask(made, row)
@@ -232,7 +232,7 @@ async def test_each_page_is_for_those_of_its_row(server, browser, unhurried, cal
 
 @pytest.mark.parametrize("sent_as", ["header", "cookie"])
 async def test_no_api_token_opens_a_page(server, browser, unhurried, sent_as, subtests):
-    """Pages are for people: a token of either role, with and without a scope, is no session, and forms with it change nothing."""
+    """Pages are for people: no token is a session, whatever its role and scope, and forms sent with one change nothing."""
     headers = await server.sign_in(password="xxx " + PASSWORD)
     (cookie,) = [each.name for each in browser.http.cookies.jar if each.value.startswith("lyftdata_session_")]
     for number, (role, scope) in enumerate(product(("admin", "viewer"), (None, ETL))):

@@ -1,4 +1,4 @@
-"""Which pages are open to operators with a scope, and what these show and change."""
+"""Which pages are open to operators with a scope, and what these pages show and change."""
 
 import re
 from urllib.parse import quote
@@ -16,8 +16,8 @@ from lyftdata.web.routes import PAGES
 
 ETL = {"team": "etl"}
 OWN_PASSWORD = "zzz " + PASSWORD
-# Pages that say that they stay within the scope, besides those of one's own account; any other is refused. A new page is entered here,
-# once that is true.
+# Pages that are marked as staying within the scope, apart from those of the operator's own account; all others are refused. Add a new
+# page here once that is true.
 OPEN = {
     "/",
     "/workers",
@@ -68,7 +68,7 @@ CHANGES_OF_RESOURCES = {"/resources/{name}"}
 
 
 async def post(server, headers, path, body):
-    """Post by the API what is to be made."""
+    """Create something through the API."""
     answer = await server.http.post(f"/api{path}", json=body, headers=headers)
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -76,7 +76,7 @@ async def post(server, headers, path, body):
 
 @pytest.fixture
 async def root(server, browser):
-    """Return the headers of an admin, in a deployment with Workers of two teams."""
+    """Return an admin's headers, in a deployment with the Workers of two teams."""
     headers = await server.sign_in(password="xxx " + PASSWORD)
     for worker_id, team in (("etl-1", "etl"), ("etl-2", "etl"), ("ops-1", "ops")):
         body = {"name": f"n-{worker_id}", "id": worker_id, "labels": {"team": team}}
@@ -93,14 +93,14 @@ async def root(server, browser):
     )
     for name, labels in (("etl-hosts", ETL), ("ops-hosts", {"team": "ops"}), ("any-host", {})):
         await enroll(server, headers, name, labels, f"n-{name}-new")
-    # It chose the label itself: the Worker is in the scope, and its enrollment key is not.
+    # The Worker chose the label itself: it is in the scope, but its enrollment key is not.
     await enroll(server, headers, "no-team", {}, "etl-by-itself", labels=ETL)
     await post(server, headers, "/api-tokens", {"name": "root-token", "role": "viewer"})
     return headers
 
 
 async def enroll(server, headers, key_name, key_labels, name, **metadata):
-    """Issue an enrollment key, and let a Worker enroll with it that waits for approval; return its ID."""
+    """Issue an enrollment key, enroll a Worker with it that waits for approval, and return the Worker's ID."""
     rules = {"name": key_name, "labels": key_labels, "mode": "approve"}
     issued = await post(server, headers, "/enrollment/keys", rules)
     identity = generate_identity_key()
@@ -111,7 +111,7 @@ async def enroll(server, headers, key_name, key_labels, name, **metadata):
 
 
 def id_of(server, name):
-    """Return the ID of the Worker with a name."""
+    """Return the ID of the Worker with this name."""
     return next(worker.id for worker in server.services.directory.workers() if worker.name == name)
 
 
@@ -125,21 +125,21 @@ async def browser_of(server, root, role):
 
 @pytest.fixture
 async def anna(server, root):
-    """Return the browser of an admin with a scope."""
+    """Yield the browser of an admin with a scope."""
     made = await browser_of(server, root, "admin")
     yield made
     await made.http.aclose()
 
 
-def test_every_page_says_whether_it_stays_within_a_scope():
-    """Row by row: those above, and no others."""
+def test_only_the_pages_above_are_marked_as_staying_within_a_scope():
+    """Checked for each page, in both directions."""
     for entry in PAGES:
         is_open = entry.path in OPEN and not (entry.method == "POST" and entry.path in CHANGES_OF_RESOURCES)
         assert entry.in_scope is (is_open or entry.action in OWN), name_of(entry)
 
 
-async def test_a_page_that_does_not_say_so_is_refused(server, anna, unhurried, subtests):
-    """The form too, and nothing is written."""
+async def test_an_operator_with_a_scope_is_refused_every_other_page(server, anna, unhurried, subtests):
+    """Forms too, and nothing is written."""
     before = server.services.store.audit_length
     for entry in PAGES:
         if entry.in_scope:
@@ -155,8 +155,8 @@ async def test_a_page_that_does_not_say_so_is_refused(server, anna, unhurried, s
             assert server.services.store.audit_length == before
 
 
-async def test_the_menu_leads_to_what_is_open(server, anna):
-    """No entry of it is refused, and the first page is the team's list."""
+async def test_the_menu_has_only_pages_that_are_open(server, anna):
+    """No link in it is refused, and the first page is the team's list of Workers."""
     first = await anna.get("/")
     assert (first.status_code, first.headers["location"]) == (303, "/workers")
     page = await anna.get("/workers")
@@ -170,8 +170,8 @@ async def test_the_menu_leads_to_what_is_open(server, anna):
     assert "admin of team=etl" in page.text
 
 
-async def test_no_link_of_a_page_is_refused(server, anna, subtests):
-    """Neither in the lists nor in the text, also while there is nothing yet."""
+async def test_no_page_links_to_a_refused_page(server, anna, subtests):
+    """Neither from lists nor from text, also while there is nothing yet."""
     ways = set()
     for path in PAGES_OF_THE_TEAM:
         page = await anna.get(path)
@@ -230,20 +230,20 @@ OUTSIDE = (
 
 
 @pytest.mark.parametrize("path", PAGES_OF_THE_TEAM)
-async def test_no_page_names_what_is_outside(server, anna, path):
-    """Neither in a list, nor in a form, nor in what is asked before something is done to many."""
+async def test_no_page_names_anything_outside_the_scope(server, anna, path):
+    """Neither in a list, nor in a form, nor in the confirmation of a bulk action."""
     page = await anna.get(path)
 
     assert page.status_code == 200
-    # The link back carries what was asked for.
+    # The link back repeats the requested IDs, so that OUTSIDE has no bare ones.
     for name in OUTSIDE:
         assert name not in page.text, name
 
 
-async def test_no_page_differs_by_what_another_team_has(server, root, anna, subtests):
-    """Byte by byte: no count, name or order tells that others have added, rotated, revoked or disabled something."""
+async def test_pages_do_not_change_when_another_team_changes_something(server, root, anna, subtests):
+    """Byte by byte: no count, name or order reveals that others added, rotated, revoked or disabled something."""
     await anna.post("/issue-api-token", name="etl-ci", role="viewer", life="7d", scope="")
-    # Its page says once that the secret is not shown again.
+    # Load its page once, since the first time it says that the secret is not shown again.
     await anna.get("/api-tokens/etl-ci")
     paths = [*PAGES_OF_THE_TEAM, "/api-tokens/etl-ci", "/api-tokens/etl-ci/revoke"]
     before = {path: await anna.get(path) for path in paths}
@@ -267,8 +267,8 @@ async def test_no_page_differs_by_what_another_team_has(server, root, anna, subt
             assert (await anna.get(path)).content == page.content
 
 
-async def test_what_asks_about_waiting_workers_leaves_out_those_of_others(server, root, anna):
-    """Also those that were denied, which only their IDs name, and the name of a key outside the scope."""
+async def test_the_approval_pages_leave_out_other_teams_workers(server, root, anna):
+    """Also denied ones, which are known only by their IDs, and the name of a key outside the scope."""
     ours, theirs = id_of(server, "n-etl-hosts-new"), id_of(server, "n-ops-hosts-new")
     denied = id_of(server, "n-any-host-new")
     await server.http.post("/api/enrollment/deny", json={"worker_ids": [denied]}, headers=root)
@@ -283,8 +283,8 @@ async def test_what_asks_about_waiting_workers_leaves_out_those_of_others(server
     assert "etl-by-itself" in pending.text
 
 
-async def test_the_panel_of_another_teams_new_workers_does_not_exist(server, root, anna):
-    """It looks like that of a number that no addition has; one's own has no link to refusals, which are closed."""
+async def test_the_panel_of_another_teams_new_workers_is_not_found(server, root, anna):
+    """It looks like that of a number that was never used; the team's own has no link to refusals, which it may not open."""
     theirs = await post(server, root, "/workers/batch", {"names": "ops-[8-9]", "labels": {"team": "ops"}})
     ours = await post(server, root, "/workers/batch", {"names": "e-[8-9]", "ids": "e-[8-9]", "labels": ETL})
     form = {"grant_type": "client_credentials"}
@@ -301,8 +301,8 @@ async def test_the_panel_of_another_teams_new_workers_does_not_exist(server, roo
     assert "/refusals/" not in own.text + (await anna.get("/workers/e-8/waiting")).text
 
 
-async def test_the_list_counts_the_workers_of_the_team(server, anna, browser):
-    """Of four, and not of seven; the page has no stream that tells of changes elsewhere."""
+async def test_the_list_counts_only_the_teams_workers(server, anna, browser):
+    """Four, not seven; the page has no event stream, which would reveal changes elsewhere."""
     page, whole = await anna.get("/workers?q=etl-1"), await browser.get("/workers?q=etl-1")
 
     assert ("1 Worker of 4" in page.text, "1 Worker of 7" in whole.text) == (True, True)
@@ -310,12 +310,12 @@ async def test_the_list_counts_the_workers_of_the_team(server, anna, browser):
 
 
 @pytest.mark.parametrize("path", ["/workers/{}", "/workers/{}/disable", "/workers/{}/delete"])
-async def test_a_page_of_another_teams_worker_does_not_exist(server, anna, path):
-    """It looks like that of an ID that was made up."""
+async def test_another_teams_worker_is_not_found(server, anna, path):
+    """The page looks like that of a made-up ID."""
     page, absent = await anna.get(path.format("ops-1")), await anna.get(path.format("absent"))
 
     assert page.status_code == absent.status_code == 404
-    # Both name the path that was asked for.
+    # Both name the requested path.
     assert page.text.replace("ops-1", "absent") == absent.text
 
 
@@ -338,8 +338,8 @@ async def test_a_page_of_another_teams_worker_does_not_exist(server, anna, path)
         ("/jump?q={}", "ops-lake"),
     ],
 )
-async def test_what_is_outside_looks_like_what_was_made_up(server, anna, path, name):
-    """Keys, tokens and waiting Workers of others: the page is that of a name that nothing has."""
+async def test_an_object_outside_the_scope_looks_like_a_made_up_one(server, anna, path, name):
+    """Other teams' keys, tokens and waiting Workers get the page of a name that does not exist."""
     page, absent = await anna.get(path.format(name)), await anna.get(path.format("absent-one"))
 
     assert page.status_code == absent.status_code
@@ -347,7 +347,7 @@ async def test_what_is_outside_looks_like_what_was_made_up(server, anna, path, n
 
 
 async def test_a_viewer_of_a_team_reads_and_changes_nothing(server, root, unhurried, subtests):
-    """Page by page: what the policy table lets a viewer do, and nothing else."""
+    """Page by page: exactly what the policy table lets a viewer do."""
     bert = await browser_of(server, root, "viewer")
     before = server.services.store.audit_length
     for entry in PAGES:
@@ -366,8 +366,8 @@ async def test_a_viewer_of_a_team_reads_and_changes_nothing(server, root, unhurr
     await bert.http.aclose()
 
 
-async def test_a_leaked_key_is_not_looked_for_within_a_scope(server, root, anna):
-    """The page that could is closed to the team, and is not offered."""
+async def test_an_operator_with_a_scope_cannot_search_for_a_leaked_key(server, root, anna):
+    """The page that does this is closed to the team, and is not linked."""
     issued = await post(server, root, "/api-keys", {"name": "leaked", "worker_ids": ["etl-1"]})
 
     page = await anna.get(f"/jump?q={issued['key']}")
@@ -377,7 +377,7 @@ async def test_a_leaked_key_is_not_looked_for_within_a_scope(server, root, anna)
 
 
 async def test_forms_change_nothing_of_another_team(server, anna):
-    """One or many at once, whatever is written into a form."""
+    """One at a time or in bulk, whatever is written into the form."""
     directory = server.services.directory
     theirs = [id_of(server, name) for name in ("n-ops-hosts-new", "n-any-host-new")]
     rules = dict.fromkeys(("life", "uses", "worker_name", "networks", "approve_name", "approve_networks"), "")
@@ -412,8 +412,8 @@ async def test_forms_change_nothing_of_another_team(server, anna):
     assert directory.find_worker("ops-1").enabled
 
 
-async def test_a_team_works_with_its_pages(server, anna):
-    """Add a Worker, disable one, delete two that were ticked."""
+async def test_a_team_adds_disables_and_deletes_its_workers(server, anna):
+    """A bulk deletion that also names another team's Worker leaves that one alone."""
     assert (await anna.post("/add-worker", name="new", id="etl-3", labels="")).status_code == 200
     assert server.services.directory.find_worker("etl-3").labels == ETL
     assert (await anna.post("/workers/etl-1/disable")).status_code == 303
@@ -426,7 +426,7 @@ async def test_a_team_works_with_its_pages(server, anna):
 
 
 async def test_a_team_issues_rotates_and_revokes_its_enrollment_keys(server, anna):
-    """Whatever labels the form has, those of the scope are on each Worker that such a key enrolls."""
+    """Whatever labels the form has, the labels of the scope are put on each Worker that such a key enrolls."""
     rules = dict.fromkeys(("life", "uses", "worker_name", "networks", "approve_name", "approve_networks"), "")
     made = await anna.post(
         "/issue-enrollment-key", **rules, name="etl-more", mode="auto", labels="zone=eu", ephemeral=""
@@ -443,8 +443,8 @@ async def test_a_team_issues_rotates_and_revokes_its_enrollment_keys(server, ann
     assert (view.generation, view.status) == (2, "revoked")
 
 
-async def test_a_team_approves_its_workers_and_no_others(server, anna):
-    """One form with both: its own is let in, and of the other it reads that there is none."""
+async def test_a_team_approves_only_its_own_workers(server, anna):
+    """In one form with both, its own Worker is approved and the other one stays pending."""
     ours, theirs = id_of(server, "n-etl-hosts-new"), id_of(server, "n-ops-hosts-new")
 
     await anna.post("/approvals", action="approve", id=[ours, theirs])
@@ -453,8 +453,8 @@ async def test_a_team_approves_its_workers_and_no_others(server, anna):
     assert (directory.find_worker(ours).approval, directory.find_worker(theirs).approval) == (None, "pending")
 
 
-async def test_a_token_of_a_team_is_no_wider_than_its_operator(server, root, anna):
-    """Issued in the pages it has the scope; it is listed to its operator, who revokes it."""
+async def test_a_teams_api_token_has_its_operators_scope(server, root, anna):
+    """It is listed for its operator, who can revoke it."""
     made = await anna.post("/issue-api-token", name="etl-ci", role="admin", life="7d", scope="")
     token = the(r"lyftdata_token_[A-Za-z0-9_]+", made)
     bearer = {"Authorization": f"Bearer {token}"}

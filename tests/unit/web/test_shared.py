@@ -1,4 +1,4 @@
-"""One computed value for all who look, and never an old one."""
+"""One computed value is shared by all readers, and is never stale."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from lyftdata.web.shared import Shared
 
 
 class World:
-    """A state that tests move, and a computation that they hold up and count."""
+    """A state that tests change, and a computation that they can delay and count."""
 
     def __init__(self):
         self.state = 0
@@ -20,43 +20,43 @@ class World:
         self.shared: Shared[int] = Shared(lambda: self.state, monotonic=lambda: self.now_s, sleep=self.sleep)
 
     async def sleep(self, seconds):
-        """Let time pass."""
+        """Advance the clock."""
         self.waits.append(seconds)
         self.now_s += seconds
 
     async def compute(self):
-        """Return the state in which this began."""
+        """Return the state at which this computation began."""
         self.begun.append(self.state)
         value = self.state
         await self.may_end.wait()
         return value
 
     def ask(self):
-        """Ask as a page does."""
+        """Request the value as a page does."""
         return asyncio.create_task(self.shared.get(self.compute))
 
 
 @pytest.fixture
 async def world():
-    """Return a state and a value shared of it."""
+    """Return a state and its shared value."""
     return World()
 
 
 async def turn():
-    """Let every task go on as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_all_who_look_at_the_same_get_one_computation(world):
-    """Twenty tabs at once, and another one after: one computation."""
+async def test_concurrent_readers_share_one_computation(world):
+    """So does a reader that comes later, if nothing has changed."""
     assert await asyncio.gather(*(world.ask() for _ in range(20))) == [0] * 20
     assert await world.ask() == 0
     assert world.begun == [0]
 
 
-async def test_who_asks_after_a_change_gets_nothing_from_before(world):
-    """A computation under way may have read the old state: a caller that asks since waits for the next, all for the same."""
+async def test_a_reader_after_a_change_never_gets_the_old_value(world):
+    """A computation under way may have read the old state, so that readers after the change share the next one."""
     world.may_end.clear()
     early = world.ask()
     await turn()
@@ -70,8 +70,8 @@ async def test_who_asks_after_a_change_gets_nothing_from_before(world):
     assert world.begun == [0, 1]
 
 
-async def test_however_much_happens_computations_keep_their_distance(world):
-    """With a change before each look, each is fresh, and the next begins a fifth of a second after the one before."""
+async def test_frequent_changes_do_not_cause_frequent_computations(world):
+    """Each value is fresh, and computations start at least a fifth of a second apart."""
     for state in range(1, 6):
         world.state = state
         assert await world.ask() == state
@@ -79,8 +79,8 @@ async def test_however_much_happens_computations_keep_their_distance(world):
     assert world.waits == [pytest.approx(0.2)] * 4
 
 
-async def test_who_goes_away_ends_nothing_for_others(world):
-    """A tab that is closed while its page is made takes no other tab's page with it."""
+async def test_a_cancelled_reader_does_not_cancel_the_computation(world):
+    """A tab that is closed while its page is rendered does not break other tabs' pages."""
     world.may_end.clear()
     first, second = world.ask(), world.ask()
     await turn()
@@ -92,8 +92,8 @@ async def test_who_goes_away_ends_nothing_for_others(world):
     assert world.begun == [0]
 
 
-async def test_a_failure_is_told_and_not_kept(world):
-    """Waiting callers learn of it; the next one to look has it computed again."""
+async def test_a_failure_is_raised_and_not_cached(world):
+    """Waiting callers get the exception; the next one starts a new computation."""
 
     async def fail():
         raise ConnectionError

@@ -1,4 +1,4 @@
-"""What is pasted on a host says what it should to the program that reads it."""
+"""A snippet that is pasted on a host gives the program that reads it exactly the intended values."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ODD = "a b$HOME`id`\"'\\$(id)#: {x}"
 GIVEN = {"LYFTDATA_URL": "https://lyft.example", "LYFTDATA_WORKER_ID": "press-01"}
 
 
-# What one of the four languages would read as something else, each in an argument of its own and all in one.
+# Arguments with a special meaning in at least one of the four languages, one by one and then all together.
 ODD_WORDS = [
     "/opt/a b/run",
     "--x=$HOME",
@@ -51,7 +51,7 @@ def made(given=GIVEN, name="press-01", command=()):
 
 
 def paste(script, home, **tools):
-    """Run a text twice in an empty directory of a home directory, with the secret typed in and programs that keep what they are given."""
+    """Run a snippet twice in an empty directory, with the secret typed in and stub programs that record what they are given."""
     programs = home / "bin"
     programs.mkdir()
     for tool, text in {"systemctl": "", "docker": "", "kubectl": "", "lyftdata": "", **tools}.items():
@@ -67,17 +67,17 @@ def paste(script, home, **tools):
 
 
 def mode(path):
-    """Return a file's mode."""
+    """Return a file's permission bits."""
     return path.stat().st_mode & 0o777
 
 
 def between(script, begin):
-    """Return a here-document: what follows a line up to END."""
+    """Return the here-document that begins with a line and ends at END."""
     return script.split(f"{begin} <<'END'\n")[1].split("\nEND")[0]
 
 
-def test_the_shell_text_keeps_the_secret_in_a_private_file(tmp_path):
-    """Quotes, dollars and backquotes are characters; the file is its owner's alone; the variables name it."""
+def test_the_shell_snippet_keeps_the_secret_in_a_private_file(tmp_path):
+    """Quotes, dollars and backquotes are not special; only the owner can read the file, which the variables name."""
     shown = 'printf "%s" "$LYFTDATA_WORKER_API_KEY_FILE $LYFTDATA_WORKER_ID" > shown'
     paste(made()["shell"].text, tmp_path, lyftdata=shown)
 
@@ -88,8 +88,10 @@ def test_the_shell_text_keeps_the_secret_in_a_private_file(tmp_path):
 
 
 @pytest.mark.parametrize("mode_of_paste", ["bracketed", "line by line"])
-def test_a_shell_keeps_no_secret_in_its_history(tmp_path, mode_of_paste):
-    """Pasted into an interactive bash, with the secret typed in when it is asked for: not in the history, and not on the terminal."""
+def test_the_secret_is_not_in_the_shells_history(tmp_path, mode_of_paste):
+    """
+    Pasted into an interactive bash, with the secret typed in when asked for, it is neither in the history nor on the terminal.
+    """
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "lyftdata"
     program.write_text("#!/bin/sh\necho it runs\n")
@@ -110,7 +112,7 @@ def test_a_shell_keeps_no_secret_in_its_history(tmp_path, mode_of_paste):
     with Typist(["bash", "--norc", "-i"], environ, cwd=tmp_path) as typist:
         typist.wait_for("ready> ")
         typist.enter(f"\x1b[200~{text}\x1b[201~\r" if bracketed else f"{text}\n")
-        # At the beginning of a line: the text itself, which is echoed, has it in the middle of one.
+        # At the beginning of a line: the echoed snippet has the same text in the middle of one.
         typist.wait_for("\nPaste the API key, which is not shown, and press Enter: ")
         typist.wait_until_hidden()
         typist.enter(f"{ODD}\n")
@@ -126,8 +128,8 @@ def test_a_shell_keeps_no_secret_in_its_history(tmp_path, mode_of_paste):
     assert ODD not in typist.written
 
 
-def test_the_systemd_text_writes_a_unit_and_a_file_for_root_alone(tmp_path):
-    """The secret comes to the unit as a credential: neither the unit nor its environment holds it."""
+def test_the_systemd_snippet_writes_a_unit_and_a_file_only_for_root(tmp_path):
+    """The unit gets the secret as a credential: neither the unit nor its environment contains it."""
     given = GIVEN | {"LYFTDATA_WORKER_NAME": 'say "50%" \\'}
     (tmp_path / "etc" / "systemd" / "system").mkdir(parents=True)
     paste(made(given)["systemd"].text.replace("/etc/", f"{tmp_path}/etc/"), tmp_path)
@@ -145,7 +147,7 @@ def test_the_systemd_text_writes_a_unit_and_a_file_for_root_alone(tmp_path):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_accepts_the_unit(tmp_path):
-    """Systemd itself finds nothing wrong with it but that the program is not installed where this runs."""
+    """`systemd-analyze verify` finds no fault; only the program's path, which does not exist here, is replaced."""
     unit = between(made()["systemd"].text, "cat > /etc/systemd/system/lyftdata-press-01.service")
     file = tmp_path / "lyftdata-press-01.service"
     file.write_text(unit.replace("/opt/lyftdata/bin/lyftdata", "/bin/true") + "\n")
@@ -154,7 +156,7 @@ def test_systemd_accepts_the_unit(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_unit_of_the_examples_is_the_unit_of_the_ui():
+def test_the_example_unit_is_the_unit_that_the_page_gives():
     """examples/systemd/lyftdata-worker.service is what the page New Worker gives, with a program to run."""
     plain = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_WORKER_ID": "press-01"}
     unit = worker_unit(
@@ -166,12 +168,12 @@ def test_the_unit_of_the_examples_is_the_unit_of_the_ui():
 
 
 def test_compose_reads_the_variables_and_a_file_with_the_secret(tmp_path):
-    """The secret is in a file in a private directory; what is in the project's directory may be committed."""
+    """The secret is a file in a private directory; the files in the project's directory may be committed."""
     paste(made()["compose"].text, tmp_path)
 
     secret = tmp_path / ".config" / "lyftdata" / "press-01.key"
     assert secret.read_text() == f"{ODD}\n"
-    # Docker mounts it with this mode, and the Worker in its container is another user.
+    # Docker mounts it with this mode, and the Worker runs in its container as another user.
     assert (mode(secret), mode(secret.parent)) == (0o644, 0o700)
     text = (tmp_path / "here" / "compose.yaml").read_text()
     assert ODD not in text
@@ -183,7 +185,7 @@ def test_compose_reads_the_variables_and_a_file_with_the_secret(tmp_path):
         "LYFTDATA_URL": "https://lyft.example",
         "LYFTDATA_WORKER_ID": "press-01",
         "LYFTDATA_WORKER_API_KEY_FILE": "/run/secrets/worker",
-        # A new volume is not private; what the Worker makes in it is.
+        # A new volume is not private; the directory that the Worker makes in it is.
         "LYFTDATA_JOBS_DIR": "/var/lib/lyftdata/worker",
     }
     assert service["secrets"] == ["worker"]
@@ -191,15 +193,15 @@ def test_compose_reads_the_variables_and_a_file_with_the_secret(tmp_path):
     assert service["volumes"] == ["worker:/var/lib/lyftdata"]
 
 
-def test_compose_expands_nothing_of_a_value():
-    """A dollar in a value is a dollar."""
+def test_compose_does_not_expand_values():
+    """A dollar in a value stays a dollar."""
     text = made(GIVEN | {"LYFTDATA_URL": "https://lyft.example/$HOME"})["compose"].text
     service = yaml.safe_load(between(text, "cat > compose.yaml"))["services"]["worker"]
     assert service["environment"]["LYFTDATA_URL"] == "https://lyft.example/$$HOME"
 
 
 def test_kubernetes_is_given_a_secret_and_a_workload_that_mounts_it(tmp_path):
-    """The secret goes to kubectl on its standard input, so that no file holds it; the Worker's directory outlives the pod."""
+    """The secret goes to kubectl's standard input, so that no file has it; the Worker's directory outlives the pod."""
     paste(made()["kubernetes"].text, tmp_path, kubectl='cat > "$1-${2#-}"; echo "$@" > "$1-arguments"')
     here = tmp_path / "here"
 
@@ -228,7 +230,7 @@ def test_kubernetes_is_given_a_secret_and_a_workload_that_mounts_it(tmp_path):
     ("worker_id", "resource"),
     [("press-01", "press-01"), ("Press.01", "press-01-"), ("-.-", "worker-"), ("a" * 64, "a" * 40 + "-")],
 )
-def test_resources_have_names_that_kubernetes_takes(worker_id, resource):
+def test_kubernetes_resources_have_valid_names(worker_id, resource):
     """RFC 1123 labels: lower case letters, digits, dashes, at most 63."""
     text = made(name=worker_id)["kubernetes"].text
     name = yaml.safe_load(between(text, "kubectl apply -f -"))["metadata"]["name"]
@@ -237,8 +239,8 @@ def test_resources_have_names_that_kubernetes_takes(worker_id, resource):
     assert len(name) <= 63
 
 
-def test_two_workers_are_never_one_resource():
-    """`Press.01` and `press-01` would be the same name, and the one's secret written over the other's."""
+def test_two_workers_never_share_a_kubernetes_resource():
+    """`Press.01` and `press-01` would get the same name, and one secret would overwrite the other."""
     names = {
         re.findall(r"create secret generic (\S+)", made(name=name)["kubernetes"].text)[0]
         for name in ("press-01", "Press-01", "press.01", "PRESS.01", "a" * 40 + "-x", "a" * 40 + "-y")
@@ -246,26 +248,26 @@ def test_two_workers_are_never_one_resource():
     assert len(names) == 6
 
 
-# --- what it shall run --------------------------------------------------------------------------------------------------------------
+# --- the command that the Worker runs -----------------------------------------------------------------------------------------------
 
 SHOW = 'printf "%s\\0" "$@" > shown'
 
 
 def arguments(file):
-    """Return what a program was given that wrote each of its arguments with a null character behind it."""
+    """Return the arguments that a stub program has written, each with a null character after it."""
     return file.read_text().split("\0")[:-1]
 
 
-def test_a_shell_gives_the_agent_the_command_as_it_was_typed(tmp_path):
-    """Every character of every argument; without one the agent runs alone."""
+def test_the_shell_snippet_passes_the_command_unchanged(tmp_path):
+    """Every character of every argument; without a command, the agent runs alone."""
     paste(made(command=ODD_WORDS)["shell"].text, tmp_path, lyftdata=SHOW)
 
     assert arguments(tmp_path / "here" / "shown") == ["run", "worker", "--", *ODD_WORDS]
     assert made()["shell"].text.endswith("\nlyftdata run worker\n}")
 
 
-def test_an_interactive_shell_reads_no_history_from_a_command(tmp_path):
-    """Pasted line by line into bash, `!` is a character in what is run, and in the texts that are written to files."""
+def test_an_interactive_shell_expands_no_history_in_a_snippet(tmp_path):
+    """Pasted line by line into bash, `!` is an ordinary character, in the command and in the files that are written."""
     (tmp_path / "bin").mkdir()
     for tool, text in {"lyftdata": SHOW, "docker": "echo it runs", "install": ""}.items():
         program = tmp_path / "bin" / tool
@@ -297,7 +299,7 @@ def test_an_interactive_shell_reads_no_history_from_a_command(tmp_path):
 
 
 def read_by_systemd(unit):
-    """Return the words of ExecStart= as systemd reads them, and as it gives them to the program."""
+    """Return the words of ExecStart= as systemd parses them and passes them to the program."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         file = directory / "lyftdata-press-01.service"
@@ -305,7 +307,7 @@ def read_by_systemd(unit):
         (directory / "run").mkdir()
         prefix = []
         if os.geteuid() == 0:
-            # Its test mode is for other users than root.
+            # systemd refuses to run its test mode as root.
             directory.chmod(0o755)
             os.chown(directory / "run", 65534, 65534)
             prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -318,12 +320,12 @@ def read_by_systemd(unit):
         asked = [*prefix, SYSTEMD, "--test", "--user", f"--unit={file.name}"]
         done = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
     (line,) = re.findall(r"Command Line: (/bin/true .*)", done.stdout + done.stderr)
-    # Words, or what is between double quotes with a backslash before what would end them or begin something.
+    # Plain words, or words in double quotes with backslash escapes.
     words = [
         re.sub(r"\\(.)", r"\1", quoted) if quoted or not word else word
         for quoted, word in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
     ]
-    # Two dollars become one when the program is started (systemd.service(5)).
+    # `$$` becomes `$` when the program is started (systemd.service(5)).
     return [word.replace("$$", "$") for word in words]
 
 
@@ -331,8 +333,8 @@ SYSTEMD = "/usr/lib/systemd/systemd"
 
 
 @pytest.mark.skipif(not Path(SYSTEMD).exists(), reason="needs systemd")
-def test_systemd_reads_the_command_as_it_was_typed():
-    """Systemd itself: no specifier, no variable, no second command; and the program is started again when it fails."""
+def test_systemd_passes_the_command_unchanged():
+    """Checked with systemd itself: no specifier, no variable, no second command. The program is restarted when it fails."""
     unit = between(
         made(command=ODD_WORDS)["systemd"].text, "cat > /etc/systemd/system/lyftdata-press-01.service"
     )
@@ -349,8 +351,8 @@ def test_systemd_reads_the_command_as_it_was_typed():
     assert "# Add the program" not in unit
 
 
-def test_containers_run_the_command_as_it_was_typed(tmp_path):
-    """Compose and Kubernetes expand no variable in it (`$$` is a dollar for both); the program must be in the image, which is said."""
+def test_containers_run_the_command_unchanged(tmp_path):
+    """Compose and Kubernetes expand no variable in it (for both, `$$` is a dollar); the program must be in the image."""
     given = made(command=ODD_WORDS)
     compose = yaml.safe_load(between(given["compose"].text, "cat > compose.yaml"))
     workload = yaml.safe_load(between(given["kubernetes"].text, "kubectl apply -f -"))
@@ -365,8 +367,8 @@ def test_containers_run_the_command_as_it_was_typed(tmp_path):
 
 
 @needs_kubernetes_tools
-def test_kubectl_reads_the_command_as_it_was_typed():
-    """Its own parser, which takes no escape that is only JSON's."""
+def test_kubectl_parses_the_command_unchanged():
+    """Checked with kubectl's own parser, which accepts no escape that only JSON has."""
     text = between(made(command=ODD_WORDS)["kubernetes"].text, "kubectl apply -f -")
     asked = [str(KUBECTL), "annotate", "--local", "-f", "-", "-o", "json", "x=y"]
     done = subprocess.run(asked, input=text, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The order of the lists of pages: by every column, in both directions, as the address says."""
+"""Lists are sorted by every column in both directions, as the URL says."""
 
 import re
 from html import unescape
@@ -18,7 +18,7 @@ SORTING = Sorting(path="/things", columns=("name", "seen"), default="name", high
 VALUES = {"name": lambda row: row[0], "seen": lambda row: row[1]}
 ROWS = [("b", 1), ("a", 1), ("d", None), ("c", 2), ("e", None)]
 
-# Each list with the columns by which it can be sorted, in their order, and the one by which it is.
+# Each list's sortable columns in their order, and the default one.
 LISTS = {
     "/workers": ("name status host address version labels key seen", "name"),
     "/api-keys": ("name status for connected expires used", "name"),
@@ -36,15 +36,15 @@ SESSIONS = "who from with signed-in ends"
 @pytest.mark.parametrize(
     ("order", "names"), [("name", "abcde"), ("-name", "edcba"), ("seen", "abcde"), ("-seen", "cabde")]
 )
-def test_what_has_no_value_comes_last_and_equal_rows_keep_their_order(order, names):
-    """In both directions: a list of last uses does not begin with what was never used."""
+def test_rows_without_a_value_come_last_in_both_directions(order, names):
+    """A list sorted by last use never begins with what was never used. Equal rows keep their order."""
     shown = in_order(ROWS, SORTING.order(order), VALUES, tie=lambda row: row[0])
 
     assert "".join(name for name, _ in shown) == names
 
 
 def test_a_heading_sorts_and_then_reverses():
-    """Of a time or a number, the highest comes first; the order that a list has by itself is not in the address; filters stay."""
+    """Times and numbers start with the highest; the default order is not in the URL; filters are kept."""
     usual, seen, rising = (SORTING.order(text, q="a&b", state="") for text in ("name", "-seen", "seen"))
 
     assert usual.parameters == {"q": "a&b"}
@@ -66,7 +66,7 @@ def test_a_heading_sorts_and_then_reverses():
 
 
 def test_texts_are_compared_without_case_and_states_as_listed():
-    """No text is no value; a state that is not listed comes after those that are."""
+    """An empty text counts as no value; an unlisted state comes after the listed ones."""
     place = place_in("live", "expired")
 
     assert (folded("Ab"), folded(["Ab", "C"]), folded(""), folded(None), folded([])) == (
@@ -81,7 +81,7 @@ def test_texts_are_compared_without_case_and_states_as_listed():
 
 @pytest.fixture
 async def lists(server, browser, press):
-    """Return a browser, with two things in every list."""
+    """Return a browser, with two entries in every list."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     for name, worker_ids in (("keys-a", ["press-01"]), ("Keys-b", None)):
         await post(server, admin, "api-keys", {"name": name, "worker_ids": worker_ids})
@@ -106,25 +106,25 @@ async def lists(server, browser, press):
 
 
 async def post(server, admin, path, body):
-    """Make something by the API."""
+    """Create something through the API."""
     answer = await server.http.post(f"/api/{path}", json=body, headers=admin)
     assert answer.status_code == 201, (path, answer.text)
 
 
 def headings(page):
-    """Return the headings by which a page can be sorted, in order: the address of each, and its direction or ""."""
+    """Return the sortable headings of a page in order: the URL of each, and its direction or ""."""
     found = re.findall(r'<th scope="col"([^>]*)><a href="([^"]+)">', page.text)
     direction = r'aria-sort="([a-z]+)"'
     return [(unescape(path), (re.findall(direction, tag) or [""])[0]) for tag, path in found]
 
 
 def columns_of(found, parameter="sort"):
-    """Return by which columns a list can be sorted: those that its headings lead to."""
+    """Return the columns by which a list's headings sort it."""
     return [parse_qs(urlsplit(path).query).get(parameter, [""])[0].removeprefix("-") for path, _ in found]
 
 
-async def test_every_list_is_sorted_by_every_column(lists, subtests):
-    """Each heading leads to the order by it, and from there to the reverse, which say so; no other column does."""
+async def test_every_list_can_be_sorted_by_every_column(lists, subtests):
+    """Each heading links to the order by its column and then to the reverse, and only the sorted column is marked."""
     for path, (names, default) in LISTS.items():
         columns, usual = names.split(), default.removeprefix("-")
         shown = headings(await lists.get(path))[: len(columns)]
@@ -139,8 +139,8 @@ async def test_every_list_is_sorted_by_every_column(lists, subtests):
                 assert twice[number][0] == first
 
 
-async def test_sessions_are_sorted_next_to_operators(lists):
-    """Each table keeps the order of the other; on the page of one's own account there is but one."""
+async def test_operators_and_sessions_are_sorted_independently(lists):
+    """Each table's links keep the other's order; the account page has only one table."""
     columns = SESSIONS.split()
     shown = headings(await lists.get("/operators?sort=-role&sessions=from"))
     assert columns_of(shown[4:], "sessions") == [*columns[:3], "", "ends"]
@@ -151,8 +151,8 @@ async def test_sessions_are_sorted_next_to_operators(lists):
     assert len(headings(await lists.get("/account?sessions=-who"))) == len(columns)
 
 
-async def test_an_order_that_there_is_not_is_rejected(lists, subtests):
-    """As for Workers: nothing is listed in another order than the one that was asked for, and none of it becomes markup."""
+async def test_an_unknown_order_is_rejected(lists, subtests):
+    """No list silently uses another order than the requested one, and the value never becomes markup."""
     paths = [(path, "sort") for path in [*LISTS, "/refusals"]]
     for path, parameter in [*paths, ("/account", "sessions"), ("/operators", "sessions")]:
         for order in ("nonsense", "--name", "name,-what", "-", "<script>", "x" * 5_000, "id'; --"):
@@ -162,8 +162,8 @@ async def test_an_order_that_there_is_not_is_rejected(lists, subtests):
                 assert "<script>" not in answer.text
 
 
-async def test_the_inbox_of_refusals_keeps_its_order_and_its_filter(lists):
-    """Causes and callers are sorted together; what renews the page, the tabs and the form ask for the same order."""
+async def test_the_list_of_refusals_keeps_its_order_and_its_filter(lists):
+    """Causes and callers are sorted together; the refresh, the tabs and the form all keep the order."""
     await lists.get("/refusals")
     page = await lists.get("/refusals?q=press&sort=count")
 
@@ -181,8 +181,8 @@ async def test_the_inbox_of_refusals_keeps_its_order_and_its_filter(lists):
     assert names[0] == names[1][::-1]
 
 
-async def test_the_filter_of_api_keys_and_the_order_stay_together(lists):
-    """Both ways: a heading keeps the filter, and the filter's form the order."""
+async def test_the_list_of_api_keys_keeps_its_order_and_its_filter(lists):
+    """A heading keeps the filter, and the filter's form keeps the order."""
     page = await lists.get("/api-keys?q=keys&sort=-expires")
 
     assert '<input type="hidden" name="sort" value="-expires">' in page.text

@@ -1,4 +1,4 @@
-"""Static files are compressed for who takes that; pages, answers and streams never are."""
+"""Static files are compressed for clients that accept it; pages, API answers and streams never are."""
 
 import gzip
 
@@ -28,14 +28,14 @@ TAKES_NONE = {"Accept-Encoding": "identity"}
         ("", False),
     ],
 )
-def test_gzip_is_sent_only_to_who_takes_it(accepted, answer):
-    """By its name, with a weight above zero."""
+def test_gzip_is_sent_only_to_clients_that_accept_it(accepted, answer):
+    """It must be named, with a weight above zero."""
     assert takes_gzip(accepted) is answer
 
 
 @pytest.mark.parametrize("name", ["app.css", "app.js", "live.js", "htmx-2.0.11.min.js", "icon.svg"])
-async def test_a_file_is_the_same_compressed_and_not(server, name):
-    """Half as large or less, but for the smallest; each form has an ETag of its own, and caches keep them apart."""
+async def test_a_compressed_file_has_the_same_content(server, name):
+    """All but the smallest files shrink by half or more; each form has its own ETag, and caches keep them apart."""
     path = static_url(name)
     whole = await server.http.get(path, headers=TAKES_NONE)
     async with server.http.stream("GET", path, headers=TAKES) as answer:
@@ -54,8 +54,8 @@ async def test_a_file_is_the_same_compressed_and_not(server, name):
         assert each.headers["cross-origin-resource-policy"] == "same-origin"
 
 
-async def test_what_a_browser_has_is_not_sent_again(server):
-    """By the ETag of the form that it asks for: that of the other one would give it bytes that it cannot read."""
+async def test_an_unchanged_file_is_answered_304(server):
+    """Only for the ETag of the requested encoding: with the other one, the browser could not read what it has."""
     path = static_url("app.css")
     tags = {
         form["Accept-Encoding"]: (await server.http.get(path, headers=form)).headers["etag"]
@@ -72,8 +72,8 @@ async def test_what_a_browser_has_is_not_sent_again(server):
         assert answer.headers["vary"] == "Accept-Encoding"
 
 
-async def test_nothing_that_holds_a_secret_is_compressed(server, browser, admin):
-    """BREACH: an attacker who sees lengths, and has a say in what is asked for, could read what stands in the same answer."""
+async def test_an_answer_with_a_secret_is_never_compressed(server, browser, admin):
+    """BREACH: an attacker who sees lengths and influences the request could read a secret in the same answer."""
     bearer = await server.sign_in(password="xxx " + PASSWORD)
     form = {"csrf": browser.csrf, "name": "press-01", "with": "own"}
     answers = [

@@ -1,4 +1,4 @@
-"""Templates fit together."""
+"""Templates fill only blocks that their base templates have."""
 
 import pytest
 from jinja2 import Environment, PackageLoader, nodes
@@ -14,7 +14,7 @@ def parse(name):
 
 
 def bases_of(tree):
-    """Return the names of what a template extends; there are two where it depends on a condition."""
+    """Return the templates that a template extends; two if it depends on a condition."""
     named = (
         constant.value for base in tree.find_all(nodes.Extends) for constant in base.find_all(nodes.Const)
     )
@@ -22,15 +22,15 @@ def bases_of(tree):
 
 
 def blocks_of(name):
-    """Return the blocks that a template and those that it extends declare."""
+    """Return the blocks that a template and its bases declare."""
     tree = parse(name)
     found = {block.name for block in tree.find_all(nodes.Block)}
     return found.union(*(blocks_of(base) for base in bases_of(tree)))
 
 
 @pytest.mark.parametrize("name", [n for n in _LOADER.list_templates() if n.endswith(".html")])
-def test_what_a_template_fills_in_is_shown(name):
-    """A block that no base template has is dropped without an error, and the page would be empty."""
+def test_every_block_of_a_template_exists_in_its_base(name):
+    """Jinja silently drops a block that the base does not have, and the page would be empty."""
     tree = parse(name)
     bases = bases_of(tree)
     there = set().union(*(blocks_of(base) for base in bases))

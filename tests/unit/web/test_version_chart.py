@@ -1,4 +1,4 @@
-"""The plot of agents' versions over time: what is drawn is what was, and the table says the same."""
+"""The chart of agent versions over time shows what was recorded, and its table has the same numbers."""
 
 import re
 from datetime import timedelta
@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 
 
 def history(steps, *, period=VersionPeriod.WEEK, step=HOUR, length=timedelta(days=7)):
-    """Return a history; steps are how long ago, the Workers of each version, and of others under None."""
+    """Return a history; each step is how long ago, and the Workers by version, with other versions under None."""
     points = [
         VersionStep(
             at=NOON - ago,
@@ -36,19 +36,21 @@ def history(steps, *, period=VersionPeriod.WEEK, step=HOUR, length=timedelta(day
 
 
 def standing(version):
-    """Return how a version stands, if 1.4 is warned and 1.2 refused."""
+    """Return the standing of a version if 1.4 is warned and 1.2 refused."""
     return {"1.4": VersionStanding.WARNED, "1.2": VersionStanding.REFUSED, "": VersionStanding.UNKNOWN}.get(
         version, VersionStanding.CURRENT
     )
 
 
 def plot_of(steps, **more):
-    """Return the plot of steps."""
+    """Return the chart of these steps."""
     return version_chart(history(steps, **more), standing_of=standing)
 
 
-def test_layers_are_stacked_the_newest_at_the_bottom():
-    """As high as there are Workers, each with how its version stands; the legend begins with the topmost."""
+def test_layers_are_stacked_with_the_newest_version_at_the_bottom():
+    """
+    Heights add up to the number of Workers, each layer shows its version's standing, and the legend starts with the topmost.
+    """
     plot = plot_of([(HOUR, {"1.2": 2, "1.10": 4, "1.4": 1, "": 1, "1.9": 2, None: 3})])
 
     assert [layer.text for layer in plot.chart.layers] == [
@@ -81,8 +83,8 @@ def test_layers_are_stacked_the_newest_at_the_bottom():
     assert plot.chart.figures == "13 now · 13 at most · UTC"
 
 
-def test_hours_that_were_not_counted_are_a_gap():
-    """The Server did not run: two outlines; and the last hour lasts until now."""
+def test_hours_without_a_count_are_a_gap():
+    """Downtime of the Server splits the layer into two shapes; the last hour extends to now."""
     plot = plot_of([(50 * HOUR, {"1.4": 1}), (49 * HOUR, {"1.4": 1}), (HOUR, {"1.4": 2})])
 
     (layer,) = plot.chart.layers
@@ -90,15 +92,15 @@ def test_hours_that_were_not_counted_are_a_gap():
     assert f"H{WIDTH:.1f}" in layer.path
 
 
-def test_steps_of_one_height_are_one_shape():
-    """A fleet that does not change costs a page a few bytes, and not 168 shapes."""
+def test_equal_steps_are_one_shape():
+    """A fleet that does not change adds a few bytes to the page, not 168 shapes."""
     plot = plot_of([(n * HOUR, {"1.4": 3}) for n in range(168, 0, -1)])
 
     assert plot.chart.layers[0].path.count("V") == 2
 
 
-def test_a_day_that_was_counted_late_is_no_gap():
-    """The steps of a year are days, and the last one an hour."""
+def test_a_day_that_was_counted_late_is_not_a_gap():
+    """A year's steps are days, except the last one, which is an hour."""
     day = timedelta(days=1)
     steps = [(12 * HOUR + n * day, {"1.4": 3}) for n in (2, 1, 0)] + [(HOUR, {"1.4": 3})]
 
@@ -107,8 +109,8 @@ def test_a_day_that_was_counted_late_is_no_gap():
     assert plot.chart.layers[0].path.count("M") == 1
 
 
-def test_only_the_most_common_of_the_period_have_layers():
-    """Of fifty that Workers report, six; the others are one layer, and no Worker is missing."""
+def test_only_the_most_common_versions_have_layers():
+    """Of fifty versions six have one; the others share a layer, and no Worker is left out."""
     many = {f"1.{n}": 100 - n for n in range(50)}
 
     plot = plot_of([(HOUR, many)])
@@ -119,8 +121,8 @@ def test_only_the_most_common_of_the_period_have_layers():
     assert sum(key.workers for key in plot.keys) == sum(many.values())
 
 
-def test_the_table_has_the_same_numbers_a_day():
-    """The latest row first, its columns in the order of the legend."""
+def test_the_table_has_one_row_per_day():
+    """The latest row comes first; the columns are in the legend's order."""
     plot = plot_of([(n * HOUR, {"1.3": n, "1.4": 72 - n}) for n in range(72, 0, -1)])
 
     assert [key.text for key in plot.keys] == ["1.3", "1.4"]
@@ -131,8 +133,8 @@ def test_the_table_has_the_same_numbers_a_day():
     ]
 
 
-def test_a_plot_says_in_words_what_it_shows():
-    """For who cannot see it."""
+def test_a_chart_of_versions_has_a_text_summary():
+    """For readers who cannot see it."""
     plot = plot_of([(9 * HOUR, {"1.3": 5, "1.4": 1}), (HOUR, {"1.3": 2, "1.4": 1234})])
 
     assert plot.chart.summary == (
@@ -142,8 +144,8 @@ def test_a_plot_says_in_words_what_it_shows():
 
 
 @pytest.mark.parametrize("text", ["\u05d0\u05d1", "x" * 128, '"/><script>alert(1)</script>'])
-def test_what_a_worker_reports_is_cut_and_named_only_where_it_can_be_read(text):
-    """SVG has no isolation of directions: such a name is in the legend alone."""
+def test_a_reported_version_is_shortened_and_only_ascii_is_drawn(text):
+    """SVG cannot isolate text directions, so a non-ASCII version is named only in the legend."""
     plot = plot_of([(HOUR, {text: 5})])
 
     (layer,) = plot.chart.layers
@@ -151,8 +153,8 @@ def test_what_a_worker_reports_is_cut_and_named_only_where_it_can_be_read(text):
     assert (layer.label_at is not None) == text.isascii()
 
 
-def test_changes_of_the_policy_are_marked():
-    """What was set, that it was removed, and from when on it refuses; of several close to each other the last."""
+def test_policy_changes_are_marked_in_the_chart():
+    """When a policy was set or removed, and from when it refuses; of several that are close together, the last."""
 
     def event(hours, action, **details):
         return AuditEvent(

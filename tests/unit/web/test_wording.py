@@ -1,4 +1,4 @@
-"""Sentences read right in every grammatical state, and what is kept for machines is not shown to people."""
+"""Sentences are grammatical for every count, and text for machines is not shown to people."""
 
 import re
 
@@ -48,8 +48,8 @@ MACHINE_TEXT = re.compile(
         ({"grace_s": "soon"}, "older generation works for soon"),
     ],
 )
-def test_details_are_words(details, words):
-    """Seconds become a span, labels read as they are typed, and names of fields are words."""
+def test_details_are_shown_in_words(details, words):
+    """Seconds become a duration, labels look as they are typed, and field names are words."""
     assert ", ".join(f"{name} {value}" for name, value in describe_details(details)) == words
 
 
@@ -79,13 +79,13 @@ def test_details_are_words(details, words):
         ("", ""),
     ],
 )
-def test_browsers_are_named_in_words(user_agent, words):
-    """A list of sessions says which browser it was; other programs are shown by what they send."""
+def test_browsers_are_shown_by_name_and_system(user_agent, words):
+    """A list of sessions names the browser; other programs are shown by their User-Agent."""
     assert describe_program(user_agent) == words
 
 
 def test_counts_agree_with_their_nouns():
-    """One is one; none and many are plural."""
+    """One is singular; zero and more than one are plural."""
     assert [count(number, "Worker") for number in (0, 1, 2, 1_200)] == [
         "0 Workers",
         "1 Worker",
@@ -95,8 +95,8 @@ def test_counts_agree_with_their_nouns():
 
 
 @pytest.mark.parametrize("url", ["http://localhost:3000", "https://lyft.example"])
-def test_how_to_paste_is_whole_sentences(url):
-    """Each way ends with a full stop, and one sentence is parted from the next."""
+def test_the_instructions_of_snippets_are_whole_sentences(url):
+    """Each ends with a full stop, and there is a space between sentences."""
     given = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_API_KEY": "x"}
 
     for snippet in snippets(given, secret="LYFTDATA_WORKER_API_KEY", name="press-01"):
@@ -106,7 +106,7 @@ def test_how_to_paste_is_whole_sentences(url):
 
 @pytest.fixture
 async def lived(server, browser, press):
-    """Do to a Server what leaves details, times and spans in its pages."""
+    """Make changes on a Server that leave details, times and durations in its pages."""
     await browser.post("/workers/press-01", name="press-01", labels="gpu,rack=7")
     await browser.post(
         "/issue-api-key", name="press-keys", life="7d", **{"for": "chosen", "workers": "press-01"}
@@ -128,7 +128,7 @@ async def lived(server, browser, press):
 
 
 async def test_no_page_shows_text_for_machines(lived, unhurried, subtests):
-    """No time with a zone as Python writes it, no names of fields, no labels with a bare `=`."""
+    """No time with a zone as Python writes it, no field names, and no labels with a bare `=`."""
     for path in sorted({entry.path for entry in GETS} - {"/events", "/audit/export"}):
         page = await lived.get(fill(path))
 
@@ -145,8 +145,8 @@ async def test_no_page_shows_text_for_machines(lived, unhurried, subtests):
         ({"worker_ids": "press-01 press-02"}, "2 Workers get no more tokens for https://broker.example."),
     ],
 )
-async def test_deleting_a_resource_says_how_many_it_is_for(browser, press, chosen, words):
-    """None, one, and more."""
+async def test_deleting_a_resource_says_how_many_workers_it_affects(browser, press, chosen, words):
+    """For no, one and several Workers."""
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     await browser.post("/add-resource", name="broker", audience="https://broker.example", **chosen)
 
@@ -155,7 +155,7 @@ async def test_deleting_a_resource_says_how_many_it_is_for(browser, press, chose
 
 @pytest.mark.parametrize("action", ["disable", "enable", "delete"])
 @pytest.mark.parametrize("number", [1, 2])
-async def test_what_is_asked_agrees_with_how_many_it_is_about(server, browser, press, action, number):
+async def test_a_confirmation_agrees_with_the_number_of_workers(server, browser, press, action, number):
     """One Worker is *it*, several are *they*."""
     await browser.post("/add-worker", name="press-02", id="press-02", **{"with": "own"})
     await browser.post("/workers/press-01/disable")

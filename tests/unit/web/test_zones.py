@@ -1,4 +1,4 @@
-"""The zone in which a browser shows times: whose names are taken, and what is written."""
+"""The time zone in which a browser shows times: which names are accepted, and how times are written."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -28,8 +28,8 @@ NEW_YEAR = datetime(2027, 1, 1, 3, 30, 12, tzinfo=UTC)
         ("America/Argentina/Buenos_Aires", "UTC-3"),
     ],
 )
-def test_a_time_says_how_far_from_utc_it_is(name, offset):
-    """An abbreviation such as IST means several zones."""
+def test_a_time_is_shown_with_its_utc_offset(name, offset):
+    """An abbreviation such as IST is ambiguous."""
     zone = find_zone(name)
     now = NEW_YEAR.astimezone(zone)
 
@@ -58,13 +58,13 @@ def test_a_time_says_how_far_from_utc_it_is(name, offset):
         "\0",
     ],
 )
-def test_no_other_file_is_a_zone(name):
-    """The name comes with a cookie: nothing but the database's own names leads to a file."""
+def test_no_other_file_can_be_read_as_a_zone(name):
+    """The name comes from a cookie: only names of the database lead to a file."""
     assert find_zone(name) is None
 
 
-def test_the_clock_with_a_relative_time_says_what_that_leaves_open():
-    """Seconds within the hour, the day if it is another one, the year if it is another one; both sides of each limit."""
+def test_the_time_next_to_a_relative_one_adds_what_that_leaves_open():
+    """Seconds within the hour, the day if it is another one, the year if it is another one; on both sides of each limit."""
     now = datetime(2027, 1, 1, 4, 30, 11, tzinfo=UTC).astimezone(find_zone("Europe/Berlin"))
 
     assert short(NEW_YEAR, now) == "04:30:12"
@@ -94,8 +94,8 @@ def test_the_clock_with_a_relative_time_says_what_that_leaves_open():
         ),
     ],
 )
-def test_the_ticks_of_a_plot_are_round_in_the_zone_that_it_names(name, since, ticks):
-    """Midnight is at midnight, also over a change of the clocks."""
+def test_ticks_of_a_chart_are_round_in_its_zone(name, since, ticks):
+    """Midnight is drawn at midnight, also on a day when the clocks change."""
     zone = find_zone(name) or UTC
     points = [HistoryPoint(at=since + timedelta(hours=n), online=5, admitted=0, refused=0) for n in range(24)]
     history = History(
@@ -110,8 +110,8 @@ def test_the_ticks_of_a_plot_are_round_in_the_zone_that_it_names(name, since, ti
     assert abs(moment.astimezone(zone).replace(tzinfo=None) - datetime(2026, 3, 29)) < timedelta(minutes=1)  # noqa: DTZ001
 
 
-def test_a_time_that_was_skipped_is_on_no_axis():
-    """In the night in which the clocks go forward there is no 02:10 in Berlin."""
+def test_a_skipped_time_is_on_no_axis():
+    """In the night in which the clocks go forward, 02:10 does not exist in Berlin."""
     since = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
     history = History(
         period=Period.HOUR, since=since, until=since + timedelta(hours=1), step_s=60,
@@ -125,14 +125,14 @@ def test_a_time_that_was_skipped_is_on_no_axis():
 
 
 async def choose(browser, zone, *, on="/", **more):
-    """Post the form of the switch, as a browser does from a page."""
+    """Post the form of the zone switch, as a browser does from a page."""
     form = {"csrf": browser.csrf, "zone": zone} | more
     headers = FROM_OUR_PAGE | {"Referer": ISSUER + on}
     return await browser.http.post("/choose-zone", data=form, headers=headers)
 
 
-async def test_the_pages_of_a_browser_are_in_the_zone_that_was_chosen_there(server, browser):
-    """Chosen on one page it holds on every page and in every update, and the operator stays where they were."""
+async def test_a_browser_shows_times_in_its_chosen_zone(server, browser):
+    """The choice applies to every page and every update, and the operator stays on the same page."""
     before = await browser.get("/account")
     chosen = await choose(browser, "Asia/Kolkata", on="/audit?actor=admin&when=today")
     after = await browser.get("/audit")
@@ -166,13 +166,13 @@ async def test_the_pages_of_a_browser_are_in_the_zone_that_was_chosen_there(serv
         ("\u05d0 <i>", "<bdi>\u05d0 &lt;i&gt;</bdi>"),
     ],
 )
-def test_times_within_a_sentence_are_in_the_zone(text, shown):
-    """All else is escaped; a time that the zone's calendar does not have is left as it is."""
+def test_times_within_a_sentence_are_converted(text, shown):
+    """Other text is escaped; a time that is out of the zone's range is left as it is."""
     assert str(local_times(text, NEW_YEAR.astimezone(find_zone("Europe/Berlin")))) == shown
 
 
-async def test_every_sentence_is_in_the_zone_that_was_chosen(server, browser, press):
-    """What needs an operator, what was refused and why, and details of the audit log; none is in UTC any more."""
+async def test_every_sentence_uses_the_chosen_zone(server, browser, press):
+    """Alerts, refusals and details of the audit log: no time is left in UTC."""
     await browser.post("/workers/press-01/disable", note="until 2026-03-01 13:00 UTC", until="2h")
     await browser.post("/workers/press-01/enable")
     headers = await server.sign_in(password="xxx " + PASSWORD)
@@ -189,8 +189,8 @@ async def test_every_sentence_is_in_the_zone_that_was_chosen(server, browser, pr
         assert re.findall(r"\d\d:\d\d UTC(?![+-])", text) == []
 
 
-async def test_a_zone_is_typed_where_no_script_tells_it(browser):
-    """Without scripts "Local" leads to a field, and what is no zone is refused there."""
+async def test_without_scripts_the_zone_is_typed(browser):
+    """The button "Local" then leads to a field, which rejects an unknown zone."""
     unknown = await choose(browser, "", on="/audit")
     assert unknown.headers["location"] == "/account#times"
 
@@ -203,8 +203,8 @@ async def test_a_zone_is_typed_where_no_script_tells_it(browser):
     assert the(r'name="zone" value="([^"]+)" required', await browser.get("/account")) == "Europe/Lisbon"
 
 
-async def test_days_of_the_audit_log_are_those_of_the_zone(server, browser):
-    """Four hours after noon UTC it is one in the morning in Tokyo: what was done at noon was done yesterday there."""
+async def test_days_of_the_audit_log_follow_the_zone(server, browser):
+    """At 16:00 UTC it is 01:00 in Tokyo: what was done at noon was done yesterday there."""
     server.clock.forward(hours=4)
     await browser.sign_in("admin", "xxx " + PASSWORD)
     await browser.learn_token()
@@ -227,8 +227,8 @@ async def test_days_of_the_audit_log_are_those_of_the_zone(server, browser):
     }
 
 
-async def test_a_cookie_that_is_no_zone_shows_utc(browser):
-    """It may be from another program on the same host."""
+async def test_an_invalid_zone_cookie_shows_utc(browser):
+    """It may come from another program on the same host."""
     await choose(browser, "Europe/Lisbon")
     name = next(cookie.name for cookie in browser.http.cookies.jar if cookie.name.endswith("_zone"))
     for value in ("..%2f..%2fetc", "right.Europe.Berlin", '"', ""):

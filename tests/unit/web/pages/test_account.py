@@ -1,4 +1,4 @@
-"""Pages that do what cannot be undone ask operators again who they are."""
+"""Pages for irreversible actions ask operators to confirm who they are."""
 
 import html
 
@@ -16,21 +16,23 @@ CUT_OFF = "/incident/cut-off?subject=press-keys&whom=all&action=disable&revoke=y
 
 
 def way_to(page):
-    """Return the address at which the operator is asked, from which they come back to a page."""
+    """Return the URL of the confirmation page that leads back to a page."""
     from urllib.parse import urlencode
 
     return f"/account/confirm?{urlencode({'next': page})}"
 
 
 async def confirm(browser, wanted, password=OWN):
-    """Fill in the form that asks who it is; return the answer."""
+    """Fill in the confirmation form; return the answer."""
     form = await browser.get(way_to(wanted))
     destination = html.unescape(the(r'name="next" value="([^"]*)"', form))
     return await browser.post("/account/confirm", password=password, next=destination)
 
 
-async def test_every_page_that_does_what_cannot_be_undone_asks(server, browser, press, unhurried, subtests):
-    """Its form asks ten minutes after the sign-in, so that there is time to fill it in; what is sent from it after fifteen."""
+async def test_every_page_of_an_irreversible_action_asks_for_confirmation(
+    server, browser, press, unhurried, subtests
+):
+    """Its form asks from ten minutes after the sign-in, which leaves time to fill it in; sending it asks from fifteen."""
     server.clock.forward(minutes=10)
     for entry in FINAL:
         path = entry.path.format(
@@ -59,8 +61,8 @@ async def test_every_page_that_does_what_cannot_be_undone_asks(server, browser, 
             assert answer.headers["location"] == way_to(wanted)
 
 
-async def test_the_operator_comes_back_to_what_they_wanted_to_do(server, browser, press):
-    """With the query; the browser has another session token, and the one before is worth nothing."""
+async def test_confirming_returns_to_the_requested_page(server, browser, press):
+    """With its query. The browser gets a new session token, and the previous one is invalid."""
     server.clock.forward(minutes=15)
     before = dict(browser.http.cookies)
     asked = await browser.get(CUT_OFF)
@@ -77,8 +79,8 @@ async def test_the_operator_comes_back_to_what_they_wanted_to_do(server, browser
     await copied.aclose()
 
 
-async def test_a_wrong_password_asks_again_and_keeps_where_to_go(server, browser):
-    """The page says that it was wrong; nothing was opened."""
+async def test_a_wrong_password_asks_again_and_keeps_the_destination(server, browser):
+    """The page says that the password was wrong, and the session is still unconfirmed."""
     server.clock.forward(minutes=15)
 
     answer = await confirm(browser, "/issue-api-token", "wrong wrong wrong")
@@ -90,13 +92,13 @@ async def test_a_wrong_password_asks_again_and_keeps_where_to_go(server, browser
 
 
 @pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example", "/logout"])
-async def test_no_link_leads_elsewhere_through_it(browser, wanted):
-    """Open redirect: only a page of this Server is gone on to."""
+async def test_confirming_never_redirects_to_another_site(browser, wanted):
+    """Open redirect: it continues only to a page of this Server."""
     assert (await confirm(browser, wanted)).headers["location"] == "/"
 
 
-async def test_a_deletion_of_many_workers_asks(server, browser, press):
-    """The list of Workers is for what can be undone as well: to disable many asks nothing."""
+async def test_deleting_many_workers_asks_for_confirmation(server, browser, press):
+    """Disabling many does not, since that can be undone in the same list."""
     server.clock.forward(minutes=15)
     ask = "/change-workers?action={}&id=press-01"
 
@@ -107,8 +109,8 @@ async def test_a_deletion_of_many_workers_asks(server, browser, press):
     assert server.services.directory.find_worker("press-01") is not None
 
 
-async def test_a_page_that_is_only_open_does_not_use_the_session(server, browser):
-    """What it asks for by itself keeps no session alive; what a person does, does."""
+async def test_background_requests_do_not_extend_the_session(server, browser):
+    """An open page's own requests do not keep a session alive; a person's do."""
     server.clock.forward(hours=3)
     background = {"HX-Request": "true", "Lyftdata-Background": "yes"}
     assert (await browser.get("/workers", headers=background)).status_code == 200

@@ -1,4 +1,4 @@
-"""The page of agents' versions: shares, the policy, and who is affected before it is saved."""
+"""The page of agent versions: shares, the fleet policy, and who is affected before it is saved."""
 
 import re
 from datetime import timedelta
@@ -14,7 +14,7 @@ FIELDS = {"warn_below": "1.4", "refuse_below": "1.2", "from": "2027-03-01"}
 
 @pytest.fixture
 async def poll(server, press):
-    """Return a function that polls as an agent of a version."""
+    """Return a function that polls as an agent of a given version."""
     token = (await server.token_by_key(*press)).json()["access_token"]
 
     async def poll(version, boot_id="boot-0001"):
@@ -25,19 +25,19 @@ async def poll(server, press):
 
 
 def in_force(server):
-    """Return the policy, or None."""
+    """Return the policy in force, or None."""
     policy = server.services.directory.fleet_policy
     return None if policy is None else policy.record
 
 
 def query(**fields):
-    """Return the address of the question."""
+    """Return the URL of the page that asks for confirmation."""
     given = FIELDS | fields
     return "/agent-versions/policy?" + "&".join(f"{name}={value}" for name, value in given.items())
 
 
-async def test_who_is_affected_is_shown_before_anything_is_saved(server, browser, poll):
-    """Then the policy is saved by the form that showed it, and removed by another."""
+async def test_affected_workers_are_shown_before_a_policy_is_saved(server, browser, poll):
+    """The form that showed them saves the policy, and another one removes it."""
     await poll("1.1.0")
     assert "agents of every version are accepted" in (await browser.get("/agent-versions")).text
 
@@ -67,8 +67,8 @@ async def test_who_is_affected_is_shown_before_anything_is_saved(server, browser
         ({"from": "soon"}, "From must be a date or a time"),
     ],
 )
-async def test_a_policy_that_contradicts_itself_is_shown_again(browser, wrong, sentence):
-    """As it was typed, with what is wrong."""
+async def test_an_invalid_policy_is_shown_again(browser, wrong, sentence):
+    """With the typed values and the error."""
     answer = await browser.get(query(**wrong))
     [typed] = wrong.values()
     assert answer.status_code == 422
@@ -77,16 +77,16 @@ async def test_a_policy_that_contradicts_itself_is_shown_again(browser, wrong, s
     assert sentence in answer.text
 
 
-async def test_a_form_that_was_shown_with_another_policy_changes_nothing(server, browser):
-    """Somebody else was quicker, or it is sent a second time."""
+async def test_a_stale_policy_form_changes_nothing(server, browser):
+    """Another operator was faster, or the form was sent twice."""
     await browser.post_shown(query(), "/agent-versions/policy", **FIELDS)
     again = await browser.post("/agent-versions/policy", **FIELDS, before="")
     assert again.status_code == 409
     assert in_force(server).warn_below == "1.4"
 
 
-async def test_what_is_refused_again_and_again_is_named(browser, poll, server, admin):
-    """With its starts; and on the overview."""
+async def test_a_repeatedly_refused_worker_is_named(browser, poll, server, admin):
+    """With the number of its starts; also on the overview."""
     await server.http.put("/api/fleet/policy", json={"refuse_below": "1.2"}, headers=admin)
     for start in range(3):
         await poll("1.1.0", boot_id=f"boot-000{start}")
@@ -97,7 +97,7 @@ async def test_what_is_refused_again_and_again_is_named(browser, poll, server, a
 
 
 async def test_a_viewer_sees_the_versions_and_no_form(viewer):
-    """And may not ask for one."""
+    """A viewer who opens the form's page gets 403."""
     shown = (await viewer.get("/agent-versions")).text
     assert "Agent versions</h1>" in shown
     assert "Show who is affected" not in shown
@@ -105,7 +105,7 @@ async def test_a_viewer_sees_the_versions_and_no_form(viewer):
 
 
 async def test_the_page_shows_how_the_versions_have_changed(server, browser, poll):
-    """As a plot and as a table, with what the policy has changed; for a week, a quarter and a year."""
+    """As a chart and a table, with the policy's changes; for a week, a quarter and a year."""
     assert "No data for this period yet." in (await browser.get("/agent-versions")).text
     yesterday = server.clock() - timedelta(hours=25)
     counts = [VersionCountRecord(yesterday, "1.1.0", 1)]

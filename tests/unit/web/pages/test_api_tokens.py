@@ -1,4 +1,4 @@
-"""The pages of API tokens: issue one, shown once; list, revoke."""
+"""The pages of API tokens: issue, list, revoke."""
 
 import pytest
 from tests.deployment import PASSWORD
@@ -12,12 +12,12 @@ TOKEN = r"lyftdata_token_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
 
 
 async def issue(browser, name="ci-deploy", role="viewer", scope=""):
-    """Issue a token by the form; return its text."""
+    """Issue a token with the form; return its text."""
     return the(TOKEN, await browser.post("/issue-api-token", name=name, role=role, life="90d", scope=scope))
 
 
 async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):
-    """It works, and no other page shows it."""
+    """The token works, and no other page shows it."""
     text = await issue(browser)
 
     answer = await server.http.get("/api/whoami", headers={"Authorization": f"Bearer {text}"})
@@ -31,8 +31,8 @@ async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):
 @pytest.mark.parametrize(
     "wrong", [{"name": "ci"}, {"role": "root"}, {"role": ""}, {"life": "9999d"}, {"life": ""}, {"scope": ","}]
 )
-async def test_what_the_form_does_not_offer_is_refused(server, browser, wrong):
-    """The form comes again, with what was wrong; no token is made."""
+async def test_a_value_that_the_form_does_not_offer_is_rejected(server, browser, wrong):
+    """The form is shown again with the error; no token is issued."""
     fields = {"name": "ci-deploy", "role": "viewer", "life": "90d", "scope": ""} | wrong
 
     answer = await browser.post("/issue-api-token", **fields)
@@ -42,8 +42,8 @@ async def test_what_the_form_does_not_offer_is_refused(server, browser, wrong):
     assert await server.services.api_tokens.list(actor=ROOT) == []
 
 
-async def test_a_token_is_limited_by_the_form(server, browser):
-    """It sees the Workers that have the labels, and no others; a form without the field makes none."""
+async def test_a_token_is_limited_to_the_forms_scope(server, browser):
+    """It sees only the Workers with these labels; a form without the scope field issues no token."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     for worker_id, team in (("etl-1", "etl"), ("ops-1", "ops")):
         body = {"name": worker_id, "id": worker_id, "labels": {"team": team}}
@@ -60,8 +60,8 @@ async def test_a_token_is_limited_by_the_form(server, browser):
     assert [token.name for token in await server.services.api_tokens.list(actor=ROOT)] == ["ci-deploy"]
 
 
-async def test_a_token_is_revoked_by_its_page(server, browser):
-    """After the question; then it is rejected, and its page offers nothing more."""
+async def test_a_token_is_revoked_on_its_page(server, browser):
+    """After a confirmation; then it is rejected, and its page has no more button for it."""
     text = await issue(browser)
     assert "/api-tokens/ci-deploy/revoke" in (await browser.get("/api-tokens/ci-deploy")).text
     assert "Revoke ci-deploy?" in (await browser.get("/api-tokens/ci-deploy/revoke")).text
@@ -74,8 +74,8 @@ async def test_a_token_is_revoked_by_its_page(server, browser):
     assert "/api-tokens/ci-deploy/revoke" not in (await browser.get("/api-tokens/ci-deploy")).text
 
 
-async def test_an_operators_pages_name_the_tokens_that_end_with_them(server, browser, viewer):
-    """Before a password is reset or an operator is deleted; not where only sessions end."""
+async def test_resetting_or_deleting_an_operator_names_the_tokens_that_end(server, browser, viewer):
+    """The page that only ends sessions does not name them."""
     await issue(browser)
 
     for action, is_named in (("reset", True), ("delete", True), ("end-sessions", False)):
@@ -83,8 +83,8 @@ async def test_an_operators_pages_name_the_tokens_that_end_with_them(server, bro
         assert "ci-deploy" not in (await browser.get(f"/operators/vera/{action}")).text
 
 
-async def test_a_tokens_page_leads_to_what_it_did(server, browser):
-    """The audit log, for this token alone."""
+async def test_a_tokens_page_links_to_its_audit_events(server, browser):
+    """Only to the events of this token."""
     ci = {"Authorization": f"Bearer {await issue(browser, role='admin')}"}
     await server.http.post("/api/workers", json={"name": "made-by-ci"}, headers=ci)
     way = "/audit?actor=api_token%3Aci-deploy"
@@ -96,8 +96,8 @@ async def test_a_tokens_page_leads_to_what_it_did(server, browser):
     assert "api_token.issued" not in page.text.partition("<tbody>")[2]
 
 
-async def test_a_viewer_sees_tokens_and_issues_none(server, browser, viewer):
-    """The buttons are not there; `test_gate.py` posts the forms all the same."""
+async def test_a_viewer_sees_tokens_but_no_button_to_issue_one(server, browser, viewer):
+    """`test_gate.py` posts the forms nevertheless."""
     await issue(browser)
 
     page = await viewer.get("/api-tokens")

@@ -1,4 +1,4 @@
-"""The page of Workers that wait for approval: what it shows, and how many are decided about at once."""
+"""The page of Workers that wait for approval: what it shows, and deciding about several at once."""
 
 import pytest
 from tests.unit.web.conftest import the
@@ -11,7 +11,7 @@ from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
 
 @pytest.fixture
 async def two_wait(server):
-    """Return the IDs and identity keys of two Workers that wait."""
+    """Return the IDs and identity keys of two waiting Workers."""
     rules = EnrollmentKeyRules(mode=EnrollmentMode.APPROVE)
     issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
     found = []
@@ -24,12 +24,12 @@ async def two_wait(server):
 
 
 def approval_of(server, worker_id):
-    """Return why a Worker is not let in, or None."""
+    """Return a Worker's state of approval, or None if it is approved."""
     return server.services.directory.find_worker(worker_id).approval
 
 
 async def test_the_page_shows_what_an_operator_compares(server, browser, two_wait):
-    """Name, fingerprint, host and key of each; the overview, the key's page and that of Auto-Enrollment lead there."""
+    """Name, fingerprint, host and key of each; the overview, the enrollment pages and the Worker's own page link to it."""
     page = await browser.get("/approvals")
 
     assert the(r'<a href="([^"]*)" aria-current="page">', page) == "/enrollment"
@@ -43,8 +43,8 @@ async def test_the_page_shows_what_an_operator_compares(server, browser, two_wai
     assert "2 Workers wait for approval" in text_of(await browser.get("/"))
 
 
-async def test_who_cannot_decide_is_not_asked_to(browser, viewer, two_wait):
-    """A viewer sees on the overview who waits, and that is all that the button promises."""
+async def test_a_viewer_is_not_offered_a_decision(browser, viewer, two_wait):
+    """On the overview, a viewer's button only says that it shows who waits."""
     assert 'href="/approvals">Decide<' in (await browser.get("/")).text
 
     overview = (await viewer.get("/")).text
@@ -52,8 +52,8 @@ async def test_who_cannot_decide_is_not_asked_to(browser, viewer, two_wait):
     assert ">Decide<" not in overview
 
 
-async def test_ticked_ones_are_approved_after_one_question(server, browser, two_wait):
-    """The question repeats the fingerprints; the answer is for those alone that were ticked."""
+async def test_ticked_workers_are_approved_after_one_confirmation(server, browser, two_wait):
+    """The confirmation repeats the fingerprints; it applies only to the ticked Workers."""
     (first, key), (second, _) = two_wait
     asked = await browser.get(f"/decide-approvals?action=approve&id={first}")
     assert key.public.thumbprint in asked.text
@@ -67,8 +67,8 @@ async def test_ticked_ones_are_approved_after_one_question(server, browser, two_
     assert "1 Worker was approved." in text_of(await browser.get("/approvals"))
 
 
-async def test_a_denied_worker_is_approved_from_its_own_page(server, browser, two_wait):
-    """It is in no list of those that wait any more; its page says what has happened and has the button."""
+async def test_a_denied_worker_can_be_approved_on_its_own_page(server, browser, two_wait):
+    """It is no longer listed as waiting; its page says that it was denied and has the button."""
     first = two_wait[0][0]
     await browser.post("/approvals", action="deny", id=first)
     assert approval_of(server, first) is Approval.DENIED
@@ -84,8 +84,8 @@ async def test_a_denied_worker_is_approved_from_its_own_page(server, browser, tw
     assert approval_of(server, first) is None
 
 
-async def test_what_cannot_be_done_is_said(server, browser, two_wait):
-    """A name that is taken meanwhile, a Worker that is gone, and nothing ticked: each has its sentence, and changes nothing."""
+async def test_a_decision_that_is_impossible_is_explained(server, browser, two_wait):
+    """A name taken in the meantime, a deleted Worker, nothing ticked: each has its own sentence, and nothing is changed."""
     first, second = two_wait[0][0], two_wait[1][0]
     await server.services.workers.add("etl-1", worker_id="etl-1", labels={}, issue_key=False, actor=ACTOR)
     await server.services.workers.delete(second, actor=ACTOR)

@@ -1,4 +1,4 @@
-"""The page of the audit log: by person, day, kind and subject; exports; labels in words."""
+"""The page of the audit log: by operator, day, kind and subject; exports; labels in words."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from tests.unit.web.conftest import the
 
 
 def rows(page):
-    """Return what is listed: who did what to what, the latest first."""
+    """Return the listed events as operator, action and subject, the latest first."""
     assert page.status_code == 200, page.text
     found = re.findall(
         r'data-label="By">.*?>([^<]*)</a></td><th[^>]*><a[^>]*>([^<]*)</a></th><td[^>]*><a[^>]*>([^<]*)</a>',
@@ -20,9 +20,9 @@ def rows(page):
 
 @pytest.fixture
 async def yesterday(server, browser):
-    """Have a Worker added and labelled on one day, and disabled on the next; return when the second day began."""
+    """Add and label a Worker on one day and disable it on the next; return when the second day began."""
     server.clock.now = server.clock.now.replace(hour=23, minute=59, second=59)
-    # The session of the morning has ended.
+    # The morning's session has expired.
     await browser.sign_in("admin", "xxx " + PASSWORD)
     await browser.learn_token()
     await browser.post(
@@ -36,8 +36,8 @@ async def yesterday(server, browser):
     return midnight
 
 
-async def test_who_did_what_yesterday(server, browser, yesterday):
-    """A person and a day; a day of UTC begins with its first second and ends before the next one's."""
+async def test_the_log_can_be_filtered_by_operator_and_day(server, browser, yesterday):
+    """A UTC day begins with its first second and ends before the next day's."""
     first_day = (yesterday.replace(day=yesterday.day - 1) if yesterday.day > 1 else yesterday).strftime(
         "%Y-%m-%d"
     )
@@ -52,8 +52,8 @@ async def test_who_did_what_yesterday(server, browser, yesterday):
     assert rows(await browser.get("/audit?actor=vera&when=yesterday")) == []
 
 
-async def test_kinds_are_chosen_from_what_the_log_holds(browser, yesterday):
-    """With a wildcard for each kind; a wildcard finds what begins so, and nothing else is a wildcard."""
+async def test_kinds_of_events_are_offered_from_the_log(browser, yesterday):
+    """With a wildcard for each kind, which matches a prefix; no other character is a wildcard."""
     page = await browser.get("/audit?action=worker.dis*")
     assert "<option>worker.*</option>" in page.text
     assert "<option>worker.disabled</option>" in page.text
@@ -63,14 +63,14 @@ async def test_kinds_are_chosen_from_what_the_log_holds(browser, yesterday):
         assert rows(await browser.get(f"/audit?action={text}")) == []
 
 
-async def test_labels_say_what_was_changed(browser, yesterday):
-    """What was added and what was taken away, instead of what there is now."""
+async def test_a_change_of_labels_is_shown_as_a_difference(browser, yesterday):
+    """What was added and what was removed, instead of the resulting labels."""
     page = await browser.get("/audit?action=worker.labelled")
     assert "+gpu +rack=7 \N{MINUS SIGN}owner=ann \N{MINUS SIGN}rack=6" in html.unescape(page.text)
 
 
-async def test_an_export_is_of_what_is_filtered(browser, yesterday):
-    """The links carry the filter; the signed export is of the whole log, and with a filter it is an error."""
+async def test_an_export_has_only_the_filtered_events(browser, yesterday):
+    """The links carry the filter; the signed export always has the whole log, and a filter is an error."""
     page = await browser.get("/audit?actor=admin&action=worker.disabled")
     path = html.unescape(the(r'href="(/audit/export\?format=jsonl[^"]*)"', page))
     exported = (await browser.get(path)).text.splitlines()
@@ -84,6 +84,6 @@ async def test_an_export_is_of_what_is_filtered(browser, yesterday):
 
 
 @pytest.mark.parametrize("query", ["when=tomorrow", "from=yesterday", "to=2026-13-01", "from=2026-3-1x"])
-async def test_a_mistyped_day_is_an_error(browser, query):
+async def test_a_mistyped_day_is_rejected(browser, query):
     """It must not show the whole log as if it were one day."""
     assert (await browser.get(f"/audit?{query}")).status_code == 422

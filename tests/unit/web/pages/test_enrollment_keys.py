@@ -1,4 +1,4 @@
-"""The pages of enrollment keys: issue one, shown once; rotate, revoke."""
+"""The pages of enrollment keys: issue, rotate, revoke."""
 
 import html
 import re
@@ -26,13 +26,13 @@ RULES = {
 
 
 async def enroll(server, secret, name="etl-1"):
-    """Enroll by a proof of a secret."""
+    """Enroll a Worker with a proof of a secret."""
     identity = generate_identity_key()
     return await server.register(identity, name, credential=server.proof(identity, name, secret=secret))
 
 
 async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
-    """With the rules as they were filled in; its page and the list do not show it again."""
+    """The rules are as filled in; neither its page nor the list shows the key again."""
     made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
     key = the(KEY, made)
 
@@ -51,8 +51,10 @@ async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
         assert shown in page, shown
 
 
-async def test_the_page_of_a_new_key_has_what_to_paste_and_waits(server, browser):
-    """The name that the key is for, the program, each of the four texts; and who enrolls appears, and turns it green when connected."""
+async def test_the_page_of_a_new_key_has_snippets_and_waits_for_workers(server, browser):
+    """
+    The snippets have the Worker's name and program; Workers that enroll appear, and the panel turns green once one connects.
+    """
     rules = RULES | {"worker_name": "etl-1", "uses": "2", "command": "python /opt/etl/run.py"}
     made = await browser.post("/issue-enrollment-key", name="etl-hosts", **rules)
     text = html.unescape(made.text)
@@ -75,8 +77,8 @@ async def test_the_page_of_a_new_key_has_what_to_paste_and_waits(server, browser
     assert "1 is online" in text_of(await browser.get("/enrollment/etl-hosts"))
 
 
-async def test_the_page_of_a_new_key_says_who_was_refused(server, browser):
-    """By the rules of the key, with what to do; and who has sent another key. It is text, whatever a host calls itself."""
+async def test_the_page_of_a_new_key_shows_refusals(server, browser):
+    """By the key's rules, with the remedy, and those with a wrong key. A host's name is always escaped."""
     made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
     hostile = "<b>press</b>"
     await watch.enroll(server, the(KEY, made), hostile)
@@ -94,8 +96,8 @@ async def test_the_page_of_a_new_key_says_who_was_refused(server, browser):
 @pytest.mark.parametrize(
     ("end", "says"), [("revoke", "it is revoked"), (None, "1 Worker waits for approval. Decide")]
 )
-async def test_the_panel_ends_with_the_key(server, browser, end, says):
-    """It is not asked for without end; and who waits for an operator is led to the decision."""
+async def test_the_panel_stops_refreshing_when_the_key_has_ended(server, browser, end, says):
+    """While a Worker waits for approval, it links to the decision."""
     made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES | {"mode": "approve"})
     if end == "revoke":
         await browser.post("/enrollment/etl-hosts/revoke")
@@ -108,8 +110,8 @@ async def test_the_panel_ends_with_the_key(server, browser, end, says):
     assert ("hx-get" in panel.text) is (end is None)
 
 
-async def test_a_taken_name_is_refused_with_the_command_set_as_code(browser):
-    """What the form is shown with again; a command in a hint looks as in a refusal's remedy, without backticks."""
+async def test_a_command_in_an_error_is_shown_as_code(browser):
+    """As in the remedy of a refusal, without backticks."""
     await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
     again = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
 
@@ -117,16 +119,16 @@ async def test_a_taken_name_is_refused_with_the_command_set_as_code(browser):
     assert "`" not in text_of(again)
 
 
-async def test_the_form_offers_one_use_and_one_day_first(browser):
-    """Anyone who changes nothing gets the safest key."""
+async def test_the_form_defaults_to_one_use_and_one_day(browser):
+    """An operator who changes nothing gets the safest key."""
     page = await browser.get("/issue-enrollment-key")
 
     assert the(r'name="uses" value="([^"]*)"', page) == "1"
     assert the(r'<option value="([^"]*)" selected>', page) == "24h"
 
 
-async def test_an_emptied_number_is_any_number(server, browser):
-    """And no end, no network and no name is what was chosen, too."""
+async def test_an_emptied_field_means_no_limit(server, browser):
+    """For the number of uses, the lifetime, the name and the networks."""
     await browser.post(
         "/issue-enrollment-key",
         name="all-hosts",
@@ -158,8 +160,8 @@ async def test_an_emptied_number_is_any_number(server, browser):
         ("name", "startup", "LYFTDATA_AUTO_ENROLLMENT_KEY"),
     ],
 )
-async def test_what_is_wrong_is_said_in_the_form(server, browser, field, value, reason):
-    """Nothing is issued, and what was filled in is still there."""
+async def test_an_invalid_rule_is_shown_in_the_form(server, browser, field, value, reason):
+    """Nothing is issued, and the typed values are kept."""
     page = await browser.post("/issue-enrollment-key", **({"name": "etl-hosts"} | RULES | {field: value}))
 
     assert page.status_code == 422
@@ -169,8 +171,8 @@ async def test_what_is_wrong_is_said_in_the_form(server, browser, field, value, 
 
 
 @pytest.mark.parametrize("field", ["uses", "life", "worker_name", "networks"])
-async def test_a_form_that_lacks_a_limit_issues_no_key(server, browser, field):
-    """A missing field is not taken for an empty one, which would mean no limit."""
+async def test_a_form_without_a_limits_field_issues_no_key(server, browser, field):
+    """A missing field is not read as an empty one, which would mean no limit."""
     rules = {name: value for name, value in RULES.items() if name != field}
 
     page = await browser.post("/issue-enrollment-key", name="etl-hosts", **rules)
@@ -179,8 +181,8 @@ async def test_a_form_that_lacks_a_limit_issues_no_key(server, browser, field):
     assert list(server.services.directory.enrollment_keys()) == []
 
 
-async def test_rotating_twice_by_one_form_rotates_once(server, browser):
-    """A form that is sent again would end the key that was just copied."""
+async def test_a_resent_rotate_form_rotates_once(server, browser):
+    """A second rotation would end the key that was just copied."""
     await server.services.enrollment_keys.issue("etl-hosts", EnrollmentKeyRules(), actor=ACTOR)
     page = await browser.get("/enrollment/etl-hosts/rotate")
     before = the(r'name="before" value="([0-9a-f]{64})"', page)
@@ -195,7 +197,7 @@ async def test_rotating_twice_by_one_form_rotates_once(server, browser):
 
 
 async def test_a_revoked_key_has_no_buttons(server, browser):
-    """It cannot be brought back, and the page says so before."""
+    """Revoking cannot be undone, and the confirmation says so."""
     issued = await server.services.enrollment_keys.issue("etl-hosts", EnrollmentKeyRules(), actor=ACTOR)
     assert (await enroll(server, issued.text.reveal())).status_code == 201
     asked = text_of(await browser.get("/enrollment/etl-hosts/revoke"))
@@ -211,14 +213,14 @@ async def test_a_revoked_key_has_no_buttons(server, browser):
 
 
 @pytest.mark.parametrize("name", ["startup", "nokey"])
-async def test_the_key_of_the_settings_has_no_page(browser, name):
-    """It is changed by its setting; the page of Auto-Enrollment shows it."""
+async def test_the_key_from_the_settings_has_no_page(browser, name):
+    """It is changed by its setting; the enrollment page shows it."""
     for page in ("", "/rotate", "/revoke"):
         assert (await browser.get(f"/enrollment/{name}{page}")).status_code == 404
 
 
-async def test_a_key_that_warns_says_so_on_its_page_and_in_the_list(server, browser):
-    """With the number of Workers that its rules would have refused."""
+async def test_a_key_in_mode_warn_shows_how_many_workers_broke_its_rules(server, browser):
+    """On its page and in the list: the Workers that its rules would have refused."""
     rules = {**RULES, "uses": "", "worker_name": "press-*", "mode": "warn"}
     key = the(KEY, await browser.post("/issue-enrollment-key", name="etl-hosts", **rules))
 

@@ -1,4 +1,4 @@
-"""The page on which rules of an enrollment key are tried against recorded attempts."""
+"""The page that tries rules of an enrollment key against recorded attempts."""
 
 import pytest
 from tests.unit.web.test_pages import ACTOR, text_of
@@ -22,7 +22,7 @@ RULES = {
 
 @pytest.fixture
 async def warned(server):
-    """Return the ID of a Worker that a key has let in against its rules."""
+    """Return the ID of a Worker that a key in mode warn enrolled against its rules."""
     rules = EnrollmentKeyRules(worker_name="etl-*", mode=EnrollmentMode.WARN)
     issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
     key = generate_identity_key()
@@ -30,8 +30,8 @@ async def warned(server):
     return (await server.register(key, "press-1", credential=proof)).json()["client_id"]
 
 
-async def test_the_page_begins_with_the_rules_of_the_key(browser, warned):
-    """As if it refused; the page of the key leads there, and so does the count of Workers against its rules."""
+async def test_the_page_starts_with_the_keys_own_rules(browser, warned):
+    """As if the key refused; the key's page and the count of Workers against its rules link there."""
     page = await browser.get(PATH)
 
     assert 'name="worker_name" value="etl-*"' in page.text
@@ -42,8 +42,8 @@ async def test_the_page_begins_with_the_rules_of_the_key(browser, warned):
         assert f'href="{PATH}"' in (await browser.get(path)).text, path
 
 
-async def test_the_rules_in_the_form_are_tried_and_kept_in_it(browser, warned):
-    """An empty field is no rule; nothing is changed."""
+async def test_the_forms_rules_are_tried_and_shown_again(browser, warned):
+    """An empty field is no rule; the key is not changed."""
     loose = await browser.post(PATH, **RULES)
     strict = await browser.post(PATH, **RULES | {"networks": "192.0.2.0/24, 198.51.100.0/24"})
 
@@ -64,8 +64,8 @@ async def test_the_rules_in_the_form_are_tried_and_kept_in_it(browser, warned):
         ("approve_name", "x"),
     ],
 )
-async def test_what_cannot_be_a_rule_is_said_in_the_form(browser, warned, field, value):
-    """What was typed is shown again."""
+async def test_an_invalid_rule_is_rejected_in_the_form(browser, warned, field, value):
+    """The typed values are shown again."""
     page = await browser.post(PATH, **RULES | {"worker_name": "typed-*"} | {field: value})
 
     assert page.status_code == 422
@@ -73,16 +73,16 @@ async def test_what_cannot_be_a_rule_is_said_in_the_form(browser, warned, field,
 
 
 @pytest.mark.parametrize("field", list(RULES))
-async def test_a_form_that_lacks_a_rule_is_not_rehearsed(browser, warned, field):
-    """A field that is missing would read as no rule."""
+async def test_a_form_without_a_rules_field_is_rejected(browser, warned, field):
+    """A missing field would otherwise be read as no rule."""
     page = await browser.post(PATH, **{name: value for name, value in RULES.items() if name != field})
 
     assert page.status_code == 422
     assert "is missing from the form" in text_of(page)
 
 
-async def test_the_key_of_the_settings_has_a_rehearsal(browser, server):
-    """Though it has no page of its own."""
+async def test_the_key_from_the_settings_can_be_rehearsed(browser, server):
+    """Although it has no page of its own."""
     await server.register(generate_identity_key(), "press-1")
 
     page = await browser.post("/enrollment/startup/rehearse", **RULES | {"worker_name": "etl-*"})

@@ -23,7 +23,7 @@ ONE = "/event-destinations/siem"
 
 
 async def test_a_webhook_is_added_and_its_secret_shown_once(server, browser):
-    """With the filter as it was filled in; no page shows the secret again."""
+    """The filter is as filled in; no other page shows the secret."""
     made = await browser.post("/add-event-destination", **FORM)
     secret = the(r'data-copy="(whsec_[^"]+)"', made)
 
@@ -35,7 +35,7 @@ async def test_a_webhook_is_added_and_its_secret_shown_once(server, browser):
 
 
 async def test_a_destination_is_changed_paused_resumed_and_deleted(server, browser):
-    """Each step says what it did, and a field that is not touched stays."""
+    """Each step says what it did, and a field that is not edited stays."""
     await browser.post("/add-event-destination", **FORM)
     seen = the(r'name="seen" value="([^"]+)"', await browser.get(ONE))
 
@@ -53,8 +53,8 @@ async def test_a_destination_is_changed_paused_resumed_and_deleted(server, brows
     assert (await browser.get(ONE)).status_code == 404
 
 
-async def test_a_secret_is_rotated_once_by_one_form(server, browser):
-    """Sent again, the form makes no third secret: the receiver would have neither of those that sign."""
+async def test_a_resent_form_rotates_a_destinations_secret_once(server, browser):
+    """After a second rotation, the receiver would have neither of the secrets that sign."""
     await browser.post("/add-event-destination", **FORM)
     before = the(r'name="before" value="([0-9a-f]{64})"', await browser.get(ONE))
 
@@ -67,8 +67,8 @@ async def test_a_secret_is_rotated_once_by_one_form(server, browser):
     assert (again.status_code, "whsec_" in again.text) == (409, False)
 
 
-async def test_a_test_says_what_came_of_it(browser):
-    """What stands in the way, at the page."""
+async def test_a_test_delivery_shows_its_result(browser):
+    """The destination's page says why it was not delivered."""
     await browser.post("/add-event-destination", **(FORM | {"url": "https://127.0.0.1/"}))
 
     await browser.post(f"{ONE}/test")
@@ -76,8 +76,8 @@ async def test_a_test_says_what_came_of_it(browser):
     assert "Not delivered: 127.0.0.1:443 is an internal address" in text_of(await browser.get(ONE))
 
 
-async def test_a_destination_that_is_down_shows_what_waits_and_when_it_is_tried_again(server, browser):
-    """How many, from which event to which, of which types, the next ones, why, and when: nothing must be looked up elsewhere."""
+async def test_a_failing_destination_shows_its_queue_and_the_next_attempt(server, browser):
+    """How many events, from which to which, of which types, the next ones, the error and the time of the next attempt."""
     await browser.post(
         "/add-event-destination", **(FORM | {"url": "https://127.0.0.1/", "events": "worker.*"})
     )
@@ -104,27 +104,27 @@ async def test_a_destination_that_is_down_shows_what_waits_and_when_it_is_tried_
 
 
 @pytest.mark.parametrize("missing", ["events", "labels"])
-async def test_a_form_without_a_filter_is_refused(browser, missing):
-    """A field that is missing would read as no filter, and let everything through."""
+async def test_a_form_without_a_filters_field_is_rejected(browser, missing):
+    """A missing field would be read as no filter, and let every event through."""
     form = {name: value for name, value in FORM.items() if name != missing}
 
     assert (await browser.post("/add-event-destination", **form)).status_code == 422
 
 
-async def test_a_viewer_is_not_shown_destinations(viewer):
-    """Neither the pages nor the way there."""
+async def test_a_viewer_cannot_see_destinations(viewer):
+    """Neither the pages nor a link to them."""
     assert "/event-destinations" not in (await viewer.get("/audit")).text
     assert (await viewer.get("/event-destinations")).status_code == 403
 
 
 @pytest.fixture(autouse=True)
-def _only_when_told(monkeypatch):
-    """Let the Server deliver nothing by itself: an attempt would change what a test has set."""
+def _no_background_delivery(monkeypatch):
+    """Keep the Server from delivering by itself: an attempt would change what a test has set."""
     monkeypatch.setattr(background, "_DELIVER_EVERY_S", 86_400.0)
 
 
 async def rejected(server, number=None):
-    """Add a destination whose receiver has rejected the first event that waits three times; return its number."""
+    """Let the receiver have rejected the first waiting event three times; return the event's number."""
     view = await server.services.event_destination_queries.get("siem")
     number = number or view.queue.first
 
@@ -144,8 +144,8 @@ async def rejected(server, number=None):
     return number
 
 
-async def test_an_event_is_seen_before_it_is_skipped(server, browser):
-    """What it is, how often it was rejected and with which answer; then it alone is skipped, and the page says so."""
+async def test_an_event_is_shown_before_it_is_skipped(server, browser):
+    """With its content, how often it was rejected and the answer; only this event is skipped, and the page says so."""
     await browser.post("/add-event-destination", **(FORM | {"url": "https://127.0.0.1/"}))
     await browser.post("/add-worker", name="press <b>1</b>", **{"with": "own"})
     queue = (await server.services.event_destination_queries.get("siem")).queue
@@ -171,8 +171,8 @@ async def test_an_event_is_seen_before_it_is_skipped(server, browser):
 
 
 @pytest.mark.parametrize("number", ["", "0", "-1", "1e3", "9" * 30, "\u0661"])
-async def test_a_form_that_names_no_event_skips_none(server, browser, number):
-    """Never the one that happens to be first."""
+async def test_a_form_without_a_valid_number_skips_no_event(server, browser, number):
+    """Never whichever event happens to be first."""
     await browser.post("/add-event-destination", **(FORM | {"events": "", "url": "https://127.0.0.1/"}))
     await rejected(server)
 
@@ -182,8 +182,8 @@ async def test_a_form_that_names_no_event_skips_none(server, browser, number):
     assert (await server.services.event_destination_queries.get("siem")).skipped == 0
 
 
-async def test_a_page_that_has_stood_open_skips_nothing(server, browser):
-    """The event that it showed was delivered meanwhile, and another one holds up the others now."""
+async def test_a_stale_page_skips_nothing(server, browser):
+    """The event that it showed has been delivered, and another one now holds up the queue."""
     await browser.post("/add-event-destination", **(FORM | {"events": "", "url": "https://127.0.0.1/"}))
     await browser.post("/add-worker", name="press-1", **{"with": "own"})
     first = await rejected(server)

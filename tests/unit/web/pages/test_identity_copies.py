@@ -1,12 +1,14 @@
-"""The pages of a copied identity: both hosts are shown, and an admin lets one continue."""
+"""The pages of a copied identity: both hosts are shown, and an admin decides which one continues."""
 
 from tests.identity_directories import IdentityDirectory
 
 from lyftdata.core.signature_counter import SignatureNumber
 
 
-async def test_a_copy_is_shown_and_let_continue(server, browser, viewer, tmp_path):
-    """At the overview and at its Worker; the page says what follows first, and a viewer decides nothing."""
+async def test_an_admin_lets_a_copy_continue(server, browser, viewer, tmp_path):
+    """
+    The copy is shown on the overview and on its Worker's page; a confirmation says what follows, and a viewer cannot decide.
+    """
     host = await IdentityDirectory.enroll(server, tmp_path / "host")
     restored = host.copy(tmp_path / "restored")
     assert (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).status_code == 200
@@ -31,8 +33,8 @@ async def test_a_copy_is_shown_and_let_continue(server, browser, viewer, tmp_pat
     assert "second directory" not in (await browser.get("/")).text
 
 
-async def test_a_copy_is_let_enroll_as_a_new_worker(server, browser, viewer, tmp_path):
-    """The page says what the copy needs; after the click it is told to enroll, and the Worker's page shows who decided."""
+async def test_an_admin_lets_a_copy_enroll_as_a_new_worker(server, browser, viewer, tmp_path):
+    """The confirmation says what it needs; its next token request says to enroll, and the Worker's page shows who decided."""
     host = await IdentityDirectory.enroll(server, tmp_path / "host")
     clone = host.copy(tmp_path / "clone")
     assert (await host.token(server, counter=SignatureNumber(2, 2, host="press-host"))).status_code == 200

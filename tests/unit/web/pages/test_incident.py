@@ -1,4 +1,4 @@
-"""The pages of an incident: the report, one confirmation with numbers, and how far a cut-off has come."""
+"""The pages of an incident: the report, one confirmation with numbers, and the progress of a cut-off."""
 
 import html
 import json
@@ -16,7 +16,7 @@ INCIDENT = {"subject": "press-keys", "since": "24h"}
 
 @pytest.fixture
 async def leaked(server, admin):
-    """Return a key by which two Workers got tokens, one of whom is connected."""
+    """Return a key with which two Workers got tokens; one of them is connected."""
     key = (await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)).json()["key"]
     headers: dict[str, str] = {}
     for worker_id in ("press-01", "press-02"):
@@ -28,8 +28,8 @@ async def leaked(server, admin):
     return str(key)
 
 
-async def test_a_leaked_key_that_is_pasted_is_in_no_address(browser, leaked):
-    """Its public ID finds it; the address that the browser goes to has its name."""
+async def test_a_pasted_key_is_never_in_a_url(browser, leaked):
+    """It is found by its public ID, and the redirect has only its name."""
     found = await browser.post("/incident", subject=f"export KEY={leaked}", since="24h")
 
     assert (found.status_code, found.headers["location"]) == (
@@ -39,7 +39,7 @@ async def test_a_leaked_key_that_is_pasted_is_in_no_address(browser, leaked):
 
 
 async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser, leaked):
-    """And offers to cut off."""
+    """It can also be exported."""
     page = await browser.get("/incident", params=INCIDENT)
 
     for text in (
@@ -67,7 +67,7 @@ async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser,
     ],
 )
 async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, leaked, targets, title, out):
-    """All, some, or none but the key; then it is seen that the last one is out."""
+    """For all, some or no Workers but the key; the progress then shows when the last one is disconnected."""
     given = INCIDENT | {"action": "disable"} | targets
     asked = await browser.get("/incident/cut-off", params=given)
     assert title in asked.text
@@ -82,10 +82,8 @@ async def test_a_cut_off_is_confirmed_once_with_its_numbers(browser, server, lea
     assert server.services.sessions.online_ids() == still_there
 
 
-async def test_a_ticked_worker_that_was_deleted_meanwhile_does_not_keep_the_others_in(
-    browser, server, leaked, admin
-):
-    """The page was loaded before; the API, which programs call, rejects an ID that does not exist."""
+async def test_a_ticked_worker_that_was_deleted_does_not_stop_a_cut_off(browser, server, leaked, admin):
+    """The page was loaded before. The API, which programs use, rejects an ID that does not exist."""
     await server.http.delete("/api/workers/press-01", headers=admin)
 
     given = INCIDENT | {"action": "disable", "whom": "chosen", "id": ["press-01", "press-02"]}
@@ -108,7 +106,7 @@ async def test_a_ticked_worker_that_was_deleted_meanwhile_does_not_keep_the_othe
     ],
 )
 async def test_a_form_that_does_not_say_whom_or_how_changes_nothing(browser, server, leaked, fields):
-    """Neither asked nor confirmed."""
+    """Neither the confirmation page nor the post accepts it."""
     before = server.services.store.audit_length
     asked = await browser.get("/incident/cut-off", params=INCIDENT | fields)
     done = await browser.post("/incident/cut-off", **INCIDENT, **fields)
@@ -117,8 +115,8 @@ async def test_a_form_that_does_not_say_whom_or_how_changes_nothing(browser, ser
     assert server.services.store.audit_length == before
 
 
-async def test_a_name_that_only_a_host_has_finds_that_host(browser, server, leaked):
-    """An operator who reads the name of a host in a list need not know that `host:` belongs before it; a key of that name comes first."""
+async def test_a_hosts_name_finds_that_host(browser, server, leaked):
+    """An operator who copies it from a list need not know the prefix `host:`; a key of the same name comes first."""
     found = await browser.post("/incident", subject="rack-2.example", since="")
 
     assert found.headers["location"] == "/incident?subject=host%3Arack-2.example&since="
@@ -127,7 +125,7 @@ async def test_a_name_that_only_a_host_has_finds_that_host(browser, server, leak
     assert key.headers["location"] == "/incident?subject=api-key%3Apress-keys&since="
 
 
-async def test_a_name_that_nothing_has_is_said_where_it_was_typed(browser):
+async def test_an_unknown_name_is_an_error_in_the_form(browser):
     """The form is shown again."""
     page = await browser.post("/incident", subject="there-is-none", since="")
 
@@ -145,10 +143,10 @@ async def test_a_name_that_nothing_has_is_said_where_it_was_typed(browser):
         ("/workers/press-02", "This host was taken over…", "host%3Arack-2.example"),
     ],
 )
-async def test_each_page_leads_to_the_incident_of_what_it_shows(
+async def test_pages_link_to_the_incident_of_their_subject(
     browser, viewer, server, leaked, admin, path, button, subject
 ):
-    """For those who may cut off; others are not offered it, and cannot post it."""
+    """Only for operators who may cut off; others see no link and cannot post the form."""
     await server.http.post("/api/enrollment/keys", json={"name": "etl-hosts"}, headers=admin)
     link = f'href="/incident?subject={subject}">{button}</a>'
 
@@ -161,8 +159,8 @@ async def test_each_page_leads_to_the_incident_of_what_it_shows(
     assert refused.status_code == 403
 
 
-async def test_a_leaked_api_key_is_revoked_alone_unless_more_is_chosen(browser, server, leaked):
-    """Its Workers need no enabling then: they come back with another key, and the page shows that they do."""
+async def test_only_the_leaked_api_key_is_revoked_unless_more_is_chosen(browser, server, leaked):
+    """Its Workers then need not be enabled: they return with another key, and the page counts them."""
     report = (await browser.get("/incident", params=INCIDENT)).text
     assert '<input type="radio" name="whom" value="none" checked>' in report
     asked = await browser.get(
@@ -187,7 +185,7 @@ async def test_a_leaked_api_key_is_revoked_alone_unless_more_is_chosen(browser, 
     assert "every 5s" not in page.text
 
 
-async def test_those_that_stay_disabled_are_found_from_the_progress(browser, server, leaked):
+async def test_the_progress_links_to_the_workers_that_stay_disabled(browser, server, leaked):
     """In the list, where they can be enabled."""
     done = await browser.post("/incident/cut-off", **INCIDENT, whom="all", action="disable", revoke="yes")
     page = await browser.get(done.headers["location"])
@@ -198,8 +196,8 @@ async def test_those_that_stay_disabled_are_found_from_the_progress(browser, ser
     assert "press-02" in listed.text
 
 
-async def test_a_thousand_workers_are_cut_off_in_one_go(browser, server, admin):
-    """The page stays small, and one event holds them all."""
+async def test_a_thousand_workers_are_cut_off_at_once(browser, server, admin):
+    """The page stays small, and one audit event covers them all."""
     await server.http.post("/api/api-keys", json={"name": "fleet-key"}, headers=admin)
     (key,) = server.services.directory.api_keys()
     fleet = [worker_record(number, "w", Strategy.API_KEY) for number in range(1_000)]

@@ -1,4 +1,4 @@
-"""The box to jump from: what a text leads to, for whom, and what it never sends."""
+"""The jump box: what a text leads to, for which operators, and what it never sends."""
 
 import re
 
@@ -15,7 +15,7 @@ PART = {"HX-Request": "true"}
 
 
 def targets(answer):
-    """Return where the options of an answer lead to, in order."""
+    """Return the links of an answer's options, in order."""
     return re.findall(r'role="option" id="jump-\d+" href="([^"]+)"', answer.text)
 
 
@@ -29,15 +29,15 @@ async def add(server, *records):
     await server.services.store.write(op)
 
 
-def test_each_place_is_a_page_with_the_same_rule():
-    """A place that is renamed, or that needs another right than its page, would be a dead link."""
+def test_every_jump_target_is_a_page_with_the_same_action():
+    """A page that is renamed, or that needs another permission, would otherwise be a dead link."""
     rules = {entry.path: entry.action for entry in ROUTES if entry.method == "GET"}
     for place in (*PAGES, *ACTIONS):
         assert rules.get(place.path) == place.action, place.title
 
 
-def test_places_are_found_by_the_beginning_of_their_words():
-    """Each word must begin one of the place's; what a caller may not do is not there."""
+def test_pages_are_found_by_prefixes_of_their_words():
+    """Each typed word must begin a word of the page's; pages that the operator may not open are left out."""
 
     def found(text, *denied):
         return [p.title for p in find_places([*PAGES, *ACTIONS], text, is_allowed=lambda a: a not in denied)]
@@ -51,7 +51,7 @@ def test_places_are_found_by_the_beginning_of_their_words():
 
 
 async def test_workers_are_found_as_in_the_list(server, browser):
-    """The one that is called so comes first, then all that match, then the first few; a label leads to its Workers."""
+    """The Worker with exactly this name comes first, then all matches, then the first few; a label leads to its Workers."""
     await add(
         server,
         worker("press-1", labels={"line": "north"}),
@@ -69,7 +69,7 @@ async def test_workers_are_found_as_in_the_list(server, browser):
 
 
 async def test_keys_references_and_pages_are_found(server, browser):
-    """Each by its name; without a text, all pages and actions."""
+    """Each by its name; an empty text lists all pages and actions."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
     refused = await server.token_by_key("nobody", "wrong")
@@ -84,15 +84,15 @@ async def test_keys_references_and_pages_are_found(server, browser):
     assert everything == [place.path for place in (*PAGES, *ACTIONS)]
 
 
-async def test_a_viewer_is_shown_what_a_viewer_may_do(viewer):
-    """No action that changes anything, and no page for admins alone."""
+async def test_a_viewer_is_shown_only_what_a_viewer_may_do(viewer):
+    """No action that changes something, and no page that is only for admins."""
     found = targets(await viewer.get("/jump", headers=PART))
     allowed = {place.path for place in PAGES} - {"/event-destinations"} | {"/account/password"}
     assert set(found) == allowed
 
 
-async def test_a_key_is_not_searched_for_and_not_shown(server, browser):
-    """Without scripts it was sent: it is not on the page that follows, which leads to the page for it."""
+async def test_a_pasted_key_is_neither_searched_for_nor_shown(server, browser):
+    """Without scripts it was sent: the answer does not repeat it, but links to the Incident page."""
     made = await browser.post("/add-worker", name="p", id="p", **{"with": "own"})
     key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
 
@@ -102,8 +102,8 @@ async def test_a_key_is_not_searched_for_and_not_shown(server, browser):
     assert key not in page.text
 
 
-async def test_a_search_that_is_not_understood_says_so(browser):
-    """Pages are found all the same; hostile text stays text."""
+async def test_an_invalid_search_says_so(browser):
+    """It suggests a correction; hostile text stays text."""
     answer = await browser.get("/jump", params={"q": "hsot:<b>"}, headers=PART)
     assert "Did you mean" in text_of(answer)
     assert "<b>" not in answer.text

@@ -1,4 +1,4 @@
-"""New Worker with a range: what it asks, the keys in one download, and who is still awaited."""
+"""New Worker with a range: the confirmation, the keys in one download, and which Workers are still missing."""
 
 import base64
 import html
@@ -17,15 +17,15 @@ OWN = {"name": "press-[01-20]", "id": "press-[01-20]", "labels": "zone=eu-1", "w
 
 
 def files_of(page):
-    """Return the files of the download that a page offers, by name."""
+    """Return the files of the archive that a page offers, by name."""
     packed = base64.b64decode(the(r'href="data:application/zip;base64,([A-Za-z0-9+/=]+)" download="', page))
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
-async def test_a_range_asks_first(server, browser):
-    """Which Workers it stands for, and which keys they get; nothing is added yet, and the form carries all of it."""
+async def test_a_range_asks_for_confirmation(server, browser):
+    """It lists the Workers and says which keys they get; nothing is added yet, and the form repeats all values."""
     asked = await browser.post("/add-worker", **OWN)
 
     assert "<h1>Add 20 Workers?</h1>" in asked.text
@@ -39,8 +39,8 @@ async def test_a_range_asks_first(server, browser):
         assert f'name="{name}" value="{value}"' in asked.text
 
 
-async def test_the_download_has_a_file_for_each(server, browser):
-    """A Worker gets a token by its file. The page shows no key besides, and its history is another page."""
+async def test_the_download_has_a_file_for_each_worker(server, browser):
+    """A Worker gets a token with its file. The page shows no key outside the archive, and *back* leads to another page."""
     made = await browser.post("/add-worker", **OWN, confirmed="yes")
 
     files = files_of(made)
@@ -58,16 +58,16 @@ async def test_the_download_has_a_file_for_each(server, browser):
     assert "The secret is not shown again" in (await browser.get("/workers")).text
 
 
-async def test_one_key_for_all_is_shown_and_in_each_file(browser):
-    """As for a single Worker, it can be copied."""
+async def test_a_shared_key_is_shown_and_in_each_file(browser):
+    """It can be copied, as for a single Worker."""
     made = await browser.post("/add-worker", **OWN | {"with": "one"}, confirmed="yes")
 
     key = the(r"<code>(lyftdata_\w+)</code>", made)
     assert all(f"LYFTDATA_WORKER_API_KEY={key}\n" in text for text in files_of(made).values())
 
 
-async def test_texts_bring_the_ca_that_workers_need(opened, tmp_path):
-    """On each page with texts to paste: of a Worker, of many, with a key that there is, and of Auto-Enrollment."""
+async def test_snippets_include_the_ca_that_workers_need(opened, tmp_path):
+    """On every page with snippets: for one Worker, for many, with an existing key, and for enrollment."""
     ca = self_signed(tmp_path)[0]
     async with opened(LYFTDATA_WORKER_TLS_CA=str(ca)) as server:
         admin = await server.sign_in()
@@ -93,8 +93,8 @@ async def test_texts_bring_the_ca_that_workers_need(opened, tmp_path):
         assert html.unescape(page.text).count(ca.read_text().splitlines()[1]) == 4
 
 
-async def test_a_key_that_there_is_is_not_in_a_download(browser):
-    """It is not known any more."""
+async def test_an_existing_key_is_not_in_a_download(browser):
+    """The Server no longer knows it."""
     await browser.post("/issue-api-key", name="old-keys", **{"for": "all"}, workers="", life="")
 
     made = await browser.post(
@@ -114,8 +114,8 @@ async def test_a_key_that_there_is_is_not_in_a_download(browser):
         ({"labels": "a,a"}, "a key comes twice"),
     ],
 )
-async def test_what_is_wrong_is_said_by_its_field_before_anything_is_added(server, browser, wrong, said):
-    """The form is shown again with what was typed."""
+async def test_an_input_error_is_shown_at_its_field_before_anything_is_added(server, browser, wrong, said):
+    """The form is shown again with the typed values."""
     again = await browser.post("/add-worker", **OWN | wrong)
 
     assert again.status_code == 422
@@ -124,8 +124,8 @@ async def test_what_is_wrong_is_said_by_its_field_before_anything_is_added(serve
     assert list(server.services.directory.workers()) == []
 
 
-async def test_sent_again_nothing_is_added_twice(server, browser):
-    """The names are taken then."""
+async def test_a_resent_form_adds_no_worker_twice(server, browser):
+    """The names are already taken."""
     await browser.post("/add-worker", **OWN, confirmed="yes")
 
     again = await browser.post("/add-worker", **OWN, confirmed="yes")
@@ -135,8 +135,8 @@ async def test_sent_again_nothing_is_added_twice(server, browser):
     assert len(list(server.services.directory.workers())) == 20
 
 
-async def test_the_panel_counts_who_is_there(server, browser):
-    """Those who connect, those who are awaited, and those who were refused since."""
+async def test_the_panel_counts_online_missing_and_refused_workers(server, browser):
+    """Refusals count from the time at which the Workers were added."""
     made = await browser.post("/add-worker", **OWN | {"name": "p-[1-3]", "id": "p-[1-3]"}, confirmed="yes")
     path = the(r'hx-get="(/added-workers/\d+/waiting)"', made)
     await server.http.post(
@@ -163,8 +163,8 @@ async def everything_stored(server):
     return "\n".join(await server.services.store.read(read))
 
 
-async def test_the_texts_to_paste_run_what_was_typed_and_the_server_keeps_none_of_it(server, browser):
-    """For one Worker in each of the four texts; for many in what is pasted on each host, and the question names it."""
+async def test_snippets_run_the_typed_command_which_the_server_does_not_store(server, browser):
+    """In each of the four snippets for one Worker; for many, in what is pasted on each host, and the confirmation names it."""
     one = OWN | {"name": "binder-01", "id": "binder-01", "command": COMMAND}
     made = html.unescape((await browser.post("/add-worker", **one)).text)
     assert f"lyftdata run worker -- {COMMAND}" in made
@@ -184,7 +184,7 @@ async def test_the_texts_to_paste_run_what_was_typed_and_the_server_keeps_none_o
 @pytest.mark.parametrize("command", ["run | tee log", "run 'x", "curl -H lyftdata_4dGhbYmBk1_" + "a" * 30])
 @pytest.mark.parametrize("name", ["binder-01", "press-[01-20]"])
 async def test_a_command_that_would_not_run_adds_no_worker(server, browser, name, command):
-    """What is wrong is said next to the field, also once it was confirmed; what was typed is there again."""
+    """The error is next to the field, also after the confirmation; the typed command is kept."""
     for confirmed in ("", "yes"):
         form = OWN | {"name": name, "id": "", "command": command, "confirmed": confirmed}
         answer = await browser.post("/add-worker", **form)

@@ -1,4 +1,4 @@
-"""Signing in at an OpenID Connect issuer, as a browser does it, and everything that an attacker or a wrong issuer does."""
+"""Signing in through an OpenID Connect issuer with a browser, and the attacks of others and of a malicious issuer."""
 
 import asyncio
 import html
@@ -28,7 +28,7 @@ PENDING = "__Host-lyftdata_sign_in"
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Return the time, for the Server and the issuer."""
+    """Return the clock of the Server and the issuer."""
     return FakeClock()
 
 
@@ -41,30 +41,30 @@ def issuer(clock: FakeClock) -> Iterator[LyingIssuer]:
 
 @pytest.fixture
 async def server(opened: Open, clock: FakeClock, issuer: LyingIssuer) -> AsyncIterator[Deployment]:
-    """Return a Server whose operators may sign in there, or by password."""
+    """Yield a Server whose operators sign in there or with a password."""
     async with opened(clock, **issuer.settings()) as deployment:
         yield deployment
 
 
 class Person:
-    """Somebody with a browser."""
+    """A person with a browser."""
 
     def __init__(self, server: Deployment, issuer: LyingIssuer) -> None:
         self.issuer = issuer
         self.http = server.from_address("192.0.2.7")
 
     async def begin(self, path: str = "/login/oidc") -> str:
-        """Go to the issuer; return where the Server sends the browser."""
+        """Start signing in; return the issuer's URL to which the Server redirects."""
         answer = await self.http.get(path)
         assert answer.status_code == 303, answer.text
         return answer.headers["location"]
 
     async def come_back(self, query: dict[str, str], **changes: str) -> httpx2.Response:
-        """Come back from the issuer."""
+        """Follow the issuer's redirect back to the Server."""
         return await self.http.get("/login/oidc/callback", params=query | changes)
 
     async def sign_in(self, path: str = "/login/oidc", **changes: str) -> httpx2.Response:
-        """Go there and come back."""
+        """Sign in at the issuer and return."""
         return await self.come_back(self.issuer.authorize(await self.begin(path)), **changes)
 
     async def page(self, path: str = "/account") -> httpx2.Response:
@@ -74,21 +74,21 @@ class Person:
 
 @pytest.fixture
 async def person(server: Deployment, issuer: LyingIssuer) -> AsyncIterator[Person]:
-    """Return somebody who has no session yet."""
+    """Yield a person who has no session yet."""
     made = Person(server, issuer)
     yield made
     await made.http.aclose()
 
 
 async def events(server: Deployment, action: str) -> list[dict[str, Any]]:
-    """Return the events of an action in the audit log, the latest first."""
+    """Return the audit events of an action, the latest first."""
     admin = await server.sign_in()
     answer = await server.http.get("/api/audit", params={"action": action}, headers=admin)
     return list(answer.json()["items"])
 
 
-async def test_an_operator_signs_in_and_comes_back_to_the_page_with_its_query(server, person, issuer):
-    """The session is one as after a password: its cookie, its list, its audit event; the operator is made at the first sign-in."""
+async def test_an_operator_signs_in_and_returns_to_the_requested_page(server, person, issuer):
+    """With its query. The session is the same as after a password sign-in; the operator is created at the first sign-in."""
     location = await person.begin("/login/oidc?next=%2Fworkers%3Fq%3Dpress%26status%3Donline")
     asked = {name: value for name, [value] in parse_qs(urlsplit(location).query).items()}
     answer = await person.come_back(issuer.authorize(location))
@@ -103,8 +103,8 @@ async def test_an_operator_signs_in_and_comes_back_to_the_page_with_its_query(se
     assert created["details"] == {"issuer": issuer.url, "role": "admin", "subject": "subject-1"}
 
 
-async def test_without_a_rule_that_fits_there_is_no_role(server, person, issuer):
-    """Signing in at the issuer alone gives nothing: the page says so, no operator is made, and it is audited."""
+async def test_without_a_matching_rule_there_is_no_role(server, person, issuer):
+    """Signing in at the issuer grants nothing by itself: the page says so, no operator is created, and it is audited."""
     issuer.claims |= {"groups": ["sales", "OPS", "ops-guests"]}
     answer = await person.sign_in()
 
@@ -116,8 +116,8 @@ async def test_without_a_rule_that_fits_there_is_no_role(server, person, issuer)
     assert [operator.name for operator in await server.services.operators.list()] == ["admin"]
 
 
-async def test_who_has_no_role_may_choose_another_account(server, person, issuer):
-    """The issuer knows the browser, and would send the same account back for ever: the way there asks it to ask."""
+async def test_an_operator_without_a_role_may_choose_another_account(server, person, issuer):
+    """The issuer remembers the browser and would always return the same account, so the link asks it to prompt."""
     issuer.claims |= {"groups": ["sales"]}
     refused = await person.sign_in()
     (way,) = re.findall(r'href="([^"]+)">Use another account there', refused.text)
@@ -127,13 +127,13 @@ async def test_who_has_no_role_may_choose_another_account(server, person, issuer
     assert "Use another account" not in (await person.http.get("/login")).text
 
 
-async def test_the_form_for_a_password_takes_no_focus_where_operators_sign_in_at_an_issuer(server, person):
-    """It is the second way in: on a phone the keyboard would cover the first one."""
+async def test_the_password_form_takes_no_focus_if_there_is_an_issuer(server, person):
+    """It is the secondary way: on a phone, the keyboard would cover the primary one."""
     assert "autofocus" not in (await person.http.get("/login")).text
 
 
-async def test_a_role_is_what_the_claims_say_at_each_sign_in(server, person, issuer):
-    """A lower role ends the sessions of the higher one; without a role every session ends, and API tokens with them."""
+async def test_each_sign_in_sets_the_role_from_the_claims(server, person, issuer):
+    """A lower role ends the sessions of the higher one; losing all roles ends every session and the API tokens."""
     other = Person(server, issuer)
     issuer.claims |= {"auth_time": int(server.clock().timestamp())}
     assert (await person.sign_in()).status_code == 303
@@ -156,7 +156,7 @@ async def test_a_role_is_what_the_claims_say_at_each_sign_in(server, person, iss
 
 
 async def test_claims_limit_an_operator_to_a_team(opened, clock, issuer):
-    """At each sign-in; a scope that changed ends the sessions with the one before, and is audited."""
+    """At each sign-in; a changed scope ends the earlier sessions, and is audited."""
     rules = (
         "admin for team=etl: groups=etl; admin for team=ops: groups=ops; viewer for team=etl: groups=staff"
     )
@@ -178,7 +178,7 @@ async def test_claims_limit_an_operator_to_a_team(opened, clock, issuer):
         first = {"Authorization": f"Bearer {person.http.cookies[SESSION]}"}
         assert await seen("ops") == ["ops-1"]
         assert (await server.http.get("/api/workers", headers=first)).status_code == 401
-        # The rules of two teams: one decides.
+        # The rules of two teams match: one of them decides.
         assert await seen("ops", "etl", "staff") == ["etl-1"]
         listed = (await server.http.get("/api/operators", headers=root)).json()["items"]
         name = next(one["name"] for one in listed if one["issuer"])
@@ -191,8 +191,8 @@ async def test_claims_limit_an_operator_to_a_team(opened, clock, issuer):
         await person.http.aclose()
 
 
-async def test_an_operator_is_a_subject_and_never_a_name(server, person, issuer):
-    """Who calls themselves `admin` at the issuer, or as a colleague does, gets an operator of their own."""
+async def test_an_operator_is_identified_by_subject_and_never_by_name(server, person, issuer):
+    """A person who is called `admin` at the issuer, or like a colleague, gets a separate operator."""
     issuer.claims |= {"preferred_username": "admin", "email": "admin@example.com", "groups": ["staff"]}
     await person.sign_in()
     issuer.claims |= {"sub": "subject-2"}
@@ -211,16 +211,16 @@ async def test_an_operator_is_a_subject_and_never_a_name(server, person, issuer)
         {"https://lyftdata.example/roles": "ops"},
     ],
 )
-async def test_rules_find_nested_claims_and_names_with_dots(opened, clock, issuer, claims):
-    """A path leads into a claim; a name with dots in it is found as it stands; a text counts like a list of one."""
+async def test_rules_match_nested_claims_and_names_with_dots(opened, clock, issuer, claims):
+    """A path leads into a claim; a name with dots is matched literally; a string counts as a list of one."""
     issuer.claims = {"sub": "subject-1", "name": "Ann"} | claims
     rules = "admin: realm_access.roles=ops; admin: https://lyftdata.example/roles=ops"
     async with opened(clock, **issuer.settings(LYFTDATA_OIDC_ROLES=rules)) as server:
         assert (await Person(server, issuer).sign_in()).status_code == 303
 
 
-async def test_claims_of_userinfo_count_if_they_are_about_the_same_subject(server, person, issuer):
-    """What the ID token lacks is asked for; about another subject it is not used, and it replaces no claim of the token."""
+async def test_userinfo_claims_are_used_only_for_the_same_subject(server, person, issuer):
+    """They supply what the ID token lacks, and never replace a claim of the token."""
     del issuer.claims["groups"]
     issuer.userinfo = {"groups": ["ops"], "sub": "somebody-else"}
     assert (await person.sign_in()).status_code == 403
@@ -232,8 +232,8 @@ async def test_claims_of_userinfo_count_if_they_are_about_the_same_subject(serve
 @pytest.mark.parametrize(
     "changes", [{"nonce": "the nonce of another sign-in"}, {"aud": "another-client"}], ids=str
 )
-async def test_a_wrong_id_token_opens_nothing(person, issuer, changes):
-    """The page says that it cannot be verified, and there is no session; what else can be wrong is in the tests of `core.id_tokens`."""
+async def test_an_invalid_id_token_opens_no_session(person, issuer, changes):
+    """The page says that it cannot be verified. The tests of `core.id_tokens` have the other causes."""
     issuer.token_changes = changes
     answer = await person.sign_in()
 
@@ -241,8 +241,8 @@ async def test_a_wrong_id_token_opens_nothing(person, issuer, changes):
     assert (await person.page()).status_code == 303
 
 
-async def test_a_code_and_a_state_count_once(person, issuer):
-    """The same answer once more, with the same cookie, opens no second session; nor does its state with a new code."""
+async def test_a_code_and_a_state_are_single_use(person, issuer):
+    """The same answer with the same cookie opens no second session, and neither does its state with a new code."""
     location = await person.begin()
     cookie = person.http.cookies[PENDING]
     query = issuer.authorize(location)
@@ -255,8 +255,10 @@ async def test_a_code_and_a_state_count_once(person, issuer):
         assert SESSION not in person.http.cookies
 
 
-async def test_another_browser_is_not_signed_in(server, person, issuer):
-    """Login CSRF: an answer for the attacker's sign-in, sent to a victim, opens no session there, with or without a sign-in begun."""
+async def test_an_answer_from_another_browser_is_refused(server, person, issuer):
+    """
+    Login CSRF: the attacker's answer opens no session in a victim's browser, whether or not the victim has started to sign in.
+    """
     victim = Person(server, issuer)
     answer = issuer.authorize(await person.begin())
     assert (await victim.come_back(answer)).status_code == 403
@@ -265,8 +267,8 @@ async def test_another_browser_is_not_signed_in(server, person, issuer):
     assert SESSION not in victim.http.cookies
 
 
-async def test_a_sign_in_ends_after_ten_minutes(person, issuer, clock):
-    """What has begun waits ten minutes for its end, and no longer."""
+async def test_a_pending_sign_in_expires_after_ten_minutes(person, issuer, clock):
+    """From the very second."""
     query = issuer.authorize(await person.begin())
     clock.now += timedelta(minutes=10)
     assert (await person.come_back(query)).status_code == 403
@@ -274,7 +276,7 @@ async def test_a_sign_in_ends_after_ten_minutes(person, issuer, clock):
 
 @pytest.mark.parametrize("always", [True, False])
 async def test_an_answer_of_another_issuer_is_refused_before_its_code_is_used(person, issuer, always):
-    """Mix-up (RFC 9207): `iss` must be this issuer's where it is sent, and must be sent where the issuer says that it always is."""
+    """Mix-up (RFC 9207): a present `iss` must be this issuer's, and it must be present if the issuer says that it always is."""
     issuer.metadata = {"authorization_response_iss_parameter_supported": always}
     answer = await person.sign_in(iss="https://evil.example")
     assert (answer.status_code, "another identity provider" in answer.text) == (403, True)
@@ -283,8 +285,8 @@ async def test_an_answer_of_another_issuer_is_refused_before_its_code_is_used(pe
     assert (await person.sign_in(iss=issuer.url)).status_code == 303
 
 
-async def test_a_parameter_that_comes_twice_is_not_taken(person, issuer):
-    """Of two codes neither is used."""
+async def test_a_duplicate_parameter_is_refused(person, issuer):
+    """Neither of two codes is used."""
     query = issuer.authorize(await person.begin())
     answer = await person.http.get("/login/oidc/callback", params=[*query.items(), ("code", "another")])
     assert answer.status_code == 403
@@ -292,7 +294,7 @@ async def test_a_parameter_that_comes_twice_is_not_taken(person, issuer):
 
 
 async def test_a_new_sign_in_has_a_new_session(person, issuer):
-    """Fixation: a session's cookie that somebody else has put there does not become the session."""
+    """Session fixation: a cookie that an attacker has set never becomes the session."""
     person.http.cookies.set(SESSION, "lyftdata_session_chosen", domain=urlsplit(ISSUER).hostname or "")
     await person.sign_in()
     first = person.http.cookies[SESSION]
@@ -311,8 +313,8 @@ async def test_a_new_sign_in_has_a_new_session(person, issuer):
         "/logout",
     ],
 )
-async def test_no_link_leads_elsewhere_through_a_sign_in(person, destination):
-    """Open redirect: only a page of this Server is gone on to."""
+async def test_an_oidc_sign_in_never_redirects_to_another_site(person, destination):
+    """Open redirect: it continues only to a page of this Server."""
     answer = await person.sign_in(f"/login/oidc?next={destination}")
     assert answer.status_code == 303
     assert urlsplit(answer.headers["location"]).netloc == ""
@@ -328,8 +330,8 @@ async def test_no_link_leads_elsewhere_through_a_sign_in(person, destination):
         ({"code": "c" * 3_000}, "could not sign you in"),
     ],
 )
-async def test_an_error_of_the_issuer_is_a_page_without_its_words(person, issuer, query, text):
-    """What comes by the browser is not shown: anybody could have made the link."""
+async def test_an_error_from_the_issuer_is_shown_without_its_text(person, issuer, query, text):
+    """The text arrives through the browser, so anyone could have made the link."""
     state = issuer.authorize(await person.begin())["state"]
     answer = await person.come_back({"state": state} | query)
     assert (answer.status_code, text in answer.text, "call 555" in answer.text) == (403, True, False)
@@ -346,8 +348,8 @@ async def test_an_error_of_the_issuer_is_a_page_without_its_words(person, issuer
     ],
     ids=str,
 )
-async def test_metadata_that_cannot_be_right_stop_the_sign_in(person, issuer, lie):
-    """Another issuer's metadata, plain http to another machine, or no URL: no secret and no code is sent there."""
+async def test_invalid_metadata_stops_the_sign_in(person, issuer, lie):
+    """Another issuer's metadata, plain http to another machine or an invalid URL: no secret and no code is sent there."""
     issuer.metadata = lie
     answer = await person.http.get("/login/oidc")
     assert (answer.status_code, "cannot be reached" in answer.text) == (503, True)
@@ -355,8 +357,8 @@ async def test_metadata_that_cannot_be_right_stop_the_sign_in(person, issuer, li
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/jwks", "/token"])
 @pytest.mark.parametrize("trouble", ["status", "redirect", "large", "nonsense"])
-async def test_an_issuer_in_trouble_is_a_503_and_not_more(server, person, issuer, path, trouble):
-    """An error, a redirect, an endless or a senseless answer: no redirect is followed, and passwords go on to work."""
+async def test_a_failing_issuer_is_answered_503(server, person, issuer, path, trouble):
+    """An error, a redirect, an oversized or a malformed answer; no redirect is followed, and password sign-in still works."""
     match trouble:
         case "status":
             issuer.status[path] = 500
@@ -376,7 +378,7 @@ async def test_an_issuer_in_trouble_is_a_503_and_not_more(server, person, issuer
 
 
 async def test_a_server_starts_while_its_issuer_is_down(opened, clock, issuer):
-    """Nothing is asked at the start; the form for a password is there."""
+    """The issuer is not contacted at the start; the password form is shown."""
     issuer.close()
     async with opened(clock, **issuer.settings()) as server:
         page = await server.http.get("/login")
@@ -385,8 +387,8 @@ async def test_a_server_starts_while_its_issuer_is_down(opened, clock, issuer):
             await server.services.oidc.sign_in.begin("/")
 
 
-async def test_wrong_codes_of_one_network_shut_out_nobody_else(server, person, issuer, clock):
-    """After twenty wrong codes the issuer is asked no more for that network, whatever else it sends; others go on, and so does it later."""
+async def test_wrong_codes_from_one_network_do_not_lock_out_others(server, person, issuer, clock):
+    """After twenty wrong codes, that network's codes are not sent to the issuer for a while; other networks are not affected."""
     for number in range(20):
         answer = await person.sign_in(code=f"made-up-{number}")
         assert (answer.status_code, "used before, or is too old" in answer.text) == (403, True)
@@ -405,8 +407,8 @@ async def test_wrong_codes_of_one_network_shut_out_nobody_else(server, person, i
     assert (await person.sign_in()).status_code == 303
 
 
-async def test_codes_in_flight_count_as_wrong_until_they_are_right(server, issuer):
-    """Twenty at once are asked for; sign-ins that succeed are no failures, however many there are."""
+async def test_a_code_in_flight_counts_as_wrong_until_it_is_accepted(server, issuer):
+    """At most twenty are tried at once; successful sign-ins are not failures, however many there are."""
     people = [Person(server, issuer) for _ in range(22)]
     for one in people:
         assert (await one.sign_in()).status_code == 303
@@ -417,7 +419,7 @@ async def test_codes_in_flight_count_as_wrong_until_they_are_right(server, issue
 
 
 async def test_an_account_without_a_role_cannot_fill_the_audit_log(server, person, issuer, clock):
-    """Five refusals of one identity are audited, then one in ten minutes; another identity has a count of its own."""
+    """Five refusals of one identity are audited, then one in ten minutes; another identity is counted separately."""
     issuer.claims |= {"groups": ["sales"]}
     for _ in range(8):
         assert (await person.sign_in()).status_code == 403
@@ -434,10 +436,10 @@ async def test_an_account_without_a_role_cannot_fill_the_audit_log(server, perso
 
 
 @pytest.mark.parametrize("signs_out", [False, True])
-async def test_what_an_operator_asked_for_is_void_once_they_have_no_role(
+async def test_an_operators_requests_are_void_once_they_lose_their_role(
     server, person, issuer, unhurried, signs_out
 ):
-    """Persistence: also where their refusals are audited no more, where they are an admin again by then, and had signed out."""
+    """Persistence: even if their refusals are no longer audited, they had signed out, and they are an admin again by then."""
     pair, groups = await colleagues_of(server), issuer.claims["groups"]
     await add_workers(server, "w-1", "w-2")
     issuer.claims |= {"groups": ["sales"]}
@@ -461,8 +463,8 @@ async def test_what_an_operator_asked_for_is_void_once_they_have_no_role(
     assert len(await events(server, "operator.sign_in_refused")) == 6
 
 
-async def test_a_rotated_key_of_the_issuer_is_fetched_once(server, person, issuer):
-    """A key that is not known yet is looked up; made-up names of keys do not make the Server ask again and again."""
+async def test_a_rotated_issuer_key_is_fetched_once(server, person, issuer):
+    """An unknown key is looked up, but made-up key IDs do not make the Server fetch again and again."""
     await person.sign_in()
     issuer.rotate()
     assert (await person.sign_in()).status_code == 403  # fetched just before: not within thirty seconds
@@ -472,8 +474,8 @@ async def test_a_rotated_key_of_the_issuer_is_fetched_once(server, person, issue
     assert issuer.asked.count("/jwks") == 1
 
 
-async def test_passwords_that_are_switched_off_are_refused_and_not_only_hidden(opened, clock, issuer):
-    """Downgrade: neither the form nor the API accepts one, for any name, and sessions that were opened by one are over."""
+async def test_disabled_password_sign_in_is_refused_and_not_only_hidden(opened, clock, issuer):
+    """Downgrade: neither the form nor the API accepts a password, for any name, and sessions opened with one have ended."""
     async with opened(clock, **issuer.settings()) as server:
         before = await server.sign_in()
     async with opened(clock, **issuer.settings(LYFTDATA_PASSWORD_SIGN_IN="no")) as server:
@@ -489,8 +491,8 @@ async def test_passwords_that_are_switched_off_are_refused_and_not_only_hidden(o
         assert (await Person(server, issuer).sign_in()).status_code == 303
 
 
-async def test_sessions_of_another_issuer_are_over(opened, clock, issuer):
-    """A Server that is given another issuer, or none, accepts no session of the former one's operators."""
+async def test_sessions_end_when_the_issuer_is_changed(opened, clock, issuer):
+    """A Server that gets another issuer, or none, accepts no session of the former issuer's operators."""
     async with opened(clock, **issuer.settings()) as server:
         ann = Person(server, issuer)
         await ann.sign_in()
@@ -501,8 +503,10 @@ async def test_sessions_of_another_issuer_are_over(opened, clock, issuer):
         assert (await other.get("/account")).status_code == 303
 
 
-async def test_an_operator_of_the_issuer_has_no_password_and_no_role_to_set(server, person, issuer):
-    """Neither by a first password nor by a role does an admin undo what the issuer decides; and the local admin stays the last one."""
+async def test_an_issuers_operator_has_no_password_and_no_role_to_set(server, person, issuer):
+    """
+    An admin cannot override the issuer's decision with a first password or a role, and the local admin counts as the last one.
+    """
     await person.sign_in()
     admin = await server.sign_in()
     for body in ({"reset_password": True}, {"role": "viewer"}):
@@ -516,8 +520,8 @@ async def test_an_operator_of_the_issuer_has_no_password_and_no_role_to_set(serv
     assert {o["name"]: o["issuer"] for o in listed} == {"admin": None, "ann": issuer.url}
 
 
-async def test_a_session_is_ended_like_any_other(server, person, issuer):
-    """Listed and revoked by an admin, and ended by signing out."""
+async def test_an_oidc_session_can_be_listed_revoked_and_signed_out(server, person, issuer):
+    """Like any other session."""
     await person.sign_in()
     admin = await server.sign_in()
     sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
@@ -543,8 +547,8 @@ async def test_a_session_is_ended_like_any_other(server, person, issuer):
     ],
     ids=str,
 )
-async def test_the_issuer_ends_sessions(server, issuer, changes, left):
-    """Back-channel logout ends the sessions of one at the issuer, or every one of a subject, and nobody else's."""
+async def test_a_back_channel_logout_ends_sessions(server, issuer, changes, left):
+    """Those of one session at the issuer, or all of a subject, and no others."""
     people = {}
     for sid in ("one", "two"):
         issuer.token_changes = {"sid": sid}
@@ -557,8 +561,8 @@ async def test_the_issuer_ends_sessions(server, issuer, changes, left):
     assert [sid for sid, person in people.items() if (await person.page()).status_code == 200] == left
 
 
-async def test_a_logout_token_counts_once(server, person, issuer):
-    """Replay: one that was recorded does not end the sessions that were opened since."""
+async def test_a_logout_token_is_single_use(server, person, issuer):
+    """Replay: a recorded one does not end sessions that were opened since."""
     await person.sign_in()
     token = issuer.make_logout_token()
     assert (await server.http.post("/login/oidc/logout", data={"logout_token": token})).status_code == 200
@@ -569,8 +573,8 @@ async def test_a_logout_token_counts_once(server, person, issuer):
         assert (await server.http.post("/login/oidc/logout", data=form)).status_code == 400
 
 
-async def test_without_an_issuer_there_is_no_such_page(opened, clock):
-    """A Server whose operators sign in by password knows none of these addresses, and shows no button."""
+async def test_without_an_issuer_there_are_no_oidc_pages(opened, clock):
+    """These URLs are not found, and the sign-in page has no button."""
     async with opened(clock) as server:
         assert (await server.http.get("/login/oidc")).status_code == 404
         assert (await server.http.get("/login/oidc/callback")).status_code == 404
@@ -578,8 +582,8 @@ async def test_without_an_issuer_there_is_no_such_page(opened, clock):
         assert "/login/oidc" not in (await server.http.get("/login")).text
 
 
-async def test_an_issuer_that_is_not_configured_any_more_leaves_no_way_in(opened, clock, issuer):
-    """Neither a session of its operators nor an API token that acts for one is accepted after the next start."""
+async def test_a_removed_issuer_leaves_no_session_and_no_token(opened, clock, issuer):
+    """Neither a session of its operators nor an API token of one is accepted after the next start."""
     headers = {}
     async with opened(clock, **issuer.settings()) as server:
         person = Person(server, issuer)
@@ -601,10 +605,10 @@ async def test_an_issuer_that_is_not_configured_any_more_leaves_no_way_in(opened
     assert codes == {"session": "not_signed_in", "token": "api_token_rejected"}
 
 
-async def test_a_password_for_an_emergency_counts_for_its_time_and_for_its_operator_alone(
+async def test_an_emergency_password_works_only_for_its_time_and_its_operator(
     opened, clock, issuer, tmp_path
 ):
-    """Made on the Server's host, where no other password counts; at its end the sessions that it opened are over, and it issues no API token that goes on."""
+    """No other password is accepted. When it expires, its sessions end; it cannot issue an API token, which would outlive it."""
     environ = issuer.settings(LYFTDATA_PASSWORD_SIGN_IN="no")
     made: dict[str, str] = {}
     async with opened(clock, **environ) as server:
@@ -639,8 +643,8 @@ async def test_a_password_for_an_emergency_counts_for_its_time_and_for_its_opera
         assert (again.status_code, again.json()["code"]) == (403, "password_sign_in_off")
 
 
-async def test_the_last_name_is_remembered_and_the_hint_of_the_first_start_is_not(opened, clock):
-    """`admin` and its first password are for the first sign-in; then the form has the name of the last one in this browser."""
+async def test_the_sign_in_form_remembers_the_last_name(opened, clock):
+    """The hint about `admin` and its first password is only shown before the first sign-in."""
     async with opened(clock) as server:
         first = (await server.http.get("/login")).text
         assert ('value="admin"' in first, "The first password of" in first) == (True, True)
@@ -655,13 +659,13 @@ async def test_the_last_name_is_remembered_and_the_hint_of_the_first_start_is_no
         assert ('value="admin"' in elsewhere, 'value=""' in elsewhere) == (False, True)
 
 
-# --- asked again before what cannot be undone -------------------------------------------------------------
+# --- confirming before an irreversible action -------------------------------------------------------------
 
 CONFIRM = "/login/oidc?again=yes&next=%2Fissue-api-token"
 
 
-async def test_an_operator_of_the_issuer_is_asked_again_there(server, person, issuer, clock):
-    """The page leads to the issuer, which is to ask even those it knows; the sign-in that it confirms opens what cannot be undone."""
+async def test_an_issuers_operator_confirms_at_the_issuer(server, person, issuer, clock):
+    """The page leads to the issuer with a request to prompt; the confirmed sign-in opens irreversible actions."""
     await person.sign_in()
     assert (await person.page("/issue-api-token")).headers["location"].startswith("/account/confirm")
     page = await person.page("/account/confirm?next=%2Fissue-api-token")
@@ -678,8 +682,8 @@ async def test_an_operator_of_the_issuer_is_asked_again_there(server, person, is
 
 
 @pytest.mark.parametrize("ago_s", [None, 900, 61, True, "now", -3_600])
-async def test_an_issuer_that_did_not_ask_again_confirms_nothing(person, issuer, clock, ago_s):
-    """Downgrade: without `auth_time`, or with one from before, the person at the browser was let through by a session there."""
+async def test_an_issuer_that_did_not_prompt_confirms_nothing(person, issuer, clock, ago_s):
+    """Downgrade: without `auth_time`, or with an older one, the issuer only recognized a session of the browser's."""
     is_number = isinstance(ago_s, int) and not isinstance(ago_s, bool)
     issuer.claims |= {"auth_time": int(clock().timestamp()) - ago_s if is_number else ago_s}
     answer = await person.sign_in(CONFIRM)
@@ -687,8 +691,8 @@ async def test_an_issuer_that_did_not_ask_again_confirms_nothing(person, issuer,
     assert (answer.status_code, "did not ask you again" in answer.text) == (403, True)
 
 
-async def test_a_sign_in_by_a_session_at_the_issuer_is_not_a_recent_one(person, issuer, clock):
-    """Signing out and in again, without being asked, opens nothing that cannot be undone; one that was just asked does."""
+async def test_a_sign_in_through_the_issuers_session_does_not_confirm(person, issuer, clock):
+    """Signing out and in again without a prompt opens no irreversible action; a sign-in that was just prompted does."""
     issuer.claims |= {"auth_time": int(clock().timestamp()) - 900}
     await person.sign_in()
     assert (await person.page("/issue-api-token")).status_code == 303

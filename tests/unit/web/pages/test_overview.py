@@ -1,4 +1,4 @@
-"""The overview page, without a browser: what it says of an empty Server, of an outage, of refusals and of rotations."""
+"""The overview page without a browser: an empty Server, an outage, refusals and rotations."""
 
 import html
 import re
@@ -13,21 +13,21 @@ KEY = r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
 
 
 def text_of(answer):
-    """Return what a page shows, without tags."""
+    """Return a page's text without markup."""
     assert answer.status_code == 200, answer.text
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text)))
 
 
 async def browser_at(server):
-    """Return the browser of an admin who has a password of their own."""
+    """Return the browser of an admin who has replaced the first password."""
     headers = await server.sign_in()
     body = {"current_password": PASSWORD, "new_password": OWN}
     await server.http.post("/api/me/password", json=body, headers=headers)
     return await signed_in(server, "admin", OWN)
 
 
-async def test_an_empty_server_shows_how_to_begin(server, browser, viewer):
-    """Its address, the two ways in and what comes next; a viewer is offered no button, and plots of nothing are left out."""
+async def test_an_empty_server_shows_how_to_start(server, browser, viewer):
+    """Its URL, both ways to connect a Worker and what comes next; a viewer gets no button, and empty charts are left out."""
     page = await browser.get("/")
     assert "Connect the first Worker" in page.text
     assert server.services.issuer in page.text
@@ -45,8 +45,8 @@ async def test_an_empty_server_shows_how_to_begin(server, browser, viewer):
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_an_outage_is_the_first_thing_on_the_page(opened):
-    """How many, since when, what they share, and a link to exactly them; the bar, the title and the feed say the same."""
+async def test_an_outage_is_shown_first(opened):
+    """How many Workers, since when, what they share, and a link to exactly them; the bar, the title and the feed agree."""
     lost = range(90, 100)
     async with opened() as server:
         now, clock = server.clock(), server.clock
@@ -75,7 +75,7 @@ async def test_an_outage_is_the_first_thing_on_the_page(opened):
 
 @pytest.mark.usefixtures("unhurried")
 async def test_one_lost_worker_is_shown_in_the_singular(opened):
-    """The verdict and its button are about the one Worker."""
+    """In the verdict and on its button."""
     async with opened() as server:
         now, clock = server.clock(), server.clock
         browser = await browser_at(server)
@@ -90,8 +90,8 @@ async def test_one_lost_worker_is_shown_in_the_singular(opened):
         await browser.http.aclose()
 
 
-async def test_rotations_show_who_lags_in_one_step(server, browser):
-    """How far each is, until when the old key works, and a link to the Workers that still use it."""
+async def test_rotations_link_to_the_workers_that_lag(server, browser):
+    """With the progress of each, until when the old key works, and the Workers that still use it."""
     shared = await browser.post("/issue-api-key", name="press-keys", workers="", expires="", **{"for": "all"})
     key = re.search(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", shared.text)
     assert key is not None, shared.text
@@ -111,7 +111,7 @@ async def test_rotations_show_who_lags_in_one_step(server, browser):
 
 
 async def test_refusals_have_one_line_for_each_cause(server, browser):
-    """Several Workers with the same fault are one thing to do; the line leads to all of them."""
+    """Several Workers with the same problem need one action; the line links to all of them."""
     for number in (1, 2):
         await browser.post(
             "/add-worker", name=f"press-0{number}", id=f"press-0{number}", labels="", **{"with": "own"}
@@ -125,7 +125,7 @@ async def test_refusals_have_one_line_for_each_cause(server, browser):
 
 
 async def test_more_than_four_alerts_are_folded(server, browser):
-    """The first three are shown; the rest, each with its button, is in a fold whose line says how many and what about; the heading counts all."""
+    """Three are shown in full; the others are behind a line with their number and kinds. The heading counts all."""
     for number in (1, 2, 3):
         name = f"press-0{number}"
         await browser.post("/add-worker", name=name, id=name, labels="", **{"with": "own"})
@@ -152,14 +152,14 @@ async def test_more_than_four_alerts_are_folded(server, browser):
 
 @pytest.fixture
 async def ending(server, browser):
-    """Return an API key that expires within a week and is used by no Worker: its name."""
+    """Return the name of an API key that expires within a week and is used by no Worker."""
     await browser.post("/issue-api-key", name="short", workers="", life="7d", **{"for": "all"})
     server.clock.forward(seconds=2)
     return "short"
 
 
-async def test_a_key_that_expires_is_snoozed_where_it_is_shown(browser, viewer, ending):
-    """It is put aside for everyone, with until when, by whom and why; an admin ends that there, and a viewer has neither button."""
+async def test_an_expiring_key_is_snoozed_where_it_is_listed(browser, viewer, ending):
+    """For every operator, with the end, by whom and why; an admin can end the snooze there, and a viewer has neither button."""
     page = await browser.get("/")
     path = the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', page)
     assert path not in (await viewer.get("/")).text
@@ -184,7 +184,7 @@ async def test_a_key_that_expires_is_snoozed_where_it_is_shown(browser, viewer, 
 
 
 async def test_a_rotation_is_snoozed_until_it_gets_worse(server, browser):
-    """While a Worker still uses the generation that ends; a second Worker that does brings it back."""
+    """While a Worker still uses the generation that ends; a second such Worker ends the snooze."""
     key = the(KEY, await browser.post("/issue-api-key", name="press-keys", workers="", **{"for": "all"}))
     for number in (1, 2):
         name = f"press-0{number}"
@@ -208,8 +208,8 @@ async def test_a_rotation_is_snoozed_until_it_gets_worse(server, browser):
     assert "snoozed-keys" not in page.text
 
 
-async def test_every_key_that_is_rotated_can_be_reached(server, browser):
-    """Two are shown in full, ten in a fold, and a link leads to the others."""
+async def test_every_key_in_rotation_can_be_reached(server, browser):
+    """Two are shown in full, ten are folded, and a link leads to the others."""
     for number in range(14):
         name = f"key-{number:02}"
         await browser.post("/issue-api-key", name=name, workers="", **{"for": "all"})
@@ -226,8 +226,8 @@ async def test_every_key_that_is_rotated_can_be_reached(server, browser):
     assert "key-13" in listed.text
 
 
-async def test_a_mass_change_hides_nothing_else_that_happened(server, browser):
-    """One line with the whole number, and what happened before is still there: a hundred events are not read to show one line."""
+async def test_a_mass_change_hides_no_other_happening(server, browser):
+    """It is one line with the total; its hundred events do not use up the limit of events that are read."""
     given = {"name": "press-[001-100]", "id": "press-[001-100]", "labels": "", "with": "own"}
     added = await browser.post("/add-worker", confirmed="yes", **given)
     server.clock.forward(seconds=120)

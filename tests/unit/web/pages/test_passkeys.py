@@ -1,4 +1,4 @@
-"""The pages of passkeys: registered, signed in with, asked for again, removed."""
+"""The pages of passkeys: registering, signing in, confirming, removing."""
 
 import html
 
@@ -13,25 +13,25 @@ ADD = "/account/passkeys/add"
 
 
 def options_of(page):
-    """Return what a page asks the browser's authenticator."""
+    """Return the options that a page passes to the browser's authenticator."""
     return html.unescape(the(r'data-options="([^"]+)"', page))
 
 
 async def register(browser, name="desk", key=None):
-    """Register a passkey by the form; return it, and the answer."""
+    """Register a passkey with the form; return it and the answer."""
     key = key or Authenticator()
     answer = key.create(options_of(await browser.get(ADD)))
     return key, await browser.post(ADD, name=name, passkey=answer)
 
 
 async def enter(browser, **fields):
-    """Send a form of the second step of a sign-in."""
+    """Send the form of the second step of a sign-in."""
     return await browser.http.post("/login/second-factor", data=fields, headers=FROM_OUR_PAGE)
 
 
 @pytest.fixture
 async def key(browser):
-    """Return the passkey of the admin, registered in the browser, with its recovery codes."""
+    """Return the admin's passkey, registered in the browser, with its recovery codes."""
     made, done = await register(browser)
     assert done.status_code == 200, done.text
     made.codes = the(r"<pre[^>]*>([A-Z2-7\s-]+)</pre>", done).split()
@@ -39,15 +39,15 @@ async def key(browser):
 
 
 @pytest.fixture
-async def stranger(server):
-    """Return a browser in which no operator is signed in."""
+async def signed_out(server):
+    """Yield a browser in which no operator is signed in."""
     made = Browser(server.from_address("192.0.2.77"))
     yield made
     await made.http.aclose()
 
 
-async def test_one_is_added_under_a_name(browser, key):
-    """The first shows recovery codes; the account says when it was added and used, and a wrong answer asks again with the name kept."""
+async def test_a_passkey_is_added_under_a_name(browser, key):
+    """The first one shows recovery codes; the account shows when each was used. After a wrong answer the form keeps the name."""
     assert len(key.codes) == 10
     assert "not used yet" in (await browser.get("/account")).text
     again = await browser.post(ADD, name="other", passkey="{}")
@@ -59,33 +59,33 @@ async def test_one_is_added_under_a_name(browser, key):
     assert (second.status_code, second.headers["location"]) == (303, "/account")
 
 
-async def test_it_signs_in_after_the_password(stranger, key):
-    """Nothing is open in between; the page needs no inline script, and says what to do without scripts."""
-    asked = await stranger.sign_in("admin", OWN, next="/workers")
+async def test_a_passkey_signs_in_after_the_password(signed_out, key):
+    """There is no session in between; the page needs no inline script, and says what to do without scripts."""
+    asked = await signed_out.sign_in("admin", OWN, next="/workers")
     assert "A passkey needs scripts" in asked.text
     assert '<script src="/static/passkey.js' in asked.text
-    assert SESSION not in stranger.http.cookies
+    assert SESSION not in signed_out.http.cookies
 
-    answer = await enter(stranger, passkey=key.get(options_of(asked)), next="/workers")
+    answer = await enter(signed_out, passkey=key.get(options_of(asked)), next="/workers")
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/workers")
-    page = await stranger.get("/account")
+    page = await signed_out.get("/account")
     assert "last used" in page.text
 
 
-async def test_a_wrong_one_asks_again_with_another_challenge(stranger, key):
-    """And with a recovery code the sign-in goes on without a passkey."""
-    asked = await stranger.sign_in("admin", OWN)
+async def test_a_wrong_passkey_is_asked_again_with_a_new_challenge(signed_out, key):
+    """A recovery code also completes the sign-in."""
+    asked = await signed_out.sign_in("admin", OWN)
 
-    again = await enter(stranger, passkey=Authenticator().get(options_of(asked)))
+    again = await enter(signed_out, passkey=Authenticator().get(options_of(asked)))
 
     assert (again.status_code, "The passkey was not accepted" in again.text) == (401, True)
     assert options_of(again) != options_of(asked)
-    assert (await enter(stranger, code=key.codes[0])).status_code == 303
+    assert (await enter(signed_out, code=key.codes[0])).status_code == 303
 
 
-async def test_a_request_to_another_host_changes_nothing_of_what_is_asked(server, browser, key):
-    """The host of the passkey is that of the public URL; a page of another name is not answered at all."""
+async def test_the_host_of_a_request_does_not_change_the_relying_party(server, browser, key):
+    """The passkey's host is that of the public URL; a request for another host is refused."""
     shown = await browser.get(ADD)
     assert '"id": "lyft.example"' in options_of(shown)
     elsewhere = await browser.get(ADD, headers={"Host": "evil.example"})
@@ -93,15 +93,15 @@ async def test_a_request_to_another_host_changes_nothing_of_what_is_asked(server
     assert "data-options" not in elsewhere.text
 
 
-async def test_without_the_password_nothing_is_told(stranger, key):
-    """Neither which passkeys an operator has, nor that they have any."""
-    page = await enter(stranger, passkey="{}")
+async def test_without_the_password_no_passkeys_are_revealed(signed_out, key):
+    """Neither which ones an operator has, nor that they have any."""
+    page = await enter(signed_out, passkey="{}")
 
     assert (page.status_code, "data-options" in page.text) == (401, False)
 
 
-async def test_confirming_that_it_is_you_takes_a_passkey(server, browser, key):
-    """With the password; the password alone confirms nothing."""
+async def test_confirming_needs_the_passkey(server, browser, key):
+    """In addition to the password, which alone confirms nothing."""
     server.clock.forward(minutes=15)
     asked = await browser.get("/account/confirm?next=%2Fissue-api-token")
     alone = await browser.post("/account/confirm", password=OWN, next="/issue-api-token")
@@ -118,8 +118,8 @@ async def test_confirming_that_it_is_you_takes_a_passkey(server, browser, key):
     assert replayed.status_code == 401
 
 
-async def test_removing_ones_own_says_what_it_leaves(browser, key):
-    """The last one leaves the password alone, and takes the recovery codes along."""
+async def test_removing_a_passkey_says_what_is_left(browser, key):
+    """Without the last one, the password alone signs in; the recovery codes are removed too."""
     path = the(r"/account/passkeys/[0-9a-f]{32}/remove", await browser.get("/account"))
     assert "your password alone signs you in then" in (await browser.get(path)).text
 
@@ -130,8 +130,8 @@ async def test_removing_ones_own_says_what_it_leaves(browser, key):
     assert (await browser.post(path)).status_code == 404
 
 
-async def test_an_admin_removes_anothers(browser, viewer):
-    """From the page that resets a second factor; a viewer has one of their own, and removes no one else's."""
+async def test_an_admin_removes_another_operators_passkey(browser, viewer):
+    """On the page that resets a second factor; a viewer cannot remove anyone else's."""
     _, done = await register(viewer, "hers")
     assert done.status_code == 200
     listed = await browser.get("/operators/vera/second-factor")
@@ -145,8 +145,8 @@ async def test_an_admin_removes_anothers(browser, viewer):
     assert (await browser.get(path)).status_code == 404
 
 
-async def test_where_browsers_make_none_the_page_says_why(opened):
-    """And leads to an app."""
+async def test_without_https_the_page_says_why_passkeys_do_not_work(opened):
+    """It offers an app instead."""
     async with opened(LYFTDATA_PUBLIC_URL="http://lyft.example") as server:
         headers = await server.sign_in()
         body = {"current_password": PASSWORD, "new_password": OWN}

@@ -1,4 +1,4 @@
-"""What a refusal is about is kept in fields of its own, and becomes the buttons and links of its page."""
+"""The subject of a refusal is stored in fields, which become the buttons and links of its page."""
 
 import html
 import re
@@ -15,13 +15,13 @@ from lyftdata.store.tables import refusals
 
 
 def buttons(page):
-    """Return the buttons of a refusal's page by what they say."""
+    """Return the paths of the buttons of a refusal's page by their text."""
     found = re.findall(r'<a class="button[^"]*" href="([^"]+)">([^<]+)</a>', page.text)
     return {html.unescape(text): html.unescape(path) for path, text in found}
 
 
 async def name_in_use(server, browser, holder):
-    """Let a Worker enroll under a name that an operator has given away; return the refusal's reference."""
+    """Try to enroll a Worker under a name that an operator has given to another; return the refusal's reference."""
     await browser.post("/add-worker", name="scaler", id=holder, **{"with": "own"})
     key = generate_identity_key()
     proof = server.proof(key, "scaler", audience=server.services.issuer)
@@ -30,8 +30,8 @@ async def name_in_use(server, browser, holder):
 
 
 @pytest.mark.parametrize("holder", ["w-1", "w-1.", "a.b-", "w" * 64])
-async def test_a_name_in_use_opens_its_holder(server, browser, holder):
-    """The button opens the Worker that holds the name, whatever its ID ends with."""
+async def test_a_name_in_use_links_to_its_holder(server, browser, holder):
+    """Whatever the holder's ID ends with."""
     reference = await name_in_use(server, browser, holder)
 
     page = await browser.get(f"/refusals/{reference}")
@@ -42,8 +42,8 @@ async def test_a_name_in_use_opens_its_holder(server, browser, holder):
     assert f"Open Worker {holder}" in buttons(await browser.get(f"/refusals/{reference}"))
 
 
-async def test_a_superseded_worker_opens_the_one_that_took_its_name(server, browser):
-    """Both entries can be opened from the refusal."""
+async def test_a_superseded_worker_links_to_the_one_that_has_its_name(server, browser):
+    """The refusal links to both entries."""
     worker_id, key = await server.enrolled("scaler")
     newer, _ = await server.enrolled("scaler")
     answer = await server.register(
@@ -57,7 +57,7 @@ async def test_a_superseded_worker_opens_the_one_that_took_its_name(server, brow
 
 
 async def test_a_deleted_holder_has_no_button(server, browser):
-    """The page still says who held the name then."""
+    """The page still says which Worker held the name at that time."""
     reference = await name_in_use(server, browser, "w-1")
     await browser.post("/workers/w-1/delete")
 
@@ -67,8 +67,8 @@ async def test_a_deleted_holder_has_no_button(server, browser):
     assert "Held by w-1." in text_of(page)
 
 
-async def test_a_refusal_from_before_the_fields_is_still_shown(server, browser):
-    """A row that says it in its sentence alone is shown as it is, without buttons that would be guessed from it."""
+async def test_a_refusal_without_the_fields_is_still_shown(server, browser):
+    """An older row that has only the sentence is shown without buttons, which are never guessed from the text."""
     reference = await name_in_use(server, browser, "w-1")
     await server.services.refusals.flush()
     from sqlalchemy import text
@@ -84,8 +84,8 @@ async def test_a_refusal_from_before_the_fields_is_still_shown(server, browser):
     assert stored.other_worker == ""
 
 
-async def test_a_key_is_named_by_a_field(server, browser, press):
-    """The API and the page name the key; after a rotation the cause is not that it has expired."""
+async def test_a_refusal_links_to_its_api_key(server, browser, press):
+    """The key is named by a field; after a rotation the cause is not that the key has expired."""
     await browser.post("/issue-api-key", name="other-keys", **{"for": "chosen", "workers": "press-01"})
     rotate = "/api-keys/other-keys/rotate"
     rotated = await browser.post_shown(rotate, rotate, grace="1h")
@@ -104,7 +104,7 @@ async def test_a_key_is_named_by_a_field(server, browser, press):
 
 
 async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, browser, press):
-    """*Created* is the first generation's, *Rotated* the newest one's."""
+    """*Created* is about the first generation, *Rotated* about the newest one."""
     await browser.post("/issue-api-key", name="press-keys", **{"for": "all"})
     server.clock.forward(days=3)
     rotate = "/api-keys/press-keys/rotate"
@@ -120,8 +120,8 @@ async def test_a_rotated_key_keeps_when_and_by_whom_it_was_created(server, brows
     assert "Created 3 days ago 1 Mar 12:00 by admin Rotated just now 12:00:00 by admin" in page
 
 
-async def test_refusals_are_an_inbox(server, browser, viewer, press):
-    """By cause with counts: open ones first, ignored by a form with an end and a note, solved ones by themselves."""
+async def test_refusals_are_open_ignored_or_solved(server, browser, viewer, press):
+    """Grouped by cause with counts. Ignoring has an end and a note; solved ones are detected by the Server."""
     for worker_id in ("press-01", "press-99"):
         await server.token_by_key(worker_id, "nonsense")
     page = await browser.get("/refusals")
@@ -130,7 +130,7 @@ async def test_refusals_are_an_inbox(server, browser, viewer, press):
     seen = await viewer.get("/refusals")
     assert "Ignore…" not in seen.text
     for shown in (page, seen):
-        # What each row leads to is said in words, and not by a Worker's name alone.
+        # Each row's link has its own text, and not only a Worker's name.
         assert shown.text.count(">What to do<") == 2
 
     path = html.unescape(
@@ -160,10 +160,10 @@ async def test_refusals_are_an_inbox(server, browser, viewer, press):
 
 
 async def test_many_callers_of_one_cause_hide_no_other_cause(server, browser):
-    """After a cut-off of a thousand Workers, a cause that was there before is still on the page, and every number counts all callers."""
+    """After a cut-off of a thousand Workers, an earlier cause is still on the page, and all numbers count every caller."""
 
     def attempt(number, code, at):
-        """Return an attempt of a caller with a name of its own."""
+        """Return an attempt by a caller with a unique name."""
         return RefusalAttempt(
             reference=f"R{number:07}",
             at=at,
@@ -192,8 +192,8 @@ async def test_many_callers_of_one_cause_hide_no_other_cause(server, browser):
     assert "The first 500. Narrow the search to see others." in text_of(every)
 
 
-async def test_an_ignored_case_is_opened_again(server, browser, press):
-    """From the list of those that are ignored."""
+async def test_an_ignored_refusal_can_be_reopened(server, browser, press):
+    """From the list of ignored ones."""
     await server.token_by_key("press-01", "nonsense")
     case = {"code": "malformed_api_key", "subject": "worker:press-01"}
     await browser.post("/ignore-refusals", **case, **{"for": "8h"})

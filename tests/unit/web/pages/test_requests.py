@@ -1,4 +1,4 @@
-"""The pages of what waits for a second operator: who asks sees it, who may decides, nobody else."""
+"""The pages of requests that wait for a second operator: requesters see them, only another admin decides."""
 
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -15,7 +15,7 @@ OWN = "yyy " + PASSWORD
 
 @pytest.fixture
 async def ben(server, browser):
-    """Return the browser of another admin; both are needed for everything."""
+    """Yield the browser of a second admin, with rules that require both for every action."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     body = {"name": "ben", "role": "admin", "password": PASSWORD}
     assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
@@ -29,7 +29,7 @@ async def ben(server, browser):
 
 
 async def ask(browser):
-    """Ask to delete both Workers by the list's form; return the path of the request that this leads to."""
+    """Request the deletion of both Workers with the list's form; return the path of the request."""
     answer = await browser.post("/workers", action="delete", id=["w-1", "w-2"], confirmed="yes")
     assert answer.status_code == 303, answer.text
     path = answer.headers["location"]
@@ -49,16 +49,14 @@ ASKING = {
 }
 
 
-async def test_what_asks_says_beforehand_that_another_operator_must_confirm(browser, ben, subtests):
-    """For what the rules name, and for nothing else."""
+async def test_a_confirmation_says_that_another_operator_must_confirm(browser, ben, subtests):
+    """Only for the actions that the rules name."""
     for path, must in ASKING.items():
         with subtests.test(path):
             assert (MUST_CONFIRM in text_of(await browser.get(path))) is must
 
 
-async def test_without_rules_nothing_says_that_another_operator_must_confirm(
-    server, admin, browser, subtests
-):
+async def test_without_rules_no_second_operator_is_mentioned(server, admin, browser, subtests):
     """Each admin can do everything alone."""
     await add_workers(server, "w-1", "w-2")
     for path in ASKING:
@@ -67,8 +65,8 @@ async def test_without_rules_nothing_says_that_another_operator_must_confirm(
             assert (page.status_code, MUST_CONFIRM in text_of(page)) == (200, False)
 
 
-async def test_a_form_leads_to_the_request_and_it_is_confirmed_elsewhere(server, browser, ben):
-    """The requester reads what waits for whom and gives the reason; the other one reads it, confirms, and it is done."""
+async def test_a_form_leads_to_a_request_that_another_operator_confirms(server, browser, ben):
+    """The requester sees who can confirm it and adds a reason; the other admin reads that, confirms, and the action is done."""
     path = await ask(browser)
     shown = text_of(await browser.get(path))
     assert "Nothing was done yet: another operator must confirm it." in shown
@@ -92,8 +90,8 @@ async def test_a_form_leads_to_the_request_and_it_is_confirmed_elsewhere(server,
     assert "seen" in shown
 
 
-async def test_who_asks_is_not_offered_to_confirm_and_cannot(server, browser, ben):
-    """The form that is not shown, posted all the same, does nothing; nor does one of another session (CSRF)."""
+async def test_a_requester_cannot_confirm_their_own_request(server, browser, ben):
+    """They get no form, and posting it has no effect; neither does a form of another session (CSRF)."""
     path = await ask(browser)
     assert "another operator must confirm it" in text_of(await browser.get(f"{path}/confirm"))
 
@@ -103,8 +101,8 @@ async def test_who_asks_is_not_offered_to_confirm_and_cannot(server, browser, be
     assert worker_ids(server) == ["w-1", "w-2"]
 
 
-async def test_confirming_asks_again_who_one_is(server, browser, ben):
-    """Fifteen minutes after the sign-in the password is asked for first."""
+async def test_confirming_a_request_asks_for_the_password_again(server, browser, ben):
+    """From fifteen minutes after the sign-in."""
     path = await ask(browser)
     server.clock.forward(minutes=15)
 
@@ -115,12 +113,12 @@ async def test_confirming_asks_again_who_one_is(server, browser, ben):
     assert worker_ids(server) == ["w-1", "w-2"]
 
 
-async def test_a_note_that_was_typed_on_the_request_is_in_the_form_that_confirms_it(server, browser, ben):
-    """Also when the password is asked for in between; as text, and one that is too long is rejected and not cut."""
+async def test_a_note_typed_on_the_request_is_kept_in_the_confirmation(server, browser, ben):
+    """Also if the password is asked for in between. It is escaped, and one that is too long is rejected, not cut."""
     path = await ask(browser)
     shown = await ben.get(path)
     assert f'<form method="get" action="{path}/confirm"' in shown.text
-    # The session's token is sent by the button that declines, and never goes into an address.
+    # Only the button that declines sends the session's token, which must never be in a URL.
     assert '<input type="hidden" name="csrf"' not in shown.text.partition(f'action="{path}/confirm"')[2]
 
     note = 'talked to "Ada" <b>&amp; Eve'
@@ -135,8 +133,8 @@ async def test_a_note_that_was_typed_on_the_request_is_in_the_form_that_confirms
     assert came_back == f"{path}/confirm?{urlencode({'note': note})}"
 
 
-async def test_decline_and_withdraw(server, browser, ben):
-    """The requester reads why it was declined; what is withdrawn is gone from those that wait."""
+async def test_requests_can_be_declined_and_withdrawn(server, browser, ben):
+    """The requester reads why it was declined; a withdrawn one is no longer listed as waiting."""
     declined, answer = await ask(browser), None
     await ben.post(f"{declined}/decline", note="they are in use")
     shown = text_of(await browser.get(declined))
@@ -153,8 +151,8 @@ async def test_decline_and_withdraw(server, browser, ben):
     assert worker_ids(server) == ["w-1", "w-2"]
 
 
-async def test_what_was_done_is_said_so_and_leads_to_no_worker_that_is_gone(server, browser, ben):
-    """Before, each name opens its Worker; afterwards the page does not say that it will be done."""
+async def test_a_request_that_was_done_does_not_link_to_deleted_workers(server, browser, ben):
+    """Before, each name links to its Worker; afterwards the page says "was done", not "will be done"."""
     path = await ask(browser)
     before = await ben.get(path)
     await ben.post(f"{path}/confirm")
@@ -166,8 +164,8 @@ async def test_what_was_done_is_said_so_and_leads_to_no_worker_that_is_gone(serv
     assert "w-1" in text_of(after)
 
 
-async def test_a_first_password_is_shown_once_to_who_confirms(server, browser, ben):
-    """Loaded again, the page is the request, without it."""
+async def test_a_first_password_is_shown_once_to_the_confirming_operator(server, browser, ben):
+    """After a reload the page is the request, without the password."""
     answer = await browser.post("/operators", name="eve", role="admin", scope="")
     path = answer.headers["location"]
 
@@ -179,8 +177,8 @@ async def test_a_first_password_is_shown_once_to_who_confirms(server, browser, b
     assert "Shown once." not in (await browser.get(path)).text
 
 
-async def test_what_is_stopped_leads_to_its_request_from_every_page(server, browser, ben):
-    """Role, password, signing keys, fleet policy, incident: each form ends at the request that it makes."""
+async def test_every_form_that_needs_a_second_operator_leads_to_its_request(server, browser, ben):
+    """Role, password, signing keys, fleet policy and incident."""
     key = (await server.services.signing_keys.read_all())[0].kid
     forms = {
         "/operators": {"name": "eve", "role": "viewer", "scope": ""},
@@ -206,7 +204,7 @@ async def test_what_is_stopped_leads_to_its_request_from_every_page(server, brow
 
 
 async def test_the_rules_are_turned_on_and_relaxed(server, browser):
-    """With one admin it is said what is missing; with two it is on at once, and turning it off waits for the other one."""
+    """With one admin the page says what is missing; with two, they are on at once, and turning them off needs the other admin."""
     refused = await browser.post(
         "/second-operator/change", action=["delete_workers", "manage_operators"], above="10"
     )
@@ -231,8 +229,8 @@ async def test_the_rules_are_turned_on_and_relaxed(server, browser):
     assert (await server.services.second_operator_settings.show()).rules is not None
 
 
-async def test_a_viewer_reads_and_decides_nothing(server, browser, viewer, ben):
-    """Viewers see what waits, without a button, and their posts are refused."""
+async def test_a_viewer_sees_requests_but_cannot_decide(server, browser, viewer, ben):
+    """There is no button, and their posts are refused."""
     path = await ask(browser)
     page = await viewer.get(path)
 

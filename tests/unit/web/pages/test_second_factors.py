@@ -1,4 +1,4 @@
-"""The pages of second factors, and a sign-in in two steps."""
+"""The pages of second factors, and signing in with two steps."""
 
 import pytest
 from tests.deployment import PASSWORD
@@ -12,7 +12,7 @@ TICKET = "__Host-lyftdata_second_factor"
 
 @pytest.fixture
 async def app(server, browser):
-    """Return the app of the admin, set up in the browser."""
+    """Return the admin's authenticator app, set up in the browser."""
     page = await browser.get("/account/second-factor")
     made = App(the(r"<code[^>]*>([A-Z2-7 ]+)</code>", page), server.clock)
     setup = the(r'name="setup" value="([^"]+)"', page)
@@ -26,8 +26,8 @@ async def app(server, browser):
 
 
 @pytest.fixture
-async def stranger(server):
-    """Return a browser that has signed nobody in."""
+async def signed_out(server):
+    """Yield a browser in which no operator is signed in."""
     made = Browser(server.from_address("192.0.2.77"))
     yield made
     await made.http.aclose()
@@ -40,8 +40,8 @@ async def enter(browser, code, **fields):
     )
 
 
-async def test_it_is_set_up_by_a_text_or_a_link(server, browser):
-    """The link that an app opens holds the same secret; the account leads there."""
+async def test_an_app_is_set_up_by_a_text_or_a_link(server, browser):
+    """The link that an app opens has the same secret; the account page links to the setup."""
     page = await browser.get("/account/second-factor")
 
     secret = the(r"<code[^>]*>([A-Z2-7 ]+)</code>", page).replace(" ", "")
@@ -52,19 +52,19 @@ async def test_it_is_set_up_by_a_text_or_a_link(server, browser):
     assert "Set up an authenticator app" in (await browser.get("/account")).text
 
 
-async def test_after_the_password_nothing_is_open(server, stranger, app):
-    """There is no session to fix or to use; the code opens a new one, and the cookie in between is worth nothing after it."""
-    stranger.http.cookies.set(SESSION, "lyftdata_session_chosen", domain="lyft.example")
-    asked = await stranger.sign_in("admin", OWN, next="/workers?q=press")
+async def test_the_password_alone_opens_no_session(server, signed_out, app):
+    """So there is no session to fix or to use; the code opens a new one, after which the intermediate cookie is invalid."""
+    signed_out.http.cookies.set(SESSION, "lyftdata_session_chosen", domain="lyft.example")
+    asked = await signed_out.sign_in("admin", OWN, next="/workers?q=press")
 
     assert (asked.status_code, "Enter the code" in asked.text) == (200, True)
-    assert stranger.http.cookies[SESSION] == "lyftdata_session_chosen"
-    assert (await stranger.get("/account")).headers["location"].startswith("/login")
-    ticket = stranger.http.cookies[TICKET]
-    answer = await enter(stranger, app.code(), next="/workers?q=press")
+    assert signed_out.http.cookies[SESSION] == "lyftdata_session_chosen"
+    assert (await signed_out.get("/account")).headers["location"].startswith("/login")
+    ticket = signed_out.http.cookies[TICKET]
+    answer = await enter(signed_out, app.code(), next="/workers?q=press")
     assert (answer.status_code, answer.headers["location"]) == (303, "/workers?q=press")
-    assert stranger.http.cookies[SESSION].startswith("lyftdata_session_")
-    assert (await stranger.get("/account")).status_code == 200
+    assert signed_out.http.cookies[SESSION].startswith("lyftdata_session_")
+    assert (await signed_out.get("/account")).status_code == 200
 
     copied = Browser(server.from_address("192.0.2.78"))
     copied.http.cookies.set(TICKET, ticket, domain="lyft.example")
@@ -73,62 +73,62 @@ async def test_after_the_password_nothing_is_open(server, stranger, app):
     await copied.http.aclose()
 
 
-async def test_a_wrong_code_asks_again_and_is_counted(stranger, app):
-    """After five, the right one must wait."""
-    await stranger.sign_in("admin", OWN)
+async def test_a_wrong_code_asks_again_and_is_counted(signed_out, app):
+    """After five wrong ones, even the right code must wait."""
+    await signed_out.sign_in("admin", OWN)
     for _ in range(5):
-        answer = await enter(stranger, "000000")
+        answer = await enter(signed_out, "000000")
         assert (answer.status_code, "The code is wrong" in answer.text) == (401, True)
 
-    assert (await enter(stranger, app.code())).status_code == 429
+    assert (await enter(signed_out, app.code())).status_code == 429
 
 
-async def test_a_recovery_code_signs_in_in_place_of_the_app(stranger, app):
-    """Once."""
-    await stranger.sign_in("admin", OWN)
-    assert (await enter(stranger, app.codes[0])).status_code == 303
-    await stranger.sign_in("admin", OWN)
-    assert (await enter(stranger, app.codes[0])).status_code == 401
+async def test_a_recovery_code_signs_in_once_instead_of_the_app(signed_out, app):
+    """The same code is refused the second time."""
+    await signed_out.sign_in("admin", OWN)
+    assert (await enter(signed_out, app.codes[0])).status_code == 303
+    await signed_out.sign_in("admin", OWN)
+    assert (await enter(signed_out, app.codes[0])).status_code == 401
 
 
-async def test_the_next_page_says_how_many_recovery_codes_are_left(stranger, app):
-    """And what to do: the app may be lost. Once, on the page that was asked for, and not after a code of the app."""
+async def test_the_next_page_says_how_many_recovery_codes_are_left(signed_out, app):
+    """And what to do, since the app may be lost. It says so once, on the requested page, and not after a code from the app."""
     said = "You have signed in with a recovery code, and 9 codes are left. If your app or passkey is lost, replace it under Account"
-    await stranger.sign_in("admin", OWN)
-    answer = await enter(stranger, app.codes[0], next="/workers?q=zone%3Deu-1")
+    await signed_out.sign_in("admin", OWN)
+    answer = await enter(signed_out, app.codes[0], next="/workers?q=zone%3Deu-1")
     assert answer.headers["location"] == "/workers?q=zone%3Deu-1"
 
-    assert said in (await stranger.get(answer.headers["location"])).text
-    assert said not in (await stranger.get(answer.headers["location"])).text
-    await stranger.sign_in("admin", OWN)
-    await enter(stranger, app.code())
-    assert "with a recovery code" not in (await stranger.get("/")).text
+    assert said in (await signed_out.get(answer.headers["location"])).text
+    assert said not in (await signed_out.get(answer.headers["location"])).text
+    await signed_out.sign_in("admin", OWN)
+    await enter(signed_out, app.code())
+    assert "with a recovery code" not in (await signed_out.get("/")).text
 
 
 @pytest.mark.parametrize("ticket", ["", "made.up", "e30.AAAA", "x" * 2_000])
-async def test_without_the_password_the_code_opens_nothing(stranger, app, ticket):
-    """A ticket that no Server has made is refused; nothing is counted against the operator."""
+async def test_a_code_without_the_password_is_refused(signed_out, app, ticket):
+    """A ticket that no Server made is refused, and does not count as a failure of the operator's."""
     if ticket:
-        stranger.http.cookies.set(TICKET, ticket, domain="lyft.example")
+        signed_out.http.cookies.set(TICKET, ticket, domain="lyft.example")
 
-    answer = await enter(stranger, app.code())
+    answer = await enter(signed_out, app.code())
 
-    assert (answer.status_code, SESSION in stranger.http.cookies) == (401, False)
+    assert (answer.status_code, SESSION in signed_out.http.cookies) == (401, False)
 
 
-async def test_a_ticket_ends_after_five_minutes_and_with_the_password(server, browser, stranger, app):
-    """Downgrade: the one that was reset meanwhile is not the one that was proved."""
-    await stranger.sign_in("admin", OWN)
+async def test_a_ticket_expires_after_five_minutes_and_with_the_password(server, browser, signed_out, app):
+    """Downgrade: the ticket proves only the password that was valid at that time."""
+    await signed_out.sign_in("admin", OWN)
     server.clock.forward(minutes=5)
-    assert (await enter(stranger, app.code())).status_code == 401
+    assert (await enter(signed_out, app.code())).status_code == 401
 
-    await stranger.sign_in("admin", OWN)
+    await signed_out.sign_in("admin", OWN)
     changed = {"current": OWN, "new": "aaa " + PASSWORD, "again": "aaa " + PASSWORD}
     assert (await browser.post("/account/password", **changed)).status_code == 303
-    assert (await enter(stranger, app.code())).status_code == 401
+    assert (await enter(signed_out, app.code())).status_code == 401
 
 
-async def test_confirming_that_it_is_you_asks_for_the_code(server, browser, app):
+async def test_confirming_needs_the_code(server, browser, app):
     """The page has a field for it, and the password alone confirms nothing."""
     server.clock.forward(minutes=15)
     page = await browser.get("/account/confirm?next=%2Fissue-api-token")
@@ -141,8 +141,8 @@ async def test_confirming_that_it_is_you_asks_for_the_code(server, browser, app)
     assert (await browser.get("/issue-api-token")).status_code == 200
 
 
-async def test_removing_ones_own_and_anothers(server, browser, viewer, app):
-    """Each is asked first; a viewer has one of their own."""
+async def test_an_admin_removes_their_own_and_another_operators_second_factor(server, browser, viewer, app):
+    """Each asks for confirmation; a viewer manages their own."""
     assert (await viewer.get("/account/second-factor")).status_code == 200
     assert "Remove second factor" in (await browser.get("/operators")).text
     for path in ("/account/second-factor/remove", "/operators/admin/second-factor"):

@@ -1,4 +1,4 @@
-"""The page of the signing keys: what it shows, and that each step is asked about and done once."""
+"""The page of the signing keys: what it shows, and that each step is confirmed and done once."""
 
 from tests.unit.web.conftest import the
 
@@ -9,7 +9,7 @@ def published(server):
 
 
 async def test_an_admin_rotates_and_withdraws_a_key(server, browser):
-    """Each after a question that says what it does; a form that is sent again does nothing more."""
+    """Each after a confirmation that says what it does; a resent form does nothing."""
     (first,) = published(server)
     assert first in (await browser.get("/signing-keys")).text
     server.clock.forward(seconds=1)
@@ -32,8 +32,8 @@ async def test_an_admin_rotates_and_withdraws_a_key(server, browser):
     assert (await browser.get(path)).status_code == 404
 
 
-async def test_a_viewer_sees_the_keys_and_is_offered_nothing(server, viewer):
-    """What is offered follows the policy table, and what is not offered is refused."""
+async def test_a_viewer_sees_the_keys_but_cannot_change_them(server, viewer):
+    """There are no buttons, and opening the form is refused."""
     page = await viewer.get("/signing-keys")
 
     assert published(server)[0] in page.text

@@ -1,4 +1,4 @@
-"""Snoozing by the pages: what the form says, what the overview shows of it, and who may."""
+"""Snoozing on the pages: the form, what the overview shows, and who may do it."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ NOTE = "waits for <b>rack 7</b>"
 
 @pytest.fixture
 async def path(server, browser):
-    """Return the path of the page that snoozes the alert there is: a Worker waits for approval."""
+    """Return the path that snoozes the only alert: a Worker waits for approval."""
     rules = EnrollmentKeyRules(mode=EnrollmentMode.APPROVE)
     issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
     key = generate_identity_key()
@@ -28,7 +28,9 @@ async def path(server, browser):
 
 
 async def test_an_alert_is_snoozed_by_its_button(browser, viewer, path):
-    """It leaves *Needs you* at once, and is below it for everyone: until when, by whom and why; an admin ends that."""
+    """
+    It moves from *Needs you* to a list below, for everyone, with the end, by whom and why; only an admin can end the snooze.
+    """
     asked = text_of(await browser.get(path))
     assert "1 Worker waits for approval" in asked
     assert "as soon as it gets worse" in asked
@@ -51,8 +53,8 @@ async def test_an_alert_is_snoozed_by_its_button(browser, viewer, path):
     assert path in (await browser.get("/")).text
 
 
-async def test_refusals_that_can_be_ignored_are_not_snoozed_too(server, browser, press):
-    """One button puts them off."""
+async def test_refusals_that_can_be_ignored_cannot_be_snoozed(server, browser, press):
+    """There is only one button to postpone them."""
     await refuse(server)
 
     page = await browser.get("/")
@@ -61,16 +63,16 @@ async def test_refusals_that_can_be_ignored_are_not_snoozed_too(server, browser,
     assert "/snooze" not in page.text
 
 
-async def test_a_form_with_a_fault_comes_again(browser, path):
-    """With what was typed; a time that is not offered, and a note that is too long."""
+async def test_an_invalid_snooze_form_is_shown_again(browser, path):
+    """For a duration that is not offered, and for a note that is too long."""
     for fields in ({"for": "9999d"}, {"for": "1h", "note": "n" * 201}):
         answer = await browser.post(path, **fields)
         assert answer.status_code == 422
         assert "Snooze this?" in answer.text
 
 
-async def test_what_is_over_is_not_there(browser, viewer, path):
-    """404 for an alert that has ended; viewers are shown no form."""
+async def test_an_alert_that_has_ended_cannot_be_snoozed(browser, viewer, path):
+    """It is not found; viewers cannot open the form."""
     assert (await browser.get("/alerts/000000000000/snooze")).status_code == 404
     assert (await viewer.get(path)).status_code == 403
     assert (await viewer.post(path, **{"for": "1h"})).status_code == 403
@@ -81,14 +83,14 @@ async def test_what_is_over_is_not_there(browser, viewer, path):
     [
         (datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)),
         (datetime(2026, 3, 1, 0, 30, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)),
-        # The clock is put forward that night.
+        # The clocks go forward that night.
         (
             datetime(2026, 3, 28, 20, tzinfo=ZoneInfo("Europe/Berlin")),
             datetime(2026, 3, 29, 6, tzinfo=UTC),
         ),
     ],
 )
-def test_tomorrow_is_a_morning_where_the_operator_is(now, until):
-    """At eight by the clock there."""
+def test_tomorrow_is_the_next_morning_in_the_operators_zone(now, until):
+    """At 08:00 local time."""
     assert now.astimezone(UTC) + _span("tomorrow", now) == until
     assert _span("1h", now) == timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Actions for all Workers that a search finds: those are confirmed, and no others are changed."""
+"""Bulk actions on all Workers that match a search change exactly those that were confirmed."""
 
 import re
 
@@ -19,17 +19,19 @@ async def add(server, *ids, **fields):
 
 
 def hidden_fields(page):
-    """Return what the form of a page carries."""
+    """Return the hidden fields of a page's forms."""
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text))
 
 
 def enabled(server):
-    """Return the IDs of the Workers that are enabled."""
+    """Return the IDs of the enabled Workers."""
     return {entry.id for entry in server.services.directory.workers() if entry.enabled}
 
 
 async def test_all_that_match_are_changed_once_confirmed(server, browser):
-    """More than a page, and than can be ticked: the page that asks names the number, and only those of the search change."""
+    """
+    Even if they are more than a page or than can be ticked: the confirmation has their number, and only matching Workers change.
+    """
     await add(server, *(f"w-{n:03}" for n in range(230)), labels={"zone": "eu-1"})
     await add(server, "other", labels={"zone": "eu-2"})
     listed = await browser.get("/workers?q=zone%3Deu-1")
@@ -37,7 +39,7 @@ async def test_all_that_match_are_changed_once_confirmed(server, browser):
     asked = await browser.get("/change-workers?action=disable&all=yes&q=zone%3Deu-1&sort=-seen&id=other")
     assert "Disable 230 Workers?" in text_of(asked)
     assert "and 30 more" in text_of(asked)
-    # Folded: the button is in sight, however many there are.
+    # Folded, so that the button stays in view however many there are.
     assert "<details><summary>230 Workers</summary>" in asked.text
     assert len(enabled(server)) == 231
 
@@ -48,8 +50,8 @@ async def test_all_that_match_are_changed_once_confirmed(server, browser):
     assert enabled(server) == {"other"}
 
 
-async def test_more_than_were_confirmed_are_asked_about_again(server, browser):
-    """A Worker that came to match meanwhile is not cut off unseen: nothing changes, and the new number is shown."""
+async def test_a_newly_matching_worker_needs_a_new_confirmation(server, browser):
+    """A Worker that started to match in the meantime is not disconnected unseen: nothing changes, and the new number is shown."""
     await add(server, "w-1", "w-2")
     form = {"action": "disable", "all": "yes", "confirmed": "yes", "q": "id:w-"}
     for number in ("1", "", "x"):
@@ -65,8 +67,8 @@ async def test_more_than_were_confirmed_are_asked_about_again(server, browser):
     assert enabled(server) == set()
 
 
-async def test_other_workers_than_those_confirmed_are_asked_about_again(server, browser):
-    """As many match as were confirmed, but not the same; fewer of those that were confirmed are changed at once."""
+async def test_a_different_set_of_the_same_size_needs_a_new_confirmation(server, browser):
+    """If only some of the confirmed ones are gone, the others are changed at once."""
     await add(server, "w-1", "w-2", "w-3")
     asked = await browser.get("/change-workers?action=disable&all=yes&q=id%3Aw-")
     await browser.post("/workers/w-1/delete")
@@ -82,8 +84,8 @@ async def test_other_workers_than_those_confirmed_are_asked_about_again(server, 
     assert enabled(server) == set()
 
 
-async def test_nothing_is_done_for_all_without_a_question(server, browser):
-    """Labels and rotations, which are done at once for those ticked, are asked about too; a mistyped search changes nothing."""
+async def test_no_action_on_all_that_match_is_done_without_confirmation(server, browser):
+    """Labels and key rotations, which need none for ticked Workers, are confirmed too; a mistyped search changes nothing."""
     await add(server, "w-1", "w-2")
     for action, title in (
         ("label", "Add labels to 2 Workers?"),
@@ -108,7 +110,7 @@ async def test_nothing_is_done_for_all_without_a_question(server, browser):
 
 
 async def test_each_heading_sorts_and_reverses(server, browser):
-    """A heading leads to the order by its column, then to the reverse; the search stays, and the present order is marked."""
+    """A heading links to the order by its column, then to the reverse; the search is kept, and the current order is marked."""
     await add(server, "w-1", "w-2")
     page = await browser.get("/workers?q=id%3Aw-&sort=host")
     assert 'aria-sort="ascending"><a href="/workers?q=id%3Aw-&amp;sort=-host">Host</a>' in page.text
@@ -118,8 +120,8 @@ async def test_each_heading_sorts_and_reverses(server, browser):
         assert (await browser.get(f"/workers?sort=-{column}")).status_code == 200
 
 
-async def test_what_was_done_to_many_can_be_undone_on_the_page(server, browser):
-    """The list offers it once, without scripts; the filter stays, and the Workers that were changed since are named."""
+async def test_a_bulk_change_can_be_undone(server, browser):
+    """The list offers it once, without scripts; the filter is kept, and Workers that were changed since are named."""
     await add(server, "w-1", "w-2", "w-3")
     asked = await browser.get("/change-workers?action=disable&all=yes&q=id%3Aw-&sort=-seen")
     done = await browser.post("/workers", **hidden_fields(asked))
@@ -141,8 +143,8 @@ async def test_what_was_done_to_many_can_be_undone_on_the_page(server, browser):
         assert (await browser.post("/undo-change", number=number)).status_code == 404
 
 
-async def test_what_cannot_be_undone_is_not_offered(server, browser):
-    """Deleted Workers do not come back, and labels that were there already leave nothing to undo."""
+async def test_undo_is_not_offered_if_there_is_nothing_to_undo(server, browser):
+    """Deleted Workers cannot be restored, and labels that were already present leave nothing to undo."""
     await add(server, "w-1", "w-2", labels={"rack": "7"})
     same = await browser.post("/workers?action=label", id="w-1", labels="rack=7")
     listed = text_of(await browser.get(same.headers["location"]))

@@ -1,4 +1,4 @@
-"""Disabled Workers in the pages: the note, and when the Server enables them."""
+"""Disabled Workers on the pages: the note, and when the Server enables them."""
 
 import html
 from datetime import timedelta
@@ -14,7 +14,7 @@ NOTE = "its <disk> is replaced"
 
 
 async def test_a_worker_is_disabled_with_a_note_and_an_end(browser, viewer, press):
-    """Both are in the list, on its page and with a refusal, for everyone who may read; escaped."""
+    """Both are shown, escaped, in the list and on its page to every operator who may read it."""
     done = await browser.post("/workers/press-01/disable", note=NOTE, until="2h")
     assert done.headers["location"] == "/workers/press-01"
 
@@ -30,8 +30,8 @@ async def test_a_worker_is_disabled_with_a_note_and_an_end(browser, viewer, pres
             assert "2026-03-01 14:00" in text
 
 
-async def test_a_refusal_shows_the_note_if_the_caller_has_proved_its_key(server, browser, press):
-    """Who knows the ID alone is not the Worker that the note is about."""
+async def test_a_refusal_shows_the_note_only_if_the_key_was_proved(server, browser, press):
+    """A caller that only knows the ID is not the Worker that the note is about."""
     await browser.post("/workers/press-01/disable", note="ask Ann", until="")
     proved = (await server.token_by_key(*press)).json()["reference"]
     guessed = (await server.token_by_key("press-01", "wrong")).json()["reference"]
@@ -40,8 +40,8 @@ async def test_a_refusal_shows_the_note_if_the_caller_has_proved_its_key(server,
     assert "ask Ann" not in (await browser.get(f"/refusals/{guessed}")).text
 
 
-async def test_note_and_end_are_changed_while_it_stays_disabled(server, browser, press):
-    """The form has what holds now; emptied, it is taken away."""
+async def test_the_note_and_the_end_can_be_changed_while_disabled(server, browser, press):
+    """The form has the current values; an emptied one is removed."""
     await browser.post("/workers/press-01/disable", note="disk", until="2h")
     form = await browser.get("/workers/press-01/disable")
     assert the(r'name="note"[^>]* value="([^"]*)"', form) == "disk"
@@ -54,8 +54,8 @@ async def test_note_and_end_are_changed_while_it_stays_disabled(server, browser,
     assert (record.enabled, record.disabled_note, record.disabled_until) == (False, "disk and fan", None)
 
 
-async def test_an_end_that_cannot_be_meant_keeps_what_was_typed(server, browser, press):
-    """And the Worker is not disabled."""
+async def test_an_invalid_end_keeps_the_typed_values(server, browser, press):
+    """The Worker is not disabled."""
     page = await browser.post("/workers/press-01/disable", note="disk", until="soon")
 
     assert page.status_code == 422
@@ -65,12 +65,12 @@ async def test_an_end_that_cannot_be_meant_keeps_what_was_typed(server, browser,
 
 
 def ticked(form):
-    """Return the Workers that a form carries, if it is not for all of a search: fields of one name."""
+    """Return the fields of the ticked Workers, unless the form is for all that match a search."""
     return {} if "all" in form else {"id": ["w-1", "w-2"]}
 
 
 def states(server):
-    """Return whether each Worker is enabled, its note and its end."""
+    """Return each Worker's state: enabled, note and end."""
     return {
         entry.id: (entry.enabled, entry.disabled_note, entry.disabled_until)
         for entry in server.services.directory.workers()
@@ -78,8 +78,10 @@ def states(server):
 
 
 @pytest.mark.parametrize("chosen", ["all=yes&q=id%3Aw-", "id=w-1&id=w-2"])
-async def test_many_are_disabled_with_a_note_and_an_end(server, browser, chosen):
-    """For those ticked, and for all that a search finds; the page says that who is disabled already keeps its note and its end."""
+async def test_many_workers_are_disabled_with_a_note_and_an_end(server, browser, chosen):
+    """
+    Ticked ones, or all that match a search; the page says that Workers that are already disabled keep their note and a later end.
+    """
     await add(server, "w-1", "w-2")
     await browser.post("/workers/w-2/disable", note="quarantined", until="")
     asked = await browser.get(f"/change-workers?action=disable&{chosen}")
@@ -95,8 +97,8 @@ async def test_many_are_disabled_with_a_note_and_an_end(server, browser, chosen)
 
 
 @pytest.mark.parametrize("chosen", ["all=yes&q=id%3Aw-", "id=w-1&id=w-2"])
-async def test_a_fault_in_the_note_of_many_is_said_beside_it(server, browser, chosen):
-    """What was typed is there again, with the same Workers; nothing is changed, and Back leads to the question."""
+async def test_an_invalid_end_for_many_workers_is_shown_at_its_field(server, browser, chosen):
+    """The typed values and the same Workers are kept; nothing is changed, and Back leads to the confirmation."""
     await add(server, "w-1", "w-2")
     path = f"/change-workers?action=disable&{chosen}"
     form = hidden_fields(await browser.get(path)) | {"note": "disk", "until": "soon"}

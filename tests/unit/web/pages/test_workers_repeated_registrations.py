@@ -1,4 +1,4 @@
-"""The page of Workers shows clients that register again at each start."""
+"""The list of Workers shows clients that register again at each start."""
 
 from tests.builders import ENROLLMENT_KEY
 
@@ -6,8 +6,8 @@ from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.server.runtime.background import look_for_repeated
 
 
-async def test_the_page_shows_the_clients(server, browser):
-    """Above the list, with what to do; the overview leads there, and without such clients there is nothing."""
+async def test_clients_that_register_repeatedly_are_shown(server, browser):
+    """Above the list, with the remedy; the overview links there. Without such clients nothing is shown."""
     assert "register again" not in (await browser.get("/workers")).text
     for _ in range(6):
         answer = await server.register(generate_identity_key(), "reports", credential=ENROLLMENT_KEY)
