@@ -1,4 +1,4 @@
-"""Making tokens that should be refused: every part of a compact JWS as the attacker likes it."""
+"""Forge tokens that must be refused: an attacker may choose every part of a compact JWS."""
 
 import base64
 import hmac
@@ -12,29 +12,29 @@ def b64(raw: bytes) -> str:
 
 
 def unb64(text: str) -> bytes:
-    """Return the bytes of base64url."""
+    """Decode base64url without padding."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes]:
-    """Return header, claims and signature of a token."""
+    """Return a token's header, claims and signature."""
     header, claims, signature = token.split(".")
     return json.loads(unb64(header)), json.loads(unb64(claims)), unb64(signature)
 
 
 def join(header: Any, claims: Any, signature: bytes) -> str:
-    """Return a token of these parts."""
+    """Return a token made of these parts."""
     return ".".join([b64(json.dumps(header).encode()), b64(json.dumps(claims).encode()), b64(signature)])
 
 
 def altered(token: str, *, header: dict[str, Any] | None = None, claims: dict[str, Any] | None = None) -> str:
-    """Return a token with some members changed and the old signature; a value of None removes the member."""
+    """Return a token with some members changed but the old signature; None removes a member."""
     old_header, old_claims, signature = parts(token)
     return join(merged(old_header, header), merged(old_claims, claims), signature)
 
 
 def merged(old: dict[str, Any], new: dict[str, Any] | None) -> dict[str, Any]:
-    """Return members with others put over them; None removes."""
+    """Return the members with others merged in; None removes a member."""
     return {key: value for key, value in (old | (new or {})).items() if value is not None}
 
 

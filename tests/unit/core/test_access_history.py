@@ -1,4 +1,4 @@
-"""What is rarely seen in one run of a Server: events that were not kept, an ID that was used twice, keys of several generations."""
+"""Rare cases of access history: events that were not kept, an ID used twice, keys with several generations."""
 
 from datetime import timedelta
 
@@ -11,24 +11,24 @@ HOUR = timedelta(hours=1)
 
 
 def audited(action, subject, hours, **details):
-    """Return an event so many hours after noon."""
+    """Return an event that many hours after noon."""
     return event(action, subject=subject, at=NOON + hours * HOUR, details=details)
 
 
 def at(hours, *, workers=(), api_keys=(), events=()):
-    """Return what there was so many hours after noon, by Worker."""
+    """Return the access of each Worker that many hours after noon."""
     found = workers_at(NOON + hours * HOUR, workers=workers, api_keys=api_keys, events=events)
     return {one.worker_id: one for one in found}
 
 
-def test_a_worker_that_was_deleted_is_unknown_if_its_events_were_not_kept():
+def test_a_deleted_worker_without_kept_events_has_unknown_access():
     """Whether it was enabled is not guessed."""
     found = at(0, events=[audited("worker.deleted", "worker:w-1", 1, name="press", strategy="api_key")])
 
     assert (found["w-1"].name, found["w-1"].access) == ("press", Access.UNKNOWN)
 
 
-def test_a_deleted_worker_is_as_its_earlier_events_say():
+def test_a_deleted_workers_access_follows_from_its_events():
     """Disabled before and deleted since; enabled again in between; superseded."""
     begun = audited("worker.enrolled", "worker:w-1", 0, name="press")
     ended = audited("worker.deleted", "worker:w-1", 5, name="press", strategy="auto_enrollment")
@@ -45,7 +45,7 @@ def test_a_deleted_worker_is_as_its_earlier_events_say():
 
 
 def test_a_new_worker_under_an_old_id_inherits_no_key():
-    """The key of the first one is not a way in for the second one."""
+    """The first Worker's key does not give access to the second one."""
     key = api_key(name="first-key", for_all_workers=False, worker_ids=())
     events = [
         audited("worker.created", "worker:w-1", 0, name="old"),
@@ -60,8 +60,8 @@ def test_a_new_worker_under_an_old_id_inherits_no_key():
     assert at(4, workers=now, api_keys=[key], events=events)["w-1"].access is Access.NO_API_KEY
 
 
-def test_both_generations_of_a_rotated_key_are_ways_in_until_the_older_one_ends():
-    """The end that a rotation has set counts for the time after it, and for the time before it too."""
+def test_both_generations_of_a_rotated_key_give_access_until_the_older_one_ends():
+    """The end set by a rotation applies to the whole history of the older generation."""
     old = api_key("OLDOLDOLDO", name="k", expires_at=NOON + 3 * HOUR, rotated_at=NOON + 2 * HOUR)
     new = api_key("NEWNEWNEWN", name="k", generation=2, created_at=NOON + 2 * HOUR)
     ways = {hours: at(hours, workers=[worker("w-1")], api_keys=[old, new])["w-1"].by for hours in (1, 2.5, 3)}
@@ -73,8 +73,8 @@ def test_both_generations_of_a_rotated_key_are_ways_in_until_the_older_one_ends(
     }
 
 
-def test_an_identity_key_is_the_one_of_that_time():
-    """Before a rotation, the key that was replaced."""
+def test_access_names_the_identity_key_of_that_time():
+    """Before a rotation, it is the key that was replaced."""
     enrolled = worker("w-1", strategy=Strategy.AUTO_ENROLLMENT, thumbprint="third")
     events = [
         audited("worker.key_rotated", "worker:w-1", 1, **{"from": "first", "to": "second"}),
@@ -85,8 +85,8 @@ def test_an_identity_key_is_the_one_of_that_time():
     assert by == [("first",), ("second",), ("third",)]
 
 
-def test_a_key_whose_issue_was_not_kept_has_its_workers_of_today():
-    """Less those that were allowed since."""
+def test_a_key_without_its_issue_event_has_its_present_workers():
+    """Except those that were allowed since."""
     key = api_key(name="first-key", for_all_workers=False, worker_ids=("w-1", "w-2"))
     events = [audited("api_key.allowed", "api_key:first-key", 2, workers="w-2")]
     found = at(1, workers=[worker("w-1"), worker("w-2")], api_keys=[key], events=events)

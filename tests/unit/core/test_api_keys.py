@@ -1,4 +1,4 @@
-"""The API key's format and the check against its record."""
+"""The format of API keys, and how a key is checked against its record."""
 
 import hashlib
 from datetime import timedelta
@@ -30,8 +30,8 @@ def check(record, *, worker_id="w-1", now=NOON):
 
 
 @given(st.integers())
-def test_a_generated_key_reads_back(seed):
-    """Every generated key has the documented form and digest."""
+def test_a_generated_key_can_be_parsed(seed):
+    """Every generated key has the documented format and digest."""
     key = generate_api_key(seeded_bytes(seed))
     text = key.text.reveal()
 
@@ -42,8 +42,8 @@ def test_a_generated_key_reads_back(seed):
 
 
 @given(st.integers(0, 57), st.characters())
-def test_one_changed_character_is_noticed(position, character):
-    """A key with any one character changed is refused offline, before a record is looked for."""
+def test_a_key_with_one_changed_character_is_malformed(position, character):
+    """It is refused by its checksum, before a record is looked up."""
     changed = TEXT[:position] + character + TEXT[position + 1 :]
     if changed == TEXT:
         return
@@ -52,26 +52,26 @@ def test_one_changed_character_is_noticed(position, character):
 
 
 @given(st.text())
-def test_arbitrary_text_is_no_key(text):
-    """Text that is no key is refused, whatever it is, and never crashes."""
+def test_arbitrary_text_is_malformed(text):
+    """The parser raises no other error, whatever the text is."""
     with pytest.raises(MalformedApiKeyError):
         parse_api_key(text)
 
 
 def test_a_malformed_key_is_not_repeated_in_the_refusal():
-    """The detail names a length, not the text: somebody may have pasted another secret."""
+    """The detail has the length, not the text, which may be another secret that was pasted by mistake."""
     with pytest.raises(MalformedApiKeyError) as refused:
         parse_api_key("hunter2-my-other-password")
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_right_key_passes():
-    """A live key for every Worker passes and its record is returned."""
+def test_the_right_key_is_accepted():
+    """The record of a live key for all Workers is returned."""
     assert check(RECORD) is RECORD
 
 
-def test_an_unknown_public_id_and_a_wrong_secret_are_one_refusal():
-    """Whether the public id exists is not told apart from a wrong secret."""
+def test_an_unknown_public_id_and_a_wrong_secret_get_the_same_refusal():
+    """A refusal does not reveal whether the public ID exists."""
     for record in (None, api_key(KEY.public_id, digest=bytes(32))):
         with pytest.raises(WrongApiKeyError):
             check(record)
@@ -80,8 +80,8 @@ def test_an_unknown_public_id_and_a_wrong_secret_are_one_refusal():
 @pytest.mark.parametrize(
     ("seconds", "refusal"), [(-1, None), (0, ApiKeyExpiredError), (1, ApiKeyExpiredError)]
 )
-def test_a_key_dies_at_its_date(seconds, refusal):
-    """A key is refused from the very second of its expiry."""
+def test_a_key_expires_at_its_expiry_time(seconds, refusal):
+    """It is refused from that very second."""
     record = msgspec.structs.replace(RECORD, expires_at=NOON)
     now = NOON + timedelta(seconds=seconds)
 
@@ -92,8 +92,8 @@ def test_a_key_dies_at_its_date(seconds, refusal):
             check(record, now=now)
 
 
-def test_an_older_generation_was_rotated_and_has_not_expired():
-    """What to do differs, so the causes do: the key's name is a field, and the time is for people."""
+def test_the_end_of_an_older_generation_is_reported_as_a_rotation():
+    """The remedy differs from that of an expired key. The key's name is a field, and the time is formatted for people."""
     record = msgspec.structs.replace(RECORD, expires_at=NOON, rotated_at=NOON - timedelta(hours=1))
 
     with pytest.raises(ApiKeyRotatedError) as refused:
@@ -104,8 +104,8 @@ def test_an_older_generation_was_rotated_and_has_not_expired():
     assert "+00:00" not in refused.value.detail
 
 
-def test_a_revoked_key_is_refused_before_its_date_is_asked():
-    """Revoked is said even of a key that has expired as well."""
+def test_a_revoked_key_is_refused_as_revoked_even_if_it_has_expired():
+    """Revocation is checked before the expiry."""
     record = msgspec.structs.replace(RECORD, revoked_at=NOON, expires_at=NOON)
     with pytest.raises(ApiKeyRevokedError):
         check(record, now=NOON + timedelta(days=1))
@@ -114,8 +114,8 @@ def test_a_revoked_key_is_refused_before_its_date_is_asked():
 @pytest.mark.parametrize(
     ("worker_ids", "fine"), [({"w-1"}, True), ({"w-2"}, False), (set(), False), ({"W-1"}, False)]
 )
-def test_a_key_for_chosen_workers_is_for_those_alone(worker_ids, fine):
-    """A scoped key works for its Workers alone; without any it is a key for nobody."""
+def test_a_key_for_chosen_workers_is_refused_for_others(worker_ids, fine):
+    """Without any chosen Worker it is refused for all of them."""
     record = msgspec.structs.replace(RECORD, for_all_workers=False, worker_ids=tuple(sorted(worker_ids)))
     if fine:
         assert check(record) is record
@@ -124,7 +124,7 @@ def test_a_key_for_chosen_workers_is_for_those_alone(worker_ids, fine):
             check(record)
 
 
-def test_a_key_does_not_show_itself():
-    """The text of a new key is in no repr."""
+def test_the_repr_of_a_key_does_not_contain_its_text():
+    """Its str does not contain it either."""
     assert TEXT not in repr(KEY)
     assert TEXT not in f"{KEY} {KEY.text}"

@@ -1,4 +1,4 @@
-"""API tokens: their form, and when one lets its bearer in."""
+"""The format of API tokens, and when a token is accepted."""
 
 from datetime import timedelta
 
@@ -39,7 +39,7 @@ ADA = OperatorRecord(name="ada", role=Role.ADMIN, password_hash="$argon2id$…",
 
 
 def rejection(*, record=RECORD, operator=ADA, now=NOON, text=TEXT):
-    """Return why a token is rejected, or None."""
+    """Return the error with which a token is rejected, or None."""
     try:
         verify_api_token(parse_api_token(text), record=record, operator=operator, now=now)
     except ApiTokenRejectedError as error:
@@ -48,7 +48,7 @@ def rejection(*, record=RECORD, operator=ADA, now=NOON, text=TEXT):
 
 
 def test_a_token_is_recognized_by_its_prefix_and_its_checksum():
-    """A secret scanner tells it from an API key, and from text of the same form."""
+    """A secret scanner can tell it from an API key, and from other text of the same form."""
     assert TEXT.startswith("lyftdata_token_")
     assert len(TEXT) == API_TOKEN_LENGTH
     assert holds_api_token(f"token={TEXT};")
@@ -59,8 +59,8 @@ def test_a_token_is_recognized_by_its_prefix_and_its_checksum():
 
 
 @pytest.mark.parametrize("text", [TEXT, TEXT[4:], f"Bearer {TEXT}", TEXT[:-3]])
-def test_a_token_in_a_text_is_hidden_but_for_its_public_id(text):
-    """Whole, or cut at one of its ends."""
+def test_a_token_in_a_text_is_hidden_except_for_its_public_id(text):
+    """Whether it is complete or cut at one end."""
     hidden = hide_credentials(text)
 
     assert NEW.public_id in hidden
@@ -80,20 +80,20 @@ def test_a_token_in_a_text_is_hidden_but_for_its_public_id(text):
     ],
 )
 def test_a_token_that_was_cut_or_changed_is_malformed(text):
-    """Its checksum says so before a database is asked."""
+    """Its checksum shows it before the database is read."""
     with pytest.raises(ApiTokenRejectedError):
         parse_api_token(text)
     assert find_token_flaw(Secret(text or "x"))
 
 
-def test_a_token_of_an_operator_lets_its_bearer_in():
-    """The whole token, before its end."""
+def test_a_valid_token_is_accepted():
+    """The complete text, before its expiry."""
     assert rejection() is None
     assert find_token_flaw(NEW.text) is None
 
 
 def test_an_unknown_token_and_a_wrong_secret_are_rejected_alike():
-    """Whether there is a token with this public id is not said."""
+    """The error does not reveal whether the public ID exists."""
     other = msgspec.structs.replace(RECORD, digest=b"x" * 32)
     unknown, wrong = rejection(record=None, operator=None), rejection(record=other)
 
@@ -101,16 +101,16 @@ def test_an_unknown_token_and_a_wrong_secret_are_rejected_alike():
 
 
 @pytest.mark.parametrize(("seconds_left", "is_let_in"), [(1, True), (0, False), (-1, False)])
-def test_a_token_dies_at_its_end(seconds_left, is_let_in):
-    """From the very second that its end names."""
+def test_a_token_expires_at_its_expiry_time(seconds_left, is_let_in):
+    """It is rejected from that very second."""
     error = rejection(now=RECORD.expires_at - timedelta(seconds=seconds_left))
 
     assert (error is None) is is_let_in
     assert error is None or (error.token_name, "expired" in error.message) == ("ci-deploy", True)
 
 
-def test_a_revoked_token_is_rejected_also_after_its_end():
-    """And stays listed as revoked."""
+def test_a_revoked_token_is_reported_as_revoked_even_if_it_has_expired():
+    """It also stays listed as revoked."""
     revoked = msgspec.structs.replace(RECORD, revoked_at=NOON)
 
     assert "was revoked" in rejection(record=revoked).message
@@ -126,14 +126,14 @@ def test_a_revoked_token_is_rejected_also_after_its_end():
     [None, msgspec.structs.replace(ADA, created_at=NOON + timedelta(seconds=1))],
     ids=["gone", "another"],
 )
-def test_a_token_does_not_act_for_an_operator_who_is_gone(operator):
-    """Nor for another who was given the same name since."""
+def test_a_token_of_a_deleted_operator_is_rejected(operator):
+    """Also if another operator has been given the same name since."""
     assert "does not exist" in rejection(operator=operator).message
 
 
 @pytest.mark.parametrize("life", [timedelta(0), timedelta(seconds=-1), MAX_LIFE + timedelta(seconds=1)])
-def test_every_token_has_an_end(life):
-    """Within 366 days."""
+def test_every_token_expires_within_366_days(life):
+    """A longer lifetime, and one that is not positive, is rejected."""
     with pytest.raises(InvalidInputError):
         check_token_life(life)
     check_token_life(MAX_LIFE)

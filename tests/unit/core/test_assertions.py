@@ -1,4 +1,4 @@
-"""private_key_jwt: who it lets through and whom it does not."""
+"""private_key_jwt: which assertions are accepted and which are refused."""
 
 import functools
 import sys
@@ -35,7 +35,7 @@ def verify(assertion, *, key=KEY.public, worker_id="w-1", now=NOON):
 
 
 def signed(header=None, **claims):
-    """Return an assertion of the right key with claims of the test's choice."""
+    """Return an assertion signed with the right key, with the given claims; None removes one."""
     given = {"iss": "w-1", "sub": "w-1", "aud": ISSUER, "jti": "j", "iat": NOW_S, "exp": NOW_S + 60} | claims
     return sign(
         {"alg": "ES256", **(header or {})},
@@ -44,22 +44,22 @@ def signed(header=None, **claims):
     )
 
 
-def test_a_good_assertion_passes_once_made():
-    """The jti and the end are handed on, so that the caller can spend it."""
+def test_a_valid_assertion_returns_its_jti_and_expiry():
+    """The caller needs both to make it single use."""
     verified = verify(GOOD)
 
     assert (verified.jti, verified.expires_at) == ("j1", NOON + timedelta(seconds=60))
 
 
 @pytest.mark.parametrize("audience", [ISSUER, f"{ISSUER}/oauth2/token", [ISSUER, "https://other"]])
-def test_issuer_and_token_endpoint_are_audiences(audience):
-    """RFC 7523 clients name the endpoint or the issuer, alone or in a list."""
+def test_the_issuer_and_the_token_endpoint_are_accepted_audiences(audience):
+    """RFC 7523 clients name either one, alone or in a list."""
     assert verify(signed(aud=audience))
 
 
 @pytest.mark.parametrize("algorithm", ["Ed25519", "EdDSA"])
-def test_ed25519_under_both_of_its_names(algorithm):
-    """Clients with an Ed25519 key may use the name of RFC 9864 or the older one."""
+def test_ed25519_is_accepted_under_both_of_its_names(algorithm):
+    """Clients may use the name of RFC 9864 or the older one."""
     key = OKPKey.generate_key("Ed25519")
     claims = {"iss": "w-1", "sub": "w-1", "aud": ISSUER, "jti": "j", "exp": NOW_S + 60}
     if algorithm == "EdDSA":
@@ -90,8 +90,8 @@ def calls_of(check):
 @pytest.mark.parametrize(
     ("kind", "curve", "algorithm"), [(ECKey, "P-256", "ES256"), (OKPKey, "Ed25519", "Ed25519")]
 )
-def test_the_first_check_under_a_key_does_no_more_than_the_next(kind, curve, algorithm):
-    """Else the time of a Worker's first assertion since the Server's start would tell that its ID exists."""
+def test_the_first_check_with_a_key_does_as_much_work_as_the_next(kind, curve, algorithm):
+    """Otherwise the time of a Worker's first assertion after the Server's start would reveal that its ID exists."""
     counts = []
     for key in (kind.generate_key(curve), kind.generate_key(curve)):
         claims = {"iss": "w-1", "sub": "w-1", "aud": ISSUER, "jti": "j", "exp": NOW_S + 60}
@@ -99,7 +99,7 @@ def test_the_first_check_under_a_key_does_no_more_than_the_next(kind, curve, alg
         check = functools.partial(verify, assertion, key=parse_public_jwk(key.as_dict(private=False)))
         counts = [calls_of(check), calls_of(check)]
 
-    # Of the second key: with the first one Python itself does some things once.
+    # Of the second key: with the first one, Python itself does some one-time work.
     assert counts[0] == counts[1]
 
 
@@ -138,8 +138,8 @@ def test_the_first_check_under_a_key_does_no_more_than_the_next(kind, curve, alg
     ],
     ids=case,
 )
-def test_what_does_not_prove_the_worker_is_refused(wrong):
-    """Another key, Worker, audience, type, algorithm, or a claim missing or of the wrong kind: refused."""
+def test_an_assertion_that_does_not_prove_the_worker_is_refused(wrong):
+    """Another key, Worker, audience, type or algorithm; a claim that is missing or of the wrong type."""
     with pytest.raises(WrongAssertionError):
         verify(wrong)
 
@@ -153,8 +153,8 @@ def test_what_does_not_prove_the_worker_is_refused(wrong):
         ({"exp": NOW_S - 30}, "30s"),
     ],
 )
-def test_a_clock_that_is_off_is_told_by_how_much(claims, words):
-    """The operator reads how far the clocks are apart."""
+def test_a_refusal_for_a_skewed_clock_says_by_how_much(claims, words):
+    """So that the operator can read how far the clocks are apart."""
     with pytest.raises(AssertionExpiredError) as refused:
         verify(signed(**claims))
     assert words in refused.value.detail
@@ -164,25 +164,25 @@ def test_a_clock_that_is_off_is_told_by_how_much(claims, words):
     "claims", [{"exp": NOW_S - 29}, {"iat": NOW_S + 30}, {"nbf": NOW_S + 30}, {"exp": NOW_S + 330}]
 )
 def test_the_leeway_is_thirty_seconds(claims):
-    """Clocks may differ by up to half a minute either way."""
+    """The clocks may differ by that much in either direction."""
     assert verify(signed(**claims))
 
 
-def test_a_worker_without_a_key_never_passes():
-    """No key means no, whatever was sent."""
+def test_an_assertion_of_a_worker_without_a_key_is_refused():
+    """Whatever it contains."""
     with pytest.raises(WrongAssertionError):
         verify(GOOD, key=None)
 
 
 def test_the_decoy_key_authenticates_no_worker(monkeypatch):
-    """Even a signature that verifies under the key used for unknown Workers proves nothing."""
+    """Even a valid signature with the key that is used for unknown Workers is refused."""
     monkeypatch.setattr(assertions, "_DECOY_KEY_ES256", KEY.public)
     with pytest.raises(WrongAssertionError):
         verify(GOOD, key=None)
 
 
 def test_a_worker_token_is_not_an_assertion():
-    """A stolen access token cannot be exchanged for another."""
+    """A stolen worker token cannot be exchanged for another one."""
     token = mint_worker_token(
         signer=SIGNER,
         issuer=ISSUER,
@@ -198,21 +198,21 @@ def test_a_worker_token_is_not_an_assertion():
 
 
 @pytest.mark.parametrize(("text", "seen"), [(GOOD, "w-1"), (signed(sub=5), None)], ids=case)
-def test_peeking_finds_the_name_and_nothing_else(text, seen):
-    """The unverified subject is read for look-up; one that is no name gives nothing."""
+def test_only_the_subject_is_read_before_verification(text, seen):
+    """It is only used to look up the Worker; a subject that is not a string gives None."""
     assert read_assertion(text).unsafe_client_id() == seen
 
 
 @pytest.mark.parametrize("text", ["junk", "a.b.c"])
-def test_nonsense_is_no_assertion(text):
-    """What cannot be taken apart goes no further."""
+def test_malformed_text_is_refused(text):
+    """Text that cannot be split into three parts is refused before any look-up."""
     with pytest.raises(WrongAssertionError):
         read_assertion(text)
 
 
 @pytest.mark.parametrize(("seconds_old", "good"), [(0, True), (329, True), (330, False), (3_000, False)])
-def test_one_signed_for_an_hour_counts_for_five_minutes(seconds_old, good):
-    """Some clients sign for long; from its `iat` on it is taken for as long as any other, and remembered for no longer."""
+def test_a_long_lived_assertion_is_accepted_for_five_minutes(seconds_old, good):
+    """Some clients sign for an hour. It is accepted and remembered for as long as any other, counted from its `iat`."""
     token = signed(iat=NOW_S - seconds_old, exp=NOW_S - seconds_old + 3_600)
     if good:
         assert verify(token).expires_at.timestamp() == NOW_S - seconds_old + 300

@@ -1,4 +1,4 @@
-"""The chain finds every kind of tampering."""
+"""The hash chain of the audit log reveals every kind of tampering."""
 
 import msgspec
 import pytest
@@ -24,13 +24,13 @@ def chain(count, key=KEY):
 
 
 def head(links):
-    """Return what the head row would say."""
+    """Return what the head row records for a chain."""
     return (links[-1].number, links[-1].hash) if links else (0, GENESIS)
 
 
 @given(st.integers(0, 12))
-def test_a_chain_that_nobody_touched_is_whole(count):
-    """Any length verifies, the empty one too."""
+def test_an_untouched_chain_is_intact(count):
+    """Of any length, including an empty one."""
     links = chain(count)
     report = verify_chain(links, key=KEY, expected_head=head(links))
 
@@ -39,7 +39,7 @@ def test_a_chain_that_nobody_touched_is_whole(count):
 
 @given(st.data(), st.integers(1, 10))
 def test_tampering_is_found_where_it_happened(data, count):
-    """A changed, removed, repeated or swapped event is found, at or before the place of the change."""
+    """A changed, removed, repeated, renumbered or swapped event is reported at most one event after it."""
     links = chain(count)
     expected = head(links)
     at = data.draw(st.integers(0, count - 1))
@@ -72,7 +72,7 @@ def test_tampering_is_found_where_it_happened(data, count):
 
 
 def test_a_rewritten_chain_needs_the_key():
-    """Someone who can write the database but has no key cannot make a chain that fits."""
+    """An attacker who can write to the database but lacks the key cannot forge a chain."""
     forged = chain(5, key=b"x" * 32)
 
     assert not verify_chain(forged, key=KEY, expected_head=head(forged)).ok
@@ -80,7 +80,7 @@ def test_a_rewritten_chain_needs_the_key():
 
 @pytest.mark.parametrize("left", [0, 1, 4])
 def test_a_cut_tail_is_found(left):
-    """Removing the last events is found by the recorded head."""
+    """The recorded head shows that the last events were removed."""
     links = chain(5)
 
     report = verify_chain(links[:left], key=KEY, expected_head=head(links))
@@ -89,7 +89,7 @@ def test_a_cut_tail_is_found(left):
 
 
 def test_an_events_hash_depends_on_its_number_and_on_the_previous_hash():
-    """An event cannot be moved to another position, nor into another history, with the hash that it has."""
+    """An event cannot be moved, with its hash, to another position or into another history."""
     link = chain_hash(event(), number=1, previous=GENESIS, key=KEY)
 
     assert link != chain_hash(event(), number=2, previous=GENESIS, key=KEY)

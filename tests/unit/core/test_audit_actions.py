@@ -11,12 +11,12 @@ from lyftdata.server.admin.alerts.watch import INCIDENTS
 SOURCE = Path(__file__).parents[3] / "src" / "lyftdata"
 _GROUPS = {action.partition(".")[0] for action in AUDIT_ACTIONS}
 _ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
-# Actions of the policy table, and parts of modules' and settings' names, that look alike.
+# Look like audit actions, but are actions of the policy table, or parts of the names of modules and settings.
 _NOT_ACTIONS = {*ACTIONS, "worker.html", "operators.name"}
 
 
 def _used() -> set[str]:
-    """Return the texts in rules and the Server that have the form of an action."""
+    """Return the strings in `core` and `server` that look like an audit action."""
     found = set()
     for folder in ("core", "server"):
         for file in (SOURCE / folder).rglob("*.py"):
@@ -31,13 +31,13 @@ def _used() -> set[str]:
 
 
 def test_every_action_is_registered():
-    """A filter of events accepts what is registered, and the reference page lists it."""
+    """A filter of events accepts registered actions, and the reference page lists them."""
     assert _used() - set(AUDIT_ACTIONS) - {"event_destination.test"} == set()
     assert {f"alert.{kind}" for kind in INCIDENTS} <= set(AUDIT_ACTIONS)
 
 
 def test_every_registered_action_is_written_somewhere():
-    """A filter for an event that never comes would be a promise that is not kept."""
+    """Otherwise a filter could name an event that never happens."""
     composed = {action for action in AUDIT_ACTIONS if action.startswith("event_destination.")}
     composed |= {f"alert.{kind}" for kind in INCIDENTS}
 

@@ -1,4 +1,4 @@
-"""Checkpoints are C2SP signed notes: read and verified as such, and rejected when anything in them was changed."""
+"""Checkpoints are C2SP signed notes, and are rejected if anything in them was changed."""
 
 import base64
 
@@ -26,7 +26,7 @@ ISSUER = "https://lyft.example"
 
 @pytest.fixture(scope="module")
 def tree():
-    """Return the tree of a log of five events."""
+    """Return the Merkle tree of a log with five events."""
     made = CompactRange()
     for chained in chain(5):
         add_event(made, chained)
@@ -35,12 +35,12 @@ def tree():
 
 @pytest.fixture(scope="module")
 def note(tree):
-    """Return a checkpoint of that log."""
+    """Return a signed checkpoint of this log."""
     return CheckpointKey(KEY, issuer=ISSUER).sign(tree)
 
 
-def test_a_checkpoint_says_how_many_events_and_their_root(tree, note):
-    """Three lines as in C2SP tlog-checkpoint, and verified by the key that belongs to the chain."""
+def test_a_checkpoint_has_the_number_of_events_and_their_root(tree, note):
+    """Its three lines are those of C2SP tlog-checkpoint; it is verified with the key derived from the chain's."""
     lines = note.splitlines()
 
     assert lines[:2] == ["lyft.example/audit", "5"]
@@ -51,7 +51,7 @@ def test_a_checkpoint_says_how_many_events_and_their_root(tree, note):
 
 
 def test_the_published_key_is_enough_to_verify(note):
-    """NAME+ID+KEY: the Ed25519 key in it verifies the signature over the three lines, and the ID is in the signature."""
+    """NAME+ID+KEY: the Ed25519 key verifies the signature of the three lines, and the signature has the same ID."""
     name, key_id, key = CheckpointKey(KEY, issuer=ISSUER).published.split("+", 2)
     body, _, signatures = note.partition("\n\n")
     blob = base64.b64decode(signatures.split()[2])
@@ -71,14 +71,14 @@ def test_the_published_key_is_enough_to_verify(note):
         ("— lyft.example", "— other.example"),
     ],
 )
-def test_a_changed_checkpoint_is_not_signed(note, change):
+def test_a_changed_checkpoint_is_rejected(note, change):
     """Another size, another log, another name in the signature."""
     with pytest.raises(CheckpointError, match="not signed"):
         verify_checkpoint(note.replace(*change, 1), audit_key=KEY)
 
 
-def test_another_key_did_not_sign_it(note):
-    """A checkpoint of another log, under the same name."""
+def test_a_checkpoint_signed_with_another_key_is_rejected(note):
+    """Even if the log has the same name."""
     with pytest.raises(CheckpointError, match="not signed"):
         verify_checkpoint(note, audit_key=b"o" * 32)
 
@@ -95,8 +95,8 @@ def test_another_key_did_not_sign_it(note):
         "5\n{root}\n\n— x y\n",
     ],
 )
-def test_what_is_not_a_checkpoint_is_rejected(text, tree):
-    """Lines that are missing, or numbers and hashes in another form."""
+def test_a_malformed_checkpoint_is_rejected(text, tree):
+    """Lines are missing, or numbers and hashes have another format."""
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         read_checkpoint(text.format(root=base64.b64encode(tree.root()).decode()))
 
@@ -110,20 +110,20 @@ def test_what_is_not_a_checkpoint_is_rejected(text, tree):
         ("https://lyft.example/a+b c", "lyft.example/a%2Bb%20c/audit"),
     ],
 )
-def test_the_log_has_its_name_from_the_issuer(issuer, origin):
-    """The address without scheme, and nothing in it that would end a name in a note."""
+def test_the_log_is_named_after_the_issuer(issuer, origin):
+    """Its URL without the scheme, with every character escaped that would end a name in a note."""
     assert origin_of(issuer) == origin
 
 
-def test_subtrees_are_stored_and_read_back(tree):
-    """The tree goes on from what is stored; bytes that do not fit the size are rejected."""
+def test_a_tree_is_restored_from_its_stored_peaks(tree):
+    """Stored bytes that do not fit the size are rejected."""
     assert split_peaks(5, join_peaks(tree)).root() == tree.root()
     with pytest.raises(ValueError, match="cannot cover"):
         split_peaks(7, join_peaks(tree))
 
 
-def test_the_number_of_an_event_is_in_its_leaf():
-    """The same event at another place has another hash, and a leaf is one line of JSON."""
+def test_a_leaf_contains_the_events_number():
+    """So the same event at another position has another hash. A leaf is one line of JSON."""
     one, two = (leaf_of(event(details={"n": "1\n2"}), number=number) for number in (1, 2))
 
     assert leaf_hash(one) != leaf_hash(two)
@@ -131,8 +131,8 @@ def test_the_number_of_an_event_is_in_its_leaf():
     assert b"\n" not in one
 
 
-def test_the_key_shows_its_public_half_only():
-    """A repr in a traceback has the key that is published anyway."""
+def test_the_repr_of_the_key_has_only_its_public_half():
+    """A repr in a traceback reveals nothing that is not published anyway."""
     key = CheckpointKey(KEY, issuer=ISSUER)
 
     assert repr(key) == f"CheckpointKey({key.published})"

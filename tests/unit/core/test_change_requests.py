@@ -1,4 +1,4 @@
-"""What is asked for and what is carried out: the same, or less of it."""
+"""What is carried out is what was requested, or less of it."""
 
 from datetime import timedelta
 from typing import Any
@@ -35,7 +35,7 @@ CUT_OFF = CutOff(
     revoke_key=True,
 )
 ONE: dict[str, Any] = {"name": "ada", "created_at": NOON}
-# One of each operation, with a part of its statement.
+# One of each operation, with part of its statement.
 OPERATIONS = [
     (ChangeWorkers(action="delete", worker_ids=["w-1", "w-2"], search="zone=eu-2"), "Delete 2 Workers"),
     (ChangeWorkers(action="disable", worker_ids=["w-1"]), "Disable Worker w-1."),
@@ -63,8 +63,8 @@ OPERATIONS = [
 
 
 @pytest.mark.parametrize(("operation", "said"), OPERATIONS)
-def test_an_operation_says_what_it_does_and_comes_back_as_it_was(operation, said):
-    """Stored and read it is the same, its statement names the effect, and the policy table knows its action."""
+def test_an_operation_describes_itself_and_survives_storage(operation, said):
+    """Encoding and decoding it changes nothing, its statement names the effect, and the policy table has its action."""
     assert decode_operation(encode_operation(operation)) == operation
     assert said in operation.statement
     assert operation.policy_action in ACTIONS
@@ -72,8 +72,8 @@ def test_an_operation_says_what_it_does_and_comes_back_as_it_was(operation, said
     assert described(operation)["action"] == operation.protected.value
 
 
-def test_every_kind_is_above():
-    """A new kind of operation gets a row in the table."""
+def test_every_kind_of_operation_is_tested_above():
+    """A new kind must be added to the table."""
     from lyftdata.core import change_requests
 
     kinds = set(change_requests.Operation.__args__)
@@ -81,15 +81,15 @@ def test_every_kind_is_above():
 
 
 @pytest.mark.parametrize(("first", "_"), OPERATIONS)
-def test_another_operation_is_never_what_was_asked_for(first, _):
-    """Of every pair of operations, one does not stand for the other."""
+def test_an_operation_is_never_within_a_different_one(first, _):
+    """For every pair of the table."""
     for other, _said in OPERATIONS:
         if other != first:
             assert not other.is_within(first)
 
 
-def test_fewer_workers_are_what_was_asked_for_and_others_are_not():
-    """Of those that were shown some may be gone; one more, or another action, is something else."""
+def test_fewer_workers_are_within_a_request_and_others_are_not():
+    """Some of the Workers may be gone by then; an additional Worker or another action was not requested."""
     asked = ChangeWorkers(action="delete", worker_ids=["w-1", "w-2"])
 
     for ids, is_within in ((["w-2"], True), (["w-1", "w-2"], True), (["w-1", "w-3"], False), ([], False)):
@@ -107,8 +107,8 @@ def test_fewer_workers_are_what_was_asked_for_and_others_are_not():
         assert msgspec.structs.replace(CUT_OFF, **changed).is_within(CUT_OFF) is is_within
 
 
-def test_an_operator_of_the_same_name_is_another_one():
-    """Re-created: what was asked about an operator is not about one who got the name later."""
+def test_a_request_about_an_operator_does_not_apply_to_a_later_namesake():
+    """An operator who was deleted and created again under the same name is another operator."""
     asked = ResetPassword(**ONE)
 
     assert not ResetPassword(name="ada", created_at=NOON + timedelta(seconds=1)).is_within(asked)

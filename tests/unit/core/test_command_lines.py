@@ -1,4 +1,4 @@
-"""A program and its arguments as an operator types them: a shell's words, and nothing that only a shell would do."""
+"""A command as an operator types it: words and quotes as in a shell, but nothing that only a shell can do."""
 
 import shlex
 
@@ -24,8 +24,8 @@ from lyftdata.core.errors import InvalidInputError
         ('a "b | c" "" m\u00fcller', ["a", "b | c", "", "m\u00fcller"]),
     ],
 )
-def test_words_and_quotes_are_those_of_a_shell(text, words):
-    """What is quoted may hold everything that is printable."""
+def test_words_and_quotes_are_parsed_as_in_a_shell(text, words):
+    """Quoted text may contain every printable character."""
     assert list(parse_command(text)) == words
 
 
@@ -52,8 +52,8 @@ def test_words_and_quotes_are_those_of_a_shell(text, words):
         ("curl -H lyftdata_4dGhbYmBk1_" + "a" * 30, "must not hold a credential"),
     ],
 )
-def test_what_a_shell_would_do_and_secrets_are_refused(text, said):
-    """Written into a unit it would be an argument, and do something else than in the terminal in which it was tried."""
+def test_shell_syntax_and_credentials_are_rejected(text, said):
+    """In a unit file, shell syntax would be an argument: the program would not do what it did in the terminal."""
     with pytest.raises(InvalidInputError, match=said) as refused:
         parse_command(text)
     assert refused.value.field == "command"
@@ -67,7 +67,7 @@ def test_what_a_shell_would_do_and_secrets_are_refused(text, said):
     )
 )
 def test_every_argument_can_be_written(words):
-    """Quoted by a shell's rules, whatever is printable comes back as it was."""
+    """Quoted by the shell's rules, every printable text is parsed unchanged."""
     text = shlex.join(words)
     if len(text) <= MAX_COMMAND and text.isprintable() and text == text.strip():
         assert list(parse_command(text)) == words

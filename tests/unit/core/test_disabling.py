@@ -1,4 +1,4 @@
-"""The note and the end of disabling, as they are typed."""
+"""The end of disabling: how it is typed, and when it is due."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,8 +24,8 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         ("2026-03-01T13:00+02:00", None),
     ],
 )
-def test_an_end_is_a_time_or_how_long_from_now(text, until):
-    """Without a zone it is UTC; with one it is that time."""
+def test_an_end_is_a_time_or_a_duration_from_now(text, until):
+    """A time without a zone is UTC."""
     if "+02" in text:
         with pytest.raises(InvalidInputError) as caught:
             parse_until(text, now=NOON)
@@ -37,8 +37,8 @@ def test_an_end_is_a_time_or_how_long_from_now(text, until):
 @pytest.mark.parametrize(
     "text", ["soon", "2", "0s", "2026-03-01T12:00Z", "9999-12-31T23:59-23:00", "99999999d"]
 )
-def test_an_end_that_cannot_be_meant_is_rejected(text):
-    """Also now itself, and a time that UTC does not have."""
+def test_an_invalid_end_is_rejected(text):
+    """Including the present moment, and a time that is out of range in UTC."""
     with pytest.raises(InvalidInputError) as caught:
         parse_until(text, now=NOON)
     assert caught.value.field == "disabled_until"
@@ -53,8 +53,8 @@ def test_an_end_that_cannot_be_meant_is_rejected(text):
         (True, NOON, False),
     ],
 )
-def test_disabling_ends_at_the_very_second(enabled, until, due):
-    """One without an end stays, and one that is enabled already is left alone."""
+def test_disabling_ends_in_that_very_second(enabled, until, due):
+    """Without an end it lasts, and a Worker that is already enabled is left alone."""
     worker = WorkerRecord(
         id="press-01",
         name="press-01",
@@ -68,7 +68,7 @@ def test_disabling_ends_at_the_very_second(enabled, until, due):
 
 
 def test_no_end_is_the_latest_end():
-    """Whichever of the two decisions was made first."""
+    """In whichever order the two decisions were made."""
     later = NOON + timedelta(hours=1)
     assert later_end(NOON, later) == later_end(later, NOON) == later
     assert later_end(None, later) is later_end(later, None) is None

@@ -1,4 +1,4 @@
-"""Proofs of possession: which request, token and moment each one is good for (RFC 9449, section 4.3)."""
+"""DPoP proofs are valid for one request, one token and a short time (RFC 9449, section 4.3)."""
 
 import hashlib
 from datetime import timedelta
@@ -26,28 +26,28 @@ CLAIMS = {
 
 
 def proof(header=None, **claims):
-    """Return a proof that is validly signed, with members of the test's choice; None removes a claim."""
+    """Return a validly signed proof with the given members; None removes a claim."""
     given = {name: value for name, value in (CLAIMS | claims).items() if value is not None}
     return sign({"alg": "ES256", "typ": "dpop+jwt", "jwk": JWK, **(header or {})}, given, key=KEY.jose_key)
 
 
 def verify(unverified, *, method="GET", url=URL, token=TOKEN, now=NOON):
-    """Check a proof for a request at noon."""
+    """Verify a proof of a request at noon."""
     return verify_dpop_proof(unverified, method=method, url=url, now=now, access_token=token)
 
 
-def test_a_proof_names_the_key_that_signed_it():
-    """The caller compares this thumbprint with the token's `cnf`."""
+def test_a_proof_returns_the_thumbprint_of_its_key():
+    """The caller compares it with the token's `cnf`."""
     assert verify(proof()).thumbprint == KEY.public.thumbprint
 
 
 @pytest.mark.parametrize(
     "forged",
     [
-        # Type confusion: an assertion, which is signed by the same key, is not a proof.
+        # Type confusion: an assertion is signed with the same key, but is not a proof.
         proof({"typ": "JWT"}),
         altered(proof(), header={"typ": None}),
-        # Algorithm confusion, and signatures by other keys.
+        # Algorithm confusion, and signatures of other keys.
         join({"alg": "none", "typ": "dpop+jwt", "jwk": JWK}, CLAIMS, b""),
         altered(proof(), header={"alg": "EdDSA"}),
         hs256({"alg": "HS256", "typ": "dpop+jwt", "jwk": JWK}, CLAIMS, KEY.public.canonical_jwk.encode()),
@@ -55,7 +55,7 @@ def test_a_proof_names_the_key_that_signed_it():
         altered(proof(), header={"jwk": None}),
         altered(proof(), header={"jwk": JWK | {"d": b64(bytes(32))}}),
         altered(proof(), header={"jku": "https://evil.example.com/jwks"}),
-        # Relay: to another method or address.
+        # Relay: another method or URL.
         proof(htm="POST"),
         proof(htu="https://other.example.com/orders"),
         proof(htu=f"{URL}/../admin"),
@@ -63,22 +63,22 @@ def test_a_proof_names_the_key_that_signed_it():
         # Replay and pre-generation.
         proof(iat=NOW_S - 61),
         proof(iat=NOW_S + 6),
-        # Substitution: for another token, or for none.
+        # Substitution: another token, or none.
         proof(ath=b64(hashlib.sha256(b"another").digest())),
         proof(ath=None),
         proof(jti=None),
     ],
     ids=case,
 )
-def test_what_is_not_a_proof_for_this_request_is_refused(forged):
-    """Another type, key, method, address, time or token: refused, however well it is signed."""
+def test_a_proof_that_does_not_fit_the_request_is_refused(forged):
+    """Another type, key, method, URL, time or token, even if it is correctly signed."""
     with pytest.raises(DpopProofError):
         verify(forged)
 
 
 @pytest.mark.parametrize(("seconds", "is_good"), [(-5, True), (-6, False), (60, True), (61, False)])
-def test_a_proof_is_good_for_a_minute(seconds, is_good):
-    """And five seconds before its time: a proof must not be made in advance."""
+def test_a_proof_is_accepted_for_a_minute(seconds, is_good):
+    """Only five seconds of clock skew are allowed the other way: a proof must not be made in advance."""
     now = NOON + timedelta(seconds=seconds)
     if is_good:
         assert verify(proof(), now=now)

@@ -13,23 +13,23 @@ from lyftdata.core.errors import InvalidInputError
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30s", 30), ("15m", 900), ("1h30m", 5400), ("90d", 7776000), (" 2H ", 7200)]
 )
-def test_durations_add_up(text, seconds):
-    """Numbers with units are added up."""
+def test_units_of_a_duration_are_added_up(text, seconds):
+    """Spaces around it and upper case are accepted."""
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
     "text", ["", "15", "m", "-1m", "1.5h", "1w", "1h 30m", "٣m", "1" * 10 + "s", "36501d", "999999999d" * 2]
 )
-def test_anything_else_is_refused(text):
-    """A bare number too: its unit would be a guess."""
+def test_an_invalid_duration_is_rejected(text):
+    """A number without a unit too, since the unit would be a guess."""
     with pytest.raises(InvalidInputError):
         parse_duration(text)
 
 
 @given(st.integers(0, 10**8))
-def test_formatting_reads_back(seconds):
-    """What is written reads back as the same."""
+def test_a_formatted_duration_can_be_parsed(seconds):
+    """It results in the same duration."""
     duration = timedelta(seconds=seconds)
     assert parse_duration(format_duration(duration)) == duration
 
@@ -47,8 +47,8 @@ def test_formatting_reads_back(seconds):
         (0, (0, "s"), (0, "s")),
     ],
 )
-def test_what_lies_ahead_is_rounded_to_the_nearest(seconds, down, nearest):
-    """What is over has lasted so long at least; what is to come is told as it was set, and not as one less a moment later."""
+def test_future_durations_are_rounded_and_past_ones_rounded_down(seconds, down, nearest):
+    """A past duration has lasted at least that long; a future one is shown as it was set, not as one unit less a moment later."""
     assert (largest_unit(seconds), nearest_unit(seconds)) == (down, nearest)
 
 
@@ -56,6 +56,6 @@ def test_what_lies_ahead_is_rounded_to_the_nearest(seconds, down, nearest):
     ("seconds", "words"),
     [(0, "no time"), (1, "1 second"), (61, "1 minute 1 second"), (86_400, "1 day"), (90_061, "1 day 1 hour")],
 )
-def test_spans_are_words(seconds, words):
-    """At most two units, each in its number."""
+def test_a_span_is_described_in_words(seconds, words):
+    """With at most two units, each in singular or plural."""
     assert describe_span(timedelta(seconds=seconds)) == words

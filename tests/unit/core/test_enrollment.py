@@ -1,4 +1,4 @@
-"""The enrollment key and its proof."""
+"""Proofs of the enrollment key."""
 
 from datetime import timedelta
 from typing import Any
@@ -35,7 +35,7 @@ def prove(key=CURRENT, **changes):
 
 
 def verify(proof, *, keys=RING, now=NOON):
-    """Verify a proof; what is no JWS is taken for the secret itself, and is not that either."""
+    """Verify a proof; text that is not a JWS is refused as a wrong key."""
     try:
         unverified = UnverifiedJws(proof)
     except JwsError as error:
@@ -44,7 +44,7 @@ def verify(proof, *, keys=RING, now=NOON):
 
 
 def signed(header=None, **claims):
-    """Return a proof under the right key with claims of the test's choice."""
+    """Return a proof signed with the right key, with the given claims; None removes one."""
     given = {
         "aud": ISSUER,
         "name": "n",
@@ -57,8 +57,8 @@ def signed(header=None, **claims):
     return sign(full, {k: v for k, v in given.items() if v is not None}, key=CURRENT.signing_key)
 
 
-def test_a_proof_says_which_secret_and_what_for():
-    """Name, key thumbprint and the secret's fingerprint come out."""
+def test_a_proof_returns_its_secrets_fingerprint_and_its_claims():
+    """The fingerprint, the Worker's name, the key's thumbprint and the jti."""
     proof = verify(prove())
 
     assert (proof.fingerprint, proof.worker_name, proof.thumbprint, proof.jti) == (
@@ -69,13 +69,13 @@ def test_a_proof_says_which_secret_and_what_for():
     )
 
 
-def test_the_previous_secret_still_proves():
-    """During a rotation Workers with the old secret get in, and it is seen which one they used."""
+def test_the_previous_secret_is_still_accepted():
+    """During a rotation Workers may use the old secret; the fingerprint shows which one was used."""
     assert verify(prove(PREVIOUS)).fingerprint == "f-previous"
 
 
-def test_the_secret_is_not_in_the_proof():
-    """Neither the secret nor its plain hash can be read off what is sent."""
+def test_a_proof_does_not_contain_the_secret():
+    """Neither the proof nor a repr has the secret, and the secret is not an HMAC key for it."""
     assert ENROLLMENT_KEY[27:] not in prove()
     assert ENROLLMENT_KEY[27:] not in f"{CURRENT!r} {RING!r}"
     header = {"alg": "HS256", "typ": PROOF_TYPE}
@@ -83,16 +83,16 @@ def test_the_secret_is_not_in_the_proof():
         verify(hs256(header, parts(prove())[1], ENROLLMENT_KEY.encode()))
 
 
-def test_the_public_half_is_not_taken_for_an_hmac_key():
-    """Algorithm confusion: what the Server holds signs nothing."""
+def test_the_public_key_is_not_accepted_as_an_hmac_key():
+    """Algorithm confusion: the key that the Server stores cannot sign a proof."""
     public = decode_base64url(str(RING[0][1].public_key(ISSUER).as_dict()["x"]))
     with pytest.raises(WrongEnrollmentKeyError):
         verify(hs256({"alg": "HS256", "typ": PROOF_TYPE}, parts(prove())[1], public))
 
 
 @pytest.mark.parametrize("algorithm", ["Ed25519", "EdDSA"])
-def test_both_names_of_the_algorithm_prove(algorithm):
-    """A client in another language signs under the name that its library knows."""
+def test_both_names_of_the_algorithm_are_accepted(algorithm):
+    """A client in another language uses the name that its library knows."""
     header, claims, _ = parts(prove())
     message = join(header | {"alg": algorithm}, claims, b"").rstrip(".")
     private = CURRENT.signing_key.private_key
@@ -117,8 +117,8 @@ def test_both_names_of_the_algorithm_prove(algorithm):
     ],
     ids=case,
 )
-def test_without_the_secret_nothing_is_proved(wrong):
-    """Another key, a changed claim or algorithm: wrong enrollment key."""
+def test_a_proof_made_without_the_secret_is_refused(wrong):
+    """Another key, or a changed claim or algorithm, is a wrong enrollment key."""
     with pytest.raises(WrongEnrollmentKeyError):
         verify(wrong)
 
@@ -144,8 +144,8 @@ def test_without_the_secret_nothing_is_proved(wrong):
     ],
     ids=case,
 )
-def test_a_right_secret_does_not_excuse_a_wrong_proof(malformed):
-    """For another Server, too long-lived, or a claim missing: malformed."""
+def test_a_malformed_proof_is_refused_even_with_the_right_secret(malformed):
+    """For another Server, with too long a lifetime, or with a claim missing."""
     with pytest.raises(MalformedProofError):
         verify(malformed)
 
@@ -153,8 +153,8 @@ def test_a_right_secret_does_not_excuse_a_wrong_proof(malformed):
 @pytest.mark.parametrize(
     ("offset_s", "refused"), [(-91, True), (-90, True), (-89, False), (0, False), (30, False), (31, True)]
 )
-def test_a_proof_lives_a_minute_give_or_take_the_leeway(offset_s, refused):
-    """Older than a minute and half, or more than half a minute ahead: expired, and it says by how much."""
+def test_a_proof_is_valid_for_a_minute_with_leeway(offset_s, refused):
+    """More than a minute and a half old, or more than half a minute ahead, it has expired; the refusal says by how much."""
     proof = prove(now=NOON + timedelta(seconds=offset_s))
     if refused:
         with pytest.raises(ProofExpiredError, match="clock"):
@@ -163,22 +163,22 @@ def test_a_proof_lives_a_minute_give_or_take_the_leeway(offset_s, refused):
         assert verify(proof)
 
 
-def test_a_clock_hours_off_is_told_in_hours():
-    """The operator reads that the Worker's clock is four hours behind."""
+def test_a_skew_of_hours_is_reported_in_hours():
+    """So that the operator reads that the Worker's clock is four hours behind."""
     with pytest.raises(ProofExpiredError) as refused:
         verify(prove(now=NOON - timedelta(hours=4)))
     assert "3h59m" in refused.value.detail
 
 
-def test_off_means_nothing_matches():
-    """With no secret nothing is proved."""
+def test_without_a_secret_every_proof_is_refused():
+    """Enrollment is then off."""
     with pytest.raises(WrongEnrollmentKeyError):
         verify(prove(), keys=[])
 
 
 @given(st.data())
-def test_no_mutation_of_a_proof_verifies(data):
-    """Change any one character of a proof and it is refused."""
+def test_a_proof_with_one_changed_character_is_refused(data):
+    """At any position."""
     proof = prove()
     at = data.draw(st.integers(0, len(proof) - 1))
     character = data.draw(st.sampled_from("ABCXYZabcxyz0189-_.").filter(lambda c: c != proof[at]))
@@ -192,6 +192,6 @@ def test_no_mutation_of_a_proof_verifies(data):
     [(prove(), True), (ENROLLMENT_KEY, False), ("a.b.c", False), ("", False)],
     ids=case,
 )
-def test_a_proof_is_told_from_the_secret_itself(text, is_proof):
-    """Only a JWS of the right type is taken for a proof; a secret with dots stays a secret."""
+def test_only_a_jws_of_the_right_type_is_read_as_a_proof(text, is_proof):
+    """A secret with dots is still a secret."""
     assert (read_proof(text) is not None) is is_proof

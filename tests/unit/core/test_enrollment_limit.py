@@ -1,4 +1,4 @@
-"""Guessing the enrollment key ends, per network and for everyone together; the right key from elsewhere passes."""
+"""Guesses of the enrollment key are limited per network and in total; the right key from another network is accepted."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from lyftdata.core.enrollment_limit import EnrollmentLimit
 
 
 def guess(limit, address, *, times=1, now_s=0.0):
-    """Try wrong keys; return how many of them were looked at."""
+    """Try wrong keys; return how many of them were checked."""
     seen = 0
     for _ in range(times):
         if limit.wait_s(address, now_s) is None:
@@ -17,8 +17,8 @@ def guess(limit, address, *, times=1, now_s=0.0):
     return seen
 
 
-def test_one_network_has_twenty_guesses_and_one_every_three_seconds():
-    """Beyond the burst nothing is looked at, however often it is sent; asking does not put the next one off."""
+def test_a_network_has_twenty_guesses_and_then_one_every_three_seconds():
+    """Further guesses are not checked, however many are sent, and do not extend the wait."""
     limit = EnrollmentLimit()
 
     assert guess(limit, "192.0.2.1", times=1_000) == 20
@@ -27,7 +27,7 @@ def test_one_network_has_twenty_guesses_and_one_every_three_seconds():
 
 
 def test_the_right_key_from_another_network_is_not_delayed():
-    """What one network has used up is nobody else's."""
+    """A network only uses up its own limit."""
     limit = EnrollmentLimit()
     guess(limit, "192.0.2.1", times=1_000)
 
@@ -35,8 +35,8 @@ def test_the_right_key_from_another_network_is_not_delayed():
     assert limit.wait_s("2001:db8::1", 0) is None
 
 
-def test_a_network_of_ipv6_is_one_guesser_and_a_customers_networks_have_a_bound():
-    """A /64 has twenty guesses, and the 65,536 of a /48 have sixty together."""
+def test_an_ipv6_64_is_one_network_and_a_48_has_a_limit_of_its_own():
+    """A /64 has twenty guesses, and the 65,536 in a /48 have sixty together."""
     limit = EnrollmentLimit()
 
     assert sum(guess(limit, f"2001:db8::{i:x}") for i in range(1, 200)) == 20
@@ -45,17 +45,17 @@ def test_a_network_of_ipv6_is_one_guesser_and_a_customers_networks_have_a_bound(
 
 
 def test_many_networks_have_three_hundred_guesses_and_then_one_each():
-    """Guessers with many addresses: once all together are beyond the limit, a network that has tried before waits."""
+    """An attacker with many addresses: once the total limit is reached, every network that has failed before must wait."""
     limit = EnrollmentLimit()
     guesses = sum(guess(limit, f"198.18.{i}.1", times=50) for i in range(200))
 
-    # Fifteen networks with their twenty, and of the other 185 one guess each.
+    # Fifteen networks with their twenty, and the other 185 with one guess each.
     assert guesses == 15 * 20 + 185
     assert sum(guess(limit, f"198.18.{i}.1", times=50) for i in range(200)) == 0
 
 
-def test_the_right_key_from_a_network_that_never_failed_passes_a_flood_from_everywhere():
-    """The limit for all makes only those wait that have tried a wrong key within the last hour."""
+def test_a_network_that_never_failed_is_not_delayed_by_a_flood():
+    """The total limit only applies to networks that have sent a wrong key within the last hour."""
     limit = EnrollmentLimit()
     for i in range(200):
         guess(limit, f"198.18.{i}.1", times=50)
@@ -64,8 +64,8 @@ def test_the_right_key_from_a_network_that_never_failed_passes_a_flood_from_ever
     assert limit.wait_s("2001:db8::7", 0) is None
 
 
-def test_hosts_with_a_corrected_key_are_not_kept_waiting_once_the_wrong_ones_stop():
-    """A fleet that was started with a wrong key enrolls within seconds of being given the right one."""
+def test_hosts_with_a_corrected_key_wait_only_seconds():
+    """A fleet that was started with a wrong key enrolls seconds after it gets the right one."""
     limit = EnrollmentLimit()
     for i in range(1_000):
         guess(limit, f"10.0.{i // 250}.{i % 250}", times=3)
@@ -74,8 +74,8 @@ def test_hosts_with_a_corrected_key_are_not_kept_waiting_once_the_wrong_ones_sto
     assert limit.wait_s("10.0.0.1", 2) is None
 
 
-def test_what_other_servers_count_counts_here():
-    """A guesser who goes from Server to Server has one limit."""
+def test_failures_at_peers_count_too():
+    """An attacker who goes from Server to Server has one limit."""
     here, there = EnrollmentLimit(), EnrollmentLimit()
     there.collect_for_peers()
     guess(there, "192.0.2.1", times=20)
@@ -89,8 +89,8 @@ def test_what_other_servers_count_counts_here():
 
 
 @given(st.lists(st.tuples(st.ip_addresses().map(str), st.floats(0, 1e6)), max_size=60))
-def test_clocks_may_jump(attempts):
-    """However time jumps, a wait is None or a positive number of seconds."""
+def test_a_jumping_clock_never_causes_an_invalid_wait(attempts):
+    """A wait is None or a positive number of seconds."""
     limit = EnrollmentLimit()
     for address, now_s in attempts:
         wait_s = limit.wait_s(address, now_s)
@@ -98,22 +98,22 @@ def test_clocks_may_jump(attempts):
         limit.record_wrong_key(address, now_s)
 
 
-def test_holding_many_customers_networks_does_not_start_again_with_each():
-    """An IPv6 /32 has 65,536 sites: in an hour of guessing from a new one each time it gets little more than one guess a second."""
+def test_an_attacker_with_many_ipv6_sites_gets_about_one_guess_a_second():
+    """An IPv6 /32 has 65,536 sites; guessing from a new one each time for an hour hardly exceeds the total limit."""
     limit = EnrollmentLimit()
     looked_at = 0
     for attempt in range(7_200):
         site = attempt * 7 % 65_536
         looked_at += guess(limit, f"2001:db8:{site:x}::1", now_s=attempt / 2)
 
-    # Together: 300 and one a second. Of sites that had not failed before: 256 and one every fifteen seconds.
+    # In total 300 and one a second; from sites that had not failed before, 256 and one every fifteen seconds.
     assert 3_600 < looked_at <= 300 + 3_600 + 256 + 240
     assert limit.wait_s("2001:db9::1", 3_600) is None
     assert limit.wait_s("192.0.2.1", 3_600) is None
 
 
-def test_a_few_hosts_at_a_provider_do_not_keep_its_other_customers_waiting():
-    """A right key from a site of the same IPv6 /32 or IPv4 /16 passes while some sites there guess without end."""
+def test_a_few_guessing_hosts_do_not_delay_a_providers_other_customers():
+    """The right key from another site of the same IPv6 /32 or IPv4 /16 is accepted at once while they guess."""
     limit = EnrollmentLimit()
     for second in range(60):
         for host in range(20):
@@ -125,8 +125,8 @@ def test_a_few_hosts_at_a_provider_do_not_keep_its_other_customers_waiting():
     assert limit.wait_s("198.18.77.1", 59) is None
 
 
-def test_addresses_of_one_ipv4_network_are_not_all_new():
-    """A botnet in an IPv4 /16 has one guess of each address only up to 256 of them; then all wait together."""
+def test_new_addresses_of_one_ipv4_16_are_limited_together():
+    """A botnet in an IPv4 /16 gets one guess for each of at most 256 new addresses; then all of them wait together."""
     limit = EnrollmentLimit()
     guesses = sum(guess(limit, f"198.18.{i // 250}.{i % 250}", times=2) for i in range(5_000))
 
@@ -135,8 +135,8 @@ def test_addresses_of_one_ipv4_network_are_not_all_new():
     assert limit.wait_s("198.19.200.1", 0) is None
 
 
-def test_more_networks_than_are_remembered_wait_together():
-    """Guessers with more networks than fit do not push one another out: all wait for the one guess a second, and memory is bounded."""
+def test_memory_is_bounded_and_more_networks_share_one_limit():
+    """Networks beyond those remembered do not evict others: all of them share one guess a second."""
     limit = EnrollmentLimit(max_sites=1_000)
     addresses = [f"{1 + i // 256}.{i % 256}.0.1" for i in range(3_000)]
     guesses = sum(guess(limit, address) for address in addresses)
@@ -147,8 +147,8 @@ def test_more_networks_than_are_remembered_wait_together():
     assert guess(limit, addresses[0], now_s=1) + guess(limit, addresses[-1], now_s=1) == 1
 
 
-def test_what_filled_the_memory_is_forgotten_after_an_hour():
-    """Then the right key from anywhere passes again, although wrong ones use up the count of everyone."""
+def test_full_memory_is_forgotten_after_an_hour():
+    """Then the right key from any network is accepted again, although wrong ones have used up the total limit."""
     limit = EnrollmentLimit(max_sites=1_000)
     for i in range(1_000):
         guess(limit, f"{1 + i // 256}.{i % 256}.0.1")

@@ -1,4 +1,4 @@
-"""Recorded enrollments, replayed against other rules of their key."""
+"""Recorded enrollments are replayed against other rules of their key."""
 
 from datetime import timedelta
 from typing import Any
@@ -37,13 +37,13 @@ def key(**fields):
 
 
 def attempt(name="etl-1", *, days=0, outcome=Outcome.ADMITTED, fingerprint="one", **fields):
-    """Return an attempt, so many days after the key was issued."""
+    """Return an attempt that many days after the key was issued."""
     values = {"at": NOON + days * DAY, "address": "10.4.1.2", "worker_name": name}
     return Attempt(**values | {"outcome": outcome, "fingerprint": fingerprint} | fields)
 
 
 def replayed(attempts, *, generations=None, expires_in=None, **rules):
-    """Return the outcome and codes of each attempt."""
+    """Return the outcome and the codes of each attempt."""
     found = replay(
         attempts,
         generations or {"one": Generation(begins_at=NOON)},
@@ -67,19 +67,19 @@ def replayed(attempts, *, generations=None, expires_in=None, **rules):
         ({"mode": EnrollmentMode.APPROVE, "approve_networks": ["192.0.2.0/24"]}, ("pending",)),
     ],
 )
-def test_every_rule_decides_as_it_would_have(rules, expected):
-    """Network, name and mode, each by the code that a refusal has."""
+def test_each_rule_decides_as_in_an_enrollment(rules, expected):
+    """Network, name and mode, with the code that a refusal would have."""
     assert replayed([attempt()], **rules) == [expected]
 
 
 @pytest.mark.parametrize(("days", "expected"), [(6.9, ("admitted",)), (7, ("refused", EXPIRED))])
-def test_life_begins_when_the_key_was_issued(days, expected):
-    """It ends at the second that the key would have expired at."""
+def test_a_lifetime_starts_when_the_key_was_issued(days, expected):
+    """It ends in the second in which the key would have expired."""
     assert replayed([attempt(days=days)], expires_in=7 * DAY) == [expected]
 
 
-def test_uses_are_spent_in_order_and_by_those_let_in_alone():
-    """What another rule refuses spends none; uses from before the first attempt count."""
+def test_uses_are_counted_in_order_and_only_for_admitted_attempts():
+    """An attempt that another rule refuses does not count; uses before the first recorded attempt do."""
     attempts = [attempt("press-1", days=1), attempt("etl-1", days=2), attempt("etl-2", days=3)]
     before = {"one": Generation(begins_at=NOON, uses_before=1)}
 
@@ -95,8 +95,8 @@ def test_uses_are_spent_in_order_and_by_those_let_in_alone():
     ]
 
 
-def test_a_host_that_asked_again_and_again_would_have_spent_one_use():
-    """Let in at its first attempt, it would not have asked again; two entries of one name did spend two."""
+def test_repeated_attempts_of_one_host_count_as_one_use():
+    """Had its first attempt been admitted, it would not have tried again; two admitted Workers of the same name count as two."""
     refused = [attempt("etl-1", days=day, outcome=Outcome.REFUSED, codes=(NETWORK,)) for day in (1, 2, 3)]
     admitted = [attempt("etl-1", days=day) for day in (1, 2)]
 
@@ -104,8 +104,8 @@ def test_a_host_that_asked_again_and_again_would_have_spent_one_use():
     assert replayed(admitted, max_uses=1) == [("admitted",), ("refused", USED_UP)]
 
 
-def test_what_is_no_rule_stays():
-    """A revoked key and a generation whose grace was over refuse, whatever the rules; each generation has uses of its own."""
+def test_refusals_for_other_reasons_stay():
+    """A revoked key, and a generation whose grace period was over, refuse under any rules; each generation has its own uses."""
     generations = {
         "one": Generation(begins_at=NOON, ended_at=NOON + 2 * DAY),
         "two": Generation(begins_at=NOON + DAY),
@@ -137,8 +137,8 @@ def test_what_is_no_rule_stays():
         (Outcome.ADMITTED, "etl-*", False, False),
     ],
 )
-def test_what_changes_is_told_apart(recorded, worker_name, newly_refused, newly_let_in):
-    """A Worker that warns or waits has got in; one that was refused before is no news."""
+def test_only_changed_outcomes_are_marked(recorded, worker_name, newly_refused, newly_let_in):
+    """A warned or pending Worker counts as admitted; one that was refused before is not newly refused."""
     rules = Rules(key=key(worker_name=worker_name), expires_in=None)
 
     (one,) = replay([attempt(outcome=recorded)], {"one": Generation(begins_at=NOON)}, rules)
@@ -156,13 +156,13 @@ def test_what_changes_is_told_apart(recorded, worker_name, newly_refused, newly_
         (7 * DAY, NOON + 7 * DAY, NOON + 6 * DAY, None),
     ],
 )
-def test_the_end_by_a_rotation_is_told_from_the_end_of_a_life(life, expires_at, rotated_at, end):
-    """A longer life is no longer for a generation that was rotated before it ended."""
+def test_an_end_set_by_a_rotation_differs_from_an_expiry(life, expires_at, rotated_at, end):
+    """A longer lifetime does not prolong a generation that was rotated before it expired."""
     assert rotation_end(key(expires_at=expires_at, rotated_at=rotated_at), life=life) == end
 
 
-def test_the_life_of_a_key_is_that_of_its_newest_generation():
-    """Older ones may have been shortened."""
+def test_the_lifetime_of_a_key_is_that_of_its_newest_generation():
+    """Older ones may have been shortened by a rotation."""
     older = key(expires_at=NOON + DAY, rotated_at=NOON)
     newest = msgspec.structs.replace(older, generation=2, created_at=NOON, expires_at=NOON + 7 * DAY)
 

@@ -1,4 +1,4 @@
-"""What an issued enrollment key allows: name, network, time."""
+"""The rules of an issued enrollment key: name, network and time."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ def key(**fields):
 
 
 def refusal(record, *, address="10.4.1.2", now=NOON):
-    """Return the code of the refusal, None if the key is in force."""
+    """Return the code of the refusal, or None if the key is accepted."""
     try:
         check_key_in_force(record, now=now)
     except RefusedError as refused:
@@ -43,12 +43,12 @@ def refusal(record, *, address="10.4.1.2", now=NOON):
 @pytest.mark.parametrize(
     ("ahead", "code"), [(1, None), (0, "enrollment_key_expired"), (-1, "enrollment_key_expired")]
 )
-def test_a_key_ends_at_its_end(ahead, code):
-    """It is refused from the very second that it expires at."""
+def test_an_enrollment_key_expires_at_its_expiry_time(ahead, code):
+    """It is refused from that very second."""
     assert refusal(key(expires_at=NOON + timedelta(seconds=ahead))) == code
 
 
-def test_a_revoked_key_is_named_so_also_after_its_end():
+def test_a_revoked_enrollment_key_is_refused_as_revoked_even_if_it_has_expired():
     """The operator reads what was done, not what would have happened anyway."""
     assert (
         refusal(key(revoked_at=NOON, expires_at=NOON, networks=["192.0.2.0/24"])) == "enrollment_key_revoked"
@@ -72,16 +72,16 @@ def test_a_revoked_key_is_named_so_also_after_its_end():
         ("", False),
     ],
 )
-def test_a_key_is_good_from_its_networks_alone(address, is_allowed):
-    """An IPv4 address mapped into IPv6 is that address; where the address is not known the key is refused."""
+def test_a_key_is_accepted_only_from_its_networks(address, is_allowed):
+    """An IPv4-mapped IPv6 address counts as IPv4; an unknown address is refused."""
     record = key(networks=["10.4.0.0/16", "2001:db8::/32"])
 
     assert refusal(record, address=address) == (None if is_allowed else "enrollment_network_not_allowed")
 
 
 @pytest.mark.parametrize("mode", list(EnrollmentMode))
-def test_every_rule_about_a_caller_that_it_breaks_is_named(mode):
-    """Whatever the mode, with the fingerprint of the key and the name that was asked for."""
+def test_every_broken_rule_is_reported(mode):
+    """In every mode, with the key's fingerprint and the claimed name."""
     record = key(networks=["192.0.2.0/24"], worker_name="press-*", mode=mode)
 
     broken = broken_rules(record, address="10.4.1.2", worker_name="etl-1")
@@ -107,13 +107,13 @@ def test_every_rule_about_a_caller_that_it_breaks_is_named(mode):
         ("press", ["press"], ["press1", "PRESS"]),
     ],
 )
-def test_a_pattern_knows_two_signs(pattern, fits, others):
-    """`*` and `?`; all else stands for itself, upper and lower case apart, and the whole name is compared."""
+def test_a_pattern_has_two_wildcards(pattern, fits, others):
+    """`*` and `?`; any other character stands for itself, case matters, and the whole name must match."""
     assert [name for name in [*fits, *others] if matches_pattern(name, pattern)] == fits
 
 
-def test_no_pattern_makes_the_server_think():
-    """A pattern of many stars ends: by trying every way to divide the name among them this would take years."""
+def test_no_pattern_takes_exponential_time():
+    """Trying every way to divide the name among that many stars would take years."""
     assert not matches_pattern("a" * 64, "*a" * 31 + "*b")
 
 
@@ -128,7 +128,7 @@ def test_no_pattern_makes_the_server_think():
         ([" 10.4.0.0/16 "], ["10.4.0.0/16"]),
     ],
 )
-def test_networks_are_kept_in_one_spelling(given, kept):
+def test_networks_are_normalized(given, kept):
     """A bare address is a network of one."""
     assert parse_networks(given) == kept
 
@@ -146,8 +146,8 @@ def test_networks_are_kept_in_one_spelling(given, kept):
         ("010.4.0.0/16", "must be like"),
     ],
 )
-def test_a_network_that_may_mean_something_else_is_refused(network, reason):
-    """Guessing what was meant could let 65,536 hosts in."""
+def test_an_ambiguous_network_is_rejected(network, reason):
+    """Guessing its meaning could admit 65,536 hosts."""
     with pytest.raises(InvalidInputError, match=reason):
         parse_networks([network])
 
@@ -155,19 +155,19 @@ def test_a_network_that_may_mean_something_else_is_refused(network, reason):
 @pytest.mark.parametrize(
     "name", ["abcd", "a" * 51, "a b c d", "startup", "Startup", "etl/hosts", "étl-hosts"]
 )
-def test_a_key_cannot_have_every_name(name):
-    """5 to 50 letters, digits, `-` and `_`; `startup` is the one of the settings."""
+def test_an_invalid_name_of_a_key_is_rejected(name):
+    """Names are 5 to 50 letters, digits, `-` and `_`; `startup` is reserved for the key from the settings."""
     with pytest.raises(InvalidInputError):
         parse_enrollment_key_name(name)
 
 
 @pytest.mark.parametrize("pattern", ["", "   ", "a" * 65, "a\nb", "a\u202eb", "lyftdata_session_" + "a" * 40])
-def test_a_pattern_is_text_that_a_name_could_be(pattern):
-    """Anything else would fit no name, or show an operator what is not there."""
+def test_a_pattern_must_be_valid_as_part_of_a_name(pattern):
+    """Any other would match no name, or show operators something else than it is."""
     with pytest.raises(InvalidInputError):
         parse_name_pattern(pattern)
 
 
-def test_a_pattern_is_kept_composed():
-    """Names are in NFC; a pattern typed on another keyboard fits them."""
+def test_a_pattern_is_normalized_to_nfc():
+    """As names are, so that it matches however it was typed."""
     assert matches_pattern("\u00e9tl", parse_name_pattern("e\u0301*"))

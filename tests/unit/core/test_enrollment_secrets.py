@@ -1,4 +1,4 @@
-"""Enrollment secrets, and the key pair that each stands for."""
+"""Enrollment secrets, and the key pairs that are derived from them."""
 
 import functools
 
@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("text", [ENROLLMENT_KEY, CHOSEN_ENROLLMENT_KEY], 
 
 
 def proves(verifier, text, audience):
-    """Return whether a proof by this secret for this Server passes at a Server with two addresses."""
+    """Return whether a Server with two URLs accepts a proof made with this secret for this audience."""
     proof = make_proof(
         derive_proof_key(Secret(text), audience=audience),
         worker_name="press",
@@ -47,16 +47,16 @@ def proves(verifier, text, audience):
 
 
 @BOTH
-def test_a_secret_proves_at_each_address_of_the_server(text):
-    """After a move Workers still sign for the old address."""
+def test_a_secret_is_accepted_for_each_url_of_the_server(text):
+    """After a move, Workers still sign for the old URL."""
     verifier = make_verifier(Secret(text), audiences=[ISSUER, FORMER])
 
     assert proves(verifier, text, ISSUER)
     assert proves(verifier, text, FORMER)
 
 
-def test_a_chosen_secret_is_another_key_pair_at_another_server():
-    """What one deployment keeps or lets be captured says nothing about another with the same secret."""
+def test_a_chosen_secret_gives_another_key_pair_at_another_server():
+    """What leaks from one deployment is of no use against another one with the same secret."""
     keys = {
         str(derive_proof_key(Secret(CHOSEN_ENROLLMENT_KEY), audience=audience).signing_key.as_dict())
         for audience in (ISSUER, FORMER)
@@ -69,9 +69,9 @@ def test_a_chosen_secret_is_another_key_pair_at_another_server():
 
 def test_the_derivation_is_fixed():
     """
-    Worker and Server may be of different releases: another derivation would lock every new Worker out.
+    Worker and Server may have different versions: another derivation would refuse every new Worker.
 
-    The keys were made with hashlib.scrypt and hmac alone, by the recipe of docs/decisions/0023.
+    The keys were made with only hashlib.scrypt and hmac, as described in docs/decisions/0023.
     """
     public = [
         derive_proof_key(Secret(text), audience=ISSUER).signing_key.as_dict(private=False)["x"]
@@ -85,8 +85,8 @@ def test_the_derivation_is_fixed():
 
 
 @BOTH
-def test_the_raw_secret_matches_itself_only(text):
-    """The secret itself is recognized, and nothing near it."""
+def test_the_raw_secret_matches_only_itself(text):
+    """Similar text is not accepted."""
     verifier = make_verifier(Secret(text), audiences=[ISSUER])
 
     assert verifier.matches(text)
@@ -96,7 +96,7 @@ def test_the_raw_secret_matches_itself_only(text):
 
 
 def test_fingerprints_need_the_pepper():
-    """A fingerprint tells secrets apart, is stable, and cannot be computed from the secret alone."""
+    """A fingerprint distinguishes secrets, is stable, and cannot be computed from the secret alone."""
     one, other = Secret(ENROLLMENT_KEY), Secret(CHOSEN_ENROLLMENT_KEY)
 
     assert fingerprint(one, b"p") == fingerprint(Secret(ENROLLMENT_KEY), b"p")
@@ -105,8 +105,8 @@ def test_fingerprints_need_the_pepper():
 
 
 @pytest.mark.parametrize(("length", "fine"), [(31, False), (32, True)])
-def test_thirty_two_characters_are_the_least(length, fine):
-    """One character less is refused, and the message names the command that makes a good one."""
+def test_a_secret_needs_thirty_two_characters(length, fine):
+    """One character less is rejected, with the command that generates a good one."""
     check = functools.partial(check_enrollment_key_length, Secret("x" * length))
     if fine:
         check()
@@ -116,8 +116,8 @@ def test_thirty_two_characters_are_the_least(length, fine):
 
 
 @given(st.integers())
-def test_generated_secrets_have_a_form_that_scanners_know(seed):
-    """Prefix, public id and a checksum that holds."""
+def test_generated_secrets_can_be_recognized_by_scanners(seed):
+    """By prefix, public ID and a valid checksum."""
     text = generate_enrollment_key(seeded_bytes(seed)).reveal()
 
     assert len(text) == 65
@@ -129,8 +129,8 @@ def test_generated_secrets_have_a_form_that_scanners_know(seed):
 
 
 @given(st.data())
-def test_a_mistyped_generated_secret_is_found_offline(data):
-    """Any one character changed: it is no generated secret any more, and the Worker can say so without the Server."""
+def test_a_mistyped_generated_secret_is_detected_offline(data):
+    """With one changed character it is not a generated secret, and the Worker can say so without the Server."""
     at = data.draw(st.integers(16, 64))
     character = data.draw(st.sampled_from("ABCXYZabcxyz0189").filter(lambda c: c != ENROLLMENT_KEY[at]))
     damaged = ENROLLMENT_KEY[:at] + character + ENROLLMENT_KEY[at + 1 :]
@@ -144,8 +144,8 @@ def test_a_mistyped_generated_secret_is_found_offline(data):
     ("text", "flaw"),
     [(CHOSEN_ENROLLMENT_KEY, None), (ENROLLMENT_KEY[:-1], "65 characters, and this one has 64"), ("", None)],
 )
-def test_what_was_cut_is_found(text, flaw):
-    """A cut copy of a generated secret is reported with its length; of a chosen one nothing can be said."""
+def test_a_truncated_generated_secret_is_detected(text, flaw):
+    """It is reported with its length; a chosen secret cannot be checked."""
     found = find_flaw(Secret(text))
 
     assert (flaw is None and found is None) or (flaw or "") in (found or "")

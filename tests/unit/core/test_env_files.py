@@ -11,8 +11,8 @@ from lyftdata.core.secret import Secret
 KEY = Secret("lyftdata_" + "a" * 10 + "_" + "b" * 38)
 
 
-def test_a_shell_reads_the_file_as_it_stands(tmp_path):
-    """What a shell exports from it is what was put in."""
+def test_a_shell_can_source_the_file(tmp_path):
+    """It exports exactly the values that were written."""
     file = tmp_path / "press-01.env"
     file.write_text(env_file(url="https://sörver.example:3000", worker_id="press-01", api_key=KEY), "utf-8")
 
@@ -26,8 +26,8 @@ def test_a_shell_reads_the_file_as_it_stands(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["a b", "a;reboot", "$(reboot)", "a\nb", "'", ""])
-def test_what_would_need_quotes_is_refused(value):
-    """A shell would otherwise run it; the message repeats no value."""
+def test_a_value_that_would_need_quotes_is_rejected(value):
+    """A shell would otherwise execute it; the message does not repeat the value."""
     with pytest.raises(InvalidInputError) as refused:
         env_file(url="https://server.example", worker_id="w-1", api_key=Secret(value))
 
@@ -37,14 +37,14 @@ def test_what_would_need_quotes_is_refused(value):
 @pytest.mark.parametrize(
     "url", ["https://[2001:db8::1]:3000", "http://localhost:3000", "https://xn--srver-jua.example"]
 )
-def test_urls_that_a_file_can_hold(url):
-    """Addresses of both kinds, and names."""
+def test_urls_that_need_no_quotes_are_accepted(url):
+    """IPv6 addresses and names."""
     check_url(url)
 
 
 @pytest.mark.parametrize("url", ["https://a$b", "https://a;b", "https://a`b", "https://a%b", "https://a b"])
-def test_a_url_that_no_file_can_hold_is_found_before(url):
-    """The URL of a Server may have odd characters, which a shell would run or expand."""
+def test_a_url_that_would_need_quotes_is_rejected(url):
+    """The URL of a Server may contain characters that a shell would execute or expand."""
     with pytest.raises(InvalidInputError):
         check_url(url)
 
@@ -59,13 +59,13 @@ def test_a_url_that_no_file_can_hold_is_found_before(url):
         ("-rf", "w-1.env"),
     ],
 )
-def test_a_file_is_called_after_the_name_if_that_is_safe(name, file):
-    """A name may hold a slash; an ID may not."""
+def test_a_file_is_named_after_the_worker_if_that_is_safe(name, file):
+    """Otherwise after its ID: a name may contain a slash, an ID may not."""
     assert env_file_name(name, "w-1") == file
 
 
 @pytest.mark.parametrize("worker_id", ["../../.ssh/rc", "/etc/cron.d/x", "a/b", "..", ""])
-def test_a_server_names_no_file_elsewhere(worker_id):
-    """Path traversal: an ID that no honest Server gives is refused, not followed out of the directory."""
+def test_an_id_cannot_name_a_file_in_another_directory(worker_id):
+    """Path traversal: an ID that no honest Server gives is refused."""
     with pytest.raises(InvalidInputError):
         env_file_name("Press 1", worker_id)

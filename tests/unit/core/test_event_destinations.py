@@ -1,4 +1,4 @@
-"""Which events go where."""
+"""Which events are delivered to which destination."""
 
 from typing import Any
 
@@ -35,8 +35,8 @@ def destination(**fields):
         (["worker.*"], "worker_pool.created", False),
     ],
 )
-def test_events_by_type(patterns, action, is_delivered):
-    """One pattern that fits is enough; a group is no prefix of another group's name."""
+def test_events_are_filtered_by_type(patterns, action, is_delivered):
+    """One matching pattern is enough; a group does not match another group that starts with its name."""
     found = is_wanted(event(action), destination(events=patterns), find_worker=lambda _: None)
 
     assert found is is_delivered
@@ -53,8 +53,8 @@ def test_events_by_type(patterns, action, is_delivered):
         (["gpu"], "api_key:press", False),
     ],
 )
-def test_events_by_label(labels, subject, is_delivered):
-    """One label of the Worker that fits is enough; a Worker that is gone may have had it, and other subjects have none."""
+def test_events_are_filtered_by_label(labels, subject, is_delivered):
+    """One matching label is enough. A deleted Worker may have had it; other subjects have no labels."""
     known = {"w-1": worker("w-1", labels={"gpu": "", "zone": "eu-1"})}
 
     assert (
@@ -62,8 +62,8 @@ def test_events_by_label(labels, subject, is_delivered):
     )
 
 
-def test_a_target_opens_for_its_own_record_only():
-    """One that was moved to another destination's record would send that one's events elsewhere."""
+def test_a_target_can_only_be_unsealed_for_its_own_record():
+    """Copied to another destination's record, it would redirect that destination's events."""
     target, key = Target("https://siem.example.com/x", "whsec_x"), bytes(32)
     sealed = seal_target(target, name="siem", key=key, nonce=bytes(12))
 
@@ -82,6 +82,6 @@ def test_a_target_opens_for_its_own_record_only():
         ("tcp://[2001:db8::1]", "[2001:db8::1]:601", False),
     ],
 )
-def test_where_a_url_leads(url, text, is_encrypted):
-    """Host and port, by default those of the scheme."""
+def test_a_urls_endpoint_is_its_host_and_port(url, text, is_encrypted):
+    """The port defaults to that of the scheme."""
     assert (endpoint_of(url).text, endpoint_of(url).is_encrypted) == (text, is_encrypted)

@@ -1,4 +1,4 @@
-"""Whether every expected Worker is connected, and what those that were lost have in common."""
+"""Whether every expected Worker is connected, and what the lost ones have in common."""
 
 from datetime import timedelta
 
@@ -25,12 +25,12 @@ STARTED = NOON - timedelta(days=1)
 
 
 def minutes(*before):
-    """Return the times so many minutes before noon."""
+    """Return the times that many minutes before noon."""
     return [NOON - timedelta(minutes=number) for number in before]
 
 
 def test_a_worker_seen_within_seven_days_is_expected():
-    """And one that was not is not, whatever its entry says."""
+    """One that was not seen is not expected, whatever its entry says."""
     assert is_expected(worker("press-01"), seen_recently=True)
     assert not is_expected(worker("press-01"), seen_recently=False)
 
@@ -45,14 +45,14 @@ def test_a_worker_seen_within_seven_days_is_expected():
         {"labels": {"always": "no"}},
     ],
 )
-def test_who_may_not_come_in_is_not_expected(changes):
-    """A disabled, pending, superseded or archived entry, and one that is labelled as not always there."""
+def test_a_worker_that_may_not_connect_is_not_expected(changes):
+    """A disabled, pending, superseded or archived one, and one with the label `always=no`."""
     assert not is_expected(msgspec.structs.replace(worker("press-01"), **changes), seen_recently=True)
 
 
 @pytest.mark.parametrize("labels", [{"always": "yes"}, {"always": ""}, {"sometimes": "no"}])
-def test_other_labels_take_no_worker_out(labels):
-    """Only the label `always=no` says that a Worker comes and goes."""
+def test_only_the_label_always_no_excludes_a_worker(labels):
+    """Other labels and values do not."""
     assert is_expected(msgspec.structs.replace(worker("press-01"), labels=labels), seen_recently=True)
 
 
@@ -68,19 +68,19 @@ def test_other_labels_take_no_worker_out(labels):
         ("server_crashed", timedelta(seconds=119), Presence.RETURNING),
     ],
 )
-def test_how_a_worker_that_is_not_connected_stands(end, age, presence):
-    """Lost within the hour unless it signed off; Workers of a Server that stopped have two minutes to reconnect."""
+def test_presence_of_a_worker_that_is_not_connected(end, age, presence):
+    """It is lost within the hour unless it signed off; Workers of a stopped Server have two minutes to reconnect."""
     last = SessionEndFacts(NOON - age, end)
     assert presence_of(last, now=NOON, server_started_at=STARTED) is presence
 
 
-def test_a_worker_whose_last_session_is_not_known_is_away():
+def test_a_worker_without_a_known_last_session_is_away():
     """It ended more than an hour ago."""
     assert presence_of(None, now=NOON, server_started_at=STARTED) is Presence.AWAY
 
 
-def test_workers_return_after_their_server_has_started_again():
-    """While it was down for half an hour they could not; they have two minutes from its start."""
+def test_workers_have_two_minutes_after_their_server_restarted():
+    """They could not reconnect while it was down."""
     last = SessionEndFacts(NOON - timedelta(minutes=30), "server_crashed")
     for age, presence in ((119, Presence.RETURNING), (120, Presence.LOST)):
         started = NOON - timedelta(seconds=age)
@@ -102,15 +102,15 @@ def test_workers_return_after_their_server_has_started_again():
         (0, 1, 0, Level.CRITICAL),
     ],
 )
-def test_how_pressing_it_is(online, lost, away, level):
-    """Green only if all are here; red from ten lost Workers or one in twenty on."""
+def test_the_level_depends_on_how_many_workers_are_lost(online, lost, away, level):
+    """Good only if all are connected; critical from ten lost Workers or one in twenty."""
     verdict = judge(online=online, returning=0, away=away, lost_at=[NOON] * lost)
     assert verdict.level is level
     assert verdict.expected == online + lost + away
 
 
-def test_since_when_most_were_lost():
-    """A single Worker lost long before does not make an outage of four minutes one of an hour."""
+def test_an_outage_starts_when_most_workers_were_lost():
+    """A single Worker lost long before does not make an outage of four minutes last an hour."""
     verdict = judge(online=5, returning=0, away=0, lost_at=minutes(55, 4, 3, 3, 2))
     assert verdict.since == NOON - timedelta(minutes=55)
     assert verdict.most_since == NOON - timedelta(minutes=4)
@@ -118,17 +118,17 @@ def test_since_when_most_were_lost():
 
 
 def fleet(number, **facts):
-    """Return the facts of so many Workers."""
+    """Return the facts of that many Workers."""
     return [Facts(**facts) for _ in range(number)]
 
 
 def traits(lost, rest):
-    """Return what is found in common, as kind and value."""
+    """Return the common traits as kind and value."""
     return [(shared.trait.kind.value, shared.trait.value) for shared in find_common(lost, rest)]
 
 
-def test_what_all_have_tells_nothing():
-    """A label of the whole fleet is no reason for the loss of a part of it."""
+def test_a_trait_of_the_whole_fleet_is_not_reported():
+    """It cannot explain the loss of a part of the fleet."""
     shared = {"app": "press"}
     lost = fleet(4, labels=shared | {"zone": "eu-2"})
     rest = fleet(20, labels=shared | {"zone": "eu-1"})
@@ -136,21 +136,21 @@ def test_what_all_have_tells_nothing():
 
 
 @pytest.mark.parametrize(("having", "found"), [(8, [("label", "zone=eu-2")]), (7, [])])
-def test_four_of_five_must_share_it(having, found):
-    """80 % are enough, and less is not."""
+def test_a_trait_must_be_shared_by_80_percent_of_the_lost(having, found):
+    """Just below that, it is not reported."""
     lost = fleet(having, labels={"zone": "eu-2"}) + fleet(10 - having)
     assert traits(lost, fleet(10)) == found
 
 
 @pytest.mark.parametrize(("having", "found"), [(5, [("label", "zone=eu-2")]), (6, [])])
-def test_at_most_half_as_many_of_the_others_may_have_it(having, found):
-    """What more than half as large a part of the connected Workers has does not tell the lost ones apart."""
+def test_a_trait_must_be_twice_as_common_among_the_lost(having, found):
+    """One that more than half as large a share of the connected Workers has does not distinguish the lost ones."""
     rest = fleet(having, labels={"zone": "eu-2"}) + fleet(10 - having)
     assert traits(fleet(3, labels={"zone": "eu-2"}), rest) == found
 
 
 def test_every_kind_of_trait_is_found():
-    """Labels without a value, networks, keys, beginnings of host names, versions, and why the Server ended the session."""
+    """Labels without a value, networks, keys, host name prefixes, versions, and the reason for which the session ended."""
     lost = [
         Facts(
             labels={"gpu": ""},
@@ -171,18 +171,18 @@ def test_every_kind_of_trait_is_found():
         assert traits(bare, rest) == [(kind, value)]
 
 
-def test_two_lost_workers_have_nothing_in_common():
+def test_no_trait_is_reported_for_two_lost_workers():
     """Any two share something by chance."""
     assert traits(fleet(2, labels={"zone": "eu-2"}), fleet(10)) == []
 
 
-def test_a_whole_fleet_that_is_lost_has_nothing_in_common():
-    """Without others nothing tells the lost ones apart."""
+def test_no_trait_is_reported_if_the_whole_fleet_is_lost():
+    """There are no other Workers to compare with."""
     assert traits(fleet(10, labels={"zone": "eu-2"}), []) == []
 
 
-def test_workers_behind_one_address_are_in_no_network():
-    """Loopback and what is not an address tell nothing."""
+def test_loopback_and_invalid_addresses_are_not_a_trait():
+    """They do not say in which network a Worker is."""
     for address in ("127.0.0.1", "::1", "unix", ""):
         assert traits(fleet(3, address=address), fleet(3, address="10.0.0.1")) == []
 
@@ -196,6 +196,6 @@ def test_workers_behind_one_address_are_in_no_network():
         ("", []),
     ],
 )
-def test_beginnings_of_host_names(host, prefixes):
-    """They end where a name's parts do, and at the numbers that count hosts."""
+def test_prefixes_of_host_names(host, prefixes):
+    """They end at the separators of a name, and before the numbers that count hosts."""
     assert list(host_prefixes(host)) == prefixes

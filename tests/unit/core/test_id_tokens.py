@@ -1,4 +1,4 @@
-"""ID tokens and logout tokens of an issuer: everything that can be wrong with one, though most of it is right."""
+"""ID tokens and logout tokens of an issuer: each test has one thing wrong in a token that is otherwise valid."""
 
 from collections.abc import Iterator
 from hashlib import sha256, sha512
@@ -31,12 +31,12 @@ def issuer() -> Iterator[LyingIssuer]:
 
 
 def keys_of(*published: ECKey | RSAKey | OKPKey | OctKey, **changes: Any) -> Any:
-    """Return published keys as they are read."""
+    """Return published keys as the Server parses them."""
     return read_keys({"keys": [key.as_dict(private=False) | changes for key in published]})
 
 
 def checked(issuer: LyingIssuer, token: str, keys: Any = None) -> Identity:
-    """Check an ID token as the Server does."""
+    """Verify an ID token as the Server does."""
     return check_id_token(
         token,
         keys=keys_of(*issuer.published) if keys is None else keys,
@@ -86,8 +86,8 @@ def _other_type_of_key(issuer: LyingIssuer, claims: dict[str, Any]) -> str:
         _other_type_of_key,
     ],
 )
-def test_a_token_that_the_issuers_key_has_not_signed_is_refused(issuer, forge):
-    """No `none`, no shared secret, no key of the sender's: the key that is published decides the algorithm."""
+def test_an_id_token_not_signed_with_the_issuers_key_is_refused(issuer, forge):
+    """No `none`, no shared secret, no key from the token: the published key determines the algorithm."""
     issuer.id_token = lambda claims: forge(issuer, claims)
     with pytest.raises(IdTokenError):
         checked(issuer, issuer.make_id_token(NONCE))
@@ -120,8 +120,8 @@ def test_a_token_that_the_issuers_key_has_not_signed_is_refused(issuer, forge):
     ],
     ids=str,
 )
-def test_a_wrong_claim_is_refused(issuer, changes):
-    """Another issuer, audience, party, sign-in, time or access token: refused, though the signature is right."""
+def test_an_id_token_with_a_wrong_claim_is_refused(issuer, changes):
+    """Another issuer, audience, party, sign-in, time or access token, even with a valid signature."""
     issuer.token_changes = changes
     with pytest.raises(IdTokenError):
         checked(issuer, issuer.make_id_token(NONCE))
@@ -139,8 +139,10 @@ def test_a_wrong_claim_is_refused(issuer, changes):
     ],
     ids=str,
 )
-def test_the_other_side_of_each_limit_is_accepted(issuer, changes):
-    """Several audiences with the client as authorized party, the hash of the access token, clocks that differ by a minute."""
+def test_an_id_token_just_within_each_limit_is_accepted(issuer, changes):
+    """
+    Several audiences with the client as authorized party, the right hash of the access token, clocks that differ by a minute.
+    """
     issuer.token_changes = changes
     assert checked(issuer, issuer.make_id_token(NONCE)).subject
 
@@ -154,8 +156,8 @@ def test_the_other_side_of_each_limit_is_accepted(issuer, changes):
         ("Ed25519", OKPKey.generate_key("Ed25519", {"kid": "k"}, private=True), sha512),
     ],
 )
-def test_every_algorithm_of_the_list_is_accepted(issuer, algorithm, key, hash_):
-    """RSA, curves and Ed25519; `at_hash` is by the hash of the algorithm."""
+def test_every_listed_algorithm_is_accepted(issuer, algorithm, key, hash_):
+    """RSA, elliptic curves and Ed25519; `at_hash` uses the hash of the algorithm."""
     digest = hash_(b"an-access-token").digest()
     issuer.token_changes = {"at_hash": b64(digest[: len(digest) // 2])}
     issuer.key, issuer.published = key, [key]
@@ -178,13 +180,13 @@ def test_every_algorithm_of_the_list_is_accepted(issuer, algorithm, key, hash_):
     ],
     ids=["shared", "encryption", "other-algorithm", "short", "damaged", "no-list", "empty"],
 )
-def test_keys_that_check_no_signature_are_left_out(published):
-    """A shared secret in public, a key for encryption or another algorithm, 1,024 bits, nonsense."""
+def test_unusable_published_keys_are_ignored(published):
+    """A published shared secret, a key for encryption or another algorithm, 1,024 bits, malformed entries."""
     assert published == ()
 
 
-def test_a_kid_that_is_not_known_may_be_a_new_key(issuer):
-    """The caller fetches the keys again for this reason alone; a token without `kid` is accepted where there is no choice."""
+def test_an_unknown_kid_raises_an_error_of_its_own(issuer):
+    """Only then does the caller fetch the keys again. A token without `kid` is accepted if only one key is published."""
     issuer.rotate()
     with pytest.raises(UnknownKeyError):
         checked(issuer, issuer.make_id_token(NONCE), keys_of(issuer.published[0]))
@@ -196,14 +198,14 @@ def test_a_kid_that_is_not_known_may_be_a_new_key(issuer):
 
 
 def logout(issuer: LyingIssuer, token: str) -> Logout:
-    """Check a logout token as the Server does."""
+    """Verify a logout token as the Server does."""
     return check_logout_token(
         token, keys=keys_of(*issuer.published), issuer=issuer.url, client_id=CLIENT_ID, now=NOON
     )
 
 
 def test_a_logout_token_names_a_session_or_a_subject(issuer):
-    """Either, or both; and its `jti`, by which it is used up."""
+    """Or both; its `jti` makes it single use."""
     found = logout(issuer, issuer.make_logout_token(sid="s", jti="j"))
     assert (found.subject, found.session, found.jti) == ("subject-1", "s", "j")
     assert logout(issuer, issuer.make_logout_token(sid="s", sub=None)).subject is None
@@ -226,7 +228,7 @@ def test_a_logout_token_names_a_session_or_a_subject(issuer):
     ],
     ids=str,
 )
-def test_what_is_no_logout_token_is_refused(issuer, changes):
-    """An ID token, one for another client, an old one, one about nothing."""
+def test_an_invalid_logout_token_is_refused(issuer, changes):
+    """An ID token, one for another client, an old one, one without a subject or session."""
     with pytest.raises(IdTokenError):
         logout(issuer, issuer.make_logout_token(**changes))

@@ -1,4 +1,4 @@
-"""Public identity keys: which are taken, and how they are named."""
+"""Public identity keys: which ones are accepted, and their thumbprints."""
 
 import base64
 
@@ -29,14 +29,14 @@ RFC7517 = {
 }
 
 
-def test_the_rfcs_keys_and_thumbprint():
-    """The published keys are taken and the published thumbprint comes out (RFC 8037, RFC 7638)."""
+def test_keys_and_the_thumbprint_match_the_rfcs():
+    """The published keys are accepted, with the published thumbprint (RFC 8037, RFC 7638)."""
     assert parse_public_jwk(RFC8037).thumbprint == RFC8037_THUMBPRINT
     assert parse_public_jwk(RFC7517).algorithms == ("ES256",)
 
 
 def test_only_the_required_members_are_kept():
-    """Two spellings of one key are one key: extra members and their order change nothing."""
+    """Extra members and their order do not change the key."""
     plain = {name: RFC7517[name] for name in ("y", "x", "kty", "crv")}
 
     assert parse_public_jwk(RFC7517).canonical_jwk == parse_public_jwk(plain).canonical_jwk
@@ -44,8 +44,8 @@ def test_only_the_required_members_are_kept():
 
 @pytest.mark.parametrize("jwk", [RFC8037, RFC7517], ids=["Ed25519", "P-256"])
 @pytest.mark.parametrize("spelling", [-1, 1, 2, "/", "+", "="])
-def test_a_key_has_one_spelling(jwk, spelling):
-    """The last character has bits that no byte is made of: with others there one key would have four thumbprints."""
+def test_a_key_has_only_one_encoding(jwk, spelling):
+    """The last character has unused bits: if they were ignored, one key would have four thumbprints."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = spelling if isinstance(spelling, str) else alphabet[alphabet.index(jwk["x"][-1]) + spelling]
     with pytest.raises(InvalidInputError, match="coordinates"):
@@ -79,15 +79,15 @@ PRIVATE = ECKey.generate_key("P-256").as_dict(private=True)
     ],
     ids=case,
 )
-def test_other_keys_are_refused(jwk):
-    """Private halves, other kinds, other curves, points that are not on the curve and contradicting hints are refused."""
+def test_unsuitable_keys_are_rejected(jwk):
+    """Private keys, other key types or curves, points that are not on the curve, contradicting members."""
     with pytest.raises(InvalidInputError) as refused:
         parse_public_jwk(jwk)
     assert refused.value.field == "jwks"
 
 
-def test_a_key_pair_survives_its_file_and_hides_its_half():
-    """What is written is what is read back; the private half is in no repr."""
+def test_a_key_pair_survives_its_file_and_hides_its_private_half():
+    """The private half is in no repr."""
     key = generate_identity_key()
 
     again = IdentityKey.from_pem(key.to_pem())
@@ -98,13 +98,13 @@ def test_a_key_pair_survives_its_file_and_hides_its_half():
 
 
 @pytest.mark.parametrize("pem", [b"", b"garbage", generate_identity_key().to_pem()[:100]], ids=case)
-def test_a_damaged_file_is_told(pem):
-    """A file without a key raises a LyftdataError."""
+def test_a_damaged_file_is_rejected(pem):
+    """With an error of lyftdata's own."""
     with pytest.raises(InvalidInputError):
         IdentityKey.from_pem(pem)
 
 
-def test_another_curve_in_the_file_is_refused():
+def test_a_file_with_another_curve_is_rejected():
     """A P-384 key in the Worker's directory is not used."""
     from cryptography.hazmat.primitives import serialization as s
 
@@ -120,7 +120,7 @@ D = -121665 * pow(121666, -1, P) % P
 
 
 def decoded(encoding):
-    """Return the point of an Ed25519 encoding (RFC 8032, section 5.1.3, but for the range of y)."""
+    """Return the point of an Ed25519 encoding (RFC 8032, section 5.1.3, without the check of y's range)."""
     y = int.from_bytes(encoding, "little") & (2**255 - 1)
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
@@ -131,7 +131,7 @@ def decoded(encoding):
 
 
 def doubled(point):
-    """Add a point to itself (RFC 8032, section 5.1.4, in affine coordinates)."""
+    """Return a point added to itself (RFC 8032, section 5.1.4, in affine coordinates)."""
     x, y = point
     t = D * x * x * y * y
     return 2 * x * y * pow(1 + t, -1, P) % P, (y * y + x * x) * pow(1 - t, -1, P) % P
@@ -139,8 +139,8 @@ def doubled(point):
 
 @pytest.mark.parametrize("encoding", sorted(_SMALL_ORDER), ids=case)
 @pytest.mark.parametrize("sign", [0, 0x80])
-def test_a_point_of_small_order_is_refused(encoding, sign):
-    """Eight times each is nothing, computed here; with either sign it is no identity key."""
+def test_a_point_of_small_order_is_rejected(encoding, sign):
+    """Eight times such a point is the neutral element, which is computed here; neither sign is accepted."""
     assert doubled(doubled(doubled(decoded(encoding)))) == (0, 1)
 
     x = bytes([*encoding[:31], encoding[31] | sign])

@@ -1,4 +1,4 @@
-"""Which addresses are internal."""
+"""Which addresses count as internal."""
 
 import ipaddress
 
@@ -59,10 +59,10 @@ def test_internal_addresses(address):
     ["1.1.1.1", "93.184.215.14", "172.15.255.255", "172.32.0.1", "2606:4700::1111", "64:ff9b::101:101"],
 )
 def test_public_addresses(address):
-    """Also those next to a private network, and a public one behind NAT64."""
+    """Including those next to a private network, and a public one behind NAT64."""
     assert not is_internal(ipaddress.ip_address(address))
 
 
 def test_a_mapped_public_address_is_public():
-    """The kernel connects to the IPv4 address in it."""
+    """The kernel connects to the embedded IPv4 address."""
     assert not is_internal(ipaddress.ip_address("::ffff:1.1.1.1"))

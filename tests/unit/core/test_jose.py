@@ -1,4 +1,4 @@
-"""Compact JWS, taken apart: one spelling of each, and nothing that is to be believed."""
+"""A compact JWS is split into its parts, with one encoding of each, and without trusting any of them."""
 
 import base64
 import string
@@ -16,19 +16,19 @@ CHARACTERS = string.ascii_letters + string.digits + "-_"
 
 
 def encoded(raw):
-    """Return base64url without padding."""
+    """Encode as base64url without padding."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @given(st.binary(max_size=200))
-def test_what_is_encoded_is_decoded(raw):
-    """Whatever bytes a part is made of come out of it."""
+def test_a_part_decodes_to_its_bytes(raw):
+    """For any bytes."""
     assert _decode(encoded(raw)) == raw
 
 
 @given(st.text(st.sampled_from(CHARACTERS + "+/= \nä٣"), max_size=12))
-def test_no_bytes_have_two_spellings(part):
-    """Another alphabet, padding, bits that no byte is made of, a digit of another script: refused."""
+def test_bytes_have_only_one_encoding(part):
+    """Another alphabet, padding, stray bits and digits of other scripts are refused."""
     try:
         raw = _decode(part)
     except JwsError:
@@ -38,41 +38,41 @@ def test_no_bytes_have_two_spellings(part):
         assert encoded(raw) == part
 
 
-def test_it_does_not_show_what_it_holds():
-    """An assertion or a proof that is good once must not stand in a traceback."""
+def test_the_repr_of_a_jws_does_not_contain_it():
+    """A single-use assertion or proof must not appear in a traceback."""
     assert "eyJ" not in repr(UnverifiedJws("eyJhbGciOiJub25lIn0.e30.eA"))
 
 
 @pytest.mark.parametrize("unverified", ["", "a.b", "e30.e30", "e30.e30.e30.e30", "e30.W10.", "e30=.e30."])
-def test_what_is_no_jws_is_refused(unverified):
-    """Three parts, each one object, in one spelling."""
+def test_a_malformed_jws_is_refused(unverified):
+    """It needs three parts, with JSON objects in canonical encoding."""
     with pytest.raises(JwsError):
         UnverifiedJws(unverified)
 
 
 @pytest.mark.parametrize("name", ["crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"])
-def test_a_header_that_brings_a_key_or_an_extension_is_refused(name):
-    """The sender chooses neither the key that verifies its token, nor a URL to fetch, nor how the token is read."""
+def test_a_header_with_a_key_or_an_extension_is_refused(name):
+    """The sender chooses neither the key that verifies its token, nor a URL to fetch, nor how the token is parsed."""
     with pytest.raises(JwsError, match=f"holds {name}"):
         UnverifiedJws(join({"alg": "ES256", name: "x"}, {}, b"s"))
 
 
 def test_only_a_proof_of_possession_may_carry_its_key():
-    """`jwk` is accepted where its possession is what is proved, and no other such parameter with it."""
+    """`jwk` is accepted only there, and no similar parameter with it."""
     UnverifiedJws(join({"alg": "ES256", "jwk": {}}, {}, b"s"), carries_key=True)
     with pytest.raises(JwsError, match="holds jku"):
         UnverifiedJws(join({"alg": "ES256", "jwk": {}, "jku": "x"}, {}, b"s"), carries_key=True)
 
 
 def test_the_length_is_checked_before_anything_is_parsed():
-    """A long token costs its sender's bandwidth and no parsing here, whatever is in it."""
+    """A long token costs its sender bandwidth, but no parsing here."""
     with pytest.raises(JwsError, match="longer than 4096"):
         UnverifiedJws("." * 4_097)
 
 
 @pytest.mark.parametrize("header", [{"alg": ["ES256"]}, {"alg": "ES256", "kid": 5}, {"alg": None}])
 def test_a_header_parameter_that_is_not_text_is_refused(header):
-    """`alg` as a list or `kid` as a number could compare equal to something later."""
+    """A list as `alg` or a number as `kid` could compare equal to something later."""
     with pytest.raises(JwsError, match="Its header"):
         UnverifiedJws(join(header, {}, b"s"))
 

@@ -1,4 +1,4 @@
-"""Tests of what API keys and enrollment keys share: how long they live, and what a rotation does."""
+"""What API keys and enrollment keys share: lifetimes and rotations."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -36,8 +36,8 @@ ENROLLMENT_KEY = EnrollmentKeyRecord(
     ("expires_at", "after"),
     [(None, NOW + HOUR), (NOW + 2 * HOUR, NOW + HOUR), (NOW, NOW), (NOW + HOUR, NOW + HOUR)],
 )
-def test_an_older_generation_ends_with_the_grace_unless_it_ends_earlier(key, expires_at, after):
-    """A rotation never makes a key live longer."""
+def test_an_older_generation_ends_with_the_grace_period_or_earlier(key, expires_at, after):
+    """A rotation never prolongs a key."""
     older = msgspec.structs.replace(key, expires_at=expires_at)
 
     (ended,), _ = end_generations([older], rotated_at=NOW, ends_at=NOW + HOUR)
@@ -53,21 +53,21 @@ def test_a_second_rotation_keeps_when_a_generation_was_first_rotated():
 
 
 def test_a_rotation_does_not_change_a_revoked_generation():
-    """The record says what happened to it."""
+    """Its record keeps what happened to it."""
     revoked = msgspec.structs.replace(ENROLLMENT_KEY, revoked_at=NOW)
 
     assert end_generations([revoked], rotated_at=NOW, ends_at=NOW + HOUR) == ([], [revoked])
 
 
 def test_the_newest_generation_has_the_highest_number():
-    """Whatever their order."""
+    """In whatever order they are listed."""
     newer = msgspec.structs.replace(API_KEY, generation=2)
 
     assert newest_generation([newer, API_KEY], kind="api_key", name="press-keys") == newer
 
 
 def test_a_key_without_generations_does_not_exist():
-    """The error says of which kind it would be."""
+    """The error names the key."""
     with pytest.raises(NotFoundError) as raised:
         newest_generation([], kind="enrollment_key", name="etl-hosts")
 
@@ -75,8 +75,8 @@ def test_a_key_without_generations_does_not_exist():
 
 
 @pytest.mark.parametrize("life", [timedelta(0), -HOUR, timedelta(days=3650, seconds=1)])
-def test_a_life_of_nothing_or_of_more_than_ten_years_is_refused(life):
-    """A key without an end is asked for by None."""
+def test_a_lifetime_is_positive_and_at_most_ten_years(life):
+    """None means that the key does not expire."""
     with pytest.raises(InvalidInputError, match="3650 days"):
         check_life(life)
     check_life(None)
@@ -95,7 +95,7 @@ def test_a_life_of_nothing_or_of_more_than_ten_years_is_refused(life):
         ({"ends_at": datetime(2026, 11, 29, 3, tzinfo=timezone(2 * HOUR))}, NOW + HOUR),
     ],
 )
-def test_the_old_generation_ends_after_the_grace_or_at_the_time_given(given, end):
+def test_the_old_generation_ends_after_the_grace_period_or_at_the_given_time(given, end):
     """With neither it ends at once; the zone of the time does not matter."""
     assert end_of_previous(now=NOW, **given) == end
 
@@ -111,16 +111,16 @@ def test_the_old_generation_ends_after_the_grace_or_at_the_time_given(given, end
         ({"grace": HOUR, "ends_at": NOW + HOUR}, "ends_at", "one of them"),
     ],
 )
-def test_an_end_in_the_past_or_too_far_ahead_or_given_twice_is_refused(given, field, problem):
-    """The error names the field that is at fault."""
+def test_an_invalid_end_of_the_old_generation_is_rejected(given, field, problem):
+    """In the past, too far in the future, or given in both ways; the error names the field."""
     with pytest.raises(InvalidInputError, match=problem) as raised:
         end_of_previous(now=NOW, **given)
 
     assert raised.value.field == field
 
 
-def test_ending_now_changes_only_what_still_works():
-    """An end that has passed, and one that a revocation has set, stay in the record."""
+def test_ending_now_changes_only_generations_that_still_work():
+    """An end that has passed, or that a revocation set, is kept in the record."""
     rotated = end_generations([API_KEY], rotated_at=NOW, ends_at=NOW + HOUR).changed
     middle, end = NOW + HOUR / 2, NOW + HOUR
 
@@ -132,8 +132,8 @@ def test_ending_now_changes_only_what_still_works():
     assert end_generations(revoked, rotated_at=NOW, ends_at=NOW) == ([], revoked)
 
 
-def test_generations_that_change_are_apart_from_those_that_do_not():
-    """Those that change are written, and the others only published."""
+def test_changed_generations_are_returned_separately():
+    """Those are written; the unchanged ones are only published."""
     over = msgspec.structs.replace(API_KEY, public_id="b", expires_at=NOW, rotated_at=NOW)
 
     changed, unchanged = end_generations([over, API_KEY], rotated_at=NOW, ends_at=NOW)

@@ -1,4 +1,4 @@
-"""Signing keys: kept encrypted, rotated with overlap."""
+"""Signing keys are stored encrypted and rotated with overlap."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ POLICY = RotationPolicy(token_ttl=timedelta(minutes=15))
 
 
 def record(kid="k1", *, signs_from=NOON, retires_at=None, sealed=b""):
-    """Return a record of a signing key."""
+    """Return the record of a signing key."""
     return SigningKeyRecord(
         kid=kid,
         algorithm="ES256",
@@ -39,7 +39,7 @@ def record(kid="k1", *, signs_from=NOON, retires_at=None, sealed=b""):
 
 @pytest.mark.parametrize("algorithm", SIGNING_ALGORITHMS)
 def test_a_key_survives_its_encryption(algorithm):
-    """What was sealed opens with the same key and no other, and not under another name."""
+    """It can only be decrypted with the same key and under the same `kid`."""
     key = generate_signing_key(algorithm)
     kept = msgspec.structs.replace(
         record(key.kid, sealed=encrypt_signing_key(key, kek=KEK, nonce=b"n" * 12)), algorithm=algorithm
@@ -57,8 +57,8 @@ def test_a_key_survives_its_encryption(algorithm):
             wrong()
 
 
-def test_the_private_half_is_not_in_what_is_kept_or_published():
-    """Neither the record nor the JWK holds the private number."""
+def test_the_private_half_is_neither_stored_nor_published():
+    """Neither the stored bytes nor the JWK contain the private number."""
     key = generate_signing_key("ES256")
     assert isinstance(key.private, ec.EllipticCurvePrivateKey)
     number = key.private.private_numbers().private_value.to_bytes(32, "big")
@@ -68,14 +68,14 @@ def test_the_private_half_is_not_in_what_is_kept_or_published():
 
 
 def test_the_first_key_signs_at_once():
-    """With no key at all one is made that need not wait."""
+    """Without any key, there is no reason to wait."""
     plan = plan_rotation([], now=NOON, policy=POLICY)
     assert (plan.create, plan.create_signs_from) == (True, None)
 
 
 @pytest.mark.parametrize(("days", "create"), [(28.9, False), (29, True), (40, True)])
 def test_the_next_key_is_published_a_day_before_it_signs(days, create):
-    """A month after the last, and a day ahead of its turn, the next key is made, and never twice."""
+    """It is created 29 days after the previous one started to sign, and only once."""
     now = NOON + timedelta(days=days)
     plan = plan_rotation([record()], now=now, policy=POLICY)
 
@@ -88,8 +88,8 @@ def test_the_next_key_is_published_a_day_before_it_signs(days, create):
         ).create
 
 
-def test_the_last_key_outlives_its_tokens():
-    """When the next one signs, the last is given an end behind its last token's; then it is removed."""
+def test_a_retired_key_outlives_its_tokens():
+    """When the next key starts to sign, the previous one gets an end after the expiry of its last token; then it is removed."""
     records = [record(), record("k2", signs_from=NOON + timedelta(days=30))]
     now = NOON + timedelta(days=30)
 
@@ -102,8 +102,8 @@ def test_the_last_key_outlives_its_tokens():
 
 
 @given(st.lists(st.integers(0, 100 * 24), min_size=1, max_size=40))
-def test_whenever_it_runs_there_is_a_published_key_that_signs(hours):
-    """However irregularly rotation is run, a key signs that was published long enough, and few keys are kept."""
+def test_rotation_at_any_time_keeps_a_published_key_that_signs(hours):
+    """However irregularly it runs, the signing key was published long enough before, and few keys are kept."""
     records = [record("k0")]
     published = {"k0": NOON - timedelta(days=1)}
     for step, hour in enumerate(sorted(hours)):
@@ -124,6 +124,6 @@ def test_whenever_it_runs_there_is_a_published_key_that_signs(hours):
         assert len(records) <= 4
 
 
-def test_a_clock_that_was_set_back_leaves_a_key():
-    """Before every key's time the earliest known still signs: the Server must not stand without one."""
+def test_a_clock_set_back_still_leaves_a_signing_key():
+    """Before the time of every key, the earliest one signs: the Server must not be without a key."""
     assert active_key([record()], NOON - timedelta(days=365)).kid == "k1"

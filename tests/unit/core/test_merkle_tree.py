@@ -1,4 +1,6 @@
-"""The Merkle tree against vectors of the Certificate Transparency project (certificate-transparency-go, testonly/constants.go)."""
+"""
+The Merkle tree matches the vectors of the Certificate Transparency project (certificate-transparency-go, testonly/constants.go).
+"""
 
 import contextlib
 
@@ -47,7 +49,7 @@ PATHS = {
 
 
 def tree_of(entries):
-    """Return the compact range of some entries."""
+    """Return the compact range of these entries."""
     tree = CompactRange()
     for entry in entries:
         tree.append(leaf_hash(entry))
@@ -55,7 +57,7 @@ def tree_of(entries):
 
 
 def path_of(index, entries):
-    """Return the inclusion path of an entry."""
+    """Return an entry's inclusion path."""
     return inclusion_path(
         index,
         len(entries),
@@ -65,20 +67,20 @@ def path_of(index, entries):
 
 
 @pytest.mark.parametrize("size", range(9))
-def test_roots_are_those_of_the_vectors(size):
-    """The root of the first entries, from none to eight."""
+def test_roots_match_the_vectors(size):
+    """For trees of the first entries, from none to eight."""
     assert tree_of(ENTRIES[:size]).root().hex() == ROOTS[size]
 
 
 @pytest.mark.parametrize("index", PATHS)
-def test_paths_are_those_of_the_vectors(index):
-    """The path of an entry in the tree of eight, the lowest sibling first."""
+def test_paths_match_the_vectors(index):
+    """In the tree of eight, the lowest sibling first."""
     assert tuple(node.hex() for node in path_of(index, ENTRIES)) == PATHS[index]
 
 
 @given(st.integers(1, 70), st.data())
-def test_every_path_leads_to_the_root(size, data):
-    """In a tree of any size, the path of any entry leads to the root, and no other entry or place does."""
+def test_every_inclusion_path_leads_to_the_root(size, data):
+    """In a tree of any size; with another entry or index it does not."""
     entries = [str(number).encode() for number in range(size)]
     index = data.draw(st.integers(0, size - 1))
     path, root = path_of(index, entries), tree_of(entries).root()
@@ -86,14 +88,14 @@ def test_every_path_leads_to_the_root(size, data):
     assert root_from_path(leaf_hash(entries[index]), index, size, path) == root
     assert root_from_path(leaf_hash(b"other"), index, size, path) != root
     for other in {index ^ 1, size - 1 - index} - {index}:
-        # That place may have a longer or shorter path.
+        # The path of that index may have another length.
         with contextlib.suppress(ValueError):
             assert root_from_path(leaf_hash(entries[index]), other, size, path) != root
 
 
 @given(st.integers(0, 70), st.integers(0, 70))
-def test_a_tree_goes_on_from_its_subtrees(size, more):
-    """A tree that was stored as its subtrees and goes on has the root of all entries."""
+def test_a_tree_can_be_continued_from_its_stored_subtrees(size, more):
+    """It then has the root of all entries."""
     entries = [str(number).encode() for number in range(size + more)]
     first = tree_of(entries[:size])
     tree = CompactRange(first.size, first.peaks)
@@ -104,7 +106,7 @@ def test_a_tree_goes_on_from_its_subtrees(size, more):
 
 
 @pytest.mark.parametrize(("size", "count"), [(0, 1), (3, 1), (4, 2), (-1, 0)])
-def test_subtrees_that_cannot_cover_so_many_are_refused(size, count):
+def test_subtrees_that_do_not_fit_the_size_are_rejected(size, count):
     """A size needs one subtree for each bit that is set."""
     with pytest.raises(ValueError, match="cannot cover"):
         CompactRange(size, [bytes(32)] * count)
@@ -113,7 +115,7 @@ def test_subtrees_that_cannot_cover_so_many_are_refused(size, count):
 @pytest.mark.parametrize(
     ("index", "size", "length"), [(0, 8, 2), (0, 8, 4), (8, 8, 3), (-1, 8, 3), (0, 1, 1)]
 )
-def test_a_path_of_another_length_is_refused(index, size, length):
-    """Neither a shorter nor a longer path, nor one for an entry that the tree does not have."""
+def test_a_path_of_the_wrong_length_is_rejected(index, size, length):
+    """Shorter, longer, or for an index that the tree does not have."""
     with pytest.raises(ValueError, match="not a path"):
         root_from_path(bytes(32), index, size, [bytes(32)] * length)

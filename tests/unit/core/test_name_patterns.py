@@ -1,4 +1,4 @@
-"""Names of many Workers in one text."""
+"""A pattern stands for the names of many Workers."""
 
 import pytest
 from hypothesis import given
@@ -24,8 +24,8 @@ from lyftdata.core.name_patterns import MAX_NAMES, expand_worker_ids, expand_wor
         ("é[1-2]", ["é1", "é2"]),
     ],
 )
-def test_a_range_becomes_names(pattern, names):
-    """Leading zeros are kept as the width; text may follow; each name is stored as the rule of names gives it."""
+def test_a_range_expands_to_names(pattern, names):
+    """Leading zeros set the width, text may follow, and each name is normalized like any other."""
     assert is_name_pattern(pattern)
     assert expand_worker_names(pattern) == names
 
@@ -50,8 +50,8 @@ def test_a_range_becomes_names(pattern, names):
         ("p" * 80 + "[1-2]", "at most 80 characters"),
     ],
 )
-def test_what_is_no_pattern_is_refused_with_its_reason(pattern, problem):
-    """No range, two, a backwards one, too many, and names that break the rule of names."""
+def test_an_invalid_pattern_is_rejected_with_the_reason(pattern, problem):
+    """No range, two ranges, a backwards one, too many names, and names that break the rules for names."""
     with pytest.raises(InvalidInputError) as refused:
         expand_worker_names(pattern)
 
@@ -59,16 +59,16 @@ def test_what_is_no_pattern_is_refused_with_its_reason(pattern, problem):
     assert problem in refused.value.message
 
 
-def test_ids_have_their_own_rule():
-    """A name may hold a blank, an ID may not."""
+def test_ids_follow_the_rules_for_ids():
+    """A name may contain a space, an ID may not."""
     assert expand_worker_ids("press-[01-02]", size=2) == ["press-01", "press-02"]
     with pytest.raises(InvalidInputError) as refused:
         expand_worker_ids("press [01-02]", size=2)
     assert refused.value.field == "id"
 
 
-def test_there_are_as_many_ids_as_names():
-    """Otherwise a Worker would have none, or an ID would be for none."""
+def test_a_pattern_of_ids_must_have_as_many_as_that_of_names():
+    """Otherwise a Worker would have no ID, or an ID no Worker."""
     with pytest.raises(InvalidInputError) as refused:
         expand_worker_ids("press-[01-03]", size=2)
 
@@ -76,8 +76,8 @@ def test_there_are_as_many_ids_as_names():
 
 
 @pytest.mark.parametrize("text", ["press-01", "web [v2]", "a-b", "[]", "press-[01..20]"])
-def test_other_text_is_a_name(text):
-    """Brackets alone do not make several names of one."""
+def test_text_without_a_range_is_a_single_name(text):
+    """Brackets alone do not make a pattern."""
     assert not is_name_pattern(text)
 
 
@@ -89,7 +89,7 @@ def test_other_text_is_a_name(text):
     width=st.integers(1, 6),
 )
 def test_every_number_of_the_range_has_one_name(before, after, first, size, width):
-    """As many names as numbers, all different, in order, and none narrower than the first number was written."""
+    """There are as many names as numbers, all different, in order, and none narrower than the first number."""
     names = expand_worker_names(f"{before}[{first:0{width}}-{first + size - 1}]{after}")
 
     start, end = before.lstrip(), after.rstrip()

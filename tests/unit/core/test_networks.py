@@ -1,4 +1,4 @@
-"""From which network a caller comes."""
+"""The network to which a caller's address belongs."""
 
 import pytest
 
@@ -20,8 +20,8 @@ from lyftdata.core.networks import NetworkGroup, network_of_host
         ("", "unknown"),
     ],
 )
-def test_network_of_an_address(address, network):
-    """IPv4 counts by its /24, IPv6 by its /64, loopback as one, however an address is written."""
+def test_the_network_of_an_address_is_its_24_or_64(address, network):
+    """IPv4 by /24, IPv6 by /64, and all of loopback, however the address is written."""
     assert network_of_host(address) == network
 
 
@@ -41,7 +41,7 @@ def test_network_of_an_address(address, network):
     ],
 )
 def test_networks_of_the_same_group_count_as_one(one, other, is_same):
-    """Two networks that an operator has named are no reason for an alarm; one named and one not are."""
+    """A change between two networks that an operator has listed raises no alarm; between a listed and another one it does."""
     group = NetworkGroup(["10.0.0.0/8", "2001:db8:7::/48"])
 
     assert group.is_same(one, other) is is_same

@@ -14,12 +14,12 @@ API_KEY = generate_api_key(seeded_bytes(7)).text.reveal()
 
 
 def read(text):
-    """Read a note of at most a hundred characters."""
+    """Parse a note of at most a hundred characters."""
     return read_note("note", text, max_length=100, known_secrets=KnownSecrets([Secret(CHOSEN)]))
 
 
-def test_a_note_is_one_line_of_so_many_characters():
-    """Nothing is no note."""
+def test_a_note_is_one_line_with_a_maximum_length():
+    """An empty text means no note."""
     assert read("  ") == ""
     assert read(" a scanner \n") == "a scanner"
     assert "\n" not in read("a\nb")
@@ -31,8 +31,8 @@ def test_a_note_is_one_line_of_so_many_characters():
 
 @pytest.mark.parametrize("credential", [CHOSEN, API_KEY, API_KEY[:-8]])
 @pytest.mark.parametrize("form", ["{}", "this one leaked: {}"])
-def test_a_note_holds_no_credential(credential, form):
-    """A secret of this Server, or one in a lyftdata form, whole or cut; the message does not repeat it."""
+def test_a_note_with_a_credential_is_rejected(credential, form):
+    """A secret of this Server, or any of lyftdata's formats, complete or truncated; the message does not repeat it."""
     with pytest.raises(InvalidInputError) as raised:
         read(form.format(credential))
     assert raised.value.field == "note"

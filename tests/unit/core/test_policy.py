@@ -1,4 +1,4 @@
-"""Who may do what, row by row, and what happens to a name that is taken."""
+"""Who may do what, row by row, and what happens to a name that is already used."""
 
 import contextlib
 from datetime import timedelta
@@ -58,7 +58,7 @@ FOR_ADMINS = {
     "change_requests.confirm",
     "second_operator.write",
 }
-# What makes a way in, or hides alerts, for longer than the token lives, or is about a person.
+# Actions that create access or hide alerts beyond the token's lifetime, or that concern a person.
 NOT_BY_TOKEN = {
     "refusals.write",
     "alerts.write",
@@ -74,7 +74,7 @@ NOT_BY_TOKEN = {
     "change_requests.confirm",
     "second_operator.write",
 }
-# What can be limited to some Workers. Servers, signing keys, the audit log and operators are everyone's, or are not to be had in part.
+# Actions that can be limited to some Workers. Servers, signing keys, the audit log and operators concern all of them, or cannot be divided.
 IN_SCOPE = {
     "workers.read",
     "workers.write",
@@ -101,8 +101,8 @@ IN_SCOPE = {
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
-def test_a_scope_leaves_only_what_can_be_limited(action):
-    """An admin with a scope takes no other action, and none by a route that does not say that it stays within the scope."""
+def test_a_scope_allows_only_actions_that_can_be_limited(action):
+    """An admin with a scope may do nothing else, and may use no route that is not marked as staying within the scope."""
     etl = caller(Role.ADMIN, scope=scope_of({"team": "etl"}))
     assert is_allowed(action, actor=etl) is (action in IN_SCOPE)
 
@@ -112,15 +112,15 @@ def test_a_scope_leaves_only_what_can_be_limited(action):
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
-def test_a_viewer_changes_nothing(action):
-    """An admin may take every action; a viewer every one that changes nothing of others', but sees no destinations of events."""
+def test_a_viewer_may_only_read(action):
+    """An admin may do everything; a viewer only actions that change nothing of others', and may not read event destinations."""
     assert is_allowed(action, actor=caller(Role.ADMIN))
     assert is_allowed(action, actor=caller(Role.VIEWER)) is (action not in FOR_ADMINS)
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
-def test_an_api_token_may_no_more_than_its_role_and_never_manages_operators(action):
-    """A token that leaked can make no other way in for people, whatever its role."""
+def test_an_api_token_has_at_most_its_role_and_never_manages_operators(action):
+    """A leaked token of any role cannot create access for people."""
     assert is_allowed(action, actor=caller(Role.ADMIN, api_token="ci")) is (action not in NOT_BY_TOKEN)
     assert is_allowed(action, actor=caller(Role.VIEWER, api_token="ci")) is (
         action not in NOT_BY_TOKEN | FOR_ADMINS
@@ -128,8 +128,8 @@ def test_an_api_token_may_no_more_than_its_role_and_never_manages_operators(acti
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
-def test_what_cannot_be_undone_needs_an_operator_who_proved_lately_who_they_are(action):
-    """Fifteen minutes after it, or if it is not known, they are asked again; an API token is never asked."""
+def test_irreversible_actions_need_a_recent_authentication(action):
+    """From fifteen minutes after it, or if its time is unknown, an operator must authenticate again; an API token never does."""
     within = timedelta(minutes=15)
     for ago, is_recent in ((within - timedelta(seconds=1), True), (within, False), (None, False)):
         asked = msgspec.structs.replace(
@@ -147,14 +147,14 @@ def test_what_cannot_be_undone_needs_an_operator_who_proved_lately_who_they_are(
 
 @pytest.mark.parametrize("api_token", [None, "ci"])
 @pytest.mark.parametrize("role", list(Role))
-def test_what_is_not_in_the_table_nobody_may_do(role, api_token):
-    """An action that somebody forgot to enter is refused to everybody."""
+def test_an_action_that_is_not_in_the_table_is_denied(role, api_token):
+    """An action that was forgotten there is denied for every caller."""
     with pytest.raises(ForbiddenError):
         check_allowed("workers.wirte", actor=caller(role, api_token=api_token), in_scope=True)
 
 
-def test_the_lesser_of_two_roles_is_the_viewers():
-    """Only an admin and an admin make an admin."""
+def test_the_lesser_of_two_roles():
+    """It is admin only if both are."""
     for one in Role:
         for other in Role:
             is_admin = one is other is Role.ADMIN
@@ -181,7 +181,7 @@ CONFIGURED = worker(strategy=Strategy.API_KEY)
     ],
 )
 def test_a_name_is_never_taken_over_silently(policy, holder, online, verdict):
-    """A connected holder and an entry made by an operator keep the name, whatever the newcomer knows."""
+    """A connected holder, and a Worker that an operator added, keep the name, whatever credentials the new Worker has."""
     if verdict is None:
         with pytest.raises(NameInUseError):
             decide_same_name(policy=policy, holder=holder, holder_online=online)

@@ -1,4 +1,4 @@
-"""What the values of a search are compared with."""
+"""How the values of a search are compared."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +14,8 @@ PATTERNS = st.builds(
 
 
 @given(PATTERNS, st.lists(TEXTS, max_size=8))
-def test_many_texts_are_searched_as_each_alone(pattern, texts):
-    """Also those that hold the character by which they are joined, or that grow when they are folded."""
+def test_searching_many_texts_gives_the_same_result_as_one_by_one(pattern, texts):
+    """Even if a text contains the character with which they are joined, or grows when it is case-folded."""
     alone = [place for place, text in enumerate(texts) if pattern.matches(fold(text))]
 
     assert positions_of(pattern, texts) == alone

@@ -1,4 +1,4 @@
-"""What scopes allow at RabbitMQ: the plugin's own syntax, and nothing by default."""
+"""What scopes allow at RabbitMQ: the syntax of its OAuth plugin, and nothing by default."""
 
 import time
 
@@ -8,7 +8,7 @@ from lyftdata.core.rabbitmq import may_access_resource, may_access_topic, may_ac
 
 
 def may(scope, name="celery", *, vhost="jobs", permission="read"):
-    """Ask about one scope of the resource `rabbitmq`."""
+    """Check one scope of the resource `rabbitmq`."""
     return may_access_resource([scope], "rabbitmq", permission=permission, vhost=vhost, name=name)
 
 
@@ -30,7 +30,7 @@ def may(scope, name="celery", *, vhost="jobs", permission="read"):
     ],
 )
 def test_a_scope_allows_what_it_names(scope, name, vhost):
-    """Virtual host and name as they are, with stars and escapes."""
+    """The virtual host and the name match literally, or with wildcards and escapes."""
     assert may(scope, name, vhost=vhost)
 
 
@@ -59,12 +59,12 @@ def test_a_scope_allows_what_it_names(scope, name, vhost):
     ],
 )
 def test_a_scope_allows_nothing_else(scope, name, vhost):
-    """A pattern is for the whole name; what cannot be read allows nothing."""
+    """A pattern must match the whole name; a malformed scope allows nothing."""
     assert not may(scope, name, vhost=vhost)
 
 
-def test_no_scope_allows_nothing():
-    """Default deny."""
+def test_without_a_scope_nothing_is_allowed():
+    """Denied by default."""
     assert not may_access_vhost([], "rabbitmq", vhost="jobs")
     assert not may_access_resource([], "rabbitmq", permission="read", vhost="jobs", name="celery")
     assert not may_access_topic(
@@ -72,8 +72,8 @@ def test_no_scope_allows_nothing():
     )
 
 
-def test_a_virtual_host_is_open_to_a_worker_that_may_do_something_in_it():
-    """Whatever it is."""
+def test_a_virtual_host_is_open_to_a_worker_with_any_permission_in_it():
+    """Whichever permission it is."""
     assert may_access_vhost(["configure:jobs/x"], "rabbitmq", vhost="jobs")
     assert not may_access_vhost(["configure:jobs/x"], "rabbitmq", vhost="other")
 
@@ -88,15 +88,15 @@ def test_a_virtual_host_is_open_to_a_worker_that_may_do_something_in_it():
         ("read:jobs/events/press.*", False),
     ],
 )
-def test_topics_need_a_routing_key_in_the_scope(scope, allowed):
-    """A scope without one says nothing about topics."""
+def test_a_topic_needs_a_routing_key_in_the_scope(scope, allowed):
+    """A scope without one does not apply to topics."""
     assert allowed is may_access_topic(
         [scope], "rabbitmq", permission="write", vhost="jobs", exchange="events", routing_key="press.1"
     )
 
 
-def test_no_name_makes_a_pattern_take_for_ever():
-    """A Worker chooses the names that are compared: with a regular expression this one would take years."""
+def test_no_name_makes_a_pattern_take_exponential_time():
+    """Workers choose the names that are matched: with a regular expression this one would take years."""
     scope = "read:jobs/" + "*a" * 25 + "*b"
     assert len(scope) <= 64
 

@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from lyftdata.core.rate_limit import FailureLimiter
 
 
-def test_the_burst_passes_and_the_next_one_waits():
-    """The first failures are answered as such; the one behind the burst is told how long to wait."""
+def test_failures_beyond_the_burst_must_wait():
+    """The first ones are answered normally; the one after the burst gets the time to wait."""
     limiter = FailureLimiter(burst=3, refill_per_s=0.5)
 
     assert [limiter.record_failure("192.0.2.1", 0) for _ in range(4)] == [None, None, None, 2.0]
 
 
-def test_time_forgives():
-    """After the wait one more failure is answered as such, and only one."""
+def test_one_more_failure_is_allowed_after_the_wait():
+    """It is answered normally, and the next one must wait again."""
     limiter = FailureLimiter(burst=1, refill_per_s=0.5)
     limiter.record_failure("192.0.2.1", 0)
 
@@ -23,8 +23,8 @@ def test_time_forgives():
     assert limiter.record_failure("192.0.2.1", 2.1) is not None
 
 
-def test_addresses_do_not_share_a_limit_but_an_ipv6_network_does():
-    """Each IPv4 address counts for itself; a /64 is one caller, and a mapped address is its IPv4 one."""
+def test_ipv4_addresses_and_ipv6_networks_have_separate_limits():
+    """Each IPv4 address has its own, a /64 has one, and a mapped address counts as its IPv4 address."""
     limiter = FailureLimiter(burst=1, refill_per_s=0.1)
     limiter.record_failure("192.0.2.1", 0)
     limiter.record_failure("2001:db8::1", 0)
@@ -37,7 +37,7 @@ def test_addresses_do_not_share_a_limit_but_an_ipv6_network_does():
 
 @given(st.lists(st.tuples(st.ip_addresses().map(str), st.floats(0, 1e6)), max_size=60))
 def test_memory_is_bounded_and_clocks_may_jump(attempts):
-    """However many addresses fail, and however time jumps, memory is bounded and answers are sane."""
+    """However many addresses fail, and however time jumps, waits are valid."""
     limiter = FailureLimiter(burst=2, refill_per_s=1, max_addresses=8)
     for address, now_s in attempts:
         wait = limiter.record_failure(address, now_s)
@@ -45,8 +45,8 @@ def test_memory_is_bounded_and_clocks_may_jump(attempts):
         assert len(limiter._buckets) <= 8
 
 
-def test_what_was_counted_too_early_can_be_taken_back():
-    """An attempt that succeeded after all leaves the limit as it was, and never above its burst."""
+def test_a_reserved_failure_can_be_forgiven():
+    """An attempt that succeeds leaves the limit as it was, and never above the burst."""
     limiter = FailureLimiter(burst=1, refill_per_s=0.001)
     assert limiter.reserve("192.0.2.1", 0.0) is None
     assert limiter.reserve("192.0.2.1", 0.0) is not None
@@ -56,8 +56,8 @@ def test_what_was_counted_too_early_can_be_taken_back():
     assert limiter.record_failure("192.0.2.1", 0.0) is not None
 
 
-def test_peers_learn_of_a_failure_once_it_is_certain():
-    """An attempt that may still succeed counts here alone; what is published cannot be taken back."""
+def test_peers_learn_of_a_failure_once_it_is_confirmed():
+    """An attempt that may still succeed only counts locally, since a published failure cannot be taken back."""
     limiter = FailureLimiter(burst=5)
     limiter.collect_for_peers()
     for _ in range(3):

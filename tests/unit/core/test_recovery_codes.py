@@ -6,7 +6,7 @@ from lyftdata.core.recovery_codes import make_recovery_codes, recovery_code_dige
 
 
 def test_codes_differ_and_can_be_typed():
-    """Ten codes of 80 bits; case, spaces and dashes do not count; another operator's digest is another one."""
+    """Ten codes of 80 bits each; case, spaces and dashes are ignored; the digest depends on the operator."""
     codes = make_recovery_codes(os.urandom)
 
     assert len(set(codes)) == 10

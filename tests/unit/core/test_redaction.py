@@ -1,4 +1,4 @@
-"""No lyftdata credential is kept or shown where an unknown caller has put it, nor by the objects that carry it."""
+"""No lyftdata credential is stored or shown where a caller has put it, or by the objects that carry it."""
 
 import base64
 
@@ -13,7 +13,7 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admission.client_authentication import Presented
 from lyftdata.verify._online import AuthVerify, Introspect
 
-# As the Server makes them: sixteen bytes twice, in base64url; with the characters that are no letters at every place.
+# Two times sixteen bytes in base64url, as the Server makes them, with `-` and `_` at every position.
 SECRETS = [
     base64.urlsafe_b64encode(bytes(range(n, n + 16))).rstrip(b"=").decode()
     + base64.urlsafe_b64encode(bytes([251, 255, 190, *range(n, n + 13)])).rstrip(b"=").decode()
@@ -23,8 +23,8 @@ SECRETS = [
 
 @pytest.mark.parametrize("kind", ["registration", "session"])
 @pytest.mark.parametrize("secret", SECRETS)
-def test_our_bearer_tokens_are_hidden_whole(kind, secret):
-    """A registration access token manages an entry for as long as that lives: no part of it stays."""
+def test_bearer_tokens_are_hidden_completely(kind, secret):
+    """A registration access token manages an entry for its whole lifetime, so that no part of it may be left."""
     shown = hide_credentials(f"client_name: lyftdata_{kind}_{secret} is not printable")
 
     assert shown == f"client_name: lyftdata_{kind}_*** is not printable"
@@ -47,6 +47,6 @@ ENDPOINT = ServerEndpoint(server_url="https://a.example", timeout_s=1)
     ],
     ids=lambda carrier: type(carrier).__name__,
 )
-def test_what_carries_a_credential_does_not_show_it(carrier):
-    """Neither a log line nor a traceback with variables, as error trackers send them off, holds what lets somebody in."""
+def test_the_repr_of_an_object_does_not_contain_its_credential(carrier):
+    """Neither do log lines or tracebacks with variables, which error trackers send to third parties."""
     assert "eyJ" not in f"{carrier!r} {carrier}"

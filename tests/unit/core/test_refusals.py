@@ -1,4 +1,4 @@
-"""The causes of refusals are complete and say what they must."""
+"""The causes of refusals are complete, and each says what happened and what to do."""
 
 import pytest
 
@@ -23,8 +23,8 @@ CONTRACT = {
 }
 
 
-def test_every_code_of_the_contract_is_there_once():
-    """Codes are unique, and those that the contract names exist."""
+def test_codes_are_unique_and_those_of_the_contract_exist():
+    """Dashboards and clients match on them."""
     codes = [cause.code for cause in all_causes()]
 
     assert len(codes) == len(set(codes))
@@ -33,7 +33,7 @@ def test_every_code_of_the_contract_is_there_once():
 
 @pytest.mark.parametrize("cause", all_causes(), ids=lambda cause: cause.code)
 def test_every_cause_says_what_happened_and_what_to_do(cause: type[RefusedError]):
-    """Meaning and remedy are sentences, and the code finds the cause."""
+    """Its meaning and remedy are sentences, and it can be found by its code."""
     assert cause.meaning.endswith(".")
     assert cause.remedy.endswith(".")
     assert cause_of(cause.code) is cause

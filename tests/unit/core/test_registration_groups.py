@@ -1,4 +1,4 @@
-"""Which registrations belong together, and which of them their client has replaced by a later one."""
+"""Which registrations belong together, and which of them were replaced by a later one of the same client."""
 
 from datetime import timedelta
 
@@ -24,13 +24,13 @@ from lyftdata.core.registration_groups import find_groups, name_family
         ("a1b2c3d4", "*"),
     ],
 )
-def test_generated_parts_of_a_name(name, family):
-    """Random texts and times count as one; words, and numbers that count hosts, do not."""
+def test_generated_parts_of_a_name_are_ignored(name, family):
+    """Random strings and times are treated as one; words, and numbers that count hosts, are not."""
     assert name_family(name) == family
 
 
 def registration(number, **fields):
-    """Return an entry of a third-party client, registered so many minutes after noon."""
+    """Return the entry of a third-party client that registered that many minutes after noon."""
     given = {
         "name": "reports",
         "strategy": Strategy.AUTO_ENROLLMENT,
@@ -42,13 +42,13 @@ def registration(number, **fields):
 
 
 def replaced(entries, *, used=None, after=timedelta(hours=9)):
-    """Return the IDs of the replaced entries, by group."""
+    """Return the IDs of the replaced entries by group."""
     groups = find_groups(entries, last_used=used or {}, now=NOON + after)
     return [[entry.id for entry in group.replaced] for group in groups]
 
 
 def test_all_but_the_newest_are_replaced():
-    """Each start of a client has made an entry of its own, and has not used the one before again."""
+    """Each start of the client registered another entry and did not use the previous one again."""
     entries = [registration(number) for number in range(7)]
 
     assert replaced(entries) == [["w-5", "w-4", "w-3", "w-2", "w-1", "w-0"]]
@@ -57,8 +57,8 @@ def test_all_but_the_newest_are_replaced():
     assert group.latest_at == NOON + timedelta(minutes=6)
 
 
-def test_a_few_are_no_group():
-    """Hosts that were set up again some times: four replaced ones, not five."""
+def test_fewer_than_five_replaced_entries_are_not_a_group():
+    """Hosts may be set up again a few times."""
     assert replaced([registration(number) for number in range(5)]) == []
 
 
@@ -73,7 +73,7 @@ def test_a_few_are_no_group():
         {"strategy": Strategy.API_KEY},
     ],
 )
-def test_what_does_not_belong_to_the_group(other):
+def test_an_entry_that_differs_does_not_belong_to_the_group(other):
     """Another network, another name, a disabled entry, an agent's, one that waits for approval, one with an API key."""
     entries = [registration(number) for number in range(6)]
     entries[2] = registration(2, **other)
@@ -82,7 +82,7 @@ def test_what_does_not_belong_to_the_group(other):
 
 
 def test_an_entry_that_is_in_use_is_not_replaced():
-    """Lately, or for longer than a day after it was made: its client keeps it."""
+    """Its client keeps it if it was used recently, or more than a day after it was created."""
     entries = [registration(number) for number in range(8)]
     used = {
         "w-1": NOON + timedelta(days=3),
@@ -96,7 +96,7 @@ def test_an_entry_that_is_in_use_is_not_replaced():
 
 
 def test_superseded_entries_of_agents_are_replaced():
-    """Containers without a volume enroll under one name at each start; the entry that holds the name is not in the group."""
+    """Containers without a volume enroll under the same name at each start; the entry that holds the name is not in the group."""
     entries = [
         registration(number, registration_digest=None, superseded_by=f"w-{number + 1}") for number in range(6)
     ]

@@ -1,4 +1,4 @@
-"""As whom the Server asks browsers for passkeys."""
+"""The relying party that the Server gives browsers for passkeys."""
 
 import pytest
 
@@ -16,8 +16,8 @@ from lyftdata.core.relying_party import RelyingParty, relying_party_of
         ("http://one.localhost", "one.localhost", "http://one.localhost"),
     ],
 )
-def test_it_is_the_host_and_the_origin_of_the_public_url(url, host, origin):
-    """As browsers write them: in lower case, without the port that is usual."""
+def test_the_relying_party_is_the_host_and_origin_of_the_public_url(url, host, origin):
+    """As browsers write them: in lower case, without a default port."""
     found = relying_party_of(url)
 
     assert isinstance(found, RelyingParty)
@@ -27,6 +27,6 @@ def test_it_is_the_host_and_the_origin_of_the_public_url(url, host, origin):
 @pytest.mark.parametrize(
     "url", ["http://lyft.example", "https://192.0.2.7", "https://[2001:db8::7]", "http://127.0.0.1:8080", "x"]
 )
-def test_there_is_none_where_browsers_make_no_passkeys(url):
-    """Without TLS, but on the machine itself, and for an IP address."""
+def test_there_is_no_relying_party_where_browsers_do_not_support_passkeys(url):
+    """Without TLS, except for localhost, and for an IP address."""
     assert relying_party_of(url) is None

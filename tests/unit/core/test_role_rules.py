@@ -1,4 +1,4 @@
-"""Which role the issuer's claims give."""
+"""Which role the issuer's claims give an operator."""
 
 import pytest
 
@@ -30,8 +30,8 @@ RULES = parse_role_rules(
     ],
     ids=str,
 )
-def test_a_role_is_given_by_an_exact_value_and_by_nothing_else(claims, role):
-    """The highest that a rule gives; none without a rule that fits."""
+def test_a_role_is_given_only_by_an_exact_value(claims, role):
+    """The highest one of the matching rules; without a match there is no role."""
     rule = find_rule(claims, RULES)
 
     assert (None if rule is None else rule.role) is role
@@ -55,7 +55,7 @@ SCOPED = parse_role_rules(
     ],
 )
 def test_a_rule_may_limit_its_role_to_labels(groups, role, scope):
-    """Of several that fit, the highest role decides, then one without a limit, then the first; limits are not put together."""
+    """Among matching rules the highest role wins, then one without a limit, then the first; limits are not combined."""
     rule = find_rule({"g": groups}, SCOPED)
 
     assert rule is not None
@@ -80,13 +80,13 @@ def test_a_rule_may_limit_its_role_to_labels(groups, role, scope):
         "adminfor team=etl: g=x",
     ],
 )
-def test_a_rule_that_cannot_be_read_is_an_error(text):
-    """Not left out: the rule that was meant would be missed at the next sign-in alone."""
+def test_a_malformed_rule_is_an_error(text):
+    """If it were ignored, the mistake would only be noticed at the next sign-in."""
     with pytest.raises(InvalidInputError):
         parse_role_rules(text)
 
 
-def test_a_claim_is_found_by_its_whole_name_first():
-    """A name with dots in it is not split if there is a claim of that name."""
+def test_a_claims_whole_name_takes_precedence():
+    """A name with dots is not split if there is a claim of that name."""
     assert find_claim({"a.b": 1, "a": {"b": 2}}, "a.b") == 1
     assert find_claim({"a": {"b": 2}}, "a.b") == 2

@@ -1,4 +1,4 @@
-"""What is within a scope, and what is not."""
+"""Which objects are within a scope."""
 
 import pytest
 from tests.builders import NOON, api_key, worker
@@ -46,12 +46,12 @@ find = FLEET.get
     ],
 )
 def test_a_worker_is_within_a_scope_if_it_has_every_label(scope, labels, is_within):
-    """Exactly so written; a scope that contradicts itself, or names no label, covers no Worker."""
+    """Labels are compared exactly; a contradictory scope, or one without labels, covers no Worker."""
     assert scope.covers(labels) is is_within
 
 
-def test_no_worker_is_within_no_scope_unless_there_is_no_limit():
-    """What was deleted belongs to no team."""
+def test_a_missing_worker_is_only_within_an_unlimited_scope():
+    """A deleted Worker belongs to no team."""
     assert not ETL.covers_worker(None)
     assert UNLIMITED.covers_worker(None)
 
@@ -68,8 +68,8 @@ def test_no_worker_is_within_no_scope_unless_there_is_no_limit():
         (scope_of({"team": "ops"}), ETL, False),
     ],
 )
-def test_a_scope_is_within_another_if_it_asks_for_as_much(inner, outer, is_within):
-    """More labels, fewer Workers."""
+def test_a_scope_is_within_another_if_it_has_all_its_labels(inner, outer, is_within):
+    """More labels cover fewer Workers."""
     assert inner.is_within(outer) is is_within
     assert inner.narrowed(outer).is_within(outer)
     assert inner.narrowed(outer).is_within(inner)
@@ -85,22 +85,22 @@ def test_a_scope_is_within_another_if_it_asks_for_as_much(inner, outer, is_withi
         ({"team": "etl"}, {"team": "etl"}, {"team": "etl"}),
     ],
 )
-def test_what_one_gives_on_is_never_wider_than_ones_own(own, given, expected):
-    """One's own labels are added to those asked for."""
+def test_a_scope_that_is_passed_on_is_never_wider(own, given, expected):
+    """The caller's own labels are added to the requested ones."""
     assert narrow_labels(own, given) == expected
 
 
 @pytest.mark.parametrize("labels", [{}, {"": "x"}, {"team": "a,b"}])
-def test_a_scope_names_labels(labels):
-    """No label would be a limit for some readers of it, and none for others."""
+def test_a_scope_needs_valid_labels(labels):
+    """An empty one could be read as a limit or as none."""
     with pytest.raises(InvalidInputError):
         parse_scope(labels)
     with pytest.raises(InvalidInputError):
         narrow_labels({"team": "etl"}, labels)
 
 
-def test_a_contradiction_of_ones_own_scope_is_an_error():
-    """Rather than a token that can do nothing, and that nobody understands."""
+def test_a_scope_that_contradicts_the_callers_is_an_error():
+    """Otherwise its token could do nothing, for no visible reason."""
     with pytest.raises(InvalidInputError, match="team=etl"):
         narrow_labels({"team": "etl"}, {"team": "ops"})
 
@@ -118,7 +118,7 @@ def test_a_contradiction_of_ones_own_scope_is_an_error():
     ],
 )
 def test_a_key_is_within_a_scope_if_every_worker_that_may_use_it_is(worker_ids, is_within):
-    """Not one that is shared, nor one for all Workers, nor one for none. Every generation counts."""
+    """Not if it is shared with others, for all Workers or for none. Every generation counts."""
     mine = api_key(for_all_workers=False, worker_ids=("mine-1",))
     key = api_key(for_all_workers=worker_ids is None, worker_ids=tuple(sorted(worker_ids or ())))
 
@@ -132,8 +132,8 @@ def test_a_key_is_within_a_scope_if_every_worker_that_may_use_it_is(worker_ids, 
     ("labels", "is_within"),
     [({"team": "etl"}, True), ({"team": "etl", "gpu": ""}, True), ({"team": "ops"}, False), ({}, False)],
 )
-def test_an_enrollment_key_is_within_a_scope_if_it_sets_its_labels(labels, is_within):
-    """Only then is every Worker that it enrolls."""
+def test_an_enrollment_key_is_within_a_scope_if_it_sets_the_scopes_labels(labels, is_within):
+    """Only then is every Worker that it enrolls within the scope."""
     key = EnrollmentKeyRecord(
         public_id="a",
         name="hosts",
@@ -166,8 +166,8 @@ def test_an_enrollment_key_is_within_a_scope_if_it_sets_its_labels(labels, is_wi
         (ETL, {}, False),
     ],
 )
-def test_a_resource_is_within_a_scope_if_it_can_be_for_no_other_worker(scope, fields, is_within):
-    """Whatever Workers come, and whatever they are called."""
+def test_a_resource_is_within_a_scope_if_no_other_worker_can_match_it(scope, fields, is_within):
+    """Whatever Workers are added later, and whatever their names are."""
     resource = ResourceRecord(name="lake", audience="lake", created_at=NOON, created_by="x", **fields)
 
     assert covers_resource(scope, resource, find) is is_within

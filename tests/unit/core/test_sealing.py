@@ -1,4 +1,4 @@
-"""What is sealed opens only with its key, in its place, unchanged."""
+"""Sealed data can only be opened with its key, in its context, and unchanged."""
 
 import pytest
 
@@ -8,7 +8,7 @@ KEY, OTHER = bytes(32), bytes([1] * 32)
 SEALED = seal(b"plain", key=KEY, nonce=bytes(12), context="a")
 
 
-def test_what_was_sealed_opens():
+def test_sealed_data_can_be_opened():
     """With the same key and context."""
     assert unseal(SEALED, key=KEY, context="a") == b"plain"
 
@@ -23,7 +23,7 @@ def test_what_was_sealed_opens():
         (b"", KEY, "a"),
     ],
 )
-def test_anything_else_does_not_open(sealed, key, context):
-    """Another key, another record, a changed or a cut text."""
+def test_changed_data_or_another_key_or_context_is_rejected(sealed, key, context):
+    """Truncated data too."""
     with pytest.raises(UnsealError):
         unseal(sealed, key=key, context=context)

@@ -24,8 +24,8 @@ def session(factor=None):
 
 @pytest.mark.parametrize("policy", list(SecondFactorPolicy))
 @pytest.mark.parametrize("role", list(Role))
-def test_the_policy_row_by_row(policy, role):
-    """Optional asks nobody, `admins` the admins, `all` everyone; a session that was opened by one is enough."""
+def test_the_policy_decides_who_needs_a_second_factor(policy, role):
+    """`optional`: no operator; `admins`: admins; `all`: everyone. A session that was opened with one is enough."""
     is_required = policy is SecondFactorPolicy.ALL or (
         policy is SecondFactorPolicy.ADMINS and role is Role.ADMIN
     )
@@ -35,7 +35,7 @@ def test_the_policy_row_by_row(policy, role):
 
 
 @pytest.mark.parametrize("fields", [{"issuer": "https://id.example"}, {"password_expires_at": NOON}])
-def test_an_issuer_and_an_emergency_need_none_here(fields):
-    """The issuer asks for its own; the emergency was declared on the Server's host."""
+def test_an_issuers_and_an_emergency_operator_need_no_second_factor(fields):
+    """The issuer has its own; emergency access was granted on the Server's host."""
     assert not takes_second_factor(operator(**fields))
     assert not lacks_second_factor(SecondFactorPolicy.ALL, operator(**fields), session())

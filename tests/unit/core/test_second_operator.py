@@ -1,4 +1,4 @@
-"""The rules for what a second operator must confirm."""
+"""The rules for actions that a second operator must confirm."""
 
 import pytest
 from tests.builders import NOON
@@ -12,8 +12,8 @@ def rules(*actions, above=10):
     return make_rules(actions, above, at=NOON, by="operator:ann")
 
 
-def test_what_gives_one_person_two_accounts_is_always_confirmed():
-    """Whatever is chosen, operators and the rules themselves are among it: otherwise one person confirms alone."""
+def test_managing_operators_and_relaxing_rules_are_always_confirmed():
+    """Otherwise one person could add a second account and confirm alone."""
     chosen = rules("delete_workers")
 
     assert {ProtectedAction.MANAGE_OPERATORS, ProtectedAction.RELAX_RULES} == ALWAYS
@@ -22,8 +22,8 @@ def test_what_gives_one_person_two_accounts_is_always_confirmed():
     assert not chosen.requires(ProtectedAction.DISABLE_WORKERS)
 
 
-def test_what_stops_an_attack_is_not_proposed():
-    """To disable Workers and to withdraw a key that leaked takes one operator, unless somebody chooses otherwise."""
+def test_actions_that_stop_an_attack_are_not_in_the_default():
+    """One operator can disable Workers and withdraw a leaked key, unless the rules are set otherwise."""
     assert ProtectedAction.DISABLE_WORKERS not in DEFAULT
     assert ProtectedAction.WITHDRAW_SIGNING_KEY not in DEFAULT
     assert set(MEANINGS) == set(ProtectedAction)
@@ -41,13 +41,13 @@ def test_what_stops_an_attack_is_not_proposed():
         (rules("delete_workers"), rules("delete_workers", "refuse_agents", above=11), True),
     ],
 )
-def test_less_of_anything_is_relaxed(before, after, relaxes):
-    """An action taken out, or a higher number, is a relaxation, whatever else becomes stricter."""
+def test_dropping_an_action_or_raising_the_number_is_a_relaxation(before, after, relaxes):
+    """Whatever else becomes stricter."""
     assert after.is_at_least(before) is not relaxes
 
 
 @pytest.mark.parametrize(("actions", "above"), [(["anything"], 1), ([], -1), ([], 5_001)])
-def test_only_known_actions_and_numbers(actions, above):
+def test_unknown_actions_and_invalid_numbers_are_rejected(actions, above):
     """A misspelt action would protect nothing."""
     with pytest.raises(InvalidInputError):
         make_rules(actions, above, at=NOON, by="operator:ann")

@@ -1,4 +1,4 @@
-"""Which texts stand for random bytes, and what becomes of the others."""
+"""Which texts encode random bytes, and how other texts are stretched."""
 
 import base64
 import secrets
@@ -26,8 +26,8 @@ STRETCHED = "1f6e14ff54c01a2e976e8a36166eef9fe49210dbded58a414ecb4e4f3e69d2fa"
         generate_enrollment_key(seeded_bytes()).reveal().encode(),
     ],
 )
-def test_random_bytes_are_used_as_they_are(text):
-    """What the Server, `openssl rand` and `generate-key` make keeps its meaning, and costs nothing at the start."""
+def test_encoded_random_bytes_are_used_unchanged(text):
+    """Keys made by the Server, `openssl rand` and `generate-key` stay the same, and cost nothing at the start."""
     assert key_forms(text) == (text,)
 
 
@@ -43,13 +43,13 @@ def test_random_bytes_are_used_as_they_are(text):
         b"\xff" * 40,
     ],
 )
-def test_other_text_is_not_taken_for_random_bytes(text):
-    """A phrase, a key that was cut or mistyped, bytes that are not text."""
+def test_other_text_is_not_mistaken_for_random_bytes(text):
+    """A phrase, a truncated or mistyped key, bytes that are not text."""
     assert not is_random_form(text)
 
 
 def test_other_text_is_stretched():
-    """A key that a person may have chosen is stretched, the same each time; the text itself is what an older database has."""
+    """A text that a person may have chosen is stretched; the text itself is returned too, since older databases use it."""
     text = b"Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
     stretched, as_it_is = key_forms(text)
 
@@ -58,8 +58,8 @@ def test_other_text_is_stretched():
     assert is_random_form(stretched)
 
 
-def test_what_a_server_makes_is_in_a_random_form():
-    """Of a thousand keys of 32 random bytes hardly one has no digit, small letter or capital."""
+def test_generated_keys_are_recognized_as_random():
+    """Among a thousand keys of 32 random bytes hardly one lacks a digit, a lower-case or an upper-case letter."""
     keys = [base64.urlsafe_b64encode(secrets.token_bytes(32)) for _ in range(1_000)]
 
     assert sum(not is_random_form(key) for key in keys) < 20

@@ -1,4 +1,6 @@
-"""A secret is read the same way by all: what is around it by accident is taken off, what cannot be seen in it is refused."""
+"""
+Every reader parses a secret the same way: accidental white space around it is removed, invisible characters in it are rejected.
+"""
 
 import pytest
 from tests.builders import seeded_bytes
@@ -47,7 +49,7 @@ REFUSED = {
     "half a character": (f"{KEY[:9]}\udce9{KEY[9:]}", "must not contain U+DCE9"),
     "its name": (f"LYFTDATA_AUTO_ENROLLMENT_KEY={KEY}", "must be the value alone"),
 }
-# What is a secret, at which side, and what it may be.
+# Each secret setting of Server and Worker, with a valid value.
 SECRETS = [
     (read, setting.name, {"LYFTDATA_DATABASE_URL": DATABASE}.get(setting.name, KEY))
     for read, table in ((read_server_settings, SERVER), (read_worker_settings, WORKER))
@@ -67,7 +69,7 @@ ALONE = {
 
 
 def given_as(how, name, text, file):
-    """Return the environment with a secret that comes in a variable or in a file."""
+    """Return an environment with the secret in a variable or in a file."""
     others = ALONE.get(name, {})
     if how == "variable":
         return others | {name: text}
@@ -76,7 +78,7 @@ def given_as(how, name, text, file):
 
 
 def start(read, environ, place):
-    """Read the settings, and, for a Worker, choose its strategy by them."""
+    """Read the settings and, for a Worker, choose its strategy."""
     strategy = {
         "LYFTDATA_WORKER_API_KEY": {"LYFTDATA_WORKER_ID": "w"},
         "LYFTDATA_AUTO_ENROLLMENT_KEY": {"LYFTDATA_WORKER_NAME": "w"},
@@ -90,14 +92,14 @@ def start(read, environ, place):
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_what_is_around_it_is_taken_off(around):
-    """White space of any kind and byte order marks, in whatever order."""
+def test_white_space_around_a_secret_is_removed(around):
+    """Of any kind, and byte order marks, in any order."""
     assert parse_secret(AROUND[around]).reveal() == KEY
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_seen_is_refused(text, message):
-    """With its name and place; the secret is not repeated."""
+def test_quotes_and_invisible_characters_are_rejected(text, message):
+    """The message has the character and its position, but not the secret."""
     with pytest.raises(InvalidInputError) as raised:
         parse_secret(text)
     assert raised.value.message.startswith(message)
@@ -105,21 +107,21 @@ def test_what_cannot_be_seen_is_refused(text, message):
 
 
 @pytest.mark.parametrize("text", ["", " ", "\ufeff", "\r\n"])
-def test_nothing_is_no_secret(text):
-    """Where nothing is left, it is told."""
+def test_an_empty_secret_is_rejected(text):
+    """Also if only white space was given."""
     with pytest.raises(InvalidInputError, match="must not be empty"):
         parse_secret(text)
 
 
 def test_a_password_may_be_in_quotes():
-    """What a person types is theirs; what cannot be seen is refused there as well."""
+    """A person may type any password, but not invisible characters."""
     assert parse_typed_secret("'quoted'\n").reveal() == "'quoted'"
     with pytest.raises(InvalidInputError):
         parse_typed_secret("a\u200bb")
 
 
-def test_what_is_within_stays():
-    """Spaces and other letters than ASCII belong to it."""
+def test_characters_within_a_secret_are_kept():
+    """Spaces and non-ASCII letters are part of it."""
     assert parse_secret("correct horse Grüße 馬").reveal() == "correct horse Grüße 馬"
     assert trim("a b") == "a b"
 
@@ -129,8 +131,8 @@ def test_what_is_within_stays():
 @pytest.mark.parametrize(
     ("read", "name", "value"), SECRETS, ids=lambda x: getattr(x, "__name__", str(x))[:40]
 )
-def test_both_sides_read_every_secret_alike(read, name, value, around, how, tmp_path):
-    """Server and Worker, from a variable and from a file, have the same characters of the same bytes."""
+def test_server_and_worker_parse_every_secret_alike(read, name, value, around, how, tmp_path):
+    """From a variable and from a file, the same bytes give the same secret."""
     settings = read(given_as(how, name, AROUND[around].replace(KEY, value), tmp_path / "file"))
     (field,) = {setting.field for setting in (*SERVER, *WORKER) if setting.name == name}
 
@@ -142,8 +144,8 @@ def test_both_sides_read_every_secret_alike(read, name, value, around, how, tmp_
 @pytest.mark.parametrize(
     ("read", "name", "value"), SECRETS, ids=lambda x: getattr(x, "__name__", str(x))[:40]
 )
-def test_both_sides_refuse_every_secret_alike(read, name, value, refused, how, tmp_path):
-    """At the start, with the variable's name; at the Worker as at the Server."""
+def test_server_and_worker_reject_every_malformed_secret_alike(read, name, value, refused, how, tmp_path):
+    """At the start, with the variable's name."""
     text, message = REFUSED[refused]
     text = f'"{value}"' if refused == "double quotes" else text
     environ = given_as(how, name, text, tmp_path / "file")
@@ -156,14 +158,14 @@ def test_both_sides_refuse_every_secret_alike(read, name, value, refused, how, t
     assert value not in problem
 
 
-def test_the_library_reads_as_the_worker_does():
-    """A client in a program of one's own has the same key of the same variable."""
+def test_the_client_library_parses_a_secret_as_the_worker_does():
+    """A program that uses the library gets the same key from the same variable."""
     (row,) = [row for row in LIBRARY if row.secret]
     assert row.parse is parse_secret
 
 
-def test_what_a_program_read_from_a_file_is_read_alike():
-    """A key given as an argument, with the line end of its file; in quotes it is rejected, by the argument's name."""
+def test_a_secret_passed_as_an_argument_is_parsed_alike():
+    """The line break at the end of its file is removed; quotes are rejected, with the argument's name."""
     assert secret_argument("api_key", f"\ufeff{KEY}\r\n").reveal() == KEY
     for wrong in (f'"{KEY}"', f"{KEY}\n{KEY}", ""):
         with pytest.raises(InvalidInputError, match=r"^api_key must not") as raised:
@@ -179,8 +181,10 @@ def test_what_a_program_read_from_a_file_is_read_alike():
             )
 
 
-def test_the_key_file_is_read_as_a_copy_of_it_is(tmp_path):
-    """`secret.key` with a byte order mark and Windows line ends is the key that LYFTDATA_SECRET_KEY_FILE has of the same bytes."""
+def test_the_key_file_is_parsed_like_any_secret_file(tmp_path):
+    """
+    With a byte order mark and Windows line breaks, `secret.key` is the same key as the same bytes in LYFTDATA_SECRET_KEY_FILE.
+    """
     written = f"\ufeff{KEY}\r\n\r\n".encode()
     directory = PrivateDirectory(tmp_path / "s", named_by="X", child="y")
     directory.make()
@@ -192,8 +196,8 @@ def test_the_key_file_is_read_as_a_copy_of_it_is(tmp_path):
     assert in_place == load_secret_key(directory.path, given=copy, random_bytes=seeded_bytes())
 
 
-def test_an_environment_file_from_windows_is_read():
-    """A carriage return after every value, as `docker --env-file` hands it over: all settings are what they say."""
+def test_an_environment_file_from_windows_is_accepted():
+    """`docker --env-file` passes a carriage return after every value; it is ignored in all settings."""
     settings = read_server_settings(
         {
             "LYFTDATA_STAGING_DIR": "/var/lib/lyftdata\r",

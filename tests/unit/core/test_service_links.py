@@ -1,11 +1,11 @@
-"""What Kubernetes adds to the environment is not taken for mistyped settings."""
+"""Kubernetes's service variables are not mistaken for mistyped settings."""
 
 import pytest
 
 from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.worker.settings import read_worker_settings
 
-# As Kubernetes writes them (k8s.io, "Accessing the Service": environment variables), for a service with a named port.
+# The variables of a service with a named port (k8s.io, "Accessing the Service": environment variables).
 LINKS = {
     "{}_SERVICE_HOST": "10.96.14.3",
     "{}_SERVICE_PORT": "3000",
@@ -29,8 +29,8 @@ SIX = {
 @pytest.mark.parametrize(
     "service", ["LYFTDATA", "LYFTDATA_SERVER", "LYFTDATA_WORKER", "LYFTDATA_SERVER_HEADLESS_2"]
 )
-def test_service_links_draw_no_warning(read, links, service):
-    """Neither side warns about them, whatever the service is called after the product's name."""
+def test_service_variables_cause_no_warning(read, links, service):
+    """On either side, however the service's name continues after the product's."""
     assert read({name.format(service): value for name, value in links.items()}).warnings == ()
 
 
@@ -44,14 +44,14 @@ def test_service_links_draw_no_warning(read, links, service):
         ("LYFTDATA_BIND_PORT", "3000"),
     ],
 )
-def test_what_someone_meant_as_a_setting_is_warned_about(name, value):
-    """The shape of the name alone is not enough."""
+def test_a_mistyped_setting_that_looks_similar_causes_a_warning(name, value):
+    """The form of the name alone is not enough."""
     (warning,) = read_server_settings({name: value}).warnings
     assert warning.startswith(f"{name} is not a setting and is ignored.")
 
 
-def test_a_guess_is_one_of_the_own_settings():
-    """A Worker is not told about a setting that only the Server has, nor the other way round."""
+def test_a_suggestion_is_a_setting_of_the_same_program():
+    """A Worker gets no suggestion that only the Server has, and vice versa."""
     (warning,) = read_worker_settings({"LYFTDATA_TLS_CERTS": "x"}).warnings
     assert "LYFTDATA_TLS_CERT?" not in warning
     (warning,) = read_worker_settings({"LYFTDATA_WORKER_NAMES": "x"}).warnings

@@ -1,4 +1,4 @@
-"""Reading a table of settings."""
+"""Settings are read from a table."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from lyftdata.core.settings import Setting, one_of, parse_switch, read_settings
 
 
 def parse_number(text):
-    """Read a number, as a test's parser."""
+    """Parse a number, for the test's table."""
     if not text.isdigit():
         raise InvalidInputError("number", "must be a number")
     return int(text)
@@ -41,8 +41,8 @@ def read(environ, flags=None, files=None):
     return read_settings(TABLE, environ=environ, flags=flags or {}, read_file=read_file)
 
 
-def test_defaults_variables_flags():
-    """A flag wins over the variable, the variable over the default; an empty variable counts as unset."""
+def test_flags_override_variables_which_override_defaults():
+    """An empty variable counts as unset."""
     assert read({})[0]["number"] == 7
     assert read({"LYFTDATA_NUMBER": ""})[0]["number"] == 7
     assert read({"LYFTDATA_NUMBER": "8"})[0]["number"] == 8
@@ -50,7 +50,7 @@ def test_defaults_variables_flags():
 
 
 def test_a_secret_may_come_from_a_file():
-    """`X_FILE` names a file; the line end behind the secret is not part of it."""
+    """`X_FILE` names the file; the line break at its end is not part of the secret."""
     values, warnings = read({"LYFTDATA_KEY_FILE": "/k"}, files={"/k": "s3cret\n"})
 
     assert values["key"].reveal() == "s3cret"
@@ -65,15 +65,15 @@ def test_a_secret_may_come_from_a_file():
         ({"LYFTDATA_KEY_FILE": "/empty"}, {"/empty": "\n"}),
     ],
 )
-def test_a_secret_file_that_cannot_be_used_is_a_fault(environ, files):
-    """Both at once, a missing and an empty file are faults that name the variable."""
+def test_an_unusable_secret_file_is_an_error(environ, files):
+    """Both variables at once, a missing file and an empty file; the error names the variable."""
     with pytest.raises(SettingsError) as faults:
         read(environ, files=files)
     assert "LYFTDATA_KEY" in faults.value.problems[0]
 
 
-def test_all_faults_at_once_without_secret_values():
-    """Every fault is reported in one go, and none repeats a secret."""
+def test_all_errors_are_reported_at_once_without_secrets():
+    """So that an operator can fix all of them before the next start."""
     with pytest.raises(SettingsError) as faults:
         read({"LYFTDATA_NUMBER": "x", "LYFTDATA_KEY": "hush", "LYFTDATA_KEY_FILE": "/k"})
 
@@ -81,8 +81,8 @@ def test_all_faults_at_once_without_secret_values():
     assert "hush" not in str(faults.value)
 
 
-def test_an_unknown_name_is_warned_about_with_the_nearest():
-    """A misspelt variable does not vanish silently."""
+def test_an_unknown_setting_causes_a_warning_with_a_suggestion():
+    """A misspelt variable is not ignored silently."""
     _, warnings = read({"LYFTDATA_NUMBR": "1", "OTHER": "x"})
 
     assert warnings == ["LYFTDATA_NUMBR is not a setting and is ignored. Did you mean LYFTDATA_NUMBER?"]
@@ -91,13 +91,13 @@ def test_an_unknown_name_is_warned_about_with_the_nearest():
 @pytest.mark.parametrize(
     ("text", "value"), [("yes", True), ("ON", True), ("1", True), ("no", False), ("False", False)]
 )
-def test_switches(text, value):
-    """Switches read the words that people use."""
+def test_switches_accept_common_words(text, value):
+    """In upper and lower case."""
     assert parse_switch(text) is value
 
 
-def test_words_outside_the_choice_are_refused():
-    """A word that is not offered is refused, and the offer is named."""
+def test_a_word_that_is_not_a_choice_is_rejected():
+    """The message lists the choices."""
     with pytest.raises(InvalidInputError, match="a, b"):
         one_of("a", "b")("c")
     with pytest.raises(InvalidInputError):

@@ -1,4 +1,4 @@
-"""By which ways an operator may be signed in."""
+"""How an operator may sign in."""
 
 from datetime import timedelta
 
@@ -31,10 +31,10 @@ EMERGENCY = msgspec.structs.replace(LOCAL, password_expires_at=NOON + timedelta(
         (True, None, EMERGENCY, 3_600, False, False),
     ],
 )
-def test_a_way_in_is_open_only_while_the_settings_allow_it(
+def test_a_sign_in_method_works_only_while_the_settings_allow_it(
     passwords, issuer, operator, after, session, password
 ):
-    """By password where passwords count or for an emergency, at the issuer that is configured, and by no other way."""
+    """A password if password sign-in is on or for an emergency; otherwise only the configured issuer."""
     methods = SignInMethods(passwords=passwords, issuer=issuer)
     now = NOON + timedelta(seconds=after)
     assert methods.allows(operator, now=now) is session

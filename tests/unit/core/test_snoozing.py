@@ -1,4 +1,4 @@
-"""When a snoozed alert has got worse."""
+"""When a snoozed alert has become worse."""
 
 import pytest
 from tests.builders import NOON
@@ -7,7 +7,7 @@ from lyftdata.core.snoozing import SnoozedAlertRecord, alert_digest, describe_me
 
 
 def snoozed(about):
-    """Return the decision about an alert with these members."""
+    """Return the snooze of an alert about these members."""
     return SnoozedAlertRecord(
         alert=alert_digest("refused", "wrong_api_key"),
         kind="refused",
@@ -28,19 +28,19 @@ def snoozed(about):
         ({"a", "b"}, {"a"}, False),
         ({"a", "b"}, set(), False),
         ({"a", "b"}, {"a", "b", "c"}, True),
-        # As many as before, and one of them is another.
+        # As many as before, but one of them is new.
         ({"a", "b"}, {"a", "c"}, True),
         (set(), set(), False),
         (set(), {"a"}, True),
     ],
 )
-def test_an_alert_is_worse_when_it_is_about_one_that_was_not_there(before, now, worse):
-    """One that takes the place of another counts: a guesser must not hide behind one who has stopped."""
+def test_an_alert_is_worse_when_it_has_a_new_member(before, now, worse):
+    """Even if another one is gone: an attacker must not hide behind one that has stopped."""
     assert is_worse(snoozed(before), now) is worse
 
 
-def test_of_very_many_their_number_counts():
-    """Ten thousand Workers are not listed in a decision: with one more of them it has got worse."""
+def test_an_alert_with_very_many_members_is_compared_by_their_number():
+    """A snooze does not list ten thousand Workers; one more makes the alert worse."""
     before = {f"w-{number}" for number in range(1_001)}
 
     assert snoozed(before).members == ""
@@ -48,8 +48,8 @@ def test_of_very_many_their_number_counts():
     assert is_worse(snoozed(before), before | {"w-1001"})
 
 
-def test_a_key_of_one_kind_is_not_that_of_another():
-    """Whatever text a key is, also one that a client has chosen."""
+def test_alerts_of_different_kinds_have_different_digests():
+    """Whatever text the key is, since a client may choose it."""
     keys = [("refused", "a"), ("duplicate", "a"), ("refused", ""), ("refuse", "d\0a"), ("refused\0", "a")]
 
     assert len({alert_digest(kind, key) for kind, key in keys}) == len(keys)

@@ -1,4 +1,4 @@
-"""Signatures of webhooks, checked by PyPI's `standardwebhooks`."""
+"""Signatures of webhooks, verified with PyPI's `standardwebhooks`."""
 
 from datetime import UTC, datetime
 
@@ -17,8 +17,8 @@ def signed(*secrets, body=BODY):
     return signed_headers(body, message_id="evt_1", at=datetime.now(UTC), secrets=secrets)
 
 
-def test_each_secret_verifies_a_message_while_it_is_rotated():
-    """A receiver that has the previous secret accepts it, and one that has the new one; no other does."""
+def test_both_secrets_verify_a_message_during_a_rotation():
+    """A receiver that still has the previous secret accepts it too; no other secret verifies it."""
     random = seeded_bytes()
     new, previous, other = (generate_webhook_secret(random) for _ in range(3))
     headers = signed(new, previous)
@@ -33,8 +33,8 @@ def test_each_secret_verifies_a_message_while_it_is_rotated():
     "changes",
     [{"webhook-id": "evt_2"}, {"webhook-timestamp": "1"}, {"webhook-signature": "v1,AAAA"}],
 )
-def test_what_was_changed_is_rejected(changes):
-    """ID and time are signed with the body."""
+def test_a_changed_message_is_rejected(changes):
+    """ID and time are signed together with the body."""
     secret = generate_webhook_secret(seeded_bytes())
 
     with pytest.raises(WebhookVerificationError):
@@ -43,7 +43,7 @@ def test_what_was_changed_is_rejected(changes):
         Webhook(secret.reveal()).verify(BODY + b" ", signed(secret))
 
 
-def test_the_published_example_of_the_specification():
+def test_signatures_match_the_published_example():
     """The vector of the library's README: `msg_p5jXN8AQM9LWM0D4loKWxJek` at 1614265330."""
     headers = signed_headers(
         b'{"test": 2432232314}',

@@ -1,4 +1,4 @@
-"""What makes a Worker or its credential no good, and that nothing else does."""
+"""Which states make a Worker or its credential invalid, and that no other state does."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +29,7 @@ BY_IDENTITY = Credential("jkt", "thumb", 7)
 
 @dataclass(frozen=True)
 class Case:
-    """A state of the fleet, and the problem that is named."""
+    """A state of the Worker and its credential, and the problem that is reported."""
 
     entry: object
     credential: Credential = BY_KEY
@@ -91,8 +91,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_first_problem_is_named(case):
-    """Entry, epoch, then the credential itself; an end counts from its very moment."""
+def test_the_first_problem_is_reported(case):
+    """The entry comes first, then the epoch, then the credential; an end takes effect in that very moment."""
     assert standing_problem(case.entry, case.credential, key=case.key, now=NOON) is case.problem
 
 
@@ -128,8 +128,8 @@ credentials = st.builds(
 
 
 @given(entry=entries, credential=credentials, key=keys)
-def test_nothing_is_good_that_a_part_of_the_rule_rejects(entry, credential, key):
-    """No state of entry, epoch and credential is let through by the whole rule and not by its parts, or the other way round."""
+def test_the_whole_rule_agrees_with_its_parts(entry, credential, key):
+    """No state of entry, epoch and credential is accepted by the whole rule but not by its parts, or the other way round."""
     problem = standing_problem(entry, credential, key=key, now=NOON)
     parts = [entry_problem(entry)]
     if entry is not None:
@@ -147,8 +147,8 @@ def test_nothing_is_good_that_a_part_of_the_rule_rejects(entry, credential, key)
 
 
 @given(key=keys.filter(bool), worker_id=st.sampled_from(["w-1", "w-2", "w-3"]))
-def test_a_key_that_has_ended_is_for_nobody(key, worker_id):
-    """No matter who it was issued for, and what else is wrong with it."""
+def test_a_key_that_has_ended_is_refused_for_every_worker(key, worker_id):
+    """Whichever Workers it was issued for, and whatever else is wrong with it."""
     end = key_end(key, now=NOON)
 
     if end is not None:
@@ -156,8 +156,8 @@ def test_a_key_that_has_ended_is_for_nobody(key, worker_id):
 
 
 @pytest.mark.parametrize("problem", Problem)
-def test_each_problem_has_its_sentence(problem):
-    """An operator reads each in words."""
+def test_each_problem_has_a_sentence(problem):
+    """Operators read it."""
     assert problem.sentence.endswith(".")
 
 
@@ -165,8 +165,8 @@ def test_each_problem_has_its_sentence(problem):
     allowed=st.frozensets(st.text("ab-1", min_size=1, max_size=3)),
     worker_id=st.text("ab-1", min_size=1, max_size=3),
 )
-def test_a_key_is_for_the_workers_it_names_and_no_others(allowed, worker_id):
-    """However many Workers it is for, and whatever their IDs have in common."""
+def test_a_key_is_only_for_the_workers_that_it_lists(allowed, worker_id):
+    """However many they are, and however similar their IDs are."""
     key = api_key(for_all_workers=False, worker_ids=tuple(sorted(allowed)))
 
     assert is_for(key, worker_id) is (worker_id in allowed)

@@ -1,4 +1,4 @@
-"""Which strategy a Worker uses: every combination of what it may be given."""
+"""Which strategy a Worker uses, for every combination of what it is given."""
 
 import itertools
 
@@ -27,7 +27,7 @@ OTHER_NAME = StoredIdentity(issuer=URL, server_url=URL, worker_id="w-8", worker_
 
 
 def outcome(worker_id, api_key, name, secret, stored):
-    """Return the kind of choice, or the message of the refusal."""
+    """Return the chosen strategy, or the error's message."""
     inputs = WorkerInputs(
         worker_id=worker_id,
         has_api_key=api_key,
@@ -50,8 +50,8 @@ TABLE = list(
 
 
 @pytest.mark.parametrize(("worker_id", "api_key", "name", "secret", "stored"), TABLE)
-def test_every_combination(worker_id, api_key, name, secret, stored):
-    """ID and key mean API key; a fitting stored identity is used, and moved to another address or name; name and secret enroll; nothing else starts."""
+def test_every_combination_has_one_outcome(worker_id, api_key, name, secret, stored):
+    """ID and key: API key. A stored identity: used, moved or renamed. Name and secret: enrollment. Anything else: an error."""
     result = outcome(worker_id, api_key, name, secret, stored)
 
     if worker_id and api_key and not secret and stored is None:
@@ -83,22 +83,22 @@ def test_every_combination(worker_id, api_key, name, secret, stored):
         (("w-1", True, None, False, STORED), ["WORKER_ID", "WORKER_API_KEY", "JOBS_DIR", "w-7"]),
     ],
 )
-def test_a_refusal_names_every_variable_at_fault(given, named):
-    """The one message names each variable and what to set or unset."""
+def test_an_error_names_every_variable_at_fault(given, named):
+    """The single message says what to set or unset."""
     message = outcome(*given)
 
     assert all(part in message for part in named), message
 
 
-def test_a_worker_of_another_server_is_told_all_ways_out():
-    """The message names the variables, the Server that the identity is for, and what to set if the Server has moved."""
+def test_the_error_for_another_server_lists_all_remedies():
+    """It has the variables, the Server for which the identity is, and what to set if the Server has moved."""
     (message,) = server_mismatch(URL, OTHER_SERVER).problems
 
     assert all(part in message for part in ("LYFTDATA_URL", "JOBS_DIR", "https://o", "PREVIOUS_PUBLIC_URLS"))
 
 
-def test_a_worker_of_another_name_is_told_all_ways_out():
-    """The message names the variables, the name on the Server, and the command that renames the Worker there."""
+def test_the_error_for_another_name_lists_all_remedies():
+    """It has the variables, the Worker's name on the Server, and the command that renames it there."""
     (message,) = worker_name_mismatch("new", "current", STORED).problems
 
     assert all(
@@ -107,5 +107,5 @@ def test_a_worker_of_another_name_is_told_all_ways_out():
 
 
 def test_the_enrollment_key_is_not_needed_once_enrolled():
-    """With a stored identity the choice is the same whether the secret is there, changed or gone."""
+    """With a stored identity, it does not matter whether the secret is present, changed or gone."""
     assert outcome(None, False, "press", True, STORED) == outcome(None, False, "press", False, STORED)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[3] / "src" / "lyftdata"
 
-# Threads that use a struct for the first time at the same moment, over and over.
+# Over and over, threads use a struct for the first time at the same moment.
 _AT_ONCE = """
 import enum, sys, threading
 import msgspec
@@ -36,7 +36,7 @@ print("done")
 
 
 def test_threads_may_use_a_struct_for_the_first_time_at_once():
-    """Without preparation msgspec ends the process with a segmentation fault."""
+    """Without preparation, msgspec crashes with a segmentation fault."""
     ended = subprocess.run(
         [sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, timeout=180, check=False
     )
@@ -48,7 +48,7 @@ def _is_call(node, *names):
 
 
 def _read_by(node: ast.AST) -> ast.AST | None:
-    """Return the type that a call reads, or None."""
+    """Return the type that a call decodes into, or None."""
     if not isinstance(node, ast.Call):
         return None
     if _is_call(node, "from_row"):
@@ -62,12 +62,12 @@ def _names(node):
     return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
 
 
-def test_every_struct_that_is_read_is_prepared():
+def test_every_struct_that_is_decoded_is_prepared():
     """Where it is defined, or before it is used."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     read = {name for node in nodes if (kind := _read_by(node)) is not None for name in _names(kind)}
-    # The parameters of functions that are given a type.
+    # Parameters of functions that are passed a type.
     read -= {"kind", "T"}
     prepared = {
         name

@@ -1,4 +1,4 @@
-"""Messages for syslog."""
+"""Messages in syslog format."""
 
 from tests.builders import NOON
 
@@ -6,7 +6,7 @@ from lyftdata.core.syslog_messages import format_message
 
 
 def test_a_message_is_framed_by_its_length():
-    """RFC 5424 within the octet counting of RFC 6587."""
+    """RFC 5424, framed by octet counting (RFC 6587)."""
     message = format_message(
         '{"a":1}', at=NOON, hostname="lyft.example", msgid="worker.created", is_alert=False
     )
@@ -18,8 +18,8 @@ def test_a_message_is_framed_by_its_length():
     assert int(length) == len(rest)
 
 
-def test_fields_of_the_header_cannot_be_broken_out_of():
-    """Spaces and other characters that end a field are replaced, and long ones cut; an alert is a warning."""
+def test_a_value_cannot_break_out_of_its_header_field():
+    """Spaces and other characters that end a field are replaced, and long values are truncated; an alert has severity warning."""
     message = format_message("x", at=NOON, hostname="a b\n", msgid="m" * 40, is_alert=True)
 
     assert message.partition(b" ")[2] == (

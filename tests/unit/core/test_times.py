@@ -1,4 +1,4 @@
-"""Times in sentences: written in one form, and found again to be shown in another zone."""
+"""Times in sentences are written in one format, and found again to be shown in another zone."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -20,8 +20,8 @@ BERLIN = timezone(timedelta(hours=1))
         ("2026-03-01T12:30Z", AT.replace(second=0, microsecond=0), False),
     ],
 )
-def test_what_was_written_is_found_within_a_sentence(text, at, has_seconds):
-    """With the text around it, whatever that is; several in one sentence too."""
+def test_times_within_a_sentence_are_found(text, at, has_seconds):
+    """Whatever the text around them is, and if there are several."""
     assert list(split_times(f"from {text}, <until> {text}.")) == [
         "from ",
         (at, has_seconds),
@@ -47,6 +47,6 @@ def test_what_was_written_is_found_within_a_sentence(text, at, has_seconds):
         "2026-03-01",
     ],
 )
-def test_what_is_no_time_of_utc_stays_text(text):
-    """A time of another zone, a date that no calendar has, and what only looks like one."""
+def test_text_that_is_not_a_utc_time_is_left_alone(text):
+    """A time in another zone, a date that does not exist, and text that only looks like a time."""
     assert "".join(part for part in split_times(text) if isinstance(part, str)) == text

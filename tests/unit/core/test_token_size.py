@@ -1,4 +1,4 @@
-"""A token that says everything at its longest is one that every check accepts."""
+"""A token in which every part has its maximum length is accepted by every verifier."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from lyftdata.core.resources import check_fits_token, parse_audience, parse_scop
 from lyftdata.core.tokens import format_credential, mint_worker_token, verify_worker_token
 from lyftdata.server.runtime.settings_values import parse_bind_address, parse_public_url
 
-# The longest of each part; `test_each_part_has_a_limit` shows that one character more is refused.
+# Each part at its maximum length; `test_each_part_has_a_limit` shows that one more character is rejected.
 ISSUER = "https://" + "h" * 248
 AUDIENCE = "https://" + "a" * 248
 NAME = "\U0001f600" * 64
@@ -24,7 +24,7 @@ FARTHEST = 10**16  # milliseconds since 1970, in more than 300,000 years
 
 
 def longest_token(algorithm, **changes):
-    """Mint what takes most room in each part: for another service, bound to a key, by an enrolled Worker."""
+    """Mint the longest possible token: for another service, bound to a key, for an enrolled Worker."""
     check_fits_token(AUDIENCE, SCOPES)
     given: dict[str, Any] = {
         "signer": generate_signing_key(algorithm),
@@ -48,7 +48,7 @@ def longest_token(algorithm, **changes):
 
 @pytest.mark.parametrize("algorithm", ["ES256", "Ed25519"])
 def test_the_longest_token_verifies(algorithm):
-    """Every part at its longest makes a token that is accepted, and the limits leave little room unused."""
+    """The limits leave little room unused."""
     given, token = longest_token(algorithm)
 
     keys = {given["signer"].kid: given["signer"].verification}
@@ -58,8 +58,8 @@ def test_the_longest_token_verifies(algorithm):
     assert 4_000 < len(token) <= 4_096
 
 
-def test_what_was_stored_under_other_limits_makes_no_token():
-    """A token that no check would accept is not given out: the Worker is told why instead."""
+def test_no_token_is_issued_that_would_be_too_long():
+    """Labels stored under other limits could exceed the maximum; the Worker then gets an error instead of a useless token."""
     too_many_labels = worker("w-1", labels={f"k{n}": "v" * 63 for n in range(64)})
 
     with pytest.raises(TokenTooLongError) as refused:
@@ -69,8 +69,8 @@ def test_what_was_stored_under_other_limits_makes_no_token():
     assert "4096" in refused.value.detail
 
 
-def test_the_one_line_form_is_no_longer_than_the_json():
-    """A limit on the JSON is one on the header that carries the labels, too."""
+def test_the_one_line_form_of_labels_is_not_longer_than_the_json():
+    """So the limit on the JSON also limits the header that carries the labels."""
     assert len(format_labels(LABELS)) <= 1_024
 
 
@@ -87,7 +87,7 @@ def test_the_one_line_form_is_no_longer_than_the_json():
     ids=["public URL", "audience", "name", "bind address", "labels", "audience and scopes"],
 )
 def test_each_part_has_a_limit(parse, longest):
-    """The longest text is accepted, one character more is refused."""
+    """The longest text is accepted, one more character is rejected."""
     parse(longest)
 
     with pytest.raises(InvalidInputError):

@@ -1,4 +1,4 @@
-"""Worker tokens: what they say, when they die, and everything that is not one."""
+"""Worker tokens: what they contain, when they expire, and what is refused."""
 
 import base64
 import warnings
@@ -33,7 +33,7 @@ WORKER = worker("w-17", name="Prëss ✓", labels={"zone": "eu-1", "gpu": ""})
 
 
 def mint(signer=SIGNER, **changes):
-    """Mint a token of fifteen minutes at noon."""
+    """Mint a token at noon that is valid for fifteen minutes."""
     given = {
         "signer": signer,
         "issuer": ISSUER,
@@ -53,15 +53,15 @@ def verify(token, *, keys=RING, now=NOON, issuer=ISSUER, audience=ISSUER):
 
 
 def resigned(token, *, header=None, claims=None, signer=SIGNER):
-    """Return a token with members changed and rightly signed again by one of our keys."""
+    """Return a token with members changed and validly signed again with one of the Server's keys."""
     old_header, old_claims, _ = parts(token)
     message = join(merged(old_header, header), merged(old_claims, claims), b"").rstrip(".")
     return f"{message}.{b64(signer.sign(message.encode()))}"
 
 
 @pytest.mark.parametrize("algorithm", list(KEYS))
-def test_a_token_says_who_the_worker_is(algorithm):
-    """What was minted is what verification proves."""
+def test_a_token_identifies_the_worker(algorithm):
+    """Verification returns what was minted."""
     claims = verify(mint(KEYS[algorithm]))
 
     assert (claims.iss, claims.aud, claims.sub, claims.client_id) == (ISSUER, ISSUER, "w-17", "w-17")
@@ -71,8 +71,8 @@ def test_a_token_says_who_the_worker_is(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", list(KEYS))
-def test_another_library_takes_our_tokens(algorithm):
-    """Joserfc verifies a token that we assembled ourselves, by the published JWK alone."""
+def test_another_library_accepts_worker_tokens(algorithm):
+    """With only the published JWKs, joserfc verifies a token that lyftdata assembled itself."""
     token = mint(KEYS[algorithm])
     published: list[Any] = [key.public_jwk() for key in KEYS.values()]
     ring = KeySet.import_key_set({"keys": published})
@@ -84,8 +84,8 @@ def test_another_library_takes_our_tokens(algorithm):
 
 
 @pytest.mark.parametrize(("seconds_left", "refused"), [(1, False), (0, True), (-1, True)])
-def test_a_token_dies_at_exp(seconds_left, refused):
-    """A token is refused from the very second its `exp` names."""
+def test_a_token_expires_at_exp(seconds_left, refused):
+    """It is refused from the very second of its `exp`."""
     now = NOON + timedelta(seconds=900 - seconds_left)
     if refused:
         with pytest.raises(TokenExpiredError):
@@ -139,8 +139,8 @@ OTHER_KEY = generate_signing_key("ES256")
     ],
     ids=case,
 )
-def test_a_foreign_token_is_refused(forged):
-    """Wrong algorithm, key, type, claim, encoding or length: refused, whatever the signature."""
+def test_a_forged_token_is_refused(forged):
+    """For a wrong algorithm, key, type, claim, encoding or length, whatever its signature."""
     with pytest.raises(WrongTokenError):
         verify(forged)
 
@@ -165,13 +165,13 @@ def test_a_foreign_token_is_refused(forged):
     ],
 )
 def test_claims_of_the_wrong_type_are_refused_even_if_signed(claims):
-    """Should our key ever sign nonsense, verification still does not take it for a Worker."""
+    """Even if the Server ever signed malformed claims, they would not be accepted as a Worker's."""
     with pytest.raises((WrongTokenError, TokenExpiredError)):
         verify(resigned(mint(), claims=claims))
 
 
-def test_an_assertion_is_not_an_access_token():
-    """What a Worker signs to prove itself opens nothing, even under a key that were in the ring."""
+def test_an_assertion_is_not_a_worker_token():
+    """What a Worker signs to authenticate gives access to nothing by itself."""
     key = generate_identity_key()
     assertion = make_assertion(key, worker_id="w-17", audience=ISSUER, now=NOON, jti="j")
 
@@ -179,15 +179,15 @@ def test_an_assertion_is_not_an_access_token():
         verify(assertion)
 
 
-def test_a_retired_key_opens_nothing():
-    """Once a key has left the ring, its tokens are refused."""
+def test_a_token_of_a_retired_key_is_refused():
+    """From when the key is no longer in the ring."""
     with pytest.raises(WrongTokenError):
         verify(mint(), keys={OTHER_KEY.kid: OTHER_KEY.verification})
 
 
 @given(st.data())
-def test_no_mutation_of_a_token_verifies(data):
-    """Change any one character of a token and it is refused."""
+def test_a_token_with_one_changed_character_is_refused(data):
+    """At any position."""
     token = mint()
     at = data.draw(st.integers(0, len(token) - 1))
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/"
@@ -198,8 +198,8 @@ def test_no_mutation_of_a_token_verifies(data):
 
 
 @given(st.text(max_size=200))
-def test_arbitrary_text_is_refused_and_never_crashes(text):
-    """Text of any kind is no token."""
+def test_arbitrary_text_is_refused(text):
+    """The verifier raises no other error, whatever the text is."""
     with pytest.raises(WrongTokenError):
         verify(text)
 
@@ -207,8 +207,8 @@ def test_arbitrary_text_is_refused_and_never_crashes(text):
 @pytest.mark.parametrize(
     ("kind", "value"), [("key", "AbC0123456"), ("jkt", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
 )
-def test_credentials_read_back(kind, value):
-    """Kind, value and epoch survive the claim."""
+def test_a_credential_claim_can_be_parsed(kind, value):
+    """It results in the same kind, value and epoch."""
     assert parse_credential(format_credential(kind, value, 1795520569043)) == Credential(
         kind, value, 1795520569043
     )
@@ -217,14 +217,14 @@ def test_credentials_read_back(kind, value):
 @pytest.mark.parametrize(
     "text", ["", "key", "key.", "key.x", "key.x.y", "jwt.x.1", "key..1", "key.x.-1", "key.x.٣"]
 )
-def test_other_credentials_are_refused(text):
-    """A `cred` that we have not written is refused."""
+def test_a_malformed_credential_claim_is_refused(text):
+    """Any `cred` that this code cannot have written."""
     with pytest.raises(WrongTokenError):
         parse_credential(text)
 
 
-def test_signing_emits_no_deprecation_and_shows_no_key():
-    """Minting is quiet, and a signing key shows its kid alone."""
+def test_signing_causes_no_warning_and_a_key_hides_itself():
+    """The repr of a signing key has only its algorithm and `kid`."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mint(KEYS["Ed25519"])

@@ -1,4 +1,4 @@
-"""Versions as agents report them, read and ordered; the order of PEP 440 is checked against `packaging`."""
+"""Versions as agents report them are parsed and ordered; the order of PEP 440 is checked against `packaging`."""
 
 import itertools
 
@@ -29,7 +29,7 @@ IN_ORDER = [
 ]
 
 
-def test_versions_are_ordered_as_pep_440_orders_them():
+def test_versions_are_ordered_as_in_pep_440():
     """Each is lower than all that follow it, and `packaging` agrees."""
     read = {text: parse_version(text) or Version(()) for text in IN_ORDER}
     for lower, higher in itertools.combinations(IN_ORDER, 2):
@@ -50,18 +50,18 @@ def test_versions_are_ordered_as_pep_440_orders_them():
         ("0", "0.0.0"),
     ],
 )
-def test_versions_that_are_written_differently_are_the_same(text, same):
-    """Zeros at the end, SemVer's pre-releases, and what a distribution adds."""
+def test_different_spellings_of_a_version_are_equal(text, same):
+    """Trailing zeros, SemVer's pre-releases, and suffixes that a distribution adds."""
     assert parse_version(text) == parse_version(same)
 
 
 @pytest.mark.parametrize("text", ["", "unknown", "latest", "x1.4", "-1", "1" * 10, "\u0661.\u0664"])
-def test_what_is_no_version_has_no_order(text):
-    """It is neither lower nor higher than another."""
+def test_a_malformed_version_has_no_order(text):
+    """It is neither lower nor higher than another one."""
     assert parse_version(text) is None
 
 
-def test_a_hostile_text_is_read_in_no_time():
-    """As long as a Worker may report; whatever it is."""
+def test_a_hostile_version_is_parsed_quickly():
+    """Of any length that a Worker may report."""
     assert parse_version("1" + "." * 127) is not None
     assert parse_version("1." * 64) is not None

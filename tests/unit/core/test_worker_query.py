@@ -1,4 +1,4 @@
-"""The language of searches: what is understood, and what is said about what is not."""
+"""The search language: how a search is parsed, and the errors for what cannot be parsed."""
 
 from datetime import timedelta
 
@@ -23,8 +23,8 @@ from lyftdata.core.worker_query import (
 )
 
 
-def test_a_search_is_understood_word_by_word():
-    """Each word becomes one term, which knows its field, its values, and whether it excludes."""
+def test_each_word_of_a_search_becomes_a_term():
+    """With its field, its values, and whether it excludes."""
     query = parse_worker_query('  name:"press 1",binder -gpu zone=eu-1 seen:<1h30m ')
 
     name, gpu, zone, seen = query.terms
@@ -39,16 +39,16 @@ def test_a_search_is_understood_word_by_word():
 
 
 @pytest.mark.parametrize("search", [search for search, _ in SEARCHES])
-def test_every_search_of_the_table_is_understood(search):
-    """What databases and API are tested with, the parser takes; read again, it says the same."""
+def test_every_search_of_the_table_can_be_parsed(search):
+    """The same table tests the databases and the API. Parsing the result again gives the same terms."""
     query = parse_worker_query(search)
 
     assert parse_worker_query(query.text).terms == query.terms
 
 
 @pytest.mark.parametrize(("search", "position", "message"), REJECTED)
-def test_what_cannot_be_understood_is_an_error_that_says_where(search, position, message):
-    """The error names the character at fault, and the nearest field or value that exists."""
+def test_an_invalid_search_is_an_error_with_its_position(search, position, message):
+    """The error has the position of the character, and the nearest field or value that exists."""
     with pytest.raises(QueryError) as caught:
         parse_worker_query(search)
 
@@ -58,8 +58,8 @@ def test_what_cannot_be_understood_is_an_error_that_says_where(search, position,
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_understood_or_rejected(text):
-    """No text ends in another error, and none that holds a word finds everything."""
+def test_any_text_is_parsed_or_rejected(text):
+    """No text raises another error, and one with a word never matches everything."""
     try:
         query = parse_worker_query(text)
     except QueryError:
@@ -68,8 +68,8 @@ def test_any_text_is_understood_or_rejected(text):
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40))
-def test_a_quoted_text_stands_for_itself(text):
-    """Any value that is quoted by the program is found as it is: no character of it has a meaning."""
+def test_a_quoted_text_is_literal(text):
+    """No character has a special meaning in a value that the program has quoted."""
     (term,) = parse_worker_query(f"name:={quote(text)}").terms
 
     (pattern,) = term.conditions
@@ -78,16 +78,16 @@ def test_a_quoted_text_stands_for_itself(text):
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=4), min_size=2, max_size=4))
-def test_a_pattern_matches_what_it_was_made_of(filler, parts):
-    """A text made of the parts with anything in between fits the pattern, and so does one around it fit as a part."""
+def test_a_pattern_matches_its_parts_with_anything_between(filler, parts):
+    """A partial pattern also matches within a longer text."""
     text = filler.join(parts)
 
     assert TextPattern(tuple(parts), is_whole=True).matches(text)
     assert TextPattern(tuple(parts), is_whole=False).matches(f"before{text}after")
 
 
-def test_a_facet_writes_the_text_that_one_could_have_typed():
-    """It replaces the value of its field and nothing else, and takes it out again."""
+def test_a_facet_edits_the_search_as_a_person_would():
+    """It replaces only the value of its field, and can remove it again."""
     query = parse_worker_query('name:"a  b" status:offline -status:denied')
 
     assert with_term(query, Field.STATUS, "online") == 'name:"a  b" -status:denied status:online'
@@ -99,16 +99,16 @@ def test_a_facet_writes_the_text_that_one_could_have_typed():
 
 
 @pytest.mark.parametrize(("key", "value"), [("zone", "eu-1"), ("gpu", ""), ("a.b/c-d", 'odd "x" *\\')])
-def test_a_label_leads_to_those_that_have_it(key, value):
-    """Its term asks for this label, whatever its value holds."""
+def test_the_term_of_a_label_finds_the_workers_that_have_it(key, value):
+    """Whatever characters its value contains."""
     (term,) = parse_worker_query(label_term(key, value)).terms
 
     expected = TextPattern((value,), is_whole=True) if value else None
     assert term.conditions == (LabelMatch(key, expected),)
 
 
-def test_filters_are_short_for_terms():
-    """Each filter of the API is one term more, and takes its value as it is, without wildcards."""
+def test_filters_are_equivalent_to_terms():
+    """Each filter of the API adds a term, with a literal value without wildcards."""
     query = search_terms(
         "press",
         status=State.OFFLINE,
@@ -137,8 +137,8 @@ def test_filters_are_short_for_terms():
         search_terms(None, inactive="soon")
 
 
-def test_every_field_has_an_example_that_is_understood():
-    """What the reference shows of a field uses that field."""
+def test_every_field_has_a_valid_example():
+    """The reference shows it, and it uses that field."""
     for field, rule in FIELDS.items():
         (term,) = parse_worker_query(rule.example).terms
         assert term.field == field
