@@ -1,4 +1,4 @@
-"""A Server in this process that listens on loopback, and hosts whose commands run in this process as well."""
+"""A Server in this process that listens on loopback, and hosts whose commands also run in this process."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from lyftdata.server.runtime.wiring.open_services import open_services
 
 
 class Ended(NamedTuple):
-    """How a command ended, and what it printed."""
+    """A command's exit code and output."""
 
     exit_code: int
     output: str
@@ -38,11 +38,11 @@ class Ended(NamedTuple):
 
 class CommandHost:
     """
-    A host with a home directory and an environment of its own, on which `lyftdata` commands run.
+    A host with its own home directory and environment, on which `lyftdata` commands run.
 
     Args:
-        home: Made if it is not there.
-        environ: What is set on this host; nothing is inherited.
+        home: Created if it does not exist.
+        environ: The environment variables of this host; no others are inherited.
     """
 
     def __init__(self, home: Path, **environ: str) -> None:
@@ -54,14 +54,14 @@ class CommandHost:
         self, *arguments: str, stdin: str = "", columns: int = 0, piped: bool = False, **environ: str
     ) -> Ended:
         """
-        Run a command to its end.
+        Run a command until it ends.
 
         Args:
-            arguments: What follows `lyftdata`.
-            stdin: What it reads, or what is typed at the terminal.
-            columns: How wide its terminal is; without one its streams are pipes.
-            piped: Whether standard output goes elsewhere while the other streams are the terminal.
-            environ: What else is set for this command.
+            arguments: The arguments after `lyftdata`.
+            stdin: Its standard input, or the text typed at the terminal.
+            columns: The width of its terminal; 0 if its streams are pipes.
+            piped: Whether standard output is a pipe while the other streams are the terminal.
+            environ: More environment variables for this command.
         """
         given = self.environ | environ | ({"COLUMNS": str(columns)} if columns else {})
         with contextlib.ExitStack() as entered:
@@ -83,17 +83,17 @@ class CommandHost:
         return ended.output
 
     def json(self, *arguments: str) -> Any:
-        """Run a command with `--json`; return what it printed."""
+        """Run a command with `--json`; return its parsed output."""
         return json.loads(self.done(*arguments, "--json"))
 
 
 class ListeningServer:
     """
-    A Server in a thread of this process, on a port of its own.
+    A Server in a thread of this process, on its own port.
 
     Args:
-        root: A directory for its state and for hosts.
-        environ: What else the Server is given.
+        root: The directory for its state and its hosts.
+        environ: More environment variables for the Server.
     """
 
     def __init__(self, root: Path, **environ: str) -> None:
@@ -133,7 +133,7 @@ class ListeningServer:
         return host
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the Server."""
         self._uvicorn.result().should_exit = True
         self._thread.join()
         self._socket.close()
@@ -160,7 +160,7 @@ Listen = Callable[..., ListeningServer]
 
 @pytest.fixture(scope="module")
 def listen(tmp_path_factory: pytest.TempPathFactory, _shared_starts: None) -> Iterator[Listen]:
-    """Return a function that starts a Server; all of them are stopped after the tests of the file."""
+    """Yield a function that starts a Server; all of them are stopped after the tests of the file."""
     root = tmp_path_factory.mktemp("listening")
     started: list[ListeningServer] = []
 
@@ -168,7 +168,7 @@ def listen(tmp_path_factory: pytest.TempPathFactory, _shared_starts: None) -> It
         started.append(ListeningServer(root / str(len(started)), **environ))
         return started[-1]
 
-    # Their log would otherwise be in the output of the command that runs at the same moment.
+    # Otherwise their log would appear in the output of a command that runs at the same time.
     with (root / "servers.log").open("w", encoding="utf-8") as log:
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
         yield start
@@ -179,7 +179,7 @@ def listen(tmp_path_factory: pytest.TempPathFactory, _shared_starts: None) -> It
 
 @pytest.fixture(scope="module")
 def listening(listen: Listen) -> ListeningServer:
-    """Return the Server that the tests of a file share, with Auto-Enrollment on."""
+    """Return the Server that the tests of a file share, with enrollment on."""
     return listen()
 
 
@@ -191,7 +191,7 @@ def operator(listening: ListeningServer) -> CommandHost:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory, _shared_starts: None) -> Iterator[CommandHost]:
-    """Return the host of a Server that has run once; passwords have Argon2's smallest costs there."""
+    """Yield the host of a Server that has run once and stopped; its password hashes use Argon2's lowest costs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "PasswordHasher", lambda: CHEAP)
         server = ListeningServer(tmp_path_factory.mktemp("stopped"))

@@ -1,4 +1,4 @@
-"""`lyftdata admin`: on the state of a Server that does not run; with one that runs, tests/behaviour/journeys/test_recovery.py."""
+"""`lyftdata admin` on the state of a stopped Server; tests/behaviour/journeys/test_recovery.py has a running one."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from tests.deployment import PASSWORD
 
 
 def test_a_backup_is_private_and_never_overwritten(stopped, tmp_path):
-    """The sentence about the secret key is on standard error."""
+    """The note about the secret key goes to standard error."""
     file = tmp_path / "monday.db"
 
     made = stopped.run("admin", "backup", str(file))
@@ -22,8 +22,8 @@ def test_a_backup_is_private_and_never_overwritten(stopped, tmp_path):
     assert file.read_bytes() == content
 
 
-def test_a_restored_backup_replaces_what_is_kept(stopped, tmp_path):
-    """As JSON: where the database before is, and which Workers are missing."""
+def test_restoring_a_backup_keeps_the_replaced_database(stopped, tmp_path):
+    """As JSON: where the replaced database is, and which Workers are missing."""
     file = tmp_path / "monday.db"
     stopped.done("admin", "backup", str(file))
 
@@ -34,7 +34,7 @@ def test_a_restored_backup_replaces_what_is_kept(stopped, tmp_path):
     assert (tmp_path / restored["kept"]).is_file()
 
 
-def test_restoring_needs_a_confirmation(stopped, tmp_path):
+def test_restoring_needs_confirmation(stopped, tmp_path):
     """Without a terminal nothing is done."""
     file = tmp_path / "monday.db"
     stopped.done("admin", "backup", str(file))
@@ -54,8 +54,8 @@ def test_restoring_needs_a_confirmation(stopped, tmp_path):
         (("reset-password", "nobody", "--yes"), 1, "There is no operator 'nobody'"),
     ],
 )
-def test_a_command_that_cannot_be_done_says_why(stopped, arguments, code, problem):
-    """Nothing is changed, and the message says what to do."""
+def test_a_failing_command_says_why(stopped, arguments, code, problem):
+    """Nothing is changed."""
     ended = stopped.run("admin", *arguments)
 
     assert ended.exit_code == code, ended.errors
@@ -63,7 +63,7 @@ def test_a_command_that_cannot_be_done_says_why(stopped, arguments, code, proble
 
 
 def test_an_operator_is_unlocked(stopped):
-    """With the address from which it signs in, or without."""
+    """For all addresses, or for one from which they sign in."""
     for more in ((), ("--from", "203.0.113.7")):
         ended = stopped.run("admin", "unlock", "admin", *more)
         assert (ended.exit_code, ended.errors) == (0, "Operator admin is unlocked.\n")
@@ -76,8 +76,8 @@ def test_an_operator_is_unlocked(stopped):
         ("administrator1", "password must not be made of the operator's name"),
     ],
 )
-def test_a_weak_password_is_not_set(stopped, typed, problem):
-    """The command says why, and does not repeat it."""
+def test_a_weak_password_is_rejected(stopped, typed, problem):
+    """The message says why, and does not repeat the password."""
     ended = stopped.run("admin", "reset-password", "admin", "--yes", "--password-stdin", stdin=f"{typed}\n")
 
     assert ended.exit_code == 1
@@ -86,7 +86,7 @@ def test_a_weak_password_is_not_set(stopped, typed, problem):
 
 
 def test_a_password_from_standard_input_is_not_printed(stopped):
-    """Neither as text nor as JSON."""
+    """Neither as text nor in JSON."""
     command = ("admin", "reset-password", "admin", "--yes", "--password-stdin")
 
     text = stopped.run(*command, stdin=f"{PASSWORD}\n")
@@ -97,5 +97,5 @@ def test_a_password_from_standard_input_is_not_printed(stopped):
 
 
 def test_a_log_that_contains_the_last_checkpoint_needs_no_acceptance(stopped):
-    """Nothing is asked."""
+    """The command does not ask for confirmation."""
     assert stopped.json("admin", "accept-audit-log") == {"accepted": False, "problem": None, "kept_as": None}

@@ -4,14 +4,14 @@ import httpx2
 
 
 def refuse(listening):
-    """Have callers refused that are no Workers."""
+    """Cause refusals of an unknown caller."""
     form = {"grant_type": "client_credentials", "client_id": "ghost", "client_secret": "nonsense"}
     for _ in range(3):
         httpx2.post(f"{listening.url}/oauth2/token", data=form, trust_env=False)
 
 
-def test_an_alert_is_snoozed_and_comes_back(listening, operator):
-    """By the ID that the list has; until then the list says until when, by whom and why."""
+def test_an_alert_can_be_snoozed_and_unsnoozed(listening, operator):
+    """By the ID in the list, which shows the snooze's end, by whom and why."""
     refuse(listening)
     before = operator.json("alerts", "list")
     (alert,) = [one for one in before["items"] if one["kind"] == "refused"]

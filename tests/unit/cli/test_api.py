@@ -1,4 +1,4 @@
-"""A command's requests to the Server, and what it reports when it gets no answer or one of another program."""
+"""Requests of commands to the Server, and the errors if there is no answer, or one from another program."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ from lyftdata.core.secret import Secret
 
 
 def test_a_server_that_cannot_be_reached_is_reported_with_a_remedy(tmp_path):
-    """As is a session that does not exist; exit 1."""
+    """So is a missing session; both exit with 1."""
     host = CommandHost(tmp_path, LYFTDATA_URL="http://127.0.0.1:1")
 
     not_signed_in = host.run("workers", "list")
@@ -50,10 +50,10 @@ ANSWERS = {
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Answers by the last part of the path."""
+    """Another program, whose answer depends on the last part of the path."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the answer."""
         status, headers, body = ANSWERS[self.path.split("/")[2]]
         self.send_response(status)
         for name, value in {"Content-Type": "text/html", **headers}.items():
@@ -68,7 +68,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Return the address of what answers."""
+    """Yield the URL of the other program."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
         thread = threading.Thread(target=elsewhere.serve_forever, args=(0.01,))
         thread.start()
@@ -90,8 +90,8 @@ def address() -> Iterator[str]:
         ("json-elsewhere", ["404", "LYFTDATA_URL"]),
     ],
 )
-def test_the_message_says_what_happened(kind, parts, address, tmp_path, monkeypatch):
-    """The address, the status, who answers and what to do; a firewall is not reported as a Server that is down."""
+def test_the_error_says_what_answered_and_what_to_do(kind, parts, address, tmp_path, monkeypatch):
+    """It has the URL and the status; a firewall is not reported as a Server that is down."""
     monkeypatch.setenv("LYFTDATA_CONFIG_DIR", str(tmp_path / "config"))
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

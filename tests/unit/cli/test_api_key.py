@@ -10,8 +10,8 @@ def _workers(operator):
         operator.done("workers", "add", name, "--id", name)
 
 
-def test_a_key_stands_alone_on_standard_output(operator):
-    """For whom it is stands on standard error; the list never has the key."""
+def test_only_the_key_is_on_standard_output(operator):
+    """Standard error says for which Workers it is; the list never has the key."""
     ended = operator.run("api-key", "issue", "press-keys", "--worker", "press-01", "--expires", "90d")
 
     assert ended.exit_code == 0
@@ -21,8 +21,8 @@ def test_a_key_stands_alone_on_standard_output(operator):
     assert ended.output.strip() not in operator.done("api-key", "list")
 
 
-def test_a_key_goes_to_a_new_file(operator, tmp_path):
-    """It is not printed, and no file is overwritten: then no key is issued."""
+def test_a_key_is_written_to_a_new_file(operator, tmp_path):
+    """It is not printed. An existing file is never overwritten, and then no key is issued."""
     file = tmp_path / "all.key"
 
     ended = operator.run("api-key", "issue", "all-keys", "--output", str(file))
@@ -35,7 +35,7 @@ def test_a_key_goes_to_a_new_file(operator, tmp_path):
 
 
 def test_a_limited_key_is_allowed_for_more_workers(operator):
-    """`show` lists them."""
+    """`show` lists all of them."""
     operator.done("api-key", "issue", "some-keys", "--worker", "press-01")
 
     ended = operator.run("api-key", "allow", "some-keys", "--worker", "press-02")
@@ -45,7 +45,7 @@ def test_a_limited_key_is_allowed_for_more_workers(operator):
 
 
 def test_a_rotation_shows_when_the_old_key_ends(operator):
-    """And `end-previous` ends it now."""
+    """`end-previous` ends it at once."""
     operator.done("api-key", "issue", "old-keys")
 
     ended = operator.run("api-key", "rotate", "old-keys", "--grace", "24h", "--yes")
@@ -59,8 +59,8 @@ def test_a_rotation_shows_when_the_old_key_ends(operator):
     assert operator.json("api-key", "show", "old-keys")["previous"] == []
 
 
-def test_a_revoked_key_is_shown_as_such(operator):
-    """With how many Workers were cut off."""
+def test_a_revoked_key_is_shown_as_revoked(operator):
+    """The command says how many Workers were disconnected."""
     operator.done("api-key", "issue", "lost-keys")
 
     ended = operator.run("api-key", "revoke", "lost-keys", "--yes")
@@ -70,8 +70,8 @@ def test_a_revoked_key_is_shown_as_such(operator):
 
 
 @pytest.mark.parametrize("command", ["revoke", "rotate", "end-previous"])
-def test_without_a_terminal_a_cut_needs_a_confirmation(operator, command):
-    """Exit 2; nothing is done."""
+def test_disruptive_commands_need_confirmation(operator, command):
+    """Without a terminal and `--yes` they exit with 2 and do nothing."""
     operator.run("api-key", "issue", "kept-keys")
 
     ended = operator.run("api-key", command, "kept-keys")

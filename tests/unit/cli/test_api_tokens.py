@@ -6,19 +6,19 @@ from tests.deployment import PASSWORD
 
 @pytest.fixture(scope="module")
 def ada(operator):
-    """Return the host of the admin, with a password of their own."""
+    """Return the admin's host, with the first password already replaced."""
     operator.done("password", "--password-stdin", stdin=f"{PASSWORD}\nxxx {PASSWORD}\n")
     return operator
 
 
 @pytest.fixture
 def pipeline(listening, tmp_path):
-    """Return a host where no operator has signed in."""
+    """Return a host on which no operator has signed in."""
     return listening.worker_host(f"pipeline-{tmp_path.name}")
 
 
-def test_a_token_stands_alone_on_standard_output(ada):
-    """What is to be said about it stands on standard error."""
+def test_only_the_token_is_on_standard_output(ada):
+    """Role and expiry go to standard error."""
     ended = ada.run("operators", "token", "issue", "ci-shown", "--role", "viewer")
 
     assert ended.exit_code == 0, ended.errors
@@ -29,8 +29,8 @@ def test_a_token_stands_alone_on_standard_output(ada):
     assert ended.output.strip() not in ada.done("operators", "token", "show", "ci-shown")
 
 
-def test_a_pipeline_uses_a_token_by_variable_or_by_file(ada, pipeline):
-    """Without signing in; each is enough."""
+def test_a_pipeline_uses_a_token_from_a_variable_or_a_file(ada, pipeline):
+    """Without signing in; either one is enough."""
     ada.done("operators", "token", "issue", "ci-used", "--role", "admin", "--output", "ci.token")
     file = ada.home / "ci.token"
     assert file.stat().st_mode & 0o777 == 0o600
@@ -45,7 +45,7 @@ def test_a_pipeline_uses_a_token_by_variable_or_by_file(ada, pipeline):
 
 
 def test_a_pipeline_without_a_home_directory_needs_only_the_token(ada, pipeline):
-    """A container has nowhere to keep a session, and needs to keep none."""
+    """A container has no place to store a session, and needs none."""
     text = ada.done("operators", "token", "issue", "ci-homeless", "--role", "viewer").strip()
 
     ended = pipeline.run("workers", "list", LYFTDATA_API_TOKEN=text, HOME="/nonexistent")
@@ -53,8 +53,8 @@ def test_a_pipeline_without_a_home_directory_needs_only_the_token(ada, pipeline)
     assert ended.exit_code == 0, ended.errors
 
 
-def test_a_revoked_token_is_rejected_and_the_reason_is_told(ada, pipeline):
-    """Its bearer has proved to hold it, and learns what to do."""
+def test_a_revoked_token_is_rejected_with_the_reason(ada, pipeline):
+    """Its holder has proved possession, and so may learn the reason."""
     text = ada.done("operators", "token", "issue", "ci-revoked", "--role", "viewer").strip()
 
     ended = ada.run("operators", "token", "revoke", "ci-revoked", "--yes")
@@ -67,8 +67,8 @@ def test_a_revoked_token_is_rejected_and_the_reason_is_told(ada, pipeline):
     assert text not in rejected.errors
 
 
-def test_revoking_asks_and_names_what_there_is(ada):
-    """Without a terminal and without --yes nothing is done; a mistyped name is reported."""
+def test_revoking_a_token_needs_confirmation(ada):
+    """Without a terminal and `--yes` nothing is done; a mistyped name is reported."""
     ada.done("operators", "token", "issue", "ci-asked", "--role", "viewer")
 
     assert ada.run("operators", "token", "revoke", "ci-asked").exit_code == 2
@@ -79,8 +79,8 @@ def test_revoking_asks_and_names_what_there_is(ada):
     )
 
 
-def test_what_is_about_a_session_leaves_the_token_aside(ada, pipeline):
-    """Signing in and out is about the operator; a sign-in says that the token is what other commands use."""
+def test_signing_in_and_out_ignores_the_token(ada, pipeline):
+    """These commands concern the operator; signing in says that other commands will use the token."""
     text = ada.done("operators", "token", "issue", "ci-login", "--role", "viewer").strip()
 
     signed_in = pipeline.run(
@@ -93,8 +93,8 @@ def test_what_is_about_a_session_leaves_the_token_aside(ada, pipeline):
     assert pipeline.run("workers", "list", LYFTDATA_API_TOKEN=text).exit_code == 0
 
 
-def test_a_token_manages_no_operators(ada, pipeline):
-    """The message says what to do instead."""
+def test_a_token_cannot_manage_operators(ada, pipeline):
+    """The message names the denied action."""
     text = ada.done("operators", "token", "issue", "ci-escalate", "--role", "admin").strip()
 
     ended = pipeline.run("operators", "add", "eve", "--role", "admin", LYFTDATA_API_TOKEN=text)
@@ -104,14 +104,14 @@ def test_a_token_manages_no_operators(ada, pipeline):
 
 
 @pytest.mark.parametrize("flag", ["--token", "--api-token=lyftdata_token_x"])
-def test_a_token_is_not_taken_from_the_command_line(pipeline, flag):
-    """Every user of the machine can read it there."""
+def test_a_token_on_the_command_line_is_rejected(pipeline, flag):
+    """Every user of the machine could read it there."""
     with pytest.raises(SystemExit):
         pipeline.run("workers", "list", flag)
 
 
-def test_a_life_that_is_not_a_duration_is_refused(ada):
-    """Before the Server is asked."""
+def test_an_invalid_lifetime_is_rejected(ada):
+    """One that is not a duration before any request; one that is too long by the Server."""
     assert (
         ada.run("operators", "token", "issue", "ci-life", "--role", "viewer", "--expires", "90").exit_code
         == 2

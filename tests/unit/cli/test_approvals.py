@@ -8,7 +8,7 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 @pytest.fixture
 def enroll(operator, listening):
-    """Return a function that has a host enroll by a key whose Workers wait, and returns its ID and fingerprint."""
+    """Return a function that enrolls a host with a key and returns its ID and fingerprint."""
 
     def one(name, key):
         identity = generate_identity_key()
@@ -29,8 +29,8 @@ def enroll(operator, listening):
     return one
 
 
-def test_who_waits_is_listed_approved_and_denied(operator, enroll):
-    """With fingerprint, host and key; a decision about several says what became of each, and fails if one failed."""
+def test_waiting_workers_are_listed_approved_and_denied(operator, enroll):
+    """With fingerprint, host and key. A decision about several reports each, and fails if one of them failed."""
     issued = operator.run(
         "enrollment", "issue", "partner-hosts", "--mode", "approve", "--approve-from", "10.4.0.0/16"
     )
@@ -64,8 +64,8 @@ def test_who_waits_is_listed_approved_and_denied(operator, enroll):
     ]
 
 
-def test_it_says_whose_name_a_worker_waits_for(operator, enroll):
-    """Approving takes the name from an offline holder: the operator reads that before."""
+def test_the_list_says_which_worker_has_the_name_now(operator, enroll):
+    """Approving takes the name from an offline holder, so the operator must know before."""
     key = operator.done("enrollment", "issue", "named-hosts", "--mode", "approve").strip()
     enroll("press", operator.done("enrollment", "issue", "auto-hosts").strip())
     waiting, _ = enroll("press", key)
@@ -76,8 +76,8 @@ def test_it_says_whose_name_a_worker_waits_for(operator, enroll):
     assert waiting in listed.errors
 
 
-def test_a_worker_that_never_waited_is_not_approved(operator):
-    """An error with exit code 1, as for a Worker that does not exist."""
+def test_a_worker_that_needs_no_approval_is_an_error(operator):
+    """With exit code 1, as for a Worker that does not exist."""
     operator.done("workers", "add", "approved by hand", "--id", "by-hand")
 
     for action in (("approve", "by-hand"), ("deny", "by-hand", "--yes")):

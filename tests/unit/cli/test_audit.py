@@ -8,21 +8,21 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def _events(operator):
-    """Make decisions that are in the log."""
+    """Make changes that are in the log."""
     operator.done("workers", "add", "press-01", "--id", "press-01")
     operator.done("workers", "disable", "press-01", "--yes")
 
 
 def test_the_latest_events_come_first(operator):
-    """Filtered by subject or action."""
+    """Also if they are filtered by subject or action."""
     listed = operator.json("audit", "list", "--subject", "worker:press-01")
 
     assert [event["action"] for event in listed] == ["worker.disabled", "worker.created"]
     assert "worker.disabled" in operator.done("audit", "list", "--action", "worker.disabled", "--limit", "1")
 
 
-def test_events_are_found_by_person_kind_and_time(operator):
-    """What is listed can be exported under the same options; a signed export takes none, and a time needs its zone."""
+def test_events_are_filtered_by_operator_kind_and_time(operator):
+    """`export` takes the same options; a signed export takes none, and a time needs its zone."""
     found = operator.json(
         "audit", "list", "--by", "admin", "--action", "worker.*", "--since", "2026-01-01T00:00Z"
     )
@@ -39,7 +39,7 @@ def test_events_are_found_by_person_kind_and_time(operator):
 
 
 @pytest.mark.parametrize(("form", "first"), [("jsonl", "{"), ("csv", "number,"), ("signed", "{")])
-def test_an_export_has_every_event_a_line(operator, form, first):
+def test_an_export_has_one_line_per_event(operator, form, first):
     """In each format, the oldest first."""
     lines = operator.done("audit", "export", "--format", form).splitlines()
 
@@ -47,16 +47,16 @@ def test_an_export_has_every_event_a_line(operator, form, first):
     assert sum("worker.created" in line for line in lines) == 1
 
 
-def test_a_proof_is_checked_by_the_key_that_is_printed(operator):
-    """A signed checkpoint and a proof of one event name the same log as the key."""
+def test_checkpoint_proof_and_key_name_the_same_log(operator):
+    """A signed checkpoint, a proof of one event, and the printed key."""
     name = operator.done("audit", "key").partition("+")[0]
 
     assert operator.done("audit", "checkpoint").startswith(f"{name}\n")
     assert f"\n{name}\n" in operator.done("audit", "proof", "1")
 
 
-def test_who_could_get_in_is_listed_for_a_time(operator):
-    """A disabled Worker could not; a time without its zone is wrong usage."""
+def test_access_is_listed_for_a_given_time(operator):
+    """A disabled Worker had none; a time without its zone is a usage error."""
     listed = operator.json("audit", "access", "--at", "2026-01-01T00:00Z")
     assert listed["workers"] == []
 
@@ -65,8 +65,8 @@ def test_who_could_get_in_is_listed_for_a_time(operator):
     assert "a time with its zone" in ended.errors
 
 
-def test_a_changed_row_is_found(listen):
-    """`verify` exits 0 on a log that was not changed, and 1 once somebody has edited the database."""
+def test_verify_detects_a_changed_row(listen):
+    """It exits with 0 for an intact log, and with 1 after the database was edited."""
     server = listen()
     operator = server.signed_in()
     assert "intact" in operator.done("audit", "verify")
@@ -81,8 +81,8 @@ def test_a_changed_row_is_found(listen):
     assert json.loads(ended.output)["first_bad"] == 2
 
 
-def test_an_export_refuses_a_filter_that_is_not_text(operator):
-    """Bytes on the command line that are not UTF-8 are wrong usage, and not a traceback."""
+def test_a_filter_that_is_not_text_is_a_usage_error(operator):
+    """Invalid UTF-8 on the command line causes no traceback."""
     ended = operator.run("audit", "export", "--subject", "\udcff")
 
     assert (ended.exit_code, "not valid UTF-8 text" in ended.errors) == (2, True)

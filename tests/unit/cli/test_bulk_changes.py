@@ -1,8 +1,8 @@
-"""Changes to all Workers that a search finds: shown, asked about, and made for those alone."""
+"""Changes to all Workers that match a search: shown, confirmed, and made only for those."""
 
 
-def test_all_that_a_search_finds_are_changed_and_undone(operator):
-    """What is found is shown first; another number, no confirmation, or a search by mistake change nothing."""
+def test_all_workers_that_match_a_search_are_changed_and_undone(operator):
+    """They are listed first; another number, no confirmation, or a mistyped search changes nothing."""
     for worker_id in [f"bulk-{n:02}" for n in range(12)]:
         operator.json("workers", "add", worker_id, "--id", worker_id)
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from lyftdata.cli.main import cli
 
 
-def test_completion_completes_in_bash():
-    """bash, given our script, completes a command and a subcommand."""
+def test_bash_completes_commands_and_subcommands():
+    """With the script that lyftdata prints."""
     program = f"""
 export PATH="{Path(sys.executable).parent}:$PATH"
 eval "$(lyftdata completion bash)"
@@ -25,6 +25,6 @@ ask lyftdata workers dis
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_scripts_for_other_shells(shell):
-    """Zsh and fish get scripts of their own."""
+def test_other_shells_have_their_own_scripts(shell):
+    """Those are zsh and fish."""
     assert "_LYFTDATA_COMPLETE" in CliRunner().invoke(cli, ["completion", shell]).output

@@ -7,8 +7,8 @@ from tests.unit.cli.conftest import CommandHost
 from lyftdata.server.runtime.settings_table import TABLE
 
 
-def test_config_check_reports_all_faults_at_once(tmp_path):
-    """Every fault of either side, exit 2; fine settings show themselves without secrets, exit 0."""
+def test_config_check_reports_all_errors_at_once(tmp_path):
+    """Of either program, with exit code 2; valid settings are shown without secrets, with exit code 0."""
     host = CommandHost(tmp_path)
     bad = host.run(
         "config",
@@ -30,8 +30,8 @@ def test_config_check_reports_all_faults_at_once(tmp_path):
     assert "very-secret" not in good.output + good.errors
 
 
-def test_config_check_shows_no_secret_of_the_servers(tmp_path):
-    """Whatever is marked as a secret is one: the database's URL holds a password."""
+def test_config_check_masks_every_secret(tmp_path):
+    """Including the database's URL, which has a password."""
     given = {
         "LYFTDATA_AUTO_ENROLLMENT_KEY": "very-secret-1-Zt8qYw3nV5rKc1xLm7Pb",
         "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": "very-secret-2-Zt8qYw3nV5rKc1xLm7Pb",

@@ -1,4 +1,4 @@
-"""Questions before a command that cuts something off."""
+"""Confirmation before disruptive commands."""
 
 import pytest
 from tests.unit.cli.conftest import CommandHost
@@ -18,7 +18,7 @@ from tests.unit.cli.conftest import CommandHost
     ],
 )
 def test_without_a_terminal_and_without_yes_nothing_is_done(tmp_path, arguments):
-    """Exit 2; the Server is not asked either."""
+    """The command exits with 2, and sends no request."""
     ended = CommandHost(tmp_path, LYFTDATA_URL="http://127.0.0.1:1").run(*arguments)
 
     assert ended.exit_code == 2
@@ -39,16 +39,16 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(tmp_path, arguments)
         ("resources", "delete"),
     ],
 )
-def test_no_question_is_asked_about_what_does_not_exist(operator, command):
-    """On a terminal a mistyped name is reported instead, exit 1."""
+def test_a_missing_object_is_reported_without_a_question(operator, command):
+    """On a terminal, a mistyped name exits with 1 before the confirmation."""
     ended = operator.run(*command, "pres-01", columns=80)
 
     assert (ended.exit_code, "'pres-01'" in ended.errors) == (1, True), ended.errors
     assert "[y/N]" not in ended.output + ended.errors
 
 
-def test_an_answer_of_no_changes_nothing(operator):
-    """A name that exists is asked about; exit 1."""
+def test_answering_no_changes_nothing(operator):
+    """The command exits with 1."""
     operator.done("workers", "add", "press-01", "--id", "press-01")
 
     ended = operator.run("workers", "disable", "press-01", columns=80, stdin="n\n")

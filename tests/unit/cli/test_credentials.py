@@ -1,4 +1,4 @@
-"""The file that keeps an operator's sessions."""
+"""The file that stores an operator's sessions."""
 
 from tests.unit.cli.conftest import CommandHost
 
@@ -7,7 +7,7 @@ from lyftdata.core.secret import Secret
 
 
 def test_credentials_are_private_and_per_server(tmp_path):
-    """The file has mode 0600 in a directory of 0700, and a token a Server."""
+    """The file has mode 0600 in a directory with 0700, and one token for each Server."""
     credentials = Credentials(tmp_path / "c")
     credentials.store("http://a", Secret("one"))
     credentials.store("http://b", Secret("two"))
@@ -21,8 +21,8 @@ def test_credentials_are_private_and_per_server(tmp_path):
     assert (oct(file.stat().st_mode & 0o777), oct(file.parent.stat().st_mode & 0o777)) == ("0o600", "0o700")
 
 
-def test_other_errors_of_the_system_are_not_reported_as_failed_output(tmp_path):
-    """A settings file's or directory's own error is reported, with its name."""
+def test_an_error_of_the_credentials_file_names_it(tmp_path):
+    """It is not reported as output that could not be written."""
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o700)
     (locked / "credentials.json").mkdir()

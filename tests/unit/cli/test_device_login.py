@@ -1,4 +1,4 @@
-"""`lyftdata login --device`: what is shown, how often the Server is asked, and how it ends."""
+"""`lyftdata login --device`: what it shows, how often it polls, and how it ends."""
 
 import click
 import pytest
@@ -18,14 +18,14 @@ SESSION = {"token": "lyftdata_session_x"}
 
 
 class ScriptedApi(Api):
-    """Answers the questions as the Server would: with each code of the script, and then with a session."""
+    """Answers as the Server would: with each code of the script, then with a session."""
 
     def __init__(self, *script):
         self.script = list(script)
         self.asked = []
 
     def post(self, path, body=None, *, signed_in=True):
-        """Answer one request."""
+        """Answer a request."""
         assert not signed_in
         if path == "/login/device":
             return BEGUN
@@ -37,13 +37,13 @@ class ScriptedApi(Api):
 
 @pytest.fixture
 def waits():
-    """Return the seconds that were waited for."""
+    """Return the list of the waits in seconds."""
     return []
 
 
 @pytest.fixture
 def sign_in(waits):
-    """Return a function that signs in, on a clock that goes on only while the command line waits."""
+    """Return a function that signs in, with a clock that only advances while the command waits."""
 
     def sign_in(api):
         return sign_in_by_device_code(api, sleep=waits.append, monotonic=lambda: sum(waits))
@@ -51,8 +51,8 @@ def sign_in(waits):
     return sign_in
 
 
-def test_it_asks_until_the_code_is_confirmed(sign_in, waits, capsys):
-    """Every five seconds, five more from each `slow_down` on; what is shown holds no device code."""
+def test_it_polls_until_the_code_is_confirmed(sign_in, waits, capsys):
+    """Every five seconds, and five more after each `slow_down`; the output does not contain the device code."""
     api = ScriptedApi("authorization_pending", "slow_down", "authorization_pending")
     assert sign_in(api) == SESSION
     assert waits == [5, 5, 10, 10]
@@ -63,15 +63,15 @@ def test_it_asks_until_the_code_is_confirmed(sign_in, waits, capsys):
 
 
 @pytest.mark.parametrize("code", ["access_denied", "expired_token"])
-def test_it_ends_when_it_was_denied(sign_in, waits, code):
-    """Or has expired: it does not ask again."""
+def test_it_ends_when_the_sign_in_is_denied_or_expired(sign_in, waits, code):
+    """It does not poll again."""
     with pytest.raises(ApiError) as caught:
         sign_in(ScriptedApi(code))
     assert (caught.value.problem_code, waits) == (code, [5])
 
 
-def test_an_outage_costs_no_code(sign_in, waits):
-    """It asks again, after growing waits (RFC 8628, section 3.5)."""
+def test_an_outage_does_not_invalidate_the_code(sign_in, waits):
+    """It polls again with backoff (RFC 8628, section 3.5)."""
     assert sign_in(ScriptedApi("", "")) == SESSION
     assert waits == [5, 10, 20]
 

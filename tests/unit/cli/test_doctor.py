@@ -1,4 +1,4 @@
-"""`lyftdata doctor`: what it finds on hosts that are set up wrong, and nothing on one that is right."""
+"""`lyftdata doctor` finds what is wrong on a misconfigured host, and nothing on a correct one."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.processes import free_port
 
 @pytest.fixture(scope="module")
 def press(listening, operator):
-    """Return the host of an API-key Worker, its key in a private file."""
+    """Return the host of an API-key Worker, with its key in a private file."""
     host = listening.worker_host("press", LYFTDATA_WORKER_ID="press")
     host.environ["LYFTDATA_WORKER_API_KEY_FILE"] = key_file(operator, host, "press")
     return host
@@ -24,7 +24,7 @@ def key_file(operator, host, name):
 
 
 def examined(host, *arguments, **environ):
-    """Return exit code and findings by code."""
+    """Return the exit code and the findings by code."""
     quick = ["--quick"] if arguments[0] == "worker" else []
     ended = host.run("doctor", *arguments, *quick, "--json", **environ)
     found = json.loads(ended.output)
@@ -35,14 +35,14 @@ def examined(host, *arguments, **environ):
 # --- worker -------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_wrong_on_a_host_that_is_right(press):
-    """It says so, and exits with 0."""
+def test_a_correct_worker_host_has_no_findings(press):
+    """The command says so, and exits with 0."""
     assert press.run("doctor", "worker", "--quick") == (0, "", "Nothing is wrong.\n")
 
 
-def test_a_wrong_key_is_found_with_the_reference_under_which_operators_see_why(operator, press):
-    """The caller learns no more than any other."""
-    # Well-formed, so that this host cannot tell: a key of another Worker.
+def test_a_wrong_key_is_reported_with_the_refusals_reference(operator, press):
+    """The host learns no more than any other caller; operators find the cause by the reference."""
+    # Another Worker's key: it is well-formed, so that this host cannot tell.
     wrong = key_file(operator, press, "other")
 
     code, found = examined(press, "worker", LYFTDATA_WORKER_API_KEY_FILE=wrong)
@@ -52,8 +52,8 @@ def test_a_wrong_key_is_found_with_the_reference_under_which_operators_see_why(o
     assert operator.json("refusals", "show", reference)["code"] == "api_key_not_for_worker"
 
 
-def test_a_disabled_worker_is_found_by_its_cause(operator, press):
-    """It has proved its key, so it learns why."""
+def test_a_disabled_worker_is_reported_with_the_cause(operator, press):
+    """It has proved its key, so it learns the reason."""
     disabled = key_file(operator, press, "disabled")
     operator.done("workers", "disable", "disabled", "--yes")
 
@@ -62,8 +62,8 @@ def test_a_disabled_worker_is_found_by_its_cause(operator, press):
     assert "(worker_disabled)" in found["refused"]["what"]
 
 
-def test_a_server_with_another_public_url_is_found_before_a_worker_enrolls(listening):
-    """With both ways to set it right."""
+def test_another_public_url_is_found_before_enrolling(listening):
+    """With both ways to fix it."""
     host = listening.worker_host(
         "elsewhere",
         LYFTDATA_WORKER_NAME="elsewhere",
@@ -77,7 +77,7 @@ def test_a_server_with_another_public_url_is_found_before_a_worker_enrolls(liste
 
 
 def test_another_program_at_the_address_is_found(press):
-    """It is not taken for the Server."""
+    """It is not mistaken for the Server."""
     service = Service()
     try:
         code, found = examined(press, "worker", LYFTDATA_URL=f"http://127.0.0.1:{service.port}")
@@ -87,8 +87,8 @@ def test_another_program_at_the_address_is_found(press):
     assert (code, list(found)) == (1, ["not_the_server"])
 
 
-def test_a_proxy_variable_that_cannot_be_used_is_found(press):
-    """It names the variable."""
+def test_an_unusable_proxy_variable_is_found(press):
+    """The finding names it."""
     _, found = examined(
         press, "worker", LYFTDATA_URL="https://lyftdata.example.com", HTTPS_PROXY="socks5://127.0.0.1:1080"
     )
@@ -97,7 +97,7 @@ def test_a_proxy_variable_that_cannot_be_used_is_found(press):
 
 
 def test_a_finding_is_shown_with_reason_and_remedy(press):
-    """A line each, and how many there are on standard error."""
+    """One line each; the number of findings goes to standard error."""
     ended = press.run("doctor", "worker", LYFTDATA_URL=f"http://127.0.0.1:{free_port()}")
 
     assert ended.exit_code == 1
@@ -108,13 +108,13 @@ def test_a_finding_is_shown_with_reason_and_remedy(press):
 # --- server -------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_wrong_with_a_server_that_is_right(listening):
-    """It says so, and exits with 0."""
+def test_a_correct_server_host_has_no_findings(listening):
+    """The command says so, and exits with 0."""
     assert listening.host.run("doctor", "server") == (0, "", "Nothing is wrong.\n")
 
 
-def test_settings_without_the_database_of_the_server_that_answers_are_found(listening, tmp_path):
-    """Without the Server's environment the command would otherwise find nothing wrong with an empty directory."""
+def test_missing_server_settings_are_found(listening, tmp_path):
+    """Without the Server's environment, the command would otherwise examine an empty directory and find nothing wrong."""
     staging = tmp_path / "staging"
 
     code, found = examined(
@@ -127,14 +127,14 @@ def test_settings_without_the_database_of_the_server_that_answers_are_found(list
 
 
 def test_an_invalid_setting_is_found(listening):
-    """As a start would find it."""
+    """As at a start of the Server."""
     code, found = examined(listening.host, "server", LYFTDATA_TLS_CERT="/nowhere/cert.pem")
 
     assert (code, list(found)) == (1, ["setting_invalid"])
 
 
-def test_a_file_without_certificates_is_an_error_of_the_command(listening, tmp_path):
-    """In words, and with the exit code of wrong usage: nothing was examined."""
+def test_a_ca_file_without_certificates_is_a_usage_error(listening, tmp_path):
+    """Since nothing was examined, it is not a finding."""
     (tmp_path / "ca.pem").touch()
 
     ended = listening.host.run("doctor", "server", "--tls-ca", str(tmp_path / "ca.pem"))
@@ -164,8 +164,8 @@ def test_a_server_that_does_not_run_is_found(listening):
     assert examined(listening.host, "server", **elsewhere)[1].keys() == {"connection_failed"}
 
 
-def test_an_address_of_another_server_is_found(listen):
-    """Workers that are sent there are refused: what they sign is for another name."""
+def test_a_public_url_of_another_server_is_found(listen):
+    """Workers that connect there are refused: they sign for another URL."""
     server = listen(LYFTDATA_PUBLIC_URL="https://lyftdata.example.com", LYFTDATA_TRUSTED_PROXIES="127.0.0.1")
 
     _, found = examined(server.host, "server", LYFTDATA_PUBLIC_URL=server.url)
@@ -174,8 +174,8 @@ def test_an_address_of_another_server_is_found(listen):
     assert "https://lyftdata.example.com" in found["another_server"]["what"]
 
 
-def test_a_database_that_is_gone_is_found(listening):
-    """Without its password in the finding."""
+def test_an_unreachable_database_is_found(listening):
+    """The finding does not contain its password."""
     settings = {
         "LYFTDATA_DATABASE_URL": f"postgresql://lyftdata:hush-hush@127.0.0.1:{free_port()}/lyftdata",
         "LYFTDATA_ALLOW_UNVERIFIED_DATABASE": "yes",

@@ -1,4 +1,4 @@
-"""`lyftdata doctor --as`: what the Server knows of a Worker, next to the Worker's last attempt."""
+"""`lyftdata doctor --as`: what the Server knows about a Worker, next to the Worker's last attempt."""
 
 import json
 
@@ -20,20 +20,20 @@ def add(listening, operator):
 
 
 def ask(listening, credential):
-    """Ask for a token; return the answer."""
+    """Request a token; return the answer."""
     return httpx2.post(f"{listening.url}/oauth2/token", data=GRANT, auth=credential, trust_env=False)
 
 
 def examined(operator, named):
-    """Return exit code, the last attempt, and the findings by code."""
+    """Return the exit code, the last attempt, and the findings by code."""
     ended = operator.run("doctor", "--as", named, "--json")
     shown = json.loads(ended.output)
     assert shown["ok"] == (ended.exit_code == 0)
     return ended.exit_code, shown["last_attempt"], {one["code"]: one for one in shown["findings"]}
 
 
-def test_a_worker_that_was_never_here_is_found(operator, add):
-    """The fault is on its host, or between."""
+def test_a_worker_that_never_tried_to_connect_is_found(operator, add):
+    """The fault is on its host or in the network."""
     add("as-never")
 
     code, attempt, found = examined(operator, "as-never")
@@ -43,7 +43,7 @@ def test_a_worker_that_was_never_here_is_found(operator, add):
 
 
 def test_a_refused_attempt_is_shown_with_its_cause(listening, operator, add):
-    """What was sent, from where, with which key, and what the Server has instead; found by the Worker's name too."""
+    """With the credential, the address, and what the Server expects; the Worker can also be named by its name."""
     _, other_key = add("as-other")
     add("as-wrong")
     assert ask(listening, ("as-wrong", other_key)).status_code == 401
@@ -58,8 +58,8 @@ def test_a_refused_attempt_is_shown_with_its_cause(listening, operator, add):
     assert all(part in table for part in ("api_key_not_for_worker", "127.0.0.1", "as-wrong (as-wrong press)"))
 
 
-def test_a_disabled_worker_and_one_that_does_not_exist_are_told_apart(listening, operator, add):
-    """Though strangers read the same of both."""
+def test_disabled_and_unknown_workers_have_different_findings(listening, operator, add):
+    """Although unproven callers get the same answer for both."""
     disabled = add("as-disabled")
     operator.done("workers", "disable", "as-disabled", "--yes")
     ask(listening, disabled)
@@ -70,8 +70,8 @@ def test_a_disabled_worker_and_one_that_does_not_exist_are_told_apart(listening,
     assert list(examined(operator, "as-gone")[2]) == ["worker_unknown", "refused"]
 
 
-def test_a_connected_worker_draws_no_finding(listening, operator, add):
-    """It says so, and exits with 0."""
+def test_a_connected_worker_has_no_findings(listening, operator, add):
+    """The command says so, and exits with 0."""
     credential = add("as-right")
     token = ask(listening, credential).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
@@ -85,7 +85,7 @@ def test_a_connected_worker_draws_no_finding(listening, operator, add):
     assert "token issued" in ended.output
 
 
-def test_options_of_the_group_are_not_dropped(operator):
-    """Neither is a Worker left out."""
+def test_as_cannot_be_combined_with_a_subcommand(operator):
+    """Without either one it is a usage error too."""
     assert operator.run("doctor", "--as", "x", "worker").exit_code == 2
     assert operator.run("doctor").exit_code == 2

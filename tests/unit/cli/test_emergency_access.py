@@ -1,4 +1,4 @@
-"""`lyftdata admin emergency-access`: a password for a time."""
+"""`lyftdata admin emergency-access`: a temporary password."""
 
 import pytest
 
@@ -15,8 +15,8 @@ COMMAND = ("admin", "emergency-access")
         (("Ada!", "--yes"), 1, "lower-case"),
     ],
 )
-def test_an_emergency_that_cannot_be_declared_says_why(stopped, arguments, code, problem):
-    """Nothing is changed without a confirmation, a time within the limits, and a name that an operator can have."""
+def test_invalid_emergency_access_is_rejected_with_the_reason(stopped, arguments, code, problem):
+    """It needs confirmation, a duration within the limits, and a valid operator's name; otherwise nothing is changed."""
     ended = stopped.run(*COMMAND, *arguments)
 
     assert (ended.exit_code, ended.output) == (code, "")
@@ -25,7 +25,7 @@ def test_an_emergency_that_cannot_be_declared_says_why(stopped, arguments, code,
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_a_password_that_cannot_be_printed_is_not_set(stopped, form):
-    """Here standard output is no file: the command says so, and no operator is made."""
+    """If standard output is not a file descriptor, the command says so and creates no operator."""
     ended = stopped.run(*COMMAND, "rescue", "--yes", *form)
 
     assert (ended.exit_code, ended.output) == (1, "")

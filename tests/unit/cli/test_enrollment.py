@@ -3,8 +3,8 @@
 from tests.unit.cli.conftest import CommandHost
 
 
-def test_generated_keys_stand_alone_on_standard_output(tmp_path):
-    """`enrollment generate-key` needs no Server; two keys differ."""
+def test_only_the_generated_key_is_on_standard_output(tmp_path):
+    """`enrollment generate-key` needs no Server; each key is different."""
     host = CommandHost(tmp_path)
     first, second = host.done("enrollment", "generate-key"), host.done("enrollment", "generate-key")
 
@@ -14,8 +14,8 @@ def test_generated_keys_stand_alone_on_standard_output(tmp_path):
     assert first.count("\n") == 1
 
 
-def test_a_generated_key_goes_to_a_private_file(tmp_path):
-    """`--output` writes a new file that its owner alone can read, and overwrites none."""
+def test_a_generated_key_is_written_to_a_private_file(tmp_path):
+    """`--output` creates a file that only its owner can read, and never overwrites one."""
     host = CommandHost(tmp_path)
     assert host.done("enrollment", "generate-key", "--output", "enrollment.key") == ""
     file = tmp_path / "enrollment.key"
@@ -25,8 +25,8 @@ def test_a_generated_key_goes_to_a_private_file(tmp_path):
     assert host.run("enrollment", "generate-key", "--output", "enrollment.key").exit_code == 1
 
 
-def test_the_status_says_what_is_accepted(operator):
-    """A key, by its fingerprint."""
+def test_the_status_lists_the_accepted_keys(operator):
+    """By their fingerprints."""
     shown = operator.done("enrollment", "status")
 
     assert shown.startswith("Auto-Enrollment is on; name policy ")
@@ -34,8 +34,8 @@ def test_the_status_says_what_is_accepted(operator):
     assert key["fingerprint"] in shown
 
 
-def test_the_status_says_how_to_switch_it_on(listen):
-    """The variable, and the command that makes its value."""
+def test_the_status_says_how_to_turn_enrollment_on(listen):
+    """It names the variable, and the command that generates its value."""
     ended = listen(LYFTDATA_AUTO_ENROLLMENT_KEY="").signed_in().run("enrollment", "status")
 
     assert ended.output.startswith("Auto-Enrollment is off")

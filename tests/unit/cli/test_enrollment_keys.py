@@ -1,8 +1,8 @@
 """`lyftdata enrollment issue`, `list`, `show`, `rotate`, `end-previous` and `revoke`."""
 
 
-def test_a_key_stands_alone_on_standard_output(operator):
-    """Its rules stand on standard error, in words."""
+def test_only_the_enrollment_key_is_on_standard_output(operator):
+    """Its rules go to standard error, in words."""
     ended = operator.run(
         "enrollment", "issue", "etl-hosts", "--uses", "2", "--worker-name", "etl-*", "--from", "10.4.0.0/16"
     )
@@ -18,14 +18,14 @@ def test_a_key_stands_alone_on_standard_output(operator):
 
 
 def test_a_key_without_limits_is_issued_with_advice(operator):
-    """Any number of Workers for ever."""
+    """It could enroll any number of Workers without an end."""
     ended = operator.run("enrollment", "issue", "all-hosts")
 
     assert "consider --uses and --expires" in ended.errors
 
 
-def test_a_rotation_shows_when_the_old_key_ends(operator):
-    """And `end-previous` ends it now."""
+def test_a_rotation_shows_when_the_old_enrollment_key_ends(operator):
+    """`end-previous` ends it at once."""
     operator.done("enrollment", "issue", "old-hosts")
 
     operator.done("enrollment", "rotate", "old-hosts", "--grace", "24h", "--yes")
@@ -38,7 +38,7 @@ def test_a_rotation_shows_when_the_old_key_ends(operator):
     assert operator.json("enrollment", "show", "old-hosts")["previous"] == []
 
 
-def test_a_revoked_key_is_shown_as_such(operator):
+def test_a_revoked_enrollment_key_is_shown_as_revoked(operator):
     """The Workers that it has enrolled stay."""
     operator.done("enrollment", "issue", "lost-hosts")
 
@@ -48,8 +48,8 @@ def test_a_revoked_key_is_shown_as_such(operator):
     assert operator.json("enrollment", "show", "lost-hosts")["status"] == "revoked"
 
 
-def test_a_key_that_warns_says_what_it_lets_in(operator):
-    """When it is issued, and when it is shown."""
+def test_a_key_in_mode_warn_says_what_it_admits(operator):
+    """When it is issued and when it is shown."""
     ended = operator.run("enrollment", "issue", "warned-hosts", "--mode", "warn", "--from", "192.0.2.0/24")
 
     assert "also with other names and from other networks, which is recorded" in ended.errors

@@ -9,7 +9,7 @@ EXIT_CODES = {"nothing new is refused": 0, "a Worker that got in would be": 1, "
 
 
 def test_a_key_without_attempts_refuses_none(operator):
-    """Exit code 0, and every option that `issue` has for a rule."""
+    """It exits with 0, and takes every option that `issue` has for a rule."""
     operator.done("enrollment", "issue", "rehearsed-hosts")
 
     ended = operator.run(
@@ -26,8 +26,8 @@ def test_a_key_without_attempts_refuses_none(operator):
     assert "0 would be refused." in shown
 
 
-def test_a_worker_that_would_be_refused_is_listed_by_the_rule(listening, operator):
-    """With exit code 1, for people and as JSON; one that fits the rules is not."""
+def test_a_worker_that_would_be_refused_is_listed_with_the_rule(listening, operator):
+    """With exit code 1, as text and as JSON; a Worker that matches the rules is not listed."""
     body = {"client_name": "press-1", "jwks": {"keys": [generate_identity_key().public.as_dict()]}}
     bearer = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
     assert (
@@ -48,8 +48,8 @@ def test_a_worker_that_would_be_refused_is_listed_by_the_rule(listening, operato
     assert operator.run("enrollment", "rehearse", "startup", "--worker-name", "press-*").exit_code == 0
 
 
-def test_what_is_mistyped_is_wrong_usage(operator):
-    """Exit code 2, before the Server is asked."""
+def test_a_mistyped_option_is_a_usage_error(operator):
+    """It exits with 2 before any request."""
     for wrong in (("--days", "0"), ("--mode", "never"), ("--expires", "7")):
         assert (
             operator.run("enrollment", "rehearse", "startup", *wrong).exit_code == EXIT_CODES["wrong usage"]

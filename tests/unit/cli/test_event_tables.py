@@ -5,8 +5,8 @@ import pytest
 from lyftdata.cli.event_tables import describe_waiting, show_rejected
 
 
-def test_what_waits_is_listed(operator):
-    """From which event to which, by type, and the next ones; nothing of it where nothing waits."""
+def test_waiting_events_are_listed(operator):
+    """The first and last number, the types, and the next events; without waiting events none of that is shown."""
     url, events = "https://127.0.0.1/hooks/x", ("--event", "resource.created", "--event", "resource.deleted")
     assert operator.run("events", "add", "waits", "--webhook", url, *events).exit_code == 0
     operator.done("events", "pause", "waits")
@@ -29,8 +29,8 @@ def test_what_waits_is_listed(operator):
 @pytest.mark.parametrize(
     ("number", "text"), [(0, "no events wait"), (1, "1 event waits"), (2, "2 events wait")]
 )
-def test_how_many_events_wait_is_a_sentence(number, text):
-    """None, one and several."""
+def test_the_number_of_waiting_events_is_a_sentence(number, text):
+    """For none, one and several."""
     assert describe_waiting({"waiting": number}) == text
 
 
@@ -46,7 +46,7 @@ REJECTED = {
 
 
 def test_an_event_about_to_be_skipped_is_shown_without_control_characters(capsys):
-    """Its subject can hold what another program has sent."""
+    """Its subject may contain text that another program sent."""
     show_rejected(REJECTED, 7)
     shown = capsys.readouterr().err
     assert "7 worker.created worker:press" in shown
@@ -55,7 +55,7 @@ def test_an_event_about_to_be_skipped_is_shown_without_control_characters(capsys
 
 
 @pytest.mark.parametrize("rejected", [None, REJECTED])
-def test_only_the_event_that_is_rejected_is_shown(rejected, capsys):
-    """The Server refuses to skip any other."""
+def test_only_the_rejected_event_is_shown(rejected, capsys):
+    """The Server does not skip any other."""
     show_rejected(rejected, 8)
     assert capsys.readouterr().err == ""

@@ -12,7 +12,7 @@ from lyftdata.store.schema import event_deliveries
 
 @pytest.fixture(scope="module")
 def siem(operator):
-    """Return the name of a webhook, with its secret."""
+    """Return the name of a webhook and its secret."""
     added = operator.run(
         "events", "add", "siem", "--webhook", "https://127.0.0.1/hooks/x", "--event", "worker.*"
     )
@@ -20,14 +20,14 @@ def siem(operator):
     return "siem", added.output.strip()
 
 
-def test_a_webhooks_secret_is_all_that_is_printed(siem):
-    """On standard output, so that it can be redirected."""
+def test_only_the_webhooks_secret_is_on_standard_output(siem):
+    """So that it can be redirected to a file."""
     assert siem[1].startswith("whsec_")
     assert len(siem[1].splitlines()) == 1
 
 
-def test_a_destination_is_shown_as_it_was_set(operator, siem):
-    """`set` replaces what is given and keeps the rest."""
+def test_a_destination_can_be_changed_and_shown(operator, siem):
+    """`set` replaces the given fields and keeps the others."""
     operator.done("events", "set", "siem", "--label", "gpu", "--event", "api_key.issued")
 
     shown = operator.done("events", "show", "siem")
@@ -42,14 +42,14 @@ def test_a_destination_is_shown_as_it_was_set(operator, siem):
     assert siem[1] not in operator.done("events", "list") + shown
 
 
-def test_pausing_and_resuming(operator, siem):
-    """Each says how many events wait."""
+def test_a_destination_can_be_paused_and_resumed(operator, siem):
+    """Pausing says how many events wait."""
     assert operator.run("events", "pause", siem[0]).errors.startswith("Paused: siem; ")
     assert operator.json("events", "resume", siem[0])["is_paused"] is False
 
 
-def test_a_test_that_fails_exits_with_1(operator, siem):
-    """For scripts; with the reason."""
+def test_a_failed_test_delivery_exits_with_1(operator, siem):
+    """For scripts; the message has the reason."""
     tested = operator.run("events", "test", siem[0])
 
     assert (tested.exit_code, tested.errors) == (
@@ -61,7 +61,7 @@ def test_a_test_that_fails_exits_with_1(operator, siem):
 
 
 def test_a_rotated_secret_is_saved(operator, siem, tmp_path):
-    """The previous one ends at once only if that is confirmed."""
+    """Ending the previous one at once needs confirmation."""
     kept = tmp_path / "siem.secret"
     refused = operator.run("events", "rotate-secret", siem[0], "--overlap", "0s")
     assert refused.exit_code == 2
@@ -81,13 +81,13 @@ def test_a_rotated_secret_is_saved(operator, siem, tmp_path):
         ["--file", "--syslog", "tls://x.invalid"],
     ],
 )
-def test_a_destination_has_one_transport(operator, options):
-    """Neither none nor two."""
+def test_a_destination_has_exactly_one_transport(operator, options):
+    """None, or two, is a usage error."""
     assert operator.run("events", "add", "other", *options).exit_code == 2
 
 
 def test_a_deleted_destination_is_gone(operator):
-    """It asks first; a file has no secret to print."""
+    """Deleting needs confirmation; a destination of type file has no secret to print."""
     added = operator.run("events", "add", "brief", "--file")
     assert (added.exit_code, added.output) == (0, "")
     assert operator.run("events", "delete", "brief").exit_code == 2
@@ -97,7 +97,7 @@ def test_a_deleted_destination_is_gone(operator):
 
 
 def test_an_event_is_skipped_only_if_it_is_rejected(operator, siem):
-    """With a reason, and once that is confirmed; the Server says why it does not skip."""
+    """It needs a reason and confirmation; the Server says why it does not skip."""
     skip = ("events", "skip", siem[0], "1")
     assert "--reason" in operator.run(*skip, "--yes").errors
     unasked = operator.run(*skip, "--reason", "its text")
@@ -110,7 +110,9 @@ def test_an_event_is_skipped_only_if_it_is_rejected(operator, siem):
 
 
 def test_the_event_is_shown_before_it_is_skipped(operator, listening):
-    """What it is, how often it was rejected, since when and with which answer; then the destination counts it."""
+    """
+    What it is, how often it was rejected, since when and with which answer; afterwards the destination counts it as skipped.
+    """
     url = "https://127.0.0.1/hooks/x"
     added = operator.run("events", "add", "rejects", "--webhook", url, "--event", "resource.created")
     assert added.exit_code == 0, added.errors

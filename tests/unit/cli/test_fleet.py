@@ -8,14 +8,14 @@ from lyftdata.cli.fleet import _show_affected, _show_version_history
 
 
 def test_a_fleet_without_connected_workers_expects_none(operator):
-    """In words and as JSON; there is nothing to complain about."""
+    """As text and as JSON; `--check` succeeds."""
     assert operator.done("fleet", "status") == "No Worker is expected yet.\n"
     assert operator.json("fleet", "status")["level"] == "none"
     assert operator.run("fleet", "status", "--check").exit_code == 0
 
 
-def test_a_missing_worker_is_told_and_fails_the_check(listening, operator):
-    """Once it was connected it is expected; when it has signed off, `--check` exits 1, and the list names it."""
+def test_a_missing_worker_is_reported_and_fails_the_check(listening, operator):
+    """A Worker that was connected is expected: after it signed off, `--check` exits with 1, and the list names it."""
     key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     host = listening.worker_host("press", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     token = host.run("token").output.strip()
@@ -34,7 +34,7 @@ def test_a_missing_worker_is_told_and_fails_the_check(listening, operator):
 
 
 def connect_agent(listening, operator, name, version):
-    """Add a Worker, and have an agent of this version connect as it."""
+    """Add a Worker and connect as its agent, with this version."""
     key = operator.done("workers", "add", name, "--id", name, "--issue-key").strip()
     host = listening.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
     bearer = {"Authorization": f"Bearer {host.run('token').output.strip()}"}
@@ -43,7 +43,7 @@ def connect_agent(listening, operator, name, version):
 
 
 def test_a_policy_lists_every_worker_that_it_affects(listening, operator, monkeypatch):
-    """However many pages that takes, for a policy that is checked as for the current one."""
+    """However many pages that takes, for a policy that is only checked and for the current one."""
     for number in range(3):
         connect_agent(listening, operator, f"old-{number}", "0.3")
     monkeypatch.setattr("lyftdata.cli.fleet._PAGE", 1)
@@ -60,7 +60,7 @@ def test_a_policy_lists_every_worker_that_it_affects(listening, operator, monkey
 
 
 def test_a_policy_is_shown_before_it_is_saved(listening, operator):
-    """With who is affected; `--check` lists them, changes nothing and exits 1."""
+    """With the affected Workers; `--check` lists them, changes nothing and exits with 1."""
     connect_agent(listening, operator, "press-02", "1.1.0")
     given = ("--warn-below", "1.4", "--refuse-below", "1.2", "--from", "2099-03-01")
 
@@ -84,8 +84,8 @@ def test_a_policy_is_shown_before_it_is_saved(listening, operator):
     assert operator.done("fleet", "policy") == "No fleet policy: agents of every version are accepted.\n"
 
 
-def test_a_policy_for_a_large_fleet_asks_within_a_screen():
-    """The question names the first twenty Workers and says how many more there are; `--check` lists every one."""
+def test_the_question_for_a_large_fleet_fits_a_screen():
+    """It names the first twenty Workers and says how many more there are; `--check` lists all of them."""
     one = {
         "name": "w",
         "id": "w",
@@ -105,15 +105,15 @@ def test_a_policy_for_a_large_fleet_asks_within_a_screen():
     assert (len(checked), checked[-1]) == (501, "and 2,500 more")
 
 
-def test_options_that_make_no_policy_are_rejected(operator):
-    """Before anything is asked or sent: exit 2."""
+def test_options_that_do_not_make_a_policy_are_rejected(operator):
+    """Before any question or request, with exit code 2."""
     assert operator.run("fleet", "policy", "--clear", "--check").exit_code == 2
     assert operator.run("fleet", "policy", "--refuse-below", "1.2", "--from", "soon").exit_code == 2
     assert operator.run("fleet", "policy", "--refuse-below", "latest", "--yes").exit_code != 0
 
 
-def test_versions_over_time_are_listed_where_they_change(operator, capsys):
-    """An hour with the same numbers as the one before says nothing new; what Workers report is cleaned."""
+def test_versions_over_time_are_listed_only_when_they_change(operator, capsys):
+    """An hour with the same numbers as the previous one is left out; control characters in reported versions are removed."""
     steps = [
         ("2026-03-01T12:00:00Z", [("1.3", 5)], 0),
         ("2026-03-01T13:00:00Z", [("1.3", 5)], 0),

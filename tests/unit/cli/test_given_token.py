@@ -11,14 +11,14 @@ from lyftdata.core.errors import SettingsError
 TEXT = generate_api_token(seeded_bytes(3)).text.reveal()
 
 
-def test_without_a_token_the_session_counts():
-    """An empty variable is as good as none."""
+def test_without_a_token_the_session_is_used():
+    """An empty variable counts as unset."""
     assert find_given_token({}) is None
     assert find_given_token({"LYFTDATA_API_TOKEN": " "}) is None
 
 
-def test_a_token_comes_by_variable_or_by_file(tmp_path):
-    """With the line end of the tool that wrote the file."""
+def test_a_token_is_read_from_a_variable_or_a_file(tmp_path):
+    """The line break at the file's end is removed."""
     (tmp_path / "token").write_text(TEXT + "\r\n")
 
     for environ in (
@@ -41,7 +41,7 @@ def test_a_token_comes_by_variable_or_by_file(tmp_path):
         (f'"{TEXT}"', "must not be in quotes"),
     ],
 )
-def test_what_is_not_an_api_token_is_not_sent(text, flaw):
+def test_a_text_that_is_not_an_api_token_is_not_sent(text, flaw):
     """Another service's secret must not reach the Server; the message does not repeat it."""
     with pytest.raises(SettingsError) as refused:
         find_given_token({"LYFTDATA_API_TOKEN": text})
@@ -50,8 +50,8 @@ def test_what_is_not_an_api_token_is_not_sent(text, flaw):
     assert text not in str(refused.value)
 
 
-def test_two_tokens_are_one_too_many(tmp_path):
-    """Which one counts must not be guessed; a file that is not there is named."""
+def test_two_tokens_or_a_missing_file_are_errors(tmp_path):
+    """Which of two tokens is meant must not be guessed."""
     for environ in (
         {"LYFTDATA_API_TOKEN": TEXT, "LYFTDATA_API_TOKEN_FILE": str(tmp_path / "token")},
         {"LYFTDATA_API_TOKEN_FILE": str(tmp_path / "token")},

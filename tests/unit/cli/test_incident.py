@@ -1,4 +1,4 @@
-"""`lyftdata incident`: a leaked key is read from standard input, and goes no further."""
+"""`lyftdata incident` reads a leaked key from standard input, and sends only its public ID."""
 
 import pytest
 from click.testing import CliRunner
@@ -9,15 +9,15 @@ from lyftdata.core.incidents import find_public_id
 
 
 def test_a_key_on_the_command_line_is_rejected_and_not_repeated():
-    """Others can read it in the list of processes."""
+    """Other users can read it in the list of processes."""
     result = CliRunner().invoke(cli, ["incident", ENROLLMENT_KEY])
 
     assert result.exit_code == 2
     assert ENROLLMENT_KEY[-20:] not in result.output
 
 
-def test_text_on_standard_input_that_holds_no_key_is_named_as_such():
-    """Nothing is asked of the Server."""
+def test_standard_input_without_a_key_is_an_error():
+    """No request is sent."""
     result = CliRunner().invoke(cli, ["incident", "-"], input="nothing to see\n")
 
     assert result.exit_code == 1
@@ -34,14 +34,14 @@ def test_text_on_standard_input_that_holds_no_key_is_named_as_such():
         ("lyftdata_AAAAAAAAAA", None),
     ],
 )
-def test_of_a_leaked_key_only_the_public_id_is_used(text, public_id):
-    """Wherever in a text the key is."""
+def test_only_the_public_id_of_a_leaked_key_is_used(text, public_id):
+    """Wherever the key is in the text."""
     assert find_public_id(text) == public_id
 
 
 @pytest.mark.parametrize("option", ["--delete", "--keep-key"])
-def test_options_of_a_cut_off_without_one_are_rejected(option):
-    """Otherwise the report alone would look like a cut-off."""
+def test_cut_off_options_need_a_cut_off(option):
+    """Otherwise a mere report could be mistaken for a cut-off."""
     result = CliRunner().invoke(cli, ["incident", "press-keys", option])
 
     assert result.exit_code == 2
@@ -49,8 +49,8 @@ def test_options_of_a_cut_off_without_one_are_rejected(option):
 
 
 @pytest.mark.parametrize("targets", [("all", "press-01"), ("none", "press-01"), ("all", "none")])
-def test_all_and_none_are_given_alone(targets):
-    """A mix says two things at once."""
+def test_all_and_none_cannot_be_combined(targets):
+    """A combination would be contradictory."""
     options = [part for each in targets for part in ("--cut-off", each)]
     result = CliRunner().invoke(cli, ["incident", "press-keys", *options])
 

@@ -22,8 +22,8 @@ from lyftdata.cli.main import cli
     ],
 )
 @pytest.mark.parametrize("command", ["api-key", "enrollment"])
-def test_the_end_of_the_old_key_is_checked_before_the_server_is_asked(command, arguments, problem):
-    """A time without a zone could mean several; both rotations read it alike."""
+def test_the_end_of_the_old_key_is_checked_before_any_request(command, arguments, problem):
+    """A time without a zone is ambiguous; both kinds of keys are rotated with the same options."""
     result = CliRunner().invoke(cli, [command, "rotate", "some-key", "--yes", *arguments])
 
     assert result.exit_code == 2
@@ -44,12 +44,12 @@ def test_the_end_of_the_old_key_is_checked_before_the_server_is_asked(command, a
         ),
     ],
 )
-def test_the_server_is_asked_for_what_the_person_is_told(grace, until, body, words):
-    """The question before a rotation names the time at which the old key ends."""
+def test_the_request_matches_the_question(grace, until, body, words):
+    """The confirmation names the time at which the old key ends."""
     assert parse_previous_end(grace, until, now=lambda: datetime(2027, 1, 1, tzinfo=UTC)) == (body, words)
 
 
 def test_the_countdown_is_short():
-    """The largest units first; the previous key of the settings has no end."""
+    """It starts with the largest unit; the previous key from the settings has no end."""
     assert ends_in({"ends_in_s": 5400}) == "ends in 1h30m"
     assert ends_in({"ends_in_s": None}) == "has no end"

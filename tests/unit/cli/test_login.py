@@ -9,12 +9,12 @@ NEW_PASSWORD = "moss lantern 41 gravel"
 
 @pytest.fixture
 def host(listening, tmp_path):
-    """Return a host on which nobody is signed in."""
+    """Return a host on which no operator is signed in."""
     return CommandHost(tmp_path / "desk", LYFTDATA_URL=listening.url)
 
 
-def test_a_wrong_password_is_one_sentence(host):
-    """Exit 1, and not what was typed."""
+def test_a_wrong_password_is_reported_without_repeating_it(host):
+    """With exit code 1."""
     ended = host.run("login", "admin", "--password-stdin", stdin="a wrong password\n")
 
     assert (ended.exit_code, ended.output) == (1, "")
@@ -29,8 +29,8 @@ def test_a_wrong_password_is_one_sentence(host):
         ((), "", "There is no terminal to ask for the password"),
     ],
 )
-def test_a_password_that_cannot_be_read_is_wrong_usage(host, arguments, stdin, problem):
-    """Exit 2; the Server is not asked."""
+def test_a_missing_password_is_a_usage_error(host, arguments, stdin, problem):
+    """It exits with 2, and sends no request."""
     ended = host.run("login", "admin", *arguments, stdin=stdin)
 
     assert ended.exit_code == 2
@@ -38,7 +38,7 @@ def test_a_password_that_cannot_be_read_is_wrong_usage(host, arguments, stdin, p
 
 
 def test_signing_out_ends_the_session(host):
-    """Commands then say how to sign in; signing out again says the same."""
+    """Other commands then say how to sign in; signing out again fails."""
     host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
 
     assert host.done("logout") == "Signed out\n"
@@ -48,7 +48,7 @@ def test_signing_out_ends_the_session(host):
 
 
 def test_signing_out_everywhere_ends_sessions_on_other_hosts(listening, host, tmp_path):
-    """The other host is not signed in any more."""
+    """Commands on the other host fail from then on."""
     other = CommandHost(tmp_path / "other", LYFTDATA_URL=listening.url)
     for each in (host, other):
         each.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
@@ -58,8 +58,8 @@ def test_signing_out_everywhere_ends_sessions_on_other_hosts(listening, host, tm
     assert other.run("workers", "list").exit_code == 1
 
 
-def test_a_weak_password_is_refused_with_the_reason(host):
-    """The old password stays in force, and the new one is not repeated."""
+def test_a_weak_new_password_is_rejected_with_the_reason(host):
+    """The old password stays valid, and the new one is not repeated."""
     host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
 
     ended = host.run("password", "--password-stdin", stdin=f"{PASSWORD}\nbbbbbbbbbbbb\n")
@@ -70,8 +70,8 @@ def test_a_weak_password_is_refused_with_the_reason(host):
     host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
 
 
-def test_a_changed_password_signs_in(host):
-    """And the old one does not."""
+def test_only_the_changed_password_signs_in(host):
+    """The old one is refused."""
     host.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
 
     changed = host.done("password", "--password-stdin", stdin=f"{PASSWORD}\n{NEW_PASSWORD}\n")
@@ -79,18 +79,18 @@ def test_a_changed_password_signs_in(host):
     assert changed == "Password changed\n"
     assert host.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n").exit_code == 1
     host.done("login", "admin", "--password-stdin", stdin=f"{NEW_PASSWORD}\n")
-    # The other tests of this file sign in with the usual one.
+    # The other tests of this file need the original one.
     host.done("password", "--password-stdin", stdin=f"{NEW_PASSWORD}\n{PASSWORD}\n")
 
 
 def log_in(host, password=PASSWORD):
-    """Try to sign in as `admin`; return how it ended."""
+    """Try to sign in as `admin`; return the ended command."""
     return host.run("login", "admin", "--password-stdin", stdin=f"{password}\n")
 
 
 @pytest.mark.parametrize("changes", [False, True], ids=["after a sign-in", "after a change of the password"])
-def test_guesses_of_others_do_not_lock_out_a_command_line_that_has_signed_in(listen, tmp_path, changes):
-    """Its device mark stays when it signs out: behind the same address all others wait, also with the right password."""
+def test_guesses_of_others_do_not_lock_out_a_known_device(listen, tmp_path, changes):
+    """Its device mark outlives signing out; all other hosts behind the same address must wait, even with the right password."""
     server = listen()
     host, password = server.signed_in(), PASSWORD
     if changes:
@@ -106,8 +106,8 @@ def test_guesses_of_others_do_not_lock_out_a_command_line_that_has_signed_in(lis
 
 
 @pytest.mark.parametrize("given", [("vera",), ("--password-stdin",)])
-def test_a_sign_in_by_device_code_takes_no_name_and_no_password(operator, given):
-    """The browser says who it is: exit 2, before anything is asked."""
+def test_device_login_takes_no_name_and_no_password(operator, given):
+    """The browser determines the operator: it exits with 2 before any request."""
     ended = operator.run("login", *given, "--device", stdin="a password\n")
     assert ended.exit_code == 2
     assert "--device cannot be combined" in ended.errors

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, usage, secrets in arguments."""
+"""The command line as a whole: help, usage errors, secrets in arguments."""
 
 import click
 import pytest
@@ -22,7 +22,7 @@ def every_command():
 
 @pytest.mark.parametrize("path", [path for path, _ in every_command()], ids=" ".join)
 def test_every_help_shows_an_example(path):
-    """`--help` of every group and command answers 0 and shows an example."""
+    """`--help` of every group and command exits with 0."""
     result = CliRunner().invoke(cli, [*path, "--help"])
 
     assert result.exit_code == 0
@@ -30,8 +30,8 @@ def test_every_help_shows_an_example(path):
     assert "lyftdata " in result.output
 
 
-def test_the_listed_summaries_are_the_commands_own():
-    """The lines of `lyftdata --help`, which come without importing, do not contradict the commands."""
+def test_every_command_is_listed_in_the_help():
+    """`lyftdata --help` prints the list without importing the commands, so that it could miss one."""
     listed = CliRunner().invoke(cli, ["--help"]).output
 
     for path, _ in every_command():
@@ -41,8 +41,8 @@ def test_the_listed_summaries_are_the_commands_own():
 
 @pytest.mark.parametrize("flag", sorted(_SECRET_FLAGS))
 @pytest.mark.parametrize("form", ["{} s3cr3t-value", "{}=s3cr3t-value"])
-def test_a_secret_on_the_command_line_is_answered_with_the_way_that_does(flag, form, capsys):
-    """Exit 2, the variable or the prompt is named, and the secret is not repeated."""
+def test_a_secret_on_the_command_line_is_rejected_with_the_alternative(flag, form, capsys):
+    """It exits with 2 and names the variable or the prompt, without repeating the secret."""
     with pytest.raises(SystemExit) as stopped:
         run(["run", "worker", *form.format(flag).split()])
     message = capsys.readouterr().err
@@ -52,8 +52,8 @@ def test_a_secret_on_the_command_line_is_answered_with_the_way_that_does(flag, f
     assert "LYFTDATA_" in message or "--password-stdin" in message
 
 
-def test_a_commands_own_flags_are_its_own():
-    """Behind `--` nothing is ours: a COMMAND may have a --password of its own."""
+def test_flags_after_the_separator_belong_to_the_command():
+    """After `--`, COMMAND may have its own --password."""
     from lyftdata.cli.main import refuse_secrets_in_arguments
 
     refuse_secrets_in_arguments(["run", "worker", "--", "psql", "--password"])
@@ -73,14 +73,14 @@ def test_a_commands_own_flags_are_its_own():
         ["config", "check", "both"],
     ],
 )
-def test_wrong_usage_is_exit_2(arguments, capsys):
-    """A usage error is one message on standard error and exit 2."""
+def test_a_usage_error_exits_with_2(arguments, capsys):
+    """With one message on standard error."""
     assert run(arguments) == 2
     assert "Error" in capsys.readouterr().err
 
 
-def test_a_servers_words_reach_the_terminal_as_text(monkeypatch, capsys):
-    """Terminal escapes in a message or a hint are not obeyed."""
+def test_terminal_escapes_from_a_server_are_not_printed(monkeypatch, capsys):
+    """Neither in a message nor in a hint."""
     from lyftdata.core.errors import LyftdataError
 
     def fail(*_args, **_more):
@@ -94,7 +94,7 @@ def test_a_servers_words_reach_the_terminal_as_text(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("worker", "workers"), ("audits", "audit"), ("logn", "login")])
-def test_a_mistyped_command_names_the_nearest(typed, meant, capsys):
-    """As for the commands of a group."""
+def test_a_mistyped_command_suggests_the_nearest(typed, meant, capsys):
+    """For top-level commands too."""
     assert run([typed, "list"]) == 2
     assert f"No such command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err

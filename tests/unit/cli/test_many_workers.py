@@ -1,4 +1,4 @@
-"""One command changes several Workers: a failure of one stops no other, and what was done is told in the end."""
+"""A command that changes several Workers continues after a failure, and reports what was done."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def failing_for(failures):
 
 
 def test_a_failure_of_one_does_not_stop_the_others(capsys):
-    """The Worker that failed is named with the reason, the others are changed, and the exit code is 1."""
+    """The failed Worker is named with the reason, the others are changed, and the exit code is 1."""
     change = failing_for({"b": ApiError("There is no Worker 'b'.", problem_code="not_found")})
 
     code = change_workers(["a", "b", "c"], change, done="disabled", as_json=True)
@@ -32,16 +32,16 @@ def test_a_failure_of_one_does_not_stop_the_others(capsys):
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), ApiError("The Server cannot be reached.")])
-def test_what_was_changed_before_an_interruption_is_told(capsys, failure):
-    """At Ctrl-C, or without the Server, it ends at once and says how many Workers were changed."""
+def test_an_interruption_reports_what_was_changed(capsys, failure):
+    """On Ctrl-C, or if the Server cannot be reached, the command stops at once and says how many Workers were changed."""
     with pytest.raises(type(failure)):
         change_workers(["a", "b", "c"], failing_for({"b": failure}), done="disabled")
 
     assert "1 of 3 Workers disabled" in capsys.readouterr().err
 
 
-def test_one_worker_is_told_by_its_id(capsys):
-    """With one Worker it is a line with its ID, or its entry as an object; a failure is raised."""
+def test_a_change_of_one_worker_is_reported_with_its_id(capsys):
+    """As one line, or as a JSON object; a failure is raised."""
     assert change_workers(["a"], failing_for({}), done="enabled") == 0
     assert capsys.readouterr().err == "Worker a enabled\n"
     assert change_workers(["a"], failing_for({}), done="enabled", as_json=True) == 0

@@ -10,8 +10,8 @@ from lyftdata.cli.api import Api
 from lyftdata.core.errors import InvalidInputError, LyftdataError
 
 
-def test_a_range_adds_many_with_a_file_each(listening, operator, tmp_path):
-    """The files are private, hold what a Worker needs, and no key is shown; a Worker gets a token by its file."""
+def test_a_range_adds_many_workers_with_a_file_each(listening, operator, tmp_path):
+    """The files are private and have what a Worker needs to get a token; no key is printed."""
     directory = tmp_path / "keys"
 
     ended = operator.run(
@@ -35,16 +35,16 @@ def test_a_range_adds_many_with_a_file_each(listening, operator, tmp_path):
         assert answer.status_code == 200
 
 
-def test_a_shared_key_is_printed_alone(operator):
-    """Standard output has the key and nothing else, as for a single Worker."""
+def test_only_the_shared_key_is_on_standard_output(operator):
+    """As for a single Worker."""
     ended = operator.run("workers", "add", "shared-[1-2]", "--shared-key")
 
     assert (ended.exit_code, ended.output.startswith("lyftdata_"), ended.output.count("\n")) == (0, True, 1)
     assert "2 Workers added: shared-1 to shared-2" in ended.errors
 
 
-def test_a_key_each_is_printed_with_its_id(operator):
-    """One line a Worker; without a new key, the IDs."""
+def test_each_key_is_printed_with_its_workers_id(operator):
+    """One line per Worker; without new keys, only the IDs."""
     ended = operator.run("workers", "add", "each-[1-2]", "--id", "each-[1-2]", "--issue-key")
     plain = operator.run("workers", "add", "plain-[1-2]", "--id", "plain-[1-2]")
 
@@ -55,8 +55,10 @@ def test_a_key_each_is_printed_with_its_id(operator):
 
 @pytest.mark.parametrize("directory", [None, Path("keys")])
 @pytest.mark.parametrize("tls_ca", [None, Path("/etc/lyftdata-tls/ca.pem")])
-def test_the_ca_that_the_workers_need_too_is_named(capsys, directory, tls_ca):
-    """The CA by which the operator's command has reached the Server, before the agent is started; without one nothing is said of it."""
+def test_the_next_steps_name_the_ca_that_the_workers_need(capsys, directory, tls_ca):
+    """
+    It is the one that the operator's command used, and must be set before the agent starts; without one it is not mentioned.
+    """
     answer = {"workers": [{"id": "press-01", "name": "press-01"}], "api_keys": []}
 
     new_workers.show_added(answer, "press-keys", directory, "https://lyft.example", tls_ca=tls_ca)
@@ -66,8 +68,8 @@ def test_the_ca_that_the_workers_need_too_is_named(capsys, directory, tls_ca):
     assert (line in printed.partition("lyftdata run worker")[0]) is (tls_ca is not None)
 
 
-def test_nothing_is_lost_where_the_directory_is_not_new(operator, tmp_path):
-    """No Worker is added; and a refusal leaves no directory."""
+def test_no_worker_is_added_if_the_directory_exists(operator, tmp_path):
+    """A refused request leaves no directory behind."""
     there, new = tmp_path / "there", tmp_path / "new"
     there.mkdir()
     kept = operator.run("workers", "add", "lost-[1-2]", "--issue-key", "--output", str(there))
@@ -87,13 +89,13 @@ def test_nothing_is_lost_where_the_directory_is_not_new(operator, tmp_path):
         ("use-1", "--shared-key"),
     ],
 )
-def test_options_that_contradict_are_refused(operator, arguments):
-    """Before anything is sent."""
+def test_contradicting_options_are_rejected(operator, arguments):
+    """Before any request."""
     assert operator.run("workers", "add", *arguments).exit_code == 2
 
 
 def test_json_has_the_keys_unless_they_are_in_files(operator, tmp_path):
-    """Stable fields for programs."""
+    """The fields are the same in both cases."""
     shown = operator.json("workers", "add", "json-[1-2]", "--issue-key")
     saved = operator.json("workers", "add", "file-[1-2]", "--issue-key", "--output", str(tmp_path / "files"))
 
@@ -102,8 +104,8 @@ def test_json_has_the_keys_unless_they_are_in_files(operator, tmp_path):
     assert [key["key"] for key in saved["api_keys"]] == [None, None]
 
 
-def test_no_key_is_counted_as_written_that_is_not(tmp_path):
-    """Two Workers whose files would have one name: the first is kept, and the error says how many were written."""
+def test_only_files_that_were_written_are_counted(tmp_path):
+    """Two Workers' files would have the same name: the first is kept, and the error says how many were written."""
     workers = [{"id": "a", "name": "a"}, {"id": "b", "name": "a"}]
     keys = [{"key": f"key-{worker['id']}", "worker_ids": [worker["id"]]} for worker in workers]
 
@@ -113,8 +115,8 @@ def test_no_key_is_counted_as_written_that_is_not(tmp_path):
     assert "key-a" in (tmp_path / "a.env").read_text()
 
 
-def test_a_url_that_no_file_can_hold_is_refused_first(tmp_path, monkeypatch):
-    """No Worker is added and no key is made that could not be written."""
+def test_a_url_that_no_file_can_contain_is_rejected_first(tmp_path, monkeypatch):
+    """So that no Worker is added whose key could not be written."""
     sent = []
     monkeypatch.setattr(Api, "post", lambda *arguments: sent.append(arguments))
 

@@ -9,19 +9,19 @@ from tests.unit.cli.conftest import CommandHost
 
 @pytest.fixture(scope="module")
 def numbers():
-    """Return a number for each operator that is added."""
+    """Return a counter, for the names of operators."""
     return itertools.count(1)
 
 
 @pytest.fixture
 def ada(operator, numbers):
-    """Return the name and the first password of an operator that no other test has."""
+    """Return the name and the first password of an operator that no other test uses."""
     name = f"ada-{next(numbers)}"
     return name, operator.done("operators", "add", name, "--role", "viewer").strip()
 
 
-def test_the_first_password_stands_alone_on_standard_output(operator):
-    """It is shown once; the sentence about it is on standard error."""
+def test_only_the_first_password_is_on_standard_output(operator):
+    """It is shown once; the message about it goes to standard error."""
     ended = operator.run("operators", "add", "vera", "--role", "viewer")
 
     assert ended.exit_code == 0
@@ -31,7 +31,7 @@ def test_the_first_password_stands_alone_on_standard_output(operator):
 
 
 def test_a_first_password_signs_in_and_must_be_changed(listening, operator, ada, tmp_path):
-    """The command says so."""
+    """The command says how."""
     name, password = ada
     host = CommandHost(tmp_path / "ada", LYFTDATA_URL=listening.url)
 
@@ -41,8 +41,8 @@ def test_a_first_password_signs_in_and_must_be_changed(listening, operator, ada,
     assert "This is a first password. Change it with: lyftdata password" in ended.errors
 
 
-def test_a_role_is_changed(operator, ada):
-    """By its name."""
+def test_an_operators_role_can_be_changed(operator, ada):
+    """The list shows the new one."""
     name, _ = ada
 
     ended = operator.run("operators", "set-role", name, "admin")
@@ -53,7 +53,7 @@ def test_a_role_is_changed(operator, ada):
 
 
 def test_a_reset_password_replaces_the_old_one(listening, operator, ada, tmp_path):
-    """The new one is on standard output; with the old one nobody signs in."""
+    """The new one is on standard output; the old one is refused."""
     name, old = ada
     new = operator.done("operators", "reset-password", name, "--yes").strip()
     host = CommandHost(tmp_path / "ada", LYFTDATA_URL=listening.url)
@@ -63,7 +63,7 @@ def test_a_reset_password_replaces_the_old_one(listening, operator, ada, tmp_pat
 
 
 def test_sessions_are_listed_and_ended(listening, operator, ada, tmp_path):
-    """One by its ID, or all of an operator; the session that asks is marked."""
+    """One by its ID, or all of an operator; the current session is marked."""
     name, password = ada
     host = CommandHost(tmp_path / "ada", LYFTDATA_URL=listening.url)
 
@@ -82,15 +82,15 @@ def test_sessions_are_listed_and_ended(listening, operator, ada, tmp_path):
 
 
 def test_a_deleted_operator_is_gone(operator, ada):
-    """And not in the list any more."""
+    """They are no longer in the list."""
     name, _ = ada
 
     assert operator.run("operators", "delete", name, "--yes").errors == f"Operator {name} deleted\n"
     assert name not in {one["name"] for one in operator.json("operators", "list")}
 
 
-def test_the_id_of_a_session_is_never_taken_for_an_option(listening, operator, ada, tmp_path):
-    """It has no dash, with which an option begins."""
+def test_a_sessions_id_is_never_mistaken_for_an_option(listening, operator, ada, tmp_path):
+    """It contains no dash."""
     name, password = ada
     for number in range(3):
         host = CommandHost(tmp_path / f"ada-{number}", LYFTDATA_URL=listening.url)

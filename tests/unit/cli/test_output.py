@@ -25,14 +25,14 @@ from lyftdata.cli.output import key_output, relative
         (-43_199, "in 12h"),
     ],
 )
-def test_times_as_people_read_them(seconds, words):
-    """The largest unit is enough."""
+def test_times_are_shown_relative_to_now(seconds, words):
+    """With the largest unit only."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     assert relative(now - timedelta(seconds=seconds), now=now) == words
 
 
-def test_a_key_is_written_for_its_owner_alone(tmp_path):
-    """A new file of mode 0600, never over one that is there; nothing is left when the key could not be made."""
+def test_a_key_file_is_readable_only_by_its_owner(tmp_path):
+    """It is a new file with mode 0600 and never overwrites one; nothing is left behind if the key could not be made."""
     file = tmp_path / "press.key"
     with key_output(file) as key_out:
         key_out.show_or_save("lyftdata_x")
@@ -49,8 +49,8 @@ def test_a_key_is_written_for_its_owner_alone(tmp_path):
     assert not other.exists()
 
 
-def test_where_a_key_went_is_said(tmp_path, capsys):
-    """Shown, or in a file: standard error says which, and standard output has the key alone or nothing."""
+def test_standard_error_says_where_a_key_is(tmp_path, capsys):
+    """Standard output has only the key, or nothing if it is in a file."""
     with key_output(None) as key_out:
         key_out.show_or_save("lyftdata_x")
     assert capsys.readouterr() == ("lyftdata_x\n", "It is shown once:\n")
@@ -62,8 +62,8 @@ def test_where_a_key_went_is_said(tmp_path, capsys):
     assert capsys.readouterr() == ("", f"The token is in {tmp_path / 'ci.token'}. It is not shown.\n")
 
 
-def test_output_that_cannot_be_written_is_told(tmp_path):
-    """On a full disk: one line and exit 1, and what to do about a key that was just made."""
+def test_unwritable_output_is_reported(tmp_path):
+    """On a full disk the command prints one line, without a traceback, and exits with 1."""
     command = [sys.executable, "-m", "lyftdata", "enrollment", "generate-key"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -72,8 +72,8 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_key_is_in_its_file_when_standard_error_has_gone(tmp_path, monkeypatch):
-    """The file is written first; what cannot be said about it does not take it away."""
+def test_a_key_file_is_written_even_if_standard_error_is_closed(tmp_path, monkeypatch):
+    """The file is written first; a later error does not remove it."""
     with Path("/dev/full").open("w", buffering=1) as full, monkeypatch.context() as patched:
         patched.setattr(sys, "stderr", full)
         with key_output(tmp_path / "press.key") as key_out:
@@ -87,8 +87,8 @@ def test_a_key_is_in_its_file_when_standard_error_has_gone(tmp_path, monkeypatch
     assert (tmp_path / "other.key").read_text() == "lyftdata_y\n"
 
 
-def test_json_and_a_key_file_show_the_key_once(tmp_path):
-    """With --output the key is in the file alone; JSON has null in its place."""
+def test_with_output_the_key_is_not_in_the_json(tmp_path):
+    """It is only in the file, and null in the JSON."""
     with key_output(tmp_path / "press.key") as key_out:
         assert key_out.for_json("lyftdata_x") is None
     assert (tmp_path / "press.key").read_text() == "lyftdata_x\n"
@@ -105,7 +105,7 @@ AUDIENCE = "https://orders.example/" + "y" * 40
 
 @pytest.fixture(scope="module")
 def public_id(listening, operator):
-    """Make what lists show: long IDs and names. Return the public ID of the API key."""
+    """Create entries with long IDs and names; return the API key's public ID."""
     operator.done("workers", "add", "A press with a long name", "--id", ID, "--label", "zone=eu-central-1b")
     operator.done("workers", "add", "short", "--id", "w-short")
     key = operator.done("api-key", "issue", KEY_NAME, "--worker", ID, "--worker", "w-short").strip()
@@ -129,8 +129,8 @@ def public_id(listening, operator):
         (("resources", "list"), [RESOURCE, AUDIENCE]),
     ],
 )
-def test_no_list_cuts_what_the_next_command_takes(operator, public_id, command, expected, columns):
-    """IDs, key names, operators, actors and subjects are in one piece in every list, however narrow the terminal."""
+def test_no_list_truncates_what_another_command_needs(operator, public_id, command, expected, columns):
+    """IDs, key names, operators, actors and subjects are shown unbroken, however narrow the terminal is."""
     ended = operator.run(*command, columns=columns)
 
     assert ended.exit_code == 0, ended.errors
@@ -141,7 +141,7 @@ def test_no_list_cuts_what_the_next_command_takes(operator, public_id, command, 
 
 
 def test_a_list_that_fits_is_a_table(listen):
-    """Short IDs and names at 80 columns: one line a Worker, under a heading."""
+    """With short IDs and names at 80 columns, there is one line per Worker under a heading."""
     operator = listen().signed_in()
     for name in ("press-01", "press-02"):
         operator.done("workers", "add", name, "--id", name)

@@ -1,4 +1,4 @@
-"""Long commands show on a terminal how far they are, and print nothing of it when piped."""
+"""Long commands show their progress on a terminal, and not if they are piped."""
 
 import pytest
 
@@ -10,7 +10,7 @@ WORKERS = ("press-01", "press-02", "press-03")
 
 @pytest.fixture(scope="module", autouse=True)
 def _workers(operator):
-    """Add Workers that commands change."""
+    """Add Workers for the commands to change."""
     for worker_id in WORKERS:
         operator.done("workers", "add", worker_id, "--id", worker_id)
 
@@ -28,8 +28,8 @@ def _workers(operator):
         ),
     ],
 )
-def test_a_stage_shows_on_a_terminal_alone(operator, command, stage, result):
-    """A bar with its stage, and the result."""
+def test_progress_is_shown_only_on_a_terminal(operator, command, stage, result):
+    """The result is printed in both cases."""
     piped = operator.run(*command)
     shown = operator.run(*command, columns=80)
 
@@ -39,8 +39,8 @@ def test_a_stage_shows_on_a_terminal_alone(operator, command, stage, result):
     assert all(result in ended.output + ended.errors for ended in (piped, shown))
 
 
-def test_an_export_to_a_file_shows_its_stage(operator):
-    """On a terminal the events show by themselves how far it is."""
+def test_an_export_to_a_file_shows_progress(operator):
+    """Printed on a terminal, the events themselves show it."""
     to_file = operator.run("audit", "export", columns=80, piped=True)
     shown = operator.run("audit", "export", columns=80)
 
@@ -49,7 +49,7 @@ def test_an_export_to_a_file_shows_its_stage(operator):
     assert "Exporting" not in shown.errors
 
 
-def test_nothing_is_shown_where_it_is_not_wanted():
+def test_no_progress_is_shown_if_it_is_not_wanted():
     """The callback does nothing."""
     with show_progress(wanted=False) as on_progress:
         assert on_progress is ignore_progress

@@ -1,4 +1,4 @@
-"""`lyftdata quickstart`: what stops it before it starts a program."""
+"""`lyftdata quickstart`: errors before it starts any program."""
 
 import socket
 
@@ -7,8 +7,8 @@ from tests.unit.cli.conftest import CommandHost
 from lyftdata.cli import quickstart
 
 
-def test_a_directory_that_is_not_empty_is_refused(tmp_path):
-    """It would mix the demonstration with what is there."""
+def test_a_directory_that_is_not_empty_is_rejected(tmp_path):
+    """The demonstration must not be mixed with other files."""
     (tmp_path / "kept").mkdir(0o700)
     (tmp_path / "kept" / "letter").touch()
 
@@ -18,8 +18,8 @@ def test_a_directory_that_is_not_empty_is_refused(tmp_path):
     assert "is not empty: name a new directory" in ended.errors
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path):
-    """A file is in its way."""
+def test_a_directory_that_cannot_be_created_is_an_error(tmp_path):
+    """A file is in its place."""
     (tmp_path / "file").touch()
 
     ended = CommandHost(tmp_path / "host").run("quickstart", "--dir", str(tmp_path / "file" / "demo"))
@@ -28,8 +28,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     assert f"--dir: {tmp_path / 'file' / 'demo'} cannot be used" in ended.errors
 
 
-def test_another_port_is_taken_where_the_usual_one_is_in_use(monkeypatch):
-    """A Server that runs here already keeps its port."""
+def test_another_port_is_used_if_the_default_one_is_taken(monkeypatch):
+    """A Server that already runs here keeps its port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""`lyftdata requests`, and commands whose action waits for a second operator."""
+"""`lyftdata requests`, and commands whose action needs a second operator."""
 
 import pytest
 from tests.deployment import PASSWORD
@@ -9,7 +9,7 @@ _OWN = f"xxx {PASSWORD}"
 
 @pytest.fixture
 def ben(listening, operator, tmp_path):
-    """Return the host of another admin, who is needed for everything; two Workers are there."""
+    """Yield the host of a second admin, with a Worker whose deletion needs both."""
     if "ben" not in {one["name"] for one in operator.json("operators", "list")}:
         first = operator.done("operators", "add", "ben", "--role", "admin").strip()
         host = CommandHost(tmp_path / "first", LYFTDATA_URL=listening.url)
@@ -21,18 +21,18 @@ def ben(listening, operator, tmp_path):
     operator.done("workers", "add", "waiting", "--id", "waiting-1")
     operator.done("requests", "require", "delete_workers", "--above", "0", "--yes")
     yield host
-    # The next test of this Server begins as this one did.
+    # Restore the state for the next test that uses this Server.
     listening.host.run("admin", "second-operator-off", "--yes")
     operator.run("workers", "delete", "waiting-1", "--yes")
 
 
 def _request_id(errors):
-    """Return the ID of the request that a command names."""
+    """Return the ID of the request in a command's output."""
     return errors.partition("lyftdata requests confirm ")[2].split(",")[0]
 
 
-def test_a_command_whose_action_waits_exits_with_4(listening, operator, ben):
-    """It says what waits, for whom and until when, and how they confirm it; nothing is done until they do."""
+def test_a_command_that_needs_a_second_operator_exits_with_4(listening, operator, ben):
+    """It says what waits, for whom and until when, and how to confirm it; until then nothing is done."""
     ended = operator.run("workers", "delete", "waiting-1", "--yes")
 
     assert (ended.exit_code, ended.output) == (4, "")
@@ -56,7 +56,7 @@ def test_a_command_whose_action_waits_exits_with_4(listening, operator, ben):
 
 
 def test_at_a_terminal_the_reason_is_asked_for(listening, operator, ben):
-    """What is typed is in the request; Enter leaves it without one."""
+    """It becomes part of the request; asking again does not replace it."""
     ended = operator.run("workers", "delete", "waiting-1", "--yes", stdin="rack 7\n", columns=200)
 
     assert ended.exit_code == 4, ended.errors
@@ -69,8 +69,8 @@ def test_at_a_terminal_the_reason_is_asked_for(listening, operator, ben):
     assert ben.json("requests", "list", "--waiting") == []
 
 
-def test_who_confirms_reads_it_first(listening, operator, ben):
-    """At a terminal it is shown and asked about; without one and without --yes nothing is done."""
+def test_the_confirming_operator_sees_the_request_first(listening, operator, ben):
+    """On a terminal it is shown before the question; without one, and without `--yes`, nothing is done."""
     request_id = _request_id(operator.run("workers", "delete", "waiting-1", "--yes").errors)
 
     assert ben.run("requests", "confirm", request_id).exit_code == 2
@@ -80,8 +80,8 @@ def test_who_confirms_reads_it_first(listening, operator, ben):
     assert operator.json("requests", "show", request_id)["state"] == "declined"
 
 
-def test_a_first_password_is_alone_on_standard_output(listening, operator, ben):
-    """As where nobody must confirm; and in JSON."""
+def test_only_the_first_password_is_on_standard_output_after_confirming(listening, operator, ben):
+    """As without a second operator; it is also in the JSON."""
     ended = operator.run("operators", "add", "eve", "--role", "viewer")
     done = ben.run("requests", "confirm", _request_id(ended.errors), "--yes")
 
@@ -93,8 +93,8 @@ def test_a_first_password_is_alone_on_standard_output(listening, operator, ben):
     operator.done("operators", "delete", "eve", "--yes")
 
 
-def test_the_rules(listening, operator, ben):
-    """They are listed with what each stands for; one way to choose them is given, and a number stays if none is."""
+def test_the_rules_can_be_listed_and_changed(listening, operator, ben):
+    """They are given in exactly one way; the number stays unless another is given."""
     operator.done("requests", "require", "delete_workers", "refuse_agents", "--yes")
     shown = operator.json("requests", "rules")
     assert (shown["enabled"], shown["above"]) == (True, 0)

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def press(operator):
-    """Return the name of a resource, and of a Worker that may have tokens for it."""
+    """Return the name of a resource for which a Worker may have tokens."""
     operator.done("workers", "add", "press-01", "--id", "press-01")
     operator.done(
         "resources", "add", "press", "--audience", "https://press.example.com", "--worker", "press-01"
@@ -13,16 +13,16 @@ def press(operator):
     return "press"
 
 
-def test_adding_says_how_many_workers_are_chosen(operator):
-    """Without a choice it is for none."""
+def test_adding_a_resource_says_for_how_many_workers_it_is(operator):
+    """Without a selection it is for none."""
     ended = operator.run("resources", "add", "empty", "--audience", "https://empty.example.com")
 
     assert (ended.exit_code, ended.output) == (0, "")
     assert ended.errors == "Resource added: empty, for no Workers at present\n"
 
 
-def test_a_resource_is_shown_as_it_was_set(operator, press):
-    """`set` replaces what is given and keeps the rest."""
+def test_a_resource_can_be_changed_and_shown(operator, press):
+    """`set` replaces the given fields and keeps the others."""
     operator.done("resources", "set", press, "--scope", "read", "--scope", "write")
 
     shown = operator.done("resources", "show", press)
@@ -32,7 +32,7 @@ def test_a_resource_is_shown_as_it_was_set(operator, press):
 
 
 def test_a_services_key_is_replaced_only_on_purpose(operator, press, tmp_path):
-    """A second `issue-key` ends the key that a service uses: it asks first, and without a terminal it needs `--yes`."""
+    """A second `issue-key` ends the key in use, so it needs confirmation, or `--yes` without a terminal."""
     kept = tmp_path / "press.key"
     first = operator.done("resources", "issue-key", press).strip()
 
@@ -46,7 +46,7 @@ def test_a_services_key_is_replaced_only_on_purpose(operator, press, tmp_path):
 
 
 def test_a_deleted_resource_is_gone(operator):
-    """As JSON too."""
+    """The JSON says so too."""
     operator.done("resources", "add", "brief", "--audience", "https://brief.example.com")
 
     assert operator.json("resources", "delete", "brief", "--yes") == {"name": "brief", "deleted": True}

@@ -1,4 +1,4 @@
-"""`lyftdata run`: settings that stop a Server or a Worker before it starts."""
+"""`lyftdata run`: errors before a Server or a Worker starts."""
 
 import pytest
 from click.testing import CliRunner
@@ -15,8 +15,8 @@ from lyftdata.cli.main import cli
         (("worker", "--url", "ftp://lyftdata.example.com"), "LYFTDATA_URL"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(arguments, setting, tmp_path):
-    """Exit 2, and nothing is made in the directories."""
+def test_an_invalid_setting_is_named(arguments, setting, tmp_path):
+    """The command exits with 2 and creates no directory."""
     host = CommandHost(
         tmp_path / "host",
         LYFTDATA_STAGING_DIR=str(tmp_path / "staging"),
@@ -33,7 +33,7 @@ def test_a_setting_that_cannot_be_used_is_named(arguments, setting, tmp_path):
 
 @pytest.mark.parametrize("side", ["server", "worker"])
 def test_each_flag_names_its_setting(side):
-    """The help of a flag ends with the variable that it mirrors; no flag takes a secret."""
+    """A flag's help ends with its variable; no flag takes a secret."""
     shown = CliRunner().invoke(cli, ["run", side, "--help"], terminal_width=200).output
 
     table = module.server_table() if side == "server" else module.worker_table()
@@ -42,8 +42,8 @@ def test_each_flag_names_its_setting(side):
     assert "PASSWORD]" not in shown
 
 
-def test_a_server_that_is_not_installed_is_named_with_the_way_to_install_it(monkeypatch, tmp_path):
-    """The Worker's package alone has none of its libraries."""
+def test_a_missing_server_package_is_reported(monkeypatch, tmp_path):
+    """A host with only the Worker's package lacks the Server's libraries."""
     monkeypatch.setattr(module, "_SERVER_LIBRARIES", ("no_such_library",))
 
     ended = CommandHost(tmp_path).run("run", "server")

@@ -17,19 +17,19 @@ from lyftdata.cli.scopes import scope_field
     ],
 )
 def test_labels_become_one_field_of_the_request(labels, field):
-    """Without a label there is no field: no limit is asked for."""
+    """Without a label there is no field, and so no limit is requested."""
     assert scope_field(labels) == field
 
 
 @pytest.mark.parametrize("labels", [["team=etl", "team=ops"], ["=x"], ["team=\x01"]])
-def test_a_wrong_label_is_wrong_usage(labels):
-    """Before the Server is asked."""
+def test_an_invalid_label_is_a_usage_error(labels):
+    """Before any request."""
     with pytest.raises(click.UsageError, match="--label"):
         scope_field(labels)
 
 
-def test_an_operator_and_a_token_are_limited_and_the_lists_say_so(listening, operator, tmp_path):
-    """The operator sees the Workers of the scope alone, until the limit is ended."""
+def test_an_operator_and_a_token_can_be_limited_to_labels(listening, operator, tmp_path):
+    """The lists show the limit, and the operator sees only Workers within it until it is removed."""
     operator.done("workers", "add", "etl", "--id", "etl-1", "--label", "team=etl")
     operator.done("workers", "add", "ops", "--id", "ops-1", "--label", "team=ops")
     first = operator.done("operators", "add", "anna", "--role", "admin", "--label", "team=etl").strip()
@@ -53,7 +53,7 @@ def test_an_operator_and_a_token_are_limited_and_the_lists_say_so(listening, ope
     assert {worker["id"] for worker in anna.json("workers", "list")} >= {"etl-1", "ops-1"}
 
 
-def test_a_limit_is_set_or_ended_and_not_both(operator):
-    """Nor neither."""
+def test_a_limit_is_either_set_or_removed(operator):
+    """Both, or neither, is a usage error."""
     assert operator.run("operators", "set-scope", "admin").exit_code == 2
     assert operator.run("operators", "set-scope", "admin", "--none", "--label", "a=b").exit_code == 2

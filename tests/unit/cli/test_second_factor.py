@@ -14,13 +14,13 @@ from lyftdata.core.totp import parse_secret_text
 
 
 def code_of(secret, steps=0):
-    """Return the code that an app shows, or that of so many steps later."""
+    """Return the code that an app shows now, or that many steps later."""
     step = int(time.time()) // 30 + steps
     return HOTP(parse_secret_text(secret), 6, SHA1()).generate(step).decode()
 
 
 class OperatorHost(CommandHost):
-    """A host, and who is signed in there."""
+    """A host, and the operator who is signed in there."""
 
     operator: str
     password: str
@@ -29,7 +29,7 @@ class OperatorHost(CommandHost):
 
 @pytest.fixture
 def host(listening, tmp_path, monkeypatch):
-    """Return a host on which an operator of its own is signed in."""
+    """Return a host on which a new operator is signed in."""
     admin = listening.signed_in("admin-host")
     name = f"ada-{tmp_path.name}".lower().replace("_", "-")[:40]
     password = admin.done("operators", "add", name).strip()
@@ -40,7 +40,7 @@ def host(listening, tmp_path, monkeypatch):
 
 
 def set_up(host, monkeypatch):
-    """Set up an app, whose code is typed once the secret was printed; return its secret and the recovery codes."""
+    """Set up an app, typing its code after the secret is printed; return its secret and the recovery codes."""
     seen: dict[str, str] = {}
 
     def type_code(prompt, *, from_stdin):
@@ -60,8 +60,8 @@ def set_up(host, monkeypatch):
     return seen["secret"], codes
 
 
-def test_it_is_set_up_and_asked_for_at_the_sign_in(host, monkeypatch):
-    """By a second line of standard input, or at the terminal; the password alone signs nobody in."""
+def test_an_app_is_set_up_and_required_at_the_sign_in(host, monkeypatch):
+    """The code is the second line of standard input, or typed at the terminal; the password alone is not enough."""
     secret, codes = set_up(host, monkeypatch)
     assert len(codes) == 10
     assert "10 recovery codes left" in host.done("second-factor", "status")
@@ -76,8 +76,8 @@ def test_it_is_set_up_and_asked_for_at_the_sign_in(host, monkeypatch):
     assert "9 recovery codes left" in host.done("second-factor", "status")
 
 
-def test_it_is_renewed_and_removed(host, monkeypatch):
-    """New recovery codes end the old ones; without a second factor the password alone signs in."""
+def test_recovery_codes_are_renewed_and_the_second_factor_is_removed(host, monkeypatch):
+    """New codes end the old ones; without a second factor the password alone signs in."""
     _, codes = set_up(host, monkeypatch)
     new = host.done("second-factor", "recovery-codes", "--yes").split()
     assert not set(codes) & set(new)
@@ -88,7 +88,7 @@ def test_it_is_renewed_and_removed(host, monkeypatch):
     host.done("login", host.operator, "--password-stdin", stdin=f"{host.password}\n")
 
 
-def test_an_admin_resets_anothers(host, monkeypatch):
+def test_an_admin_resets_another_operators_second_factor(host, monkeypatch):
     """The list of operators shows who has one."""
     set_up(host, monkeypatch)
     listed = {one["name"]: one["second_factor"] for one in host.admin.json("operators", "list")}
@@ -100,7 +100,7 @@ def test_an_admin_resets_anothers(host, monkeypatch):
 
 
 def register(listening, operator, name):
-    """Store a passkey, as the page does for a browser: no command can make one."""
+    """Store a passkey as the page does for a browser: no command can create one."""
     with contextlib.closing(sqlite3.connect(listening.staging / "lyftdata.db", timeout=30)) as database:
         passkey_id = os.urandom(16).hex()
         row = (passkey_id, operator, name, os.urandom(32), b"handle", b"key", 0, "2026-11-29 12:00:00.000000")
@@ -111,7 +111,7 @@ def register(listening, operator, name):
 
 
 def test_passkeys_are_listed_and_removed_by_name_or_id(listening, host):
-    """Each is asked about first; with a passkey the sign-in says how a command line gets in."""
+    """Removing needs confirmation; signing in with a passkey names the alternative for a command line."""
     passkey_id = register(listening, host.operator, "key at my desk")
     register(listening, host.operator, "phone")
     assert "passkey 'key at my desk' since" in host.done("second-factor", "status")
@@ -126,8 +126,8 @@ def test_passkeys_are_listed_and_removed_by_name_or_id(listening, host):
     assert "You have no second factor" in host.done("second-factor", "status")
 
 
-def test_an_admin_lists_and_removes_anothers_passkeys(listening, host):
-    """By the operator and the name; all of them with the second factor."""
+def test_an_admin_lists_and_removes_another_operators_passkeys(listening, host):
+    """One by its name, or all of them with the second factor."""
     for name in ("lost", "kept"):
         register(listening, host.operator, name)
     listed = host.admin.json("operators", "passkeys", host.operator)
@@ -141,7 +141,7 @@ def test_an_admin_lists_and_removes_anothers_passkeys(listening, host):
     assert host.admin.json("operators", "passkeys", host.operator) == []
 
 
-def test_the_app_is_removed_by_itself(listening, host, monkeypatch):
+def test_the_app_can_be_removed_alone(listening, host, monkeypatch):
     """Passkeys and recovery codes stay."""
     set_up(host, monkeypatch)
     register(listening, host.operator, "phone")
@@ -152,8 +152,8 @@ def test_the_app_is_removed_by_itself(listening, host, monkeypatch):
     assert (status["factors"], len(status["passkeys"]), status["recovery_codes"]) == ([], 1, 10)
 
 
-def test_the_qr_code_is_for_a_terminal(host):
-    """Where standard error is a file or a pipe, there is the text alone."""
+def test_the_qr_code_is_shown_only_on_a_terminal(host):
+    """If standard error is a file or a pipe, there is only the text."""
     at_terminal = host.run("second-factor", "setup", stdin="000000\n", columns=100)
     piped = host.run("second-factor", "setup", "--code-stdin", stdin="000000\n")
 

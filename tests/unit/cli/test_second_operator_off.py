@@ -1,12 +1,12 @@
-"""`lyftdata admin second-operator-off`, on the Server's host."""
+"""`lyftdata admin second-operator-off` on the Server's host."""
 
 from tests.unit.cli.test_requests import ben
 
 __all__ = ["ben"]
 
 
-def test_the_host_turns_it_off(listening, operator, ben):
-    """At once, with an event by `host`; where it is off already, that is said."""
+def test_the_host_turns_the_second_operator_off(listening, operator, ben):
+    """At once, with an audit event by `host`; if it is already off, the command fails."""
     assert operator.run("workers", "delete", "waiting-1", "--yes").exit_code == 4
     assert listening.host.run("admin", "second-operator-off").exit_code == 2
 

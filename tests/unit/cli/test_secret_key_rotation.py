@@ -1,11 +1,11 @@
-"""`lyftdata admin rotate-secret-key`: what it asks for and prints."""
+"""`lyftdata admin rotate-secret-key`: confirmation and output."""
 
 from tests.builders import OTHER_SECRET_KEY
 
 COMMAND = ("admin", "rotate-secret-key")
 
 
-def test_a_rotation_needs_a_confirmation(stopped):
+def test_a_rotation_needs_confirmation(stopped):
     """Without a terminal nothing is done."""
     ended = stopped.run(*COMMAND, LYFTDATA_SECRET_KEY_NEXT=OTHER_SECRET_KEY)
 
@@ -14,7 +14,7 @@ def test_a_rotation_needs_a_confirmation(stopped):
 
 
 def test_a_rotation_says_which_key_to_start_with(stopped, tmp_path):
-    """It prints the event and the public key, and no secret key; the state can then be used with the new key alone."""
+    """It prints the event and the public key, but no secret key; afterwards the state can only be used with the new key."""
     ended = stopped.run(*COMMAND, "--yes", LYFTDATA_SECRET_KEY_NEXT=OTHER_SECRET_KEY)
 
     assert ended.exit_code == 0, ended.errors

@@ -2,7 +2,7 @@
 
 
 def test_the_server_that_answers_is_marked(listening, operator):
-    """Its address is where it listens."""
+    """Its address is the one on which it listens."""
     (server,) = operator.json("servers", "list")
 
     assert server["is_this"]

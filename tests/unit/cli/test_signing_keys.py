@@ -9,8 +9,8 @@ def test_the_published_keys_are_listed(operator):
     assert all(key["kid"] in operator.done("keys", "list") for key in listed)
 
 
-def test_a_leaked_key_is_withdrawn_with_a_confirmation(operator):
-    """Another key must sign at once; without a terminal it needs `--yes`."""
+def test_withdrawing_a_leaked_key_needs_confirmation(operator):
+    """Another key must start to sign at once; without a terminal it needs `--yes`."""
     (signing, *_) = operator.json("keys", "list")
     without_now = operator.run("keys", "rotate", "--withdraw", signing["kid"])
     assert (without_now.exit_code, "--withdraw needs --now" in without_now.errors) == (2, True)
@@ -21,8 +21,8 @@ def test_a_leaked_key_is_withdrawn_with_a_confirmation(operator):
     assert signing["kid"] not in {key["kid"] for key in rotated}
 
 
-def test_a_key_that_does_not_exist_is_named_before_the_question(operator):
-    """A person who has typed it wrong is not asked whether to withdraw it."""
+def test_an_unknown_key_is_reported_before_the_question(operator):
+    """An operator who mistyped it is not asked whether to withdraw it."""
     ended = operator.run("keys", "rotate", "--now", "--withdraw", "no-such-key", columns=80)
 
     assert ended.exit_code == 1

@@ -1,4 +1,4 @@
-"""Commands that are started without standard streams."""
+"""Commands that are started with closed standard streams."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.parametrize(("closed", "open_"), [(1, 2), (2, 1)])
 def test_a_closed_standard_stream_is_reported_on_the_other(tmp_path, closed, open_):
-    """A command that could lose a key does nothing, and says why where it still can."""
+    """A command that could lose a key does nothing, and says why on the stream that is open."""
     files = {1: tmp_path / "out", 2: tmp_path / "err"}
     redirect = f"exec {closed}>&- {open_}>{files[open_]}"
     shell = f'{redirect}; exec "$0" -m lyftdata enrollment generate-key'
@@ -22,7 +22,7 @@ def test_a_closed_standard_stream_is_reported_on_the_other(tmp_path, closed, ope
 
 
 def test_a_worker_agent_needs_no_standard_streams(tmp_path):
-    """Started with all three closed it goes on to its settings, and its COMMAND's files never get their numbers."""
+    """With all three closed it gets as far as its settings, and its COMMAND's files never get their numbers."""
     script = (
         "import os\n"
         "from lyftdata.cli.standard_streams import fill_missing_streams, missing_streams\n"

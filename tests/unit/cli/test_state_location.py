@@ -1,4 +1,4 @@
-"""The Server's state, as commands on its host find it."""
+"""How commands on the Server's host find its state."""
 
 import os
 
@@ -9,7 +9,7 @@ from lyftdata.cli.state_location import find_state
 
 @pytest.mark.parametrize("is_option", [True, False])
 def test_the_data_directory_is_the_option_or_the_setting(tmp_path, monkeypatch, is_option):
-    """The option goes first."""
+    """The option takes precedence."""
     monkeypatch.setenv("LYFTDATA_STAGING_DIR", str(tmp_path / "setting"))
 
     place = find_state(str(tmp_path / "option") if is_option else None)
@@ -17,8 +17,8 @@ def test_the_data_directory_is_the_option_or_the_setting(tmp_path, monkeypatch, 
     assert place.sqlite_file().parent == tmp_path / ("option" if is_option else "setting")
 
 
-def test_what_commands_write_is_its_owners_alone(tmp_path):
-    """Copies, and the files that SQLite makes next to them."""
+def test_files_that_commands_write_are_private(tmp_path):
+    """Copies, and the files that SQLite creates next to them."""
     find_state(str(tmp_path))
 
     (tmp_path / "copy").touch()

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination signals that are remembered."""
+"""Ctrl-C and termination signals are remembered until the next check."""
 
 import signal
 
@@ -9,7 +9,7 @@ from lyftdata.cli.stop_request import StoppedError, StopRequest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_program_at_its_next_check(number):
-    """Not where it is at that moment; a second signal changes nothing."""
+    """Not wherever it happens to be; a second signal changes nothing."""
     with StopRequest() as stop:
         stop.check()
         signal.raise_signal(number)
@@ -19,8 +19,8 @@ def test_a_signal_stops_the_program_at_its_next_check(number):
             stop.check()
 
 
-def test_the_handlers_before_are_there_again_afterwards():
-    """Ctrl-C ends the process as usual."""
+def test_the_previous_handlers_are_restored():
+    """Then Ctrl-C ends the process as usual."""
     before = signal.getsignal(signal.SIGINT)
 
     with StopRequest():

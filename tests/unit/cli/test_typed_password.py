@@ -1,4 +1,4 @@
-"""A command that does what cannot be undone asks for the password again."""
+"""A command for an irreversible action asks for the password again."""
 
 import contextlib
 import sqlite3
@@ -9,14 +9,14 @@ from tests.deployment import PASSWORD
 
 @pytest.fixture
 def long_ago(listening, operator):
-    """Let it be long ago that the operator proved who they are."""
+    """Remove the time of the operator's last authentication, as if it were long ago."""
     with contextlib.closing(sqlite3.connect(listening.staging / "lyftdata.db", timeout=30)) as database:
         database.execute("UPDATE admin_sessions SET authenticated_at = NULL")
         database.commit()
 
 
-def test_at_a_terminal_the_password_is_asked_for_and_the_command_goes_on(operator, long_ago):
-    """Once: the session's new token is kept for the commands that follow."""
+def test_at_a_terminal_the_password_is_asked_for_once(operator, long_ago):
+    """Then the command continues, and the session's new token is stored for the following commands."""
     ended = operator.run("operators", "add", "ada", stdin=f"{PASSWORD}\n", columns=100)
 
     assert ended.exit_code == 0, ended.errors
@@ -35,7 +35,7 @@ def test_a_wrong_password_does_nothing(operator, long_ago):
 
 
 def test_without_a_terminal_it_says_to_sign_in_again(listening, operator, long_ago):
-    """A sign-in by `--password-stdin` is what a script can do."""
+    """A script can do that with `--password-stdin`."""
     ended = operator.run("operators", "add", "cyd")
     assert (ended.exit_code, "lyftdata login" in ended.errors) == (1, True)
 

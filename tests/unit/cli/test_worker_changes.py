@@ -9,7 +9,7 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 @pytest.fixture
 def enrolled_id(listening):
-    """Return the ID of a Worker that has enrolled by itself."""
+    """Return the ID of an enrolled Worker."""
     body = {"client_name": "press", "jwks": {"keys": [generate_identity_key().public.as_dict()]}}
     headers = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
     answer = httpx2.post(f"{listening.url}/oauth2/register", json=body, headers=headers)
@@ -18,7 +18,7 @@ def enrolled_id(listening):
 
 
 def test_workers_are_asked_to_rotate_their_identity_key(operator, enrolled_id):
-    """One by its ID or all of them, the latter after a question; the table and the list say who has not yet."""
+    """One by its ID, or all after confirmation; the tables show which have not done so."""
     assert "never: the key that it enrolled with" in operator.done("workers", "show", enrolled_id)
     assert operator.run("workers", "rotate-key").exit_code == 2
     assert operator.run("workers", "rotate-key", enrolled_id, "--all").exit_code == 2
@@ -37,7 +37,7 @@ def test_workers_are_asked_to_rotate_their_identity_key(operator, enrolled_id):
 
 
 def test_labels_rotations_and_deletions_take_a_search(operator, enrolled_id):
-    """Labels are added and leave others; those without an identity key are counted; deleted ones are gone."""
+    """Adding labels keeps the others, and Workers without an identity key are counted separately."""
     operator.json("workers", "add", "many-01", "--id", "many-01", "--label", "zone=eu-1")
     operator.json("workers", "add", "many-02", "--id", "many-02")
     labelled = operator.json(

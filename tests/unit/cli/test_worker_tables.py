@@ -9,7 +9,7 @@ from lyftdata.cli.worker_tables import print_next_steps, show_worker, show_worke
 
 
 def test_an_empty_list_says_whether_it_was_filtered(capsys):
-    """With a filter there may be Workers all the same."""
+    """With a filter, other Workers may exist."""
     show_workers([], is_filtered=True)
     assert "No Worker matches." in "".join(capsys.readouterr())
     show_workers([])
@@ -26,7 +26,7 @@ def test_the_state_of_a_worker_that_is_not_approved_says_why(approval):
 
 @pytest.mark.parametrize("until", [None, "2026-03-01T14:00:00Z"])
 def test_a_disabled_worker_is_shown_with_its_note_and_its_end(capsys, until):
-    """In the list the note is cut, and alone it is whole; control characters of either go to no terminal."""
+    """The list truncates the note, the single view does not; control characters are never printed."""
     worker = defaultdict(
         lambda: None,
         id="press-01",
@@ -52,8 +52,8 @@ def test_a_disabled_worker_is_shown_with_its_note_and_its_end(capsys, until):
 
 
 @pytest.mark.parametrize("tls_ca", [None, Path("/etc/lyftdata-tls/ca.pem")])
-def test_the_next_steps_name_the_ca_that_the_worker_needs_too(capsys, tls_ca):
-    """A CA by which the operator's command has reached the Server is needed on the Worker's host; without one nothing is said of it."""
+def test_the_next_steps_name_the_ca_that_the_worker_needs(capsys, tls_ca):
+    """It is the one that the operator's command used; without one it is not mentioned."""
     answer = {"worker": {"id": "press-01", "name": "press-01"}, "api_key": None}
 
     print_next_steps(answer, "https://lyftdata.example.com", "press-keys", tls_ca=tls_ca)

@@ -1,4 +1,6 @@
-"""`lyftdata workers watch`: what it prints of the Server's event stream; with real Workers, tests/behaviour/journeys/test_edges.py."""
+"""
+`lyftdata workers watch`: what it prints of the Server's event stream; tests/behaviour/journeys/test_edges.py has real Workers.
+"""
 
 import json
 
@@ -17,7 +19,7 @@ STREAM = [
 
 
 def test_each_event_is_read_once(capsys):
-    """Comments are not events; the first one says that the stream has begun."""
+    """Comments are not events; the first one only says that the stream has started."""
     begun, changed, deleted = _events(iter(STREAM))
 
     assert begun is None
@@ -28,7 +30,7 @@ def test_each_event_is_read_once(capsys):
 
 
 def test_a_change_is_one_line(operator, capsys):
-    """A name that holds a line end is still one line; as JSON each is an object."""
+    """Even if the name has a line break; with `--json`, each is an object."""
     operator.done("workers", "add", "press-01", "--id", "press-01")
     worker = operator.json("workers", "show", "press-01") | {"name": "press\n01"}
 

@@ -6,14 +6,14 @@ from lyftdata.cli.main import run
 
 
 @pytest.mark.parametrize("odd", ["", ".", "..", "a/b", " "])
-def test_a_text_that_is_not_an_id_is_rejected_here(odd, capsys):
+def test_text_that_is_not_an_id_is_rejected_locally(odd, capsys):
     """A script with an unset variable must not send a request about something else."""
     assert run(["workers", "show", odd]) == 2
     assert "is not an ID or a name" in capsys.readouterr().err
 
 
-def test_workers_are_searched_in_one_argument(operator):
-    """QUERY takes the language of the pages; with options, all must fit; what cannot be understood is an error that says where."""
+def test_workers_are_searched_with_one_argument(operator):
+    """QUERY has the syntax of the pages, and options restrict it further; the error for an invalid search has the position."""
     for worker_id, label in (("hay-01", "rack=x1"), ("hay-02", "rack=x2"), ("needle", "rack=x1")):
         operator.json("workers", "add", worker_id, "--id", worker_id, "--label", label)
 
