@@ -1,4 +1,4 @@
-"""Several Servers as they are run: real processes on one PostgreSQL, behind a balancer that nobody here wrote."""
+"""Several Servers as in production: real processes on one PostgreSQL, behind a third-party load balancer."""
 
 import json
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from tests.postgres import Cluster
 from tests.processes import PASSWORD, Host, Program, free_port, until
 
 NAMES = ("key-1", "key-2", "auto-1", "auto-2")
-# Leaves a line each time that it is started.
+# Writes a line each time it is started.
 PROGRAM = ("sh", "-c", "echo started >> runs; exec sleep 1000")
 
 
 def start_haproxy(root: Path, port: int, servers: list[int], check_timeout: str, *, stats_port: int) -> Peer:
     """
-    Start HAProxy with the file of examples/, but for how late a Server may answer a check before it is taken for gone.
+    Start HAProxy with the file from examples/, except for how long a Server may take to answer a health check.
 
     Args:
         root: An empty directory.
-        port: Where it listens.
-        servers: Where the Servers do.
-        check_timeout: As in its file.
-        stats_port: Where it tells what it knows of the Servers.
+        port: The port it listens on.
+        servers: The ports of the Servers.
+        check_timeout: In HAProxy's syntax.
+        stats_port: The port of its statistics socket.
     """
     haproxy = program("haproxy", "haproxy")
     file = root / "haproxy.cfg"
@@ -39,7 +39,7 @@ def start_haproxy(root: Path, port: int, servers: list[int], check_timeout: str,
 
 
 def start_nginx(root: Path, port: int, servers: list[int]) -> Peer:
-    """Start nginx with the file of examples/."""
+    """Start nginx with the file from examples/."""
     nginx = program("nginx", "nginx")
     paths = f"pid {root}/pid; daemon off; error_log {root}/error.log;\n"
     temporary = "".join(
@@ -89,11 +89,11 @@ class PgBouncer:
         self._peer = Peer([pgbouncer, *user_options, str(root / "pgbouncer.ini")], root=root, port=self.port)
 
     def url(self, database_url: str) -> str:
-        """Return the URL of a database by this way."""
+        """Return the URL of a database through this PgBouncer."""
         return database_url.replace(f":{self._cluster.port}/", f":{self.port}/")
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self._peer.close()
 
 
@@ -103,12 +103,12 @@ class Balanced:
 
     Args:
         root: An empty directory.
-        database_urls: Where each has its state, by whichever way it reaches it: as many Servers as there are ways.
+        database_urls: The database URL of each Server: one Server is started for each.
         balancer: Which balancer to start.
-        module: What the Servers run; `lyftdata` unless a test needs it changed.
-        check_timeout: How late a Server may answer HAProxy's check. Long, since tests share their processors with others;
-            as in the example for those that stop a Server in the middle of its work.
-        environ: What else is set for the Servers.
+        module: The module that the Servers run; `lyftdata` unless a test needs a changed one.
+        check_timeout: How long a Server may take to answer HAProxy's health check. Long, since tests share the CPUs with others;
+            the example's value for tests that freeze a Server.
+        environ: Further settings of the Servers.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Balanced:
         return result.returncode == 0
 
     def server_host(self, number: int) -> Host:
-        """Return the host of a Server, for commands there."""
+        """Return the host of a Server, to run commands there."""
         home = self.root / f"server-{number}"
         return Host(
             home,
@@ -163,7 +163,7 @@ class Balanced:
         )
 
     def start_server(self, number: int) -> Program:
-        """Start a Server and wait until it is ready, each of its processes if it has several."""
+        """Start a Server and wait until it, or each of its processes, is ready."""
         started = self.server_host(number).start("run", "server")
         started.wait_for("processes_ready" if "LYFTDATA_PROCESSES" in self._environ else "ready")
         return started
@@ -175,7 +175,7 @@ class Balanced:
         return Host(home, module=module, LYFTDATA_URL=self.url, LYFTDATA_JOBS_DIR=jobs, **environ)
 
     def statuses(self) -> dict[str, str]:
-        """Return the status of each Worker by name, as whichever Server that is asked shows it."""
+        """Return the status of each Worker by name, as the Server behind the balancer that answers shows it."""
         result = self.operator.run("workers", "list", "--json")
         if result.returncode != 0:
             return {}
@@ -183,9 +183,9 @@ class Balanced:
 
     def ask(self, *arguments: str) -> Any:
         """
-        Return what an operator's command prints as JSON.
+        Return the JSON output of an operator's command.
 
-        Asked again until it succeeds: what the balancer had passed on to a Server that is then killed ends with 502.
+        Repeated until it succeeds: a request that was passed on to a Server before the Server was killed ends with 502.
         """
 
         def asked() -> str:
@@ -195,7 +195,7 @@ class Balanced:
         return json.loads(until(asked, f"an answer to {arguments}"))
 
     def close(self) -> None:
-        """End what no fixture ends."""
+        """Stop what no fixture stops."""
         self.balancer.close()
 
 
@@ -207,7 +207,7 @@ def start_workers(site: Balanced) -> list[Program]:
         key = site.operator.done("api-key", "issue", f"{name}-key", "--worker", name).strip()
         host = site.worker_host(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
         agents.append(host.start("run", "worker", "--", *PROGRAM))
-    # Issued at one Server, used at whichever: the other may not have heard of it yet.
+    # Issued at one Server, used at either: the other may not know of it yet.
     issued = site.operator.done("enrollment", "issue", "auto-2-key", "--uses", "1", "--worker-name", "auto-2")
     for name, secret in (("auto-1", ENROLLMENT_KEY), ("auto-2", issued.strip())):
         host = site.worker_host(name, LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=secret)
@@ -224,7 +224,7 @@ def run_count(site: Balanced, name: str) -> int:
 
 
 def are_all_online(site: Balanced) -> bool:
-    """Return whether both Servers show four Workers online; round robin asks each."""
+    """Return whether both Servers show the four Workers online; round robin asks each."""
     return all(
         {n: s for n, s in site.statuses().items() if n in NAMES} == dict.fromkeys(NAMES, "online")
         for _ in range(2)

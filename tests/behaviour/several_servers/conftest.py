@@ -23,14 +23,14 @@ StartServer = Callable[..., contextlib.AbstractAsyncContextManager[Deployment]]
 
 
 class RealClock(FakeClock):
-    """The time as it is: the database has a clock of its own, and no test can stop it."""
+    """The real time: the database has its own clock, which no test can stop."""
 
     def __call__(self) -> datetime:
-        """Return the time now."""
+        """Return the current time."""
         return utc_now()
 
 
-# Until the end of each module: tests elsewhere that come later in the same process make their databases by the migrations.
+# Undone at the end of each module: later tests in the same process create their databases with the migrations.
 @pytest.fixture(scope="module", autouse=True)
 def _shared_starts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +48,7 @@ def database_url(cluster: Cluster) -> str:
 
 @pytest.fixture
 def start_server(database_url: str, tmp_path: Path) -> StartServer:
-    """Return a function that starts one more Server on the same database."""
+    """Return a function that starts another Server on the same database."""
     count = iter(range(100))
 
     @contextlib.asynccontextmanager
@@ -82,7 +82,7 @@ async def two(start_server: StartServer) -> AsyncIterator[tuple[Deployment, Depl
 
 @pytest.fixture
 def cable(cluster: Cluster) -> Iterator[Cable]:
-    """Return a line to the database that can be cut."""
+    """Return a network path to the database that can be cut."""
     line = Cable(cluster)
     yield line
     line.close()

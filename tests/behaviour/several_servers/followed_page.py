@@ -1,4 +1,4 @@
-"""A page of the docs that is followed: its commands and files, with paths, names and ports of this machine instead of those on it."""
+"""Follow a page of the docs: its commands and files, with the paths, names and ports replaced by those of this machine."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ class FollowedPage:
     The blocks of a page.
 
     Args:
-        file: Where it is.
+        file: The page.
     """
 
     def __init__(self, file: Path) -> None:
@@ -19,16 +19,16 @@ class FollowedPage:
         self._blocks = re.findall(r"^```\w+\n(.*?)^```$", self._text, re.MULTILINE | re.DOTALL)
 
     def block(self, start: str) -> str:
-        """Return the only block that starts so."""
+        """Return the only block with this start."""
         (block,) = (block for block in self._blocks if block.startswith(start))
         return block
 
     def file(self, path: str) -> str:
-        """Return the content that a file is to have: the block whose first line names it, without that line."""
+        """Return the content that the page gives a file: the block whose first line names it, without that line."""
         return self.block(f"# {path}").partition("\n")[2]
 
     def commands(self, start: str) -> list[list[str]]:
-        """Return the commands that start so, at whichever prompt, each as its words; at least one."""
+        """Return the commands with this start, at either prompt, each split into words; fail if there are none."""
         lines = [line for block in self._blocks for line in block.splitlines() if line[:2] in {"# ", "$ "}]
         found = [shlex.split(line[2:], comments=True) for line in lines if line[2:].startswith(start)]
         assert found, start
@@ -36,13 +36,13 @@ class FollowedPage:
 
 
 def assignments(text: str) -> dict[str, str]:
-    """Return what the lines NAME=VALUE set, as in a file of settings."""
+    """Return the settings in the lines NAME=VALUE of a settings file."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
 
 
 def replaced(text: str, changes: Mapping[str, str]) -> str:
-    """Return a text with the parts changed that a reader is to change, each of which must be there."""
+    """Return a text with the parts replaced that a reader must replace; fail if one of them is missing."""
     for old, new in changes.items():
         assert old in text, f"{old} is not in {text}"
         text = text.replace(old, new)

@@ -1,4 +1,4 @@
-"""`lyftdata`, whose Server removes ephemeral Workers seconds after they were last seen, rather than minutes."""
+"""`lyftdata`, but its Server removes ephemeral Workers seconds after they were last seen, not minutes."""
 
 import sys
 from datetime import timedelta
@@ -15,7 +15,7 @@ _read = settings.read_server_settings
 
 
 def read(*given: Any, **named: Any) -> ServerSettings:
-    """Read the settings; the shortest times that a Server takes are too long to wait for in a test."""
+    """Read the settings; the shortest times that a Server accepts are too long for a test."""
     return msgspec.structs.replace(
         _read(*given, **named), ephemeral_leave_after=timedelta(seconds=5), worker_token_ttl_s=15
     )

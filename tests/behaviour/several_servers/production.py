@@ -1,4 +1,4 @@
-"""What docs/how-to/set-up-for-production.md sets up, from its own commands and files, on this machine."""
+"""The setup of docs/how-to/set-up-for-production.md, made from the page's commands and files, on this machine."""
 
 import itertools
 import os
@@ -19,11 +19,11 @@ _ADDRESS = "https://lyftdata.example.com"
 
 class Production:
     """
-    Two Servers on PostgreSQL behind HAProxy, all by TLS, an operator's host, and the hosts of two Workers.
+    Two Servers on PostgreSQL behind HAProxy, all with TLS, an operator's host, and the hosts of two Workers.
 
     Args:
         root: An empty directory.
-        cluster: Its PostgreSQL, which gets a database and is then set as on the page.
+        cluster: Its PostgreSQL, which gets a database and is configured as on the page.
     """
 
     def __init__(self, root: Path, cluster: Cluster) -> None:
@@ -41,7 +41,7 @@ class Production:
         self.servers: list[Program] = []
 
     def _make_certificates(self) -> None:
-        """Make them as the page does; the balancer has the name of this machine too."""
+        """Make them as the page does; the balancer's certificate also has this machine's name."""
         self.certificates.mkdir()
         script = replaced(
             PAGE.block("openssl req"),
@@ -67,7 +67,7 @@ class Production:
         self.make_database()
 
     def make_database(self) -> None:
-        """Make the empty database, and keep other roles out of it."""
+        """Create the empty database, and keep other roles out of it."""
         self.as_postgres(PAGE.commands("runuser -u postgres -- createdb")[0])
         self.as_postgres(PAGE.commands("runuser -u postgres -- psql lyftdata")[0])
 
@@ -81,7 +81,7 @@ class Production:
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self._cluster.port),
             "PGUSER": "owner",
-            # As for the user postgres, whose database is the default.
+            # The default database of the user postgres.
             "PGDATABASE": "postgres",
             "PGPASSWORD": self._cluster.password,
         }
@@ -96,7 +96,7 @@ class Production:
         assert done.returncode == 0, done.stderr
 
     def _server_host(self, number: int) -> Host:
-        """Return the host of a Server, with the files of the page below a directory."""
+        """Return the host of a Server, with the page's files below a directory."""
         root = self.root / f"lyftdata-{number}"
         private, public = root / "etc" / "lyftdata", root / "etc" / "lyftdata-tls"
         for directory in (private, public):
@@ -109,7 +109,7 @@ class Production:
                 "/etc/lyftdata-tls": str(public),
             },
         )
-        # Where that name leads to.
+        # The address of that name.
         (private / "database-url").write_text(url.strip() + "&hostaddr=127.0.0.1\n", encoding="utf-8")
         (private / "secret-key").write_text(self._secret_key, encoding="utf-8")
         (private / "admin-password").write_text(f"{PASSWORD}\n", encoding="utf-8")
@@ -130,11 +130,11 @@ class Production:
                 "/etc/": f"{root}/etc/",
             },
         )
-        # The page has both stopped at once: none waits for the other to take over.
+        # The page stops both at once: neither waits for the other to take over.
         return Host(root / "home", LYFTDATA_SHUTDOWN_DELAY="0s", **environ, **assignments(settings))
 
     def start_servers(self) -> None:
-        """Start both Servers, one after the other, and wait until they are ready."""
+        """Start both Servers, one after the other, each until it is ready."""
         for host in self.server_hosts:
             self.servers.append(self._started(host))
 
@@ -144,11 +144,11 @@ class Production:
         return server
 
     def restart_server(self, number: int) -> None:
-        """Start one again, as systemd does."""
+        """Start a Server again, as systemd does."""
         self.servers[number] = self._started(self.server_hosts[number])
 
     def start_balancer(self) -> Peer:
-        """Start HAProxy with what the page makes of the example."""
+        """Start HAProxy with the page's version of the example."""
         haproxy = program("haproxy", "haproxy")
         place = self.root / "haproxy"
         place.mkdir()
@@ -164,7 +164,7 @@ class Production:
         directory = EXAMPLES / "several-servers"
         subprocess.run(["sh", "-ec", replaced(PAGE.block("sed -e"), changes)], cwd=directory, check=True)
         file = place / "haproxy.cfg"
-        # Tests share their processors with others: no Server is gone for being late. One that does not listen is found by its refusal.
+        # Tests share the CPUs with others, so a slow Server must not count as down. One that does not listen is noticed when it refuses connections.
         patient = {
             "timeout check 3s": "timeout check 60s",
             "timeout connect 5s": "timeout connect 60s",
@@ -201,7 +201,7 @@ class Production:
         return Host(root / "home", **environ, **assignments(settings)).start("run", "worker")
 
     def container_worker(self, key: Path) -> tuple[Program, Path]:
-        """Start the Worker with what `docker run` on the page gives it; return it, and the file of its key."""
+        """Start the Worker with what the page's `docker run` gives it; return it and its key file."""
         root = self.root / "press-02"
         (root / "secrets").mkdir(parents=True)
         (_, *words) = replaced(PAGE.block("docker run"), {"\\\n": " "}).split()

@@ -1,4 +1,4 @@
-"""`lyftdata` as on a host with another name: the one in HOST_NAME."""
+"""`lyftdata` as on a host whose name is HOST_NAME."""
 
 import os
 import socket

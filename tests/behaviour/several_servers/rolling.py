@@ -1,4 +1,4 @@
-"""What the tests of a rolling restart share: a fleet that counts every error, an operator who looks all the time, and HAProxy's view."""
+"""Shared by the tests of a rolling restart: a fleet that counts every error, an operator who polls continuously, and HAProxy's view."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _LOOK_EVERY_S = 0.1
 
 
 async def fleet_in(url: str, staging_dir: Path, count: int) -> Credentials:
-    """Put a fleet of so many into an empty database, half of each strategy; return what its Workers log in with."""
+    """Put a fleet of `count` Workers into an empty database, half of each strategy; return their credentials."""
     settings = read_server_settings(
         {
             "LYFTDATA_STAGING_DIR": str(staging_dir),
@@ -40,10 +40,10 @@ async def fleet_in(url: str, staging_dir: Path, count: int) -> Credentials:
 
 class Watch:
     """
-    An operator who looks all the time, by whichever Server answers, and a client that asks for a token after each look.
+    An operator who polls continuously, through the balancer, and a client that asks for a token after each poll.
 
     Args:
-        credentials: What the Workers of the fleet log in with; it asks as the first that has an API key.
+        credentials: Those of the fleet's Workers; tokens are asked for as the first Worker that has an API key.
     """
 
     def __init__(self, credentials: Credentials) -> None:
@@ -51,12 +51,12 @@ class Watch:
         worker_id, key = next((who, key) for who, key in credentials if isinstance(key, str))
         self._form = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key}
         self.seen: list[tuple[int, int]] = []
-        """Each answer, with how many Workers are online; with 0 and -1 where there was none."""
+        """The status of each answer and how many Workers it shows online; (0, -1) if there was no answer."""
         self.tokens: list[int] = []
 
     @contextlib.asynccontextmanager
     async def looking(self, site: Balanced, *, processes: int = 1) -> AsyncIterator[None]:
-        """Look until the end of the block; begin once every process shows all of them, as each does soon after they have connected."""
+        """Poll until the end of the block; start once every process shows all Workers online, which is soon after they have connected."""
         async with httpx2.AsyncClient(base_url=site.url, timeout=WITHIN_S) as http:
             operator = await asyncio.to_thread(sign_in, site)
             await asyncio.to_thread(until_all_are_online, site, operator, self._fleet, processes=processes)
@@ -80,19 +80,19 @@ class Watch:
 
 
 def sign_in(site: Balanced) -> dict[str, str]:
-    """Sign the operator in; return the headers of the session."""
+    """Sign the operator in; return the session's headers."""
     credentials = {"username": "admin", "password": PASSWORD}
     answer = httpx2.post(f"{site.url}/api/login", json=credentials, trust_env=False, timeout=WITHIN_S)
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
 def until_all_are_online(site: Balanced, operator: dict[str, str], fleet: int, *, processes: int) -> None:
-    """Wait until each process of every Server shows so many Workers online."""
+    """Wait until each process of every Server shows the whole fleet online."""
     for port in site.server_ports:
         started: set[str] = set()
 
         def have_all_seen(port: int = port, started: set[str] = started) -> bool:
-            # On a connection of its own, so that another process may accept it.
+            # A new connection each time, so that another process may accept it.
             seen = httpx2.get(
                 f"http://127.0.0.1:{port}/api/server", headers=operator, trust_env=False, timeout=WITHIN_S
             ).json()
@@ -105,7 +105,7 @@ def until_all_are_online(site: Balanced, operator: dict[str, str], fleet: int, *
 
 
 def values_of(port: int, metric: str) -> list[float]:
-    """Return the values of a metric at a Server, of each label and process."""
+    """Return the values of a metric at a Server, for each label and process."""
     text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=WITHIN_S).text
     names = (metric + "{", metric + " ")
     return [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(names)]
@@ -122,6 +122,6 @@ def haproxy_says(site: Balanced, port: int) -> str:
 
 
 def sessions_in(url: str) -> list[tuple[str, bool]]:
-    """Return the Worker of each session in the history, and whether it goes on."""
+    """Return the Worker of each session in the history, and whether the session is open."""
     with psycopg.connect(url) as conn:
         return sorted(conn.execute("SELECT worker_id, ended_at IS NULL FROM worker_sessions").fetchall())

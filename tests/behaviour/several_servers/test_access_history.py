@@ -1,8 +1,8 @@
-"""Who could get in at an earlier time, when several Servers have changed it since."""
+"""Which Workers could connect at an earlier time, when several Servers have made changes since."""
 
 
 async def access_at(server, at):
-    """Return whether the Worker could get in at a time."""
+    """Return each Worker's access at a time."""
     headers = await server.sign_in()
     query = {"at": at.isoformat()}
     answer = await server.http.get("/api/audit/access", params=query, headers=headers)
@@ -10,8 +10,8 @@ async def access_at(server, at):
     return [(worker["worker_id"], worker["access"]) for worker in answer.json()["workers"]]
 
 
-async def test_every_server_tells_the_same_history(two):
-    """Whichever of them has made each change."""
+async def test_every_server_shows_the_same_access_history(two):
+    """It does not matter which Server made which change."""
     first, second = two
     before = first.clock()
     body = {"name": "press-01", "id": "press-01", "issue_key": True}

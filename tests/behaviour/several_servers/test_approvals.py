@@ -1,4 +1,4 @@
-"""Workers that wait for approval, on several Servers: what an operator decides at one, all do at once."""
+"""Workers that wait for approval, on several Servers: a decision at one Server takes effect at all of them at once."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 
 async def issue(server):
-    """Issue a key whose Workers wait for approval and return it."""
+    """Issue a key whose Workers wait for approval; return it."""
     body = {"name": "etl-hosts", "mode": "approve"}
     answer = await server.http.post("/api/enrollment/keys", json=body, headers=await server.sign_in())
     return answer.json()["key"]
 
 
 async def enroll(server, secret, name):
-    """Enroll at a Server and return the ID and the identity key."""
+    """Enroll at a Server; return the ID and the identity key."""
     identity = generate_identity_key()
     proof = server.proof(identity, name, secret=secret, jti=identity.public.thumbprint)
     answer = await server.register(identity, name, credential=proof)
@@ -38,8 +38,8 @@ async def until_held(server):
             await asyncio.sleep(0.01)
 
 
-async def test_a_decision_at_one_server_answers_the_worker_that_waits_at_another(two):
-    """Enrolled at the first, waiting at the second, approved at the first: the second answers, and gives a token."""
+async def test_an_approval_at_one_server_answers_the_worker_that_waits_at_another(two):
+    """The Worker enrolls and is approved at the first Server; the second answers its held request and issues a token."""
     first, second = two
     worker_id, identity = await enroll(first, await issue(first), "etl-1")
     held = asyncio.create_task(token(second, worker_id, identity, jti="one", prefer="wait=30"))
@@ -54,8 +54,8 @@ async def test_a_decision_at_one_server_answers_the_worker_that_waits_at_another
     assert (await token(second, worker_id, identity, jti="two")).status_code == 200
 
 
-async def test_a_denied_worker_gets_in_nowhere(two):
-    """Denied at the second, it is refused at both."""
+async def test_a_worker_denied_at_one_server_is_refused_at_both(two):
+    """Its held request at the other Server is answered at once."""
     first, second = two
     worker_id, identity = await enroll(first, await issue(first), "etl-1")
     held = asyncio.create_task(token(first, worker_id, identity, jti="one", prefer="wait=30"))

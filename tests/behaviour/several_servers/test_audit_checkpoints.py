@@ -1,4 +1,4 @@
-"""Servers on one database sign one tree with one key, and each notices by what it kept that the database was put back."""
+"""Servers on one database sign one tree with one key, and each detects from its kept checkpoint that the database was rolled back."""
 
 import pytest
 from tests.store.conftest import run_directly
@@ -12,12 +12,12 @@ FIRST, SECOND = "first", "second"
 
 @pytest.fixture
 def start_at(start_server, tmp_path):
-    """Return a function that starts a Server on a data directory of that name."""
+    """Return a function that starts a Server with the data directory of that name."""
     return lambda name, **environ: start_server(LYFTDATA_STAGING_DIR=str(tmp_path / name), **environ)
 
 
-async def test_both_sign_the_same_tree(start_at, database_url, tmp_path):
-    """What one Server decides is in the checkpoint of the other; each keeps its own, and the database holds one a size."""
+async def test_both_servers_sign_the_same_tree(start_at, database_url, tmp_path):
+    """A checkpoint covers the other Server's events; each Server keeps its own copy, and the database holds one checkpoint for each size."""
     async with start_at(FIRST) as one, start_at(SECOND) as two:
         await one.sign_in()
         signed = [await server.services.checkpoints.sign(Occasion.HOUR) for server in (one, two)]
@@ -36,10 +36,10 @@ async def test_both_sign_the_same_tree(start_at, database_url, tmp_path):
     assert len({row[0] for row in rows}) == len(rows)
 
 
-async def test_a_database_that_was_put_back_is_found_by_the_server_that_knows_more(
+async def test_a_rolled_back_database_is_detected_by_the_server_with_a_later_checkpoint(
     start_at, database_url, tmp_path
 ):
-    """The Server whose checkpoint is gone says so and signs nothing; one with a new data directory cannot know."""
+    """That Server reports it and signs nothing; one with a new data directory cannot know."""
     async with start_at(FIRST) as one:
         await one.sign_in()
         earlier = await one.services.checkpoints.sign(Occasion.HOUR)
@@ -58,7 +58,7 @@ async def test_a_database_that_was_put_back_is_found_by_the_server_that_knows_mo
     )
 
     async with start_at(FIRST) as one, start_at(SECOND) as two:
-        # The chain is intact, and its record of the end is one that a Server wrote: only the kept checkpoint shows it.
+        # The chain is intact, and its head is one that a Server wrote: only the kept checkpoint reveals the rollback.
         assert (await one.services.audit_queries.verify()).ok
         assert f"ends at event {earlier.size}" in one.services.checkpoints.problem
         assert not two.services.checkpoints.problem

@@ -1,4 +1,4 @@
-"""Two real Servers behind a real balancer: any Worker at any Server, and no Worker notices when one is gone."""
+"""Two real Servers behind a real balancer: any Worker can use any Server, and losing a Server disturbs none of them."""
 
 import os
 import select
@@ -32,7 +32,7 @@ OpenBalanced = Callable[..., Balanced]
 
 @pytest.fixture
 def open_balanced(tmp_path: Path, cluster: Cluster) -> Iterator[OpenBalanced]:
-    """Return a function that starts two Servers behind a balancer; all of it ends with the test."""
+    """Return a function that starts two Servers behind a balancer; all of them are stopped after the test."""
     opened: list[Balanced] = []
 
     def start(balancer: str = "haproxy", *, url: str | None = None) -> Balanced:
@@ -49,8 +49,8 @@ def open_balanced(tmp_path: Path, cluster: Cluster) -> Iterator[OpenBalanced]:
 
 
 @pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
-def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
-    """One Server is killed, then the other while the first is back: no agent is restarted, every program goes on."""
+def test_workers_survive_the_loss_of_a_server(open_balanced, balancer):
+    """One Server is killed, then the other after the first is back: no agent ends, and every program runs on."""
     site = open_balanced(balancer)
     agents = start_workers(site)
 
@@ -65,7 +65,7 @@ def test_no_worker_notices_that_a_server_is_gone(open_balanced, balancer):
 
 
 def begin_to_poll_and_die(site: Balanced, token: str) -> None:
-    """Poll as an agent does until a poll is held, as the first one at each Server is not, and then be gone, as by SIGKILL."""
+    """Poll as an agent does until a poll is held (the first one at each Server is not), then vanish as after SIGKILL."""
     poll = post(
         b"/api/worker/session", b'{"boot_id": "boot-0001", "host": {"hostname": "host-1"}}', bearer=token
     )
@@ -78,14 +78,14 @@ def begin_to_poll_and_die(site: Balanced, token: str) -> None:
 
 
 @pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
-def test_killed_and_started_again_behind_a_balancer_it_is_no_copy(open_balanced, balancer):
-    """The balancer ends the poll of an agent that is gone: the next start is not refused for it, though polls are held for longer."""
+def test_an_agent_restarted_after_a_kill_is_not_taken_for_a_copy_behind_a_balancer(open_balanced, balancer):
+    """The balancer closes the killed agent's poll, so the next start is not refused even though polls are held for longer."""
     site = open_balanced(balancer)
     site.operator.done("workers", "add", "key-1", "--id", "key-1")
     key = site.operator.done("api-key", "issue", "key-1-key", "--worker", "key-1").strip()
     host = site.worker_host("key-1", LYFTDATA_WORKER_ID="key-1", LYFTDATA_WORKER_API_KEY=key)
     begin_to_poll_and_die(site, host.done("token").strip())
-    # The other Server is told within a second; nothing shows when.
+    # The other Server learns of it within a second, but shows nothing that could be waited for.
     time.sleep(3)
 
     second = host.start("run", "worker")
@@ -94,8 +94,8 @@ def test_killed_and_started_again_behind_a_balancer_it_is_no_copy(open_balanced,
     assert second.events("refused") == []
 
 
-def test_disabled_through_one_server_a_program_ends_wherever_its_worker_is(open_balanced):
-    """The operator's order goes to one Server, the Worker is at whichever: its program ends, and is back when enabled."""
+def test_disabling_a_worker_ends_its_program_whichever_server_it_is_connected_to(open_balanced):
+    """The operator's request may reach the other Server; the program runs again when the Worker is enabled."""
     site = open_balanced()
     agents = start_workers(site)
 
@@ -107,8 +107,8 @@ def test_disabled_through_one_server_a_program_ends_wherever_its_worker_is(open_
         agent.wait_for("online", count=2)
 
 
-def test_a_rolling_restart_refuses_nobody(open_balanced):
-    """Each Server is stopped cleanly and started again, one after the other: nothing is refused, nobody goes offline for long."""
+def test_a_rolling_restart_refuses_no_worker(open_balanced):
+    """Each Server is stopped cleanly and started again, one after the other; all Workers are online again afterwards."""
     site = open_balanced()
     agents = start_workers(site)
 
@@ -124,8 +124,8 @@ def test_a_rolling_restart_refuses_nobody(open_balanced):
     assert site.ask("refusals", "list") == []
 
 
-def test_pgbouncer_in_transaction_mode_serves_as_well(open_balanced, cluster, tmp_path):
-    """No notification comes through it: changes are found by asking, and act all the same."""
+def test_servers_work_through_pgbouncer_in_transaction_mode(open_balanced, cluster, tmp_path):
+    """It passes no notifications on: Servers find changes by polling, and they take effect all the same."""
     bouncer = PgBouncer(tmp_path / "pgbouncer", cluster)
     try:
         site = open_balanced(url=bouncer.url(cluster.new_database()))
@@ -143,8 +143,8 @@ def test_pgbouncer_in_transaction_mode_serves_as_well(open_balanced, cluster, tm
         bouncer.close()
 
 
-def test_the_compose_file_gives_each_server_what_it_must_have():
-    """Both Servers share one database, one secret key and one name, by files; no secret stands in it."""
+def test_the_compose_file_gives_each_server_the_settings_it_needs():
+    """Both Servers share one database, one secret key and one name; secrets are read from files and are not in it."""
     compose = yaml.safe_load((EXAMPLES / "several-servers" / "compose.yaml").read_text(encoding="utf-8"))
     one, two = (compose["services"][name] for name in ("one", "two"))
 
@@ -163,15 +163,15 @@ def test_the_compose_file_gives_each_server_what_it_must_have():
 
 
 @pytest.mark.parametrize("file", ["haproxy.cfg", "nginx.conf"])
-def test_the_page_shows_what_these_tests_run(file):
-    """The configuration on the page is the file that was started here."""
+def test_the_page_shows_the_configuration_that_is_tested(file):
+    """The page contains the file that these tests start."""
     page = (EXAMPLES.parent / "docs" / "how-to" / "run-several-servers.md").read_text(encoding="utf-8")
 
     assert (EXAMPLES / "several-servers" / file).read_text(encoding="utf-8") in page
 
 
-def test_the_certificate_that_the_compose_file_has_made_is_checked(tmp_path):
-    """make-secrets.sh makes a certificate under which PostgreSQL is reached by `verify-full`, and no other is."""
+def test_the_database_certificate_of_the_compose_file_is_verified(tmp_path):
+    """With the certificate of make-secrets.sh, `verify-full` connects to PostgreSQL; with another one it fails."""
     for place in ("right", "other"):
         subprocess.run(
             ["sh", EXAMPLES / "several-servers" / "make-secrets.sh"],
@@ -200,8 +200,8 @@ def test_the_certificate_that_the_compose_file_has_made_is_checked(tmp_path):
 
 
 @pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
-def test_no_caller_reads_the_metrics_through_a_balancer(balancer, tmp_path):
-    """They need no credential, so both examples answer 404, however the path is spelled; everything else goes through."""
+def test_metrics_cannot_be_read_through_a_balancer(balancer, tmp_path):
+    """They need no credential, so both examples answer 404, however the path is spelled; other paths are passed on."""
     service = Service()
     servers = [service.port] * 2
     peer = (
@@ -227,7 +227,7 @@ def test_no_caller_reads_the_metrics_through_a_balancer(balancer, tmp_path):
 
 
 def answered(port: int, target: str) -> int:
-    """Return the status of an answer to a request whose target is sent as it is."""
+    """Return the status of the answer to a request whose target is sent verbatim."""
     with socket.create_connection(("127.0.0.1", port)) as line:
         line.sendall(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
         return int(line.makefile("rb").readline().split()[1])

@@ -1,4 +1,4 @@
-"""How Workers come, wait, are copied, leave and outlive new keys of the Servers: two real Servers on one PostgreSQL, real agents."""
+"""Enrollment, approval, copies, removal and key rotation with real agents and two real Servers on one PostgreSQL."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ RENAMED_HOST = "tests.behaviour.several_servers.renamed_host"
 
 
 def new_database(cluster: Cluster) -> str:
-    """Return the URL of an empty database that belongs to a role of its own."""
+    """Return the URL of an empty database with its own owner role."""
     parts = urlsplit(cluster.new_database())
     cluster.execute("CREATE ROLE fleet LOGIN PASSWORD 'the-first-password'")
     cluster.execute(
@@ -33,7 +33,7 @@ def new_database(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Balanced]:
-    """Return two Servers behind a balancer, which all journeys of this file share."""
+    """Return two Servers behind a balancer, shared by the tests of this file."""
     opened = Balanced(
         tmp_path_factory.mktemp("site") / "site",
         [new_database(cluster)] * 2,
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator
 
 
 def worker_host(site: Balanced, name: str, key: str = ENROLLMENT_KEY, *, module: str = "lyftdata") -> Host:
-    """Return a host for a Worker of that name, on a host of that name where the module says so."""
+    """Return a host for a Worker of that name; with `renamed_host` as the module the host has that name too."""
     own = {"LYFTDATA_WORKER_NAME": name, "LYFTDATA_AUTO_ENROLLMENT_KEY": key}
     return site.worker_host(name, module=module, HOST_NAME=name, **own)
 
@@ -64,14 +64,14 @@ def are_online(site: Balanced, *worker_ids: str) -> bool:
 
 
 def count_replaced(port: int) -> str:
-    """Return how many registrations a Server's metrics count that later ones have replaced."""
+    """Return how many replaced registrations a Server's metrics count."""
     lines = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=180).text.splitlines()
     (value,) = [line.split()[1] for line in lines if line.startswith("lyftdata_replaced_registrations ")]
     return value
 
 
 def who_waits(site: Balanced) -> list[tuple[str, str]]:
-    """Return ID and fingerprint of each Worker that waits, as whichever Server that is asked shows it."""
+    """Return the ID and fingerprint of each Worker that waits for approval, as the Server that answers shows them."""
     return [(one["id"], one["thumbprint"]) for one in site.ask("enrollment", "pending")]
 
 
@@ -80,8 +80,8 @@ def online(agent: Program) -> str:
     return str(agent.wait_for("online")["worker_id"])
 
 
-def test_a_worker_that_waits_gets_in_through_whichever_server_it_is_approved(site):
-    """It waits at one Server and may be approved at the other; its COMMAND runs after that and not before."""
+def test_a_waiting_worker_is_let_in_whichever_server_approves_it(site):
+    """It may wait at one Server and be approved at the other; its COMMAND runs only after the approval."""
     key = site.operator.done("enrollment", "issue", "partner-hosts", "--mode", "approve").strip()
     agent = worker_host(site, "partner-1", key).start(
         "run", "worker", "--", sys.executable, "-c", "print('let in')"
@@ -100,8 +100,8 @@ def test_a_worker_that_waits_gets_in_through_whichever_server_it_is_approved(sit
     assert agent.events("refused") == []
 
 
-def test_a_script_that_registers_at_each_run_is_found_whichever_server_it_asks(site):
-    """Its registrations are one group at both Servers."""
+def test_a_script_that_registers_on_every_run_is_found_across_servers(site):
+    """Both Servers show its registrations as one group."""
 
     def run_script() -> str:
         body = {"client_name": "report", "jwks": {"keys": [generate_identity_key().public.as_dict()]}}
@@ -122,8 +122,8 @@ def test_a_script_that_registers_at_each_run_is_found_whichever_server_it_asks(s
     assert [entries[one]["superseded_by"] for one in made] == [*made[1:], None]
 
 
-def test_an_ephemeral_worker_that_vanishes_is_removed_by_either_server(site):
-    """One whose host is gone leaves no entry; one that is connected stays, and so does one that is not ephemeral."""
+def test_a_vanished_ephemeral_worker_is_removed(site):
+    """A connected ephemeral Worker stays, and so does an offline one that is not ephemeral."""
     key = site.operator.done("enrollment", "issue", "runner-hosts", "--ephemeral").strip()
     stays, lasting, vanishes = (
         worker_host(site, name, secret).start("run", "worker")
@@ -143,8 +143,8 @@ def test_an_ephemeral_worker_that_vanishes_is_removed_by_either_server(site):
     assert stays.terminate() == 0
 
 
-def test_a_copy_on_another_host_becomes_a_worker_of_its_own_by_the_policy(site):
-    """Without an operator, at whichever Server it comes; the original is not disturbed."""
+def test_a_copy_on_another_host_becomes_a_new_worker_by_the_policy(site):
+    """No operator is needed, at either Server, and the original is not disturbed."""
     host = worker_host(site, "press", module=RENAMED_HOST)
     agent = host.start("run", "worker")
     worker_id = online(agent)
@@ -165,8 +165,8 @@ def test_a_copy_on_another_host_becomes_a_worker_of_its_own_by_the_policy(site):
     assert agent.terminate() == clone.terminate() == 0
 
 
-def test_workers_outlive_a_rotation_of_the_secret_key(site):
-    """It is refused while one Server runs; afterwards both start with the new key, Workers are back by themselves and the audit log is intact."""
+def test_workers_survive_a_rotation_of_the_secret_key(site):
+    """The rotation is refused while a Server runs. Afterwards both start with the new key, Workers reconnect and the audit log is intact."""
     agent = worker_host(site, "rotated").start("run", "worker")
     worker_id = online(agent)
     rotate = ("admin", "rotate-secret-key", "--yes")
@@ -194,11 +194,11 @@ def test_workers_outlive_a_rotation_of_the_secret_key(site):
     assert agent.terminate() == 0
 
 
-def test_workers_outlive_a_new_password_of_the_database(site, cluster):
+def test_workers_survive_a_new_database_password(site, cluster):
     """
-    By the steps for a leaked one: Servers are restarted one after the other, and what the attacker had open is ended.
+    The steps for a leaked password: Servers are restarted one after the other, and the attacker's connections are terminated.
 
-    A new password alone does not end a connection that was made with the old one.
+    A new password alone does not end connections that were made with the old one.
     """
     agent = worker_host(site, "stays").start("run", "worker")
     worker_id = online(agent)

@@ -1,4 +1,4 @@
-"""A broker behind the load balancer: one Server is asked at the login, another about the connection."""
+"""A broker behind the load balancer: it asks one Server at the login, and another about the connection."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ _MAY_WRITE = {
 
 
 async def _add_broker(server):
-    """Make a resource for a message broker; return its Basic credentials."""
+    """Add a resource for a message broker; return its Basic credentials."""
     headers = await server.sign_in()
     body = {
         "name": "queue",
@@ -35,7 +35,7 @@ async def _log_in(server, broker, press):
 
 
 async def _must_disconnect(server, broker, accepted_at):
-    """Return whether a Server tells a broker to close a connection that was accepted at a time."""
+    """Return whether a Server has a broker close a connection that was accepted at a time."""
     age_s = (server.clock() - accepted_at).total_seconds()
     reported = {"connections": [{"username": "press-01", "vhost": "/", "age_s": age_s}]}
     answer = await server.http.post("/auth/rabbitmq/connections", json=reported, auth=broker)
@@ -43,13 +43,13 @@ async def _must_disconnect(server, broker, accepted_at):
 
 
 @pytest.mark.parametrize("is_notified", [True, False])
-async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two, monkeypatch, is_notified):
-    """Also if the Server that took the login has not told of it: then by the keys that may be behind it."""
+async def test_a_broker_connection_of_a_revoked_key_is_closed_at_any_server(two, monkeypatch, is_notified):
+    """Even if the login was not published to the Server that is asked: then the Worker's revoked keys decide."""
     first, second = two
     press = await new_worker(first)
     broker = await _add_broker(first)
     await until(lambda: _knows(second, "rabbitmq"), "the second knows the broker")
-    # They have run for long: what is asked about is from after their start.
+    # As if they had run for long, so that the connection is younger than they are.
     for server in two:
         server.services.brokers._started_at -= timedelta(hours=1)
     if not is_notified:
@@ -57,7 +57,7 @@ async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two,
     await _log_in(first, broker, press)
     accepted_at = first.clock()
     if is_notified:
-        await until(lambda: _remembers(second), "the second hears of the login")
+        await until(lambda: _remembers(second), "the second learns of the login")
     assert not await _must_disconnect(second, broker, accepted_at)
 
     await revoke_key(first)
@@ -70,7 +70,7 @@ async def test_a_connection_by_a_revoked_key_goes_whichever_server_is_asked(two,
 
 
 def _nothing(_login):
-    """Tell nobody."""
+    """Publish nothing."""
 
 
 async def _knows(server, audience):

@@ -1,4 +1,4 @@
-"""Sign-in by device code with several Servers: begun at one, confirmed at another, redeemed at a third."""
+"""Sign-in by device code with several Servers: started, confirmed and redeemed at different ones."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from tests.deployment import PASSWORD
 from tests.unit.web.conftest import signed_in
 
 
-async def test_each_step_may_be_at_another_server(two):
-    """And of two that redeem one code at two Servers at once, one gets a session."""
+async def test_each_step_may_take_place_at_another_server(two):
+    """Of several callers that redeem one code at once, at different Servers, exactly one gets a session."""
     first, second = two
     headers = await second.sign_in()
     change = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}

@@ -1,4 +1,4 @@
-"""Workers that are disabled until a time, with several Servers."""
+"""Workers that are disabled until a given time, with several Servers."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,7 @@ from lyftdata.server.admin.disabled_workers import DisabledWorkers
 
 
 def enabling(server):
-    """Enable at a Server, two hours from now, what is due then; return how many it has enabled."""
+    """At a Server, enable the Workers that are due two hours from now; return how many it enabled."""
     services = server.services
     later = DisabledWorkers(
         store=services.store,
@@ -18,7 +18,7 @@ def enabling(server):
 
 
 async def until(server, worker_id, *, is_enabled, has_end):
-    """Wait until a Server knows that."""
+    """Wait until a Server knows this state of a Worker."""
     async with asyncio.timeout(180):
         while True:
             worker = server.services.directory.find_worker(worker_id)
@@ -30,8 +30,8 @@ async def until(server, worker_id, *, is_enabled, has_end):
             await asyncio.sleep(0.01)
 
 
-async def test_one_server_enables_it_once_and_all_know(two):
-    """Disabled at the first, whose database both look at; the end was written down and is known to both."""
+async def test_exactly_one_server_enables_a_worker_that_is_due(two):
+    """Both Servers learn when the Worker will be enabled, both look for it, and both learn that it was enabled."""
     first, second = two
     worker_id, _ = await first.enrolled()
     body = {"enabled": False, "disabled_note": "disk", "disabled_until": "1h"}

@@ -1,4 +1,4 @@
-"""A Server is taken out of service while another one is there: who is connected goes to that one, and nobody reads an error."""
+"""Draining a Server while a peer is alive: its Workers move to the peer, and no caller gets an error."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from tests.behaviour.several_servers.test_one_state import connected, new_worker
 
 @contextlib.asynccontextmanager
 async def draining(server):
-    """Let a Server drain from the beginning of the block, as at SIGTERM; it is drained at the end."""
+    """Drain a Server during the block, as at SIGTERM; at its end the Server is drained."""
     task = asyncio.create_task(server.services.drain.run(open_requests=lambda: 0, end_streams=lambda: None))
     await until(lambda: _has_begun(server), "it drains")
     yield
@@ -23,8 +23,8 @@ async def _is_at(server, worker_id):
     return server.services.sessions.find_here(worker_id) is not None
 
 
-async def test_first_only_load_balancers_are_told(start_server):
-    """`/readyz` is 404, which HAProxy takes for a server that finishes what it has; until the delay is over all else goes on."""
+async def test_only_readyz_changes_until_the_shutdown_delay_is_over(start_server):
+    """`/readyz` is 404, with which HAProxy sends no new requests; everything else works until the delay is over."""
     async with start_server() as first, start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as second:
         worker = await new_worker(first)
         await until(lambda: _knows(second, worker[0]), "the other knows the Worker")
@@ -47,8 +47,8 @@ async def _knows(server, worker_id):
     return server.services.directory.find_worker(worker_id) is not None
 
 
-async def test_a_held_poll_ends_as_when_its_time_is_over_and_the_session_goes_on(start_server):
-    """The Worker polls again, and is online all the while; where that poll comes back here, 503 has a proxy ask another Server."""
+async def test_a_held_poll_is_answered_normally_and_its_session_continues_at_a_peer(start_server):
+    """The Worker stays online. If its next poll reaches the draining Server, the 503 makes a proxy try another one."""
     async with start_server() as first, start_server(LYFTDATA_SHUTDOWN_DELAY="0s") as second:
         worker = await new_worker(first)
         await until(lambda: _knows(second, worker[0]), "the other knows the Worker")
@@ -71,8 +71,8 @@ async def test_a_held_poll_ends_as_when_its_time_is_over_and_the_session_goes_on
         assert session.ended_at is None
 
 
-async def test_a_worker_that_connects_while_others_leave_is_sent_on_too(start_server):
-    """Its first poll is answered as ever, and the next one is not held."""
+async def test_a_worker_that_connects_to_a_draining_server_moves_on_too(start_server):
+    """Its first poll is answered as usual, and the next one is not held."""
     async with start_server() as first, start_server(LYFTDATA_SHUTDOWN_DELAY="0s") as second:
         staying = await new_worker(first, "press-01")
         coming = await new_worker(first, "press-02")
@@ -86,8 +86,8 @@ async def test_a_worker_that_connects_while_others_leave_is_sent_on_too(start_se
             assert [(await poll(first, token)).status_code for token in tokens] == [200, 200]
 
 
-async def test_alone_it_waits_for_nobody(start_server):
-    """Its Workers have nowhere to go; `/readyz` fails all the same."""
+async def test_a_server_without_peers_does_not_wait(start_server):
+    """Its Workers have nowhere to go; `/readyz` still fails."""
     async with start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as only:
         worker = await new_worker(only)
         held = await connected(only, await token_of(only, *worker))
@@ -100,7 +100,7 @@ async def test_alone_it_waits_for_nobody(start_server):
 
 
 async def test_a_peer_that_has_stopped_is_not_waited_for(start_server):
-    """What counts is who was alive at the last heartbeat."""
+    """Only Servers that were alive at the last heartbeat count."""
     async with start_server() as first:
         assert not first.services.cluster.has_live_peers()
         async with start_server() as second:
@@ -113,7 +113,7 @@ async def test_a_peer_that_has_stopped_is_not_waited_for(start_server):
 
 
 async def test_servers_that_stop_together_do_not_wait_for_each_other(start_server):
-    """The processes of one Server: a Worker that left one would find the next one stopping, too."""
+    """These are the processes of one Server: a Worker that left one would find the next one stopping too."""
     async with start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as first, start_server() as second:
         await first.services.cluster.send_heartbeat()
         siblings = [second.services.store.server_id]
@@ -129,8 +129,8 @@ async def test_servers_that_stop_together_do_not_wait_for_each_other(start_serve
             assert first.services.cluster.has_live_peers(besides=siblings)
 
 
-async def test_a_worker_that_moves_is_at_no_moment_offline(two, monkeypatch):
-    """Not at the Server that it comes to either, between the row in the database and the session in memory."""
+async def test_a_worker_that_moves_is_never_shown_offline(two, monkeypatch):
+    """Not even at the Server that it moves to, between the row in the database and the session in memory."""
     first, second = two
     worker = await new_worker(first)
     await until(lambda: _knows(second, worker[0]), "the other knows the Worker")

@@ -1,4 +1,4 @@
-"""Enrollment keys that operators issue, on several Servers: what one decides, all do."""
+"""Enrollment keys that operators issue, on several Servers: a change at one Server takes effect at all of them."""
 
 import asyncio
 
@@ -9,21 +9,21 @@ KEYS = "/api/enrollment/keys"
 
 
 async def issue(server, name="etl-hosts", **rules):
-    """Issue a key at a Server and return it."""
+    """Issue a key at a Server; return it."""
     answer = await server.http.post(KEYS, json={"name": name} | rules, headers=await server.sign_in())
     assert answer.status_code == 201, answer.text
     return answer.json()["key"]
 
 
 async def enroll(server, secret, name):
-    """Enroll at a Server by a proof of a secret."""
+    """Enroll at a Server with a proof of a secret."""
     identity = generate_identity_key()
     proof = server.proof(identity, name, secret=secret, jti=identity.public.thumbprint)
     return await server.register(identity, name, credential=proof)
 
 
-async def test_a_key_enrolls_at_another_server_at_once(two):
-    """The word of it need not have arrived: before a key is called wrong, what others have issued is asked for."""
+async def test_a_key_can_be_used_at_another_server_at_once(two):
+    """Its notification need not have arrived: a Server re-reads the changes of its peers before it refuses an unknown key."""
     first, second = two
     for number in range(3):
         key = await issue(first, f"etl-hosts-{number}")
@@ -33,8 +33,8 @@ async def test_a_key_enrolls_at_another_server_at_once(two):
         assert raw.status_code == 201
 
 
-async def test_a_revoked_key_enrolls_nowhere(two):
-    """From the answer on: in the transaction the database is asked, whatever this Server has heard."""
+async def test_a_revoked_key_is_refused_at_every_server_at_once(two):
+    """From the moment the revocation is answered: the transaction checks the database, whatever the Server has received."""
     first, second = two
     key = await issue(first)
     assert (await enroll(second, key, "etl-1")).status_code == 201
@@ -50,8 +50,8 @@ async def test_a_revoked_key_enrolls_nowhere(two):
             await asyncio.sleep(0.01)
 
 
-async def test_of_many_that_race_at_two_servers_for_the_last_uses_as_many_get_in(two):
-    """Five at each Server, three uses, three entries; the uses are the same at both."""
+async def test_a_race_at_two_servers_does_not_exceed_the_uses_of_a_key(two):
+    """Of five hosts at each Server exactly three enroll with a key for three uses, and both Servers show three uses."""
     first = two[0]
     key = await issue(first, max_uses=3)
 
@@ -67,8 +67,8 @@ async def test_of_many_that_race_at_two_servers_for_the_last_uses_as_many_get_in
         assert (view["uses"], view["status"]) == (3, "used_up")
 
 
-async def test_enrollments_against_the_rules_at_two_servers_are_counted_and_rehearsed_as_one(two):
-    """A key that warns counts at both; the rehearsal at one finds what was admitted and refused at the other."""
+async def test_enrollments_that_break_a_rule_are_counted_and_rehearsed_across_servers(two):
+    """A key in warn mode counts those of both Servers; a rehearsal at one finds what the other admitted and refused."""
     first, second = two
     warns, refuses = (
         await issue(first, mode="warn", worker_name="press-*"),
@@ -92,8 +92,8 @@ async def test_enrollments_against_the_rules_at_two_servers_are_counted_and_rehe
     assert [answer.status_code for answer in answers] == [201] * 6
 
 
-async def test_a_key_that_is_used_up_at_one_server_is_so_at_the_other(start_server):
-    """Where it was the only one, Auto-Enrollment is off at both."""
+async def test_a_key_used_up_at_one_server_is_used_up_at_the_other(start_server):
+    """If it was the only key, Auto-Enrollment is off at both."""
     async with (
         start_server(LYFTDATA_AUTO_ENROLLMENT_KEY="") as first,
         start_server(LYFTDATA_AUTO_ENROLLMENT_KEY="") as second,

@@ -1,4 +1,4 @@
-"""Ephemeral Workers at several Servers: one that has left is gone at each, and none is removed that is connected to any."""
+"""Ephemeral Workers at several Servers: one that has left is removed everywhere, and one that is connected anywhere stays."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from lyftdata.store.tables import workers
 
 
 async def enrolled(server, secret, name="runner-1"):
-    """Enroll at a Server by a key for ephemeral Workers; return the ID and a token."""
+    """Enroll at a Server with a key for ephemeral Workers; return the ID and a token."""
     key = generate_identity_key()
     proof = server.proof(key, name, secret=secret, jti=key.public.thumbprint)
     answer = await server.register(key, name, credential=proof)
@@ -28,7 +28,7 @@ async def enrolled(server, secret, name="runner-1"):
 
 
 def online(server, count):
-    """Return a question whether so many Workers are connected, according to a Server."""
+    """Return a coroutine function that returns whether a Server counts this many connected Workers."""
 
     async def question():
         return server.services.sessions.online_count() == count
@@ -37,7 +37,7 @@ def online(server, count):
 
 
 async def test_a_sign_off_at_another_server_removes_the_worker(start_server):
-    """A load balancer sends it elsewhere: the entry is gone at every Server, and no Server counts it as connected."""
+    """A load balancer may send the sign-off elsewhere: the entry is gone at every Server, and none counts the Worker as connected."""
     async with start_server() as first, start_server() as second, start_server() as third:
         worker_id, token = await enrolled(first, await issue(first, ephemeral=True))
         held = await connected(first, token)
@@ -56,8 +56,8 @@ async def _is_gone(server, worker_id):
     return server.services.directory.find_worker(worker_id) is None
 
 
-async def test_a_start_that_is_connected_to_another_server_keeps_the_worker(two):
-    """The sign-off of the earlier start comes to a Server that may not know of the later one yet."""
+async def test_a_sign_off_of_an_earlier_start_does_not_remove_a_worker_connected_elsewhere(two):
+    """The Server that receives the sign-off may not know of the later start yet."""
     first, second = two
     worker_id, token = await enrolled(first, await issue(first, ephemeral=True))
     held = await connected(first, token, "boot-0002")
@@ -74,8 +74,8 @@ async def _entry(server, worker_id):
     return await server.services.store.read(lambda conn: workers.find_worker(conn, worker_id))
 
 
-async def test_who_is_connected_to_another_server_is_not_absent(two):
-    """What the database says at the moment of the removal counts; what is absent is removed once, although both look."""
+async def test_a_worker_connected_to_another_server_is_not_absent(two):
+    """The database decides at the moment of the removal; an absent Worker is removed once, although both Servers look."""
     first, second = two
     secret = await issue(first, ephemeral=True)
     here, token = await enrolled(first, secret, "here")
@@ -101,8 +101,8 @@ async def test_who_is_connected_to_another_server_is_not_absent(two):
     held.cancel()
 
 
-async def test_a_connected_worker_that_is_deleted_is_counted_at_no_server(start_server):
-    """Its row is gone with its entry before its own Server can remove it: the others are told all the same."""
+async def test_a_deleted_worker_that_was_connected_is_counted_at_no_server(start_server):
+    """Its presence row is deleted with its entry, before its own Server can remove it; the other Servers still learn of it."""
     async with start_server() as first, start_server() as second, start_server() as third:
         held = await connected(first, await token_of(first, *await new_worker(first)))
         await until(online(third, 1), "the third knows of it")

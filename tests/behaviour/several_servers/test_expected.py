@@ -1,4 +1,4 @@
-"""Which Workers each Server expects back, by how long it holds polls: 10 s a Worker here."""
+"""How many Workers each Server expects back, seen by how long it holds polls: here 10 s for each Worker."""
 
 from datetime import timedelta
 
@@ -20,12 +20,12 @@ AT_2 = {"LYFTDATA_BIND_ADDRESS": "127.0.0.1:3002"}
 @pytest.fixture(autouse=True)
 def _longer_by_ten_seconds_for_each_worker(monkeypatch):
     monkeypatch.setattr(module, "_MAX_POLLS_PER_S", 0.1)
-    # Servers here are written down and send no heartbeat: who is given up, and when, is up to each test.
+    # Some Servers here are only rows and send no heartbeat: each test decides which one is declared dead, and when.
     monkeypatch.setattr(membership, "DEAD_AFTER", timedelta(hours=1))
 
 
 async def _connect(server, count, *, server_id):
-    """Write down that so many Workers are connected at a Server."""
+    """Record that `count` Workers are connected to a Server."""
 
     def op(tx):
         for number in range(count):
@@ -46,7 +46,7 @@ async def _connect(server, count, *, server_id):
 
 
 def _record_of(server_id, *, address, like):
-    """Return a Server at the host of another, which says that it lives just now and never again."""
+    """Return a Server on the same host as another, whose only heartbeat is now."""
     return ServerRecord(
         id=server_id,
         host=like.services.cluster._me.host,
@@ -58,7 +58,7 @@ def _record_of(server_id, *, address, like):
 
 
 def _holds_for(server, hold_s):
-    """Return the question whether a Server holds polls for so long by now."""
+    """Return a coroutine function that returns whether a Server now holds polls for this long."""
 
     async def asked():
         return server.services.sessions.hold_s() == hold_s
@@ -66,8 +66,8 @@ def _holds_for(server, hold_s):
     return asked
 
 
-async def test_a_starting_server_expects_its_share_of_all(start_server):
-    """Everybody's Server is gone: the first to start may have to take all of them, the next one half."""
+async def test_a_starting_server_expects_its_share_of_all_workers(start_server):
+    """After all Servers were lost, the first to start may have to take all Workers, the second one half."""
     async with start_server(**AT_1) as seed:
         await _connect(seed, 12, server_id=FORMER)
 
@@ -77,8 +77,8 @@ async def test_a_starting_server_expects_its_share_of_all(start_server):
             assert second.services.sessions.hold_s() == 60
 
 
-async def test_a_server_killed_just_now_is_not_counted_beside_itself(start_server):
-    """Started again within the seconds until it is given up, it expects all who were connected to it."""
+async def test_a_restarted_server_does_not_count_its_killed_predecessor_as_a_peer(start_server):
+    """Started again before the killed one is declared dead, it expects all Workers that were connected to that one."""
     async with start_server(**AT_1) as seed:
         former = _record_of(FORMER, address=seed.services.cluster._me.address, like=seed)
         await _connect(seed, 12, server_id=FORMER)
@@ -89,8 +89,8 @@ async def test_a_server_killed_just_now_is_not_counted_beside_itself(start_serve
         assert again.services.sessions.hold_s() == 120
 
 
-async def test_who_was_at_a_server_that_was_given_up_is_expected_by_the_rest_in_shares(start_server):
-    """Both that live hold polls for half of them more, whichever of them gave it up."""
+async def test_workers_of_a_dead_server_are_expected_by_the_other_servers_in_equal_shares(start_server):
+    """Both remaining Servers expect half of them, whichever of the two declared it dead."""
     async with start_server(**AT_1) as first, start_server(**AT_2) as second:
         third = _record_of("third", address="127.0.0.1:3003", like=first)
         await first.services.store.write(lambda tx: servers.upsert_server(tx, third))
@@ -102,8 +102,8 @@ async def test_who_was_at_a_server_that_was_given_up_is_expected_by_the_rest_in_
             await until(_holds_for(server, 60), "half of them are expected")
 
 
-async def test_who_was_at_a_server_that_leaves_is_expected_by_the_rest(start_server):
-    """As much as if it had been killed, only at once."""
+async def test_workers_of_a_server_that_leaves_are_expected_by_the_rest(start_server):
+    """As after a kill, but at once."""
     async with start_server(**AT_1) as first:
         async with start_server(**AT_2) as second:
             await _connect(second, 12, server_id=second.services.store.server_id)

@@ -1,4 +1,4 @@
-"""The fleet policy with several Servers: set at one, in force at all."""
+"""The fleet policy with several Servers: set at one, it is in force at all."""
 
 import asyncio
 from datetime import timedelta
@@ -12,13 +12,13 @@ HOST = {"agent_version": "1.1.0", "hostname": "rack-7"}
 
 
 @pytest.fixture(autouse=True)
-def _counted_when_told(monkeypatch):
-    """Let Servers count their fleet when a test says so, and not by themselves."""
+def _no_background_counts(monkeypatch):
+    """Keep Servers from counting their fleet by themselves."""
     monkeypatch.setattr(background, "_COUNT_VERSIONS_EVERY_S", 86_400.0)
 
 
 async def test_a_policy_set_at_one_server_is_in_force_at_the_other(two):
-    """A session at the other one ends with the cause; cleared at the other, the Worker connects again anywhere."""
+    """It ends a session at the other Server with the cause; once the other has cleared it, the Worker can connect anywhere."""
     first, second = two
     admin = await first.sign_in()
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -34,7 +34,7 @@ async def test_a_policy_set_at_one_server_is_in_force_at_the_other(two):
     assert (await first.http.put("/api/fleet/policy", json=policy, headers=admin)).status_code == 200
 
     answer = (await asyncio.wait_for(held, 60)).json()
-    # The one that was not held yet reads the refusal instead of the directive.
+    # A poll that was not held yet gets the refusal instead of the directive.
     assert "agent_too_old" in {answer.get("code"), *(one["code"] for one in answer.get("directives", []))}
     for server in two:
         refused = await server.http.post(PATH, json=poll, headers=bearer)
@@ -46,8 +46,8 @@ async def test_a_policy_set_at_one_server_is_in_force_at_the_other(two):
     assert (await first.http.post(PATH, json=poll, headers=bearer)).status_code == 200
 
 
-async def test_a_session_ends_where_the_poll_that_is_refused_arrives(two):
-    """It was connected to one Server and polls the other when the time of the policy has come: it is offline at once, and not lost."""
+async def test_a_poll_refused_at_another_server_ends_the_session_at_once(two):
+    """A Worker connected to one Server polls the other after the policy took effect: it is offline at both, and not counted as lost."""
     first, second = two
     admin = await first.sign_in()
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -71,10 +71,10 @@ async def test_a_session_ends_where_the_poll_that_is_refused_arrives(two):
     assert "lost" not in {one["end"] for one in sessions}
 
 
-async def test_two_servers_count_a_fleet_once(two, monkeypatch):
-    """A Worker is connected to each: every hour has both, once, whichever Server wrote it, and both show the same."""
+async def test_two_servers_count_a_fleet_only_once(two, monkeypatch):
+    """With one Worker connected to each, the hour has both Workers once, and both Servers show the same."""
     first, second = two
-    # In one hour.
+    # Both counts are in the same hour.
     now = first.clock()
     for server in two:
         monkeypatch.setattr(server.services.version_histories, "_clock", lambda: now)

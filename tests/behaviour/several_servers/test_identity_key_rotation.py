@@ -1,4 +1,4 @@
-"""Identity keys are rotated with several Servers: each step may be taken at another one."""
+"""Rotation of identity keys with several Servers: each step may take place at another one."""
 
 import secrets
 from datetime import timedelta
@@ -16,8 +16,8 @@ from lyftdata.server.admission.signature_counters import Counted
 from lyftdata.store.tables import signature_counters
 
 
-async def test_each_step_at_another_server(two, tmp_path):
-    """The next key is accepted where it was not registered, and the key before is refused where it was."""
+async def test_each_step_of_a_rotation_may_take_place_at_another_server(two, tmp_path):
+    """The new key is accepted at both Servers, and the old one is refused at both."""
     first, second = two
     host = await IdentityDirectory.enroll(first, tmp_path / "host")
     assert (await host.token(second)).status_code == 200
@@ -32,8 +32,8 @@ async def test_each_step_at_another_server(two, tmp_path):
         assert (await host.token(server)).status_code == 401
 
 
-async def test_a_signature_by_a_key_that_was_replaced_restarts_no_counter(two, tmp_path):
-    """A Server that does not know of the rotation yet finds it in the transaction in which the signature is counted."""
+async def test_a_signature_with_a_replaced_key_does_not_restart_the_counter(two, tmp_path):
+    """A Server that does not know of the rotation yet finds it in the transaction that counts the signature."""
     first, second = two
     host = await IdentityDirectory.enroll(first, tmp_path / "host")
     old, new = host.key, generate_identity_key()

@@ -1,4 +1,4 @@
-"""A leaked secret, with a whole fleet at two Servers: every Worker is out."""
+"""Cutting off a whole fleet at two Servers after a secret leaked."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ OF_EACH = 500
 
 @pytest.fixture(autouse=True)
 def _ended() -> Iterator[None]:
-    """End every program that a test has started."""
+    """Stop every program that a test has started."""
     allow_many_connections()
     yield
     end_started()
@@ -47,7 +47,7 @@ def add_with_one_key(tx: WriteTx) -> list[tuple[str, str]]:
 
 @contextlib.asynccontextmanager
 async def connected(lean_workers: list[LeanWorker], tally: Tally) -> AsyncIterator[None]:
-    """Let Workers run until the end of the block, from the moment that all are connected."""
+    """Run Workers until the end of the block, which begins when all are connected."""
     await spread([worker.log_in for worker in lean_workers], at_once=32)
     tasks = [asyncio.create_task(worker.run()) for worker in lean_workers]
     try:
@@ -60,10 +60,10 @@ async def connected(lean_workers: list[LeanWorker], tally: Tally) -> AsyncIterat
 
 
 def all_known(operator: Host) -> dict[str, Any]:
-    """Return the report once the Server that is asked knows who is connected to the other."""
+    """Return the report once the Server that answers knows which Workers are connected to the other."""
 
     def complete_report() -> dict[str, Any] | None:
-        # A thousand that connect at once keep a busy machine's database busy, and the command may give up.
+        # A thousand Workers that connect at once keep the database busy, and the command may time out.
         answer = operator.run("incident", "127.0.0.0/8", "--json")
         report: dict[str, Any] = json.loads(answer.stdout) if answer.returncode == 0 else {"connected": 0}
         return report if report["connected"] == 2 * OF_EACH else None
@@ -73,11 +73,13 @@ def all_known(operator: Host) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-async def test_every_worker_of_an_incident_is_out_at_every_server(cluster: Cluster, tmp_path: Path):
+async def test_cutting_off_an_incident_disconnects_every_worker_at_every_server(
+    cluster: Cluster, tmp_path: Path
+):
     """
-    A thousand of both strategies, half at each Server: each is told so, and none is connected any more.
+    A thousand Workers, half of each strategy and half at each Server: each is notified, and none is connected any more.
 
-    How long it takes is measured and not asserted: `benchmarks/revocation.py` is for quiet machines.
+    The duration is printed and not asserted: `benchmarks/revocation.py` is for quiet machines.
     """
     url = cluster.new_database()
     given = {
@@ -105,7 +107,7 @@ async def test_every_worker_of_an_incident_is_out_at_every_server(cluster: Clust
     tally, out_at = Tally(), dict[str, float]()
 
     def note(worker_id: str, status: int, body: dict[str, Any]) -> None:
-        # A held poll is answered with the directive; one that is just between two polls reads it at the next one.
+        # A held poll is answered with the directive; a Worker between two polls gets it at the next one.
         is_stopped = any(directive["kind"] == "stop" for directive in body.get("directives", []))
         if is_stopped or status in {401, 403}:
             out_at.setdefault(worker_id, time.monotonic())

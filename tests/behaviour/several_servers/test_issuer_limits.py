@@ -1,4 +1,4 @@
-"""Two Servers whose operators sign in at one OpenID Connect issuer: what is counted at one counts at the other."""
+"""Two Servers whose operators sign in at one OpenID Connect issuer: limits count across both."""
 
 import asyncio
 
@@ -17,13 +17,13 @@ def issuer():
 
 @pytest.fixture
 async def pair(start_server, issuer):
-    """Return two Servers whose operators sign in there."""
+    """Return two Servers whose operators sign in at that issuer."""
     async with start_server(**issuer.settings()) as first, start_server(**issuer.settings()) as second:
         yield first, second
 
 
 async def sign_in(server, issuer, **changes):
-    """Sign in as a browser does, with what the issuer says changed; return the status."""
+    """Sign in as a browser does, with changes to what the issuer passes back; return the status."""
     async with server.from_address("192.0.2.7") as http:
         there = (await http.get("/login/oidc")).headers["location"]
         query = issuer.authorize(there) | changes
@@ -38,13 +38,13 @@ async def until(question, what):
 
 
 def counted(limiter):
-    """Return how much of a limit of 20 a Server has counted for the only caller."""
+    """Return how much of the limit of 20 a Server has counted for the only caller."""
     [bucket] = limiter._buckets.values() or [None]
     return 0.0 if bucket is None else 20 - bucket.tokens
 
 
-async def test_wrong_codes_at_one_server_end_at_the_other(pair, issuer):
-    """Twenty in all, not twenty at each: then the issuer is asked by neither."""
+async def test_wrong_codes_at_one_server_count_at_the_other(pair, issuer):
+    """Twenty in all, not twenty at each Server; then neither asks the issuer."""
     first, second = pair
 
     async def is_limited():
@@ -57,7 +57,7 @@ async def test_wrong_codes_at_one_server_end_at_the_other(pair, issuer):
 
 
 async def test_right_codes_at_one_server_do_not_count_at_the_other(pair, issuer):
-    """However many sign in: a code counts as wrong at the Server that exchanges it, until it is right, and elsewhere once it was wrong."""
+    """However many operators sign in: until its exchange succeeds a code counts at its own Server, and at peers only once it was wrong."""
     first, second = pair
     answers = await asyncio.gather(*(sign_in(first, issuer) for _ in range(10)))
     assert answers == [303] * 10
@@ -71,8 +71,8 @@ async def test_right_codes_at_one_server_do_not_count_at_the_other(pair, issuer)
     assert counted(second.services.oidc.limits.codes) <= 1
 
 
-async def test_refusals_of_an_identity_at_one_server_fill_no_audit_log_at_the_other(pair, issuer):
-    """Five are audited in all, not five at each."""
+async def test_the_limit_of_audited_refusals_counts_across_servers(pair, issuer):
+    """Five refusals of one identity are audited in all, not five at each Server."""
     first, second = pair
     issuer.claims |= {"groups": ["sales"]}
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""Rotations on several Servers: what one Server starts, all carry out."""
+"""Key rotations on several Servers: started at one, they take effect at all."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ async def until(question):
 
 
 async def post(server, path, **body):
-    """Post something that must succeed; return the answer."""
+    """Send a POST request that must succeed; return the answer."""
     answer = await server.http.post(path, json=body, headers=await server.sign_in())
     assert answer.status_code in {200, 201}, answer.text
     return answer.json()
@@ -39,8 +39,8 @@ async def connect(server, worker_id, key):
     return token, asyncio.ensure_future(server.http.post("/api/worker/session", json=body, headers=headers))
 
 
-async def test_both_servers_list_who_lags_and_either_ends_the_old_key_for_both(two):
-    """Workers of both Servers are in the list at both; ended at one Server, the session at the other is cut off."""
+async def test_both_servers_list_who_still_uses_an_old_key_and_ending_it_takes_effect_at_both(two):
+    """Each lists the Workers of both Servers; when one Server ends the old key, sessions at the other end too."""
     first, second = two
     old = await shared_key(first, "press-01", "press-02")
     await second.http.get(KEY, headers=await second.sign_in())
@@ -71,8 +71,8 @@ async def test_both_servers_list_who_lags_and_either_ends_the_old_key_for_both(t
     await until(is_cut_off)
 
 
-async def test_the_old_key_ends_by_itself_at_every_server(two):
-    """At its deadline, with no word between the Servers: tokens and the held poll end at the one that did not rotate it."""
+async def test_an_old_api_key_expires_at_every_server(two):
+    """At its deadline, without a message between the Servers: tokens and the held poll end at the one that did not rotate it too."""
     first, second = two
     old = await shared_key(first, "press-01")
     token, poll = await connect(second, "press-01", old)
@@ -91,8 +91,8 @@ async def test_the_old_key_ends_by_itself_at_every_server(two):
         assert (await server.token_by_key("press-01", new)).status_code == 200
 
 
-async def test_an_old_enrollment_key_ends_by_itself_at_every_server(two):
-    """A host that comes late is refused at each, and hosts that came by the old key are in the list of both."""
+async def test_an_ended_enrollment_key_is_refused_at_every_server(two):
+    """Before that, both Servers list the hosts that enrolled with the old key."""
     first, second = two
     old = (await post(first, "/api/enrollment/keys", name="etl-hosts"))["key"]
     ends_at = utc_now() + timedelta(hours=1)
@@ -118,7 +118,7 @@ async def test_an_old_enrollment_key_ends_by_itself_at_every_server(two):
 
 
 async def test_a_withdrawn_signing_key_is_refused_by_every_server(two):
-    """Also what the other Server remembers; its Workers are told to get new tokens, which both accept."""
+    """Tokens that the other Server has cached are refused too; its Workers are told to get new tokens, which both accept."""
     first, second = two
     key = await shared_key(first, "press-01")
     token, poll = await connect(second, "press-01", key)

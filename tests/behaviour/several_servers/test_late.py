@@ -1,4 +1,4 @@
-"""Servers that were stopped or cut off for so long that what the others have changed is no longer told one by one."""
+"""Servers that were stopped or cut off for so long that the change log no longer has what their peers changed."""
 
 import asyncio
 import time
@@ -24,15 +24,15 @@ from lyftdata.store.changes import Broadcast, Change
 
 
 async def _forget_published_changes(server):
-    """Drop what is older than now, as happens to what is older than a quarter of an hour."""
+    """Prune the whole change log, as happens to changes older than a quarter of an hour."""
     await server.services.store.write(lambda tx: change_log.prune(tx, older_than=timedelta(0)))
 
 
 @pytest.mark.parametrize("withdraw", [disable, revoke_key, delete], ids=["disable", "revoke", "delete"])
-async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
+async def test_a_withdrawal_missed_long_ago_takes_effect_when_a_server_returns(
     start_server, cable: Cable, database_url, withdraw
 ):
-    """Its word has been dropped meanwhile: the Server reads everything, and lets nobody in by what was."""
+    """The change was pruned meanwhile: the Server reloads all state, and accepts nothing by its stale copy."""
     async with start_server() as first, start_server(url=cable.url(database_url)) as second:
         press = await new_worker(first)
         token = await token_of(first, *press)
@@ -55,15 +55,15 @@ async def test_what_was_taken_back_long_ago_is_found_by_who_comes_back(
         assert second.services.directory.find_worker("press-03") is not None
 
 
-async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
-    """Who is connected to the late Server meets the change as if it had been told."""
+async def test_a_session_ends_for_a_change_that_was_never_received(two):
+    """A Worker connected to the late Server gets the directive as if the Server had received the change."""
     first, second = two
     press = await new_worker(first)
     token = await token_of(first, *press)
     held = await connected(second, token)
     feed = second.services.store._change_feed
 
-    # As if it had stood at a row that is gone by now.
+    # As if it had stopped at a row that is gone by now.
     await new_worker(first, "press-02")
     feed._on_change, applied = _nothing, feed._on_change
     await disable(first)
@@ -77,7 +77,7 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
     async def has_ended():
         nonlocal held
         if held.done() and not has_stop_directive(held):
-            # Its time was over before the change was met: the Worker polls again.
+            # Its hold time ended before the change was applied: the Worker polls again.
             held = poll(second, token)
         return has_stop_directive(held)
 
@@ -88,7 +88,7 @@ async def test_a_session_that_must_go_ends_though_nobody_told_of_it(two):
 
 
 def _nothing(_changes):
-    """Tell nobody."""
+    """Apply nothing."""
 
 
 async def _trusts_nothing(server, token):
@@ -101,8 +101,8 @@ async def _has_come_to(server, other):
 
 
 @pytest.mark.parametrize("is_reached_again", [False, True])
-async def test_numbers_that_have_fallen_are_noticed(two, cluster, database_url, is_reached_again):
-    """A standby that took over without the last of what was told, whether or not its numbers have come as far again."""
+async def test_change_numbers_that_went_back_are_noticed(two, cluster, database_url, is_reached_again):
+    """A standby took over without the last changes, whether or not its numbers have reached the same value again."""
     first, second = two
     press = await new_worker(first)
     token = await token_of(first, *press)
@@ -126,8 +126,8 @@ async def _is_refused(server, token):
     return (await server.verify(token)).status_code == 401
 
 
-async def test_what_is_read_twice_is_told_once(two):
-    """Two who ask at the same moment read the same failures: an operator has not mistyped twice as often for it."""
+async def test_a_change_that_is_read_twice_is_applied_once(two):
+    """Two concurrent reads may return the same failed sign-ins, which must not count twice against an operator."""
     first, second = two
     feed = second.services.store._change_feed
     feed._ended.set()
@@ -147,14 +147,16 @@ async def test_what_is_read_twice_is_told_once(two):
         feed.apply_received(received)
     await asyncio.sleep(0)
 
-    told = [change.body for change in applied if isinstance(change, Broadcast) and change.topic == "typed"]
-    assert told == [{"n": 1}, {"n": 2}]
+    received_bodies = [
+        change.body for change in applied if isinstance(change, Broadcast) and change.topic == "typed"
+    ]
+    assert received_bodies == [{"n": 1}, {"n": 2}]
 
 
-async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
+async def test_a_server_whose_connections_hang_recovers_with_new_ones(
     start_server, cable: Cable, database_url
 ):
-    """What stands between took what it was sent, and never answers: the Server does not wait for that for ever."""
+    """A middlebox accepted its data and never answers: the Server does not wait for ever."""
     async with start_server() as first, start_server(url=cable.url(database_url)) as second:
         press = await new_worker(first)
         token = await token_of(first, *press)
@@ -162,7 +164,7 @@ async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
         await until(lambda: _is_refused(second, token), "the second knows, by its own line for questions")
 
         cable.cut()
-        await until(lambda: _trusts_nothing(second, token), "the Server knows that it is_current nothing")
+        await until(lambda: _trusts_nothing(second, token), "the Server knows that its copy is stale")
         cable.let_through_but_for_those()
 
         async def is_back():
@@ -172,12 +174,12 @@ async def test_a_server_whose_connections_hang_comes_back_by_new_ones(
         async with asyncio.timeout(180):
             while not await is_back():
                 await asyncio.sleep(0.05)
-        # Those who write and read hang still, and say so by /readyz; ended with the line, they do not hold up the end.
+        # Its writer and readers still hang, as /readyz shows; closing the path ends them, so that they do not delay the stop.
         cable.close()
 
 
-async def test_what_was_heard_before_the_host_slept_is_old(two, monkeypatch):
-    """The clock by which it is trusted goes on while the host sleeps, where the system has one that does."""
+async def test_state_read_before_the_host_slept_is_stale(two, monkeypatch):
+    """Its age is measured by a clock that runs on while the host sleeps, if the system has one."""
     _, second = two
     assert getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) == feed._CLOCK
     await until(lambda: _is_current(second), "it is current")

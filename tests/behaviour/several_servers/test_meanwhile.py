@@ -1,4 +1,4 @@
-"""What happens at one Server while another waits for its turn at writing."""
+"""Changes at one Server while another waits for its turn to write."""
 
 import asyncio
 
@@ -11,10 +11,10 @@ from tests.behaviour.several_servers.test_one_state import code_of, delete, disa
     [(disable, "worker_disabled"), (delete, "invalid_client")],
     ids=["disable", "delete"],
 )
-async def test_who_is_taken_back_while_its_assertion_is_used_up_gets_no_token(
+async def test_a_worker_withdrawn_while_its_assertion_is_spent_gets_no_token(
     two, monkeypatch, withdraw, refusal
 ):
-    """The operator was first: a token signed afterwards would be good offline until its end."""
+    """The operator was first: a token signed afterwards would be valid offline until it expires."""
     first, second = two
     worker_id, key = await first.enrolled()
     await until(lambda: _knows(second, worker_id), "the second knows the Worker")
@@ -35,8 +35,8 @@ async def _knows(server, worker_id):
     return server.services.directory.find_worker(worker_id) is not None
 
 
-async def test_a_writer_knows_what_was_changed_before(two):
-    """Every write does, not those alone that change what is kept in memory: nothing has to be heard for that."""
+async def test_every_write_brings_in_the_changes_committed_before_it(two):
+    """Even a write that changes nothing kept in memory, and without the change feed."""
     first, second = two
     feed = second.services.store._change_feed
     feed._ended.set()

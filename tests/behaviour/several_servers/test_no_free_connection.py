@@ -1,4 +1,4 @@
-"""A PostgreSQL that has no connection left for a Server: what the Server says, and that it goes on by itself."""
+"""A PostgreSQL that has no connection left for a Server: what the Server reports, and that it recovers by itself."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from lyftdata.store.engine import MAX_CONNECTIONS
 
 @pytest.fixture
 def limited(cluster):
-    """Return the URL of a database of a role whose connections can be limited, and the function that does it and ends them."""
+    """Return a database's URL, and a function that limits the connections of its role and terminates those that are open."""
     url = cluster.new_database()
     name = url.rpartition("/")[2]
     cluster.execute("CREATE ROLE few LOGIN PASSWORD 'x'")
@@ -35,13 +35,13 @@ def limited(cluster):
 
 
 async def until_ready(server, status):
-    """Wait until `/readyz` answers so."""
+    """Wait until `/readyz` answers with this status."""
     while (await server.http.get("/readyz")).status_code != status:
         await asyncio.sleep(0.02)
 
 
-async def test_a_server_without_a_connection_is_not_ready_and_comes_back(start_server, limited):
-    """It answers 503 instead of deciding on old state; what it had written is there, and it goes on by itself."""
+async def test_a_server_without_a_connection_is_not_ready_and_recovers(start_server, limited):
+    """It answers 503 instead of deciding on stale state; what it had written is there, and it recovers by itself."""
     url, limit = limited
     async with start_server(url=url) as server:
         worker_id, key = await server.enrolled()
@@ -57,8 +57,8 @@ async def test_a_server_without_a_connection_is_not_ready_and_comes_back(start_s
         assert (await server.services.store.verify_audit()).ok
 
 
-async def test_a_server_that_gets_no_connection_says_so_and_what_to_do(start_server, limited):
-    """Instead of starting without its state; `lyftdata doctor server` says the same."""
+async def test_a_server_that_gets_no_connection_at_its_start_says_what_to_do(start_server, limited):
+    """It does not start; `lyftdata doctor server` says the same."""
     url, limit = limited
     await asyncio.to_thread(limit, 0)
 
@@ -76,8 +76,8 @@ async def test_a_server_that_gets_no_connection_says_so_and_what_to_do(start_ser
     assert (found.check.code, found.fix) == ("database_unusable", caught.value.hint)
 
 
-async def test_a_server_needs_no_more_connections_than_are_said(start_server, limited):
-    """With so many and no more it starts, writes, reads and follows the changes of others."""
+async def test_a_server_needs_no_more_connections_than_documented(start_server, limited):
+    """With exactly MAX_CONNECTIONS it starts, writes, reads and follows the changes of its peers."""
     url, limit = limited
     await asyncio.to_thread(limit, MAX_CONNECTIONS)
     async with start_server(url=url) as server:

@@ -1,4 +1,4 @@
-"""Several Servers on one state: what one decides, all do."""
+"""Several Servers on one database: a decision at one takes effect at all."""
 
 import asyncio
 import json
@@ -32,8 +32,8 @@ async def until(question, what):
     return answer
 
 
-async def test_the_last_use_of_an_enrollment_key_is_the_same_at_each_server(two):
-    """What one Server enrolls with a key is the last use of the key at the other."""
+async def test_every_server_shows_the_last_use_of_an_enrollment_key(two):
+    """An enrollment at one Server counts as the key's last use at the other."""
     first, second = two
     headers = await second.sign_in()
 
@@ -47,7 +47,7 @@ async def test_the_last_use_of_an_enrollment_key_is_the_same_at_each_server(two)
 
 
 async def new_worker(server, worker_id="press-01"):
-    """Add a Worker with a key of its own at a Server; return its ID and key."""
+    """Add a Worker with its own API key at a Server; return its ID and key."""
     headers = await server.sign_in()
     body = {"name": worker_id, "id": worker_id, "issue_key": True}
     answer = await server.http.post("/api/workers", json=body, headers=headers)
@@ -78,7 +78,7 @@ async def delete(server, worker_id="press-01"):
 
 
 def code_of(answer):
-    """Return the code of a refusal that its caller may read."""
+    """Return the code of a refusal, as its caller sees it."""
     return answer.json().get("code") or answer.json()["error"]
 
 
@@ -110,7 +110,7 @@ async def connected(server, token, boot_id="boot-0001"):
 
 
 def has_stop_directive(held):
-    """Return whether a poll has ended its Worker; a Server may answer one early, and the Worker polls again."""
+    """Return whether a poll was answered with a stop; a Server may answer one early, and then the Worker polls again."""
     if not held.done():
         return False
     answer = held.result()
@@ -124,12 +124,12 @@ async def _holds(server):
 
 
 async def refused_at(server, worker_id, key):
-    """Return whether a Server refuses a credential by now."""
+    """Return whether a Server refuses a credential."""
     return (await server.token_by_key(worker_id, key)).status_code == 401
 
 
-async def test_a_worker_added_at_one_server_gets_in_at_the_other_at_once(two):
-    """Entry and key are known to every Server as soon as the operator is answered."""
+async def test_a_worker_added_at_one_server_is_accepted_at_the_other_at_once(two):
+    """Every Server knows its entry and its key as soon as the operator gets the answer."""
     first, second = two
     press = await new_worker(first)
 
@@ -138,8 +138,8 @@ async def test_a_worker_added_at_one_server_gets_in_at_the_other_at_once(two):
     assert (await second.verify(token)).status_code == 204
 
 
-async def test_a_worker_that_enrolls_at_one_server_gets_its_token_at_the_other(two):
-    """Sooner than the word of it can be there: nobody is turned away for having been quick."""
+async def test_a_worker_that_enrolls_at_one_server_gets_a_token_at_the_other_at_once(two):
+    """Even before the notification can have arrived."""
     first, second = two
     for n in range(10):
         worker_id, key = await first.enrolled(f"press-{n}")
@@ -156,8 +156,8 @@ async def _is_let_in(server, press):
     [(disable, "worker_disabled"), (revoke_key, "api_key_revoked"), (delete, "worker_deleted")],
     ids=["disable", "revoke", "delete"],
 )
-async def test_what_one_server_takes_back_ends_at_the_other(two, withdraw, code):
-    """Tokens, and the session that is held there: the Worker reads why, and is refused from then on."""
+async def test_a_withdrawal_at_one_server_takes_effect_at_the_other(two, withdraw, code):
+    """Tokens and the session there end: the Worker gets the cause, and is refused from then on."""
     first, second = two
     press = await new_worker(first)
     token = await token_of(first, *press)
@@ -173,7 +173,7 @@ async def test_what_one_server_takes_back_ends_at_the_other(two, withdraw, code)
 
 
 async def test_of_two_starts_at_two_servers_the_second_is_refused(two):
-    """A clone is found wherever it connects, and both hosts are shown."""
+    """A clone is detected wherever it connects, and both hosts are shown."""
     first, second = two
     token = await token_of(first, *await new_worker(first))
     held = await connected(first, token, "boot-first")
@@ -188,8 +188,8 @@ async def test_of_two_starts_at_two_servers_the_second_is_refused(two):
     held.cancel()
 
 
-async def test_of_two_starts_at_once_exactly_one_connects(two):
-    """Asked at the same moment, the Servers agree on one."""
+async def test_of_two_concurrent_starts_exactly_one_connects(two):
+    """Two Servers that are asked at the same moment agree on one."""
     first, second = two
     token = await token_of(first, *await new_worker(first))
 
@@ -198,14 +198,14 @@ async def test_of_two_starts_at_once_exactly_one_connects(two):
     assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
-async def test_a_crashed_start_is_no_clone_at_another_server(two):
-    """Its poll has closed: the next start is let in, at whichever Server it comes to."""
+async def test_a_crashed_start_is_not_taken_for_a_clone_at_another_server(two):
+    """Its connection has closed, so the next start is accepted at either Server."""
     first, second = two
     token = await token_of(first, *await new_worker(first))
     held = await connected(first, token, "boot-first")
     session = first.services.sessions.find_here("press-01")
     held.cancel()
-    # The client in this process cannot close a connection; what the Server does when one closes is done here.
+    # The client in this process cannot close a connection, so do what the Server does when one closes.
     session.broken = True
     first.services.sessions._handlers.session_broken(session)
 
@@ -219,13 +219,13 @@ async def _is_gone_from(server):
     return server.services.sessions.find_here("press-01") is None
 
 
-async def test_a_session_goes_on_when_its_polls_go_elsewhere(two):
-    """A load balancer may send each poll to another Server: one session, shown the same by both, held at once."""
+async def test_a_session_continues_when_its_polls_reach_another_server(two):
+    """A load balancer may send each poll to another Server: it stays one session, shown the same by both, and is held at once."""
     first, second = two
     token = await token_of(first, *await new_worker(first))
     await poll(first, token)
     since = first.services.sessions.find("press-01").since
-    await until(lambda: _is_online(second), "the other Server hears of it")
+    await until(lambda: _is_online(second), "the other Server learns of it")
 
     held = poll(second, token)
     await until(lambda: _holds(second), "the poll is held, not answered as a new one")
@@ -241,12 +241,12 @@ async def _is_online(server):
     return server.services.sessions.is_online("press-01")
 
 
-async def test_lists_show_who_is_connected_elsewhere(two):
-    """Every Server shows every Worker as it is, with its address and host; signed off it is offline at both."""
+async def test_every_server_shows_workers_that_are_connected_elsewhere(two):
+    """With status and host; once it has signed off, a Worker is offline at both."""
     first, second = two
     token = await token_of(first, *await new_worker(first))
     await poll(first, token)
-    await until(lambda: _is_online(second), "the other Server hears of it")
+    await until(lambda: _is_online(second), "the other Server learns of it")
     headers = await second.sign_in()
 
     shown = (await second.http.get("/api/workers/press-01", headers=headers)).json()
@@ -263,8 +263,8 @@ async def _is_offline(server, headers):
     return shown.json()["status"] == "offline"
 
 
-async def test_a_captured_assertion_is_of_no_use_at_the_other_server(two):
-    """Used at one, it is used up at all; of many tries at both at once one is let in."""
+async def test_a_used_assertion_is_refused_at_the_other_server(two):
+    """Of many concurrent attempts at both Servers exactly one is accepted."""
     first, second = two
     worker_id, key = await first.enrolled()
     assertion = first.assertion(key, worker_id)
@@ -277,8 +277,8 @@ async def test_a_captured_assertion_is_of_no_use_at_the_other_server(two):
     assert sorted(answer.status_code for answer in answers) == [200, *[401] * 9]
 
 
-async def test_a_captured_assertion_is_of_no_use_anywhere_once_its_worker_was_disabled(two):
-    """Disabled and enabled at one Server, a Worker's earlier assertions and nonces are refused at both; its next ones are not."""
+async def test_assertions_from_before_a_worker_was_disabled_are_refused_at_every_server(two):
+    """After the Worker was enabled again its earlier assertions and nonces are refused at both Servers; new ones are accepted."""
     first, second = two
     worker_id, key = await first.enrolled()
     asked = {"client_id": worker_id}
@@ -289,8 +289,8 @@ async def test_a_captured_assertion_is_of_no_use_anywhere_once_its_worker_was_di
         f"/api/workers/{worker_id}", json={"enabled": True}, headers=await first.sign_in()
     )
     assert enabled.status_code == 200, enabled.text
-    # Until then the second knows it as disabled, and says so.
-    await until(lambda: _knows_enabled(second, worker_id), "the second hears that it is enabled")
+    # Until then the second Server refuses it as disabled.
+    await until(lambda: _knows_enabled(second, worker_id), "the second learns that it is enabled")
 
     for server in (second, first):
         for assertion in captured:
@@ -302,8 +302,8 @@ async def test_a_captured_assertion_is_of_no_use_anywhere_once_its_worker_was_di
         assert (await given.token_by_assertion(signed)).status_code == 401
 
 
-async def test_a_used_assertion_is_not_good_at_a_server_that_starts_afterwards(two, start_server):
-    """With or without a nonce; and a new one is accepted there at once, since the database knows what was used."""
+async def test_a_used_assertion_is_refused_by_a_server_that_starts_afterwards(two, start_server):
+    """With or without a nonce. A new assertion is accepted there at once, since the database knows which were used."""
     first, _ = two
     worker_id, key = await first.enrolled()
     nonce = (await first.http.post("/oauth2/nonce", data={"client_id": worker_id})).json()["nonce"]
@@ -321,8 +321,8 @@ async def _knows(server, worker_id):
     return server.services.directory.find_worker(worker_id) is not None
 
 
-async def test_an_enrollment_proof_is_used_once_at_whichever_server(two):
-    """The same proof at both: the same key gets the same ID from one, and the other says it was used."""
+async def test_an_enrollment_proof_is_single_use_across_servers(two):
+    """Sent to both at once, it enrolls at one and is refused at the other."""
     first, second = two
     key = generate_identity_key()
     proof = first.proof(key, "press")
@@ -334,8 +334,8 @@ async def test_an_enrollment_proof_is_used_once_at_whichever_server(two):
     assert sorted(answer.status_code for answer in answers) == [201, 401]
 
 
-async def test_of_two_that_want_one_name_at_two_servers_one_gets_it(two):
-    """No silent takeover, even when each is asked at another Server at the same moment and the winner connects."""
+async def test_a_name_in_use_at_one_server_cannot_be_taken_at_another(two):
+    """The Worker with the name is connected to the first Server; the second refuses another one that claims it."""
     first, second = two
     worker_id, key = await first.enrolled("press")
     token = (await first.token_by_assertion(first.assertion(key, worker_id))).json()["access_token"]
@@ -348,8 +348,8 @@ async def test_of_two_that_want_one_name_at_two_servers_one_gets_it(two):
     held.cancel()
 
 
-async def test_a_server_whose_clock_is_ahead_forgets_nothing_for_the_others(two, start_server):
-    """What was used up or taken back stays so at a Server that starts afterwards, with the right time."""
+async def test_a_server_whose_clock_is_ahead_prunes_nothing_that_peers_need(two, start_server):
+    """What was used or revoked stays so at a Server that starts afterwards with the right time."""
     first, second = two
     worker_id, key = await first.enrolled()
     assertion = first.assertion(key, worker_id)
@@ -375,7 +375,7 @@ async def test_a_server_whose_clock_is_ahead_forgets_nothing_for_the_others(two,
 
 
 async def test_failures_at_one_server_count_at_the_other(two):
-    """Anyone who guesses has one budget: used up at one Server it is used up at all, and a right key still gets in."""
+    """A guesser has one budget for all Servers; a right key is still accepted."""
     first, second = two
     press = await new_worker(first)
     while (await first.token_by_key("press-01", "wrong")).status_code == 401:
@@ -391,8 +391,8 @@ async def _is_limited(server):
     return bucket is not None and bucket.tokens < 2
 
 
-async def test_guessing_a_password_at_one_server_locks_it_at_the_other(two):
-    """Five wrong passwords in all, not five at each."""
+async def test_guessing_a_password_at_one_server_locks_the_account_at_the_other(two):
+    """After five wrong passwords in all, not five at each Server."""
     first, second = two
     for _ in range(5):
         await first.http.post("/api/login", json={"username": "admin", "password": "wrong wrong wrong"})
@@ -405,8 +405,8 @@ async def _is_locked(server):
     return answer.status_code == 429
 
 
-async def test_guessing_the_enrollment_key_at_one_server_ends_at_the_other(two):
-    """Twenty wrong keys in all, not twenty at each."""
+async def test_guessing_the_enrollment_key_at_one_server_is_limited_at_the_other(two):
+    """After twenty wrong keys in all, not twenty at each Server."""
     first, second = two
     wrong = {"Authorization": f"Bearer {'w' * 40}"}
     for _ in range(20):
@@ -420,7 +420,7 @@ async def _is_waiting(server):
 
 
 async def test_a_network_known_at_one_server_is_known_at_the_other(two):
-    """A sign-in at one Server is enough for the other not to count unknown callers' failures against the operator."""
+    """After a sign-in at one Server, failures of unknown callers do not lock the operator out at the other."""
     first, second = two
     await first.sign_in()
     wrong = {"username": "admin", "password": "wrong wrong wrong"}
@@ -434,8 +434,8 @@ async def test_a_network_known_at_one_server_is_known_at_the_other(two):
     assert await second.sign_in()
 
 
-async def test_servers_that_start_at_once_agree_on_one_key_and_one_admin(start_server):
-    """On an empty database one signing key is made and one first operator, even when Servers start at once."""
+async def test_servers_that_start_concurrently_agree_on_one_signing_key_and_one_admin(start_server):
+    """On an empty database one signing key and one first operator are created."""
     contexts = [start_server() for _ in range(3)]
     started = await asyncio.gather(*(context.__aenter__() for context in contexts))
     try:
@@ -453,7 +453,7 @@ async def test_servers_that_start_at_once_agree_on_one_key_and_one_admin(start_s
 
 
 async def test_a_signing_key_made_at_one_server_is_published_by_the_other(two):
-    """Rotation is one for all: the other Server reads the new key as soon as it is told."""
+    """There is one rotation for all: the other Server reads the new key when it is notified."""
     first, second = two
     with_next = first.services.signing_keys
     now = with_next._clock() + timedelta(days=365)
@@ -468,8 +468,8 @@ async def _publishes(server, jwks):
     return set(server.services.signing_keys.verification_keys) == published
 
 
-async def test_the_audit_log_is_one(two):
-    """Events of both Servers make one chain, which each finds whole."""
+async def test_both_servers_write_one_audit_log(two):
+    """The events of both Servers form one chain, which each of them verifies."""
     first, _ = two
     await asyncio.gather(
         *(new_worker(server, f"w-{n}-{k}") for n, server in enumerate(two) for k in range(5))
@@ -483,8 +483,8 @@ async def test_the_audit_log_is_one(two):
     assert [e.number for e in events] == list(range(1, len(events) + 1))
 
 
-async def test_a_log_that_was_turned_back_is_found_by_the_next_who_writes(two, cluster, database_url):
-    """Cutting the log and putting an old head back does not pass: each Server knows what was there."""
+async def test_a_truncated_audit_log_is_detected_after_the_next_write(two, cluster, database_url):
+    """Truncating the log and restoring an old head does not go unnoticed: each Server knows what was there."""
     first, second = two
     database = database_url.rpartition("/")[2]
     head = await first.services.store.read(
@@ -504,8 +504,8 @@ async def test_a_log_that_was_turned_back_is_found_by_the_next_who_writes(two, c
     assert not (await second.services.store.verify_audit()).ok
 
 
-async def test_a_server_that_cannot_hear_reads_before_it_answers(two, cluster):
-    """Its listening connection is cut off again and again: what it decides is right all the same."""
+async def test_a_server_without_its_change_feed_reads_before_it_answers(two, cluster):
+    """Its decisions are right even though it receives no notifications."""
     first, second = two
     press = await new_worker(first)
     token = await token_of(first, *press)
@@ -521,7 +521,7 @@ async def _is_refused(server, token):
 
 
 async def test_a_server_whose_readers_are_busy_is_ready(two):
-    """Unknown callers with made-up sessions, or a long check of the audit log, take no Server out of the balancer."""
+    """Unknown callers with made-up sessions, or a long verification of the audit log, do not take a Server out of the balancer."""
     first, _ = two
     go_on = threading.Event()
     busy = [asyncio.ensure_future(first.services.store.read(lambda _conn: go_on.wait(180))) for _ in range(2)]
@@ -537,8 +537,8 @@ async def test_a_server_whose_readers_are_busy_is_ready(two):
 async def test_a_server_that_is_cut_off_decides_nothing(
     start_server, cable: Cable, database_url, monkeypatch
 ):
-    """It answers 503 and lets held polls go; after repair it knows what happened meanwhile before it answers again."""
-    # Else the first poll is held for a random time, which may end before the Server has noticed that it is cut off.
+    """It answers 503 and releases held polls; once reconnected it learns what happened meanwhile before it answers again."""
+    # Otherwise the first poll is held for a random time, which may end before the Server has noticed that it is cut off.
     monkeypatch.setattr("lyftdata.server.api.worker_session.random.random", lambda: 1.0)
     async with start_server() as first, start_server(url=cable.url(database_url)) as second:
         press = await new_worker(first)
@@ -565,13 +565,13 @@ async def test_a_server_that_is_cut_off_decides_nothing(
         assert answers <= {503, 401}
 
 
-async def test_a_server_that_is_cut_off_stops(start_server, cable: Cable, database_url, monkeypatch):
-    """Its reader and its writer wait for answers that never come, as behind a pooler that hangs: it aborts them, and ends."""
+async def test_a_server_that_is_cut_off_can_be_stopped(start_server, cable: Cable, database_url, monkeypatch):
+    """Its reader and writer wait for answers that never come, as behind a pooler that hangs: it aborts them and stops."""
     monkeypatch.setattr(background, "_FLUSHED_WITHIN_S", 0.5)
     monkeypatch.setattr(engine, "_FINISHED_WITHIN_S", 0.5)
     starting = start_server(url=cable.url(database_url))
     server = await starting.__aenter__()
-    # Both have a connection that worked.
+    # Give both a connection that has worked.
     await server.services.store.read(lambda _conn: None)
     await new_worker(server)
 
@@ -584,9 +584,9 @@ async def test_a_server_that_is_cut_off_stops(start_server, cable: Cable, databa
         await waiting
 
 
-async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server, monkeypatch):
-    """The others notice the silence; the Worker is offline and awaited, its session closed as ended by a crash."""
-    # The one that has crashed runs on here: it must not join again, and below not take its Worker back.
+async def test_a_worker_of_a_crashed_server_keeps_its_name(start_server, monkeypatch):
+    """Its peers notice the missing heartbeat; the Worker is offline and awaited, and its session ended with the crash."""
+    # The crashed Server still runs in this process: it must not join again, nor take its Worker back below.
     monkeypatch.setattr(background, "_BEAT_EVERY_S", 86_400.0)
     async with start_server() as first:
         worker_id, key = await first.enrolled("press")
@@ -594,7 +594,7 @@ async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server
         crashing = start_server()
         second = await crashing.__aenter__()
         await poll(second, token)
-        await until(lambda: _is_known_online(first, worker_id), "the first hears of it")
+        await until(lambda: _is_known_online(first, worker_id), "the first learns of it")
         await second.services.session_log.flush()
         second.services.cluster.deregister = second.services.cluster.flush = _nothing
 
@@ -614,7 +614,7 @@ async def test_who_was_connected_to_a_crashed_server_keeps_its_name(start_server
         sessions = await first.services.session_log.sessions_of(worker_id)
         assert [session.end for session in sessions] == ["server_crashed"]
 
-        # And it comes back to the one that is left.
+        # The Worker connects to the Server that is left.
         assert (await poll(first, token)).status_code == 200
         await crashing.__aexit__(None, None, None)
 
@@ -631,8 +631,8 @@ async def _is_known_online(server, worker_id):
     return server.services.sessions.is_online(worker_id)
 
 
-async def test_a_server_that_stops_is_forgotten_and_its_workers_come_to_the_other(start_server):
-    """A rolling upgrade: nobody is refused, nobody's name is taken, and the list of Servers shows who is there."""
+async def test_a_stopped_server_is_removed_and_its_workers_move_to_the_other(start_server):
+    """As in a rolling upgrade: the Worker is not refused, and only the remaining Server is listed."""
     async with start_server() as first:
         async with start_server() as second:
             token = await token_of(first, *await new_worker(first))
@@ -647,8 +647,8 @@ async def test_a_server_that_stops_is_forgotten_and_its_workers_come_to_the_othe
         assert (await poll(first, token)).status_code == 200
 
 
-def test_servers_on_one_database_must_be_told_their_key_and_their_name(tmp_path):
-    """Each would make one of its own: refused at the start, with what to set."""
+def test_servers_on_a_shared_database_must_be_given_their_key_and_their_url(tmp_path):
+    """Otherwise each would generate its own: the start is refused, with the settings that are missing."""
     environ = {
         "LYFTDATA_STAGING_DIR": str(tmp_path),
         "LYFTDATA_DATABASE_URL": "postgresql://u:hidden-password@db.example/lyftdata?sslmode=verify-full",
@@ -664,8 +664,8 @@ def test_servers_on_one_database_must_be_told_their_key_and_their_name(tmp_path)
     read_server_settings(environ | {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_PUBLIC_URL": ISSUER})
 
 
-async def test_a_wrong_secret_key_is_told_at_the_start(two, start_server):
-    """A Server with another secret key cannot read the signing keys: it does not start, and changes nothing."""
+async def test_a_wrong_secret_key_is_reported_at_the_start(two, start_server):
+    """A Server with another secret key cannot read the signing keys: it does not start and changes nothing."""
     with pytest.raises(LyftdataError):
         async with start_server(
             LYFTDATA_SECRET_KEY=OTHER_SECRET_KEY, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY

@@ -1,4 +1,4 @@
-"""Operators are told what their database lets other roles do, before the start and at each start."""
+"""Operators are warned about what their database lets other roles do, before the start and at each start."""
 
 import json
 
@@ -10,7 +10,7 @@ DOWN = "postgresql://owner:pass-word@127.0.0.1:1/x"
 
 
 def environ(url):
-    """Return what a Server on a database must be given."""
+    """Return the settings that a Server on a database needs."""
     return {
         "LYFTDATA_DATABASE_URL": url,
         "LYFTDATA_SECRET_KEY": SECRET_KEY,
@@ -18,14 +18,14 @@ def environ(url):
     }
 
 
-async def test_a_start_warns_of_a_database_that_is_open(start_server):
-    """What the log and the pages show as warnings has it."""
+async def test_a_start_warns_about_an_open_database(start_server):
+    """The warning is among those that the log and the pages show."""
     async with start_server() as server:
         assert [warning for warning in server.services.warnings if OPEN in warning]
 
 
-def test_config_check_asks_the_database(tmp_path, database_url):
-    """With --connect what is open is a warning, in JSON too, and a database that is down is an error; without it nothing is asked."""
+def test_config_check_reports_an_open_database(tmp_path, database_url):
+    """With --connect an open database is a warning, in JSON too, and one that is down an error; without it no connection is made."""
     host = Host(tmp_path)
     checked = host.run("config", "check", "server", "--connect", **environ(database_url))
     as_json = host.run("config", "check", "server", "--connect", "--json", **environ(database_url))

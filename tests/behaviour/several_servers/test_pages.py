@@ -1,4 +1,4 @@
-"""Pages behind a load balancer: each request may go to another Server."""
+"""The pages behind a load balancer: each request may go to another Server."""
 
 import httpx2
 import pytest
@@ -13,8 +13,8 @@ from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import Role
 
 
-class AtRandom(httpx2.AsyncBaseTransport):
-    """A balancer: every request goes to another Server than the one before."""
+class RoundRobin(httpx2.AsyncBaseTransport):
+    """A load balancer: every request goes to the next Server."""
 
     def __init__(self, servers):
         apps = [create_app(server.services) for server in servers]
@@ -27,9 +27,9 @@ class AtRandom(httpx2.AsyncBaseTransport):
         return await self._transports[self._count % len(self._transports)].handle_async_request(request)
 
 
-async def test_an_operator_notices_nothing_of_the_balancer(two):
-    """Signed in at one, shown a form by another, which the next one takes; the overview names both Servers."""
-    async with httpx2.AsyncClient(transport=AtRandom(two), base_url=ISSUER) as http:
+async def test_pages_work_when_each_request_reaches_another_server(two):
+    """The operator signs in at one Server, gets a form from the next and submits it to another; the overview lists both."""
+    async with httpx2.AsyncClient(transport=RoundRobin(two), base_url=ISSUER) as http:
         browser = Browser(http)
         assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
         await browser.learn_token()
@@ -48,8 +48,8 @@ async def test_an_operator_notices_nothing_of_the_balancer(two):
     assert overview.text.count("127.0.0.1:3000</td>") == 2
 
 
-async def test_a_change_made_at_one_server_is_undone_at_another(two):
-    """Nothing of it is in memory: the audit log is all that the other Server needs."""
+async def test_a_bulk_change_made_at_one_server_can_be_undone_at_another(two):
+    """All that the other Server needs is in the audit log."""
     first, second = two
     admin = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.50")
     for worker_id in ("press-01", "press-02"):

@@ -1,10 +1,10 @@
-"""Passkeys where each request may go to another Server: what one asks another accepts, once."""
+"""Passkeys where each request may go to another Server: a challenge of one is accepted by another, once."""
 
 import asyncio
 
 import httpx2
 from tests.authenticator import Authenticator
-from tests.behaviour.several_servers.test_pages import AtRandom
+from tests.behaviour.several_servers.test_pages import RoundRobin
 from tests.builders import ISSUER
 from tests.deployment import PASSWORD
 from tests.unit.server.admin.test_passkeys import actor_of, begin, finish
@@ -16,8 +16,8 @@ from lyftdata.core.secret import Secret
 from lyftdata.server.admin.password_sign_in import SignedIn
 
 
-async def test_an_answer_counts_once_at_all_servers_together(two):
-    """Replay: asked by one Server, a passkey's answer that reaches both at the same time opens one session."""
+async def test_a_passkey_answer_is_single_use_across_servers(two):
+    """An answer to one Server's challenge that reaches both Servers at the same time opens one session."""
     first, second = two
     actor = await actor_of(first, await first.sign_in())
     key = Authenticator(counts=False)
@@ -32,8 +32,8 @@ async def test_an_answer_counts_once_at_all_servers_together(two):
     assert [type(one) for one in done].count(SecondFactorFailedError) == 1
 
 
-async def test_of_two_sessions_that_set_up_the_first_one_only_the_quicker_does(two):
-    """Persistence: a thief who knows the password, and registers a passkey at the same time, is left with nothing."""
+async def test_of_two_sessions_that_register_a_first_passkey_only_one_succeeds(two):
+    """The other session is ended: a thief who knows the password cannot keep access with a passkey registered at the same time."""
     passkeys = [one.services.passkeys for one in two]
     actors = [await actor_of(one, await one.sign_in("admin", PASSWORD)) for one in two]
     answers = [
@@ -55,9 +55,9 @@ async def test_of_two_sessions_that_set_up_the_first_one_only_the_quicker_does(t
     assert kept.name == f"key {winner}"
 
 
-async def test_a_ceremony_begins_at_one_server_and_ends_at_the_other(two):
-    """In a browser whose every request goes to another Server than the one before: registered, signed in with, and not once more."""
-    async with httpx2.AsyncClient(transport=AtRandom(two), base_url=ISSUER) as http:
+async def test_a_ceremony_may_begin_at_one_server_and_end_at_the_other(two):
+    """A passkey is registered and used to sign in while each request goes to another Server; a replayed answer is refused."""
+    async with httpx2.AsyncClient(transport=RoundRobin(two), base_url=ISSUER) as http:
         browser = Browser(http)
         await browser.sign_in("admin", PASSWORD)
         await browser.learn_token()
@@ -66,13 +66,13 @@ async def test_a_ceremony_begins_at_one_server_and_ends_at_the_other(two):
         key, added = await register(browser)
     assert added.status_code == 200, added.text
 
-    async with httpx2.AsyncClient(transport=AtRandom(two), base_url=ISSUER) as http:
-        stranger = Browser(http)
-        asked = await stranger.sign_in("admin", OWN)
+    async with httpx2.AsyncClient(transport=RoundRobin(two), base_url=ISSUER) as http:
+        other_browser = Browser(http)
+        asked = await other_browser.sign_in("admin", OWN)
         proof = key.get(options_of(asked))
-        answer = await enter(stranger, passkey=proof)
-        again = await enter(stranger, passkey=proof)
-        account = await stranger.get("/account")
+        answer = await enter(other_browser, passkey=proof)
+        again = await enter(other_browser, passkey=proof)
+        account = await other_browser.get("/account")
 
     assert (answer.status_code, again.status_code) == (303, 401), again.text
     assert "last used" in account.text

@@ -1,4 +1,4 @@
-"""Which start of a Worker is connected where: what the database says of it, and what each Server does."""
+"""Worker slots: which start of a Worker is connected where, in the database and at each Server."""
 
 import asyncio
 import threading
@@ -24,8 +24,8 @@ async def _row_of(server, worker_id="press-01"):
     return await server.services.store.read(lambda conn: presence.find(conn, worker_id))
 
 
-async def _give_up(server, silent):
-    """Let a Server give another up, as if it had been silent for too long."""
+async def _declare_dead(server, silent):
+    """Make a Server declare another one dead, as if its heartbeat were too old."""
 
     def op(tx):
         tx.conn.exec_driver_sql("DELETE FROM servers WHERE id = %s", (silent.services.store.server_id,))
@@ -34,15 +34,15 @@ async def _give_up(server, silent):
     await server.services.cluster.send_heartbeat()
 
 
-async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(start_server, monkeypatch):
-    """A Server that was held up for some seconds lives: its Workers keep their places and their names."""
+async def test_workers_of_a_server_that_was_declared_dead_too_soon_stay_connected(start_server, monkeypatch):
+    """The Server was only held up for some seconds: its Workers keep their slots and their names."""
     monkeypatch.setattr(background, "_BEAT_EVERY_S", 3_600)
     async with start_server() as first, start_server() as second:
         worker_id, key = await first.enrolled("press")
         token = (await first.token_by_assertion(first.assertion(key, worker_id))).json()["access_token"]
         held = await connected(second, token)
 
-        await _give_up(first, second)
+        await _declare_dead(first, second)
         await second.services.cluster.send_heartbeat()
 
         async def is_back():
@@ -50,7 +50,7 @@ async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(
             return row.state is PresenceState.CONNECTED and row.server_id == second.services.store.server_id
 
         await until(is_back, "its place is taken back")
-        await until(lambda: _is_online(first, worker_id), "the first hears of it")
+        await until(lambda: _is_online(first, worker_id), "the first learns of it")
         assert code_of(await poll(first, token, "boot-clone")) == "duplicate_instance"
         refused = await first.register(generate_identity_key(), "press")
         assert (refused.status_code, code_of(refused)) == (409, "name_in_use")
@@ -58,13 +58,13 @@ async def test_who_is_connected_to_a_server_that_was_given_up_too_soon_stays_so(
         held.cancel()
 
 
-async def test_what_was_forgotten_meanwhile_is_written_down_again(start_server, monkeypatch):
-    """Held up for longer than its Workers are awaited."""
+async def test_a_slot_that_was_removed_meanwhile_is_written_again(start_server, monkeypatch):
+    """The Server was held up for longer than its Workers are awaited."""
     monkeypatch.setattr(background, "_BEAT_EVERY_S", 3_600)
     async with start_server() as first, start_server() as second:
         held = await connected(second, await token_of(first, *await new_worker(first)))
 
-        await _give_up(first, second)
+        await _declare_dead(first, second)
         await first.services.store.write(
             lambda tx: presence.remove(tx, ["press-01"], server_id=second.services.store.server_id)
         )
@@ -81,8 +81,8 @@ async def _is_online(server, worker_id):
     return server.services.sessions.is_online(worker_id)
 
 
-async def test_the_start_that_was_let_in_is_the_one_that_is_written_down(two):
-    """Two starts come to one Server at once: the refused one has not taken the other's place at the other Servers."""
+async def test_the_start_that_was_accepted_holds_the_slot(two):
+    """Of two concurrent starts at one Server, the refused one does not hold the slot at the other Servers."""
     first, second = two
     token = await token_of(first, *await new_worker(first))
 
@@ -95,7 +95,7 @@ async def test_the_start_that_was_let_in_is_the_one_that_is_written_down(two):
     [let_in] = [boot for boot, answer in answers.items() if answer.status_code == 200]
     [refused] = [boot for boot in boots if boot != let_in]
     assert (await _row_of(first)).boot_id == let_in
-    await until(lambda: _is_online(second, "press-01"), "the second hears of it")
+    await until(lambda: _is_online(second, "press-01"), "the second learns of it")
     assert (await poll(second, token, refused)).status_code == 409
     moved = poll(second, token, let_in)
     await until(lambda: _holds(second), "it goes on at the second")
@@ -106,8 +106,8 @@ async def _holds(server):
     return any(session.poll is not None for session in server.services.sessions)
 
 
-async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monkeypatch):
-    """Its right credential does not let it fill the writer's queue, in front of everybody else's decisions."""
+async def test_a_worker_that_connects_endlessly_causes_one_write_at_a_time(two, monkeypatch):
+    """A valid credential does not let it fill the writer's queue ahead of all other decisions."""
     first, _ = two
     token = await token_of(first, *await new_worker(first))
     under_way, most = 0, 0
@@ -127,12 +127,12 @@ async def test_a_worker_that_comes_without_end_costs_a_write_at_a_time(two, monk
     answers = await asyncio.gather(*(poll(first, token, f"boot-{n:04}") for n in range(100)))
 
     assert most == 1
-    # On a slow machine the first session may have ended before the last of the hundred asks: that one is let in too.
+    # On a slow machine the first session may have ended before the last of the hundred arrives, which is then accepted too.
     assert 200 in {answer.status_code for answer in answers} <= {200, 409, 503}
 
 
-async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, monkeypatch):
-    """It has read who is connected, and hears of the end before it has taken that over: the end is what counts."""
+async def test_a_worker_that_signs_off_while_a_server_starts_is_offline_there_too(start_server, monkeypatch):
+    """The Server has read the connected Workers, and receives the sign-off before it has applied them: the sign-off counts."""
     loop = asyncio.get_running_loop()
     read = presence.list_all
     async with start_server() as first:
@@ -148,14 +148,14 @@ async def test_who_leaves_while_a_server_starts_is_gone_there_too(start_server, 
         def end_session_directly(conn):
             found = list(read(conn))
             asyncio.run_coroutine_threadsafe(leave(), loop).result(180)
-            # Time for the word of it to be there first, if anybody listens for it by now.
+            # Time for the notification to arrive first, if the Server listens for it by now.
             threading.Event().wait(1)
             return found
 
         monkeypatch.setattr(presence, "list_all", end_session_directly)
         async with start_server() as second:
             monkeypatch.setattr(presence, "list_all", read)
-            await until(lambda: _is_offline(second), "the second has heard of it")
+            await until(lambda: _is_offline(second), "the second knows of it")
             await second.services.store.refresh(full=True)
             assert not second.services.sessions.is_online("press-01")
 
@@ -165,10 +165,10 @@ async def _is_offline(server):
 
 
 @pytest.mark.parametrize("at_the_same_server", [True, False])
-async def test_the_next_start_is_connected_as_soon_as_the_last_has_signed_off(
+async def test_a_waiting_start_is_connected_as_soon_as_the_previous_one_signs_off(
     start_server, at_the_same_server
 ):
-    """A rolling update: the waiting poll is answered by the sign-off itself, at whichever Server either of them is."""
+    """As in a rolling update: the sign-off itself answers the waiting poll, whichever Server each of them is at."""
     async with start_server() as first, start_server() as second:
         at = first if at_the_same_server else second
         token = await token_of(first, *await new_worker(first))

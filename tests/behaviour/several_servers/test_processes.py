@@ -1,4 +1,4 @@
-"""One Server as two processes at one address, on PostgreSQL: what one process decides, both do, and one can be lost."""
+"""One Server as two processes at one address, on PostgreSQL: decisions take effect at both, and one process can be lost."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 @pytest.fixture(scope="module")
 def site(cluster, tmp_path_factory):
-    """Return a Server of two processes that both serve, and an operator who is signed in."""
+    """Return a Server of two processes that are both ready."""
     made = Site(
         tmp_path_factory.mktemp("processes"),
         LYFTDATA_DATABASE_URL=cluster.new_database(),
@@ -45,15 +45,15 @@ def operator(site):
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
-class Line(httpx2.Client):
-    """A connection to one of the processes, and an operator's session: it stays with the process that has accepted it."""
+class ProcessClient(httpx2.Client):
+    """A connection with an operator's session; it stays with the process that has accepted it."""
 
     def __init__(self, url: str, operator: dict[str, str]) -> None:
         super().__init__(base_url=url, timeout=180)
         self.operator = operator
 
     def process(self) -> str:
-        """Return where the process listens: the address, and its number."""
+        """Return the address of the process, with its number."""
         servers = self.get("/api/servers", headers=self.operator).json()["items"]
         [this] = [server for server in servers if server["is_this"]]
         return this["address"]
@@ -61,12 +61,12 @@ class Line(httpx2.Client):
 
 @pytest.fixture
 def each(site, operator):
-    """Return a line to each process."""
-    lines: dict[str, Line] = {}
+    """Return a client for each process."""
+    lines: dict[str, ProcessClient] = {}
     with contextlib.ExitStack() as stack:
 
         def has_both() -> bool:
-            line = stack.enter_context(Line(site.url, operator))
+            line = stack.enter_context(ProcessClient(site.url, operator))
             lines.setdefault(line.process(), line)
             return len(lines) == PROCESSES
 
@@ -75,7 +75,7 @@ def each(site, operator):
 
 
 def code_of(client, answer):
-    """Return the code that an operator finds under the reference of a refusal."""
+    """Return the code that an operator finds by the reference of a refusal."""
     reference = answer.json()["reference"]
 
     def found():
@@ -111,7 +111,7 @@ def ask(client, form, **headers):
 
 
 def test_both_processes_answer_at_one_address(site, each):
-    """Each is a Server of its own in the list of Servers, told apart by its number."""
+    """Each has its own entry in the list of Servers, distinguished by its number."""
     servers = each[0].get("/api/servers", headers=each[0].operator).json()["items"]
     addresses = [server["address"] for server in servers]
 
@@ -123,7 +123,7 @@ def test_both_processes_answer_at_one_address(site, each):
 
 
 def test_a_used_assertion_is_refused_by_the_other_process(site, each):
-    """A captured one is not good a second time because it reaches another process."""
+    """A captured assertion is not accepted again because it reaches another process."""
     one, two = each
     worker_id, key = enroll(one, "press-assertion")
     for number, (first, second) in enumerate([(one, two), (two, one)]):
@@ -140,7 +140,7 @@ def test_a_used_assertion_is_refused_by_the_other_process(site, each):
 
 
 def test_a_used_dpop_proof_is_refused_by_the_other_process(site, each):
-    """Its nonce comes from the one process, is good at the other, and the proof is good once."""
+    """Its nonce is issued by one process and accepted by the other, and the proof is single use."""
     one, two = each
     form = {"client_id": "press-dpop", "client_secret": add_worker(one, "press-dpop")}
     key = generate_identity_key()
@@ -158,8 +158,8 @@ def test_a_used_dpop_proof_is_refused_by_the_other_process(site, each):
     assert ask(one, form, DPoP=used).status_code in {400, 401}
 
 
-def test_who_is_disabled_by_the_one_process_is_out_at_the_other(each):
-    """A token, a session and the credential: whichever process is asked."""
+def test_a_worker_disabled_at_one_process_is_refused_at_the_other(each):
+    """Its token and its credential are refused, whichever process is asked."""
     one, two = each
     form = {"client_id": "press-out", "client_secret": add_worker(one, "press-out")}
     token = until(lambda: ask(two, form).json().get("access_token"), "a token from the other process")
@@ -176,7 +176,7 @@ def test_who_is_disabled_by_the_one_process_is_out_at_the_other(each):
 
 
 def test_wrong_passwords_count_at_both_processes(each):
-    """A guesser at one of them waits at the other, too: a limit does not hold for each process alone."""
+    """A limit is not per process: a guesser who must wait at one of them must wait at the other too."""
     one, two = each
 
     def guess(client):
@@ -187,8 +187,8 @@ def test_wrong_passwords_count_at_both_processes(each):
     until(lambda: guess(two) == 429, "the other one, too")
 
 
-def test_each_process_gives_the_metrics_of_both(each):
-    """A scrape goes to whichever process: it must find the same series at each."""
+def test_each_process_exposes_the_metrics_of_both(each):
+    """A scrape may reach either process and must find the same series."""
     series = [
         {line.split(" ")[0] for line in client.get("/metrics").text.splitlines() if not line.startswith("#")}
         for client in each
@@ -199,7 +199,7 @@ def test_each_process_gives_the_metrics_of_both(each):
 
 
 def test_an_agent_is_not_refused_when_a_process_is_killed(site, each):
-    """Neither while it is away nor when it is replaced, and its program runs on."""
+    """Neither while the process is down nor when it has been replaced, and the agent's program runs on."""
     key = add_worker(each[0], "press-agent")
     host = site.worker_host("press-agent", LYFTDATA_WORKER_ID="press-agent", LYFTDATA_WORKER_API_KEY=key)
     agent = host.start("run", "worker", "--", "sh", "-c", "echo started >> runs; exec sleep 1000")
@@ -218,14 +218,14 @@ def test_an_agent_is_not_refused_when_a_process_is_killed(site, each):
     assert agent.alive()
     assert (host.home / "runs").read_text() == "started\n"
     assert not agent.events("refused")
-    with Line(site.url, each[0].operator) as line:
+    with ProcessClient(site.url, each[0].operator) as line:
         until(lambda: status(line) == "online", "it is online")
         refusals = line.get("/api/refusals", headers=line.operator).json()["items"]
     assert not [attempt for attempt in refusals if "press-agent" in str(attempt)]
 
 
 def pids(site):
-    """Return the PIDs of the processes, in the order of their start."""
+    """Return the PIDs of the processes in the order of their start."""
     children = Path(f"/proc/{site.server.process.pid}/task/{site.server.process.pid}/children")
     return sorted(int(pid) for pid in children.read_text().split())
 
@@ -246,8 +246,8 @@ def host(cluster, tmp_path):
     )
 
 
-def test_a_stop_with_no_other_server_waits_for_nobody(host):
-    """The processes are no way out for each other's Workers: they stop at once, all of them, and leave the list of Servers."""
+def test_a_stop_without_another_server_does_not_wait(host):
+    """Workers cannot move from one process to the other: all processes stop at once, without draining or errors."""
     server = host.start("run", "server", LYFTDATA_SHUTDOWN_DELAY="10m")
     server.wait_for("processes_ready")
 
@@ -262,8 +262,8 @@ def test_a_stop_with_no_other_server_waits_for_nobody(host):
     ("variable", "value", "code"),
     [("LYFTDATA_DATABASE_URL", "wrong password", 1), ("LYFTDATA_SECRET_KEY", "other key", 1), ("LYFTDATA_TLS_CERT", "/none", 2)],
 )  # fmt: skip
-def test_what_is_wrong_is_said_once(host, variable, value, code):
-    """One message and one exit code, not those of each process."""
+def test_a_startup_error_is_reported_once(host, variable, value, code):
+    """There is one message and one exit code, not one for each process."""
     if value == "wrong password":
         value = host.environ["LYFTDATA_DATABASE_URL"].replace("owner:", "owner:wrong-")
     if value == "other key":

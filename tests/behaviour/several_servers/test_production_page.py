@@ -1,4 +1,4 @@
-"""docs/how-to/set-up-for-production.md, followed on one machine: what it says is typed, and what it says happens."""
+"""docs/how-to/set-up-for-production.md, followed on one machine: its commands are run, and what it promises happens."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no open
 
 @pytest.fixture
 def production(tmp_path: Path) -> Iterator[Production]:
-    """Return what the page sets up, with the Servers not started yet."""
+    """Return the page's setup; the Servers are not started yet."""
     cluster = Cluster()
     yield Production(tmp_path, cluster)
     end_started()
@@ -39,7 +39,7 @@ def all_online(operator: Host) -> bool:
 
 
 def status_of(path: str, port: int, *, name: str, ca: Path) -> str:
-    """Return the first line of an answer by TLS; the certificate is that of the name."""
+    """Return the status of an answer over TLS; the certificate must be for the name."""
     context = ssl.create_default_context(cafile=str(ca))
     with (
         socket.create_connection(("127.0.0.1", port)) as plain,
@@ -49,8 +49,8 @@ def status_of(path: str, port: int, *, name: str, ca: Path) -> str:
         return line.makefile("rb").readline().decode().split(" ", 1)[1].strip()
 
 
-def test_the_page_leads_to_what_it_promises(production):
-    """Two Servers by TLS, both Workers, a killed Server, a backup that was restored, and a Worker that is out."""
+def test_the_page_works_as_described(production):
+    """Two Servers with TLS and two Workers go through the kill of a Server, a restored backup, and disabling and revoking."""
     for host in production.server_hosts:
         assert host.run("config", "check", "server", "--connect").returncode == 0
     production.start_servers()
@@ -64,7 +64,7 @@ def test_the_page_leads_to_what_it_promises(production):
 def follow(production: Production) -> None:
     """Follow the page from step 6 on."""
     operator = production.sign_in()
-    # On a busy machine one may have sent no heartbeat for so long that it is not in the list for a moment.
+    # On a busy machine a heartbeat may be so late that a Server is not listed for a moment.
     until(lambda: len(operator.json("servers", "list")) == 2, "each Server knows of the other")
     for command in PAGE.commands("lyftdata workers add"):
         operator.done(*command[1:])
@@ -99,7 +99,7 @@ def follow(production: Production) -> None:
 
 
 def restore(production: Production) -> None:
-    """Dump the database, add what is to be undone, and put the dump into an empty database, as the page has it."""
+    """Dump the database, make a change, and restore the dump into an empty database, as on the page."""
     (production.root / "backup").mkdir()
     production.as_postgres(PAGE.commands("runuser -u postgres -- pg_dump")[0])
     operator = Host(
@@ -122,7 +122,7 @@ def restore(production: Production) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on this machine")
 def test_prometheus_accepts_the_page(tmp_path):
-    """The scrape configuration of the page, with the alert rules next to it and the CA where it says."""
+    """The page's scrape configuration, with the alert rules next to it and a CA file, is valid for promtool."""
     (tmp_path / "ca.pem").write_text((EXAMPLES / "several-servers" / "nginx.conf").read_text())
     config = PAGE.file("/etc/prometheus/prometheus.yml").replace(
         "/etc/lyftdata-tls/ca.pem", str(tmp_path / "ca.pem")
@@ -141,8 +141,8 @@ def test_prometheus_accepts_the_page(tmp_path):
     assert "1 rule files found" in done.stdout
 
 
-def test_as_server_gives_each_secret_where_it_says():
-    """Each file that systemd passes on is named by a setting under that very name; the page shows the script."""
+def test_as_server_passes_each_secret_under_the_name_its_setting_uses():
+    """Each file that systemd passes on has the name in its setting; the page shows the script."""
     script = (DIRECTORY / "as-server").read_text()
     words = script.replace("\\\n", " ").split()
     passed = {
@@ -155,7 +155,7 @@ def test_as_server_gives_each_secret_where_it_says():
     assert passed == named == {"database-url", "secret-key"}
     assert "secrets=/run/credentials/as-server.service\n" in script
     assert "--unit=as-server" in words
-    # So that a command works before the Server's first start, as the check of the page does.
+    # So that a command works before the Server's first start, such as the page's check.
     unit = packaged_unit("lyftdata-server.service").splitlines()
     for setting in ("StateDirectory=lyftdata", "StateDirectoryMode=0700", "User=lyftdata"):
         assert setting in words

@@ -1,7 +1,7 @@
 """
-Two hosts with two processes each, behind HAProxy on one PostgreSQL: hosts are restarted and processes killed under a fleet that counts every error.
+Two hosts with two processes each, behind HAProxy, on one PostgreSQL: hosts are restarted and processes killed under a fleet that counts every error.
 
-`LYFTDATA_ROLLING_WORKERS=2000` makes it a large fleet; what is asserted is the same.
+`LYFTDATA_ROLLING_WORKERS=2000` makes it a large fleet; the assertions are the same.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.processes import WITHIN_S, Program, end_started, until
 FLEET = int(os.environ.get("LYFTDATA_ROLLING_WORKERS", "300"))
 _HOSTS = 2
 _PROCESSES = 2
-# What HAProxy makes of a connection that breaks: a closed connection or an answer of its own.
+# What a client sees of a broken connection behind HAProxy: a closed connection, or HAProxy's own answer.
 _CUT_OFF = {"no connection", "/api/worker/session 502", "/api/worker/session 503"}
 
 
@@ -39,7 +39,7 @@ _CUT_OFF = {"no connection", "/api/worker/session 502", "/api/worker/session 503
 async def fleet(cluster: Cluster, tmp_path: Path, monkeypatch) -> AsyncIterator["Fleet"]:
     """Return Workers that are all connected to two hosts with two processes each."""
     allow_many_connections()
-    # A late answer is not the kind of error that is meant: the fleet and its Servers share the processors of one machine.
+    # A late answer does not count as an error: the fleet and its Servers share the CPUs of one machine.
     monkeypatch.setattr(lean_workers, "_POLL_SLACK_S", WITHIN_S)
     url = cluster.new_database()
     credentials = await fleet_in(url, tmp_path / "staging", FLEET)
@@ -62,7 +62,7 @@ async def fleet(cluster: Cluster, tmp_path: Path, monkeypatch) -> AsyncIterator[
 
 
 class Fleet:
-    """Workers that are connected, and what they see."""
+    """Connected Workers, and the answers they get."""
 
     def __init__(self, site: Balanced, credentials: Credentials, tally: Tally, url: str) -> None:
         self.site, self.credentials, self.tally, self.url = site, credentials, tally, url
@@ -72,11 +72,11 @@ class Fleet:
         until(lambda: sum(map(_connected_to, self.site.server_ports)) == FLEET, "all are connected")
 
     async def sessions(self) -> list[tuple[str, bool]]:
-        """Return the Worker of each session in the history, and whether it goes on."""
+        """Return the Worker of each session in the history, and whether the session is open."""
         return await asyncio.to_thread(sessions_in, self.url)
 
-    def are_all(self) -> list[tuple[str, bool]]:
-        """Return one session for each Worker, which goes on."""
+    def one_open_session_each(self) -> list[tuple[str, bool]]:
+        """Return one open session for each Worker, the expected state."""
         return sorted((worker_id, True) for worker_id, _ in self.credentials)
 
 
@@ -86,7 +86,7 @@ def _connected_to(port: int) -> float:
 
 
 def _restart(site: Balanced, number: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Restart a host as an operator does, `meanwhile` while HAProxy sends it nothing new; lose no Worker and no request."""
+    """Restart a host as an operator does, without losing a Worker or a request; call `meanwhile` while HAProxy sends it nothing new."""
     port, server = site.server_ports[number], site.servers[number]
     server.process.terminate()
     server.wait_for("draining", count=_PROCESSES)
@@ -98,12 +98,12 @@ def _restart(site: Balanced, number: int, *, meanwhile: Callable[[], None] = lam
         (0, 0)
     ] * _PROCESSES
     site.servers[number] = site.start_server(number)
-    # The next one only then: with both of them out there would be no Server left to ask.
+    # Only then the next one: with both of them down no Server would be left.
     until(lambda: haproxy_says(site, port) == "UP", "HAProxy sends it requests again", within_s=WITHIN_S)
 
 
-async def test_two_hosts_of_two_processes_are_restarted_without_one_error(fleet):
-    """No request of a Worker or an operator meets an error or a closed connection, and no session ends: each goes on at another process."""
+async def test_two_hosts_of_two_processes_are_restarted_without_an_error(fleet):
+    """No request of a Worker or operator gets an error or a closed connection, and no session ends: each continues at another process."""
     watch = Watch(fleet.credentials)
     async with watch.looking(fleet.site, processes=_PROCESSES):
         for number in range(_HOSTS):
@@ -115,19 +115,19 @@ async def test_two_hosts_of_two_processes_are_restarted_without_one_error(fleet)
     assert set(fleet.tally.answers) == {"/oauth2/token 200", "/api/worker/session 200"}
     assert set(watch.seen) == {(200, FLEET)}
     assert set(watch.tokens) == {200}
-    assert await fleet.sessions() == fleet.are_all()
+    assert await fleet.sessions() == fleet.one_open_session_each()
 
 
 def _kill_a_process(server: Program) -> None:
-    """Kill the last of a Server's processes, and wait until another has taken its place."""
+    """Kill the last of a Server's processes, and wait until it has been replaced."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     ready = len(server.events("ready"))
     os.kill(max(int(pid) for pid in children.read_text(encoding="utf-8").split()), signal.SIGKILL)
     server.wait_for("ready", count=ready + 1)
 
 
-async def test_workers_of_a_killed_process_come_back_while_the_other_host_restarts(fleet):
-    """Polls that it held end with an error, each Worker comes back to another process, and none is taken for a second start or for lost."""
+async def test_workers_of_a_killed_process_reconnect_while_the_other_host_restarts(fleet):
+    """Only the polls that it held fail; each Worker reconnects to another process, and none is taken for a second start or for lost."""
     site = fleet.site
     watch = Watch(fleet.credentials)
     async with watch.looking(site, processes=_PROCESSES):
@@ -139,4 +139,4 @@ async def test_workers_of_a_killed_process_come_back_while_the_other_host_restar
 
     assert set(fleet.tally.answers) - _CUT_OFF == {"/oauth2/token 200", "/api/worker/session 200"}
     assert {online for status, online in watch.seen if status == 200} == {FLEET}
-    assert await fleet.sessions() == fleet.are_all()
+    assert await fleet.sessions() == fleet.one_open_session_each()

@@ -1,7 +1,7 @@
 """
 Three real Servers behind a real balancer are restarted one after the other under a fleet that counts every error.
 
-`LYFTDATA_ROLLING_WORKERS=2000` makes it a large fleet; what is asserted is the same.
+`LYFTDATA_ROLLING_WORKERS=2000` makes it a large fleet; the assertions are the same.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def open_site(tmp_path: Path) -> Iterator[OpenSite]:
 
 
 def _is_back(site: Balanced, port: int, balancer: str) -> bool:
-    """Return whether a balancer sends a Server requests again. nginx asks one that has failed no earlier than a second later."""
+    """Return whether a balancer sends a Server requests again; nginx retries a failed one after a second at the earliest."""
     return (
         haproxy_says(site, port) == "UP"
         if balancer == "haproxy"
@@ -57,7 +57,7 @@ def _is_back(site: Balanced, port: int, balancer: str) -> bool:
 
 
 def _restart(site: Balanced, number: int, balancer: str) -> dict[str, int]:
-    """Restart a Server as an operator does; return what it says of its Workers."""
+    """Restart a Server as an operator does; return its counts of Workers and unfinished requests."""
     port, server = site.server_ports[number], site.servers[number]
     server.process.terminate()
     begun = server.wait_for("draining")
@@ -66,22 +66,22 @@ def _restart(site: Balanced, number: int, balancer: str) -> dict[str, int]:
     assert server.terminate() == 0
     ended = server.wait_for("drained")
     site.servers[number] = site.start_server(number)
-    # The next one only then: with all of them out there would be nobody left to ask.
+    # Only then the next one: with all of them down no Server would be left.
     until(lambda: _is_back(site, port, balancer), "the balancer sends it requests again", within_s=WITHIN_S)
     return {"had": begun["workers"], "left": ended["left"], "unfinished": ended["unfinished"]}
 
 
 @pytest.mark.parametrize("balancer", ["haproxy", pytest.param("nginx", marks=pytest.mark.slow)])
-async def test_a_rolling_restart_is_seen_by_nobody(
+async def test_a_rolling_restart_causes_no_errors(
     open_site, cluster: Cluster, tmp_path, balancer, monkeypatch
 ):
     """
-    No request of a Worker or an operator meets an error or a closed connection, and nobody is shown offline.
+    No request of a Worker or operator gets an error or a closed connection, and no Worker is shown offline.
 
-    Nor is a session ended: each goes on at another Server, since when its Worker has connected first.
+    No session ends either: each continues at another Server, with the time at which its Worker first connected.
     """
     allow_many_connections()
-    # A late answer is not the kind of error that is meant: a large fleet and its Servers share the processors of one machine.
+    # A late answer does not count as an error: a large fleet and its Servers share the CPUs of one machine.
     monkeypatch.setattr(lean_workers, "_POLL_SLACK_S", WITHIN_S)
     url = cluster.new_database()
     credentials = await fleet_in(url, tmp_path / "staging", FLEET)

@@ -1,4 +1,4 @@
-"""A second operator where each request may go to another Server: asked at one, confirmed at another, once."""
+"""A second operator where each request may go to another Server: requested at one, confirmed at another, once."""
 
 import asyncio
 
@@ -7,8 +7,8 @@ from tests.second_operator import add_operator, add_workers, turn_on, worker_ids
 DELETE_ALL = {"action": "delete", "q": "id:w-", "expect": 2}
 
 
-async def test_what_is_asked_at_one_server_is_confirmed_once_at_all_together(two):
-    """The rules count everywhere at once; of two who confirm at two Servers at the same moment one does."""
+async def test_a_change_requested_at_one_server_is_confirmed_once_across_servers(two):
+    """The rules apply everywhere at once; of two operators who confirm at two Servers at the same moment one succeeds."""
     first, second = two
     admin = await first.sign_in()
     ben, carol = [await add_operator(second, admin, name) for name in ("ben", "carol")]
@@ -32,8 +32,8 @@ async def test_what_is_asked_at_one_server_is_confirmed_once_at_all_together(two
     assert len(log) == 2
 
 
-async def test_a_requester_who_is_thrown_out_at_one_server_has_nothing_confirmed_at_the_other(two):
-    """Void is void everywhere from the next transaction on, and so is a request that the other Server has ended."""
+async def test_a_request_is_void_at_every_server_once_its_requesters_sessions_are_ended(two):
+    """From the next transaction on, and it is audited as void once."""
     first, second = two
     admin = await first.sign_in()
     ben = await add_operator(second, admin, "ben")

@@ -1,4 +1,4 @@
-"""Several Servers count the signatures of one identity together."""
+"""Several Servers share the signature counter of an identity."""
 
 import asyncio
 import secrets
@@ -9,7 +9,7 @@ from tests.identity_directories import IdentityDirectory
 
 @pytest.fixture
 async def host(two, tmp_path):
-    """Return the directory of an enrolled Worker that has signed at the first Server, and is known to both."""
+    """Return the directory of an enrolled Worker that has signed at the first Server and is known to both."""
     first, second = two
     directory = await IdentityDirectory.enroll(first, tmp_path / "host")
     await accepted(directory, first)
@@ -20,13 +20,13 @@ async def host(two, tmp_path):
 
 
 async def accepted(directory, server):
-    """Ask for a token, which must be given."""
+    """Ask for a token, which must be issued."""
     answer = await directory.token(server)
     assert answer.status_code == 200, answer.text
 
 
-async def test_a_copy_is_found_at_whichever_server_it_signs(two, host, tmp_path):
-    """At once: no Server waits to be told by the other."""
+async def test_a_copy_is_detected_at_whichever_server_it_signs(two, host, tmp_path):
+    """At once: no Server depends on a notification of the other."""
     first, second = two
     thief = host.copy(tmp_path / "thief")
     await accepted(host, first)
@@ -37,8 +37,8 @@ async def test_a_copy_is_found_at_whichever_server_it_signs(two, host, tmp_path)
     assert await second.cause(answer) == "identity_cloned"
 
 
-async def test_a_load_balancer_makes_no_copy_of_a_host(two, host):
-    """Its requests go to one Server and the other in turn, and several at once."""
+async def test_a_host_behind_a_load_balancer_is_not_taken_for_a_copy(two, host):
+    """Its requests go to both Servers in turn, and several at once."""
     for _ in range(3):
         for server in two:
             await accepted(host, server)
@@ -51,8 +51,8 @@ async def test_a_load_balancer_makes_no_copy_of_a_host(two, host):
     assert [answer.status_code for answer in answers] == [200] * 20
 
 
-async def test_of_an_assertion_that_is_sent_to_both_at_once_one_is_spent(two, host):
-    """It is replayed at the other, which is not a copy."""
+async def test_an_assertion_sent_to_both_servers_at_once_is_accepted_once(two, host):
+    """The other Server refuses a replay, which does not make the host a copy."""
     assertion = host.sign(two[0])
 
     answers = await asyncio.gather(*(server.token_by_assertion(assertion) for server in two))
@@ -61,8 +61,8 @@ async def test_of_an_assertion_that_is_sent_to_both_at_once_one_is_spent(two, ho
     await accepted(host, two[1])
 
 
-async def test_a_decision_at_one_server_counts_at_the_other(two, host, tmp_path):
-    """The copy that was let on is accepted wherever it asks, and the other directory nowhere."""
+async def test_a_decision_on_a_copy_at_one_server_counts_at_the_other(two, host, tmp_path):
+    """The copy that may continue is accepted at both Servers, and the other directory at neither."""
     first, second = two
     restored = host.copy(tmp_path / "restored")
     await accepted(host, first)
@@ -81,7 +81,7 @@ async def test_a_decision_at_one_server_counts_at_the_other(two, host, tmp_path)
 
 
 async def test_a_copy_enrolls_as_new_wherever_it_asks(two, host, tmp_path):
-    """Decided at one Server, read at the other."""
+    """The decision is made at one Server; both tell the copy to enroll as new."""
     first, second = two
     clone = host.copy(tmp_path / "clone")
     await accepted(host, first)
@@ -98,8 +98,8 @@ async def test_a_copy_enrolls_as_new_wherever_it_asks(two, host, tmp_path):
     await accepted(host, second)
 
 
-async def test_a_thief_that_leaves_its_number_out_is_refused_at_both(two, host):
-    """The second Server has never seen the identity count."""
+async def test_an_assertion_without_its_number_is_refused_at_both_servers(two, host):
+    """A thief cannot leave the number out, even at a Server that has never counted a signature of the identity."""
     for server in two:
         answer = await server.token_by_assertion(
             server.assertion(host.key, host.worker_id, jti=secrets.token_hex(8))

@@ -1,4 +1,4 @@
-"""A caller can draw a body out for seconds: what is decided when it has arrived is decided on what is true then."""
+"""Slow request bodies: once a body has arrived, the decision is made on the state at that time."""
 
 import asyncio
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 async def _add_broker(server):
-    """Make a resource for a message broker; return its Basic credentials."""
+    """Add a resource for a message broker; return its Basic credentials."""
     headers = await server.sign_in()
     body = {
         "name": "queue",
@@ -28,7 +28,7 @@ async def _add_broker(server):
 
 
 def _requests(press, token, broker):
-    """Return what a Worker and a broker ask, by name: path, headers, body and Basic credentials."""
+    """Return the requests of a Worker and a broker by name: path, headers, body and Basic credentials."""
     worker_id, key = press
     form = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key}
     bearer = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -48,8 +48,8 @@ def _requests(press, token, broker):
 
 
 @pytest.mark.parametrize("asked", ["token", "introspect", "session", "broker"])
-async def test_who_was_disabled_while_its_body_arrived_is_not_let_in(two, asked, monkeypatch):
-    """The Server was up to date when the request began, and is cut off from the others when it must decide."""
+async def test_a_worker_disabled_while_its_body_arrives_is_not_let_in(two, asked, monkeypatch):
+    """The Server was current when the request began, and is cut off from its peers when it must decide."""
     first, second = two
     press = await new_worker(first)
     broker = await _add_broker(first)
@@ -71,10 +71,10 @@ async def test_who_was_disabled_while_its_body_arrived_is_not_let_in(two, asked,
     await asyncio.to_thread(feed._thread.join)
     monkeypatch.setattr(second.services.store, "refresh", _cut_off)
     await disable(first)
-    await until(lambda: _is_stale(second), "what was heard is too old to be trusted")
+    await until(lambda: _is_stale(second), "its copy is stale")
     go_on.set()
 
-    # 503, unless it has heard of it meanwhile by what it has written itself.
+    # 503, unless one of its own writes has brought the change in meanwhile.
     assert (await asyncio.wait_for(answer, 180)).status_code in {400, 401, 503}
 
 

@@ -1,4 +1,4 @@
-"""How many tokens a Worker got: several Servers add up."""
+"""The number of tokens a Worker got, summed over several Servers."""
 
 from datetime import timedelta
 
@@ -10,20 +10,20 @@ GRANT = {"grant_type": "client_credentials"}
 
 
 @pytest.fixture(autouse=True)
-def _written_when_told(monkeypatch):
-    """Let Servers write nothing by themselves: they would at the turn of an hour, and a minute after the first token."""
+def _no_background_flush(monkeypatch):
+    """Keep Servers from writing counts by themselves, at the turn of an hour or a minute after the first token."""
     monkeypatch.setattr(background, "_FLUSH_EVERY_S", 86_400.0)
 
 
 async def counted(server):
-    """Return how many tokens a Server shows."""
+    """Return the number of tokens that a Server shows."""
     headers = await server.sign_in()
     answer = await server.http.get("/api/workers/press-01/token-counts", headers=headers)
     return answer.json()["total"]
 
 
-async def test_tokens_of_two_servers_add_up(two):
-    """Each shows its own at once, and the other's once they are written."""
+async def test_the_counts_of_two_servers_add_up(two):
+    """Each shows its own count at once, and the other's once it is written."""
     first, second = two
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
     answer = await first.http.post("/api/workers", json=body, headers=await first.sign_in())

@@ -1,4 +1,4 @@
-"""From where tokens are asked for, with several Servers: a Worker's session and its tokens meet wherever each was."""
+"""Origins of token requests with several Servers: they are compared with a Worker's session at any Server."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ GRANT = {"grant_type": "client_credentials"}
 HOME, AWAY = "198.51.100.7", "203.0.113.9"
 
 
-async def test_a_token_from_another_server_is_compared_with_the_session_here(two):
-    """The alarm is raised by the Server that holds the session, and both show it with both origins."""
+async def test_a_token_request_at_one_server_is_compared_with_the_session_at_another(two):
+    """The Server that holds the session records the mismatch, and both Servers show both addresses."""
     first, second = two
     admin = await first.sign_in()
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -24,7 +24,7 @@ async def test_a_token_from_another_server_is_compared_with_the_session_here(two
         assert (await away.post("/oauth2/token", data=GRANT, auth=press)).status_code == 200
         async with asyncio.timeout(180):
             await second.services.origin_watch.flush()
-            # Answered before its time, since the other Server has asked where the Worker is.
+            # Answered early, since the other Server has asked where the Worker is.
             assert (await held).status_code == 200
         held = asyncio.ensure_future(home.post("/api/worker/session", json=poll, headers=headers))
         async with asyncio.timeout(180):
@@ -40,7 +40,7 @@ async def test_a_token_from_another_server_is_compared_with_the_session_here(two
 
 
 async def addresses(server):
-    """Return from where tokens were asked for, with where the Worker was connected if that was elsewhere."""
+    """Return the addresses of token requests, each with the address of the session if that was another one."""
     headers = await server.sign_in()
     answer = await server.http.get("/api/workers/press-01/token-origins", headers=headers)
     return {(origin["address"], origin["session_address"]) for origin in answer.json()["items"]}

@@ -1,4 +1,4 @@
-"""Workers that have not been active for long, with several Servers."""
+"""Archiving of inactive Workers with several Servers."""
 
 import asyncio
 from datetime import timedelta
@@ -8,20 +8,20 @@ from lyftdata.server.runtime.background import flush
 
 
 def archiving(server):
-    """Archive at a Server what is inactive now; return how many that were."""
+    """At a Server, archive the Workers that are inactive now; return their number."""
     archive = WorkerArchive(store=server.services.store, after=timedelta(), clock=server.clock)
     return archive.archive_inactive()
 
 
 async def archived(server, number):
-    """Wait until a Server leaves so many Workers out."""
+    """Wait until a Server counts this many archived Workers."""
     async with asyncio.timeout(180):
         while server.services.directory.archived_count() != number:
             await asyncio.sleep(0.01)
 
 
-async def test_a_worker_is_archived_once_and_comes_back_by_any_server(two):
-    """Both Servers look for inactive Workers at the same time; a token at either of them brings one back at both."""
+async def test_a_worker_is_archived_once_and_active_again_through_any_server(two):
+    """Both Servers look for inactive Workers at the same time; a token at either of them makes a Worker active again at both."""
     first, second = two
     worker_id, key = await first.enrolled()
 

@@ -1,4 +1,4 @@
-"""`lyftdata`, whose Server gives up on nothing that a busy machine delays: peers, Workers between their polls, and its own answers."""
+"""`lyftdata`, but its Server has timeouts that a busy machine cannot exceed: for peers, for Workers between polls, for its own answers."""
 
 import sys
 from datetime import timedelta
