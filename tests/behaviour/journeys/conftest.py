@@ -1,4 +1,4 @@
-"""Journeys run real processes; whatever a journey starts ends with it."""
+"""Journeys: tests with real processes; everything that a journey starts ends with it."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ from tests.processes import STARTED, Site, end_started
 OpenSite = Callable[..., Site]
 
 
-# Files whose journeys run with each database: commands that write to the database beside the Server, and a database that is
-# locked. Of the specification's page these do: its procedures from end to end. What the others promise does not depend on
-# where the state is; tests/store and tests/behaviour/several_servers show on both databases what a store must do.
+# Run with each database: commands that write to the database while the Server runs, a database that is locked, and the
+# specification's procedures from end to end. The other journeys do not depend on where the state is; tests/store and
+# tests/behaviour/several_servers test the store itself on both databases.
 FILES_ON_EVERY_DATABASE = {"test_recovery", "test_blocked_writes"}
 JOURNEYS_ON_EVERY_DATABASE = {
     "test_api_key_procedure",
@@ -26,7 +26,7 @@ JOURNEYS_ON_EVERY_DATABASE = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the journeys in which the database matters with each database."""
+    """Run the journeys that depend on the database with each database."""
     if "database" in metafunc.fixturenames:
         is_on_every = (
             Path(metafunc.module.__file__ or "").stem in FILES_ON_EVERY_DATABASE
@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def open_site(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[OpenSite]:
-    """Return a function that starts a Server with the environment that the journey wants."""
+    """Return a function that starts a Server with the journey's environment."""
 
     def start(**environ: str) -> Site:
         if database == "postgresql":
@@ -50,13 +50,13 @@ def open_site(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> 
 
 @pytest.fixture
 def site(own_site: Site) -> Site:
-    """Return the Server of a journey; a file whose journeys can share one overrides this with `shared_site`."""
+    """Return the Server of a journey; a file whose journeys can share one overrides this fixture with `shared_site`."""
     return own_site
 
 
 @pytest.fixture
 def own_site(open_site: OpenSite) -> Site:
-    """Return a Server with Auto-Enrollment on, and an operator who is signed in."""
+    """Return a Server with Auto-Enrollment on and an operator who is signed in."""
     started = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     started.sign_in()
     return started
@@ -70,7 +70,7 @@ class _SharedSite:
 
     @contextlib.contextmanager
     def lent(self, root: Path) -> Iterator[Site]:
-        """Give it to a journey, whose hosts are in a directory of its own; end and remove what the journey has made."""
+        """Lend it to a journey, whose hosts have their own directory; then stop and remove what the journey has created."""
         site = self._site.seen_from(root)
         if not site.server.alive():
             site.start_server()
@@ -94,9 +94,9 @@ def _shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_SharedSi
 @pytest.fixture
 def shared_site(_shared_site: _SharedSite, tmp_path: Path) -> Iterator[Site]:
     """
-    Return a Server with Auto-Enrollment on and no Workers, on SQLite, and an operator who is signed in.
+    Return a Server on SQLite with Auto-Enrollment on, no Workers, and an operator who is signed in.
 
-    It is the same Server for all journeys of a file that ask for it; one may end it and start it again.
+    It is the same Server for all journeys of a file that use it; a journey may stop it and start it again.
     """
     with _shared_site.lent(tmp_path) as site:
         yield site
@@ -104,7 +104,7 @@ def shared_site(_shared_site: _SharedSite, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def plain_site(open_site: OpenSite) -> Site:
-    """Return a Server as it comes, Auto-Enrollment off, and an operator who is signed in."""
+    """Return a Server with default settings, so with Auto-Enrollment off, and an operator who is signed in."""
     started = open_site()
     started.sign_in()
     return started

@@ -1,4 +1,4 @@
-"""`lyftdata`, whose Server looks for a renewed certificate several times a second."""
+"""`lyftdata`, but its Server looks for a renewed certificate several times a second."""
 
 import sys
 

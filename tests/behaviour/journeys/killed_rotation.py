@@ -1,4 +1,4 @@
-"""`lyftdata`, whose agent is killed at a chosen step of the rotation of its identity key (`KILL_AT`)."""
+"""`lyftdata`, but its agent is killed at a step of the rotation of its identity key (`KILL_AT`)."""
 
 import os
 import signal
@@ -12,20 +12,20 @@ _make, _adopt = StateDirectory.load_or_make_rotated_key, StateDirectory.adopt_ro
 
 
 def make(directory: StateDirectory) -> IdentityKey:
-    """Write the next key; `written` ends after that, before the Server hears of it."""
+    """Write the next key; at `written` the agent is killed after that, before the Server gets the key."""
     key = _make(directory)
-    _end_at("written")
+    _kill_at("written")
     return key
 
 
 def adopt(directory: StateDirectory) -> None:
-    """Adopt the next key; `registered` ends before that, `adopted` after it, before the key is used."""
-    _end_at("registered")
+    """Adopt the next key; at `registered` the agent is killed before that, at `adopted` after it, before the key is used."""
+    _kill_at("registered")
     _adopt(directory)
-    _end_at("adopted")
+    _kill_at("adopted")
 
 
-def _end_at(step: str) -> None:
+def _kill_at(step: str) -> None:
     if os.environ.get("KILL_AT") == step:
         os.kill(os.getpid(), signal.SIGKILL)
 

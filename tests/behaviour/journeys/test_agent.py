@@ -1,4 +1,4 @@
-"""The agent through outages, orders and crashes, with real processes."""
+"""The agent through outages, operators' changes and crashes, with real processes."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.processes import until
 
-# A COMMAND that says that it lives, in a file of its own, with a process of its own beside it.
+# A COMMAND that writes its PID to a file, and has a child process.
 WORK = """
 import os, signal, subprocess, sys, time
 helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -35,7 +35,7 @@ def with_key(site, worker_id="press-01"):
 
 
 def working(host, kind="docile"):
-    """Start a Worker with a COMMAND; return it and the function that lists the COMMAND's runs as process IDs."""
+    """Start a Worker with a COMMAND; return it and a function that returns the process IDs of the COMMAND's runs."""
     ran = host.home / "ran"
     (host.home / "work.py").write_text(WORK)
     agent = host.start("run", "worker", "--", "python3", str(host.home / "work.py"), str(ran), kind)
@@ -50,15 +50,15 @@ def working(host, kind="docile"):
 
 
 def gone(pid):
-    """Return whether a process is no more (a zombie counts as none)."""
+    """Return whether a process has ended; a zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
 
 
-def test_disabled_it_stops_its_work_stays_and_is_back_by_itself(site):
-    """Disabled: session and COMMAND end at once, the agent stays; enabled: back online, with nobody touching its host."""
+def test_a_disabled_agent_stops_its_command_and_resumes_when_it_is_enabled(site):
+    """On disable its session and COMMAND end at once and the agent stays; on enable it is online again without a change on its host."""
     agent, runs = working(with_key(site))
     site.operator.done("workers", "disable", "press-01", "--yes")
 
@@ -85,8 +85,8 @@ def test_disabled_it_stops_its_work_stays_and_is_back_by_itself(site):
         (("api-key", "revoke", "{key}", "--yes"), "api_key_revoked"),
     ],
 )
-def test_deleted_or_revoked_it_exits_3(site, order, code):
-    """The COMMAND ends, the agent exits 3 with the reference, and the operator finds it."""
+def test_an_agent_whose_worker_is_deleted_or_whose_key_is_revoked_exits_3(site, order, code):
+    """Its COMMAND ends, and an operator finds the cause by the reference that it logs."""
     agent, runs = working(with_key(site))
     (key,) = (key for key in site.operator.json("api-key", "list") if key["used_by"])
 
@@ -99,8 +99,8 @@ def test_deleted_or_revoked_it_exits_3(site, order, code):
     assert site.cause(refused["reference"]) == code
 
 
-def test_deleted_while_it_was_away_it_exits_3_too(site):
-    """An enrolled Worker whose entry is gone is refused for good at its next start; its container's termination message says so."""
+def test_an_agent_whose_worker_was_deleted_while_it_was_stopped_exits_3(site):
+    """It is refused for good at its next start, and the container's termination message has the reference."""
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
     message = host.home / "termination-log"
     message.touch()
@@ -118,8 +118,8 @@ def test_deleted_while_it_was_away_it_exits_3_too(site):
     assert f"Reference {reference}." in message.read_text()
 
 
-def test_a_stubborn_command_is_killed_and_a_clean_stop_is_offline_at_once(site):
-    """SIGTERM: the COMMAND gets it, then SIGKILL after the grace; the Worker is offline when it has ended."""
+def test_a_command_that_ignores_sigterm_is_killed_after_the_grace_period(site):
+    """On SIGTERM the agent passes it on, then sends SIGKILL; the Worker is offline when the agent has ended."""
     agent, runs = working(with_key(site), "stubborn")
 
     assert agent.terminate() == 128 + signal.SIGKILL
@@ -130,7 +130,7 @@ def test_a_stubborn_command_is_killed_and_a_clean_stop_is_offline_at_once(site):
 
 @pytest.mark.parametrize("code", [0, 7])
 def test_the_commands_exit_code_is_passed_through(site, code):
-    """When the COMMAND ends by itself the Worker signs off and exits with its code."""
+    """When the COMMAND ends by itself, the agent signs off and exits with the same code."""
     host = with_key(site)
     agent = host.start("run", "worker", "--", "sh", "-c", f"exit {code}")
 
@@ -139,8 +139,8 @@ def test_the_commands_exit_code_is_passed_through(site, code):
 
 
 @pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("./notes.txt", 126)])
-def test_a_command_that_cannot_be_started_is_told_before_the_server_hears_of_it(site, program, code):
-    """A shell's exit code and one line with the program's name; the Worker was never connected."""
+def test_a_command_that_cannot_be_started_is_reported_before_the_worker_connects(site, program, code):
+    """The exit code is a shell's, and one line names the program; the Worker was never connected."""
     host = with_key(site)
     (host.home / "notes.txt").write_text("no program")
     result = host.run("run", "worker", "--", program)
@@ -151,7 +151,7 @@ def test_a_command_that_cannot_be_started_is_told_before_the_server_hears_of_it(
 
 
 def test_none_of_the_workers_secrets_reach_the_command(site, tmp_path):
-    """The COMMAND's environment has the Worker's ID, and neither key nor secret nor a path to them."""
+    """Its environment has the Worker's ID, but no key or secret and no path to one."""
     host = with_key(site)
     out = tmp_path / "env.json"
     program = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
@@ -175,8 +175,8 @@ def test_none_of_the_workers_secrets_reach_the_command(site, tmp_path):
     assert host.environ["LYFTDATA_WORKER_API_KEY"] not in json.dumps(seen)
 
 
-def test_an_outage_needs_no_human_and_does_not_stop_the_work(site):
-    """The Server is killed and comes back: both Workers are online again, and the COMMAND has never stopped."""
+def test_workers_recover_from_an_outage_without_stopping_their_commands(site):
+    """After the Server was killed and started again, both Workers are online and the COMMAND has never stopped."""
     by_key, runs = working(with_key(site))
     enrolled_host = site.worker_host(
         "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
@@ -196,8 +196,8 @@ def test_an_outage_needs_no_human_and_does_not_stop_the_work(site):
     assert {w["status"] for w in site.workers().values()} == {"online"}
 
 
-def test_started_before_its_server_a_worker_waits(site):
-    """A Worker that finds nobody asks again until somebody is there."""
+def test_a_worker_started_before_its_server_waits_for_it(site):
+    """It retries until the Server is there."""
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     site.server.terminate()
     agent = host.start("run", "worker")
@@ -208,8 +208,8 @@ def test_started_before_its_server_a_worker_waits(site):
     agent.wait_for("online")
 
 
-def test_a_stopping_server_lets_its_workers_go_and_they_come_back(site):
-    """A rolling restart: held polls are answered, the Server stops quickly, the Workers are back by themselves."""
+def test_workers_reconnect_after_a_clean_restart_of_the_server(site):
+    """The Server exits with 0 although a poll is held, and the Worker is online again by itself."""
     host = with_key(site)
     agent = host.start("run", "worker")
     agent.wait_for("online")
@@ -220,8 +220,8 @@ def test_a_stopping_server_lets_its_workers_go_and_they_come_back(site):
     agent.wait_for("online", count=2)
 
 
-def test_killed_and_started_again_it_is_no_clone(site):
-    """After kill -9 the next start takes the place at once, under the same ID."""
+def test_an_agent_restarted_after_a_kill_is_not_taken_for_a_clone(site):
+    """After SIGKILL the next start gets the slot at once, under the same ID."""
     host = with_key(site)
     first = host.start("run", "worker")
     first.wait_for("online")
@@ -235,7 +235,7 @@ def test_killed_and_started_again_it_is_no_clone(site):
 
 
 def test_a_copy_is_refused_and_both_hosts_are_shown(site):
-    """Two processes with one identity: the first keeps its place, the second stays out, does no work, and gets in later."""
+    """Of two processes with one identity the first stays connected; the second runs no COMMAND and connects once the first has ended."""
     host = with_key(site)
     first = host.start("run", "worker")
     first.wait_for("online")
@@ -257,8 +257,8 @@ def test_a_copy_is_refused_and_both_hosts_are_shown(site):
     until(runs.exists, "the copy's work")
 
 
-def test_two_programs_do_not_share_a_directory(site):
-    """A second Worker in the same directory exits 2 and names LYFTDATA_JOBS_DIR."""
+def test_two_agents_cannot_share_a_directory(site):
+    """A second agent in the same directory exits 2 and names LYFTDATA_JOBS_DIR."""
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     host.start("run", "worker").wait_for("online")
 
@@ -272,8 +272,8 @@ def test_two_programs_do_not_share_a_directory(site):
     assert "LYFTDATA_JOBS_DIR" in message.read_text()
 
 
-def test_a_name_in_use_waits_until_it_is_free(site):
-    """Another host with the same name is refused while the holder is connected, and gets a new ID once it has gone."""
+def test_a_worker_whose_name_is_in_use_waits_until_it_is_free(site):
+    """It is refused while the holder is connected, and enrolls with a new ID once the holder has stopped."""
     given = {"LYFTDATA_WORKER_NAME": "press-02", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
     holder = site.worker_host("b", **given).start("run", "worker")
     first_id = holder.wait_for("online")["worker_id"]
@@ -290,8 +290,8 @@ def test_a_name_in_use_waits_until_it_is_free(site):
     assert again.events("refused")[0]["code"] == "superseded"
 
 
-def test_the_directory_is_private(site):
-    """Identity key and identity have mode 0600 in a directory of 0700; one that others can read is refused."""
+def test_the_agents_directory_must_be_private(site):
+    """Its files have mode 0600 in a directory with 0700; a directory that others can read is refused."""
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     agent = host.start("run", "worker")
     agent.wait_for("online")
@@ -306,8 +306,8 @@ def test_the_directory_is_private(site):
     assert "chmod 700" in result.stderr
 
 
-def test_tokens_for_scripts(site):
-    """`lyftdata token` prints a token by API key and by stored identity, that the Server takes; exit 3 when refused."""
+def test_lyftdata_token_prints_a_valid_token(site):
+    """With an API key or a stored identity; it exits 3 when it is refused."""
     import httpx2
 
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
@@ -332,8 +332,8 @@ def test_tokens_for_scripts(site):
     assert "reference" in refused.stderr
 
 
-def test_no_secret_in_any_log_or_argv(fresh_programs, own_site):
-    """After a day's worth of events, neither key, secret, password nor token is in a log or a command line."""
+def test_no_secret_is_in_a_log_or_a_command_line(fresh_programs, own_site):
+    """Neither a key, a secret, a password nor a token, after enrollment, connection and a refusal."""
     site = own_site
     agent, _ = working(with_key(site))
     enrolled = site.worker_host(
@@ -346,15 +346,15 @@ def test_no_secret_in_any_log_or_argv(fresh_programs, own_site):
     secrets = [ENROLLMENT_KEY, "correct horse battery", "lyftdata_session_", "BEGIN PRIVATE"]
     for program in (agent, other, site.server):
         assert not [secret for secret in secrets if secret in program.log]
-        # Header and claims of a JWT; three letters alone may stand in the thumbprint of a key.
+        # Header and claims of a JWT: "eyJ" alone may also be part of a key's thumbprint.
         assert not re.search(r"eyJ[\w-]+\.eyJ", program.log)
         assert not any(line.startswith("lyftdata_") for line in program.log.splitlines())
         argv = Path(f"/proc/{program.process.pid}/cmdline").read_bytes().decode()
         assert not [secret for secret in secrets if secret in argv]
 
 
-def test_an_idle_worker_and_server_are_small(fresh_programs, own_site):
-    """Bounds with room, so that a library that doubles either is noticed: measured figures are in the docs."""
+def test_an_idle_worker_and_server_use_little_memory(fresh_programs, own_site):
+    """The bounds are loose, to notice a library that doubles either; the docs have measured figures."""
     agent = with_key(own_site).start("run", "worker")
     agent.wait_for("online")
 
@@ -369,10 +369,10 @@ def test_an_idle_worker_and_server_are_small(fresh_programs, own_site):
     assert resident_mb(own_site.server) < 140
 
 
-def test_a_read_only_directory_loses_nothing(site, tmp_path):
-    """A directory that cannot be written is a clear error before anything is sent: no entry is made."""
+def test_an_unwritable_directory_is_reported_before_anything_is_sent(site, tmp_path):
+    """The error says that it cannot be written, and no entry is created."""
     if os.geteuid() == 0:
-        # Root may write anywhere but where there is nothing to write to: a file in the directory's place.
+        # Root may write to any directory, so a file takes its place.
         jobs = tmp_path / "file"
         jobs.write_text("x")
         jobs = jobs / "jobs"

@@ -1,12 +1,12 @@
-"""A key whose Workers wait: the operator compares fingerprints, and approves or denies; the host waits at ease."""
+"""Enrollment keys whose Workers wait for approval: the operator compares fingerprints, and approves or denies."""
 
 import sys
 
 ISSUE = ("enrollment", "issue", "etl-hosts", "--mode", "approve")
 
 
-def test_a_worker_waits_over_restarts_and_gets_in_once_approved(plain_site):
-    """Its log says once that it waits, with the fingerprint that the operator sees; neither a restart of the Server nor its own ends that."""
+def test_a_worker_waits_across_restarts_until_it_is_approved(plain_site):
+    """It logs once that it waits, with the fingerprint that the operator sees; it waits on after its own restart and the Server's."""
     site = plain_site
     key = site.operator.run(*ISSUE).stdout.strip()
     host = site.worker_host("a", LYFTDATA_WORKER_NAME="etl-1", LYFTDATA_AUTO_ENROLLMENT_KEY=key)
@@ -41,8 +41,8 @@ def test_a_worker_waits_over_restarts_and_gets_in_once_approved(plain_site):
     assert site.operator.json("refusals", "list") == []
 
 
-def test_a_denied_worker_ends_and_says_why(plain_site):
-    """Many are denied at once; each agent exits 3 with the reason, and can be approved later all the same."""
+def test_denied_workers_exit_3_with_the_reason(plain_site):
+    """Several can be denied at once, and can still be approved later."""
     site = plain_site
     key = site.operator.run(*ISSUE, "--approve-name", "press-*").stdout.strip()
     hosts = [

@@ -1,12 +1,12 @@
-"""Checkpoints of the audit log, from the signature to a backup that was restored."""
+"""Checkpoints of the audit log, from signing to a restored backup."""
 
 from pathlib import Path
 
 from tests.processes import until
 
 
-def test_a_restored_backup_is_noticed_and_accepted(open_site):
-    """The Server, its doctor and its page say that the log was cut; nothing is signed until the host accepts it."""
+def test_a_restored_backup_is_reported_until_the_host_accepts_it(open_site):
+    """The Server's log and `doctor server` say that the audit log was cut, and no checkpoint is signed until then."""
     site = open_site()
     operator = site.sign_in()
     key = operator.done("audit", "key").strip()

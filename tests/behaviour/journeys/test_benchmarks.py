@@ -1,4 +1,4 @@
-"""The Server and the credentials that the benchmarks measure with."""
+"""The Server and the credentials that the benchmarks use."""
 
 import urllib.parse
 
@@ -12,14 +12,14 @@ from lyftdata.verify import WorkerVerifier
 
 @pytest.fixture
 def fleet(tmp_path):
-    """Return a fleet of the benchmarks' kind whose Server runs."""
+    """Return a fleet as the benchmarks use it, with its Server running."""
     fleet = Fleet(tmp_path / "fleet", by_key=1, enrolled=1)
     with fleet.served():
         yield fleet
 
 
-def test_every_credential_of_a_benchmark_gets_a_token_that_the_library_accepts(fleet):
-    """API key and assertion alike: a benchmark that measured refusals would say nothing."""
+def test_every_credential_of_a_benchmark_gets_a_valid_token(fleet):
+    """API keys and assertions both: a benchmark that measured refusals would be worthless."""
     (by_key,) = (secret_body(*key) for key in fleet.keys)
     (by_assertion,) = fleet.assertion_bodies(1).read_text(encoding="ascii").split()
     with WorkerVerifier(fleet.url, audience=fleet.url) as verifier:

@@ -1,4 +1,4 @@
-"""Another program holds the database's write lock: the Server says so in its log and by /readyz, and when it is over."""
+"""Another program holds the database's write lock: the Server's log and /readyz show it, and when it is over."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ sys.stdin.read()
 
 
 class SqliteLock:
-    """Another program in the middle of a change to an SQLite file."""
+    """Another program with an open write transaction on an SQLite file."""
 
     def __init__(self, file: Path) -> None:
         self._process = subprocess.Popen(
@@ -32,12 +32,12 @@ class SqliteLock:
         self.pid = self._process.pid
 
     def release(self) -> None:
-        """End it."""
+        """End the program."""
         self._process.communicate("")
 
 
 class PostgresqlLock:
-    """A session of somebody who may change the Servers' tables."""
+    """A session of a role that may change the Servers' tables."""
 
     def __init__(self, url: str) -> None:
         self._conn = psycopg.connect(url, application_name="nightly job")
@@ -49,8 +49,8 @@ class PostgresqlLock:
         self._conn.close()
 
 
-def test_a_lock_that_another_program_holds_shows_in_log_and_readiness(database, open_site):
-    """The log names who holds the lock; /readyz says no while it lasts and yes once a change was written again."""
+def test_a_lock_held_by_another_program_shows_in_the_log_and_in_readyz(database, open_site):
+    """The log names its holder; /readyz answers 503 while it lasts, and 200 once a change has been written again."""
     site = open_site()
     url = site.server_host.environ.get("LYFTDATA_DATABASE_URL")
 

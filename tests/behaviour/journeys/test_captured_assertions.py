@@ -1,4 +1,4 @@
-"""Captured assertions and real restarts: what was used is not good again, and Workers notice nothing of it."""
+"""Captured assertions across real restarts: a used one stays refused, and Workers are not disturbed."""
 
 import json
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from lyftdata.core.signature_counter import SignatureNumber
 
 
 def next_number(host: Host) -> SignatureNumber | None:
-    """Return the number of a Worker's next signature."""
+    """Return the counter value for a Worker's next signature."""
     return CounterFile(Path(host.environ["LYFTDATA_JOBS_DIR"])).take_number()
 
 
 def enrolled(site: Site) -> tuple[Host, str, IdentityKey]:
-    """Return the host of a Worker that has enrolled and stopped, its ID, and the key that it signs with."""
+    """Return the host of a Worker that has enrolled and stopped, its ID and its identity key."""
     host = site.worker_host(
         "press", LYFTDATA_WORKER_NAME="press", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
@@ -35,7 +35,7 @@ def enrolled(site: Site) -> tuple[Host, str, IdentityKey]:
 
 
 def ask(site: Site, assertion: str) -> httpx2.Response:
-    """Ask for a token, as a client that knows nothing but RFC 7523."""
+    """Ask for a token as a client that knows only RFC 7523."""
     form = {
         "grant_type": "client_credentials",
         "client_assertion_type": ASSERTION_TYPE,
@@ -46,7 +46,7 @@ def ask(site: Site, assertion: str) -> httpx2.Response:
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])
 def test_a_used_assertion_is_refused_after_a_restart(open_site, crash):
-    """Whether the Server was stopped or killed; its Worker is online at once, and the operator sees the replay."""
+    """After a stop as after a kill; the Worker itself is online at once, and the operator sees the refusal."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     site.sign_in()
     host, worker_id, key = enrolled(site)
@@ -83,8 +83,8 @@ def test_a_used_assertion_is_refused_after_a_restart(open_site, crash):
     assert worker.terminate() == 0
 
 
-def test_a_used_assertion_is_refused_when_a_crash_is_followed_by_a_restart(open_site):
-    """What was lost by the crash stays lost at the start after the next: a stop in order does not bring it back."""
+def test_a_used_assertion_is_refused_after_a_crash_and_a_clean_restart(open_site):
+    """The records of used assertions are lost in the crash, and a clean stop afterwards must not make old assertions acceptable."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     site.sign_in()
     host, worker_id, key = enrolled(site)
@@ -109,8 +109,8 @@ def test_a_used_assertion_is_refused_when_a_crash_is_followed_by_a_restart(open_
     assert site.cause(replayed.json()["reference"]) == "stale_assertion"
 
 
-def test_a_worker_that_is_enabled_is_back_at_once(open_site):
-    """The agent signs with the nonce that it is given; what was captured before the disable is refused."""
+def test_an_enabled_worker_is_online_at_once_and_captured_assertions_stay_refused(open_site):
+    """The agent signs with a nonce from the Server; an assertion captured before the Worker was disabled is refused."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     host, worker_id, key = enrolled(site)

@@ -1,4 +1,4 @@
-"""Whose address a request has, at a Server that listens for IPv6 and IPv4."""
+"""The client address of a request at a Server that listens for IPv6 and IPv4."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ ASK += ["--user", "nobody:wrong", "--data", "grant_type=client_credentials"]
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    """Return a machine that no other can reach: the Server listens on every address that it has."""
+    """Return a machine that no other can reach, since the Server listens on all its addresses."""
     need_namespaces()
     made = Machine()
     yield made
@@ -23,8 +23,8 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.mark.parametrize("named", ["127.0.0.1", "127.0.0.0/8", "::ffff:127.0.0.1"])
-def test_an_ipv4_proxy_at_a_socket_for_both(machine, tmp_path: Path, named):
-    """On `[::]` a proxy that is named by its IPv4 address is believed, as on any other address."""
+def test_an_ipv4_proxy_is_trusted_on_a_dual_stack_socket(machine, tmp_path: Path, named):
+    """On `[::]` a trusted proxy may be given by its IPv4 address, as on any other bind address."""
     host = Host(
         tmp_path,
         prefix=machine.prefix,

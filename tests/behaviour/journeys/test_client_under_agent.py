@@ -1,4 +1,4 @@
-"""A program that `lyftdata run worker -- COMMAND` runs gets its tokens by `from_environment()`, with nothing set by hand."""
+"""A program run by `lyftdata run worker -- COMMAND` gets its tokens with `from_environment()` and no further settings."""
 
 import json
 import re
@@ -47,7 +47,7 @@ print(TokenKeeper.from_environment().get())
 
 @pytest.fixture
 def hosts(site):
-    """Return the host of a Worker of each strategy; both Workers may use the service."""
+    """Return a host for a Worker of each strategy; both Workers may use the service."""
     scopes = ("--scope", "jobs:read", "--scope", "jobs:write", "--all-workers", "--include-enrolled")
     site.operator.done("resources", "add", "files", "--audience", FILES, *scopes)
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
@@ -57,8 +57,8 @@ def hosts(site):
     ]
 
 
-def test_its_tokens_are_those_of_the_agents_worker(site, hosts):
-    """For each strategy, in threads and on an event loop: the Server's audience, a service's, and fewer scopes."""
+def test_a_programs_tokens_are_those_of_the_agents_worker(site, hosts):
+    """For each strategy, sync and async: for the Server's audience, for a service's, and with fewer scopes."""
     own = WorkerVerifier(site.url, audience=site.url)
     files = WorkerVerifier(site.url, audience=FILES)
     all_of_them = {"jobs:read", "jobs:write"}
@@ -85,7 +85,7 @@ class Quiet(WSGIRequestHandler):
 
 @pytest.fixture
 def service(site):
-    """Serve an application that says who calls it; give its address."""
+    """Serve an application that answers with the caller's Worker ID; yield its URL."""
 
     def whoami(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -100,8 +100,8 @@ def service(site):
         thread.join()
 
 
-def test_every_client_of_the_page_runs_under_an_agent(hosts, service):
-    """httpx2, httpx, aiohttp and requests: each example gets through to a service, with what an agent gives and nothing else."""
+def test_every_client_example_of_the_page_works_under_an_agent(hosts, service):
+    """The examples for httpx2, httpx, aiohttp and requests reach a service with only what the agent provides."""
     section = (
         PAGE.read_text(encoding="utf-8").partition("## Call a service as a Worker")[2].partition("\n## ")[0]
     )

@@ -1,4 +1,4 @@
-"""A COMMAND under a Worker's identity: what it is given, what it cannot read, and who ends it; with real processes."""
+"""A COMMAND under a Worker's identity: what it gets, what it cannot read, and how it ends; with real processes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.processes import WITHIN_S, until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc and namespaces")
 
-# Says who it is and what it was given, then waits.
+# Writes its PID and its environment to a file, then waits.
 REPORT = """
 import json, os, sys, time
 seen = dict(os.environ) | {"pid": os.getpid()}
@@ -30,22 +30,22 @@ os.rename(sys.argv[1] + ".new", sys.argv[1])
 time.sleep(600)
 """
 
-# Writes down the signals that it hears; ends at SIGTERM and SIGINT with a code of its own.
+# Records the signals that it receives; exits with its own code at SIGTERM and SIGINT.
 LISTEN = """
 import os, signal, sys
-def heard(number, _):
+def record(number, _):
     with open(sys.argv[1], "a") as out:
         out.write(signal.Signals(number).name + "\\n")
     if number in (signal.SIGTERM, signal.SIGINT):
         os._exit(40 + number)
 for name in "HUP QUIT USR1 USR2 WINCH TERM INT".split():
-    signal.signal(getattr(signal, "SIG" + name), heard)
+    signal.signal(getattr(signal, "SIG" + name), record)
 open(sys.argv[1], "a").write("ready\\n")
 while True:
     signal.pause()
 """
 
-# Reads its token file without a pause; fails at anything but a whole token.
+# Reads its token file in a tight loop; fails if it reads anything but a whole token.
 READ = """
 import os, re, sys
 seen = set()
@@ -74,7 +74,7 @@ def host(site):
 
 
 def run(host, program, *flags, given=(), **environ):
-    """Start a Worker with a Python program as its COMMAND; return it and the file that the program writes."""
+    """Start a Worker with a Python program as its COMMAND; return it and the program's output file."""
     out = host.home / "out"
     command = (sys.executable, "-c", program, str(out), *given)
     return host.start("run", "worker", *flags, "--", *command, **environ), out
@@ -82,45 +82,45 @@ def run(host, program, *flags, given=(), **environ):
 
 @pytest.fixture
 def short_path():
-    """Return a private directory in which a socket's path is short enough, unlike in `tmp_path`."""
+    """Return a private directory whose path is short enough for a socket, unlike `tmp_path`."""
     with tempfile.TemporaryDirectory() as made:
         yield Path(made)
 
 
 def lines(file):
-    """Return the whole lines of a file that may not be there yet."""
+    """Return the complete lines of a file that may not exist yet."""
     return file.read_text().split("\n")[:-1] if file.exists() else []
 
 
 def wait_for_lines(file, count):
-    """Wait until a file has that many lines."""
+    """Wait until a file has this many lines."""
     until(lambda: len(lines(file)) >= count, f"{count} lines in {file.name}")
 
 
 def report_of(out):
-    """Wait for what SAY has written."""
+    """Wait for the output of REPORT; return it."""
     until(out.exists, "the COMMAND's start")
     return json.loads(out.read_text())
 
 
 def verify(site, token):
-    """Return the status with which the Server takes a token."""
+    """Return the status of /auth/verify for a token."""
     headers = {"Authorization": f"Bearer {token}"}
     return httpx2.get(f"{site.url}/auth/verify", headers=headers, trust_env=False, timeout=180).status_code
 
 
 def at_socket(path, target):
-    """Ask the token socket; return status and JSON."""
+    """Send a request to the token socket; return status and JSON."""
     with httpx2.Client(transport=httpx2.HTTPTransport(uds=path), trust_env=False, timeout=180) as client:
         answer = client.get(f"http://localhost{target}")
         return answer.status_code, answer.json()
 
 
-# --- what it is given ---------------------------------------------------------------------------------------
+# --- what it gets -------------------------------------------------------------------------------------------
 
 
-def test_it_is_given_a_token_by_file_and_by_socket(site, host):
-    """The Server takes both; the file has mode 0600 in a directory of 0700, and is gone with the agent."""
+def test_a_command_gets_a_token_by_file_and_by_socket(site, host):
+    """The Server accepts it; the file has mode 0600 in a directory with 0700, and is removed when the agent ends."""
     agent, out = run(host, REPORT)
     seen = report_of(out)
     file, path = Path(seen["LYFTDATA_WORKER_TOKEN_FILE"]), seen["LYFTDATA_WORKER_TOKEN_SOCKET"]
@@ -137,8 +137,8 @@ def test_it_is_given_a_token_by_file_and_by_socket(site, host):
     assert not file.parent.exists()
 
 
-def test_a_token_for_somebody_else_is_the_servers_decision(host):
-    """A foreign audience: the Server's own refusal reaches the COMMAND as JSON, and its token still serves."""
+def test_the_server_decides_whether_a_command_gets_a_token_for_another_audience(host):
+    """Its refusal reaches the COMMAND as JSON, and the socket goes on serving tokens."""
     agent, out = run(host, REPORT)
     path = report_of(out)["LYFTDATA_WORKER_TOKEN_SOCKET"]
 
@@ -153,7 +153,7 @@ def test_a_token_for_somebody_else_is_the_servers_decision(host):
 
 
 def test_lyftdata_token_asks_the_agent(site, host):
-    """Under an agent `lyftdata token` needs neither key nor settings; `--audience` passes the refusal on."""
+    """Under an agent it needs neither a key nor settings; a refusal of `--audience` is passed on."""
     _, out = run(host, REPORT)
     path = report_of(out)["LYFTDATA_WORKER_TOKEN_SOCKET"]
     bare = site.worker_host("elsewhere", LYFTDATA_WORKER_TOKEN_SOCKET=path)
@@ -168,8 +168,8 @@ def test_lyftdata_token_asks_the_agent(site, host):
 
 
 @linux_only
-def test_none_of_the_workers_secrets_can_be_read_from_it(site, host):
-    """Neither in /proc/PID/environ nor in an open file: no key, and no path to where the identity lies."""
+def test_a_command_cannot_read_the_workers_secrets(site, host):
+    """Neither its environment nor an inherited file descriptor has a key or the path of the identity."""
     host.environ["LYFTDATA_AUTO_ENROLLMENT_KEY_FILE"] = "/none/there"
     _, out = run(host, REPORT, NOTIFY_SOCKET="/none", WATCHDOG_USEC="9")
     pid = report_of(out)["pid"]
@@ -191,8 +191,8 @@ def test_none_of_the_workers_secrets_can_be_read_from_it(site, host):
 
 
 @linux_only
-def test_what_a_killed_agent_has_left_goes_with_the_next_start(site, host, short_path):
-    """SIGKILL leaves a token in the temporary directory until an agent of this user starts there again; a live one keeps its own."""
+def test_the_next_start_removes_the_token_of_a_killed_agent(site, host, short_path):
+    """SIGKILL leaves it in the runtime directory until an agent of this user starts again; a running agent's token stays."""
     place = short_path
     given = {"XDG_RUNTIME_DIR": str(place)}
     agent, out = run(host, REPORT, **given)
@@ -212,12 +212,12 @@ def test_what_a_killed_agent_has_left_goes_with_the_next_start(site, host, short
     assert list(place.iterdir()) == []
 
 
-def test_the_token_file_is_whole_through_renewals(site, host):
-    """A COMMAND that reads without a pause sees whole tokens only, however often they are renewed."""
+def test_the_token_file_always_holds_a_whole_token(site, host):
+    """However often the token is renewed while a COMMAND reads the file."""
     agent, out = run(host, READ)
     until(lambda: lines(out), "the first token")
     for number in range(12):
-        # The Server has a connected Worker renew its token when what it says is no longer true.
+        # The Server makes a connected Worker renew its token when a claim in it has changed.
         site.operator.done("workers", "rename", "press-01", f"press {number}")
         wait_for_lines(out, number + 2)
     out.with_suffix(".stop").touch()
@@ -225,12 +225,12 @@ def test_the_token_file_is_whole_through_renewals(site, host):
     assert agent.exit_code() == 0, agent.log
 
 
-# --- signals and ends ---------------------------------------------------------------------------------------
+# --- signals and exits --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("last", "code"), [("TERM", 55), ("INT", 42)])
-def test_signals_are_passed_on_and_the_exit_code_comes_back(host, last, code):
-    """The COMMAND hears each signal once; the one that ends it is the one that was sent."""
+def test_signals_are_passed_on_to_the_command_and_its_exit_code_is_returned(host, last, code):
+    """The COMMAND receives each signal exactly once, in order."""
     agent, out = run(host, LISTEN)
     until(lambda: lines(out), "the COMMAND's start")
     for name in ("HUP", "USR1", "USR2", "WINCH", "QUIT", last):
@@ -243,8 +243,8 @@ def test_signals_are_passed_on_and_the_exit_code_comes_back(host, last, code):
 
 
 @pytest.mark.parametrize(("name", "code"), [("TERM", 0), ("HUP", 128 + signal.SIGHUP)])
-def test_without_a_command_signals_end_the_agent_cleanly(site, host, name, code):
-    """It signs off; by a signal that is no ordinary way to end an agent it ends as any program would."""
+def test_an_agent_without_a_command_signs_off_on_a_signal(site, host, name, code):
+    """It exits 0 on SIGTERM, and on SIGHUP with the exit code of a program that the signal ends."""
     agent = host.start("run", "worker")
     agent.wait_for("online")
     agent.process.send_signal(signal.SIGUSR1)
@@ -254,8 +254,8 @@ def test_without_a_command_signals_end_the_agent_cleanly(site, host, name, code)
     assert site.status("press-01") == "offline"
 
 
-def test_input_output_and_the_mask_are_the_commands_own(host):
-    """What is piped in comes out, byte for byte, with the log elsewhere; files get the mode that was asked for."""
+def test_stdin_stdout_and_the_umask_are_passed_through_to_the_command(host):
+    """Piped bytes come out unchanged, without log lines among them, and the umask is the caller's."""
     program = "import os, sys; sys.stdout.buffer.write(sys.stdin.buffer.read()); sys.exit(os.umask(0) & 0o7)"
     sent = bytes(range(256)) * 1000
     done = subprocess.run(
@@ -274,8 +274,8 @@ def test_input_output_and_the_mask_are_the_commands_own(host):
 
 
 @linux_only
-def test_it_does_not_work_on_when_its_agent_is_killed(site, host):
-    """Nobody could stop it any more: the system ends it with the agent."""
+def test_a_command_ends_when_its_agent_is_killed(site, host):
+    """Nothing could stop it any more, so the kernel ends it with the agent."""
     agent, out = run(host, REPORT)
     pid = report_of(out)["pid"]
     agent.kill()
@@ -283,8 +283,8 @@ def test_it_does_not_work_on_when_its_agent_is_killed(site, host):
     until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the COMMAND")
 
 
-def test_its_grace_is_a_setting(host):
-    """With `--stop-grace 0s` what ignores SIGTERM is killed at once."""
+def test_the_grace_period_of_a_command_can_be_set(host):
+    """With `--stop-grace 0s` a COMMAND that ignores SIGTERM is killed at once."""
     program = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write('\\n'); time.sleep(600)"
     agent, out = run(host, program, "--stop-grace", "0s")
     until(lambda: lines(out), "the COMMAND's start")
@@ -293,15 +293,15 @@ def test_its_grace_is_a_setting(host):
     assert agent.wait_for("command_killed")["grace_s"] == 0
 
 
-def test_disabled_it_is_not_started_again_until_it_is_enabled(site, host):
-    """`--restart always`: started again after each end, not while the Server says no, and again once it lets it in."""
+def test_a_command_is_not_restarted_while_its_worker_is_disabled(site, host):
+    """With LYFTDATA_RESTART=always it is restarted after each exit, and again once the Worker is enabled."""
     program = "import sys; open(sys.argv[1], 'a').write('run\\n')"
     agent, out = run(host, program, LYFTDATA_RESTART="always")
     until(lambda: len(lines(out)) >= 3, "two restarts")
     agent.wait_for("command_restarting", count=2)
 
     site.operator.done("workers", "disable", "press-01", "--yes")
-    # Before it asks again it has stopped what ran when it was refused.
+    # Before the agent asks again it has stopped the COMMAND that ran when it was refused.
     agent.wait_for("refused", count=2)
     runs = len(lines(out))
     agent.wait_for("refused", count=3)
@@ -312,8 +312,8 @@ def test_disabled_it_is_not_started_again_until_it_is_enabled(site, host):
     agent.terminate()
 
 
-def test_disabled_there_is_no_token_to_read(site, host):
-    """The file is withdrawn with the identity, and there again, at the same place, when it is back."""
+def test_a_disabled_workers_token_file_is_removed(site, host):
+    """When the Worker is enabled the file is back at the same path."""
     agent, out = run(host, REPORT)
     file = Path(report_of(out)["LYFTDATA_WORKER_TOKEN_FILE"])
     site.operator.done("workers", "disable", "press-01", "--yes")
@@ -331,7 +331,7 @@ def test_disabled_there_is_no_token_to_read(site, host):
 
 
 def can_unshare():
-    """Return whether this machine lets us have a PID namespace."""
+    """Return whether we may create a PID namespace on this machine."""
     if shutil.which("unshare") is None:
         return False
     probe = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
@@ -339,8 +339,8 @@ def can_unshare():
 
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a PID namespace")
-def test_as_pid_1_it_reaps_orphans_and_passes_signals_on(host):
-    """In a PID namespace of its own: no orphan stays a zombie, the COMMAND hears SIGTERM, its exit code comes back."""
+def test_an_agent_as_pid_1_reaps_orphans_and_passes_signals_on(host):
+    """In its own PID namespace: no orphan stays a zombie, the COMMAND receives SIGTERM, and its exit code is returned."""
     program = (
         "import os, pathlib, signal, subprocess, sys, time\n"
         "assert os.getppid() == 1\n"
@@ -390,8 +390,8 @@ def test_as_pid_1_it_reaps_orphans_and_passes_signals_on(host):
         outer.wait()
 
 
-def test_systemd_is_told(site, host, tmp_path, monkeypatch):
-    """READY=1 when the Worker is online and not before; a refusal and an end are told; the watchdog is kept."""
+def test_the_agent_notifies_systemd(site, host, tmp_path, monkeypatch):
+    """READY=1 once the Worker is online, WATCHDOG=1 while it runs, a refusal as STATUS, and STOPPING=1 at its end."""
     monkeypatch.chdir(host.home)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("notify")
@@ -413,7 +413,7 @@ def test_systemd_is_told(site, host, tmp_path, monkeypatch):
 
 
 class Screen:
-    """A terminal and the program in it."""
+    """A terminal and the program that runs in it."""
 
     def __init__(self, argv, host):
         self.pid, self.descriptor = pty.fork()
@@ -423,11 +423,11 @@ class Screen:
         self.text = ""
 
     def type(self, text):
-        """Press keys."""
+        """Type a text."""
         os.write(self.descriptor, text.encode())
 
     def shows(self, text):
-        """Wait until the terminal shows a text after what was waited for before."""
+        """Wait until the terminal shows a text, after the last text that was waited for."""
         deadline = time.monotonic() + WITHIN_S
         while text not in self.text:
             assert time.monotonic() < deadline, f"not on the screen: {text!r}\n{self.text}"
@@ -439,7 +439,7 @@ class Screen:
         self.text = self.text.partition(text)[2]
 
     def exit_code(self):
-        """Wait for the end."""
+        """Wait for the program's end; return its exit code."""
         deadline = time.monotonic() + WITHIN_S
         while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
             assert time.monotonic() < deadline, f"still runs:\n{self.text}"
@@ -452,7 +452,7 @@ class Screen:
         return os.waitstatus_to_exitcode(ended[1])
 
     def close(self):
-        """End what is still there."""
+        """Kill the program if it still runs."""
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -461,7 +461,7 @@ class Screen:
 
 @pytest.fixture
 def screen(host):
-    """Return a function that starts a program in a terminal of its own."""
+    """Return a function that starts a program in its own terminal."""
     opened = []
 
     def start(*argv):
@@ -473,13 +473,13 @@ def screen(host):
         each.close()
 
 
-# A shell, which SIGINT ends wherever it is: in Python's `input()` there is an instant at which it is not noticed.
+# A shell, which SIGINT always ends: Python's `input()` has an instant at which it is missed.
 ECHO = 'echo COMMAND is here; while read -r line; do echo "you said $line"; done'
 WORKER = (sys.executable, "-m", "lyftdata", "run", "worker", "--log-level", "error", "--", "sh", "-c", ECHO)
 
 
-def test_a_terminal_stays_usable(screen):
-    """The COMMAND reads what is typed, and Ctrl-C is for it alone; the exit code is that of SIGINT."""
+def test_a_command_can_use_the_terminal(screen):
+    """It reads what is typed, and Ctrl-C ends it; the exit code is that of SIGINT."""
     shown = screen(*WORKER)
     shown.shows("COMMAND is here")
     shown.type("hello\n")
@@ -490,8 +490,8 @@ def test_a_terminal_stays_usable(screen):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash for its job control")
-def test_a_shell_can_suspend_it_and_continue_it(screen):
-    """Ctrl-Z gives the shell its prompt back, `fg` the COMMAND its terminal, and the shell has it again at the end."""
+def test_a_shell_can_suspend_and_continue_the_agent(screen):
+    """Ctrl-Z returns to the shell's prompt, `fg` gives the COMMAND the terminal again, and at the end the shell has it."""
     shown = screen("bash", "--norc", "--noprofile", "-i")
     shown.type(f"{shlex.join(WORKER)}\n")
     shown.shows("\nCOMMAND is here")
@@ -514,8 +514,8 @@ def test_a_shell_can_suspend_it_and_continue_it(screen):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash for its job control")
-def test_in_a_pipeline_it_gets_the_terminal_when_it_asks_for_it(screen):
-    """With its output piped elsewhere the COMMAND does not take the terminal, and has it as soon as it reads."""
+def test_a_command_in_a_pipeline_can_read_from_the_terminal(screen):
+    """With its output piped the COMMAND does not take the terminal until it reads from it."""
     shown = screen("bash", "--norc", "--noprofile", "-i")
     shown.type(f"{shlex.join(WORKER)} | cat\n")
     shown.shows("\nCOMMAND is here")

@@ -1,4 +1,4 @@
-"""The how-to about a COMMAND says what works: its program, its unit and its container are taken from the page and run."""
+"""The how-to about a COMMAND works: its program and its container are taken from the page and run."""
 
 import json
 import re
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "run-a-program-under-an-i
 
 
 def block(language):
-    """Return the page's block in a language."""
+    """Return the page's code block in a language."""
     (found,) = re.findall(
         rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -22,7 +22,7 @@ def block(language):
 
 @pytest.fixture
 def host(site):
-    """Return the host of a Worker with a key in a file, and the page's program in place."""
+    """Return the host of a Worker with a key file and the page's program."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     made = site.worker_host("press-01", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY_FILE="key.txt")
     (made.home / "key.txt").write_text(key)
@@ -31,7 +31,7 @@ def host(site):
 
 
 def check(printed):
-    """What the page shows is what was printed."""
+    """Check that a run printed what the page shows."""
     first, second = printed.splitlines()
     assert first == "by file: 204"
     assert set(json.loads(second)) == {"access_token", "token_type", "expires_in"}
@@ -39,13 +39,13 @@ def check(printed):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 def test_the_program_of_the_page_runs(host):
-    """From a shell: by file and by socket, the token is taken and told."""
+    """From a shell, it uses the token from the file and prints the answer of the socket."""
     check(host.done("run", "worker", "--", "sh", "press.sh"))
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 def test_the_container_of_the_page_runs(host):
-    """ENTRYPOINT and CMD of the page, as PID 1 of a namespace where this machine lets us have one."""
+    """The page's ENTRYPOINT and CMD, as PID 1 of a namespace."""
     found = re.findall(r"^(?:ENTRYPOINT|CMD) (\[.*\])$", block("dockerfile"), re.MULTILINE)
     program, *arguments = [word for argv in found for word in json.loads(argv)]
     assert program == "lyftdata"

@@ -1,4 +1,4 @@
-"""`lyftdata config check` says what a start says, and neither makes anything when it fails."""
+"""`lyftdata config check` prints the same errors as a start, and neither creates anything when it fails."""
 
 import pytest
 from tests.certificates import self_signed
@@ -6,7 +6,7 @@ from tests.processes import Host, free_port
 
 
 def assert_same_message(host, *commands, **environ):
-    """Run commands that must fail alike; return what they say."""
+    """Run commands that must fail with the same message; return it."""
     ended = [host.run(*command, **environ) for command in commands]
     assert {done.returncode for done in ended} == {2}, [done.stderr for done in ended]
     (text,) = {done.stderr for done in ended}
@@ -26,8 +26,8 @@ def host(tmp_path):
     )
 
 
-def test_every_file_of_a_server_at_fault_is_named_at_once(host, tmp_path):
-    """A certificate that is missing and an open data directory are two lines, at the start and in the check."""
+def test_all_faulty_files_of_a_server_are_named_at_once(host, tmp_path):
+    """A missing certificate and a data directory open to others are two lines, at the start and in the check."""
     _, key = self_signed(tmp_path)
     open_directory = tmp_path / "open"
     open_directory.mkdir(mode=0o755)
@@ -41,8 +41,8 @@ def test_every_file_of_a_server_at_fault_is_named_at_once(host, tmp_path):
     assert list(open_directory.iterdir()) == []
 
 
-def test_a_secret_key_that_was_cut_is_found(host, tmp_path):
-    """An empty secret.key is named by both, and stays as it is."""
+def test_an_empty_secret_key_file_is_an_error(host, tmp_path):
+    """Both name it, and leave it as it is."""
     staging = tmp_path / "staging"
     staging.mkdir(mode=0o700)
     key = staging / "secret.key"
@@ -52,22 +52,22 @@ def test_a_secret_key_that_was_cut_is_found(host, tmp_path):
     assert list(staging.iterdir()) == [key]
 
 
-def test_a_data_directory_that_cannot_be_made_is_named(host, tmp_path):
-    """Below a file there can be none."""
+def test_a_data_directory_that_cannot_be_created_is_named(host, tmp_path):
+    """Its parent is a file."""
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "staging"
 
     assert str(below) in assert_same_message(host, *SERVER, LYFTDATA_STAGING_DIR=str(below))
 
 
-def test_the_check_makes_no_directory(host, tmp_path):
-    """The settings can be used, and nothing is there afterwards."""
+def test_the_check_creates_no_directory(host, tmp_path):
+    """It says that the settings can be used, and the data directory still does not exist."""
     assert "can be used" in host.run("config", "check", "server").stderr
     assert not (tmp_path / "staging").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"junk\n", None], ids=["empty", "junk", "a directory"])
-def test_a_file_of_certificates_that_holds_none_is_named_by_every_program(host, tmp_path, content):
+def test_a_ca_file_without_certificates_is_named_by_every_program(host, tmp_path, content):
     """The agent, its check and the command line name LYFTDATA_TLS_CA and the file."""
     file = tmp_path / "ca.pem"
     file.mkdir() if content is None else file.write_bytes(content)

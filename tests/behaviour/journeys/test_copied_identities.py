@@ -1,4 +1,4 @@
-"""A Worker's directory that was copied is found when it is used, without a session; a host that crashes is never taken for a copy."""
+"""A copy of a Worker's directory is detected when it is used, even without a session; a host that crashes is not taken for a copy."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ def site(shared_site):
 
 
 def enrolled(site: Site) -> tuple[Host, Program, str]:
-    """Return the host of a Worker that has enrolled, its agent, and its ID."""
+    """Return the host of a Worker that has enrolled, its agent and its ID."""
     host = site.worker_host(
         "press", LYFTDATA_WORKER_NAME="press", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
@@ -30,8 +30,8 @@ def copied(site: Site, host: Host, name: str) -> Host:
     return other
 
 
-def test_a_copy_is_refused_at_its_first_use_after_the_owners(site):
-    """By commands alone, no session is needed; both hosts are shown, and whatever the copy tries, the owner goes on."""
+def test_a_copy_is_refused_when_it_is_used_after_its_original(site):
+    """Commands suffice, no session is needed; both hosts are shown, and the original is not disturbed by the copy's attempts."""
     host, agent, worker_id = enrolled(site)
     assert agent.terminate() == 0
     thief = copied(site, host, "thief")
@@ -51,8 +51,8 @@ def test_a_copy_is_refused_at_its_first_use_after_the_owners(site):
     assert copy["reference"] in site.operator.done("workers", "show", worker_id)
 
 
-def test_a_host_that_is_restored_waits_and_continues_when_an_operator_says_so(site):
-    """Its agent stays, and connects without a change on the host; the state that it was restored from is refused."""
+def test_a_restored_host_waits_until_an_operator_lets_it_continue(site):
+    """Its agent stays and then connects without a change on the host; the directory that it was copied from is refused."""
     host, agent, worker_id = enrolled(site)
     assert agent.terminate() == 0
     snapshot = copied(site, host, "snapshot")
@@ -70,8 +70,8 @@ def test_a_host_that_is_restored_waits_and_continues_when_an_operator_says_so(si
     assert restored.terminate() == 0
 
 
-def test_crashes_and_many_processes_are_not_copies(site):
-    """An agent that is killed and started again, commands that run at once with it, and a Server that is killed: nothing is refused."""
+def test_crashes_and_concurrent_processes_are_not_taken_for_copies(site):
+    """Nothing is refused after kills of the agent, with commands that run concurrently, or after a kill of the Server."""
     host, agent, worker_id = enrolled(site)
     for _ in range(2):
         agent.kill()

@@ -1,4 +1,4 @@
-"""A copied directory comes in as a new Worker, by a click and its own enrollment key, and the original goes on."""
+"""A copied directory enrolls as a new Worker, by an operator's decision and with its own enrollment key; the original goes on."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def site(shared_site):
 
 
 def refused_copy(site: Site, name: str, **environ: str) -> tuple[str, Program, Host, Program, str]:
-    """Return a Worker's ID and agent, and a copy on another host that is refused: its host, its agent, its reference."""
+    """Return a Worker's ID and agent, and the host, agent and refusal reference of a refused copy on another host."""
     host, agent, worker_id = enrolled(site)
     copy = copied(site, host, name)
     copy.environ.update(environ)
@@ -31,8 +31,8 @@ def directory(host: Host) -> Path:
     return Path(host.environ["LYFTDATA_JOBS_DIR"])
 
 
-def test_a_clone_enrolls_as_a_new_worker_when_an_operator_says_so(site):
-    """Its agent does it by itself; both are online with identities of their own, and stay so over a restart."""
+def test_a_clone_enrolls_as_a_new_worker_once_an_operator_decides_so(site):
+    """Its agent does so by itself; both are online with separate identities, also after a restart."""
     worker_id, agent, copy, clone, reference = refused_copy(
         site, "clone", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
@@ -65,7 +65,7 @@ def test_a_clone_enrolls_as_a_new_worker_when_an_operator_says_so(site):
 
 
 def test_a_copy_without_an_enrollment_key_gets_nothing(site):
-    """The copied identity alone lets no one in, as a new Worker neither: the agent says what it needs, and waits for it."""
+    """The copied identity is not enough to enroll as a new Worker: the agent says that it needs an enrollment key, and waits."""
     worker_id, agent, copy, clone, reference = refused_copy(site, "thief")
     kept = {file.name: file.read_bytes() for file in directory(copy).glob("identity*")}
 
@@ -83,7 +83,7 @@ def test_a_copy_without_an_enrollment_key_gets_nothing(site):
     assert list(site.workers()) == [worker_id]
     assert agent.alive()
 
-    # With a key it comes in, at the place where it was.
+    # With a valid key it enrolls, in the same directory.
     clone = copy.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     assert clone.wait_for("online")["worker_id"] != worker_id
     assert agent.events("refused") == []

@@ -1,4 +1,4 @@
-"""The database goes down and comes back: what the log and the command line say."""
+"""An outage of the database: what the log and the command line show."""
 
 import json
 import socket
@@ -13,14 +13,14 @@ from tests.processes import Site, end_started, until
 
 @pytest.fixture
 def cluster_that_stops():
-    """Return a PostgreSQL of this test's own."""
+    """Return a PostgreSQL that only this test uses."""
     own = Cluster()
     yield own
     own.close()
 
 
-def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_that_stops, tmp_path):
-    """However many requests and background tasks fail, and however long: one line of level error, no warning twice, and `writes_resumed`."""
+def test_an_outage_of_the_database_is_logged_once_and_so_is_its_end(cluster_that_stops, tmp_path):
+    """However many requests and tasks fail: one line at level error, no warning twice, and `writes_resumed` at the end."""
     site = Site(
         tmp_path, LYFTDATA_DATABASE_URL=cluster_that_stops.new_database(), LYFTDATA_SECRET_KEY=SECRET_KEY
     )
@@ -40,7 +40,7 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
 
     lines = site.server.log.splitlines()[before:]
     assert sum('"level": "error"' in line for line in lines) == 1, site.server.log
-    # A task that runs once in 20 seconds fails too when the outage lasts for so long.
+    # A task that runs every 20 seconds fails too if the outage lasts that long.
     said = [(entry["event"], entry.get("work")) for entry in map(json.loads, lines)]
     assert len(said) == len(set(said)), site.server.log
     assert answers == [503] * 20
@@ -48,9 +48,9 @@ def test_an_outage_of_the_database_is_one_error_and_one_line_at_its_end(cluster_
     assert over["after_s"] >= 0
 
 
-def test_systemctl_status_tells_of_an_outage(cluster_that_stops, tmp_path):
-    """The status that systemd shows is not `Ready` while nothing can be written, and is again afterwards."""
-    # An abstract name: a path may be too long for a socket.
+def test_systemctl_status_shows_an_outage(cluster_that_stops, tmp_path):
+    """While nothing can be written the status is not `Ready`; afterwards it is again."""
+    # An abstract address: a path may be too long for a socket.
     name = f"lyftdata-{uuid.uuid4()}"
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.bind(f"\0{name}")
@@ -78,9 +78,9 @@ def test_systemctl_status_tells_of_an_outage(cluster_that_stops, tmp_path):
         ready = f"STATUS=Ready: {site.url}"
         until(lambda: status() == ready, "it is ready")
         cluster_that_stops.stop()
-        until(lambda: "takes no changes" in status(), "the outage is told")
+        until(lambda: "takes no changes" in status(), "the outage is shown")
         cluster_that_stops.start()
-        until(lambda: status() == ready, "its end is told")
+        until(lambda: status() == ready, "its end is shown")
     finally:
         end_started()
         systemd.close()

@@ -1,4 +1,4 @@
-"""Decisions in the log, for a SIEM: each once, as JSON, with its number in the audit log, and no secret."""
+"""Decisions in the log, for a SIEM: each once, as JSON, with its number in the audit log and without secrets."""
 
 import json
 
@@ -6,8 +6,8 @@ from tests.builders import ENROLLMENT_KEY
 from tests.processes import PASSWORD, until
 
 
-def test_decisions_are_log_events_without_secrets(open_site):
-    """Sign-ins, keys, enrollments, Workers that come and go, and what a command on the host does: all are there, in order."""
+def test_decisions_are_logged_in_order_without_secrets(open_site):
+    """Sign-ins, keys, changes to Workers and what a command on the host does; also when Workers connect and disconnect."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY, LYFTDATA_LOG_DECISIONS="yes")
     server, operator = site.server, site.sign_in()
     operator.run("login", "admin", "--password-stdin", stdin="not the password\n")
@@ -41,8 +41,8 @@ def test_decisions_are_log_events_without_secrets(open_site):
         assert secret not in server.log
 
 
-def test_without_the_option_there_are_none(open_site):
-    """The log stays what it is."""
+def test_decisions_are_not_logged_by_default(open_site):
+    """LYFTDATA_LOG_DECISIONS turns them on."""
     site = open_site()
     site.sign_in()
     assert site.server.terminate() == 0

@@ -1,4 +1,4 @@
-"""A file system that cannot sync a directory (old CIFS, some FUSE) is no obstacle to anything that is kept on it."""
+"""File systems that cannot sync a directory (old CIFS, some FUSE)."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from tests.builders import ENROLLMENT_KEY
 
-# What such a file system answers, for directories alone.
+# What such a file system answers, for directories only.
 LIBRARY = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,7 +26,7 @@ int fsync(int descriptor) {
 
 @pytest.fixture(params=["EINVAL", "ENOTSUP"])
 def preloaded(request, tmp_path):
-    """Return what makes programs meet such a file system."""
+    """Return the environment that makes programs see such a file system."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler on this machine (Debian: apt-get install gcc)")
@@ -40,8 +40,8 @@ def preloaded(request, tmp_path):
     return {"LD_PRELOAD": str(library)}
 
 
-def test_everything_is_kept_without_it(open_site, preloaded):
-    """A Worker enrolls, the Server stops and starts again, a backup is made and put back: nothing fails, nothing is warned of."""
+def test_everything_works_on_a_file_system_that_cannot_sync_directories(open_site, preloaded):
+    """A Worker enrolls, a backup is made and restored, the Server restarts: nothing fails and there is no warning."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY, **preloaded)
     site.sign_in()
     host = site.worker_host(

@@ -1,4 +1,4 @@
-"""`lyftdata doctor worker` against a real Server: what it finds on hosts that are set up wrong, and nothing on one that is right."""
+"""`lyftdata doctor worker` against a real Server: its findings on misconfigured hosts, and none on a correct one."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from lyftdata.worker.settings import read_worker_settings
 
 @pytest.fixture
 def press(shared_site):
-    """Return the host of an API-key Worker, its key in a private file."""
+    """Return the host of a Worker with an API key in a private file."""
     host = shared_site.worker_host("press", LYFTDATA_WORKER_ID="press")
     issued = shared_site.operator.done("workers", "add", "press", "--id", "press", "--issue-key")
     key = host.home / "key"
@@ -35,15 +35,15 @@ def press(shared_site):
 
 
 def examined(host, **environ):
-    """Return exit code and findings by code."""
+    """Return the exit code, and the findings by code."""
     result = host.run("doctor", "worker", "--quick", "--json", **environ)
     found = json.loads(result.stdout)
     assert found["ok"] == (result.returncode == 0), result.stderr
     return result.returncode, {finding["code"]: finding for finding in found["findings"]}
 
 
-def test_nothing_is_wrong_on_a_host_that_is_right(shared_site, press):
-    """Before the start, and beside the running Worker, which stays connected."""
+def test_nothing_is_found_on_a_correct_host(shared_site, press):
+    """Neither before the start nor while the Worker runs, which stays connected."""
     assert press.run("doctor", "worker", "--quick").stderr == "Nothing is wrong.\n"
     agent = press.start("run", "worker")
     agent.wait_for("online")
@@ -52,8 +52,8 @@ def test_nothing_is_wrong_on_a_host_that_is_right(shared_site, press):
     assert shared_site.status("press") == "online"
 
 
-def test_nothing_is_wrong_before_and_after_a_worker_enrolls(shared_site):
-    """It never enrolls by itself: there is no entry afterwards."""
+def test_no_fault_is_found_before_and_after_a_worker_enrolls(shared_site):
+    """The doctor itself never enrolls: it leaves no entry."""
     host = shared_site.worker_host(
         "fresh", LYFTDATA_WORKER_NAME="fresh", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
@@ -67,8 +67,8 @@ def test_nothing_is_wrong_before_and_after_a_worker_enrolls(shared_site):
     assert examined(host) == (0, {})
 
 
-def test_an_identity_of_another_name_is_found(shared_site):
-    """With the name that the Server has."""
+def test_an_identity_with_another_name_is_found(shared_site):
+    """The finding names the Worker whose identity it is."""
     host = shared_site.worker_host(
         "first", LYFTDATA_WORKER_NAME="first", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
@@ -80,7 +80,7 @@ def test_an_identity_of_another_name_is_found(shared_site):
 
 
 def test_a_clock_that_is_off_is_found(press):
-    """By how much, and as a warning: the Worker itself copes with it."""
+    """With the difference, and only as a warning, since the Worker itself copes with it."""
     found = asyncio.run(examine_worker(press.environ, now=lambda: datetime.now(UTC) + timedelta(hours=30)))
 
     assert [finding.check.code for finding in found] == ["clock_off"]
@@ -89,7 +89,7 @@ def test_a_clock_that_is_off_is_found(press):
 
 @contextlib.contextmanager
 def server_at(answer):
-    """Return the URL of something that accepts connections and gives them one answer, or none if that is None."""
+    """Yield the URL of a listener that gives each connection one answer, or no answer if it is None."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         held = []
 
@@ -128,8 +128,8 @@ def server_at(answer):
     ],
     ids=["mute", "closed", "no HTTP", "cut short", "no Server behind it", "empty page", "sign-in page"],
 )
-def test_what_answers_in_place_of_the_server_is_named(press, monkeypatch, answer, code):
-    """A proxy that hangs, one without a Server behind it, and another program are three faults."""
+def test_whatever_answers_instead_of_the_server_is_named(press, monkeypatch, answer, code):
+    """A proxy that hangs, a proxy without a Server behind it, and another program are different findings."""
     if answer is None:
         monkeypatch.setattr("lyftdata.worker.client._ANSWER_WITHIN_S", 0.5)
     with server_at(answer) as url:
@@ -144,7 +144,7 @@ SESSION = "location /api/worker/session { proxy_pass http://127.0.0.1:%d; %s }"
 
 @pytest.fixture
 def proxied(shared_site, tmp_path):
-    """Return a function that starts one nginx in front of the Server; it gives an URL for each list of directives."""
+    """Return a function that starts one nginx in front of the Server and returns a URL for each set of directives."""
     with contextlib.ExitStack() as stack:
 
         def start(*sessions):
@@ -160,8 +160,8 @@ def proxied(shared_site, tmp_path):
         yield start
 
 
-def test_a_proxy_that_lets_no_session_through_is_found(press, proxied):
-    """A real nginx in front of the Server, which passes everything else on."""
+def test_a_proxy_that_blocks_sessions_is_found(press, proxied):
+    """A real nginx that passes everything else on."""
     stripped, forbidden = proxied('proxy_set_header Authorization "";', "return 403;")
 
     assert examined(press, LYFTDATA_URL=stripped)[1].keys() == {"token_lost"}
@@ -169,7 +169,7 @@ def test_a_proxy_that_lets_no_session_through_is_found(press, proxied):
 
 
 def test_a_proxy_that_cuts_held_requests_is_found(press, proxied):
-    """After how long, and how long it would have to wait; without --quick."""
+    """With the time after which it cuts them and the timeout it needs; without --quick."""
     (url,) = proxied("proxy_read_timeout 1s;")
 
     result = press.run("doctor", "worker", "--json", LYFTDATA_URL=url)
@@ -200,7 +200,7 @@ listen healthy
 
 
 def test_a_proxy_that_buffers_answers_is_found(shared_site, press, tmp_path):
-    """A real HAProxy that waits for the whole answer; one that does not draws no finding."""
+    """A real HAProxy that waits for the whole answer; there is no finding for one that does not."""
     buffering, healthy = free_port(), free_port()
     file = tmp_path / "haproxy.cfg"
     file.write_text(HAPROXY % (buffering, shared_site.port, healthy, shared_site.port))
@@ -213,7 +213,7 @@ def test_a_proxy_that_buffers_answers_is_found(shared_site, press, tmp_path):
 
 
 def held_requests(host, url):
-    """Return what is found of requests that are held for a moment."""
+    """Return the codes of the findings for requests that are held for a second."""
 
     async def find():
         settings = read_worker_settings(host.environ | {"LYFTDATA_URL": url})

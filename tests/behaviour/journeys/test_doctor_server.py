@@ -1,4 +1,4 @@
-"""`lyftdata doctor server` beside a real Server: what it finds in set-ups that are wrong, and nothing in one that is right."""
+"""`lyftdata doctor server` next to a real Server: its findings in wrong setups, and none in a correct one."""
 
 import json
 from datetime import timedelta
@@ -11,7 +11,7 @@ DAY = timedelta(days=1)
 
 
 def examined(host, *options, **environ):
-    """Return exit code and findings by code."""
+    """Return the exit code, and the findings by code."""
     result = host.run("doctor", "server", "--json", *options, **environ)
     found = json.loads(result.stdout)
     assert found["ok"] == (result.returncode == 0), result.stderr
@@ -22,8 +22,8 @@ def examined(host, *options, **environ):
     ("valid", "code"),
     [((-DAY, 30 * DAY), None), ((-DAY, 9 * DAY), "certificate_expires_soon")],
 )
-def test_what_workers_will_see_of_the_certificate_is_found(tmp_path, valid, code):
-    """Before it has expired; its key is closed to others."""
+def test_a_certificate_that_expires_soon_is_found(tmp_path, valid, code):
+    """With the CA given as an option or by a setting; there is no finding for one that is valid for long."""
     authority, certificate, key = issued(tmp_path, valid=valid)
     key.chmod(0o600)
     site = Site(tmp_path / "site", LYFTDATA_TLS_CERT=str(certificate), LYFTDATA_TLS_KEY=str(key))
@@ -31,6 +31,6 @@ def test_what_workers_will_see_of_the_certificate_is_found(tmp_path, valid, code
     _, found = examined(site.server_host, "--tls-ca", str(authority))
 
     assert set(found) == ({code} if code else set())
-    # So it is where Workers are given the CA by the Server's own setting.
+    # The same with the CA from the Server's own setting for Workers.
     site.server_host.environ["LYFTDATA_WORKER_TLS_CA"] = str(authority)
     assert set(examined(site.server_host)[1]) == set(found)

@@ -1,4 +1,4 @@
-"""The Server's edges: TLS, proxies, heads without end, ports, directories, and the command line against it."""
+"""The Server's edges: TLS, proxies, endless request heads, ports, directories, and the command line."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from lyftdata.verify import WorkerVerifier
 
 
 def test_tls_from_end_to_end(tmp_path, open_site):
-    """With a certificate the Server speaks TLS alone; a Worker that does not trust it does not connect, one that does is online."""
+    """A Worker connects if it trusts the Server's certificate or has checks turned off, which is logged as a warning."""
     cert, key = self_signed(tmp_path)
     site = open_site(
         LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY, LYFTDATA_TLS_CERT=str(cert), LYFTDATA_TLS_KEY=str(key)
@@ -48,7 +48,7 @@ def test_tls_from_end_to_end(tmp_path, open_site):
 
 
 def test_plain_http_to_another_machine_is_refused(tmp_path):
-    """A Worker's key and an operator's password do not cross the network in the clear, unless somebody says so."""
+    """A Worker's key and an operator's password do not cross the network in the clear unless LYFTDATA_ALLOW_HTTP is set."""
     host = Host(
         tmp_path / "h", LYFTDATA_URL="http://192.0.2.1:3000", LYFTDATA_JOBS_DIR=str(tmp_path / "jobs")
     )
@@ -60,8 +60,8 @@ def test_plain_http_to_another_machine_is_refused(tmp_path):
         assert "LYFTDATA_ALLOW_HTTP" in result.stderr
 
 
-def test_a_server_that_calls_itself_otherwise_is_not_enrolled_with(open_site):
-    """The issuer must be the address that the Worker was given, or the one it was told."""
+def test_a_worker_does_not_enroll_with_a_server_of_another_public_url(open_site):
+    """The issuer must be the Worker's LYFTDATA_URL, or its LYFTDATA_PUBLIC_URL."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY, LYFTDATA_PUBLIC_URL="https://lyft.example")
     site.sign_in()
     given = {"LYFTDATA_WORKER_NAME": "press-02", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
@@ -77,7 +77,7 @@ def test_a_server_that_calls_itself_otherwise_is_not_enrolled_with(open_site):
 
 
 def refused_from(site, headers):
-    """Fail once with these headers; return the address that the operator sees."""
+    """Fail to authenticate once with these headers; return the address that the operator sees."""
     answer = httpx2.post(
         f"{site.url}/oauth2/token",
         data={"grant_type": "client_credentials", "client_id": "x", "client_secret": "y"},
@@ -91,8 +91,8 @@ def refused_from(site, headers):
 @pytest.mark.parametrize(
     ("trusted", "seen"), [("", "127.0.0.1"), ("127.0.0.0/8", "198.51.100.7"), ("192.0.2.1", "127.0.0.1")]
 )
-def test_only_trusted_proxies_are_believed(open_site, trusted, seen):
-    """`X-Forwarded-For` of an unknown caller changes nothing: nobody dodges the limit or blames another address by it."""
+def test_forwarded_addresses_are_accepted_only_from_trusted_proxies(open_site, trusted, seen):
+    """Other callers cannot evade a limit or blame another address with `X-Forwarded-For`."""
     site = open_site(**({"LYFTDATA_TRUSTED_PROXIES": trusted} if trusted else {}))
     site.sign_in()
 
@@ -100,7 +100,7 @@ def test_only_trusted_proxies_are_believed(open_site, trusted, seen):
 
 
 def talk(port, *pieces, pause_s=0.0):
-    """Send raw bytes; return what comes back until the Server closes."""
+    """Send raw bytes; return the answer until the Server closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=180) as connection:
         try:
             for piece in pieces:
@@ -117,8 +117,8 @@ def talk(port, *pieces, pause_s=0.0):
         return answer
 
 
-def test_heads_are_bounded(shared_site):
-    """A head without end, one huge header, a huge URL and nonsense are cut off; the Server goes on."""
+def test_request_heads_are_bounded(shared_site):
+    """An endless head, a huge header, a huge URL and garbage are rejected; the Server goes on."""
     site = shared_site
     begin = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
     assert talk(site.port, begin, *[b"X-Fill: " + b"a" * 1000 + b"\r\n"] * 60).startswith(b"HTTP/1.1 431")
@@ -136,8 +136,8 @@ def test_heads_are_bounded(shared_site):
     assert "Traceback" not in site.server.log
 
 
-def test_trailers_are_not_headers(shared_site):
-    """What follows a chunked body neither authenticates a request nor fills the Server's memory."""
+def test_trailers_are_not_treated_as_headers(shared_site):
+    """Fields after a chunked body neither authenticate a request nor fill the Server's memory."""
     site = shared_site
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
@@ -150,8 +150,8 @@ def test_trailers_are_not_headers(shared_site):
     assert site.server.alive()
 
 
-def test_a_chunked_body_without_end_is_cut_off(shared_site):
-    """A body's size is bounded although its length is not told."""
+def test_an_endless_chunked_body_is_cut_off(shared_site):
+    """The size of a body is limited even if its length is not declared."""
     site = shared_site
     head = (
         b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
@@ -162,8 +162,8 @@ def test_a_chunked_body_without_end_is_cut_off(shared_site):
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-def test_a_port_that_is_taken(tmp_path, site):
-    """A second Server on the same port says so and exits 1, without a traceback."""
+def test_a_second_server_on_the_same_port_exits_1(tmp_path, site):
+    """With a message and without a traceback."""
     host = Host(
         tmp_path / "second",
         LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{site.port}",
@@ -176,8 +176,8 @@ def test_a_port_that_is_taken(tmp_path, site):
     assert "Traceback" not in result.stderr
 
 
-def test_a_directory_that_others_can_read(tmp_path):
-    """The Server refuses to start and says how to remedy it."""
+def test_a_server_refuses_a_data_directory_that_others_can_read(tmp_path):
+    """It does not start, and says how to fix it."""
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "open").chmod(0o755)
     given = {"LYFTDATA_STAGING_DIR": str(tmp_path / "open"), "LYFTDATA_BIND_ADDRESS": "127.0.0.1:0"}
@@ -187,16 +187,16 @@ def test_a_directory_that_others_can_read(tmp_path):
     assert "chmod 700" in result.stderr
 
 
-def test_everything_the_server_writes_is_its_own(site):
-    """Database, WAL and key have mode 0600 in a directory of 0700."""
+def test_files_of_the_server_are_private(site):
+    """Database, WAL and key have mode 0600 in a directory with 0700."""
     staging = Path(site.server_host.environ["LYFTDATA_STAGING_DIR"])
 
     assert oct(staging.stat().st_mode & 0o777) == "0o700"
     assert {oct(file.stat().st_mode & 0o777) for file in staging.iterdir()} == {"0o600"}
 
 
-def test_the_database_alone_lets_nobody_in(site):
-    """Key, secret, password, session and private keys are in no file of the database."""
+def test_the_database_contains_no_usable_secret(site):
+    """Its files contain no API key, enrollment key, password, session, secret key or private key."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     enrolled = site.worker_host("b", LYFTDATA_WORKER_NAME="n", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     enrolled.start("run", "worker").wait_for("online")
@@ -217,8 +217,8 @@ def test_the_database_alone_lets_nobody_in(site):
     assert b"PRIVATE KEY" not in content
 
 
-def test_watching_workers_come_and_go(shared_site):
-    """`workers watch` prints a line whenever a Worker's state changes."""
+def test_workers_watch_shows_changes_of_workers(shared_site):
+    """It prints a line when a Worker connects, disconnects or is deleted, also after a restart of the Server."""
     site = shared_site
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     watch = site.operator.start("workers", "watch", PYTHONUNBUFFERED="1")
@@ -226,7 +226,7 @@ def test_watching_workers_come_and_go(shared_site):
     host = site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     agent = host.start("run", "worker")
     agent.wait_for("online")
-    # A line tells how the Worker is when the line is written, so one change is waited for before the next.
+    # A line shows the Worker's state when the line is written, so wait for each change before the next.
     until(lambda: "press-01  press-01  online" in watch.log, "the Worker's start in the watcher")
     agent.terminate()
     until(lambda: "press-01  press-01  offline" in watch.log, "the Worker's end in the watcher")
@@ -237,8 +237,8 @@ def test_watching_workers_come_and_go(shared_site):
     until(lambda: "deleted" in watch.log, "the deletion in the watcher")
 
 
-def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
-    """Workers come online; the printed password signs in, until it is changed; the printed address is the issuer; Ctrl-C leaves nothing."""
+def test_quickstart_runs_two_workers_and_ends_cleanly(tmp_path):
+    """The printed password works until it is changed, the printed address is the issuer, and Ctrl-C leaves no files."""
     home = tmp_path / "home"
     home.mkdir()
     environ = {
@@ -268,7 +268,7 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
         assert WorkerVerifier(url, audience=url).verify(token).worker_id == "press-03"
         new = "moss lantern 41 gravel"
         operator.done("password", "--password-stdin", stdin=f"{password}\n{new}\n")
-        # It does not go on with the old password until nobody can sign in.
+        # It stops using the old password before failed sign-ins lock the operator out.
         assert any("another password now" in line for line in process.stdout)
         operator.done("login", "admin", "--password-stdin", stdin=f"{new}\n")
         for _ in range(3):
@@ -278,8 +278,8 @@ def test_quickstart_shows_two_workers_and_ends_cleanly(tmp_path):
     assert not list(tmp_path.glob("lyftdata-quickstart-*"))
 
 
-def test_two_servers_do_not_take_each_others_tokens(tmp_path, open_site):
-    """A token of one Server is refused by another."""
+def test_two_servers_do_not_accept_each_others_tokens(tmp_path, open_site):
+    """Separate Servers, each with its own keys."""
     one, other = open_site(), Site(tmp_path / "other")
     one.sign_in()
     key = one.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
@@ -296,8 +296,8 @@ def test_two_servers_do_not_take_each_others_tokens(tmp_path, open_site):
     assert free_port()
 
 
-def test_what_a_killed_quickstart_has_left_goes_with_the_next_one(tmp_path):
-    """Its directory holds a password, an enrollment key and a Server's state: SIGKILL leaves it, and the next start removes it."""
+def test_the_next_quickstart_removes_the_directory_of_a_killed_one(tmp_path):
+    """The directory holds a password, an enrollment key and a Server's state, and SIGKILL leaves it behind."""
     place = tmp_path / "tmp"
     place.mkdir(mode=0o700)
     host = Host(tmp_path / "host", TMPDIR=str(place), PYTHONUNBUFFERED="1")
@@ -317,8 +317,8 @@ def test_what_a_killed_quickstart_has_left_goes_with_the_next_one(tmp_path):
     assert left() == []
 
 
-# A signal that comes while a program is started, within a function whose exceptions Python reports and drops; and one that comes
-# before the new directory is known to those that remove it.
+# A signal while a program is started, inside a function whose exceptions Python reports and drops; and a signal before the
+# new directory is known to the code that removes it.
 SIGNAL_AT_A_FORK = """
 import os, signal
 before = iter([signal.SIGTERM])
@@ -339,7 +339,7 @@ tempfile.mkdtemp = make_and_signal
     "moment", [SIGNAL_AT_A_FORK, SIGNAL_AT_ITS_DIRECTORY], ids=["a fork", "its directory"]
 )
 def test_quickstart_ends_cleanly_whenever_the_signal_comes(tmp_path, moment):
-    """A signal while quickstart makes its directory or starts a program ends it like any other, and leaves nothing."""
+    """Even while it creates its directory or starts a program; it leaves no files."""
     script = f"{moment}\nfrom lyftdata.cli.main import main\nmain()"
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
 

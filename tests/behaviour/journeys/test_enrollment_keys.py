@@ -1,8 +1,8 @@
-"""One key for one host: an operator issues it, a Worker comes in with it, and nobody else does."""
+"""Enrollment keys that an operator issues: one key for one host, and its rotation."""
 
 
-def test_one_key_for_one_host(plain_site):
-    """Issued for one use, it enrolls one Worker; the next is refused for good, and the operator reads why."""
+def test_a_key_for_one_use_enrolls_one_worker(plain_site):
+    """The next Worker is refused for good, as is one with a wrong name, and the operator sees the cause."""
     site = plain_site
     issued = site.operator.run(
         "enrollment", "issue", "etl-key", "--uses", "1", "--expires", "24h",
@@ -37,8 +37,8 @@ def test_one_key_for_one_host(plain_site):
         assert key[27:] not in text
 
 
-def test_a_rotated_key_is_read_from_its_file(plain_site, tmp_path):
-    """`--output` writes the key where `LYFTDATA_AUTO_ENROLLMENT_KEY_FILE` reads it; after a rotation the new one enrolls."""
+def test_a_rotated_key_can_be_read_from_its_file(plain_site, tmp_path):
+    """`--output` writes a file for `LYFTDATA_AUTO_ENROLLMENT_KEY_FILE`; after a rotation only the new key enrolls."""
     site = plain_site
     file = tmp_path / "etl.key"
     site.operator.done("enrollment", "issue", "etl-key", "--output", str(file))

@@ -1,4 +1,4 @@
-"""Hosts that come and go: their Workers leave no entries behind, and come back as new ones."""
+"""Ephemeral Workers: they leave no entries behind, and enroll again as new Workers."""
 
 import json
 from pathlib import Path
@@ -24,13 +24,13 @@ def issue(site: Site, name: str) -> str:
 
 
 def left(site: Site, worker_id: str) -> list[str]:
-    """Return why a Worker has left, by the audit log."""
+    """Return the reasons for which a Worker was removed, from the audit log."""
     found = site.operator.json("audit", "list", "--subject", f"worker:{worker_id}")
     return [event["details"]["why"] for event in found if event["action"] == "worker.left"]
 
 
-def test_an_ephemeral_worker_leaves_and_comes_back(site):
-    """It is listed as ephemeral while it runs, and gone when it has stopped; the same directory enrolls again under the same name."""
+def test_an_ephemeral_worker_is_removed_when_it_stops_and_enrolls_again_when_it_starts(site):
+    """It is listed as ephemeral while it runs; the same directory later enrolls with a new ID and the same name."""
     host = runner(site, "a", issue(site, "runner-key"))
     agent = host.start("run", "worker")
     worker_id = str(agent.wait_for("online")["worker_id"])
@@ -51,8 +51,8 @@ def test_an_ephemeral_worker_leaves_and_comes_back(site):
     assert again.terminate() == 0
 
 
-def test_a_worker_that_was_removed_while_it_was_away_enrolls_again(site):
-    """A suspended laptop, or a host that had lost its network: the Server has removed it meanwhile, and its COMMAND runs again."""
+def test_an_ephemeral_worker_removed_in_its_absence_enrolls_again(site):
+    """Such as a suspended laptop or a host that lost its network; its COMMAND runs again."""
     host = runner(site, "b", issue(site, "laptop-key"))
     seen = host.home / "seen"
     command = ("sh", "-c", f"echo $LYFTDATA_WORKER_ID >> {seen}; exec sleep 600")
@@ -60,7 +60,7 @@ def test_a_worker_that_was_removed_while_it_was_away_enrolls_again(site):
     worker_id = str(agent.wait_for("online")["worker_id"])
     until(seen.exists, "the COMMAND runs")
 
-    # As after an absence: the entry is gone when it asks for its next token.
+    # As after an absence: the entry is gone when the agent asks for its next token.
     agent.kill()
     assert site.operator.run("workers", "delete", worker_id, "--yes").returncode == 0
     agent = host.start("run", "worker", "--", *command)
@@ -76,8 +76,8 @@ def test_a_worker_that_was_removed_while_it_was_away_enrolls_again(site):
 
 
 @pytest.mark.parametrize("gone", ["identity.json", "identity-key.pem"])
-def test_a_host_that_loses_power_while_it_discards_its_identity_enrolls_again(site, gone):
-    """Whichever of the files are gone by then: the next start is a new Worker, online under the same name."""
+def test_a_host_that_loses_power_while_discarding_its_identity_enrolls_again(site, gone):
+    """Whichever of the files are already gone, the next start enrolls as a new Worker."""
     host = runner(site, gone, issue(site, f"power-{gone[:11].replace('.', '-')}"))
     agent = host.start("run", "worker")
     worker_id = str(agent.wait_for("online")["worker_id"])

@@ -1,4 +1,4 @@
-"""`lyftdata.testing` says what a real Server says: claim by claim, header by header, answer by answer."""
+"""`lyftdata.testing` matches a real Server: claim by claim, header by header, answer by answer."""
 
 import json
 import sys
@@ -18,8 +18,8 @@ from lyftdata.testing import FakeResource, FakeServer
 FILES = "https://files.example.com"
 SCOPES = ("jobs:read", "jobs:write")
 LABELS = {"zone": "eu-1", "gpu": ""}
-# Of the moment, and of the Server: what they are is compared by form.
-OF_ITS_OWN = {"iss", "jti", "iat", "exp", "cred"}
+# These depend on the time and the Server, so only their form is compared.
+SERVER_SPECIFIC = {"iss", "jti", "iat", "exp", "cred"}
 
 PROOF_PROGRAM = """
 import sys
@@ -69,23 +69,23 @@ def real(site):
 
 @pytest.fixture
 def fake():
-    """Return a fake one with the same Worker and resource."""
+    """Return a fake Server."""
     with FakeServer() as server:
         yield server
 
 
 def check_same_token(ours: str, theirs: str, fake: FakeServer) -> None:
-    """Compare two tokens that should differ in nothing but who signed them when."""
+    """Check that two tokens differ only in the Server that signed them and the time."""
     (header, claims, signature), (real_header, real_claims, real_signature) = parts(ours), parts(theirs)
     assert list(header) == list(real_header)
     assert {**header, "kid": ""} == {**real_header, "kid": ""}
     assert len(header["kid"]) == len(real_header["kid"])
     assert len(signature) == len(real_signature)
     assert list(claims) == list(real_claims)
-    of_their_own = OF_ITS_OWN | ({"aud"} if claims["aud"] == fake.issuer else set())
-    assert without(claims, of_their_own) == without(real_claims, of_their_own)
-    assert {name: type(claims[name]) for name in of_their_own} == {
-        name: type(real_claims[name]) for name in of_their_own
+    server_specific = SERVER_SPECIFIC | ({"aud"} if claims["aud"] == fake.issuer else set())
+    assert without(claims, server_specific) == without(real_claims, server_specific)
+    assert {name: type(claims[name]) for name in server_specific} == {
+        name: type(real_claims[name]) for name in server_specific
     }
     assert len(claims["jti"]) == len(real_claims["jti"])
     assert claims["exp"] - claims["iat"] == real_claims["exp"] - real_claims["iat"]
@@ -99,8 +99,8 @@ def without(members: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if name not in names}
 
 
-def test_tokens_and_answers_are_those_of_a_real_server(real, fake):
-    """Tokens of each strategy, for the Server and for a resource; metadata, keys, and what is said about a token."""
+def test_the_fake_servers_tokens_and_answers_match_a_real_servers(real, fake):
+    """Tokens of each strategy for the Server and for a resource, metadata, keys, and the answers to checks of a token."""
     check_tokens(real, fake)
     check_documents(real, fake)
     check_token_answers(real, fake)
@@ -119,7 +119,7 @@ def check_tokens(real, fake):
     check_same_token(fake.token(enrolled_id, **who, **for_files), real.enrolled[1], fake)
     key = generate_identity_key()
     url, wanted = f"{real.url}/oauth2/token", {"resource": FILES}
-    # The first answer brings the nonce that the Server wants to see (RFC 9449, section 8).
+    # The first answer has the nonce that the Server requires (RFC 9449, section 8).
     first = token_answer(real.url, real.api_key, wanted, headers={"DPoP": proof(key, url)})
     signed = proof(key, url, nonce=first.headers["dpop-nonce"])
     bound = token_answer(real.url, real.api_key, wanted, headers={"DPoP": signed}).json()["access_token"]
@@ -134,7 +134,7 @@ def proof(key, url, **claims):
 
 
 def check_documents(real, fake):
-    """Compare what each publishes."""
+    """Compare the documents that each publishes."""
     for path in ("oauth-authorization-server", "jwks.json"):
         ours = httpx2.get(f"{fake.url}/.well-known/{path}", timeout=180)
         theirs = httpx2.get(f"{real.url}/.well-known/{path}", timeout=180)
@@ -151,7 +151,7 @@ def check_documents(real, fake):
 
 
 def check_token_answers(real, fake):
-    """Compare what a client of a Worker is answered."""
+    """Compare the answers of the token endpoint."""
     fake.add_resource("files", audience=FILES, scopes=SCOPES)
     environ = fake.add_worker("press-01", labels=LABELS).environ
     wanted: list[dict[str, str]] = [
@@ -181,7 +181,7 @@ def check_token_answers(real, fake):
 
 
 def check_online_checks(real, fake):
-    """Compare what a service reads about a token."""
+    """Compare the answers to a service that checks a token."""
     resource = FakeResource("files", FILES, fake.add_resource("files", audience=FILES, scopes=SCOPES).key)
     own = fake.token("press-01", labels=LABELS)
     for_files = fake.token("press-01", labels=LABELS, audience=FILES, scopes=SCOPES)
@@ -198,15 +198,15 @@ def check_online_checks(real, fake):
         ours = introspected(fake.url, own_token, resource)
         theirs = introspected(real.url, their_token, real.resource)
         assert list(ours) == list(theirs)
-        assert without(ours, OF_ITS_OWN) == without(theirs, OF_ITS_OWN)
+        assert without(ours, SERVER_SPECIFIC) == without(theirs, SERVER_SPECIFIC)
 
 
 def asked_about(url, token):
-    """Ask a Server about a token as a proxy does."""
+    """Check a token at a Server as a proxy does."""
     return httpx2.get(f"{url}/auth/verify", headers={"Authorization": f"Bearer {token}"}, timeout=180)
 
 
 def introspected(url, token, resource):
-    """Ask a Server about a token as a resource does."""
+    """Check a token at a Server as a resource does."""
     form = {"token": token, "client_id": resource.name, "client_secret": resource.key}
     return httpx2.post(f"{url}/oauth2/introspect", data=form, timeout=180).json()

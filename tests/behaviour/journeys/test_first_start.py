@@ -1,4 +1,4 @@
-"""A first start that fails leaves a Server that can still be started, and signed in to."""
+"""After a first start that fails, the Server can still be started and signed in to."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.processes import Host, end_started, free_port, until
 
 @pytest.fixture
 def host(tmp_path):
-    """Return the host of a Server that has never run, without a first password given."""
+    """Return the host of a Server that has never run and has no first password set."""
     yield Host(
         tmp_path / "server",
         LYFTDATA_STAGING_DIR=str(tmp_path / "server" / "staging"),
@@ -21,15 +21,15 @@ def host(tmp_path):
 
 
 def printed_password(program):
-    """Return the first password that a running Server has printed."""
+    """Return the first password that a Server has printed."""
     (line,) = until(
         lambda: [line for line in program.log.splitlines() if "password:" in line], "the first password"
     )
     return line.rpartition(" ")[2]
 
 
-def test_a_certificate_that_cannot_be_used_leaves_no_state(host, tmp_path):
-    """Exit 2 with the variable and the file, nothing written; with the right file the Server starts and prints a password."""
+def test_a_start_with_an_unusable_certificate_creates_nothing(host, tmp_path):
+    """It exits 2 and names the variable and the file; with the right file the Server starts and prints a password."""
     cert, key = self_signed(tmp_path)
     wrong = {"LYFTDATA_TLS_CERT": "/nowhere.pem", "LYFTDATA_TLS_KEY": str(key)}
 
@@ -54,12 +54,12 @@ def test_a_certificate_that_cannot_be_used_leaves_no_state(host, tmp_path):
 
 
 def full_disk():
-    """Return an output that takes nothing."""
+    """Return an output stream to a full disk."""
     return os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
 
 
 def closed_pipe():
-    """Return the writing end of a pipe that nobody reads."""
+    """Return the writing end of a pipe whose reading end is closed."""
     reading, writing = os.pipe()
     os.close(reading)
     return os.fdopen(writing, "wb")
@@ -67,7 +67,7 @@ def closed_pipe():
 
 @pytest.mark.parametrize("output", [full_disk, closed_pipe])
 def test_a_first_password_that_cannot_be_printed_is_not_set(host, output):
-    """The start fails and says so; the next one prints a password, which signs in."""
+    """The start fails with a message; the next one prints a password that works."""
     with output() as stream:
         failed = subprocess.run(
             [*host.python, "run", "server"],

@@ -1,4 +1,4 @@
-"""What a terminal obeys comes out of no command: not from its arguments, and not from a Server that means harm."""
+"""No command prints terminal control sequences from its arguments or from a malicious Server."""
 
 import io
 import itertools
@@ -18,20 +18,20 @@ from lyftdata.cli.credentials import Credentials
 from lyftdata.core.secret import Secret
 from lyftdata.server.api.admin.app import admin_app
 
-# A title set, a screen cleared, an override of directions, a line that looks like another; and bytes that are no text,
-# as Python hands them on from a command line.
+# Sets the title, clears the screen, overrides the text direction, fakes a line; and undecodable bytes, as Python passes them
+# on from a command line.
 HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x9b31m\u202e\r\nWorker evil-01 online\u2028"
 ARGUMENTS = (HOSTILE, "\udcff", "x" * 20_000, str(10**40), "-1", "")
-# Colours; and what moves a progress bar: cursor off and on, line erased, up by one.
+# Our own: colours, and for progress bars hiding and showing the cursor, erasing a line, moving up by one.
 _OURS = re.compile(r"\r?\x1b\[(?:[0-9;]*m|2K|1A|\?25l|\?25h\r?)")
-# What asks for a password, or does not end by itself; and what prints a text from the program.
+# Commands that ask for a password or do not end by themselves, and one that prints a script of the program.
 LEFT_OUT = {("quickstart",), ("run", "server"), ("run", "worker"), ("login",), ("password",), ("completion",)}
 
 
 def commands(
     group: click.Group = main.cli, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Give every command with its path."""
+    """Yield every command with its path."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -42,7 +42,7 @@ def commands(
 
 
 def usual(path: tuple[str, ...], command: click.Command) -> list[str]:
-    """Return how a command is called, as far as it must be told something."""
+    """Return the command's path with the options that it requires."""
     options = [param for param in command.params if isinstance(param, click.Option)]
     given = ["--yes"] if any("--yes" in option.opts for option in options) else []
     for option in options:
@@ -52,29 +52,29 @@ def usual(path: tuple[str, ...], command: click.Command) -> list[str]:
 
 
 def arguments_of(command: click.Command) -> list[click.Argument]:
-    """Return what stands behind the options."""
+    """Return the positional arguments."""
     return [param for param in command.params if isinstance(param, click.Argument)]
 
 
 class Screen(io.TextIOWrapper):
-    """A stream that may be a terminal."""
+    """An output stream that can pose as a terminal."""
 
     is_terminal = False
 
     def isatty(self) -> bool:
-        """Return whether it is."""
+        """Return whether it poses as a terminal."""
         return self.is_terminal
 
 
 class Terminal:
-    """Runs commands in this process, and keeps what they print as a terminal in UTF-8 would get it."""
+    """Runs commands in this process and captures their output as a UTF-8 terminal would get it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
         self.count = 0
 
     def run(self, arguments: list[str], *, piped: bool = True) -> tuple[int, str]:
-        """Run a command without input; return its exit code and all that it printed, without the program's own colours and bars."""
+        """Run a command without input; return its exit code and its output, without the program's own colours and progress bars."""
         self.count += 1
         raw = io.BytesIO(), io.BytesIO()
         out = Screen(raw[0], encoding="utf-8", errors="strict")
@@ -95,19 +95,21 @@ class Terminal:
 
 @pytest.fixture
 def terminal(monkeypatch, tmp_path):
-    """Return a terminal in an empty directory."""
+    """Return a terminal whose working directory is empty."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return Terminal(monkeypatch)
 
 
-def what_is_obeyed(text: str) -> list[str]:
-    """Return the characters of a text that a terminal obeys."""
+def control_characters(text: str) -> list[str]:
+    """Return the characters of a text that a terminal would interpret."""
     return [character for character in text if not character.isprintable() and character != "\n"]
 
 
-def test_no_argument_is_obeyed_by_the_terminal_or_ends_in_a_traceback(plain_site, terminal, monkeypatch):
-    """Each argument and each option of each command, one at a time: done or refused with one of the four exit codes."""
+def test_no_argument_causes_control_characters_in_the_output_or_a_traceback(
+    plain_site, terminal, monkeypatch
+):
+    """For each argument and option of each command, one at a time; every run ends with one of the four exit codes."""
     for name, value in plain_site.operator.environ.items():
         monkeypatch.setenv(name, value)
     wrong = []
@@ -123,7 +125,7 @@ def test_no_argument_is_obeyed_by_the_terminal_or_ends_in_a_traceback(plain_site
             ]
             for arguments in tries:
                 code, printed = terminal.run(arguments)
-                if code not in {0, 1, 2, 3} or what_is_obeyed(printed) or "Traceback" in printed:
+                if code not in {0, 1, 2, 3} or control_characters(printed) or "Traceback" in printed:
                     wrong.append((arguments, code, printed[-300:]))
 
     assert wrong == []
@@ -131,7 +133,7 @@ def test_no_argument_is_obeyed_by_the_terminal_or_ends_in_a_traceback(plain_site
 
 
 class HostileServer(ThreadingHTTPServer):
-    """Answers every question of the admin API in its shape, with hostile text wherever any text may stand."""
+    """Answers every request of the admin API with a valid shape and hostile text in every string field."""
 
     def __init__(self, *, is_error: bool) -> None:
         self.document = admin_app().openapi()
@@ -148,7 +150,7 @@ class HostileServer(ThreadingHTTPServer):
             line = json.dumps({"actor": HOSTILE}, ensure_ascii=False)
             return 200, "application/x-ndjson", f"{line}\n".encode()
         if path == "/events":
-            # Followed for ever otherwise.
+            # Otherwise the stream would be followed for ever.
             self.is_error = True
             worker = example({"$ref": "#/components/schemas/Worker"}, self.document, text=HOSTILE)
             data = json.dumps(worker, ensure_ascii=False).encode()
@@ -160,7 +162,7 @@ class HostileServer(ThreadingHTTPServer):
             return int(status), "application/json", b""
         value = example(schema, self.document, text=HOSTILE)
         if isinstance(value, dict) and "next" in value:
-            # One page: there is no end of them otherwise.
+            # One page only: otherwise there would be no last one.
             value["next"] = None
         return int(status), "application/json", json.dumps(value).encode()
 
@@ -189,12 +191,12 @@ class _Answers(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815 - so the standard library calls them
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(params=[False, True], ids=["answers", "errors"])
 def hostile_server(request, monkeypatch, tmp_path):
-    """Return the address of a Server that means harm, at which an operator is signed in."""
+    """Yield the URL of a malicious Server, and the credential store for an operator's session there."""
     server = HostileServer(is_error=request.param)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -207,8 +209,8 @@ def hostile_server(request, monkeypatch, tmp_path):
     server.server_close()
 
 
-def test_nothing_that_a_server_says_is_obeyed_by_the_terminal(hostile_server, terminal, monkeypatch):
-    """Every command, as a table, as fields and as JSON; no line is begun that a Server has made up."""
+def test_no_server_can_send_control_characters_to_the_terminal(hostile_server, terminal, monkeypatch):
+    """With every command, as a table, as fields and as JSON; nor can a Server's text start a new line."""
     monkeypatch.setattr("lyftdata.cli.worker_watch._FOLLOW_AGAIN_AFTER_S", 0)
     url, credentials = hostile_server
     wrong, printed = [], ""
@@ -216,7 +218,7 @@ def test_nothing_that_a_server_says_is_obeyed_by_the_terminal(hostile_server, te
         forms = [[], *([["--json"]] if any("--json" in p.opts for p in command.params) else [])]
         for form, piped in itertools.product(forms, (True, False)):
             if path in {("audit", "export"), ("audit", "proof")} and piped:
-                # For a program, exactly as it came.
+                # This output is for programs and is passed on verbatim.
                 continue
             arguments = [*usual(path, command), *form, "--", *["press-01"] * len(arguments_of(command))]
             credentials.store(url, Secret("session"))
@@ -224,7 +226,7 @@ def test_nothing_that_a_server_says_is_obeyed_by_the_terminal(hostile_server, te
             printed += text
             if (
                 code not in {0, 1, 2, 3}
-                or what_is_obeyed(text)
+                or control_characters(text)
                 or re.search(r"^Worker evil-01", text, re.MULTILINE)
             ):
                 wrong.append((arguments, piped, code, text[-300:]))

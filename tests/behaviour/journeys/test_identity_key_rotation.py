@@ -1,4 +1,4 @@
-"""An operator has identity keys rotated, and a kill of either side at any step leaves each Worker one good key."""
+"""Rotation of identity keys at an operator's request; after a kill of either side at any step a Worker has one valid key."""
 
 import signal
 import time
@@ -23,20 +23,20 @@ def worker_host(site, name, *, module="lyftdata"):
 
 
 def key_of(site, worker_id):
-    """Return how far the rotation of a Worker is, and its identity key."""
+    """Return the rotation state of a Worker and the thumbprint of its identity key."""
     worker = site.workers()[worker_id]
     return worker["key_rotation"], worker["thumbprint"]
 
 
 def wait_for_another_key(site, worker_id, before):
-    """Wait until a Worker has another key than before, and is connected."""
+    """Wait until a Worker has a new key and is connected."""
     until(lambda: key_of(site, worker_id)[0] == "done", "the key is rotated")
     assert key_of(site, worker_id)[1] != before
     until(lambda: site.status(worker_id) == "online", "the Worker is connected")
 
 
-def test_a_program_goes_on_while_its_key_is_rotated(open_site, tmp_path):
-    """The agent of a connected Worker rotates at once; its COMMAND is not started again, nor are programs that use the directory too."""
+def test_a_command_runs_on_while_its_workers_key_is_rotated(open_site, tmp_path):
+    """A connected agent rotates at once; its COMMAND is not restarted, and other programs that use the directory go on working."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     host, starts = worker_host(site, "press"), tmp_path / "starts"
@@ -75,15 +75,15 @@ def test_a_program_goes_on_while_its_key_is_rotated(open_site, tmp_path):
     [event] = operator.json("audit", "list", "--action", "worker.key_rotated")
     assert event["details"]["from"] == before
     assert host.run("token").returncode == 0
-    # They do not replace a token that they have just got.
+    # They do not replace a token that they got only just now.
     later_s[0] = 60.0
     assert all(program.get_another(token) for program, token in zip(programs, tokens, strict=True))
     worker.terminate()
     host.start("run", "worker").wait_for("online")
 
 
-def test_a_kill_at_any_step_leaves_one_good_key(open_site):
-    """The agent goes on with the key that its directory holds, and the rotation is completed; so it is after a kill of the Server."""
+def test_a_kill_at_any_step_leaves_one_valid_key(open_site):
+    """The agent goes on with the key in its directory and completes the rotation, also after a kill of the Server."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     host = worker_host(site, "press", module="tests.behaviour.journeys.killed_rotation")

@@ -1,4 +1,4 @@
-"""A Worker behind something that closes idle connections sooner than a poll is held."""
+"""A Worker behind a middlebox whose idle timeout is shorter than a held poll."""
 
 import contextlib
 import select
@@ -12,7 +12,7 @@ IDLE_S = 5.0
 
 
 class Relay:
-    """Passes bytes on, and closes a connection on which nothing was sent for five seconds."""
+    """Passes bytes on, and closes connections that were idle for five seconds."""
 
     def __init__(self, port):
         self._to = port
@@ -43,7 +43,7 @@ class Relay:
                     other[end].sendall(content)
 
     def close(self):
-        """Take no more connections."""
+        """Accept no more connections."""
         self._listening.close()
 
 
@@ -55,8 +55,8 @@ def relay(site):
     made.close()
 
 
-def test_polls_that_are_cut_are_held_shorter(site, relay):
-    """After two cuts the Worker asks for shorter holds, says so once, and stays online."""
+def test_a_worker_whose_polls_are_cut_asks_for_shorter_holds(site, relay):
+    """It logs that once, and stays online."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     host = site.worker_host(
         "behind",
@@ -71,7 +71,7 @@ def test_polls_that_are_cut_are_held_shorter(site, relay):
     before, _, _ = agent.log.partition('"event": "polls_cut"')
     online = before.count('"event": "online"')
     agent.wait_for("online", count=online + 1)
-    # It is held again and again, for longer in all than what cut it, and does not go offline any more.
+    # Several polls are held, for longer in total than the idle timeout, and it does not go offline again.
     polls = relay.requests
     until(lambda: relay.requests >= polls + 3, "three more polls")
     assert len(agent.events("online")) == online + 1

@@ -1,4 +1,4 @@
-"""What stands between a Worker and its Server, and answers in its place: the log says who answered what, and what to do."""
+"""Proxies and other programs that answer instead of the Server: messages say what answered, and what to do."""
 
 import http.server
 import json
@@ -10,14 +10,14 @@ from tests.processes import Host
 
 from lyftdata.verify import KeysUnavailableError, UnknownKeyError, WorkerVerifier
 
-# A token by a key that no Server has: to see that, the keys must be fetched.
+# A token with an unknown key: to find that out, a verifier must fetch the keys.
 UNKNOWN = "eyJhbGciOiJFUzI1NiIsImtpZCI6IngiLCJ0eXAiOiJhdCtqd3QifQ.e30.AAAA"
 ELSEWHERE = "https://lyft.invalid"
 CREDENTIALS = {"LYFTDATA_WORKER_ID": "press", "LYFTDATA_WORKER_API_KEY": "lyftdata_wrong"}
 
 
-class InBetween:
-    """A program that answers every request alike."""
+class CannedServer:
+    """An HTTP server that gives every request the same answer."""
 
     def __init__(self, status, headers=(), body=b""):
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,7 +32,7 @@ class InBetween:
             do_GET = do_POST = do_CONNECT = answer  # noqa: N815 - the library's names
 
             def log_message(self, *_arguments):
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -40,18 +40,18 @@ class InBetween:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self):
-        """End it."""
+        """Stop it."""
         self._server.shutdown()
         self._server.server_close()
 
 
 @pytest.fixture
 def between():
-    """Return what makes such programs; they end with the test."""
+    """Return a function that starts such servers; they are stopped after the test."""
     made = []
 
     def make(*arguments):
-        made.append(InBetween(*arguments))
+        made.append(CannedServer(*arguments))
         return made[-1]
 
     yield make
@@ -82,8 +82,8 @@ REDIRECT = [("Location", "https://lyft.example/login?next=secret")]
         ((502, [], b"bad gateway"), "answered 502", "gets no answer from it"),
     ],
 )
-def test_an_answer_that_is_not_the_servers_is_told_as_such(tmp_path, between, answer, message, remedy):
-    """By agent and command line alike: the address that was tried, the status, where it redirects to, and what to do."""
+def test_an_answer_that_is_not_the_servers_is_reported_as_such(tmp_path, between, answer, message, remedy):
+    """Agent and command line show the URL, the status, the target of a redirect, and the remedy."""
     program = between(*answer)
     host = Host(tmp_path, LYFTDATA_URL=program.url, LYFTDATA_JOBS_DIR=str(tmp_path / "jobs"))
 
@@ -96,13 +96,13 @@ def test_an_answer_that_is_not_the_servers_is_told_as_such(tmp_path, between, an
     assert remedy in line["remedy"]
     assert (operator.returncode, program.url in operator.stderr) == (1, True)
     assert message in operator.stderr
-    # To a proxy's own 502 the command line has more to say.
+    # For a proxy's own 502 the command line has another remedy.
     assert remedy in operator.stderr or answer[0] == 502
     assert "secret" not in agent.log + operator.stderr
 
 
-def test_the_wrong_scheme_and_an_unknown_ca_are_told_with_what_to_do(tmp_path, open_site, between):
-    """A Server with a certificate of its own: by plain http, without its CA, under another name; and https where there is none."""
+def test_tls_mistakes_are_reported_with_a_remedy(tmp_path, open_site, between):
+    """Plain http to a Server with TLS, a missing CA, another host name, and https to a Server without TLS."""
     cert, key = self_signed(tmp_path)
     site = open_site(LYFTDATA_TLS_CERT=str(cert), LYFTDATA_TLS_KEY=str(key))
     cases = [
@@ -124,8 +124,8 @@ def test_the_wrong_scheme_and_an_unknown_ca_are_told_with_what_to_do(tmp_path, o
         assert remedy in operator.stderr
 
 
-def test_a_verifier_is_given_a_ca_of_ones_own(tmp_path, open_site):
-    """With `tls_ca=` it fetches the keys of a Server whose certificate the system does not trust; without, it names the argument."""
+def test_a_verifier_accepts_a_private_ca(tmp_path, open_site):
+    """With `tls_ca=` it fetches the keys of a Server whose certificate the system does not trust; without it, the error names it."""
     cert, key = self_signed(tmp_path)
     site = open_site(LYFTDATA_TLS_CERT=str(cert), LYFTDATA_TLS_KEY=str(key))
     url = f"https://localhost:{site.port}"
@@ -136,8 +136,8 @@ def test_a_verifier_is_given_a_ca_of_ones_own(tmp_path, open_site):
         WorkerVerifier(url, audience=url, tls_ca=cert).verify(UNKNOWN)
 
 
-def test_what_does_not_pass_by_itself_shows_at_the_level_warning(tmp_path, between):
-    """After a few tries the agent says so to an operator who reads warnings only."""
+def test_a_lasting_failure_is_logged_at_level_warning(tmp_path, between):
+    """After a few attempts, so that operators who only read warnings see it."""
     host = Host(tmp_path, LYFTDATA_URL=between(403).url, LYFTDATA_LOG_LEVEL="warning")
     agent = host.start("run", "worker", **CREDENTIALS)
 
@@ -145,8 +145,8 @@ def test_what_does_not_pass_by_itself_shows_at_the_level_warning(tmp_path, betwe
     agent.kill()
 
 
-def test_a_proxy_that_refuses_is_named(tmp_path, between):
-    """A proxy of the environment that wants a password: its address and its variable, and not the password that was given."""
+def test_a_proxy_that_demands_a_password_is_named(tmp_path, between):
+    """With its address and the environment variable, but not the password in it."""
     proxy = between(407, [("Proxy-Authenticate", "Basic")])
     named = {"HTTPS_PROXY": f"http://me:hunter2@{proxy.address}", "LYFTDATA_URL": ELSEWHERE}
     host = Host(tmp_path, **named)
@@ -171,8 +171,8 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["worker", "token", "cli", "check"])
-def test_a_proxy_that_cannot_be_used_is_one_sentence(tmp_path, command):
-    """SOCKS in the environment: exit 2, and the variable."""
+def test_an_unusable_proxy_setting_is_a_one_line_error(tmp_path, command):
+    """For a SOCKS proxy each command exits 2 and names the variable."""
     host = Host(tmp_path, LYFTDATA_URL=ELSEWHERE, ALL_PROXY="socks5://127.0.0.1:1", **CREDENTIALS)
 
     done = host.run(*command, stdin="a password\n")
@@ -182,8 +182,8 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence(tmp_path, command):
     assert "Traceback" not in done.stderr
 
 
-def test_a_server_in_no_proxy_does_not_mind(tmp_path):
-    """The same with the Server in NO_PROXY: it is asked directly, and is not there."""
+def test_an_unusable_proxy_is_ignored_for_a_server_in_no_proxy(tmp_path):
+    """The Server is contacted directly, which here fails."""
     host = Host(
         tmp_path,
         LYFTDATA_URL=ELSEWHERE,
@@ -203,8 +203,8 @@ def test_a_server_in_no_proxy_does_not_mind(tmp_path):
 
 
 @pytest.mark.parametrize(("no_proxy", "message"), [("", "ALL_PROXY: "), ("lyft.invalid", f"{ELSEWHERE}/")])
-def test_the_verifier_says_the_same(monkeypatch, no_proxy, message):
-    """Keys that cannot be had for a proxy's sake: the reason is the variable, and with NO_PROXY there is no proxy."""
+def test_the_verifier_reports_an_unusable_proxy(monkeypatch, no_proxy, message):
+    """Its error names the variable; with the Server in NO_PROXY it contacts the Server directly."""
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")

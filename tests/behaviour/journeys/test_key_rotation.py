@@ -1,4 +1,4 @@
-"""An API key is rotated without downtime: who lags is listed, and the old key ends on command or by itself."""
+"""Rotation of API keys and signing keys without downtime."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,8 +8,8 @@ from tests.processes import until
 from lyftdata.core.encoding import decode_base64url
 
 
-def test_an_api_key_is_rotated_with_a_deadline(plain_site):
-    """Two Workers share a key; one gets the new key in time, the other is cut off; then the next old key ends by itself."""
+def test_an_old_api_key_ends_on_command_or_at_its_deadline(plain_site):
+    """Workers that still use the old key are listed, and refused once it has ended; those with the new key are not."""
     site, operator = plain_site, plain_site.operator
     for name in ("press-01", "press-02"):
         operator.done("workers", "add", name, "--id", name)
@@ -53,8 +53,8 @@ def test_an_api_key_is_rotated_with_a_deadline(plain_site):
         assert secret not in site.server.log
 
 
-def test_a_signing_key_is_withdrawn_under_a_running_worker(plain_site):
-    """The Worker gets a new token by itself and stays connected; the key is gone from the list, and only with a yes."""
+def test_withdrawing_a_signing_key_does_not_disconnect_a_worker(plain_site):
+    """It gets a new token by itself. The key is no longer listed; the command requires --now and --yes."""
     site, operator = plain_site, plain_site.operator
     operator.done("workers", "add", "press-01", "--id", "press-01")
     key = operator.done("api-key", "issue", "press-keys").strip()

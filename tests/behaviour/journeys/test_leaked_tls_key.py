@@ -1,4 +1,4 @@
-"""The private key of TLS leaked, and a private CA issued its certificate: the steps of the page, with a real Server and a real agent."""
+"""Replacing a leaked TLS key whose certificate a private CA issued: the page's steps, with a real Server and agent."""
 
 import queue
 import shutil
@@ -14,7 +14,7 @@ from tests.processes import WITHIN_S
 
 
 class Impostor:
-    """The attacker at the address of the Server, with the leaked key and its certificate; keeps what is sent to it."""
+    """An attacker at the Server's address with the leaked key and its certificate; records what it receives."""
 
     def __init__(self, port: int, cert: Path, key: Path) -> None:
         self.received: list[bytes] = []
@@ -38,14 +38,14 @@ class Impostor:
                 self.refusals.put(str(error))
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
 
 
-def test_a_leaked_key_is_replaced_while_workers_stay(open_site: OpenSite, tmp_path: Path) -> None:
-    """With a new CA too: Workers trust both, then the new one alone; afterwards the leaked key poses as the Server to none of them."""
+def test_a_leaked_tls_key_can_be_replaced_while_workers_run(open_site: OpenSite, tmp_path: Path) -> None:
+    """With a new CA too: Workers trust both CAs, then only the new one; afterwards the leaked key cannot be used against them."""
     old, new, hosts = (tmp_path / name for name in ("old", "new", "served"))
     for directory in (old, new, hosts):
         directory.mkdir()
@@ -67,7 +67,7 @@ def test_a_leaked_key_is_replaced_while_workers_stay(open_site: OpenSite, tmp_pa
     agent.wait_for("online")
 
     trusted.write_bytes(old_ca.read_bytes() + new_ca.read_bytes())
-    # In either order: half a renewal is not served.
+    # A certificate without its key is not served.
     shutil.copy(new_cert, cert)
     site.server.wait_for("certificate_reload_failed")
     shutil.copy(new_key, key)
@@ -82,7 +82,7 @@ def test_a_leaked_key_is_replaced_while_workers_stay(open_site: OpenSite, tmp_pa
         refused = host.run("token")
         assert refused.returncode != 0
         assert "certificate" in refused.stderr
-        # Its thread may come to it after the Worker has ended.
+        # Its thread may record this after the Worker has ended.
         assert impostor.refusals.get(timeout=WITHIN_S)
         assert impostor.received == []
     finally:

@@ -1,4 +1,4 @@
-"""The Server moves to another public address: Workers of both strategies go on, and each moves when its host says so."""
+"""The Server moves to another public URL: Workers of both strategies go on, and each moves when its host is changed."""
 
 import json
 import urllib.error
@@ -13,21 +13,21 @@ MOVED = "LYFTDATA_PREVIOUS_PUBLIC_URLS"
 
 
 class Address:
-    """Another address of a Server, by a relay that ends with the test."""
+    """Another URL of a Server, through a relay."""
 
     def __init__(self, site):
-        # It relays to any port; a database's is one.
+        # A Cable is made for a database, but relays to any port.
         self._relay = Cable(site)
         self.url = self._relay.url(f"{site.url}/").rstrip("/")
 
     def close(self):
-        """End the relay."""
+        """Stop the relay."""
         self._relay.close()
 
 
 @pytest.fixture
 def site(open_site):
-    """Return a Server that is stopped, with an enrollment key."""
+    """Return a stopped Server with an enrollment key."""
     started = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     started.server.terminate()
     return started
@@ -35,26 +35,26 @@ def site(open_site):
 
 @pytest.fixture
 def old(site):
-    """Return the address that the Server has at first; it goes on leading to the Server."""
+    """Return the Server's first URL, which continues to lead to it."""
     address = Address(site)
     yield address.url
     address.close()
 
 
 def restart(site, **environ):
-    """Start the Server with another environment; return its log."""
+    """Start the Server with another environment; return the program."""
     if site.server.alive():
         site.server.terminate()
     return site.start_server(**environ)
 
 
 def issuer_warnings(server):
-    """Return what the Server warns of at its start that concerns its address."""
+    """Return the Server's startup warnings about its URL."""
     return [e["problem"] for e in server.events("configuration_warning") if MOVED in e["problem"]]
 
 
 def verify_status(url, token):
-    """Return how the Server answers to a token at /auth/verify."""
+    """Return the status of /auth/verify for a token."""
     request = urllib.request.Request(f"{url}/auth/verify", headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request) as answer:
@@ -64,26 +64,26 @@ def verify_status(url, token):
 
 
 def identity(host):
-    """Return who a host's Worker is, as its directory has it."""
+    """Return the identity in a host's directory."""
     return json.loads((host.home / "jobs" / "identity.json").read_text())
 
 
 def signing_for_old(site):
-    """Return how many Workers sign for the one previous address."""
+    """Return how many Workers sign for the previous URL."""
     (previous,) = site.operator.json("enrollment", "status")["previous_issuers"]
     return previous["workers"]
 
 
 def come_online(host):
-    """Run the Worker until it is online, and end it; return what it logged."""
+    """Run the Worker until it is online, and stop it; return the program with its log."""
     agent = host.start("run", "worker")
     agent.wait_for("online")
     assert agent.terminate() == 0
     return agent
 
 
-def test_workers_go_on_at_a_new_address(site, old):
-    """Named, the old address keeps every Worker, token and new host working; moved, a Worker does without it for good."""
+def test_workers_keep_working_when_the_server_gets_a_new_url(site, old):
+    """While the old URL is listed as a previous one, all Workers, tokens and new hosts work; a Worker that has moved no longer needs it."""
     restart(site, LYFTDATA_PUBLIC_URL=old)
     site.sign_in()
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
@@ -94,7 +94,7 @@ def test_workers_go_on_at_a_new_address(site, old):
     come_online(enrolled)
     from_before = enrolled.done("token").strip()
 
-    # The address is changed, and nothing else.
+    # Only the URL is changed.
     server = restart(site)
     (warning,) = issuer_warnings(server)
     assert (
@@ -109,7 +109,7 @@ def test_workers_go_on_at_a_new_address(site, old):
     assert MOVED in enrolled.run("token", LYFTDATA_URL=site.url).stderr
     assert identity(enrolled)["issuer"] == old
 
-    # The old one is named.
+    # The old URL is listed as a previous one.
     server = restart(site, **{MOVED: old})
     assert issuer_warnings(server) == []
     come_online(enrolled)
@@ -120,7 +120,7 @@ def test_workers_go_on_at_a_new_address(site, old):
     site.sign_in()
     assert signing_for_old(site) == 2
 
-    # The hosts are given the new one.
+    # The hosts get the new URL.
     for host in (enrolled, late):
         host.environ["LYFTDATA_URL"] = site.url
         moved = come_online(host)
@@ -131,5 +131,5 @@ def test_workers_go_on_at_a_new_address(site, old):
     assert issuer_warnings(server) == []
     for host in (enrolled, late, by_key):
         host.done("token")
-    # A token of an address that is not named any more is another Server's.
+    # A token of a URL that is no longer listed is refused like another Server's.
     assert verify_status(site.url, from_before) == 401

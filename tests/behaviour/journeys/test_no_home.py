@@ -1,4 +1,4 @@
-"""Containers and services run under user IDs without a name, without a home directory, or with another user's."""
+"""Containers and services run under user IDs without a name, without a home directory, or with another user's home."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ UNKNOWN_USER = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
 
 
 def can_be_unknown():
-    """Return whether this machine lets us be a user that the system does not know."""
+    """Return whether we may run as an unknown user on this machine."""
     if shutil.which("unshare") is None:
         return False
     return subprocess.run([*UNKNOWN_USER, "true"], capture_output=True, check=False).returncode == 0
@@ -28,8 +28,8 @@ def host_without_home(path, **environ):
     return host
 
 
-def test_who_is_given_every_directory_needs_no_home(site, tmp_path):
-    """Worker, command line, settings of the Server and the library start where each directory is given."""
+def test_no_home_is_needed_if_every_directory_is_set(site, tmp_path):
+    """The Worker, the command line, the check of the Server's settings and the client library work."""
     host = host_without_home(
         tmp_path / "unknown",
         LYFTDATA_URL=site.url,
@@ -57,8 +57,8 @@ def test_who_is_given_every_directory_needs_no_home(site, tmp_path):
     assert library.returncode == 0, library.stderr
 
 
-def test_the_absence_of_a_home_is_one_sentence(tmp_path):
-    """Exit 2 with the variable to set, from whatever needs a directory that was not given; nothing else is printed."""
+def test_a_missing_home_is_a_one_line_error(tmp_path):
+    """Each command that needs a directory which is not set exits 2 and names the variable to set."""
     host = host_without_home(tmp_path / "unknown", LYFTDATA_URL="http://127.0.0.1:1")
     enrolling = {"LYFTDATA_WORKER_NAME": "w", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
     for arguments, variable, environ in (
@@ -75,7 +75,7 @@ def test_the_absence_of_a_home_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("home", ["none", "another user's"])
 def test_a_worker_with_an_api_key_needs_no_directory(plain_site, tmp_path, home):
-    """It starts, runs its command and gets a token, whether its user has no home or one that is closed to it."""
+    """It runs its command and gets a token, whether its user has no home or one without access."""
     key = plain_site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     host = host_without_home(
         tmp_path / "unknown",

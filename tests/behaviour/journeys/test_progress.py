@@ -1,4 +1,4 @@
-"""Long commands show how far they are on a terminal, and print nothing of it when piped."""
+"""Long commands show their progress on a terminal, and not when piped."""
 
 from tests.terminals import run_on_a_terminal
 
@@ -6,7 +6,7 @@ WORKERS = ("press-01", "press-02", "press-03")
 
 
 def shows_progress(host, command, *, stage, result, before=lambda: None):
-    """Check a bar with its stage on a terminal and the result after it; piped, the result alone."""
+    """Check that a command shows a stage before the result on a terminal, and no stage when piped."""
     before()
     piped = host.run(*command)
     assert piped.returncode == 0, piped.stderr
@@ -19,8 +19,8 @@ def shows_progress(host, command, *, stage, result, before=lambda: None):
     assert shown.index(stage) < shown.index(result), shown
 
 
-def test_commands_on_the_servers_host(site, cluster):
-    """Backing up, putting a backup back, and moving to PostgreSQL."""
+def test_commands_on_the_servers_host_show_progress(site, cluster):
+    """Backup, restore, and the migration to PostgreSQL."""
     host = site.server_host
     file = host.home / "monday.db"
     backup = ("admin", "backup", str(file))

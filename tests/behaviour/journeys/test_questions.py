@@ -1,11 +1,11 @@
-"""Questions before something is cut off."""
+"""Commands that ask for passwords on a terminal."""
 
 from tests.processes import PASSWORD
 from tests.terminals import Typist
 
 
 def test_each_password_is_checked_before_the_next_question(plain_site):
-    """A wrong current password ends it at once; a new one is checked for strength before it is asked for again."""
+    """A wrong current password ends the command at once; a new one is checked before it has to be repeated."""
     operator = plain_site.operator
     command = [*operator.python, "password"]
 

@@ -1,4 +1,4 @@
-"""Operators who are locked out, or whose password is lost, are let in again from the Server's host."""
+"""Recovery on the Server's host for operators who are locked out or have lost their password."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ WRONG = "a wrong password\n"
 
 
 def lock_out(site):
-    """Guess until the right password is not looked at any more."""
+    """Guess until the right password is no longer checked."""
     for _ in range(6):
         site.operator.run("login", "admin", "--password-stdin", stdin=WRONG)
     locked = site.operator.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
@@ -17,12 +17,12 @@ def lock_out(site):
 
 
 def events(site):
-    """Return the audit events by the host."""
+    """Return the audit events of the host."""
     return [(e["action"], e["subject"]) for e in site.operator.json("audit", "list") if e["actor"] == "host"]
 
 
-def test_unlock_while_the_server_runs(open_site):
-    """The next attempt is looked at, without a restart; the audit log says who did it and stays whole."""
+def test_an_operator_can_be_unlocked_while_the_server_runs(open_site):
+    """The next sign-in succeeds without a restart; the audit log records the unlock and stays intact."""
     site = open_site()
     lock_out(site)
 
@@ -33,8 +33,8 @@ def test_unlock_while_the_server_runs(open_site):
     site.operator.done("audit", "verify")
 
 
-def test_reset_password_while_the_server_runs(open_site):
-    """The old password, session and API tokens end at once; the new password is on standard output alone and signs in."""
+def test_a_password_can_be_reset_while_the_server_runs(open_site):
+    """The old password, sessions and API tokens end at once; the new password is printed only to standard output."""
     site = open_site()
     site.sign_in()
     own = f"xxx {PASSWORD}"
@@ -61,8 +61,8 @@ def test_reset_password_while_the_server_runs(open_site):
     site.operator.done("audit", "verify")
 
 
-def test_reset_password_while_no_server_runs(open_site):
-    """A password given on standard input is set without being printed; the Server started next takes it."""
+def test_a_password_can_be_reset_while_the_server_is_stopped(open_site):
+    """A password from standard input is set without being printed, and works when the Server is started."""
     site = open_site()
     site.sign_in()
     site.server.terminate()
@@ -79,7 +79,7 @@ def test_reset_password_while_no_server_runs(open_site):
 
 
 def test_a_password_that_cannot_be_printed_is_not_set(open_site):
-    """Standard output on a full disk: exit 1, and the old password and session go on."""
+    """With standard output on a full disk the command exits 1, and the old session stays valid."""
     site = open_site()
     site.sign_in()
     host = site.server_host
@@ -103,8 +103,8 @@ def test_a_password_that_cannot_be_printed_is_not_set(open_site):
     assert events(site) == []
 
 
-def test_an_event_stream_ends_with_the_session(open_site):
-    """Anyone who listens with a session that a reset has ended hears nothing more, within a second of the next event."""
+def test_an_event_stream_ends_when_its_session_is_revoked(open_site):
+    """A listener whose session was ended by a reset gets no further events."""
     site = open_site()
     operator = site.sign_in()
     watching = operator.start("workers", "watch")

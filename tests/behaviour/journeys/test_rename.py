@@ -1,4 +1,4 @@
-"""A Worker that was renamed on the Server goes on, whichever of its two names its host was given."""
+"""A Worker that was renamed on the Server keeps working with its old and its new name on its host."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ second = asyncio.run(TokenKeeper.from_environment().aget())
 assert first and second
 """
 
-# Only the identity key can get this Worker in.
+# With this enrollment key a Worker can only connect with its stored identity.
 WRONG_KEY = "w" * 40
 
 
@@ -29,7 +29,7 @@ def site(shared_site):
 
 @pytest.fixture
 def renamed(site):
-    """Return the host of a Worker that enrolled as host-old and is host-new on the Server."""
+    """Return the host of a Worker that enrolled as host-old and was renamed to host-new on the Server."""
     host = site.worker_host("host", LYFTDATA_WORKER_NAME="host-old")
     agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     worker_id = agent.wait_for("online")["worker_id"]
@@ -44,13 +44,13 @@ def stored_name(host):
 
 
 def names_given(host):
-    """Return the names that the runs of COMMAND were given."""
+    """Return the names that the runs of COMMAND got."""
     file = host.home / "names"
     return file.read_text().split() if file.exists() else []
 
 
 def library(host, name):
-    """Run the client library with a name; return exit code and error output."""
+    """Run the client library with a name on the host; return the finished process."""
     environ = {**host.environ, "LYFTDATA_WORKER_NAME": name}
     return subprocess.run(
         [host.python[0], "-c", LIBRARY],
@@ -63,7 +63,7 @@ def library(host, name):
 
 
 def online_as(host, name, **environ):
-    """Run the Worker with COMMAND under a name until it is online; return what it logged."""
+    """Run the Worker with COMMAND under a name until it is online; return the program with its log."""
     runs = len(names_given(host))
     agent = host.start("run", "worker", "--", *COMMAND, LYFTDATA_WORKER_NAME=name, **environ)
     agent.wait_for("online")
@@ -73,7 +73,7 @@ def online_as(host, name, **environ):
 
 
 def test_a_renamed_worker_starts_under_both_names(site, renamed):
-    """Old or new, the host's name lets the Worker in by its identity; COMMAND and log have the Server's name; no other is enrolled."""
+    """It connects with its identity and no second Worker is enrolled; COMMAND and log have the Server's name."""
     secret = {"LYFTDATA_AUTO_ENROLLMENT_KEY": WRONG_KEY}
     agent = online_as(renamed, "host-old", **secret)
     assert agent.events("online")[0]["name"] == "host-new"
@@ -84,7 +84,7 @@ def test_a_renamed_worker_starts_under_both_names(site, renamed):
         "if the Server has renamed it to 'host-new'"
         in renamed.run("config", "check", "worker", LYFTDATA_WORKER_NAME="host-new").stderr
     )
-    # Not yet confirmed by the agent: the other programs of the host ask by themselves.
+    # The agent has not confirmed the new name yet, so other programs on the host ask the Server themselves.
     assert renamed.run("token", LYFTDATA_WORKER_NAME="host-new").returncode == 0
     assert library(renamed, "host-new").returncode == 0
     assert stored_name(renamed) == "host-old"
@@ -100,8 +100,8 @@ def test_a_renamed_worker_starts_under_both_names(site, renamed):
     assert site.operator.json("refusals", "list") == []
 
 
-def test_another_name_is_another_worker(site, renamed):
-    """Agent, `token` and library refuse a name that the Server does not give this Worker, and say which it has and what to do."""
+def test_a_name_of_another_worker_is_refused(site, renamed):
+    """Agent, `lyftdata token` and library reject a name that is not this Worker's, and show its name and a remedy."""
     agent = renamed.run("run", "worker", LYFTDATA_WORKER_NAME="other", LYFTDATA_AUTO_ENROLLMENT_KEY=WRONG_KEY)
     token = renamed.run("token", LYFTDATA_WORKER_NAME="other")
     assert (agent.returncode, token.returncode) == (2, 2)
@@ -115,7 +115,7 @@ def test_another_name_is_another_worker(site, renamed):
 
 
 def test_a_new_name_waits_for_a_server_that_is_down(site, renamed):
-    """While the Server is away nobody can tell: the Worker asks again, and is in when the Server is back."""
+    """Only the Server can confirm the name, so the Worker retries, and connects when the Server is back."""
     site.server.terminate()
     agent = renamed.start("run", "worker", LYFTDATA_WORKER_NAME="host-new")
     agent.wait_for("retrying")
@@ -127,8 +127,8 @@ def test_a_new_name_waits_for_a_server_that_is_down(site, renamed):
     assert stored_name(renamed) == "host-new"
 
 
-def test_the_command_of_a_worker_with_an_api_key_has_the_servers_name(site):
-    """A name on the host changes nothing: COMMAND reads the name that its token carries, also where the host has none."""
+def test_the_command_of_a_worker_with_an_api_key_gets_the_servers_name(site):
+    """Whatever name its host sets, if any: COMMAND gets the name in the token."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     host = site.worker_host("by-key", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     for name in ("anything", ""):

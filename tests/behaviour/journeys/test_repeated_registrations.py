@@ -1,4 +1,4 @@
-"""A script that registers at each run instead of keeping its key is found, and an operator reads which host it is."""
+"""A script that registers on every run instead of keeping its key is found, with the address of its host."""
 
 import httpx2
 import pytest
@@ -15,7 +15,7 @@ def site(shared_site):
 
 
 def run_script(site: Site) -> str:
-    """Register with a new key, as a client does that keeps nothing; return the ID."""
+    """Register with a new key, as a client that keeps nothing; return the ID."""
     body = {
         "client_name": "nightly-report",
         "jwks": {"keys": [generate_identity_key().public.as_dict()]},
@@ -30,8 +30,8 @@ def run_script(site: Site) -> str:
     return str(answer.json()["client_id"])
 
 
-def test_a_script_that_registers_at_each_run(site):
-    """Six runs: the list of such clients, the log and the metric name it; a Worker next to it is not in the list."""
+def test_a_script_that_registers_on_every_run_is_reported(site):
+    """After six runs the list of such clients, the log and the metrics show it; an ordinary Worker is not listed."""
     host = site.worker_host("a", LYFTDATA_WORKER_NAME="press", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     host.start("run", "worker").wait_for("online")
     made = [run_script(site) for _ in range(6)]

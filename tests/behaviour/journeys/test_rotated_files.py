@@ -1,4 +1,4 @@
-"""An API key and a set of certificates are rotated in their files: Workers, clients and verifiers go on without a restart."""
+"""Keys and certificates are replaced in their files: Workers, clients and verifiers go on without a restart."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ PROGRAM = 'echo "$LYFTDATA_WORKER_TOKEN_FILE" >> starts; exec sleep 600'
 
 
 def test_a_rotated_api_key_is_picked_up(plain_site):
-    """The new key is in the file when the old one ends: the program is not stopped, and a client gets its next token."""
+    """With the new key in the file when the old one ends, the program is not stopped and a client gets its next token."""
     site = plain_site
     site.operator.done("workers", "add", "press-01", "--id", "press-01")
     key = site.operator.done("api-key", "issue", "press-key", "--worker", "press-01").strip()
@@ -41,11 +41,11 @@ def test_a_rotated_api_key_is_picked_up(plain_site):
     verifier = WorkerVerifier(site.url, audience=site.url, online=True)
     token_file = Path(starts.read_text().split()[0])
     with verifier:
-        until(lambda: is_taken(verifier, token_file.read_text()), "the agent's token by the new key")
-        # Past the latest moment at which a token of 900 s is renewed.
+        until(lambda: is_accepted(verifier, token_file.read_text()), "the agent's token by the new key")
+        # Later than any moment at which a token of 900 s is renewed.
         clock[0] += 800
         assert client.get() != first
-        assert is_taken(verifier, client.get())
+        assert is_accepted(verifier, client.get())
     until(lambda: site.status("press-01") == "online", "the Worker online")
     assert agent.alive()
     assert agent.events("refused") == []
@@ -53,7 +53,7 @@ def test_a_rotated_api_key_is_picked_up(plain_site):
 
 
 def test_a_rotated_enrollment_key_is_picked_up(site):
-    """While a Worker waits for the Server its file gets another key: the Worker enrolls by that one, without a restart."""
+    """A Worker that waits for the Server enrolls with the key that is in its file by then."""
     site.server.terminate()
     host = site.worker_host(
         "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY_FILE="enrollment.key"
@@ -71,13 +71,13 @@ def test_a_rotated_enrollment_key_is_picked_up(site):
 
 
 def token_status(site, key):
-    """Return the status with which a key gets a token."""
+    """Return the status of a token request with a key."""
     form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": key}
     return httpx2.post(f"{site.url}/oauth2/token", data=form, timeout=180).status_code
 
 
-def is_taken(verifier, token):
-    """Return whether the Server takes a token at this moment."""
+def is_accepted(verifier, token):
+    """Return whether the Server accepts a token now."""
     from lyftdata.verify import InvalidTokenError
 
     try:
@@ -86,15 +86,15 @@ def is_taken(verifier, token):
         return False
 
 
-def test_a_rotated_authority_is_picked_up(tmp_path, open_site):
-    """The Server comes back with a certificate of another authority: who trusts it by now is connected again."""
+def test_a_rotated_ca_is_picked_up(tmp_path, open_site):
+    """After the Server restarts with a certificate of another CA, programs whose CA file has that CA reconnect."""
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         issued(tmp_path / name)
     trusted, cert, key = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
 
     def serve_by(name):
-        """Put the files of an authority in place."""
+        """Install the files of a CA."""
         for source, target in (("authority", trusted), ("cert", cert), ("key", key)):
             shutil.copyfile(tmp_path / name / f"{source}.pem", target)
 

@@ -1,4 +1,4 @@
-"""The secret key is rotated on the Server's host, and everyone goes on."""
+"""Rotation of the secret key on the Server's host."""
 
 import json
 
@@ -6,8 +6,8 @@ from tests.builders import ENROLLMENT_KEY
 from tests.processes import until
 
 
-def test_a_fleet_outlives_the_rotation(open_site):
-    """While the Server runs it is refused; afterwards the Worker is back by itself, and the log hands over."""
+def test_workers_and_the_audit_log_survive_a_rotation_of_the_secret_key(open_site):
+    """It is refused while the Server runs; afterwards the Worker reconnects, and the audit log records both keys."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     worker = site.worker_host(

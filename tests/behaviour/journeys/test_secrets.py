@@ -1,4 +1,4 @@
-"""Secrets as people hand them over: with what their tools put around them, cut, in quotes, or easy to guess."""
+"""Secrets as they arrive in practice: with whitespace or a byte order mark around them, cut, or in quotes."""
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, OTHER_SECRET_KEY, SECRET_KEY
@@ -6,11 +6,11 @@ from tests.deployment import PASSWORD
 from tests.processes import Host
 
 
-def test_the_same_bytes_are_the_same_secret_everywhere(tmp_path, open_site):
+def test_whitespace_around_a_secret_is_ignored_everywhere(tmp_path, open_site):
     """
-    Whatever a Windows line end, a space or a byte order mark puts around a secret, Server, Worker and operator agree on it.
+    Server, Worker and operator agree on a secret despite Windows line endings, spaces or a byte order mark around it.
 
-    The Server has been given each in one way, and the others in that way and in another.
+    The Server gets each secret in one form, the others get it in that form and in another.
     """
     previous, key_file = tmp_path / "previous", tmp_path / "api.key"
     previous.write_bytes(f"\ufeff{OTHER_SECRET_KEY}\r\n\r\n".encode())
@@ -45,8 +45,8 @@ def test_the_same_bytes_are_the_same_secret_everywhere(tmp_path, open_site):
     site.start_server(LYFTDATA_SECRET_KEY="", LYFTDATA_SECRET_KEY_FILE=str(secret_key))
 
 
-def test_an_api_key_that_was_cut_is_told_on_its_host(plain_site):
-    """The Server rejects it without a reason; the Worker's own log and `config check` name what is wrong with it."""
+def test_a_truncated_or_mistyped_api_key_is_reported_on_its_host(plain_site):
+    """The Server gives no reason for its refusal; the Worker's log and `config check` say what is wrong with the key."""
     plain_site.operator.done("workers", "add", "press-01", "--id", "press-01")
     key = plain_site.operator.done("api-key", "issue", "press-keys", "--worker", "press-01").strip()
     for given, message in (
@@ -74,8 +74,8 @@ def test_an_api_key_that_was_cut_is_told_on_its_host(plain_site):
         ("worker", ["LYFTDATA_AUTO_ENROLLMENT_KEY"]),
     ],
 )
-def test_a_secret_in_quotes_stops_both_sides(tmp_path, side, names):
-    """`docker --env-file` keeps them: exit 2 with the variable's name, from `config check` and from the start."""
+def test_a_secret_in_quotes_is_an_error_on_both_sides(tmp_path, side, names):
+    """`docker --env-file` keeps quotes; `config check` and the start exit 2 and name the variable."""
     host = Host(
         tmp_path / "h",
         LYFTDATA_STAGING_DIR=str(tmp_path / "s"),

@@ -1,4 +1,4 @@
-"""Services of other makes check Workers by our library: the examples of docs/how-to/check-workers-in-a-service.md, run."""
+"""Third-party services check Workers with our library: the examples of docs/how-to/check-workers-in-a-service.md, run."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def examples() -> dict[str, list[str]]:
-    """Return the page's Python blocks by the heading that they stand under."""
+    """Return the page's Python blocks by their heading."""
     found = {}
     for section in re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]:
         found[section.partition("\n")[0]] = re.findall(
@@ -50,7 +50,7 @@ def with_key(site, worker_id="press-01"):
 
 
 def run_example(example, directory, environ, *, site, service=""):
-    """Run an example on a Worker's host; return what it prints."""
+    """Run an example on a Worker's host; return its output."""
     directory.mkdir(exist_ok=True)
     (directory / "client.py").write_text(placed(example, site, service))
     done = subprocess.run(
@@ -67,7 +67,7 @@ def run_example(example, directory, environ, *, site, service=""):
 
 
 def placed(example, site, service=""):
-    """Return an example with this Server's and this service's address instead of the page's."""
+    """Return an example with the page's addresses replaced by those of this Server and service."""
     return example.replace("https://lyftdata.example.com", site.url).replace(
         "https://files.example.com", service
     )
@@ -75,7 +75,7 @@ def placed(example, site, service=""):
 
 @pytest.fixture
 def serve(tmp_path, site):
-    """Return a function that serves an example as its framework does, and gives the address."""
+    """Return a function that serves an example with its framework and returns the URL."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(heading, *, options="", audience=site.url):
@@ -115,7 +115,7 @@ def serve(tmp_path, site):
 
 
 def ask(url, token, path="/whoami", method="GET"):
-    """Ask a service with a token; return the answer."""
+    """Send a request with a token to a service; return the answer."""
     return httpx2.request(method, url + path, headers={"Authorization": f"Bearer {token}"}, timeout=180)
 
 
@@ -129,8 +129,8 @@ def token_of(site, environ, **wanted):
     return httpx2.post(f"{site.url}/oauth2/token", data=form | wanted, timeout=180).json()["access_token"]
 
 
-def test_every_example_of_the_page_does_what_it_says(tmp_path, site, serve):
-    """Each framework's example lets a Worker of each strategy in by each client's example, and nobody without a token."""
+def test_every_example_of_the_page_works(tmp_path, site, serve):
+    """Each framework's example accepts a Worker of each strategy with each client's example, and no caller with an invalid token."""
     key_environ = with_key(site)
     enrolled = site.worker_host(
         "b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
@@ -161,7 +161,7 @@ def test_every_example_of_the_page_does_what_it_says(tmp_path, site, serve):
 
 
 def check_grpc_example(site, token):
-    """The gRPC example, with its method put into a service."""
+    """Check the gRPC example, with its method in a service."""
     namespace: dict[str, Any] = {}
     exec(placed(EXAMPLES["gRPC"][0], site), namespace)
     method: Any = grpc.unary_unary_rpc_method_handler(namespace["whoami"])
@@ -182,7 +182,7 @@ def check_grpc_example(site, token):
 
 
 def check_plain_example(site, token):
-    """The example without a framework, with a Server and without one."""
+    """Check the example without a framework, with a Server and without one."""
     namespace: dict[str, Any] = {}
     exec(placed(EXAMPLES["Anything else"][0], site), namespace)
     assert namespace["who"](token) == "press-01"
@@ -194,8 +194,8 @@ def check_plain_example(site, token):
     assert nowhere["who"](token) == "ask again: keys_unavailable"
 
 
-def test_offline_goes_on_where_online_stops(site, serve):
-    """A disabled Worker is refused online at once and offline when its token ends; without the Server, offline goes on."""
+def test_only_online_checks_see_a_disabled_worker_and_need_the_server(site, serve):
+    """A disabled Worker is refused at once by online checks; while the Server is down, offline and fail-open checks still accept."""
     environ = with_key(site)
     token = token_of(site, environ)
     offline = serve("FastAPI")
@@ -223,7 +223,7 @@ def test_offline_goes_on_where_online_stops(site, serve):
 
 @contextlib.contextmanager
 def counting_proxy(site):
-    """Stand between a service and the Server; yield the address and the paths that were asked for."""
+    """Proxy a service's requests to the Server; yield the URL and the requested paths."""
     asked: list[str] = []
 
     class Forward(BaseHTTPRequestHandler):
@@ -247,8 +247,8 @@ def counting_proxy(site):
         thread.join()
 
 
-def test_a_flood_of_unknown_callers_costs_the_server_next_to_nothing(site, serve):
-    """Five hundred made-up tokens sent to a service cost the Server nothing but the fetch that was due, and good ones go on being taken."""
+def test_forged_tokens_at_a_service_cause_no_requests_to_the_server(site, serve):
+    """Five hundred forged tokens cause no further fetch of the keys, and valid ones are still accepted."""
     token = token_of(site, with_key(site))
     with counting_proxy(site) as (address, asked):
         url = serve("FastAPI", options=f', server_url="{address}", kid_retry_s=600')
@@ -263,12 +263,12 @@ def test_a_flood_of_unknown_callers_costs_the_server_next_to_nothing(site, serve
             assert {answer.result().status_code for answer in answers} == {401}
 
         assert ask(url, token).status_code == 200
-        # Within kid_retry_s of the first fetch not even one is allowed.
+        # Within kid_retry_s after the first fetch there is none.
         assert asked == once
 
 
 def test_the_page_lists_every_code():
-    """A code that is not on the page, or no longer in the program, fails here."""
+    """With its class and status, and no code that no longer exists."""
 
     def leaves(kind):
         return [leaf for child in kind.__subclasses__() for leaf in leaves(child)] or [kind]
@@ -277,8 +277,8 @@ def test_the_page_lists_every_code():
     assert rows == {(kind.code, kind.__name__, str(kind.status)) for kind in leaves(VerificationError)}
 
 
-def test_a_service_with_an_audience_of_its_own(tmp_path, site, serve):
-    """A resource's tokens open that service and no other, with the scopes asked for; online, the Server's word counts."""
+def test_a_service_with_its_own_audience_accepts_only_its_tokens(tmp_path, site, serve):
+    """With the scopes that were requested; with the online check the Server's current scopes and state of the Worker count."""
     environ = with_key(site)
     plain = token_of(site, environ)
     other_service = serve("FastAPI")
@@ -310,7 +310,7 @@ def test_a_service_with_an_audience_of_its_own(tmp_path, site, serve):
     assert ask(url, for_files).status_code == 401
 
 
-def test_the_online_example_is_one(monkeypatch):
-    """The example of the online check can be made."""
+def test_the_online_example_runs(monkeypatch):
+    """It creates a verifier without an error."""
     monkeypatch.setenv("FILES_RESOURCE_KEY", "key")
     exec(EXAMPLES["Offline or online"][0], {})

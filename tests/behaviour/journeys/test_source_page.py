@@ -1,4 +1,4 @@
-"""The two procedures of the source page, as written there, with real processes."""
+"""The two procedures of the specification's page, as written there, with real processes."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.processes import Host, Site, until
 
 
 def issued_key(operator, *arguments):
-    """Issue an API key; return it as it stands alone on standard output."""
+    """Issue an API key; return it, the only line on standard output."""
     key = operator.done("api-key", "issue", *arguments)
     assert key.startswith("lyftdata_")
     assert key.count("\n") == 1
@@ -16,7 +16,7 @@ def issued_key(operator, *arguments):
 
 
 def test_api_key_procedure(plain_site):
-    """Create a Worker with a name, create an API key, configure both on another host: online; its name is not needed."""
+    """A Worker created by name is online with its ID and an API key on another host; its name is not needed there."""
     operator = plain_site.operator
     worker_id = operator.done("workers", "add", "press-01").strip()
     key = issued_key(operator, "press-keys")
@@ -37,7 +37,7 @@ def test_api_key_procedure(plain_site):
 
 
 def test_a_chosen_id_a_name_and_a_key_that_is_reused(plain_site):
-    """The ID may be chosen; a second Worker re-uses the same key; a Worker may be given its name too."""
+    """The ID can be chosen, two Workers can share a key, and a name that is set on the host has no effect."""
     operator = plain_site.operator
     operator.done("workers", "add", "press one", "--id", "press-01", "--label", "zone=eu-1")
     operator.done("workers", "add", "press two", "--id", "press-02")
@@ -60,7 +60,7 @@ def test_a_chosen_id_a_name_and_a_key_that_is_reused(plain_site):
 
 
 def test_a_key_for_chosen_workers_works_for_those_alone(plain_site):
-    """`--worker` ties a key; another Worker with it is refused for good, exit 3, and the reference says why."""
+    """With `--worker`; another Worker that uses the key exits 3, and the reference leads to the cause."""
     operator = plain_site.operator
     for name in ("press-01", "press-02"):
         operator.done("workers", "add", name, "--id", name)
@@ -78,7 +78,7 @@ def test_a_key_for_chosen_workers_works_for_those_alone(plain_site):
 
 
 def test_auto_enrollment_procedure(site):
-    """A name and the shared secret, no ID, no API key: the Server creates the entry; without the secret, the same ID."""
+    """A name and the shared key suffice: the Server creates the entry; later starts get the same ID without the key."""
     host = site.worker_host("host-b", LYFTDATA_WORKER_NAME="press-02")
 
     first = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
@@ -96,7 +96,7 @@ def test_auto_enrollment_procedure(site):
 
 
 def test_auto_enrollment_is_off_by_default(plain_site):
-    """A Server without a secret refuses, `enrollment_disabled`; the Worker exits 3 and leaves no entry."""
+    """A Server without a key refuses with `enrollment_disabled`; the Worker exits 3 and no entry is created."""
     host = plain_site.worker_host(
         "host-b", LYFTDATA_WORKER_NAME="press-02", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY
     )
@@ -109,7 +109,7 @@ def test_auto_enrollment_is_off_by_default(plain_site):
 
 
 def test_both_strategies_in_tandem(site):
-    """Workers of both kinds are connected to one Server at once."""
+    """Workers of both strategies are connected to one Server at the same time."""
     key = site.operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     agents = [
         site.worker_host("a", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key).start(
@@ -142,8 +142,8 @@ def test_both_strategies_in_tandem(site):
         ({}, ["WORKER_ID", "WORKER_NAME"]),
     ],
 )
-def test_a_wrong_mix_is_refused_at_start(tmp_path, environ, named):
-    """Exit 2 and one message that names the variables; the secrets are not in it."""
+def test_a_wrong_combination_of_settings_is_refused_at_the_start(tmp_path, environ, named):
+    """The command exits 2 with one message that names the variables and contains no secret."""
     names = {
         "ID": "LYFTDATA_WORKER_ID",
         "KEY": "LYFTDATA_WORKER_API_KEY",
@@ -163,8 +163,8 @@ def test_a_wrong_mix_is_refused_at_start(tmp_path, environ, named):
     assert not (tmp_path / "jobs").exists()
 
 
-def test_an_enrolled_directory_is_not_used_by_another_worker(site, tmp_path):
-    """An identity of another Worker, or at another Server, in the directory is refused at start, exit 2."""
+def test_an_enrolled_directory_cannot_be_used_by_another_worker(site, tmp_path):
+    """A start with another name, another Server or an API key's Worker ID exits 2."""
     other = Site(tmp_path / "other")
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
     agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
@@ -181,8 +181,8 @@ def test_an_enrolled_directory_is_not_used_by_another_worker(site, tmp_path):
         assert "LYFTDATA_JOBS_DIR" in result.stderr or "LYFTDATA_WORKER_API_KEY" in result.stderr
 
 
-def test_a_short_secret_stops_the_server(tmp_path):
-    """Fewer than 32 characters: it refuses to start, exit 2, and names the command that makes a good one."""
+def test_a_server_rejects_a_short_enrollment_key(tmp_path):
+    """With fewer than 32 characters it exits 2 and names the command that generates a key."""
     host = Host(
         tmp_path / "s", LYFTDATA_AUTO_ENROLLMENT_KEY="x" * 31, LYFTDATA_STAGING_DIR=str(tmp_path / "d")
     )
@@ -193,8 +193,8 @@ def test_a_short_secret_stops_the_server(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_a_short_secret_stops_the_worker_before_it_goes_online(tmp_path):
-    """No Server can have it: exit 2 with the variable's name, from `run` and from `config check`, and nothing is made."""
+def test_a_worker_rejects_a_short_enrollment_key_before_it_connects(tmp_path):
+    """No Server can have such a key: `run` and `config check` exit 2, name the variable and create nothing."""
     host = Host(
         tmp_path / "w",
         LYFTDATA_WORKER_NAME="press-02",
@@ -210,8 +210,8 @@ def test_a_short_secret_stops_the_worker_before_it_goes_online(tmp_path):
     assert not (tmp_path / "jobs").exists()
 
 
-def test_a_short_secret_is_no_matter_to_who_is_enrolled(site):
-    """An identity that is stored is used before any enrollment key is read, whatever that has become."""
+def test_an_enrolled_worker_ignores_an_invalid_enrollment_key(site):
+    """A stored identity is used before the enrollment key is read."""
     host = site.worker_host("b", LYFTDATA_WORKER_NAME="press-02")
     agent = host.start("run", "worker", LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     agent.wait_for("online")
@@ -224,14 +224,14 @@ def test_a_short_secret_is_no_matter_to_who_is_enrolled(site):
 
 
 def warnings_about_the_key(site):
-    """Return what the Server warned of at its start, without what it says about the tests' database."""
+    """Return the Server's startup warnings about the enrollment key."""
     warnings = site.server.events("configuration_warning")
     return [warning for warning in warnings if "LYFTDATA_AUTO_ENROLLMENT_KEY" in warning["problem"]]
 
 
 @pytest.mark.parametrize("weak", ["c3s3R0s1T5QAQr7lz1KsT00pKh3adnma", "Summer2026Summer2026Autumn2026Wint"])
-def test_the_published_example_and_weak_secrets_start_with_a_warning(open_site, weak):
-    """It starts and works, with a warning in the log and for operators; the secret is in neither."""
+def test_a_published_or_weak_enrollment_key_causes_a_warning(open_site, weak):
+    """The Server starts and the key works; the log and operators get a warning without the key."""
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=weak)
     site.sign_in()
 
@@ -245,8 +245,8 @@ def test_the_published_example_and_weak_secrets_start_with_a_warning(open_site, 
     host.start("run", "worker").wait_for("online")
 
 
-def test_generated_keys_are_taken(tmp_path, open_site):
-    """What `lyftdata enrollment generate-key` prints starts a Server without a warning."""
+def test_generated_enrollment_keys_are_accepted(tmp_path, open_site):
+    """A key from `lyftdata enrollment generate-key` causes no warning."""
     key = Host(tmp_path / "k").done("enrollment", "generate-key").strip()
     site = open_site(LYFTDATA_AUTO_ENROLLMENT_KEY=key)
 
@@ -254,8 +254,8 @@ def test_generated_keys_are_taken(tmp_path, open_site):
     assert warnings_about_the_key(site) == []
 
 
-def test_secrets_from_files(open_site, tmp_path):
-    """Every secret may come from a file: the Server's, the Worker's, and the operator's first password."""
+def test_every_secret_can_be_read_from_a_file(open_site, tmp_path):
+    """The enrollment key at both sides, the API key, and the operator's first password."""
     files = {}
     for name, text in (("enrollment", ENROLLMENT_KEY), ("password", "another long password")):
         files[name] = tmp_path / name
@@ -282,7 +282,7 @@ def test_secrets_from_files(open_site, tmp_path):
 
 
 def test_the_random_first_password_is_printed_once_and_works(open_site):
-    """Without a given password one is printed at the first start only, to standard output, and never logged."""
+    """If no password is set, one is printed to standard output at the first start only, and never logged."""
     site = open_site(LYFTDATA_ADMIN_INIT_PASSWORD="")
     (line,) = until(
         lambda: [line for line in site.server.log.splitlines() if "password:" in line], "the first password"
@@ -297,8 +297,8 @@ def test_the_random_first_password_is_printed_once_and_works(open_site):
     assert not any(password in json.dumps(entry) for entry in site.server.events("ready"))
 
 
-def test_unknown_callers_read_a_reference_and_nothing_else(plain_site):
-    """A wrong key: exit 3, one reference; the operator opens it and reads cause and remedy."""
+def test_unproven_callers_get_a_reference_and_no_cause(plain_site):
+    """With a wrong key the Worker exits 3; the operator finds the cause and the remedy by the reference."""
     operator = plain_site.operator
     operator.done("workers", "add", "press-01", "--id", "press-01")
     key = issued_key(operator, "press-keys")
@@ -329,7 +329,7 @@ def test_unknown_callers_read_a_reference_and_nothing_else(plain_site):
 
 
 def test_an_expired_key_is_refused(plain_site):
-    """`--expires` ends a key."""
+    """It was issued with `--expires`."""
     operator = plain_site.operator
     operator.done("workers", "add", "press-01", "--id", "press-01")
     key = issued_key(operator, "short-lived", "--expires", "1s")

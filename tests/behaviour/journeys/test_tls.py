@@ -1,4 +1,4 @@
-"""What the Server speaks over TLS, whatever the defaults of this machine are, and that it never asks for a passphrase."""
+"""The Server's TLS versions and ciphers, whatever this machine's defaults are, and encrypted keys."""
 
 import socket
 import ssl
@@ -13,13 +13,13 @@ from tests.terminals import run_on_a_terminal
 
 
 def agreed(port: int, version: ssl.TLSVersion, ciphers: str | None = None) -> str | None:
-    """Return the cipher that the Server has chosen for a client that takes only these, or None where it takes none of them."""
+    """Return the cipher that the Server chooses for a client that offers only these, or None if it accepts none of them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = version
-    # Level 0 of OpenSSL lets the client offer what is forbidden, so that it is the Server that refuses.
+    # OpenSSL's level 0 lets the client offer weak ciphers, so that it is the Server that refuses them.
     context.set_ciphers(f"{ciphers or 'ALL'}:@SECLEVEL=0")
     try:
         with (
@@ -41,8 +41,8 @@ def tls_site(tmp_path: Path, open_site) -> Site:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_versions_and_ciphers(tls_site):
-    """TLS 1.2 and 1.3 with forward secrecy and authenticated encryption; neither CBC nor SHA-1 nor an older version."""
+def test_the_server_accepts_only_modern_tls_versions_and_ciphers(tls_site):
+    """TLS 1.2 and 1.3 with forward secrecy and authenticated encryption; no CBC, no SHA-1, no older version."""
     v1_2 = ssl.TLSVersion.TLSv1_2
     for ciphers in ("ECDHE+AESGCM", "ECDHE+CHACHA20", None):
         assert "ECDHE-ECDSA-" in str(agreed(tls_site.port, v1_2, ciphers))
@@ -69,8 +69,8 @@ FORMATS = [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.Tradit
 
 @pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("form", FORMATS, ids=["PKCS8", "traditional"])
-def test_an_encrypted_key_is_never_asked_for_on_a_terminal(tmp_path, kind, form):
-    """A Server that is started by hand says which file is encrypted and ends, in each form that a key may have."""
+def test_the_server_never_asks_for_a_passphrase_on_a_terminal(tmp_path, kind, form):
+    """It names the encrypted key file and exits, for every key format."""
     cert, key = self_signed(tmp_path)
     encryption = serialization.BestAvailableEncryption(b"a passphrase")
     key.write_bytes(KEYS[kind].private_bytes(serialization.Encoding.PEM, form, encryption))
@@ -81,7 +81,7 @@ def test_an_encrypted_key_is_never_asked_for_on_a_terminal(tmp_path, kind, form)
         "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
         "LYFTDATA_TLS_CERT": str(cert),
         "LYFTDATA_TLS_KEY": str(key),
-        # A terminal of unlimited width: no line is broken.
+        # A terminal so wide that no line is wrapped.
         "COLUMNS": "400",
     }
 

@@ -1,8 +1,8 @@
 """`lyftdata workers tokens`: how many tokens a Worker got in each hour."""
 
 
-def test_an_operator_counts_the_tokens_of_a_worker(shared_site):
-    """In the table, in JSON, and in `workers show`; a time that is not kept is an error in plain words."""
+def test_an_operator_sees_how_many_tokens_a_worker_got(shared_site):
+    """In the table, in JSON, and in `workers show`; a period longer than counts are kept is an error."""
     host = shared_site.worker_host("counted", LYFTDATA_WORKER_ID="counted")
     operator = shared_site.operator
     issued = operator.done("workers", "add", "counted", "--id", "counted", "--issue-key")

@@ -1,4 +1,4 @@
-"""A Server that is traced, and a collector that takes its traces over the wire."""
+"""A Server with tracing on, and a collector that receives its traces over HTTP."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +13,7 @@ from tests.processes import Site, end_started, until
 
 
 class Collector:
-    """A real receiver of OTLP over HTTP."""
+    """A receiver of OTLP over HTTP."""
 
     def __init__(self):
         self.received: list[tuple[str, str, ExportTraceServiceRequest]] = []
@@ -34,34 +34,34 @@ class Collector:
                 self.wfile.write(answer)
 
             def log_message(self, format, *arguments):
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def names(self):
-        """Return the names of the spans that have come."""
+        """Return the names of the spans received."""
         groups = [group for _, _, request in self.received for group in request.resource_spans]
         return {span.name for group in groups for scope in group.scope_spans for span in scope.spans}
 
     def close(self):
-        """End it."""
+        """Stop it."""
         self._server.shutdown()
         self._server.server_close()
 
 
 @pytest.fixture
 def collector():
-    """Return a collector; the programs of the test end before it."""
+    """Return a collector; the test's programs are stopped before it."""
     made = Collector()
     yield made
     end_started()
     made.close()
 
 
-def test_a_collector_gets_what_a_server_has_recorded(tmp_path, collector):
-    """By the standard variables alone: where to, with which header, how much. And nothing of the key that was sent."""
+def test_a_collector_receives_the_servers_spans(tmp_path, collector):
+    """The standard variables set the endpoint, headers and sampling; no key or token is in the spans."""
     site = Site(
         tmp_path,
         LYFTDATA_TRACING="yes",
@@ -99,8 +99,8 @@ def test_a_collector_gets_what_a_server_has_recorded(tmp_path, collector):
     assert not site.server.events("traces_not_sent")
 
 
-def test_a_server_whose_collector_is_gone_works_and_says_so_once(tmp_path, collector):
-    """Nothing waits for it, at the end neither; the log has an event, not a line of the library's for each attempt."""
+def test_a_server_works_without_its_collector_and_logs_that(tmp_path, collector):
+    """Neither requests nor the stop wait for it, and the log has no traceback of the library."""
     collector.close()
     site = Site(
         tmp_path,

@@ -1,4 +1,4 @@
-"""The units of examples/systemd/: systemd accepts them, and Server and Worker work under them."""
+"""The units in examples/systemd/: systemd accepts them, and Server and Worker run under them."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ def read(name):
 
 
 def host_under(name, root, **environ):
-    """Return a host whose programs run under a unit, its directories below a root."""
+    """Return a host whose programs run under a unit, with its directories below a root."""
     given = read(name).environ(root) | {"PYTHONPATH": str(ROOT)} | environ
     prefix = (sys.executable, str(ROOT / "tests" / "sandbox.py"), str(DIRECTORY / name))
     return Host(root / "home", prefix=prefix, **given)
@@ -39,13 +39,13 @@ def host_under(name, root, **environ):
 
 @pytest.fixture(autouse=True)
 def ended():
-    """End what a test has started."""
+    """Stop what a test has started."""
     yield
     end_started()
 
 
 def analyze(name, tmp_path, *arguments):
-    """Return what systemd-analyze prints about a unit; the program is not installed where this runs."""
+    """Return the output of systemd-analyze for a unit; lyftdata itself is not installed here."""
     unit = tmp_path / name
     unit.write_text((DIRECTORY / name).read_text().replace("/opt/lyftdata/bin/lyftdata", "/bin/true"))
     done = subprocess.run(
@@ -71,7 +71,7 @@ def test_systemd_accepts_the_units(name, tmp_path):
 @needs_systemd
 @pytest.mark.parametrize("name", UNITS)
 def test_the_units_are_hardened(name, tmp_path):
-    """`systemd-analyze security` scores 1.5 or better, and no worse than the unit's page says."""
+    """`systemd-analyze security` scores them 1.5 or better, and no worse than the unit's page says."""
     printed = analyze(name, tmp_path, "security", "--offline=yes").stdout
 
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", printed)
@@ -83,13 +83,13 @@ def test_the_units_are_hardened(name, tmp_path):
 
 @pytest.mark.parametrize("name", UNITS)
 def test_the_pages_show_the_units(name):
-    """The how-to of each side shows the file of the examples as it is."""
+    """Each how-to contains the example file verbatim."""
     assert f"```ini\n{(DIRECTORY / name).read_text()}```\n" in UNITS[name].read_text()
 
 
 @needs_seccomp
 def test_a_server_runs_under_its_unit(tmp_path):
-    """With the unit's settings, credentials and restrictions: READY once it answers, the watchdog is kept, STOPPING at its end."""
+    """With the unit's settings, credentials and restrictions: READY once it answers, the watchdog, and STOPPING at its end."""
     (tmp_path / "etc" / "lyftdata").mkdir(parents=True)
     (tmp_path / "etc" / "lyftdata" / "admin-password").write_text(f"{PASSWORD}\n")
     url = f"http://127.0.0.1:{free_port()}"
@@ -102,7 +102,7 @@ def test_a_server_runs_under_its_unit(tmp_path):
         with urllib.request.urlopen(f"{url}/readyz") as answer:
             assert answer.status == 200
         systemd.wait_for("WATCHDOG=1")
-        # The filter is in force (2: by seccomp's rules).
+        # Seccomp mode 2: the filter is in force.
         assert "Seccomp:\t2\n" in Path(f"/proc/{server.process.pid}/status").read_text()
         operator = Host(tmp_path / "operator", LYFTDATA_URL=url)
         assert "successful" in operator.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
@@ -110,7 +110,7 @@ def test_a_server_runs_under_its_unit(tmp_path):
         assert server.terminate() == 0
         ended = systemd.waiting()
         assert "STOPPING=1" in ended
-        # Longer than the unit's own limit where LYFTDATA_SHUTDOWN_DELAY is.
+        # A long LYFTDATA_SHUTDOWN_DELAY may exceed the unit's own limit.
         assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in ended)
     assert (tmp_path / "var" / "lib" / "lyftdata" / "lyftdata.db").exists()
 
@@ -118,7 +118,7 @@ def test_a_server_runs_under_its_unit(tmp_path):
 @needs_seccomp
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 def test_a_worker_runs_its_program_under_its_unit(tmp_path):
-    """With the unit's restrictions the agent comes online, and the page's program gets its token by file and by socket."""
+    """With the unit's restrictions the agent is online, and the page's program gets its token by file and by socket."""
     site = Site(tmp_path / "site")
     key = site.sign_in().done("workers", "add", "press-01", "--id", "press-01", "--issue-key")
     (tmp_path / "etc" / "lyftdata").mkdir(parents=True)
@@ -138,8 +138,8 @@ def test_a_worker_runs_its_program_under_its_unit(tmp_path):
     assert '{"access_token":"' in worker.log
 
 
-def test_what_may_pass_by_itself_is_tried_again_and_what_may_not_is_not(tmp_path):
-    """A database that is not up yet ends a Server with a code at which systemd tries again; wrong settings do not."""
+def test_systemd_restarts_a_server_only_after_temporary_failures(tmp_path):
+    """It exits with a code for which systemd restarts it if the database is not up yet, but not if the settings are wrong."""
     host = Host(
         tmp_path / "host", LYFTDATA_STAGING_DIR=str(tmp_path / "staging"), LYFTDATA_SECRET_KEY=SECRET_KEY
     )
@@ -154,8 +154,8 @@ def test_what_may_pass_by_itself_is_tried_again_and_what_may_not_is_not(tmp_path
     assert str(wrong.returncode) in final, wrong.stderr
 
 
-def test_a_worker_that_is_refused_for_good_is_not_started_again(tmp_path):
-    """A refusal and wrong settings end a Worker with the codes at which its unit stays down."""
+def test_systemd_does_not_restart_a_worker_that_is_refused_for_good(tmp_path):
+    """It exits with codes for which its unit stays down after a refusal, and with wrong settings."""
     site = Site(tmp_path / "site")
     final = read("lyftdata-worker.service").value("RestartPreventExitStatus").split()
     host = site.worker_host("press-01", LYFTDATA_WORKER_ID="press-01")
