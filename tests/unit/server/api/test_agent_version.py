@@ -1,4 +1,4 @@
-"""The fleet policy where sessions are admitted: who is told, who is refused, and what operators see of it."""
+"""The fleet policy when a Worker connects: which agents are warned or refused, and what operators see of it."""
 
 import asyncio
 from datetime import timedelta
@@ -27,14 +27,14 @@ async def bearer(server, press):
 
 
 async def set_policy(server, admin, **changes):
-    """Set a policy, and return what it does."""
+    """Set a fleet policy, and return the answer."""
     answer = await server.http.put("/api/fleet/policy", json=POLICY | changes, headers=admin)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 async def poll(server, bearer, version="1.1.0", *, boot_id="boot-0001", **more):
-    """Poll as an agent of a version."""
+    """Poll as an agent of the given version."""
     host = {"hostname": "rack-7"} | ({} if version is None else {"agent_version": version})
     body = {"boot_id": boot_id, "host": host, "max_hold_s": 1} | more
     return await server.http.post(PATH, json=body, headers=bearer)
@@ -60,15 +60,15 @@ async def alerts(server):
         (None, None),
     ],
 )
-async def test_an_agent_is_told_in_the_reply(server, admin, bearer, version, told):
-    """To which version to update, and from when on it is refused; one that reports no version is told nothing."""
+async def test_an_outdated_agent_is_warned_in_the_reply(server, admin, bearer, version, told):
+    """With the version to update to, and when it will be refused. An agent that reports no valid version is not warned."""
     await set_policy(server, admin)
     answer = await poll(server, bearer, version)
     assert (answer.status_code, answer.json().get("outdated")) == (200, told)
 
 
-async def test_an_agent_is_refused_from_the_second_that_was_set(server, admin, bearer):
-    """The connected one at its next poll: its session has ended, the cause is its own, and it may ask again."""
+async def test_an_outdated_agent_is_refused_from_the_set_second(server, admin, bearer):
+    """At its next poll a connected agent's session ends with that cause, and the refusal is not final."""
     await set_policy(server, admin)
     server.clock.forward(seconds=299)
     assert (await poll(server, bearer)).status_code == 200
@@ -89,12 +89,12 @@ async def test_an_agent_is_refused_from_the_second_that_was_set(server, admin, b
     assert [one["end"] for one in sessions] == ["agent_too_old"]
     metrics = (await server.http.get("/metrics")).text
     assert 'lyftdata_refusals_total{cause="agent_too_old"} 1.0' in metrics
-    # A token is no session: what the version of an agent says about it is nothing.
+    # Its token stays valid: with a newer agent it connects.
     assert (await poll(server, bearer, "1.2")).status_code == 200
 
 
-async def test_a_policy_ends_the_sessions_that_it_refuses(server, admin, bearer):
-    """At once, with the cause; without it, the same agent connects again."""
+async def test_a_new_policy_ends_the_sessions_of_refused_agents(server, admin, bearer):
+    """At once and with the cause; when the policy is deleted, the same agent connects again."""
     await poll(server, bearer)
     held = asyncio.create_task(poll(server, bearer, max_hold_s=60))
     while server.services.sessions.find_here("press-01").poll is None:
@@ -114,8 +114,8 @@ async def test_a_policy_ends_the_sessions_that_it_refuses(server, admin, bearer)
     assert (await poll(server, bearer)).status_code == 200
 
 
-async def test_a_program_that_is_started_for_ever_is_counted_and_named(server, admin, bearer):
-    """Once for each start, however often each of them asks; it is one alert, which ends when the Worker is connected."""
+async def test_a_refused_agent_in_a_restart_loop_is_counted_and_named(server, admin, bearer):
+    """Per start, however often each of them asks. It is one alert, which ends when the Worker is connected."""
     await set_policy(server, admin, refuse_from=None)
     for start in range(4):
         for _ in range(2):
@@ -132,8 +132,8 @@ async def test_a_program_that_is_started_for_ever_is_counted_and_named(server, a
     assert await alerts(server) == []
 
 
-async def test_a_worker_that_enrolls_again_at_each_start_is_one_entry_in_the_count(server, admin):
-    """Its Workers have other IDs, and names that differ in generated parts."""
+async def test_refused_workers_that_enroll_at_each_start_are_one_group(server, admin):
+    """Their IDs differ, and their names differ only in generated parts."""
     await set_policy(server, admin, refuse_from=None)
     for pod in ("7d9f8b6c5d", "5c6b8f9d7e", "6f7e5d4c3b"):
         worker_id, key = await server.enrolled(f"etl-{pod}")
@@ -148,8 +148,8 @@ async def test_a_worker_that_enrolls_again_at_each_start_is_one_entry_in_the_cou
     assert await alerts(server) == []
 
 
-async def test_the_lowest_versions_are_listed_first_and_only_so_many(server, admin):
-    """All are counted; what is listed is bounded, since any viewer may ask, of however large a fleet."""
+async def test_the_lowest_versions_are_listed_first_up_to_a_limit(server, admin):
+    """All are counted, but the list is bounded, because any viewer may ask about a fleet of any size."""
     for version in ("1.10", "1.9", "1.1rc1", "2.0"):
         worker_id, key = await server.enrolled(f"rack-{version}")
         token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
@@ -168,7 +168,7 @@ async def test_the_lowest_versions_are_listed_first_and_only_so_many(server, adm
 
 
 async def test_requests_are_answered_while_versions_are_counted(server, admin, monkeypatch):
-    """Denial of service: of a hundred thousand entries, counting in one piece would take seconds of the event loop."""
+    """Counting a hundred thousand entries without a pause would block the event loop for seconds."""
     await server.enrolled("rack-7")
     [entry] = server.services.directory.workers()
     monkeypatch.setattr(server.services.directory, "workers", lambda: iter([entry] * 5_000))

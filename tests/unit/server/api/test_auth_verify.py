@@ -1,4 +1,4 @@
-"""What a proxy asks about a token that is bound to a key: the proof counts for the service that the proxy names, and for no other."""
+"""`/auth/verify` and `/auth/ext_authz` with bound tokens: a proof counts only for the service that the proxy names."""
 
 import pytest
 from tests.oauth_requests import bound, define, dpop
@@ -28,12 +28,12 @@ async def named(server, admin):
 
 
 def forwarded(**changes):
-    """Return what Caddy and Traefik say of the request that they ask about; without what is changed to None."""
+    """Return the headers with which Caddy and Traefik describe the request; a header changed to None is left out."""
     sent = {"Method": "GET", "Proto": "https", "Host": "api.example", "Uri": "/things"} | changes
     return {f"X-Forwarded-{name}": value for name, value in sent.items() if value is not None}
 
 
-class Asking:
+class ProxyClient:
     """Asks a Server as proxies do."""
 
     def __init__(self, server, token, key):
@@ -54,7 +54,7 @@ class Asking:
         return await self.server.http.request(method, f"/auth/ext_authz{target}", headers=shown)
 
     async def refusal(self, answer):
-        """Return code and detail that an operator finds under the reference of an answer; unknown callers read neither."""
+        """Return the code and detail that operators find under an answer's reference; the caller reads neither."""
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
         assert "code" not in answer.json()
         headers = await self.server.sign_in()
@@ -65,13 +65,13 @@ class Asking:
 
 @pytest.fixture
 def asking(server, token, key):
-    """Return what asks."""
-    return Asking(server, token, key)
+    """Return a proxy that asks the Server."""
+    return ProxyClient(server, token, key)
 
 
 @pytest.mark.usefixtures("named")
-async def test_a_proof_is_good_at_the_named_service(asking):
-    """A proxy that names its service lets a bound token through, with a proof for that very request, once."""
+async def test_a_proof_is_accepted_for_the_named_service(asking):
+    """It must be for exactly this request, and it is single use."""
     proof = asking.proof(f"{API}/things", "PUT")
     headers = forwarded(Method="PUT", Uri="/things?x=1")
 
@@ -92,7 +92,7 @@ async def test_a_proof_is_good_at_the_named_service(asking):
     ],
 )
 async def test_a_client_does_not_choose_the_host(asking, sent):
-    """What a proxy passes on as host and scheme, the client's own words as a rule, changes no decision in either direction."""
+    """The forwarded host and scheme usually come from the client, so they never change the decision."""
     headers = forwarded(**sent)
 
     refused = await asking.verify(asking.proof(f"{OTHER}/things"), headers=headers)
@@ -102,8 +102,8 @@ async def test_a_client_does_not_choose_the_host(asking, sent):
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("host", ["api.example", "other.example", "unnamed.example"])
-async def test_a_proxy_that_names_no_service_takes_no_proof(asking, host):
-    """Without a resource in the question no proof opens anything, for a named host either: another's proxy fails closed."""
+async def test_a_proof_is_refused_if_the_proxy_names_no_service(asking, host):
+    """Even if the forwarded host belongs to a resource: a proxy configured for another service fails closed."""
     proof = asking.proof(f"https://{host}/things")
 
     answer = await asking.verify(proof, "/auth/verify", forwarded(Host=host))
@@ -114,8 +114,8 @@ async def test_a_proxy_that_names_no_service_takes_no_proof(asking, host):
 
 
 @pytest.mark.usefixtures("named")
-async def test_a_proxy_that_names_no_service_goes_on_with_bearer_tokens(server, press):
-    """Tokens that are not bound to a key are checked as ever."""
+async def test_a_proxy_may_check_bearer_tokens_without_naming_a_service(server, press):
+    """Tokens that are not bound to a key need no service."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"} | forwarded()
     for path in ("/auth/verify", "/auth/verify/api"):
@@ -126,8 +126,8 @@ async def test_a_proxy_that_names_no_service_goes_on_with_bearer_tokens(server, 
     "path", ["/auth/verify/api", "/auth/verify/", "/auth/verify/api/", "/auth/ext_authz/api/things"]
 )
 @pytest.mark.parametrize("is_bound", [True, False])
-async def test_a_service_that_is_not_named_is_closed(server, press, asking, path, is_bound):
-    """A proxy that names a resource that does not exist lets no request through, and the operator reads which."""
+async def test_a_proxy_that_names_an_unknown_service_is_refused(server, press, asking, path, is_bound):
+    """No request passes, with a bound or a bearer token, and operators see which resource does not exist."""
     plain = (await server.token_by_key(*press)).json()["access_token"]
     proof = asking.proof(f"{API}/things")
     shown = (
@@ -145,7 +145,7 @@ async def test_a_service_that_is_not_named_is_closed(server, press, asking, path
 
 @pytest.mark.usefixtures("named")
 async def test_a_service_is_closed_when_its_resource_is_deleted(server, admin, asking):
-    """Deleting the resource closes the proxies that stand for it, at once."""
+    """The next request is refused."""
     assert (await asking.verify(asking.proof(f"{API}/things"))).status_code == 204
 
     await server.http.delete("/api/resources/api", headers=admin)
@@ -176,7 +176,7 @@ async def test_a_service_is_closed_when_its_resource_is_deleted(server, admin, a
     ],
 )
 async def test_the_audience_is_the_public_url_of_the_service(server, admin, asking, audience, target, url):
-    """Scheme, host, port and where the path begins are the audience's; the rest is as the client wrote it."""
+    """Scheme, host, port and path prefix come from the audience; the rest of the path from the client's request."""
     await define(server, admin, name="api", audience=audience)
 
     assert (await asking.verify(asking.proof(url), headers=forwarded(Uri=target))).status_code == 204
@@ -204,7 +204,7 @@ async def test_the_audience_is_the_public_url_of_the_service(server, admin, aski
     ],
 )
 async def test_a_proof_for_another_address_is_refused(server, admin, asking, audience, target, url):
-    """Another scheme, host, port or path, and targets that two programs read differently: `wrong_token`."""
+    """Another scheme, host, port or path, or a target that two programs may parse differently: `wrong_token`."""
     await define(server, admin, name="api", audience=audience)
 
     answer = await asking.verify(asking.proof(url), headers=forwarded(Uri=f"{target}?key=secret"))
@@ -227,8 +227,8 @@ async def test_a_proof_for_another_address_is_refused(server, admin, asking, aud
         ("ftp://api.example", "/things"),
     ],
 )
-async def test_a_request_outside_of_the_audience_is_refused(server, admin, asking, audience, target):
-    """Two services on one host are told apart by the path of their audience, and an audience that is not a URL names no host."""
+async def test_a_request_outside_the_audience_is_refused(server, admin, asking, audience, target):
+    """The path tells two services on one host apart, and an audience that is not a URL matches no request."""
     await define(server, admin, name="api", audience=audience)
 
     answer = await asking.verify(
@@ -245,8 +245,8 @@ async def test_a_request_outside_of_the_audience_is_refused(server, admin, askin
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("name", ["Method", "Uri"])
 @pytest.mark.parametrize("values", [[], ["GET", "GET"], ["/things", "/things"]])
-async def test_a_proxy_says_once_which_request_it_asks_about(server, asking, name, values):
-    """Without method or target, or with two of one of which one may be the client's, no proof is taken."""
+async def test_a_missing_or_repeated_method_or_target_is_refused(server, asking, name, values):
+    """If a header occurs twice, one of the two may be the client's."""
     pairs = [*forwarded(**{name: None}).items(), *((f"X-Forwarded-{name}", value) for value in values)]
     proof = asking.proof(f"{API}/things")
 
@@ -257,15 +257,15 @@ async def test_a_proxy_says_once_which_request_it_asks_about(server, asking, nam
     assert (await asking.refusal(answer))[0] == "unnamed_service"
 
 
-async def test_a_client_without_a_proxy_is_asked_about_itself(server, asking):
-    """At `/auth/verify` itself a proof for `/auth/verify` counts, by the issuer's own name."""
+async def test_a_direct_request_may_prove_possession_for_auth_verify_itself(server, asking):
+    """There a proof for the issuer's own `/auth/verify` counts."""
     proof = asking.proof(f"{server.services.issuer}/auth/verify")
     assert (await asking.verify(proof, "/auth/verify", {"X-Forwarded-Method": "PUT"})).status_code == 204
 
 
 @pytest.mark.usefixtures("named")
-async def test_a_token_that_is_not_good_is_refused_for_that(server, asking):
-    """Without a valid token the refusal is about the token, not about the service."""
+async def test_an_invalid_token_is_refused_before_the_service_is_checked(server, asking):
+    """The recorded cause is the token, not the service."""
     proof = asking.proof("https://unnamed.example/things")
     headers = {"Authorization": "DPoP nonsense", "DPoP": proof} | forwarded()
     for path in (
@@ -283,7 +283,7 @@ async def test_a_token_that_is_not_good_is_refused_for_that(server, asking):
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 async def test_envoy_asks_with_the_method_and_the_path_of_the_request(asking, method):
-    """With any method and path, 200 and who the Worker is; the proof is for that very request."""
+    """For any method and path the answer is 200 and the Worker's ID; the proof is for exactly that request."""
     proof = asking.proof(f"{API}/a%2Fb/c", method)
 
     assert (await asking.ext_authz(proof, "/api/a/b/c", method)).status_code == 401
@@ -296,7 +296,7 @@ async def test_envoy_asks_with_the_method_and_the_path_of_the_request(asking, me
 
 @pytest.mark.usefixtures("named")
 async def test_headers_of_a_client_do_not_change_what_envoy_asks(asking):
-    """Nothing that a client can send says for which service, method or path the question is."""
+    """No header from the client changes the service, method or path that is checked."""
     lies = forwarded(Method="GET", Host="other.example", Uri="/other") | {
         "X-Original-URL": "/other",
         "X-HTTP-Method-Override": "GET",
@@ -311,20 +311,20 @@ async def test_headers_of_a_client_do_not_change_what_envoy_asks(asking):
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("target", ["/api", "/api/", "/api?x=1", "/api/?x=1"])
 async def test_envoy_asks_about_the_root(asking, target):
-    """A request for `/` is one for the root of the service, with and without a slash."""
+    """A request for `/` is one for the root of the service, with and without a trailing slash."""
     assert (await asking.ext_authz(asking.proof(f"{API}/"), target)).status_code == 200
 
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("target", ["/%2e%2e/other/things", "/..%2fother/things", "//other/things", ""])
 async def test_a_path_does_not_choose_the_service(asking, target):
-    """What a client appends to the prefix stays below it."""
+    """What a client appends to Envoy's prefix stays below it."""
     assert (await asking.ext_authz(asking.proof(f"{OTHER}/things"), f"/api{target}")).status_code == 401
 
 
 @pytest.mark.usefixtures("named")
 async def test_another_spelling_of_envoys_prefix_is_not_found(server, press):
-    """The prefix stands in a configuration and is compared as it is."""
+    """The prefix comes from a configuration file and is compared exactly."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     assert (await server.http.get("/auth/ext_authz/api/x", headers=headers)).status_code == 200
@@ -332,15 +332,15 @@ async def test_another_spelling_of_envoys_prefix_is_not_found(server, press):
 
 
 @pytest.mark.usefixtures("named")
-async def test_envoy_reads_200_for_nothing_else(server):
-    """Without a token, and with one that is not good, the answer is 401 with a challenge."""
+async def test_envoy_gets_401_without_a_valid_token(server):
+    """With a challenge, whether the token is missing, invalid, or of another scheme."""
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}):
         answer = await server.http.post("/auth/ext_authz/api/things", headers=headers)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
-# `T` stands for the token and `P` for a proof that was not used yet.
+# `T` stands for the token and `P` for an unused proof.
 AMBIGUOUS = {
     "two proofs": [("Authorization", "DPoP T"), ("DPoP", "P"), ("DPoP", "P")],
     "a proof and nonsense": [("Authorization", "DPoP T"), ("DPoP", "P"), ("DPoP", "nonsense")],
@@ -355,9 +355,9 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("shown", AMBIGUOUS.values(), ids=AMBIGUOUS)
-async def test_what_is_ambiguous_is_refused(server, named, token, key, shown):
-    """Two tokens or two proofs, however a proxy joins them: refused at every endpoint that a proxy asks (RFC 9449, section 4.3)."""
-    asking = Asking(server, token, key)
+async def test_two_tokens_or_two_proofs_are_refused(server, named, token, key, shown):
+    """However a proxy joins the headers, at every endpoint for proxies (RFC 9449, section 4.3)."""
+    asking = ProxyClient(server, token, key)
 
     async def status(path, given, url):
         filled = [

@@ -5,15 +5,15 @@ import pytest
 from lyftdata.store.errors import StoreError
 
 
-async def test_a_server_that_can_work_is_ready(server):
-    """And alive; neither needs a credential."""
+async def test_a_working_server_is_alive_and_ready(server):
+    """Neither endpoint needs a credential."""
     for path, text in (("/healthz", "ok\n"), ("/readyz", "ready\n")):
         answer = await server.http.get(path)
         assert (answer.status_code, answer.text) == (200, text)
 
 
-async def test_a_server_whose_database_takes_no_changes_is_not_ready(server, monkeypatch):
-    """A load balancer then leaves it out; it is still alive."""
+async def test_a_server_that_cannot_write_is_alive_but_not_ready(server, monkeypatch):
+    """A load balancer then sends it no requests."""
     health = server.services.store.writer_health
     monkeypatch.setattr(type(health), "is_writing", lambda _self: False)
 
@@ -24,7 +24,7 @@ async def test_a_server_whose_database_takes_no_changes_is_not_ready(server, mon
 
 
 async def test_a_server_whose_database_does_not_answer_is_not_ready(server, monkeypatch):
-    """The reason in the answer names no host."""
+    """The answer says so without naming the database's host."""
 
     async def fail(*_arguments):
         raise StoreError("The database at db.example.com does not answer.")
@@ -37,7 +37,7 @@ async def test_a_server_whose_database_does_not_answer_is_not_ready(server, monk
 
 
 async def test_metrics_name_no_worker(server, press):
-    """Anyone may read them: counts alone."""
+    """Anyone may read them, so they are only counts."""
     await server.token_by_key(*press)
 
     answer = await server.http.get("/metrics")
@@ -57,8 +57,8 @@ async def test_metrics_name_no_worker(server, press):
         {"X-Forwarded-For": ""},
     ],
 )
-async def test_metrics_are_not_given_through_a_proxy(server, header):
-    """They need no credential: everyone who reaches an Ingress could read them. Whether the Server is ready may be known."""
+async def test_metrics_are_not_served_through_a_proxy(server, header):
+    """They need no credential, so anyone who reaches an Ingress could read them. Readiness is not secret."""
     answer = await server.http.get("/metrics", headers=header)
 
     assert answer.status_code == 404

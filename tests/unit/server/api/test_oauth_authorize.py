@@ -11,8 +11,8 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("parameters", REQUESTS)
-async def test_every_request_is_refused(server, press, parameters):
-    """Discovery documents must name one; it says that no client may use it, and redirects no browser."""
+async def test_the_authorization_endpoint_refuses_every_request(server, press, parameters):
+    """It exists because discovery documents must name one. It redirects no browser and echoes nothing."""
     for answer in (
         await server.http.get("/oauth2/authorize", params=parameters),
         await server.http.post("/oauth2/authorize", data=parameters),

@@ -13,7 +13,7 @@ from lyftdata.store.tables import workers
 
 
 def connect(server, worker_id):
-    """Make a Worker count as connected."""
+    """Register a session, so that the Worker counts as connected."""
     record = server.services.directory.find_worker(worker_id)
     boot = Boot(boot_id="boot-0001", host={"hostname": "h"}, reported_labels={}, address="192.0.2.1")
     server.services.sessions.attach(record, boot, f"jkt.{record.thumbprint}.{record.epoch}")
@@ -24,8 +24,8 @@ async def entries(server):
     return {w.id: w for w in await server.services.store.read(lambda conn: list(workers.all_workers(conn)))}
 
 
-async def test_a_proof_makes_an_entry(server):
-    """The answer is RFC 7591's; the entry knows its secret's fingerprint, its address and its labels."""
+async def test_a_proof_enrolls_a_worker(server):
+    """The answer is that of RFC 7591; the entry has the enrollment key's fingerprint, the address and the labels."""
     key = generate_identity_key()
 
     answer = await server.register(key, "press", labels={"zone": "eu-1"})
@@ -40,15 +40,15 @@ async def test_a_proof_makes_an_entry(server):
     assert entry.enrolled_from == "127.0.0.1"
 
 
-async def test_the_raw_secret_is_taken_too(server):
-    """A client without our library sends the secret as RFC 7591's initial access token."""
+async def test_the_enrollment_key_itself_enrolls_a_worker(server):
+    """A client without our library sends it as RFC 7591's initial access token."""
     answer = await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY)
 
     assert answer.status_code == 201
 
 
-async def test_the_same_key_asking_again_gets_the_same_id(server):
-    """A retry is safe: one entry, one ID, whatever name it asks for now."""
+async def test_a_retry_with_the_same_key_gets_the_same_id(server):
+    """One entry and one ID, whatever name it asks for now."""
     key = generate_identity_key()
     ids = [(await server.register(key, name)).json()["client_id"] for name in ("press", "press", "other")]
 
@@ -56,8 +56,8 @@ async def test_the_same_key_asking_again_gets_the_same_id(server):
     assert len(await entries(server)) == 1
 
 
-async def test_twenty_that_race_with_one_key_make_one_entry(server):
-    """However many requests one Worker sends at once, it has one entry."""
+async def test_concurrent_requests_with_one_key_make_one_entry(server):
+    """However many a Worker sends at once."""
     key = generate_identity_key()
     answers = await asyncio.gather(*(server.register(key, "press") for _ in range(20)))
 
@@ -66,8 +66,8 @@ async def test_twenty_that_race_with_one_key_make_one_entry(server):
     assert len(await entries(server)) == 1
 
 
-async def test_twenty_that_race_for_a_name_leave_one_live(server):
-    """However many Workers ask for one name at once, one entry is live and the others are superseded, none half done."""
+async def test_concurrent_requests_for_one_name_leave_one_entry_live(server):
+    """The other Workers are superseded, and no entry is left incomplete."""
     answers = await asyncio.gather(*(server.register(generate_identity_key(), "press") for _ in range(20)))
 
     live = [w for w in (await entries(server)).values() if w.superseded_by is None]
@@ -75,8 +75,8 @@ async def test_twenty_that_race_for_a_name_leave_one_live(server):
     assert len(live) == 1
 
 
-async def test_of_twenty_that_race_with_one_proof_one_is_answered(server):
-    """A proof that was listened in on is good once, though all who bring it are served at once; the others are refused."""
+async def test_a_captured_proof_works_once_in_concurrent_requests(server):
+    """All requests but one are refused, and other Workers are not affected."""
     key = generate_identity_key()
     proof = server.proof(key, "press")
     unaffected = [server.register(generate_identity_key(), f"press {n}") for n in range(5)]
@@ -89,8 +89,8 @@ async def test_of_twenty_that_race_with_one_proof_one_is_answered(server):
     assert len(await entries(server)) == 6
 
 
-async def test_every_cause_and_one_answer(server):
-    """Off, wrong, expired, replayed, foreign and missing credentials read the same."""
+async def test_every_refused_enrollment_gets_the_same_answer(server):
+    """Wrong, expired, replayed, misdirected and missing credentials are indistinguishable to the caller."""
     key = generate_identity_key()
     used = server.proof(key, "press")
     assert (await server.register(key, "press", credential=used)).status_code == 201
@@ -117,8 +117,8 @@ async def test_every_cause_and_one_answer(server):
     assert len(await entries(server)) == 1
 
 
-async def test_off_reads_like_a_wrong_secret(opened):
-    """With no secret on the Server nobody enrolls, and nobody outside sees that it is off."""
+async def test_disabled_enrollment_looks_like_a_wrong_key(opened):
+    """If the Server has no enrollment key, no Worker enrolls, and a caller cannot see that enrollment is off."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
         key = generate_identity_key()
         for credential in (server.proof(key, "press"), ENROLLMENT_KEY):
@@ -127,8 +127,8 @@ async def test_off_reads_like_a_wrong_secret(opened):
             assert await server.cause(answer) == "enrollment_disabled"
 
 
-async def test_a_captured_proof_enrolls_nobody_else(server):
-    """Used first by the thief, with the thief's key or name, it is refused; the rightful Worker still gets in."""
+async def test_a_captured_proof_does_not_enroll_a_thief(server):
+    """With the thief's key or another name it is refused, and the rightful Worker can still use it."""
     key, thief = generate_identity_key(), generate_identity_key()
     proof = server.proof(key, "press")
 
@@ -139,8 +139,8 @@ async def test_a_captured_proof_enrolls_nobody_else(server):
     assert (await server.register(key, "press", credential=proof)).status_code == 201
 
 
-async def test_how_far_a_clock_is_off_is_told_to_the_operator_alone(server):
-    """The detail says it on the Server's side; the Worker reads a reference."""
+async def test_only_operators_see_how_far_a_clock_is_off(server):
+    """It is in the refusal's detail; the Worker gets a reference only."""
     answer = await server.register(
         generate_identity_key(),
         "p",
@@ -155,7 +155,7 @@ async def test_how_far_a_clock_is_off_is_told_to_the_operator_alone(server):
 
 
 async def test_a_private_key_sent_by_mistake_is_refused(server):
-    """It is not stored, and the whole request fails so that its sender notices."""
+    """It is not stored or echoed, and the whole request fails so that the sender notices."""
     key = generate_identity_key()
     jwk = key.jose_key.as_dict(private=True)
     answer = await server.register(key, "press", credential=ENROLLMENT_KEY, jwks={"keys": [jwk]})
@@ -165,8 +165,8 @@ async def test_a_private_key_sent_by_mistake_is_refused(server):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'"x"', b"[" * 5000])
-async def test_a_body_that_is_no_json_object(server, content):
-    """Nonsense is a clear error."""
+async def test_a_body_that_is_not_a_json_object_is_rejected(server, content):
+    """With 400."""
     answer = await server.http.post(
         "/oauth2/register", content=content, headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"}
     )
@@ -176,8 +176,8 @@ async def test_a_body_that_is_no_json_object(server, content):
 # --- names -----------------------------------------------------------------------------------------------
 
 
-async def test_a_connected_holder_keeps_its_name(server):
-    """While the holder is connected the newcomer is refused, told why, and that it may try again."""
+async def test_a_connected_worker_keeps_its_name(server):
+    """A newcomer that asks for it is refused with the cause, and may try again later."""
     holder, _ = await server.enrolled("press")
     connect(server, holder)
 
@@ -188,8 +188,8 @@ async def test_a_connected_holder_keeps_its_name(server):
     assert list(await entries(server)) == [holder]
 
 
-async def test_an_offline_holder_is_superseded_openly(server, admin):
-    """The newcomer gets a new ID; the old entry gets no more tokens, learns why, and the audit log tells of it."""
+async def test_an_offline_worker_is_superseded_and_learns_it(server, admin):
+    """The newcomer gets a new ID; the old entry gets no more tokens and learns why, and the audit log has the event."""
     holder, key = await server.enrolled("press")
     token = (await server.token_by_assertion(server.assertion(key, holder))).json()["access_token"]
     newcomer, _ = await server.enrolled("press")
@@ -207,7 +207,7 @@ async def test_an_offline_holder_is_superseded_openly(server, admin):
 
 
 async def test_a_disabled_worker_does_not_come_back_under_its_own_name(server, admin):
-    """Removing its directory and enrolling again does not undo what an operator has decided."""
+    """Deleting its directory and enrolling again does not undo an operator's decision."""
     holder, _ = await server.enrolled("press")
     await server.http.patch(f"/api/workers/{holder}", json={"enabled": False}, headers=admin)
 
@@ -216,15 +216,15 @@ async def test_a_disabled_worker_does_not_come_back_under_its_own_name(server, a
     assert answer.json()["code"] == "name_in_use"
 
 
-async def test_an_entry_of_an_operator_is_never_pushed_aside(server, press):
-    """Knowing the enrollment key is not enough to take the name of a Worker that an operator added."""
+async def test_an_entry_added_by_an_operator_is_never_superseded(server, press):
+    """Knowing the enrollment key is not enough to take its name."""
     answer = await server.register(generate_identity_key(), "press-01")
 
     assert answer.json()["code"] == "name_in_use"
 
 
 @pytest.mark.parametrize(("policy", "status"), [("reject", 409), ("allow", 201)])
-async def test_the_other_policies(opened, policy, status):
+async def test_the_name_policies_reject_and_allow(opened, policy, status):
     """`reject` keeps the name for its holder; `allow` lets both have it, and both log in."""
     async with opened(LYFTDATA_WORKER_NAME_POLICY=policy) as server:
         holder, key = await server.enrolled("press")
@@ -234,8 +234,8 @@ async def test_the_other_policies(opened, policy, status):
         assert (await server.token_by_assertion(server.assertion(key, holder))).status_code == 200
 
 
-async def test_an_enrolled_worker_cannot_log_in_by_key_nor_the_other_way_round(server, admin, press):
-    """One strategy a Worker."""
+async def test_a_worker_authenticates_by_its_own_strategy_only(server, admin, press):
+    """An enrolled Worker cannot use an API key, and a Worker with an API key cannot use an assertion."""
     worker_id, key = await server.enrolled()
     await server.http.post("/api/api-keys", json={"name": "shared"}, headers=admin)
 
@@ -246,8 +246,8 @@ async def test_an_enrolled_worker_cannot_log_in_by_key_nor_the_other_way_round(s
     assert await server.cause(by_assertion) == "wrong_strategy"
 
 
-async def test_rotating_the_secret_disturbs_nobody(opened):
-    """With the old secret as previous both enroll, each entry says which; enrolled Workers need neither."""
+async def test_rotating_the_enrollment_key_interrupts_no_worker(opened):
+    """Both keys enroll while the old one is set as previous, entries show which was used, and enrolled Workers need neither."""
     new = ENROLLMENT_KEY[::-1]
     async with opened() as server:
         worker_id, key = await server.enrolled("old")
@@ -266,12 +266,13 @@ async def test_rotating_the_secret_disturbs_nobody(opened):
         assert counted == [1, 2]
 
 
-async def test_a_name_is_safe_while_its_holder_finds_back_after_a_restart(opened):
+async def test_a_name_is_kept_for_its_holder_after_a_restart(opened):
     """
-    Right after its start the Server knows no session: who may have been connected before keeps its name for two minutes.
 
-    So does one of whom the database knows nothing: a crash loses the last second of what was seen. And a clock that
-    was set back changes nothing of it.
+    Right after its start the Server has no sessions: a Worker that may have been connected keeps its name for two minutes.
+
+    Even if the database has no session of it: a crash loses the last second of activity. And even if the clock was set
+    back.
     """
     async with opened() as server:
         for name in ("press", "gone", "came"):
@@ -297,8 +298,8 @@ async def test_a_name_is_safe_while_its_holder_finds_back_after_a_restart(opened
     assert [a.status_code for a in (has_left, accepted, given_up)] == [201, 201, 201]
 
 
-async def test_a_proof_is_used_up_by_a_refusal_too(server, admin, press):
-    """A proof that was captured when its Worker was refused does not enroll once the name is free."""
+async def test_a_refused_proof_is_used_up(server, admin, press):
+    """Captured when its Worker was refused, it does not enroll once the name is free."""
     key = generate_identity_key()
     proof = server.proof(key, "press-01")
     refused = await server.register(key, "press-01", credential=proof)
@@ -308,8 +309,8 @@ async def test_a_proof_is_used_up_by_a_refusal_too(server, admin, press):
     assert await server.cause(await server.register(key, "press-01", credential=proof)) == "proof_replayed"
 
 
-async def test_a_restart_remembers_used_proofs(opened):
-    """A proof that was used before a restart is still used up after it."""
+async def test_used_proofs_are_remembered_after_a_restart(opened):
+    """A proof is single use also across a restart."""
     key = generate_identity_key()
     async with opened() as server:
         proof = server.proof(key, "press")
@@ -319,8 +320,8 @@ async def test_a_restart_remembers_used_proofs(opened):
         assert await server.cause(await server.register(key, "press", credential=proof)) == "proof_replayed"
 
 
-async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeypatch):
-    """With a full disk a Worker is told to come back; no entry is half made, and it gets in afterwards."""
+async def test_a_failing_store_is_an_outage_and_not_a_refusal(server, monkeypatch):
+    """On a full disk the Worker gets 503 with Retry-After; no entry is left incomplete, and it enrolls afterwards."""
     from lyftdata.store import StoreError
 
     async def full(*_op):
@@ -335,8 +336,8 @@ async def test_a_store_that_fails_is_an_outage_and_not_a_refusal(server, monkeyp
     assert (await server.register(key, "press")).status_code == 201
 
 
-async def test_knowing_the_secret_does_not_hide_refusals(server, admin):
-    """Names it makes up for each attempt do not count separately: beyond twenty they share a reference a minute."""
+async def test_a_caller_with_the_enrollment_key_cannot_flood_the_refusal_log(server, admin):
+    """Made-up names do not count separately: beyond the limit, its refusals share one reference a minute."""
     unknown_caller = await server.token_by_key("press-99", "nonsense")
     for n in range(60):
         await server.http.post(
@@ -350,8 +351,8 @@ async def test_knowing_the_secret_does_not_hide_refusals(server, admin):
     assert any(group["last_reference"] == unknown_caller.json()["reference"] for group in groups)
 
 
-async def test_a_point_of_small_order_is_no_identity(server):
-    """Under such a key anybody could sign: it enrolls nobody."""
+async def test_a_key_of_small_order_is_rejected(server):
+    """Anyone could sign for such a key."""
     x = base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()
     answer = await server.http.post(
         "/oauth2/register",

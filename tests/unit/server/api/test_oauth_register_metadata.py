@@ -1,4 +1,4 @@
-"""What a client says of itself when it registers: what is accepted, what is refused by name, what is honoured."""
+"""Client metadata in registrations: which members are accepted, rejected by name, honoured or ignored."""
 
 import base64
 from typing import Any
@@ -41,7 +41,7 @@ WRONG_METADATA: list[tuple[dict[str, Any], str]] = [
     ({"grant_types": ["client_credentials", "refresh_token"]}, "must be client_credentials alone"),
     ({"dpop_bound_access_tokens": "true"}, "must be true or false"),
     ({"dpop_bound_access_tokens": 1}, "must be true or false"),
-    # What would otherwise be dropped, and the client would rely on it.
+    # If these were ignored, the client would rely on something that it does not get.
     ({"response_types": ["code"]}, NO_ENDPOINT),
     ({"require_signed_request_object": True}, NO_ENDPOINT),
     ({"require_pushed_authorization_requests": True}, NO_ENDPOINT),
@@ -68,13 +68,13 @@ CODES = {
 
 
 def named(metadata):
-    """Name a case by its member; several cases of one member get numbers."""
+    """Name a case after its member; pytest numbers several cases of one member."""
     return next(iter(metadata)) if isinstance(metadata, dict) else ""
 
 
 @pytest.mark.parametrize(("metadata", "rule"), WRONG_METADATA, ids=named)
-async def test_a_right_secret_with_wrong_metadata_learns_what_is_wrong(server, admin, metadata, rule):
-    """The caller has proved the secret: it reads which member breaks which rule, and nothing is half done."""
+async def test_wrong_metadata_is_rejected_with_the_broken_rule(server, admin, metadata, rule):
+    """The caller has proved the enrollment key, so it learns which member breaks which rule. No entry is made."""
     (member,) = metadata
     answer = await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY, **metadata)
 
@@ -92,8 +92,8 @@ async def test_a_right_secret_with_wrong_metadata_learns_what_is_wrong(server, a
 
 
 @pytest.mark.parametrize(("metadata", "rule"), WRONG_METADATA, ids=named)
-async def test_changing_a_registration_has_the_same_rules(server, metadata, rule):
-    """RFC 7592, section 2.2: a PUT that breaks a rule names it too, and the entry stays as it was."""
+async def test_an_update_of_a_registration_follows_the_same_rules(server, metadata, rule):
+    """RFC 7592, section 2.2: a PUT that breaks a rule is rejected with that rule, and the entry stays unchanged."""
     (member,) = metadata
     key, fresh = generate_identity_key(), generate_identity_key()
     registered = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
@@ -118,8 +118,8 @@ async def test_changing_a_registration_has_the_same_rules(server, metadata, rule
 
 
 @pytest.mark.parametrize("empty", [None, False, "", [], {}])
-async def test_empty_metadata_are_omitted_ones(server, empty):
-    """A client that sends every member it knows, empty, registers what one registers that sends none of them."""
+async def test_empty_metadata_count_as_omitted(server, empty):
+    """A client may send every member that it knows, empty."""
     members = {member for metadata, _ in WRONG_METADATA for member in metadata} - {
         "client_name",
         "jwks",
@@ -134,8 +134,8 @@ async def test_empty_metadata_are_omitted_ones(server, empty):
     assert answer.json()["token_endpoint_auth_method"] == "private_key_jwt"
 
 
-async def test_what_describes_a_client_is_ignored(server):
-    """RFC 7591, section 2: members without an effect here do not keep a client out, and are not in the answer."""
+async def test_descriptive_metadata_are_ignored(server):
+    """RFC 7591, section 2: members without an effect here are accepted, and are not in the answer."""
     described = {
         "client_uri": "https://client.example",
         "logo_uri": "https://client.example/logo.png",
@@ -153,7 +153,7 @@ async def test_what_describes_a_client_is_ignored(server):
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "Ed25519"])
 async def test_an_algorithm_that_fits_the_key_is_accepted(server, algorithm):
-    """`token_endpoint_auth_signing_alg` may name the algorithm of the key, under either name."""
+    """`token_endpoint_auth_signing_alg` may have either name of the key's algorithm."""
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": OKPKey.generate_key("Ed25519").as_dict(private=False)["x"]}
     answer = await server.register(
         generate_identity_key(),
@@ -169,7 +169,7 @@ async def test_an_algorithm_that_fits_the_key_is_accepted(server, algorithm):
 
 
 async def ask_for_token(server, key, worker_id, **headers):
-    """Ask for a token by an assertion."""
+    """Request a token with an assertion."""
     form = {
         "grant_type": "client_credentials",
         "client_assertion_type": ASSERTION_TYPE,
@@ -189,8 +189,8 @@ async def put(server, registered, key, **metadata):
     return await server.http.put(registered["registration_client_uri"], json=body | metadata, headers=headers)
 
 
-async def test_a_client_that_wants_bound_tokens_gets_no_other(server, admin):
-    """Without a proof it gets none and is told why; with one its token is bound. Everybody sees that it is so."""
+async def test_a_client_that_registered_for_bound_tokens_gets_only_those(server, admin):
+    """Without a proof it is refused with the cause, with one its token is bound. Operators see the setting."""
     key = generate_identity_key()
     registered = (
         await server.register(key, "press", credential=ENROLLMENT_KEY, dpop_bound_access_tokens=True)
@@ -210,8 +210,8 @@ async def test_a_client_that_wants_bound_tokens_gets_no_other(server, admin):
     assert (await server.http.get(f"/api/workers/{worker_id}", headers=admin)).json()["dpop_bound"] is True
 
 
-async def test_a_unknown_caller_does_not_learn_that_bound_tokens_are_wanted(server):
-    """Without the key, such a Worker reads like any other."""
+async def test_an_unproven_caller_does_not_learn_that_bound_tokens_are_required(server):
+    """Without the key, the answer is the same as for any other Worker."""
     key = generate_identity_key()
     registered = (await server.register(key, "press", dpop_bound_access_tokens=True)).json()
 
@@ -220,8 +220,8 @@ async def test_a_unknown_caller_does_not_learn_that_bound_tokens_are_wanted(serv
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
-async def test_a_restart_does_not_forget_that_bound_tokens_are_wanted(opened):
-    """It is part of the entry."""
+async def test_a_client_must_use_bound_tokens_after_a_restart_too(opened):
+    """The setting is part of the entry."""
     key = generate_identity_key()
     async with opened() as server:
         registered = (await server.register(key, "press", dpop_bound_access_tokens=True)).json()
@@ -232,8 +232,8 @@ async def test_a_restart_does_not_forget_that_bound_tokens_are_wanted(opened):
         assert answer.json()["code"] == "dpop_proof_missing"
 
 
-async def test_a_second_registration_does_not_change_it(server):
-    """Anyone who knows the enrollment key knows public keys: asked for by another registration it is refused, not dropped."""
+async def test_a_second_registration_does_not_change_token_binding(server):
+    """Anyone with the enrollment key can register a known public key again, so a change is rejected, not ignored."""
     plain, bound = generate_identity_key(), generate_identity_key()
     await server.register(plain, "plain")
     await server.register(bound, "bound", dpop_bound_access_tokens=True)
@@ -246,8 +246,8 @@ async def test_a_second_registration_does_not_change_it(server):
     assert (silent.status_code, silent.json()["dpop_bound_access_tokens"]) == (201, True)
 
 
-async def test_a_client_changes_it_itself(server, admin):
-    """PUT sets it and takes it back, leaves it where nothing is said, and each change is in the audit log."""
+async def test_a_client_changes_token_binding_by_put(server, admin):
+    """A PUT sets and clears it, leaves it unchanged if it is omitted, and each change is in the audit log."""
     key = generate_identity_key()
     registered = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
     seen = []

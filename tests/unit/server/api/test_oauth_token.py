@@ -1,4 +1,4 @@
-"""`POST /oauth2/token`: who gets a token, and what everybody else reads."""
+"""`POST /oauth2/token`: who gets a token, and what a refused caller learns."""
 
 import base64
 import gc
@@ -31,11 +31,11 @@ async def issue(server, admin, name="press-keys", **body):
     return answer.json()["key"]
 
 
-# --- who gets in -----------------------------------------------------------------------------------------
+# --- who gets a token -->---------------------------------------------------------------------------------------
 
 
-async def test_client_secret_post_and_basic(server, press):
-    """Both ways of RFC 6749 give a token that nobody keeps."""
+async def test_a_worker_gets_a_token_by_post_or_basic(server, press):
+    """With `client_secret_post` and with `client_secret_basic` (RFC 6749); the answer must not be cached."""
     for answer in (
         await server.token_by_key(*press),
         await server.http.post("/oauth2/token", data=GRANT, auth=press),
@@ -48,8 +48,8 @@ async def test_client_secret_post_and_basic(server, press):
         assert (await server.verify(answer.json()["access_token"])).status_code == 204
 
 
-async def test_private_key_jwt(server):
-    """An enrolled Worker gets a token by its own signature, and the secret is out of the picture."""
+async def test_an_enrolled_worker_gets_a_token_by_private_key_jwt(server):
+    """It signs an assertion with its identity key; the enrollment key is no longer needed."""
     worker_id, key = await server.enrolled()
 
     answer = await server.token_by_assertion(server.assertion(key, worker_id))
@@ -59,8 +59,8 @@ async def test_private_key_jwt(server):
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "Ed25519"])
-async def test_either_algorithm_signs(opened, algorithm):
-    """The operator chooses what signs; the JWKS and discovery say which, and the Server takes its own tokens."""
+async def test_the_configured_algorithm_signs_tokens(opened, algorithm):
+    """The JWKS and discovery name the algorithm, and the Server accepts the tokens that it signed with it."""
     async with opened(LYFTDATA_SIGNING_ALGORITHM=algorithm) as server:
         worker_id, key = await server.enrolled()
         token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
@@ -74,7 +74,7 @@ async def test_either_algorithm_signs(opened, algorithm):
 
 
 async def test_one_key_serves_many_workers(server, admin):
-    """A key that is not tied to Workers is re-used; one that is, works for those alone."""
+    """An API key without `worker_ids` works for every Worker; one with them works only for those."""
     shared = await issue(server, admin)
     for name in ("press-01", "press-02"):
         await server.http.post("/api/workers", json={"name": name, "id": name}, headers=admin)
@@ -87,11 +87,11 @@ async def test_one_key_serves_many_workers(server, admin):
     assert await server.cause(refused) == "api_key_not_for_worker"
 
 
-# --- refusals: one answer outside, the whole reason inside -----------------------------------------------
+# --- refusals: one answer for the caller, the cause for operators -----------------------------------------
 
 
-async def test_every_cause_of_an_api_key_and_one_answer(server, admin, press):
-    """Unknown Worker, wrong, malformed, revoked, expired, foreign key and wrong strategy read the same, byte for byte."""
+async def test_every_refused_api_key_gets_the_same_answer(server, admin, press):
+    """Whatever the cause, an unproven caller reads the same bytes and headers; operators find the cause."""
     enrolled, _ = await server.enrolled()
     shared = await issue(server, admin)
     revoked = await issue(server, admin, "revoked")
@@ -126,8 +126,8 @@ async def test_every_cause_of_an_api_key_and_one_answer(server, admin, press):
     assert "invalid_client" in next(iter(seen))[0]
 
 
-async def test_every_cause_of_an_assertion_and_one_answer(server, press):
-    """Unknown Worker, another key, wrong strategy, expired and replayed assertions read the same."""
+async def test_every_refused_assertion_gets_the_same_answer(server, press):
+    """Unknown Worker, wrong key, wrong strategy, expired and replayed assertions are indistinguishable to the caller."""
     worker_id, key = await server.enrolled()
     used = server.assertion(key, worker_id)
     assert (await server.token_by_assertion(used)).status_code == 200
@@ -150,7 +150,7 @@ async def test_every_cause_of_an_assertion_and_one_answer(server, press):
 
 
 async def test_a_worker_that_proved_its_key_learns_why(server, admin, press):
-    """Disabled: told so, that it is not for good, and what to do; enabled again, it gets a token."""
+    """A disabled Worker gets the code, a remedy and that it is not final; when it is enabled again, it gets a token."""
     await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
 
     answer = await server.token_by_key(*press)
@@ -167,8 +167,8 @@ async def test_a_worker_that_proved_its_key_learns_why(server, admin, press):
     assert (await server.token_by_key(*press)).status_code == 200
 
 
-async def test_a_unknown_caller_does_not_learn_that_a_worker_is_disabled(server, admin, press):
-    """Without the key, a disabled Worker reads like any other."""
+async def test_an_unproven_caller_does_not_learn_that_a_worker_is_disabled(server, admin, press):
+    """Without the key, the answer is the same as for an enabled Worker."""
     await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
 
     answer = await server.token_by_key("press-01", unknown_api_key())
@@ -176,8 +176,8 @@ async def test_a_unknown_caller_does_not_learn_that_a_worker_is_disabled(server,
     assert "code" not in answer.json()
 
 
-async def test_metrics_do_not_tell_causes_apart(server, press):
-    """Anyone who reads /metrics cannot ask it which of two attempts failed how."""
+async def test_metrics_do_not_reveal_the_cause_of_a_refusal(server, press):
+    """All unproven attempts are counted under one label, so a reader of `/metrics` cannot tell which of them failed how."""
     await server.token_by_key("nobody", unknown_api_key())
     await server.token_by_key("press-01", unknown_api_key())
 
@@ -191,7 +191,7 @@ async def test_metrics_do_not_tell_causes_apart(server, press):
 
 
 async def test_a_flood_of_failures_is_limited_and_the_right_key_still_passes(server, press):
-    """After the burst wrong keys read 429 with Retry-After; a right one from the same address is never turned away."""
+    """After the burst, wrong keys get 429 with Retry-After; the right key from the same address is always accepted."""
     answers = [await server.token_by_key("press-01", unknown_api_key()) for _ in range(30)]
 
     assert [a.status_code for a in answers[:20]] == [401] * 20
@@ -201,8 +201,8 @@ async def test_a_flood_of_failures_is_limited_and_the_right_key_still_passes(ser
     assert await server.cause(answers[-1]) == "rate_limited"
 
 
-async def test_a_flood_is_bounded_in_what_it_stores(server):
-    """Beyond the limit attempts share one reference a minute: a flood fills neither memory nor disk."""
+async def test_a_flood_of_failures_stores_a_bounded_number_of_refusals(server):
+    """Beyond the limit, attempts share one reference a minute, so a flood fills neither memory nor disk."""
     for _ in range(200):
         await server.token_by_key("press-01", unknown_api_key())
 
@@ -211,8 +211,8 @@ async def test_a_flood_is_bounded_in_what_it_stores(server):
     assert server.services.refusals._pending == []
 
 
-async def test_a_disabled_worker_that_asks_without_end_pushes_nobody_out(server, admin, press):
-    """What a Worker that has proved its key may write down is bounded too; each answer still tells it why."""
+async def test_a_disabled_worker_cannot_flood_the_refusal_log(server, admin, press):
+    """Refusals of a Worker that has proved its key are bounded too; every answer still has the cause."""
     await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
     answers = []
     for _ in range(5):
@@ -225,8 +225,8 @@ async def test_a_disabled_worker_that_asks_without_end_pushes_nobody_out(server,
     assert await server.cause(answers[-1]) == "worker_disabled"
 
 
-async def test_a_dead_token_is_called_dead_from_a_limited_address_too(server, admin, press):
-    """Behind a busy address a disabled Worker must read that its token is dead, or it would work on."""
+async def test_an_invalid_token_is_reported_as_invalid_from_a_limited_address(server, admin, press):
+    """A disabled Worker behind a busy address must learn that its token is invalid, or it would go on working."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     for _ in range(30):
         await server.token_by_key("w", "wrong")
@@ -241,8 +241,8 @@ async def test_a_dead_token_is_called_dead_from_a_limited_address_too(server, ad
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
 
 
-async def test_other_addresses_are_not_limited(server):
-    """One address's failures are not held against another."""
+async def test_the_limit_counts_each_address_separately(server):
+    """Failures from one address do not limit another."""
     for _ in range(25):
         await server.token_by_key("press-01", unknown_api_key())
     async with server.from_address("192.0.2.7") as other:
@@ -271,8 +271,8 @@ async def test_other_addresses_are_not_limited(server):
         (GRANT | {f"f{n}": "" for n in range(30)}, "invalid_request"),
     ],
 )
-async def test_requests_that_break_the_protocol(server, form, error):
-    """Errors are those of RFC 6749, section 5.2, and RFC 8707."""
+async def test_a_request_that_breaks_the_protocol_gets_the_standard_error(server, form, error):
+    """The codes are those of RFC 6749, section 5.2."""
     answer = await server.http.post("/oauth2/token", data=form)
 
     assert answer.status_code == 400
@@ -296,8 +296,8 @@ async def test_requests_that_break_the_protocol(server, form, error):
         ("grant_type=client_credentials&client_id=other", {"Authorization": "Basic YTpi"}, 400),
     ],
 )
-async def test_bodies_and_headers_that_cannot_be_read(server, content, headers, status):
-    """Repeated parameters, wrong encodings, types and sizes, and two ways to authenticate are clear errors."""
+async def test_a_body_or_header_that_cannot_be_parsed_is_rejected(server, content, headers, status):
+    """Repeated parameters, wrong encodings, types and sizes, and two ways to authenticate."""
     given: dict[str, Any] = {"Content-Type": "application/x-www-form-urlencoded"} | headers
     answer = await server.http.post("/oauth2/token", content=content, headers=given)
 
@@ -308,19 +308,19 @@ async def test_bodies_and_headers_that_cannot_be_read(server, content, headers, 
 ALL_EMPTY = "client_id=&client_secret=&client_assertion=&client_assertion_type=&resource=&audience=&scope=&unknown=&bare"
 
 
-async def ask_raw(server, content, path="token", **headers):
-    """Post a form as it stands."""
+async def post_raw(server, content, path="token", **headers):
+    """Post a form exactly as it is written."""
     given = {"Content-Type": "application/x-www-form-urlencoded"} | headers
     return await server.http.post(f"/oauth2/{path}", content=content, headers=given)
 
 
 def basic(worker_id, key):
-    """Return an Authorization header of scheme Basic."""
+    """Return a Basic Authorization header."""
     return "Basic " + base64.b64encode(f"{worker_id}:{key}".encode()).decode()
 
 
-async def test_a_parameter_without_a_value_is_an_omitted_one(server, press):
-    """RFC 6749, section 3.2: whichever way a client authenticates, every other parameter may be sent empty."""
+async def test_an_empty_parameter_counts_as_omitted(server, press):
+    """RFC 6749, section 3.2: with each way to authenticate, every other parameter may be sent empty."""
     worker_id, key = await server.enrolled()
     ways = {
         "basic": ("", {"Authorization": basic(*press)}),
@@ -333,7 +333,7 @@ async def test_a_parameter_without_a_value_is_an_omitted_one(server, press):
     for content, headers in ways.values():
         names = {part.partition("=")[0] for part in content.split("&")}
         empty = "&".join(part for part in ALL_EMPTY.split("&") if part.partition("=")[0] not in names)
-        answer = await ask_raw(server, f"grant_type=client_credentials{content}&{empty}", **headers)
+        answer = await post_raw(server, f"grant_type=client_credentials{content}&{empty}", **headers)
         assert answer.status_code == 200, answer.text
 
 
@@ -347,16 +347,16 @@ async def test_a_parameter_without_a_value_is_an_omitted_one(server, press):
         ("grant_type=client_credentials&client_assertion=&client_assertion_type=x", (401, "invalid_client")),
     ],
 )
-async def test_what_is_needed_and_empty_is_missing(server, press, content, answered):
-    """An empty value stands for nothing: the answer is that for a request without the parameter."""
-    answer = await ask_raw(server, content)
+async def test_a_required_parameter_that_is_empty_is_missing(server, press, content, answered):
+    """The answer is the same as without the parameter."""
+    answer = await post_raw(server, content)
 
     assert (answer.status_code, answer.json()["error"]) == answered
 
 
-async def test_the_operator_reads_who_came_without_a_secret(server, admin, press):
-    """A Worker whose secret is empty is missing its credential, and the refusal names the Worker."""
-    answer = await ask_raw(server, "grant_type=client_credentials&client_id=press-01&client_secret=")
+async def test_operators_see_which_worker_sent_an_empty_secret(server, admin, press):
+    """The refusal has `missing_credentials` and names the Worker."""
+    answer = await post_raw(server, "grant_type=client_credentials&client_id=press-01&client_secret=")
     found = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
 
     assert (found["code"], found["claimed_worker"]) == ("missing_credentials", "press-01")
@@ -376,44 +376,44 @@ async def test_the_operator_reads_who_came_without_a_secret(server, admin, press
         ("resource=urn:a&resource=urn:b&scope=a&scope=b", "invalid_request"),
     ],
 )
-async def test_a_parameter_comes_once(server, press, repeated, error):
-    """Also where one of the two is empty; for several resources RFC 8707 has a code of its own."""
+async def test_a_repeated_parameter_is_rejected(server, press, repeated, error):
+    """Also if one of the two is empty. For several resources RFC 8707 defines a code of its own."""
     content = f"grant_type=client_credentials&{repeated}"
-    answer = await ask_raw(server, content, Authorization=basic(*press))
+    answer = await post_raw(server, content, Authorization=basic(*press))
 
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
 @pytest.mark.parametrize("path", ["token", "introspect", "revoke"])
 @pytest.mark.parametrize("query", ["resource=urn:a", "client_secret=x", "token=x", "x=1&scope=read"])
-async def test_parameters_are_not_taken_from_the_url(server, press, path, query):
-    """They would have no effect, and what is secret in them is in logs: the client is told."""
+async def test_parameters_in_the_url_are_rejected(server, press, path, query):
+    """They would have no effect, and secrets in them end up in logs. Parameters without a meaning here are ignored."""
     content = "grant_type=client_credentials&token=x"
-    answer = await ask_raw(server, content, f"{path}?{query}", Authorization=basic(*press))
+    answer = await post_raw(server, content, f"{path}?{query}", Authorization=basic(*press))
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert "URL" in answer.json()["error_description"]
     assert (
-        await ask_raw(server, content, f"{path}?x=1&scope=", Authorization=basic(*press))
+        await post_raw(server, content, f"{path}?x=1&scope=", Authorization=basic(*press))
     ).status_code == 200
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-async def test_basic_without_padding(server, admin, length):
-    """Each of the three lengths of padding may be missing, or be there in part."""
+async def test_basic_credentials_may_lack_base64_padding(server, admin, length):
+    """For each of the three lengths of padding, all or part of it may be missing."""
     worker_id = "w" * length
     body = {"name": worker_id, "id": worker_id, "issue_key": True}
     key = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
     padded = basic(worker_id, key)
     for shown in {padded, padded.rstrip("="), padded.removesuffix("=")}:
-        answer = await ask_raw(server, "grant_type=client_credentials", Authorization=shown)
+        answer = await post_raw(server, "grant_type=client_credentials", Authorization=shown)
         assert answer.status_code == 200, shown
 
 
 @pytest.mark.parametrize("odd", [[], {}, 5, None, True, [["x"]]])
 @pytest.mark.parametrize("member", ["typ", "alg", "kid"])
-async def test_an_odd_header_tells_nobody_apart(server, press, member, odd):
-    """A header member of the wrong type is a refusal like any other, for known and unknown Workers alike."""
+async def test_an_assertion_with_an_odd_header_does_not_reveal_known_workers(server, press, member, odd):
+    """A header member of the wrong type is refused in the same way for known and unknown Workers."""
     worker_id, _ = await server.enrolled()
     answers = []
     for name in (worker_id, "w-nobody", press[0]):
@@ -424,8 +424,8 @@ async def test_an_odd_header_tells_nobody_apart(server, press, member, odd):
     assert (await server.verify(join({"alg": "ES256", member: odd}, {}, bytes(64)))).status_code == 401
 
 
-async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_written_down(server, admin, press):
-    """The refusal that an address shares tells which Worker it was about; a key in its place is hidden there too."""
+async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_logged(server, admin, press):
+    """The shared refusal of an address names the Worker that was claimed; if that is an API key, its secret part is masked."""
     answer = [await server.token_by_key(press[1], "press-01") for _ in range(25)][-1]
     refusals = (await server.http.get("/api/refusals", headers=admin)).text
     one = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
@@ -435,8 +435,8 @@ async def test_a_key_sent_as_an_id_from_a_limited_address_is_not_written_down(se
     assert press[1][20:] not in refusals + one
 
 
-async def test_a_key_sent_as_an_id_is_not_written_down(server, press):
-    """Anyone who mixes up ID and key finds the public part in what operators read, and never the secret one."""
+async def test_a_key_sent_as_an_id_is_not_logged(server, press):
+    """If ID and key are swapped, operators see the key's public part and never its secret part."""
     answer = await server.token_by_key(press[1], "press-01")
     admin = await server.sign_in()
     refusal = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).text
@@ -446,12 +446,12 @@ async def test_a_key_sent_as_an_id_is_not_written_down(server, press):
 
 
 async def test_get_is_not_a_token_request(server):
-    """Credentials do not belong into a URL."""
+    """Credentials do not belong in a URL."""
     assert (await server.http.get("/oauth2/token?grant_type=client_credentials")).status_code == 405
 
 
-async def test_odd_credentials_do_not_crash(server):
-    """Empty, huge, binary and hostile text is refused like any other, and cleaned before it is shown."""
+async def test_odd_credentials_are_refused_and_shown_cleaned(server):
+    """Empty, huge, binary and hostile text is refused like any other, and is cleaned before operators see it."""
     for worker_id, key in (("", ""), ("x" * 5000, "y" * 5000), ("a\x1b[31m\nb", "\x00"), ("é" * 50, "日本")):
         answer = await server.token_by_key(worker_id, key)
         assert answer.status_code == 401
@@ -466,8 +466,8 @@ async def test_odd_credentials_do_not_crash(server):
     )
 
 
-async def test_the_token_path_touches_no_database(server, press, monkeypatch):
-    """Neither a token nor its verification reads or writes the store before the answer."""
+async def test_tokens_are_issued_and_verified_without_the_database(server, press, monkeypatch):
+    """The store is neither read nor written before the answer."""
 
     async def forbidden(*_args):
         pytest.fail("the store was asked")
@@ -481,8 +481,8 @@ async def test_the_token_path_touches_no_database(server, press, monkeypatch):
     monkeypatch.undo()
 
 
-async def test_no_secret_sent_as_an_id_is_written_down(server, admin, press):
-    """The enrollment key, a session, a key with a bite taken out, a token, another Server's secret: none is kept."""
+async def test_no_secret_sent_as_an_id_is_logged(server, admin, press):
+    """Not the enrollment key, a session, part of a key, a token, or another system's secret."""
     key = press[1]
     token = (await server.token_by_key(*press)).json()["access_token"]
     others = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0A"
@@ -519,15 +519,15 @@ async def test_no_secret_sent_as_an_id_is_written_down(server, admin, press):
     "worker_id",
     ["press-01", "PressHallNorth.Worker-0001.eu", "6f1c2a7e-0b6e-4c1e-9b1a-3f5d8e7a2c10", "a" * 64],
 )
-async def test_an_id_is_written_down_as_it_is(server, admin, press, worker_id):
-    """What operators must find is not hidden with it."""
+async def test_an_ordinary_id_is_logged_unchanged(server, admin, press, worker_id):
+    """Masking secrets does not hide the IDs that operators look for."""
     answer = await server.token_by_key(worker_id, press[1] + "x")
     found = (await server.http.get(f"/api/refusals/{answer.json()['reference']}", headers=admin)).json()
     assert found["claimed_worker"] == worker_id
 
 
-async def test_an_existing_id_is_shown_however_it_looks(server, admin):
-    """An operator may call a Worker what looks like a secret: it is known, and none."""
+async def test_the_id_of_an_existing_worker_is_never_masked(server, admin):
+    """An operator may choose an ID that looks like a secret: a known Worker's ID is not one."""
     odd = "Qm4rTz8Wb2Xk6Vn1Ys5Lp9Hc3Jd7Gf0B"
     await server.http.post("/api/workers", json={"name": "odd", "id": odd}, headers=admin)
     answer = await server.token_by_key(odd, "nonsense")
@@ -535,8 +535,8 @@ async def test_an_existing_id_is_shown_however_it_looks(server, admin):
     assert found["claimed_worker"] == odd
 
 
-async def test_an_assertion_is_read_as_often_for_any_worker(server, press, monkeypatch):
-    """Read once more for an unknown Worker, a large assertion would tell by the clock who is enrolled."""
+async def test_an_assertion_is_parsed_equally_often_for_any_worker(server, press, monkeypatch):
+    """If it were parsed once more for an unknown Worker, the time for a large assertion would show who is enrolled."""
     enrolled, _ = await server.enrolled()
     reads = {}
     real = _jose.UnverifiedJws
@@ -555,13 +555,13 @@ async def test_an_assertion_is_read_as_often_for_any_worker(server, press, monke
     assert len(set(reads.values())) == 1
 
 
-async def test_what_is_refused_is_not_held_until_it_is_written_down(server, press):
-    """A refusal that waits keeps neither what was sent nor the exception, which has the frames that held it."""
+async def test_a_pending_refusal_does_not_keep_the_request_in_memory(server, press):
+    """Until it is written, it holds neither the request nor the exception, whose frames would hold the request."""
     collects = gc.isenabled()
     gc.disable()
     try:
         await server.token_by_key("x" * 15_000, "nonsense")
-        # Found without a collection: not even a cycle of references keeps it.
+        # Garbage collection is off, so this also finds objects that only a reference cycle keeps.
         held = [one for one in gc.get_objects() if issubclass(type(one), RefusedError)]
     finally:
         if collects:

@@ -8,19 +8,19 @@ from tests.oauth_requests import AUDIENCE, OTHER, claims_of, define
 
 
 async def ask(server, client_id, secret, token, path="introspect"):
-    """Ask about a token, by Basic."""
+    """Ask about a token, with Basic authentication."""
     return await server.http.post(f"/oauth2/{path}", data={"token": token}, auth=(client_id, secret))
 
 
-async def with_key(server, admin, name="broker"):
-    """Return the key of a resource."""
+async def issue_resource_key(server, admin, name="broker"):
+    """Issue a key for a resource, and return it."""
     return (await server.http.post(f"/api/resources/{name}/key", headers=admin)).json()["key"]
 
 
-async def test_a_resource_reads_what_a_token_for_it_is_worth_now(server, admin, press):
-    """Who, for how long, with which scopes; of the present entry, not of what the token once said."""
+async def test_introspection_reports_the_present_state_of_a_token(server, admin, press):
+    """Subject, lifetime and scopes: from the present entry, not as they were when the token was issued."""
     await define(server, admin, worker_ids=["press-01"])
-    key = await with_key(server, admin)
+    key = await issue_resource_key(server, admin)
     token = (await server.token_by_key(*press, resource=AUDIENCE)).json()["access_token"]
     await server.http.patch("/api/workers/press-01", json={"name": "The press"}, headers=admin)
 
@@ -44,10 +44,10 @@ async def test_a_resource_reads_what_a_token_for_it_is_worth_now(server, admin, 
 
 
 @pytest.mark.parametrize("how", ["disable", "take out", "expire", "delete resource", "revoke key"])
-async def test_what_is_taken_back_is_not_active(server, admin, press, how):
-    """The very next question is answered with no."""
+async def test_a_revoked_or_expired_token_is_not_active(server, admin, press, how):
+    """From the next request on. If the resource itself was deleted, its key is refused."""
     await define(server, admin, worker_ids=["press-01"])
-    key = await with_key(server, admin)
+    key = await issue_resource_key(server, admin)
     token = (await server.token_by_key(*press, resource=AUDIENCE)).json()["access_token"]
     match how:
         case "disable":
@@ -70,13 +70,13 @@ async def test_what_is_taken_back_is_not_active(server, admin, press, how):
         assert answer.json() == {"active": False}
 
 
-async def test_nobody_reads_of_others_tokens(server, admin, press):
-    """A resource of tokens for another, a Worker of another's: not active, and nothing else."""
+async def test_introspection_reveals_no_other_callers_tokens(server, admin, press):
+    """Asked about a token for another resource or of another Worker, the Server answers `"active": false` and nothing else."""
     await define(server, admin, for_all_workers=True)
     await define(server, admin, name="other", audience=OTHER, for_all_workers=True)
     body = {"name": "press-02", "id": "press-02", "issue_key": True}
     second = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
-    other = await with_key(server, admin, "other")
+    other = await issue_resource_key(server, admin, "other")
     token = (await server.token_by_key(*press, resource=AUDIENCE)).json()["access_token"]
     plain = (await server.token_by_key(*press)).json()["access_token"]
 
@@ -93,11 +93,11 @@ async def test_nobody_reads_of_others_tokens(server, admin, press):
     assert (await ask(server, "press-01", press[1], token)).json()["active"] is True
 
 
-async def test_the_caller_proves_who_asks(server, admin, press):
-    """No credential, a wrong one, another's name, a key that was replaced, a bearer token: the same 401 for all."""
+async def test_introspection_needs_a_valid_credential(server, admin, press):
+    """Missing, wrong, replaced and other callers' credentials get the same 401; another scheme than Basic is a 400."""
     await define(server, admin, for_all_workers=True)
-    old = await with_key(server, admin)
-    key = await with_key(server, admin)
+    old = await issue_resource_key(server, admin)
+    key = await issue_resource_key(server, admin)
     token = (await server.token_by_key(*press, resource=AUDIENCE)).json()["access_token"]
     answers = [
         await server.http.post("/oauth2/introspect", data={"token": token}),
@@ -118,17 +118,17 @@ async def test_the_caller_proves_who_asks(server, admin, press):
     ] == "invalid_request"
 
 
-async def test_a_resources_key_is_no_workers(server, admin, press):
-    """It gets no token, whatever Worker it names."""
+async def test_a_resource_key_gets_no_token(server, admin, press):
+    """Whatever Worker it names."""
     await define(server, admin, for_all_workers=True)
-    key = await with_key(server, admin)
+    key = await issue_resource_key(server, admin)
     for name in ("broker", "press-01"):
         assert (await server.token_by_key(name, key)).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["introspect", "revoke"])
-async def test_empty_parameters_are_omitted_ones(server, press, path):
-    """A hint or a second way to authenticate that is sent without a value is not there; an empty token is missing."""
+async def test_an_empty_parameter_counts_as_omitted(server, press, path):
+    """A hint or a second way to authenticate may be sent empty; an empty token is missing."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     empty = dict.fromkeys(("token_type_hint", "client_id", "client_secret", "client_assertion"), "")
 
@@ -139,8 +139,8 @@ async def test_empty_parameters_are_omitted_ones(server, press, path):
     assert (missing.status_code, missing.json()["error_description"]) == (400, "token is missing.")
 
 
-async def test_a_worker_takes_one_of_its_tokens_back(server, admin, press):
-    """That one is dead everywhere, the others live; it stays so through a restart's memory and is audited."""
+async def test_a_worker_revokes_one_of_its_tokens(server, admin, press):
+    """It is refused everywhere from then on, other tokens stay valid, and the audit log has the event."""
     first, second = [(await server.token_by_key(*press)).json()["access_token"] for _ in range(2)]
 
     answer = await ask(server, press[0], press[1], first, "revoke")
@@ -155,8 +155,8 @@ async def test_a_worker_takes_one_of_its_tokens_back(server, admin, press):
     assert (event["actor"], event["details"]["jti"]) == ("worker:press-01", claims_of(first)["jti"])
 
 
-async def test_a_restart_remembers_tokens_that_were_taken_back(opened):
-    """Until they would have ended anyhow."""
+async def test_a_revoked_token_stays_revoked_after_a_restart(opened):
+    """Until it would have expired."""
     async with opened() as server:
         admin = await server.sign_in()
         body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -168,8 +168,8 @@ async def test_a_restart_remembers_tokens_that_were_taken_back(opened):
         assert await server.cause(await server.verify(token)) == "token_revoked"
 
 
-async def test_others_tokens_and_nonsense_are_not_revoked_and_not_told(server, admin, press):
-    """RFC 7009: the answer is the same, whatever it was."""
+async def test_revoking_another_workers_token_has_no_effect(server, admin, press):
+    """RFC 7009: the answer is the same for an own token, another Worker's and nonsense."""
     body = {"name": "press-02", "id": "press-02", "issue_key": True}
     second = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
     token = (await server.token_by_key(*press)).json()["access_token"]
@@ -179,8 +179,8 @@ async def test_others_tokens_and_nonsense_are_not_revoked_and_not_told(server, a
     assert (await ask(server, "press-02", "wrong", token, "revoke")).status_code == 401
 
 
-async def test_a_worker_that_revokes_without_end_is_told_to_wait(server, press):
-    """Each is an event in the log: no Worker fills it."""
+async def test_revocations_by_one_worker_are_limited(server, press):
+    """Each is an audit event, so a Worker could fill the log: beyond the limit it gets 503."""
     answers = []
     for _ in range(25):
         token = (await server.token_by_key(*press)).json()["access_token"]

@@ -7,8 +7,8 @@ from tests.oauth_requests import AUDIENCE, OTHER, claims_of, define
 from lyftdata.core.identity_keys import generate_identity_key
 
 
-async def test_a_resource_is_for_nobody_until_somebody_is_chosen(server, admin, press):
-    """Default deny; chosen by ID the Worker gets all of its scopes, and a token that is not for this Server."""
+async def test_a_resource_is_granted_to_no_worker_by_default(server, admin, press):
+    """A Worker that is chosen by ID gets all of its scopes, in a token that is not valid for this Server."""
     await define(server, admin)
     refused = await server.token_by_key(*press, resource=AUDIENCE)
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_target")
@@ -28,8 +28,8 @@ async def test_a_resource_is_for_nobody_until_somebody_is_chosen(server, admin, 
     assert poll.status_code == 401
 
 
-async def test_a_new_worker_under_an_old_id_inherits_no_resource(server, admin, press):
-    """Deleted, a Worker is named by no resource any more: anyone who gets its ID later starts with nothing."""
+async def test_a_new_worker_with_a_deleted_ones_id_inherits_no_resource(server, admin, press):
+    """Deleting a Worker removes it from every resource."""
     await define(server, admin, worker_ids=["press-01"])
     assert (await server.token_by_key(*press, resource=AUDIENCE)).status_code == 200
     await server.http.delete("/api/workers/press-01", headers=admin)
@@ -41,8 +41,8 @@ async def test_a_new_worker_under_an_old_id_inherits_no_resource(server, admin, 
     assert (refused.status_code, refused.json()["code"]) == (400, "resource_not_granted")
 
 
-async def test_an_unknown_resource_reads_like_one_that_is_not_for_it(server, admin, press):
-    """Nobody finds out by asking which services there are."""
+async def test_an_unknown_resource_looks_like_one_that_is_not_granted(server, admin, press):
+    """A Worker cannot find out which services exist."""
     await define(server, admin)
     answers = [await server.token_by_key(*press, resource=audience) for audience in (AUDIENCE, OTHER)]
     answered = [a.json() | {"reference": ""} for a in answers]
@@ -59,8 +59,8 @@ async def test_an_unknown_resource_reads_like_one_that_is_not_for_it(server, adm
         ("read admin", None),
     ],
 )
-async def test_a_worker_gets_what_the_resource_has_and_no_more(server, admin, press, scope, given):
-    """A part of the scopes, all if none is named, and a refusal for what is not there."""
+async def test_a_worker_gets_only_scopes_of_the_resource(server, admin, press, scope, given):
+    """A subset if it names some, all if it names none, and a refusal for a scope that the resource lacks."""
     await define(server, admin, worker_ids=["press-01"])
 
     answer = await server.token_by_key(*press, resource=AUDIENCE, scope=scope)
@@ -76,7 +76,7 @@ async def test_a_worker_gets_what_the_resource_has_and_no_more(server, admin, pr
 
 
 async def two_resources(server, admin, **other):
-    """Define `broker` for the Worker, and `other` with scopes of its own and one that both have."""
+    """Define `broker` for the Worker, and `other` with its own scopes and one that both have."""
     await define(server, admin, worker_ids=["press-01"], scopes=["read", "write", "both"])
     await define(server, admin, "other", OTHER, **({"scopes": ["list", "drop", "both"]} | other))
 
@@ -91,8 +91,8 @@ async def two_resources(server, admin, **other):
         ("drop both", OTHER, "both drop"),
     ],
 )
-async def test_a_scope_picks_the_one_resource_that_has_it(server, admin, press, scope, audience, granted):
-    """A client that can send only `scope` gets a token for the one resource that has every scope it names."""
+async def test_a_scope_selects_the_only_resource_that_has_it(server, admin, press, scope, audience, granted):
+    """For clients that can send only `scope`: the resource must have every scope that is named."""
     await two_resources(server, admin, worker_ids=["press-01"])
 
     given = (await server.token_by_key(*press, scope=scope)).json()
@@ -111,8 +111,8 @@ async def test_a_scope_picks_the_one_resource_that_has_it(server, admin, press, 
         ("READ", "invalid_scope", "scope_unknown"),
     ],
 )
-async def test_a_scope_that_picks_none_or_several_is_refused(server, admin, press, scope, error, code):
-    """No token is given for a guess: nothing has all of the scopes, or more than one resource has."""
+async def test_a_scope_that_selects_no_single_resource_is_refused(server, admin, press, scope, error, code):
+    """If no resource or more than one has all of the scopes, the Server does not guess."""
     await two_resources(server, admin, worker_ids=["press-01"])
 
     answer = await server.token_by_key(*press, scope=scope)
@@ -128,7 +128,7 @@ async def test_a_scope_that_picks_none_or_several_is_refused(server, admin, pres
 
 
 async def test_only_granted_resources_count(server, admin, press):
-    """A resource that is not for this Worker neither makes a scope ambiguous nor shows in the answer."""
+    """A resource that is not granted to this Worker neither makes a scope ambiguous nor shows in the answer."""
     await two_resources(server, admin)
     assert (
         claims_of((await server.token_by_key(*press, scope="both")).json()["access_token"])["aud"] == AUDIENCE
@@ -142,15 +142,15 @@ async def test_only_granted_resources_count(server, admin, press):
     assert "'other'" in answered["detail"]
 
 
-async def test_a_scope_alone_gives_no_token_for_this_server(server, press):
-    """Neither unnamed nor named does this Server have scopes to give."""
+async def test_the_server_itself_has_no_scopes(server, press):
+    """Whether it is named as the resource or not, no scope is granted for it."""
     assert (await server.token_by_key(*press, scope="read")).json()["code"] == "scope_unknown"
     named = await server.token_by_key(*press, scope="read", resource=ISSUER)
     assert (named.json()["error"], named.json()["code"]) == ("invalid_scope", "scope_not_granted")
 
 
-async def test_spaces_are_not_every_scope(server, admin, press):
-    """A scope of spaces is malformed; taken for an omitted one it would give all scopes."""
+async def test_a_scope_of_spaces_is_rejected(server, admin, press):
+    """If it counted as omitted, it would grant every scope."""
     await define(server, admin, worker_ids=["press-01"])
     for form in ({}, {"resource": AUDIENCE}):
         answer = await server.token_by_key(*press, scope="  ", **form)
@@ -168,15 +168,15 @@ async def test_spaces_are_not_every_scope(server, admin, press):
         ({"audience": ISSUER + "/"}, ISSUER),
     ],
 )
-async def test_audience_is_another_name_of_resource(server, admin, press, form, aud):
-    """Clients of Auth0 and Okta send it; alone, or with a `resource` that says the same."""
+async def test_audience_is_an_alias_of_resource(server, admin, press, form, aud):
+    """Clients of Auth0 and Okta send it, alone or with a `resource` that says the same."""
     await define(server, admin, worker_ids=["press-01"])
     answer = await server.token_by_key(*press, **form)
     assert claims_of(answer.json()["access_token"])["aud"] == aud
 
 
-async def test_a_url_without_a_path_has_two_spellings(server, admin, press):
-    """With and without the final slash it names one resource, and two where an operator has defined both."""
+async def test_a_url_without_a_path_may_have_a_trailing_slash(server, admin, press):
+    """Both spellings name one resource, unless an operator has defined one for each."""
     await define(server, admin, audience=AUDIENCE + "/", worker_ids=["press-01"])
     asked = [AUDIENCE, AUDIENCE + "/"]
     one = [(await server.token_by_key(*press, resource=name)).json()["access_token"] for name in asked]
@@ -200,7 +200,7 @@ async def test_a_url_without_a_path_has_two_spellings(server, admin, press):
     ],
 )
 async def test_an_audience_that_is_not_granted_is_refused(server, admin, press, form):
-    """Unknown, spelled differently, or not the one that `resource` names: no token, rather than one for this Server."""
+    """Unknown, spelled differently, or in conflict with `resource`: no token, rather than one for this Server."""
     await define(server, admin, worker_ids=["press-01"])
     answer = await server.token_by_key(*press, **form)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
@@ -239,8 +239,8 @@ async def test_an_audience_that_is_not_granted_is_refused(server, admin, press, 
         ),
     ],
 )
-async def test_what_would_change_a_token_is_refused_and_never_dropped(server, press, name, error):
-    """A token without what the client asked for would be good for something else; sent empty, it asks for nothing."""
+async def test_a_parameter_that_would_change_the_token_is_never_ignored(server, press, name, error):
+    """The client would get a token for something else than it asked for. Sent empty, it asks for nothing."""
     answer = await server.token_by_key(*press, **{name: "x"})
 
     assert (answer.status_code, answer.json()["error"]) == (400, error)
@@ -250,7 +250,7 @@ async def test_what_would_change_a_token_is_refused_and_never_dropped(server, pr
 
 @pytest.mark.parametrize("name", ["state", "nonce", "redirect_uri", "code_verifier", "x_tenant", "display"])
 async def test_other_unknown_parameters_are_ignored(server, press, name):
-    """RFC 6749, section 3.2, says so, and the token is the same without them."""
+    """As RFC 6749, section 3.2, requires; the token is the same without them."""
     assert (await server.token_by_key(*press, **{name: "x"})).status_code == 200
 
 
@@ -268,10 +268,10 @@ async def test_other_unknown_parameters_are_ignored(server, press, name):
         ({"for_all_workers": True, "include_enrolled": True}, True, True),
     ],
 )
-async def test_labels_and_names_of_enrolled_workers_are_their_own_word(
+async def test_self_reported_labels_and_names_grant_nothing_by_default(
     server, admin, fields, by_key, enrolled
 ):
-    """They count only where an operator has said so outright; those that an operator gave always do."""
+    """Those of enrolled Workers count only if `include_enrolled` is set; those that an operator set always count."""
     body = {"name": "press", "id": "press", "labels": {"zone": "eu-1"}, "issue_key": True}
     key = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
     await server.http.patch("/api/workers/press", json={"name": "other"}, headers=admin)
@@ -296,6 +296,6 @@ async def test_labels_and_names_of_enrolled_workers_are_their_own_word(
 
 
 async def test_an_enrolled_worker_can_be_chosen_by_id(server, admin):
-    """IDs are given by the Server: nobody can claim another's."""
+    """The Server assigns IDs, so no Worker can claim another's."""
     worker_id, _ = await server.enrolled()
     assert (await define(server, admin, worker_ids=[worker_id]))["workers"] == 1

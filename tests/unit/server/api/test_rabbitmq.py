@@ -1,4 +1,4 @@
-"""What RabbitMQ asks: who may ask, who may log in, what it may do, and which connections must go."""
+"""RabbitMQ's HTTP authorization: who may ask, who may log in, what a Worker may do, and which connections must be closed."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ TOPIC = {
 
 
 class Broker:
-    """A RabbitMQ, as far as the Server can tell."""
+    """A RabbitMQ broker, as the Server sees it."""
 
     def __init__(self, server, key, name="rabbitmq"):
         self._server = server
@@ -42,7 +42,7 @@ class Broker:
         return await self.ask("user", username=worker_id, password=token)
 
     async def may(self, worker_id):
-        """Return what three of the four say; all the same as long as only the Worker's own state differs."""
+        """Return the answer of three of the endpoints; they agree if only the Worker's own state matters."""
         answers = {
             await self.ask("vhost", username=worker_id, vhost="jobs", ip="127.0.0.1", tags=""),
             await self.ask("resource", username=worker_id, tags="", **OPERATION),
@@ -52,7 +52,7 @@ class Broker:
         return answers.pop()
 
     async def close(self, *connections):
-        """Return the places of those that must go, each given as user name and age in seconds."""
+        """Return the indexes of the connections that must be closed, each given as user name and age in seconds."""
         reported = [{"username": name, "vhost": "jobs", "age_s": age_s} for name, age_s in connections]
         answer = await self._server.http.post(
             "/auth/rabbitmq/connections", json={"connections": reported}, headers=self.headers
@@ -63,7 +63,7 @@ class Broker:
 
 @pytest.fixture
 async def broker(server, admin):
-    """Return a broker whose resource is for every Worker."""
+    """Return a broker whose resource is granted to every Worker."""
     await define(server, admin, "rabbitmq", "rabbitmq", scopes=SCOPES, for_all_workers=True)
     answer = await server.http.post("/api/resources/rabbitmq/key", headers=admin)
     return Broker(server, answer.json()["key"])
@@ -75,7 +75,7 @@ async def token_of(server, press, **form):
 
 
 async def last_cause(server, admin):
-    """Return the code of the latest refusal and whom it names."""
+    """Return the code of the latest refusal and the Worker that it names."""
     await server.services.refusals.flush()
     answer = await server.http.get("/api/refusals", headers=admin)
     group = answer.json()["items"][0]
@@ -86,8 +86,8 @@ async def last_cause(server, admin):
 
 
 @pytest.mark.parametrize("endpoint", [*ASKED, "connections"])
-async def test_a_unknown_caller_learns_nothing(server, admin, press, broker, endpoint):
-    """Without a resource's key the answer is 401 and the same, whichever Worker was named and whatever was shown."""
+async def test_an_unproven_caller_learns_nothing(server, admin, press, broker, endpoint):
+    """Without a resource's key the answer is the same 401, whichever Worker is named and whatever credential is sent."""
     token = await token_of(server, press)
     basic = {
         name: "Basic " + base64.b64encode(shown.encode()).decode()
@@ -112,21 +112,21 @@ async def test_a_unknown_caller_learns_nothing(server, admin, press, broker, end
             assert "deny" not in answer.text
             if answer.status_code != 429:
                 seen.add((answer.status_code, str(answer.json() | {"reference": ""})))
-    # A header of another scheme is no attempt but a mistake of the person who set the broker up.
+    # Another scheme than Basic is a mistake in the broker's configuration, not an attempt to authenticate: 400.
     assert {status for status, _ in seen} == {400, 401}
     assert len(seen) == 2
 
 
 @pytest.mark.parametrize("endpoint", ASKED)
-async def test_nothing_is_asked_in_a_url(server, broker, endpoint):
-    """A token in a URL is in every log: by GET nothing is answered."""
+async def test_get_is_not_answered(server, broker, endpoint):
+    """A token in a URL would end up in logs."""
     answer = await server.http.get(f"/auth/rabbitmq/{endpoint}?username=press-01", headers=broker.headers)
 
     assert answer.status_code in {404, 405}
 
 
-async def test_empty_parameters_are_omitted_ones(server, press, broker):
-    """A login without a password, an exchange without a name: the same answer whether the parameter was sent or not."""
+async def test_an_empty_parameter_counts_as_omitted(server, press, broker):
+    """A login without a password or an exchange without a name gets the same answer, whether the parameter is empty or absent."""
     assert await broker.ask("user", username="press-01", password="") == "deny"
     await broker.login("press-01", await token_of(server, press))
     for endpoint, form in (
@@ -140,8 +140,8 @@ async def test_empty_parameters_are_omitted_ones(server, press, broker):
             )
 
 
-async def test_a_taken_back_key_asks_no_more(server, admin, press, broker):
-    """A new key of the resource ends the one before, and a deleted resource has none."""
+async def test_a_replaced_or_deleted_resource_key_is_refused(server, admin, press, broker):
+    """A new key of the resource replaces the one before, and a deleted resource has no key."""
     answer = await server.http.post("/api/resources/rabbitmq/key", headers=admin)
     assert (await broker.post("vhost", username="press-01", vhost="jobs")).status_code == 401
     renewed = Broker(server, answer.json()["key"])
@@ -162,8 +162,8 @@ async def test_a_taken_back_key_asks_no_more(server, admin, press, broker):
         (b"username=\xff", "application/x-www-form-urlencoded", 400),
     ],
 )
-async def test_what_is_no_form_is_no_question(server, broker, content, kind, status):
-    """Bounded, and no parameter twice: two readers of it must not see two users."""
+async def test_a_malformed_form_is_rejected(server, broker, content, kind, status):
+    """Its size is limited and no parameter may be repeated, so that two readers cannot see different users."""
     answer = await server.http.post(
         "/auth/rabbitmq/user", content=content, headers={**broker.headers, "Content-Type": kind}
     )
@@ -175,12 +175,12 @@ async def test_what_is_no_form_is_no_question(server, broker, content, kind, sta
 
 
 async def test_a_worker_logs_in_under_its_own_identity(server, press, broker):
-    """With its ID and a token for this broker; no tag is ever given."""
+    """With its ID and a token for this broker; it never gets a tag."""
     assert await broker.login("press-01", await token_of(server, press)) == "allow"
 
 
 async def test_an_enrolled_worker_logs_in(server, admin, broker):
-    """By its identity key, where the resource says that enrolled Workers are meant."""
+    """If the resource includes enrolled Workers; when it no longer does, the Worker is refused and its connection closed."""
     worker_id, key = await server.enrolled("press")
     await server.http.patch("/api/resources/rabbitmq", json={"include_enrolled": True}, headers=admin)
     form = {
@@ -200,8 +200,8 @@ async def test_an_enrolled_worker_logs_in(server, admin, broker):
     assert await broker.close((worker_id, 1)) == [0]
 
 
-async def test_what_does_not_log_in(server, admin, press, broker):
-    """Each reads `deny`; the operator reads which it was."""
+async def test_a_wrong_login_is_denied_and_its_cause_recorded(server, admin, press, broker):
+    """The broker reads only `deny`; operators see the cause."""
     token = await token_of(server, press)
     await server.http.post("/api/workers", json={"name": "press-02", "id": "press-02"}, headers=admin)
     await define(server, admin, "other", "other", scopes=SCOPES, for_all_workers=True)
@@ -225,12 +225,12 @@ async def test_what_does_not_log_in(server, admin, press, broker):
         server.clock.forward(seconds=1)
         assert await broker.login(name, password) == "deny", what
         assert (await last_cause(server, admin))[0] == cause, what
-    # Brokers ask without a password about users whom a certificate has let in.
+    # For a user authenticated by a client certificate, the broker asks without a password.
     assert await broker.ask("user", username="press-01") == "deny"
 
 
-async def test_a_token_that_has_ended_does_not_log_in(server, admin, press, broker):
-    """From the second of its `exp`; the connection that it has opened stays, like a session."""
+async def test_an_expired_token_does_not_log_in(server, admin, press, broker):
+    """From the second of its `exp`. A connection that was opened with it stays, like a session."""
     token = await token_of(server, press)
     server.clock.forward(seconds=899)
     assert await broker.login("press-01", token) == "allow"
@@ -244,7 +244,7 @@ async def test_a_token_that_has_ended_does_not_log_in(server, admin, press, brok
 
 
 async def test_a_bound_token_does_not_log_in(server, press, broker):
-    """Anyone who has stolen it could show it here without the proof."""
+    """A thief could use it here without the proof of possession."""
     key = generate_identity_key()
     form = {
         "grant_type": "client_credentials",
@@ -263,8 +263,8 @@ async def test_a_bound_token_does_not_log_in(server, press, broker):
 # --- what it may do ---------------------------------------------------------------------------------------
 
 
-async def test_a_worker_may_do_what_the_scopes_name(server, admin, press, broker):
-    """And nothing else, which the operator reads in words."""
+async def test_a_worker_may_only_do_what_the_scopes_grant(server, admin, press, broker):
+    """Everything else is denied, and operators see which operation was not granted."""
     await broker.login("press-01", await token_of(server, press))
     assert await broker.may("press-01") == "allow"
 
@@ -283,7 +283,7 @@ async def test_a_worker_may_do_what_the_scopes_name(server, admin, press, broker
 
 
 @pytest.mark.parametrize("endpoint", ASKED[1:])
-async def test_a_question_without_its_parts_is_denied(press, broker, server, endpoint):
+async def test_a_request_without_its_parameters_is_denied(press, broker, server, endpoint):
     """Default deny."""
     await broker.login("press-01", await token_of(server, press))
 
@@ -291,8 +291,8 @@ async def test_a_question_without_its_parts_is_denied(press, broker, server, end
     assert await broker.ask(endpoint, tags="") == "deny"
 
 
-async def test_scopes_are_those_of_now(server, admin, press, broker):
-    """What was taken out of the resource is gone at the next question, and so is the Worker that was."""
+async def test_a_changed_resource_applies_to_the_next_request(server, admin, press, broker):
+    """A scope or a Worker that was removed from the resource is denied from then on."""
     await broker.login("press-01", await token_of(server, press))
     await server.http.patch("/api/resources/rabbitmq", json={"scopes": SCOPES[1:]}, headers=admin)
     assert await broker.ask("resource", username="press-01", **OPERATION) == "deny"
@@ -304,12 +304,12 @@ async def test_scopes_are_those_of_now(server, admin, press, broker):
     assert await broker.close(("press-01", 1)) == [0]
 
 
-# --- what was taken back ----------------------------------------------------------------------------------
+# --- revocation -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", list(TAKEN_BACK))
-async def test_a_worker_that_was_taken_back_may_do_nothing(server, admin, press, broker, how):
-    """Not log in, not go on, not stay connected."""
+async def test_a_revoked_worker_is_denied_and_disconnected(server, admin, press, broker, how):
+    """It may not log in or go on, and its connection must be closed."""
     token = await token_of(server, press)
     await broker.login("press-01", token)
     server.clock.forward(seconds=600)
@@ -324,8 +324,8 @@ async def test_a_worker_that_was_taken_back_may_do_nothing(server, admin, press,
     assert await broker.close(("press-01", 600)) == [0]
 
 
-async def test_a_worker_that_was_disabled_for_a_moment_logs_in_again(server, admin, press, broker):
-    """Its connection from before goes, also when nobody asked in between; the one from after stays."""
+async def test_a_worker_that_was_disabled_briefly_logs_in_again(server, admin, press, broker):
+    """Its connection from before is closed, even if the broker asked nothing in between; the one from after stays."""
     await broker.login("press-01", await token_of(server, press))
     server.clock.forward(seconds=60)
     for enabled in (False, True):
@@ -337,8 +337,8 @@ async def test_a_worker_that_was_disabled_for_a_moment_logs_in_again(server, adm
     assert await broker.close(("press-01", 60), ("press-01", 0)) == [0]
 
 
-async def test_a_stolen_key_that_was_revoked_holds_no_connection(server, admin, press, broker):
-    """Although the Worker itself has moved on to another key: what was accepted before the thief's last login goes."""
+async def test_connections_of_a_revoked_stolen_key_are_closed(server, admin, press, broker):
+    """Even if the Worker itself now uses another key: connections from before the thief's last login are closed."""
     answer = await server.http.post(
         "/api/api-keys", json={"name": "second", "worker_ids": ["press-01"]}, headers=admin
     )
@@ -359,8 +359,8 @@ async def test_a_stolen_key_that_was_revoked_holds_no_connection(server, admin, 
     assert await broker.close(("press-01", 300), ("press-01", 200)) == [0]
 
 
-async def test_a_connection_that_waits_before_it_logs_in_is_found(server, admin, press, broker):
-    """Accepted long before its login: what counts is that it may have been behind that login."""
+async def test_a_connection_opened_long_before_its_login_is_closed(server, admin, press, broker):
+    """The Server assumes that any connection as old as the login may belong to it."""
     token = await token_of(server, press)
     server.clock.forward(seconds=9)
     await broker.login("press-01", token)
@@ -370,8 +370,8 @@ async def test_a_connection_that_waits_before_it_logs_in_is_found(server, admin,
     assert await broker.close(("press-01", 9)) == [0]
 
 
-async def test_a_token_that_the_worker_took_back_holds_no_connection(server, press, broker):
-    """RFC 7009, also for what was opened with it."""
+async def test_connections_opened_with_a_revoked_token_are_closed(server, press, broker):
+    """RFC 7009: revoking a token also ends what was opened with it."""
     token = await token_of(server, press)
     await broker.login("press-01", token)
     server.clock.forward(seconds=60)
@@ -383,8 +383,8 @@ async def test_a_token_that_the_worker_took_back_holds_no_connection(server, pre
     assert await broker.close(("press-01", 60), ("press-01", 0)) == [0]
 
 
-async def test_many_tokens_push_no_credential_out(server, admin, press, broker):
-    """A thief that logs in again and again does not make the Server forget with what."""
+async def test_many_logins_do_not_evict_a_credential(server, admin, press, broker):
+    """A thief that logs in again and again does not make the Server forget which credentials were used."""
     for _ in range(70):
         assert await broker.login("press-01", await token_of(server, press)) == "allow"
         server.clock.forward(seconds=1)
@@ -394,8 +394,8 @@ async def test_many_tokens_push_no_credential_out(server, admin, press, broker):
     assert await broker.close(("press-01", 1)) == [0]
 
 
-async def test_a_restart_forgets_logins_and_not_what_was_revoked(opened):
-    """Connections from before a restart stay, and go when a key that may be behind them has ended since."""
+async def test_revocation_closes_connections_from_before_a_restart(opened):
+    """The Server has forgotten the logins, so a connection is closed if any key that may have opened it was revoked since."""
     async with opened() as server:
         admin = await server.sign_in()
         body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -425,14 +425,14 @@ async def test_a_restart_forgets_logins_and_not_what_was_revoked(opened):
         assert await broker.close(("press-01", 131), ("press-01", 10)) == [0]
 
 
-async def test_users_that_are_no_workers_are_named_too(press, broker):
-    """The caller leaves out its own: to the Server a name that it does not know is a Worker that was deleted."""
+async def test_connections_of_unknown_users_are_closed_too(press, broker):
+    """An unknown name counts as a deleted Worker, so the caller must leave out its own users."""
     assert await broker.close(("nobody", 1), ("", 1), ("press-01", 1)) == [0, 1]
 
 
 @pytest.mark.parametrize("character", ["v", '"', "\x7f", "é"])
-async def test_many_connections_with_long_names_are_one_question(server, broker, character):
-    """As many as a question may hold, with names of 255 bytes, however they are escaped."""
+async def test_the_maximum_of_connections_with_long_names_fits_one_request(server, broker, character):
+    """With names of 255 bytes, however they are escaped."""
     name = character * (255 // len(character.encode()))
     reported = json.dumps({"connections": [{"username": name, "vhost": name, "age_s": 12345.678}] * 100})
 
@@ -454,15 +454,15 @@ async def test_many_connections_with_long_names_are_one_question(server, broker,
         (b"[" * 401_000, 413),
     ],
 )
-async def test_what_is_no_list_of_connections(server, broker, content, status):
-    """Bounded, and said to be wrong."""
+async def test_a_malformed_list_of_connections_is_rejected(server, broker, content, status):
+    """Its size and the number of connections are limited."""
     answer = await server.http.post("/auth/rabbitmq/connections", content=content, headers=broker.headers)
 
     assert answer.status_code == status
 
 
-async def test_connections_from_before_a_key_was_withdrawn_must_go(server, admin, broker, press):
-    """Any of them may have begun with a forged token; one that is opened after it stays."""
+async def test_connections_from_before_a_signing_key_was_withdrawn_are_closed(server, admin, broker, press):
+    """Any of them may have used a forged token; one that is opened afterwards stays."""
     await broker.login("press-01", await token_of(server, press))
     server.clock.forward(minutes=5)
     assert await broker.close(("press-01", 300)) == []

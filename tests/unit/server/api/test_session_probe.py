@@ -1,4 +1,4 @@
-"""Whether polls get through is asked without opening a session."""
+"""Probes: whether polls get through, checked without opening a session."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ GRANT = {"grant_type": "client_credentials"}
 
 @pytest.fixture
 async def ask(server, press):
-    """Return a function that asks as a Worker."""
+    """Return a function that sends a poll as the Worker."""
     answer = await server.http.post("/oauth2/token", data=GRANT, auth=press)
     headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
@@ -23,7 +23,7 @@ async def ask(server, press):
 
 @pytest.mark.parametrize("kind", ["now", "held", "streamed"])
 async def test_a_probe_opens_no_session(server, ask, kind):
-    """It is told the version of the Server, which strangers are not, and for how long polls are held."""
+    """The answer has the Server's version, which unproven callers do not get, and how long polls are held."""
     answer = await ask(probe=kind, max_hold_s=1)
 
     assert answer.status_code == 200
@@ -37,22 +37,22 @@ async def test_a_probe_opens_no_session(server, ask, kind):
 
 
 async def test_a_probe_needs_a_token(server):
-    """Nothing is held for strangers."""
+    """No request of an unproven caller is held."""
     answer = await server.http.post("/api/worker/session", json={"probe": "held"})
 
     assert answer.status_code == 401
     assert lyftdata.__version__ not in answer.text
 
 
-async def test_a_poll_without_boot_id_is_no_probe(ask):
-    """It is still invalid."""
+async def test_a_poll_without_boot_id_is_invalid(ask):
+    """It does not count as a probe."""
     answer = await ask(host={})
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-async def test_held_probes_are_bounded_and_end_with_the_server(server, ask):
-    """Two of a Worker at once; a Server that stops answers them."""
+async def test_held_probes_are_limited_and_answered_at_shutdown(server, ask):
+    """Two for each Worker at once."""
     held = [asyncio.ensure_future(ask(probe="held")) for _ in range(2)]
     while server.services.session_probes.taken() < 2:
         await asyncio.sleep(0)

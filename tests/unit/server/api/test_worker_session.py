@@ -1,4 +1,4 @@
-"""`POST /api/worker/session`: what a poll must have; how long it is held, tests/unit/server/sessions."""
+"""`POST /api/worker/session`: what a poll must contain. How long it is held: `tests/unit/server/sessions`."""
 
 import pytest
 
@@ -8,7 +8,7 @@ POLL = {"boot_id": "boot-0001"}
 
 @pytest.fixture
 async def bearer(server, press):
-    """Return the headers of a Worker's requests."""
+    """Return the headers of the Worker's requests."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     return {"Authorization": f"Bearer {token}"}
 
@@ -18,7 +18,7 @@ async def status_of(server, admin):
     return (await server.http.get("/api/workers/press-01", headers=admin)).json()["status"]
 
 
-async def test_the_first_poll_connects_and_a_sign_off_ends_it(server, admin, bearer):
+async def test_the_first_poll_connects_and_a_sign_off_disconnects(server, admin, bearer):
     """Both are answered at once."""
     connected = await server.http.post(PATH, json=POLL, headers=bearer)
     assert (connected.status_code, connected.json()["session"]) == (200, "established")
@@ -30,8 +30,8 @@ async def test_the_first_poll_connects_and_a_sign_off_ends_it(server, admin, bea
     assert await status_of(server, admin) == "offline"
 
 
-async def test_a_sign_off_of_another_start_ends_nothing(server, admin, bearer):
-    """It is late, and about a session that was replaced."""
+async def test_a_sign_off_with_another_boot_id_is_ignored(server, admin, bearer):
+    """It is late, and belongs to a session that was replaced."""
     await server.http.post(PATH, json=POLL, headers=bearer)
 
     await server.http.post(PATH, json={"boot_id": "boot-0000", "sign_off": True}, headers=bearer)
@@ -52,16 +52,16 @@ async def test_a_sign_off_of_another_start_ends_nothing(server, admin, bearer):
         b"[" * 10_000,
     ],
 )
-async def test_a_poll_that_cannot_be_read_is_rejected(server, admin, bearer, body):
-    """400, and the Worker is not connected."""
+async def test_a_malformed_poll_is_rejected(server, admin, bearer, body):
+    """With 400, and the Worker is not connected."""
     answer = await server.http.post(PATH, content=body, headers=bearer)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert await status_of(server, admin) == "never_connected"
 
 
-async def test_a_caller_without_a_token_learns_a_reference_alone(server):
-    """As everywhere."""
+async def test_a_caller_without_a_valid_token_learns_only_a_reference(server):
+    """As at every endpoint."""
     answer = await server.http.post(PATH, json=POLL, headers={"Authorization": "Bearer nonsense"})
 
     assert (answer.status_code, answer.json().keys()) == (

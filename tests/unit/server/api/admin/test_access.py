@@ -1,4 +1,4 @@
-"""Who may do what by the admin API."""
+"""Who may do what in the admin API."""
 
 import pytest
 from tests.deployment import PASSWORD
@@ -12,8 +12,8 @@ OPERATIONS = [
 ]
 
 
-# Who may call a route: `all`, `admins`, and, where no API token may, `all in person` or `admins in person`. Those with a scope may call the
-# routes of `SCOPED` alone. A new route is entered here.
+# Who may call a route: `all` or `admins`; `all in person` or `admins in person` exclude API tokens. Callers with a scope may call
+# only the routes in `SCOPED`. Add new routes here.
 ROUTES = {
     ("POST", "/api/logout"): "all in person",
     ("POST", "/api/logout-everywhere"): "all in person",
@@ -136,7 +136,7 @@ MAY_CALL = {
     "all in person": {"admin", "viewer"},
     "admins in person": {"admin"},
 }
-# What stays within the scope of its caller; the rest is refused to who has one.
+# Routes that stay within the caller's scope; a caller with a scope is refused all others.
 SCOPED = {
     ("POST", "/api/logout"),
     ("POST", "/api/logout-everywhere"),
@@ -211,8 +211,8 @@ async def viewer_of(server, admin):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nope"}, {"Authorization": "Basic YTpi"}])
-async def test_nothing_without_a_session(server, headers, subtests):
-    """Every operation but signing in answers 401 to an unknown caller, before it looks at anything else."""
+async def test_every_route_needs_a_session(server, headers, subtests):
+    """All but those for signing in answer 401, before anything else is checked."""
     for method, path in OPERATIONS:
         if path in SIGNING_IN:
             continue
@@ -226,13 +226,13 @@ async def test_nothing_without_a_session(server, headers, subtests):
 
 
 def test_every_route_has_a_row():
-    """A new route is entered in the table above, with who may call it."""
+    """A new route must be added to the table above, with who may call it."""
     assert set(ROUTES) == set(OPERATIONS) - {("POST", path) for path in SIGNING_IN}
     assert set(ROUTES) > SCOPED
 
 
 async def callers_of(server):
-    """Return a function that gives the headers of a kind of caller; an operator is signed in again each time."""
+    """Return a function that returns the headers of a kind of caller; operators are signed in again each time."""
     own = {"current_password": PASSWORD, "new_password": OWN_PASSWORD}
     answer = await server.http.post("/api/me/password", json=own, headers=await server.sign_in())
     assert answer.status_code == 204, answer.text
@@ -264,14 +264,14 @@ async def callers_of(server):
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_each_route_is_for_those_of_its_row(server, caller, unhurried, subtests):
-    """Row by row: 403 to every other kind of caller, before anything is looked at."""
+async def test_each_route_admits_only_the_callers_in_its_row(server, caller, unhurried, subtests):
+    """Every other kind of caller gets 403, before anything else is checked."""
     headers_of = await callers_of(server)
     headers = await headers_of(caller)
-    # A listener would follow for ever.
+    # Otherwise a request for the event stream would never end.
     server.services.events.close()
     for (method, path), row in ROUTES.items():
-        # The request lacks what the route needs, so that it changes nothing where it is let through.
+        # The body is incomplete, so that an admitted request changes nothing.
         filled = path.replace("{number}", "999").replace("{", "").replace("}", "")
         body: dict[str, str] | None = {} if method in {"POST", "PATCH"} else None
 
@@ -289,8 +289,8 @@ async def test_each_route_is_for_those_of_its_row(server, caller, unhurried, sub
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_a_viewer_sees_all(server, admin, press):
-    """Every list is readable to a viewer."""
+async def test_a_viewer_reads_every_list(server, admin, press):
+    """The role limits changes, not reading."""
     viewer = await viewer_of(server, admin)
     for path in (
         "workers",
@@ -310,8 +310,8 @@ async def test_a_viewer_sees_all(server, admin, press):
         assert (await server.http.get(f"/api/{path}", headers=viewer)).status_code == 200, path
 
 
-async def test_a_worker_token_is_no_operators_session(server, press):
-    """What a Worker holds opens nothing of the admin API."""
+async def test_a_worker_token_is_refused_by_the_admin_api(server, press):
+    """Only operators and API tokens may use it."""
     token = (await server.token_by_key(*press)).json()["access_token"]
 
     answer = await server.http.get("/api/workers", headers={"Authorization": f"Bearer {token}"})
@@ -319,6 +319,6 @@ async def test_a_worker_token_is_no_operators_session(server, press):
     assert answer.status_code == 401
 
 
-async def test_an_operators_session_is_no_worker_token(server, admin):
-    """What an operator holds does not pass as a Worker."""
+async def test_an_operators_session_is_not_a_worker_token(server, admin):
+    """It does not pass verification."""
     assert (await server.http.get("/auth/verify", headers=admin)).status_code == 401

@@ -1,4 +1,4 @@
-"""What operators and API tokens with a scope see, and the ways around it that they may try."""
+"""What operators and API tokens with a scope see, and attempts to get around the scope."""
 
 import json
 
@@ -15,7 +15,7 @@ ABSENT = "absent-01"
 
 
 async def make(server, headers, path, body):
-    """Post what is to be made, and return the answer's body."""
+    """Create something, and return the answer's body."""
     answer = await server.http.post(f"/api{path}", json=body, headers=headers)
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -29,7 +29,7 @@ async def operator(server, admin, name="anna", role="admin", scope=None):
 
 
 async def own_password(server, name="admin"):
-    """Let an operator change their first password; return the headers of another session."""
+    """Change an operator's first password; return the headers of a new session."""
     body = {"current_password": PASSWORD, "new_password": OWN_PASSWORD}
     answer = await server.http.post(
         "/api/me/password", json=body, headers=await server.sign_in(name, PASSWORD)
@@ -39,14 +39,14 @@ async def own_password(server, name="admin"):
 
 
 async def token(server, headers, name="ci-deploy", role="admin", scope=None):
-    """Issue an API token and return the headers of what uses it."""
+    """Issue an API token and return the headers of requests with it."""
     made = await make(server, headers, "/api-tokens", {"name": name, "role": role, "scope": scope})
     return {"Authorization": f"Bearer {made['token']}"}
 
 
 @pytest.fixture
 async def fleet(server, admin):
-    """Return an admin's headers, in a deployment with things of two teams and things that both share."""
+    """Return an admin's headers, in a deployment with resources of two teams and some that both share."""
     for worker_id, labels in (
         ("etl-1", ETL | {"zone": "eu"}),
         ("etl-2", ETL),
@@ -75,7 +75,7 @@ async def fleet(server, admin):
 
 
 async def names(server, headers, path, key="name", **params):
-    """Return the names of what a list holds."""
+    """Return the names of the items in a list."""
     answer = await server.http.get(f"/api{path}", params=params, headers=headers)
     assert answer.status_code == 200, answer.text
     return [item[key] for item in answer.json()["items"]]
@@ -91,8 +91,8 @@ LISTS = {
 
 
 @pytest.mark.parametrize("role", ["admin", "viewer"])
-async def test_each_list_holds_what_is_of_the_scope_alone(server, fleet, role):
-    """Neither what is another team's, nor what both share, nor what is nobody's."""
+async def test_each_list_has_only_what_is_in_scope(server, fleet, role):
+    """Neither what belongs to another team, nor what teams share, nor what has no team."""
     anna = await operator(server, fleet, role=role)
 
     for path, (key, expected) in LISTS.items():
@@ -100,8 +100,8 @@ async def test_each_list_holds_what_is_of_the_scope_alone(server, fleet, role):
         assert len(await names(server, fleet, path, key)) >= len(expected)
 
 
-async def test_counts_and_pages_tell_nothing_of_others(server, fleet):
-    """The total, the next page and what a search finds are of the scope, whatever is searched for."""
+async def test_counts_and_pages_reveal_nothing_outside_the_scope(server, fleet):
+    """The total, the next page and the result of any search cover only the scope."""
     anna = await operator(server, fleet)
 
     first = (await server.http.get("/api/workers", params={"limit": 1}, headers=anna)).json()
@@ -122,7 +122,7 @@ OUTSIDE = [
     ("/workers/{}/token-origins", ["ops-1"], "worker"),
     ("/workers/{}/token-counts", ["ops-1"], "worker"),
     ("/workers/{}/copies", ["ops-1"], "worker"),
-    # By its name: the ID is told to those who may know it.
+    # By its name: a lookup by name reveals the ID.
     ("/workers/{}", ["n-ops-1"], "worker"),
     ("/api-keys/{}", ["ops-only", "shared", "for-all"], "api_key"),
     ("/enrollment/keys/{}", ["ops-hosts", "any-host", "startup"], "enrollment_key"),
@@ -131,8 +131,8 @@ OUTSIDE = [
 ]
 
 
-async def test_what_is_outside_answers_as_what_does_not_exist(server, fleet, subtests):
-    """The same status, code and text, but for the name that was asked for: a guess confirms nothing."""
+async def test_what_is_outside_the_scope_looks_nonexistent(server, fleet, subtests):
+    """Status, code and text are the same but for the name in the request, so a guess confirms nothing."""
     root = await own_password(server)
     await token(server, root, "admins-own")
     anna = await operator(server, root)
@@ -150,7 +150,7 @@ async def test_what_is_outside_answers_as_what_does_not_exist(server, fleet, sub
 
 
 async def test_a_key_is_in_scope_only_while_every_worker_that_may_use_it_is(server, fleet):
-    """A Worker that an admin gives to another team takes the key that it shares out of the scope, in the same moment."""
+    """When an admin gives one of its Workers to another team, the key leaves the scope immediately."""
     anna = await operator(server, fleet)
     assert await names(server, anna, "/api-keys") == ["etl-only"]
 
@@ -160,8 +160,8 @@ async def test_a_key_is_in_scope_only_while_every_worker_that_may_use_it_is(serv
     assert await names(server, anna, "/workers", "id") == ["etl-1"]
 
 
-async def test_a_key_does_not_tell_who_used_it_before(server, fleet):
-    """It was used by a Worker of another team, which is deleted: the key is the scope's now, and that name is not."""
+async def test_a_key_does_not_reveal_earlier_users_outside_the_scope(server, fleet):
+    """After the other team's Worker is deleted the key is in scope, but that Worker's name is not shown."""
     anna = await operator(server, fleet)
     made = await make(server, fleet, "/api-keys", {"name": "passed-on", "worker_ids": ["etl-1", "ops-1"]})
     assert (await server.token_by_key("ops-1", made["key"])).status_code == 200
@@ -173,8 +173,8 @@ async def test_a_key_does_not_tell_who_used_it_before(server, fleet):
     assert (shown["worker_ids"], shown["last_used_by"], shown["used_by"]) == (["etl-1"], None, [])
 
 
-async def test_an_enrollment_key_counts_the_workers_of_the_scope(server, fleet):
-    """One that an admin has given to another team since is not counted any more."""
+async def test_an_enrollment_key_counts_only_workers_in_scope(server, fleet):
+    """A Worker that has left the team is no longer counted."""
     anna = await operator(server, fleet)
     made = await make(server, fleet, "/enrollment/keys", {"name": "counted", "labels": ETL})
     enrolled = []
@@ -189,8 +189,8 @@ async def test_an_enrollment_key_counts_the_workers_of_the_scope(server, fleet):
     assert (await server.http.get("/api/enrollment/keys/counted", headers=fleet)).json()["workers"] == 2
 
 
-async def test_a_search_tells_no_name_of_an_enrollment_key_of_others(server, fleet):
-    """Of one's own Workers that enrolled with it: a name could be guessed a letter at a time. The fingerprint is known of each Worker."""
+async def test_a_search_does_not_reveal_enrollment_keys_outside_the_scope(server, fleet):
+    """Its name could otherwise be guessed letter by letter from Workers that enrolled with it. The fingerprint is not secret."""
     made = {}
     for name, labels in (("etl-more", ETL), ("no-team-key", {})):
         key = await make(server, fleet, "/enrollment/keys", {"name": name, "labels": labels})
@@ -212,8 +212,8 @@ async def test_a_search_tells_no_name_of_an_enrollment_key_of_others(server, fle
     assert await names(server, anna, "/workers", "id", q="enrolled:startup") == []
 
 
-async def test_a_search_tells_no_name_of_an_api_key_of_others(server, fleet):
-    """Of one's own Worker that has used it once: what shows the key that it used last names no other."""
+async def test_a_search_does_not_reveal_api_keys_outside_the_scope(server, fleet):
+    """Even if a Worker in scope has used such a key."""
     for name, ids in (("ops-too-key", ["etl-1", "ops-1"]), ("etl-own-key", ["etl-1"])):
         made = await make(server, fleet, "/api-keys", {"name": name, "worker_ids": ids})
         assert (await server.token_by_key("etl-1", made["key"])).status_code == 200
@@ -224,8 +224,8 @@ async def test_a_search_tells_no_name_of_an_api_key_of_others(server, fleet):
     assert await names(server, anna, "/workers", "id", q="key:etl-o*@current") == ["etl-1"]
 
 
-async def test_a_caller_learns_its_own_limit(server, fleet):
-    """In `whoami`: of a token, its own and its operator's together."""
+async def test_whoami_shows_the_callers_scope(server, fleet):
+    """For a token, its own scope and its operator's together."""
     anna = await operator(server, fleet)
     assert (await server.http.get("/api/whoami", headers=anna)).json()["scope"] == ["team=etl"]
 
@@ -239,8 +239,8 @@ async def test_a_caller_learns_its_own_limit(server, fleet):
 # --- API tokens ---------------------------------------------------------------------------------------------
 
 
-async def test_a_token_sees_what_both_it_and_its_operator_may(server, fleet):
-    """The labels of both count; a token of an operator without a limit has its own alone."""
+async def test_a_token_is_limited_by_its_own_and_its_operators_scope(server, fleet):
+    """The labels of both apply; if the operator has no scope, only the token's."""
     root = await own_password(server)
     eu = await token(server, root, "eu-token", scope={"zone": "eu"})
     assert await names(server, eu, "/workers", "id") == ["etl-1"]
@@ -251,8 +251,8 @@ async def test_a_token_sees_what_both_it_and_its_operator_may(server, fleet):
     assert await names(server, narrow, "/workers", "id") == ["etl-1"]
 
 
-async def test_a_token_is_never_wider_than_who_issued_it(server, fleet):
-    """Without a scope of its own it has its operator's, and keeps that when the operator's limit is ended."""
+async def test_a_token_is_never_wider_than_its_issuer(server, fleet):
+    """Without a scope of its own it gets its operator's, and keeps it when the operator's scope is removed."""
     root = await own_password(server)
     await operator(server, root)
     anna = await own_password(server, "anna")
@@ -269,8 +269,8 @@ async def test_a_token_is_never_wider_than_who_issued_it(server, fleet):
     assert len(await names(server, freed, "/workers", "id")) == 4
 
 
-async def test_a_limit_of_an_operator_holds_for_their_tokens_at_once(server, fleet):
-    """A token from before the limit is limited with its operator; together they may cover no Worker at all."""
+async def test_a_new_scope_of_an_operator_limits_their_tokens_at_once(server, fleet):
+    """Also tokens from before. Two scopes together may cover no Worker at all."""
     root = await own_password(server)
     await make(server, root, "/operators", {"name": "anna", "role": "admin", "password": PASSWORD})
     anna = await own_password(server, "anna")
@@ -284,13 +284,13 @@ async def test_a_limit_of_an_operator_holds_for_their_tokens_at_once(server, fle
 
     assert await names(server, wide, "/workers", "id") == ["etl-1", "etl-2"]
     assert await names(server, ops, "/workers", "id") == []
-    # Both are hers, and narrower than she is: she can revoke them.
+    # Both tokens are Anna's and narrower than her own scope, so she sees them and can revoke them.
     again = await server.sign_in("anna", OWN_PASSWORD)
     assert sorted(await names(server, again, "/api-tokens")) == ["ops-token", "wide-token"]
 
 
-async def test_the_tokens_of_others_are_not_known_to_who_has_a_scope(server, fleet):
-    """Neither by the list, nor by revoking them."""
+async def test_a_caller_with_a_scope_does_not_see_others_tokens(server, fleet):
+    """Neither in the list, nor by revoking them."""
     root = await own_password(server)
     wide, narrow = await token(server, root, "wide-token"), await token(server, root, "etl-token", scope=ETL)
     anna = await operator(server, root)
@@ -306,7 +306,7 @@ async def test_the_tokens_of_others_are_not_known_to_who_has_a_scope(server, fle
 
 
 async def test_an_admin_with_a_scope_manages_no_operators(server, fleet):
-    """They can neither free themselves, nor let anybody else in."""
+    """They can neither remove their own scope nor add another operator."""
     anna = await operator(server, fleet)
 
     for method, path, body in (
@@ -321,8 +321,8 @@ async def test_an_admin_with_a_scope_manages_no_operators(server, fleet):
         assert "team=etl" in answer.json()["detail"]
 
 
-async def test_the_sessions_of_others_are_not_shown_to_an_admin_with_a_scope(server, fleet):
-    """An admin sees and ends every session; with a scope, their own."""
+async def test_an_admin_with_a_scope_sees_only_their_own_sessions(server, fleet):
+    """Without a scope an admin sees and ends every session."""
     anna = await operator(server, fleet)
     other = (await server.http.get("/api/admin-sessions", headers=fleet)).json()["items"]
     theirs = next(session["id"] for session in other if session["operator"] == "admin")
@@ -332,8 +332,8 @@ async def test_the_sessions_of_others_are_not_shown_to_an_admin_with_a_scope(ser
     assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
 
 
-async def test_the_last_admin_without_a_scope_stays(server, fleet):
-    """Nobody could manage operators any more: neither by limiting, nor by demoting, nor by deleting them."""
+async def test_the_last_admin_without_a_scope_cannot_be_removed(server, fleet):
+    """Nor limited or demoted: otherwise no one could manage operators."""
     await operator(server, fleet)
 
     for method, body in (
@@ -346,8 +346,8 @@ async def test_the_last_admin_without_a_scope_stays(server, fleet):
 
 
 @pytest.mark.parametrize("scope", [{}, {"": ""}, {"team": "a,b"}, {"team": " etl"}])
-async def test_a_scope_needs_labels(server, admin, scope):
-    """An empty one is not taken for no limit."""
+async def test_a_scope_needs_valid_labels(server, admin, scope):
+    """An empty scope is not taken to mean "no limit"."""
     body = {"name": "anna", "role": "admin", "scope": scope}
 
     answer = await server.http.post("/api/operators", json=body, headers=admin)
@@ -356,7 +356,7 @@ async def test_a_scope_needs_labels(server, admin, scope):
 
 
 async def test_a_change_of_scope_is_audited_and_ends_the_sessions(server, fleet):
-    """Who did it and to which labels; what was opened with the scope before is signed out."""
+    """The event has the actor and the labels; sessions from before the change are signed out."""
     anna = await operator(server, fleet)
 
     changed = await server.http.patch("/api/operators/anna", json={"scope": {"team": "ops"}}, headers=fleet)
@@ -374,8 +374,8 @@ async def test_a_change_of_scope_is_audited_and_ends_the_sessions(server, fleet)
     assert await names(server, again, "/workers", "id") == ["ops-1"]
 
 
-async def test_an_event_stream_ends_when_a_limit_is_set(server, admin):
-    """It was opened without a limit, by a session and by a token, and would go on showing every Worker."""
+async def test_an_event_stream_ends_when_a_scope_is_set(server, admin):
+    """Opened by a session or a token without a scope, it would go on showing every Worker."""
     root = await own_password(server)
     await make(server, root, "/operators", {"name": "anna", "role": "admin", "password": PASSWORD})
     anna = await own_password(server, "anna")
@@ -394,8 +394,8 @@ async def test_an_event_stream_ends_when_a_limit_is_set(server, admin):
     assert [listener.is_ended for listener in listeners] == [True, True, False]
 
 
-async def test_a_limit_set_at_one_server_holds_at_the_others(opened, cluster):
-    """From the next request on, for sessions and tokens, with no delay by news between Servers."""
+async def test_a_scope_set_at_one_server_applies_at_its_peers(opened, cluster):
+    """From the next request on, for sessions and tokens, without waiting for the change feed."""
     environ = {"LYFTDATA_DATABASE_URL": cluster.new_database(), "LYFTDATA_SECRET_KEY": SECRET_KEY}
     async with opened(**environ) as one, opened(**environ) as other:
         root = await own_password(one)
@@ -417,7 +417,7 @@ async def test_a_limit_set_at_one_server_holds_at_the_others(opened, cluster):
 
 
 async def refusal(server, headers, method, path, body=None):
-    """Return status and code of the answer to what is not allowed; nothing was written."""
+    """Return status and code of a refused request, which must not be audited."""
     before = server.services.store.audit_length
     answer = await server.http.request(method, f"/api{path}", json=body, headers=headers)
     assert server.services.store.audit_length == before
@@ -425,7 +425,7 @@ async def refusal(server, headers, method, path, body=None):
 
 
 def labels_of(server, worker_id):
-    """Return the labels of a Worker as they are now."""
+    """Return the present labels of a Worker."""
     return server.services.directory.find_worker(worker_id).labels
 
 
@@ -446,8 +446,8 @@ NOT_FOUND = [
 
 
 @pytest.mark.parametrize("by_token", [False, True])
-async def test_what_is_outside_is_not_changed_and_does_not_exist(server, fleet, by_token, subtests):
-    """Taking a Worker into the scope by a label, too: the answer is that of an ID that was made up."""
+async def test_what_is_outside_the_scope_cannot_be_changed(server, fleet, by_token, subtests):
+    """The answer is that for a made-up ID, also for an attempt to bring a Worker into the scope by a label."""
     root = await own_password(server)
     anna = await token(server, root, scope=ETL) if by_token else await operator(server, root)
 
@@ -462,8 +462,8 @@ async def test_what_is_outside_is_not_changed_and_does_not_exist(server, fleet, 
         assert server.services.store.audit_length == before
 
 
-async def test_a_team_changes_what_is_its_own(server, fleet):
-    """Workers, keys and enrollment keys, from adding to deleting."""
+async def test_a_team_manages_what_is_in_its_scope(server, fleet):
+    """Workers, API keys and enrollment keys, from adding to deleting."""
     anna = await operator(server, fleet)
 
     made = await make(server, anna, "/workers", {"name": "new", "id": "etl-3", "issue_key": True})
@@ -486,15 +486,15 @@ async def test_a_team_changes_what_is_its_own(server, fleet):
 
 
 async def test_a_viewer_with_a_scope_changes_nothing(server, fleet):
-    """The role and the scope both count."""
+    """Both the role and the scope apply."""
     anna = await operator(server, fleet, role="viewer")
 
     assert await refusal(server, anna, "DELETE", "/workers/etl-1") == (403, "forbidden")
 
 
 @pytest.mark.parametrize("labels", [{}, {"zone": "eu"}, {"team": "ops"}, {"team": ""}])
-async def test_no_worker_leaves_the_scope(server, fleet, labels):
-    """Its label is neither removed nor changed: a Worker would be handed to another team, or be nobody's."""
+async def test_a_scoped_admin_cannot_move_a_worker_out_of_the_scope(server, fleet, labels):
+    """A label of the scope can be neither removed nor changed: the Worker would pass to another team, or to none."""
     anna = await operator(server, fleet)
 
     assert await refusal(server, anna, "PATCH", "/workers/etl-1", {"labels": labels}) == (
@@ -505,8 +505,8 @@ async def test_no_worker_leaves_the_scope(server, fleet, labels):
     assert labels_of(server, "etl-1") == ETL | {"zone": "eu"}
 
 
-async def test_what_is_made_carries_the_labels_of_the_scope(server, fleet):
-    """They are added to those that are given; one that contradicts them is refused."""
+async def test_new_workers_and_keys_get_the_labels_of_the_scope(server, fleet):
+    """They are added to those in the request; a label that contradicts them is rejected."""
     anna = await operator(server, fleet)
 
     made = await make(server, anna, "/workers", {"name": "new", "labels": {"gpu": ""}})
@@ -518,8 +518,8 @@ async def test_what_is_made_carries_the_labels_of_the_scope(server, fleet):
         assert await refusal(server, anna, "POST", path, body) == (422, "invalid_input")
 
 
-async def test_a_scope_that_contradicts_itself_makes_nothing(server, fleet):
-    """A token of one team whose operator was given to another."""
+async def test_contradicting_scopes_can_create_nothing(server, fleet):
+    """A token has one team's scope and its operator was given another's."""
     root = await own_password(server)
     await operator(server, root)
     ci = await token(server, await own_password(server, "anna"))
@@ -542,8 +542,8 @@ async def test_a_scope_that_contradicts_itself_makes_nothing(server, fleet):
         {"name": "a-new-key", "worker_ids": ["n-ops-1"]},
     ],
 )
-async def test_no_key_is_issued_for_workers_outside(server, fleet, body):
-    """Neither for all, nor together with one's own."""
+async def test_no_key_is_issued_for_workers_outside_the_scope(server, fleet, body):
+    """Neither for all Workers, nor for one of another team together with a Worker in scope."""
     anna = await operator(server, fleet)
 
     status, code = await refusal(server, anna, "POST", "/api-keys", body)
@@ -551,8 +551,8 @@ async def test_no_key_is_issued_for_workers_outside(server, fleet, body):
     assert (status, code) in {(422, "invalid_input"), (404, "worker_not_found")}
 
 
-async def test_a_key_of_others_is_not_used_for_a_worker_of_ones_own(server, fleet):
-    """A Worker is added with a key of its own, or one of the scope; and no other Worker is let use one's own key."""
+async def test_a_key_outside_the_scope_cannot_be_given_to_a_worker(server, fleet):
+    """Nor can a Worker outside the scope be allowed to use a key in it."""
     anna = await operator(server, fleet)
 
     for name in ("ops-only", "shared", "for-all"):
@@ -565,8 +565,8 @@ async def test_a_key_of_others_is_not_used_for_a_worker_of_ones_own(server, flee
     )
 
 
-async def test_a_taken_name_does_not_tell_whose_it_is(server, fleet):
-    """Names are unique on the whole Server: that it is taken is said, and its holder is not named."""
+async def test_a_taken_name_does_not_reveal_its_holder(server, fleet):
+    """Names are unique on the whole Server, so the answer says that it is taken, but not by which Worker."""
     anna = await operator(server, fleet)
 
     for method, path in (("POST", "/workers"), ("PATCH", "/workers/etl-1")):
@@ -575,8 +575,8 @@ async def test_a_taken_name_does_not_tell_whose_it_is(server, fleet):
         assert "'ops-1'" not in answer.text
 
 
-async def test_identity_keys_are_rotated_in_scope_alone(server, fleet):
-    """*All* is all of the scope; one outside that is named does not exist."""
+async def test_identity_keys_are_rotated_only_in_scope(server, fleet):
+    """ "All" means all in scope; a Worker outside that is named does not exist."""
     anna = await operator(server, fleet)
     theirs, _ = await server.enrolled("theirs")
     mine, _ = await server.enrolled("mine")
@@ -589,7 +589,7 @@ async def test_identity_keys_are_rotated_in_scope_alone(server, fleet):
     assert await refusal(server, anna, "POST", "/workers/rotate-keys", body) == (404, "worker_not_found")
 
 
-# --- tokens for services of others --------------------------------------------------------------------------
+# --- tokens for other services ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -602,10 +602,8 @@ async def test_identity_keys_are_rotated_in_scope_alone(server, fleet):
         ("POST", "/enrollment/keys", {"name": "billing-hosts", "labels": {"role": "billing"}}),
     ],
 )
-async def test_no_worker_is_given_a_resource_outside_by_its_name_or_a_label(
-    server, fleet, method, path, body
-):
-    """Resources choose by these, and a team names and labels its own Workers."""
+async def test_a_team_cannot_grant_an_outside_resource_by_name_or_label(server, fleet, method, path, body):
+    """Resources select by names and labels, which a team sets on its own Workers."""
     chosen = {"labels": ["role=billing"], "worker_names": ["biller"], "include_enrolled": True}
     resource: dict[str, object] = {"name": "billing", "audience": "https://billing.example"}
     resource |= chosen
@@ -620,8 +618,8 @@ async def test_no_worker_is_given_a_resource_outside_by_its_name_or_a_label(
 
 
 @pytest.mark.parametrize("selector", ["team=etl", "team"])
-async def test_a_resource_for_a_label_of_the_scope_stops_no_team(server, fleet, selector):
-    """Every Worker of the team has it, whatever the team chooses: it could add none, and issue no enrollment key."""
+async def test_a_resource_granted_by_the_scopes_own_label_blocks_no_team(server, fleet, selector):
+    """Every Worker of the team gets it in any case; otherwise the team could add no Worker and issue no enrollment key."""
     resource: dict[str, object] = {"name": "wide", "audience": "https://wide.example", "labels": [selector]}
     await make(server, fleet, "/resources", resource | {"include_enrolled": True})
     anna = await operator(server, fleet, scope=ETL | {"zone": "eu"})
@@ -629,12 +627,12 @@ async def test_a_resource_for_a_label_of_the_scope_stops_no_team(server, fleet, 
     await make(server, anna, "/workers", {"name": "new"})
     await make(server, anna, "/enrollment/keys", {"name": "own-hosts"})
 
-    # It stays what it was for: not theirs to see.
+    # The resource itself stays outside the scope.
     assert await names(server, anna, "/resources") == []
 
 
-async def test_what_a_worker_has_already_stays_when_it_is_changed(server, fleet):
-    """An operator without a scope gave it that."""
+async def test_a_worker_keeps_its_granted_resource_when_it_is_changed(server, fleet):
+    """An operator without a scope granted it."""
     resource: dict[str, object] = {
         "name": "zones",
         "audience": "https://zones.example",
@@ -649,7 +647,7 @@ async def test_what_a_worker_has_already_stays_when_it_is_changed(server, fleet)
 
 
 async def test_a_team_defines_no_resource(server, fleet):
-    """An audience is what a service of others may trust; nor is the key issued that asks about every Worker's tokens."""
+    """Services outside the team may trust its audience, and its key can check every Worker's tokens."""
     anna = await operator(server, fleet)
 
     for method, path in (
@@ -663,8 +661,8 @@ async def test_a_team_defines_no_resource(server, fleet):
 # --- enrollment ---------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_of_a_teams_key_has_the_labels_of_the_key_alone(server, fleet):
-    """It could ask for one by which a resource outside chooses, or for those of another team."""
+async def test_a_worker_gets_no_other_labels_than_those_of_its_teams_key(server, fleet):
+    """It could otherwise report a label of another team, or one that an outside resource selects by."""
     anna = await operator(server, fleet)
     key = await make(server, anna, "/enrollment/keys", {"name": "own-hosts", "labels": {"gpu": ""}})
 
@@ -677,8 +675,8 @@ async def test_a_worker_of_a_teams_key_has_the_labels_of_the_key_alone(server, f
 
 
 @pytest.mark.parametrize("rotated", [False, True])
-async def test_a_teams_key_takes_no_name_from_a_worker_of_another_team(server, fleet, rotated):
-    """Superseding cuts the holder off. The key may have been rotated since by an operator without a scope."""
+async def test_a_teams_key_supersedes_no_worker_of_another_team(server, fleet, rotated):
+    """That would cut the holder off. It also applies if an operator without a scope has rotated the key since."""
     theirs, _ = await server.enrolled("holder")
     server.clock.forward(minutes=10)
     anna = await operator(server, fleet)
@@ -690,12 +688,12 @@ async def test_a_teams_key_takes_no_name_from_a_worker_of_another_team(server, f
 
     assert await server.cause(answer) == "name_in_use"
     assert server.services.directory.find_worker(theirs).superseded_by is None
-    # The secret of the settings may, as before.
+    # The key from the settings may.
     assert (await server.register(generate_identity_key(), "holder")).status_code == 201
 
 
 async def test_a_key_that_a_team_rotates_is_limited_from_then_on(server, fleet):
-    """An operator without a scope issued it; the team has seen the new generation."""
+    """Although an operator without a scope issued it: the team knows the new generation."""
     theirs, _ = await server.enrolled("holder")
     server.clock.forward(minutes=10)
     anna = await operator(server, fleet)
@@ -707,8 +705,8 @@ async def test_a_key_that_a_team_rotates_is_limited_from_then_on(server, fleet):
     assert server.services.directory.find_worker(theirs).superseded_by is None
 
 
-async def test_a_team_approves_its_own_workers_alone(server, fleet):
-    """Others that wait do not exist, and one that is approved takes no name from another team's Worker."""
+async def test_a_team_approves_only_its_own_workers(server, fleet):
+    """Other pending Workers do not exist for it, and an approved one supersedes no Worker of another team."""
     anna = await operator(server, fleet)
     holder, _ = await server.enrolled("holder")
     server.clock.forward(minutes=10)
@@ -736,8 +734,8 @@ async def test_a_team_approves_its_own_workers_alone(server, fleet):
 
 
 @pytest.mark.parametrize("chosen", [{"labels": ["role=billing"]}, {"worker_names": ["biller"]}])
-async def test_a_team_lets_no_worker_in_that_gets_tokens_for_a_resource_outside(server, fleet, chosen):
-    """By a key without a scope a Worker chooses its labels: whose it is, and by which label a resource of others chooses."""
+async def test_a_team_cannot_approve_a_worker_that_gets_an_outside_resource(server, fleet, chosen):
+    """With a key without a scope a Worker chooses its own labels: both its team's and one that an outside resource selects by."""
     resource: dict[str, object] = {
         "name": "billing",
         "audience": "https://billing.example",
@@ -763,7 +761,7 @@ async def test_a_team_lets_no_worker_in_that_gets_tokens_for_a_resource_outside(
 
 
 async def sent_to(listener, feed_events):
-    """Return the kinds and Workers of what a listener is sent by the time that so many events were rendered."""
+    """Return the kinds and Workers of what a listener is sent, until so many events were rendered."""
     text = b""
     while text.count(b"event: ") < feed_events:
         text += await listener.next_data(every_s=5) or b""
@@ -773,8 +771,8 @@ async def sent_to(listener, feed_events):
     return list(zip(kinds, ids, strict=True))
 
 
-async def test_an_event_stream_shows_the_workers_of_the_scope(server, fleet):
-    """One that leaves it is deleted for its listener; of others not even the ID is sent, also when they are deleted."""
+async def test_an_event_stream_shows_only_workers_in_scope(server, fleet):
+    """A Worker that leaves the scope is reported as deleted; of others not even the ID is sent, also when they are deleted."""
     anna = await operator(server, fleet)
     listeners = []
     for headers in (anna, fleet):

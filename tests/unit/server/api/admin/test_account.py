@@ -9,7 +9,7 @@ from tests.unit.server.api.admin.test_access import viewer_of
 
 
 async def test_the_first_password_must_be_changed(server, admin):
-    """The session says so; changing it ends other sessions and keeps this one."""
+    """The session says so; the change ends other sessions and keeps this one."""
     other = await server.sign_in()
     assert (await server.http.get("/api/whoami", headers=admin)).json()["must_change_password"]
     body = {"current_password": PASSWORD, "new_password": "a much better one"}
@@ -41,8 +41,8 @@ async def test_the_first_password_must_be_changed(server, admin):
         (PASSWORD, "adminadminadmin", 422),
     ],
 )
-async def test_passwords_that_are_not_taken(server, admin, current, new, status):
-    """A wrong current password, a short new one, as good as the same one, the operator's name: refused, and not repeated."""
+async def test_a_weak_or_similar_new_password_is_rejected(server, admin, current, new, status):
+    """Also with a wrong current password. Neither password is repeated in the answer."""
     body = {"current_password": current, "new_password": new}
     checked = await server.http.post("/api/me/password/check", json=body, headers=admin)
     answer = await server.http.post("/api/me/password", json=body, headers=admin)
@@ -53,8 +53,8 @@ async def test_passwords_that_are_not_taken(server, admin, current, new, status)
     assert current not in answer.text
 
 
-async def test_a_password_that_is_only_checked_stays(server, admin):
-    """The current password is checked with or without a new one; neither the password nor a session ends; without a session it is 401."""
+async def test_checking_a_password_changes_nothing(server, admin):
+    """With or without a new password, it ends no session; without a session it is refused."""
     for body in (
         {"current_password": PASSWORD},
         {"current_password": PASSWORD, "new_password": "a much better one"},
@@ -68,8 +68,8 @@ async def test_a_password_that_is_only_checked_stays(server, admin):
     assert await server.sign_in()
 
 
-async def test_wrong_name_and_wrong_password_read_the_same(server):
-    """Nobody learns which operators there are."""
+async def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(server):
+    """A caller cannot find out which operators exist."""
     answers = [
         await server.http.post("/api/login", json={"username": name, "password": "wrong wrong wrong"})
         for name in ("admin", "nobody")
@@ -79,8 +79,8 @@ async def test_wrong_name_and_wrong_password_read_the_same(server):
     assert len({a.text for a in answers}) == 1
 
 
-async def test_lockout_and_its_end(server):
-    """Five failures lock name and address for a minute, then longer; the right password does not help meanwhile."""
+async def test_repeated_failures_lock_an_operator_out_for_a_time(server):
+    """Five failures lock name and address for a minute, then longer; meanwhile even the right password is refused."""
     wrong = {"username": "admin", "password": "wrong wrong wrong"}
     for _ in range(5):
         await server.http.post("/api/login", json=wrong)
@@ -102,7 +102,7 @@ async def test_lockout_and_its_end(server):
 
 
 async def test_a_session_ends_after_twelve_hours(server, admin):
-    """A session is refused from the very second of its end, however much it is used."""
+    """From exactly that second on, however much it is used."""
     for _ in range(4):
         server.clock.forward(hours=3, seconds=-0.25)
         assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
@@ -111,7 +111,7 @@ async def test_a_session_ends_after_twelve_hours(server, admin):
 
 
 async def test_sessions_are_listed_and_ended(server, admin):
-    """An admin sees and ends everybody's; a viewer their own."""
+    """An admin sees and ends every operator's; a viewer only their own."""
     viewer = await viewer_of(server, admin)
     can_see_all = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
     own = (await server.http.get("/api/admin-sessions", headers=viewer)).json()["items"]
@@ -124,8 +124,8 @@ async def test_sessions_are_listed_and_ended(server, admin):
     assert (await server.http.get("/api/whoami", headers=viewer)).status_code == 401
 
 
-async def test_logout_and_logout_everywhere(server):
-    """Signing out ends this session; everywhere ends them all."""
+async def test_signing_out_ends_one_session_or_all(server):
+    """Signing out ends the present session; signing out everywhere ends all of the operator's."""
     first, second, third = [await server.sign_in() for _ in range(3)]
     await server.http.post("/api/logout", headers=first)
     assert [(await server.http.get("/api/whoami", headers=h)).status_code for h in (first, second)] == [
@@ -137,7 +137,7 @@ async def test_logout_and_logout_everywhere(server):
 
 
 async def test_unknown_callers_do_not_lock_an_operator_out(server):
-    """From an address that has signed in before, an operator gets in whatever others try elsewhere."""
+    """From an address that has signed in before, an operator can sign in whatever happens elsewhere."""
     await server.sign_in()
     for n in range(60):
         async with server.from_address(f"198.51.100.{n}") as unknown_caller:
@@ -151,8 +151,8 @@ async def test_unknown_callers_do_not_lock_an_operator_out(server):
     assert await server.sign_in()
 
 
-async def test_guessing_names_from_one_place_is_slowed_down(server):
-    """Thirty failures from one address, whatever the names, and it waits."""
+async def test_guessing_names_from_one_address_is_limited(server):
+    """After thirty failures from one address, whatever the names, it must wait."""
     async with server.from_address("198.51.100.7") as unknown_caller:
         codes = [
             (
@@ -167,8 +167,8 @@ async def test_guessing_names_from_one_place_is_slowed_down(server):
     assert codes[30:] == ["login_locked"] * 10
 
 
-async def test_a_flood_of_sign_ins_does_not_queue_for_ever(server, monkeypatch):
-    """More than a few dozen at once are told to come back: hashing is dear, and Workers need the processor too."""
+async def test_a_flood_of_sign_ins_is_shed(server, monkeypatch):
+    """Beyond a few dozen at once they get 503 with Retry-After: hashing is expensive, and Workers need the processor too."""
     await server.sign_in()
     hold = threading.Event()
     monkeypatch.setattr(
@@ -191,7 +191,7 @@ async def test_a_flood_of_sign_ins_does_not_queue_for_ever(server, monkeypatch):
     assert await server.sign_in()
 
 
-async def test_sign_in_while_the_password_is_reset_opens_nothing(server, admin, monkeypatch):
+async def test_a_sign_in_during_a_password_reset_is_refused(server, admin, monkeypatch):
     """A password that is replaced while it is being checked opens no session."""
     operators = server.services.operators
     await server.http.post(
@@ -213,8 +213,8 @@ async def test_sign_in_while_the_password_is_reset_opens_nothing(server, admin, 
     assert answer.status_code == 401
 
 
-async def test_a_reset_is_not_undone_by_a_change_under_way(server, admin, monkeypatch):
-    """Somebody who knows the old password and is changing it just then does not keep the account."""
+async def test_a_concurrent_change_does_not_undo_a_password_reset(server, admin, monkeypatch):
+    """An attacker who knows the old password and is just changing it does not keep the account."""
     body = {"name": "ada", "role": "viewer", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=admin)
     ada = await server.sign_in("ada", "another long one")

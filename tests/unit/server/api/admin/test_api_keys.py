@@ -1,8 +1,8 @@
-"""API keys by the admin API."""
+"""API keys in the admin API."""
 
 
 async def test_a_key_is_shown_once(server, admin):
-    """The key is in the answer that made it and in no other."""
+    """It is in the answer that created it and in no other."""
     answer = await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
     secret = answer.json()["key"][20:52]
 
@@ -10,8 +10,8 @@ async def test_a_key_is_shown_once(server, admin):
         assert secret not in (await server.http.get(f"/api/{path}", headers=admin)).text
 
 
-async def test_bad_keys_are_refused(server, admin, press):
-    """A bad name, an unknown or enrolled Worker, a life of nothing: refused with the reason."""
+async def test_an_invalid_api_key_request_is_rejected(server, admin, press):
+    """A bad name, an unknown or enrolled Worker, a lifetime of zero: each with its reason."""
     enrolled, _ = await server.enrolled()
     for body, code in (
         ({"name": "abcd"}, "invalid_input"),
@@ -30,7 +30,7 @@ async def test_bad_keys_are_refused(server, admin, press):
 
 
 async def test_a_revoked_key_is_not_rotated_and_revoking_twice_changes_nothing(server, admin):
-    """What was revoked stays so."""
+    """A revoked key stays revoked, since the first time."""
     await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
     first = await server.http.post("/api/api-keys/press-keys/revoke", headers=admin)
     server.clock.forward(seconds=5)
@@ -41,8 +41,8 @@ async def test_a_revoked_key_is_not_rotated_and_revoking_twice_changes_nothing(s
     assert (rotated.status_code, rotated.json()["code"]) == (409, "api_key_revoked")
 
 
-async def test_last_use_shows_by_whom(server, admin, press):
-    """Before it is written and after: who used a key last."""
+async def test_the_last_use_of_a_key_names_the_worker(server, admin, press):
+    """Both before it is written to the database and after."""
     await server.token_by_key(*press)
     for _ in range(2):
         (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]

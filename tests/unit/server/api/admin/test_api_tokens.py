@@ -1,4 +1,4 @@
-"""API tokens of automation, and what an attacker may try with one."""
+"""API tokens for automation, and what an attacker might try with one."""
 
 import asyncio
 from datetime import timedelta
@@ -21,33 +21,33 @@ GRACES_PASSWORD = "zzz " + PASSWORD
 
 @pytest.fixture
 async def ada(server):
-    """Return the headers of an admin with a password of their own."""
+    """Return the headers of an admin who has changed their first password."""
     await own_password(server)
     return await server.sign_in(password=OWN_PASSWORD)
 
 
 async def own_password(server):
-    """Let the first admin change the first password."""
+    """Change the admin's first password."""
     body = {"current_password": PASSWORD, "new_password": OWN_PASSWORD}
     answer = await server.http.post("/api/me/password", json=body, headers=await server.sign_in())
     assert answer.status_code == 204, answer.text
 
 
 async def issue(server, headers, name="ci-deploy", role="admin", **more):
-    """Issue a token; return the headers of what uses it."""
+    """Issue a token; return the headers of requests with it."""
     answer = await server.http.post(TOKENS, json={"name": name, "role": role} | more, headers=headers)
     assert answer.status_code == 201, answer.text
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
 async def refusal(server, headers, path="/api/workers"):
-    """Return status and code of the answer to a caller."""
+    """Return status and code of the answer to a request."""
     answer = await server.http.get(path, headers=headers)
     return answer.status_code, answer.json().get("code")
 
 
 async def events_about(server, headers, subject):
-    """Return who did what to a subject, the latest first."""
+    """Return actors and actions of the events about a subject, latest first."""
     answer = await server.http.get("/api/audit", params={"subject": subject}, headers=headers)
     return [(event["actor"], event["action"]) for event in answer.json()["items"]]
 
@@ -56,7 +56,7 @@ REJECTED = (401, "api_token_rejected")
 
 
 async def test_a_token_acts_under_its_own_name(server, ada):
-    """What it does is in the audit log as its doing, and what it makes names it."""
+    """The audit log names it as the actor, and what it creates names it as the creator."""
     ci = await issue(server, ada)
 
     made = await server.http.post("/api/workers", json={"name": "w", "id": "press-01"}, headers=ci)
@@ -69,7 +69,7 @@ async def test_a_token_acts_under_its_own_name(server, ada):
 
 
 async def test_a_token_is_shown_once_and_stored_nowhere(server, ada):
-    """Neither the lists nor the database have it; the answer is not to be cached."""
+    """Neither the lists nor the database have it, and the answer must not be cached."""
     answer = await server.http.post(TOKENS, json={"name": "ci-deploy", "role": "viewer"}, headers=ada)
     secret = answer.json()["token"].split("_")[3]
 
@@ -94,15 +94,15 @@ async def test_a_token_is_shown_once_and_stored_nowhere(server, ada):
         ({"name": "ci-deploy", "role": "admin", "expires_in_s": None}, "expires_in_s"),
     ],
 )
-async def test_a_token_needs_a_name_a_role_and_an_end(server, ada, body, field):
-    """What is wrong is named; no token is without an end."""
+async def test_a_token_needs_a_name_a_role_and_a_lifetime(server, ada, body, field):
+    """The answer names the wrong field; no token is valid for ever."""
     answer = await server.http.post(TOKENS, json=body, headers=ada)
 
     assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
-async def test_a_token_ends_by_itself(server, ada):
-    """After 90 days unless another life was chosen, from that very second on."""
+async def test_a_token_expires(server, ada):
+    """From exactly that second on; after 90 days unless another lifetime was chosen."""
     ci = await issue(server, ada)
     server.clock.forward(days=90, seconds=-1)
     assert (await refusal(server, ci))[0] == 200
@@ -113,7 +113,7 @@ async def test_a_token_ends_by_itself(server, ada):
 
 
 async def test_a_revoked_token_is_rejected_at_the_next_request(server, ada):
-    """And its name is not given again; revoking twice is audited once."""
+    """Its name cannot be used again, and revoking it twice is audited once."""
     ci = await issue(server, ada)
 
     for _ in range(2):
@@ -130,8 +130,8 @@ async def test_a_revoked_token_is_rejected_at_the_next_request(server, ada):
     assert (await server.http.post(f"{TOKENS}/nope-nope/revoke", headers=ada)).status_code == 404
 
 
-async def test_a_token_revoked_at_one_server_is_rejected_by_the_others(opened, cluster):
-    """From the next request on, with no delay by news between Servers."""
+async def test_a_token_revoked_at_one_server_is_rejected_by_its_peers(opened, cluster):
+    """From the next request on, without waiting for the change feed."""
     environ = {"LYFTDATA_DATABASE_URL": cluster.new_database(), "LYFTDATA_SECRET_KEY": SECRET_KEY}
     async with opened(**environ) as one, opened(**environ) as other:
         await own_password(one)
@@ -148,12 +148,12 @@ async def test_a_token_revoked_at_one_server_is_rejected_by_the_others(opened, c
 # --- attacks ------------------------------------------------------------------------------------------------
 
 
-async def test_a_guess_learns_nothing(server, ada):
-    """An unknown public id and a wrong secret get one answer; it is counted, and nothing is audited."""
+async def test_a_guessed_token_learns_nothing(server, ada):
+    """An unknown public ID and a wrong secret get the same answer; it is counted, and not audited."""
     ci = await issue(server, ada)
     text = ci["Authorization"].removeprefix("Bearer ")
     unknown = generate_api_token(seeded_bytes(5)).text.reveal()
-    # A right checksum over a wrong secret: an attacker can compute it.
+    # A valid checksum over a wrong secret, which an attacker can compute.
     public_id = text.split("_")[2].encode()
     wrong = generate_api_token(_bytes_beginning_with(public_id)).text.reveal()
     assert wrong.split("_")[:3] == text.split("_")[:3]
@@ -171,15 +171,15 @@ async def test_a_guess_learns_nothing(server, ada):
 
 
 def _bytes_beginning_with(public_id):
-    """Return a source of bytes from which a token with this public id is made."""
+    """Return a random source from which a token with this public ID is made."""
     alphabet = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     first = [bytes(alphabet.index(character) for character in public_id)]
     after = seeded_bytes(6)
     return lambda count: first.pop() if first else after(count)
 
 
-async def test_only_who_holds_a_token_gets_a_line_in_the_log(server, ada):
-    """A revoked token that is still used is logged with the address, once for a hundred requests; a guess is not."""
+async def test_only_real_tokens_are_logged_when_rejected(server, ada):
+    """A revoked token that is still used is logged with the address, once per hundred requests; a guess is not."""
     ci = await issue(server, ada)
     await server.http.post(f"{TOKENS}/ci-deploy/revoke", headers=ada)
     guess = {"Authorization": f"Bearer {generate_api_token(seeded_bytes(5)).text.reveal()}"}
@@ -195,7 +195,7 @@ async def test_only_who_holds_a_token_gets_a_line_in_the_log(server, ada):
 
 
 async def test_a_token_opens_no_page(server, ada):
-    """Not in the cookie of a session, nor in the header: no page of another site can use it through a browser."""
+    """Neither as the session cookie nor in the header, so no other site can use it through a browser."""
     ci = await issue(server, ada)
     text = ci["Authorization"].removeprefix("Bearer ")
 
@@ -208,8 +208,8 @@ async def test_a_token_opens_no_page(server, ada):
         assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
 
 
-async def test_a_token_is_not_taken_from_an_address_or_a_body(server, ada):
-    """Addresses are logged by every proxy."""
+async def test_a_token_is_not_accepted_in_a_url_or_a_body(server, ada):
+    """URLs are logged by every proxy."""
     ci = await issue(server, ada)
     text = ci["Authorization"].removeprefix("Bearer ")
 
@@ -222,8 +222,8 @@ async def test_a_token_is_not_taken_from_an_address_or_a_body(server, ada):
 
 
 @pytest.mark.parametrize("place", ["client_secret", "bearer", "verify"])
-async def test_a_token_is_no_workers_credential(server, ada, place):
-    """It gets no worker token, enrolls nothing, and passes no check of a worker token."""
+async def test_an_api_token_is_not_a_worker_credential(server, ada, place):
+    """It gets no worker token, enrolls no Worker, and passes no verification."""
     ci = await issue(server, ada)
     text = ci["Authorization"].removeprefix("Bearer ")
 
@@ -238,7 +238,7 @@ async def test_a_token_is_no_workers_credential(server, ada, place):
     assert text not in answer.text
 
 
-async def test_a_token_makes_no_other_way_in(server, ada):
+async def test_a_token_cannot_create_other_access(server, ada):
     """An admin token adds no operator, changes no role or password, and issues or revokes no token."""
     ci = await issue(server, ada)
     before = server.services.store.audit_length
@@ -257,7 +257,7 @@ async def test_a_token_makes_no_other_way_in(server, ada):
 
 
 async def test_a_viewer_issues_no_token(server, ada):
-    """Only an admin lets a program in."""
+    """Only an admin may give a program access."""
     body = {"name": "vera", "role": "viewer", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=ada)
     vera = await server.sign_in("vera", "another long one")
@@ -269,7 +269,7 @@ async def test_a_viewer_issues_no_token(server, ada):
 
 
 async def test_a_first_password_issues_no_token(server, admin):
-    """Anyone who has read it would keep a way in beyond its change."""
+    """Anyone who has read it would keep access after it was changed."""
     answer = await server.http.post(TOKENS, json={"name": "ci-deploy", "role": "admin"}, headers=admin)
 
     assert (answer.status_code, "first password" in answer.json()["detail"]) == (403, True)
@@ -277,7 +277,7 @@ async def test_a_first_password_issues_no_token(server, admin):
 
 
 async def other_admin(server, ada):
-    """Add an admin with a password of their own; return the headers of their session."""
+    """Add an admin who has changed their first password; return the headers of their session."""
     body = {"name": "grace", "role": "admin", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=ada)
     own = {"current_password": "another long one", "new_password": GRACES_PASSWORD}
@@ -287,8 +287,8 @@ async def other_admin(server, ada):
     return await server.sign_in("grace", GRACES_PASSWORD)
 
 
-async def test_a_demoted_operator_keeps_no_more_by_a_token(server, ada):
-    """A token does what its operator may do now, and is given back nothing but the role that it was issued with."""
+async def test_a_token_loses_the_rights_that_its_operator_loses(server, ada):
+    """It may do what its operator may do now, and never more than the role that it was issued with."""
     ci = await issue(server, await other_admin(server, ada))
     add = {"name": "w"}
     assert (await server.http.post("/api/workers", json=add, headers=ci)).status_code == 201
@@ -301,7 +301,7 @@ async def test_a_demoted_operator_keeps_no_more_by_a_token(server, ada):
 
 
 async def test_a_deleted_operators_tokens_are_revoked_for_good(server, ada):
-    """Another operator who gets the name gets no tokens with it."""
+    """A new operator with the same name does not get them."""
     ci = await issue(server, await other_admin(server, ada))
 
     await server.http.delete("/api/operators/grace", headers=ada)
@@ -315,8 +315,8 @@ async def test_a_deleted_operators_tokens_are_revoked_for_good(server, ada):
     ]
 
 
-async def test_a_reset_password_revokes_the_tokens_and_ones_own_change_does_not(server, ada):
-    """A reset answers a theft; a pipeline goes on over an operator's yearly change."""
+async def test_a_password_reset_revokes_tokens_and_a_change_does_not(server, ada):
+    """A reset responds to a theft; an operator's own routine change must not stop a pipeline."""
     grace = await other_admin(server, ada)
     ci = await issue(server, grace)
     own = {"current_password": GRACES_PASSWORD, "new_password": "yyy " + PASSWORD}
@@ -329,7 +329,7 @@ async def test_a_reset_password_revokes_the_tokens_and_ones_own_change_does_not(
 
 
 async def test_an_event_stream_ends_with_its_token(server, ada):
-    """A token that was revoked hears of nothing more."""
+    """When the token is revoked or expires."""
     ci = await issue(server, ada, "ci-watch", "viewer")
     other = await issue(server, ada, "ci-other", "viewer")
     listeners = []
@@ -347,7 +347,7 @@ async def test_an_event_stream_ends_with_its_token(server, ada):
     assert [listener.is_ended for listener in listeners] == [True, True, True]
 
 
-async def test_a_tokens_budget_is_its_own(server, ada):
+async def test_a_token_has_its_own_request_budget(server, ada):
     """A pipeline that floods the Server does not lock its operator out."""
     ci = await issue(server, ada)
     assert (await refusal(server, ci))[0] == 200
@@ -357,8 +357,8 @@ async def test_a_tokens_budget_is_its_own(server, ada):
     assert (await refusal(server, ada))[0] == 200
 
 
-async def test_the_last_use_is_written_seldom(server, ada):
-    """When and from where: at the first use, after ten minutes, and from another address after one."""
+async def test_the_last_use_is_written_rarely(server, ada):
+    """At the first use, after ten minutes, and from another address after one."""
 
     async def use(minutes, address):
         server.clock.forward(minutes=minutes)
@@ -378,7 +378,7 @@ async def test_the_last_use_is_written_seldom(server, ada):
     assert await use(1, "192.0.2.2") == (start + timedelta(minutes=11), "192.0.2.2")
 
 
-async def test_of_ten_requests_for_one_name_one_gets_a_token(server, ada, unhurried):
+async def test_one_of_ten_concurrent_requests_for_a_name_gets_a_token(server, ada, unhurried):
     """The others learn that the name is taken."""
     answers = await asyncio.gather(
         *(
@@ -390,8 +390,8 @@ async def test_of_ten_requests_for_one_name_one_gets_a_token(server, ada, unhurr
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
 
 
-async def test_a_secret_of_the_server_is_no_name(opened):
-    """It would be shown to every operator."""
+async def test_a_secret_of_the_server_is_rejected_as_a_name(opened):
+    """Every operator would see it."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="a-chosen-enrollment-key-of-40-characters") as server:
         await own_password(server)
         ada = await server.sign_in(password=OWN_PASSWORD)
@@ -401,6 +401,6 @@ async def test_a_secret_of_the_server_is_no_name(opened):
     assert (answer.status_code, answer.json()["field"]) == (422, "name")
 
 
-def test_the_issuer_is_the_address_of_these_tests():
-    """The cookie's name above is the one that a Server with TLS reads."""
+def test_the_issuer_of_these_tests_uses_https():
+    """So the cookie name above is the one that a Server with TLS reads."""
     assert ISSUER.startswith("https:")

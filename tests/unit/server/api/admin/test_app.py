@@ -3,14 +3,14 @@
 import pytest
 
 
-async def test_an_unknown_path_and_method_are_problems(server, admin):
-    """Errors of the framework read like ours."""
+async def test_an_unknown_path_or_method_is_answered_as_a_problem(server, admin):
+    """The framework's errors have the same format as our own."""
     assert (await server.http.get("/api/nothing", headers=admin)).json()["code"] == "not_found"
     assert (await server.http.put("/api/workers", headers=admin)).json()["code"] == "method_not_allowed"
 
 
-async def test_an_unexpected_failure_tells_nothing(server, admin, monkeypatch):
-    """A bug answers 500 with no detail of it."""
+async def test_an_unexpected_failure_reveals_nothing(server, admin, monkeypatch):
+    """A bug answers 500 without details."""
 
     async def broken(*_args, **_kwargs):
         raise RuntimeError("secret detail")
@@ -43,7 +43,7 @@ async def test_an_unexpected_failure_tells_nothing(server, admin, monkeypatch):
     ],
 )
 async def test_no_body_makes_the_server_fail(server, admin, path, body):
-    """Lone surrogates, null characters, endless nesting, numbers out of reach: refused, never a 5xx."""
+    """Lone surrogates, null characters, deep nesting and huge numbers are rejected, never a 5xx."""
     answer = await server.http.post(path, content=body, headers=admin | {"Content-Type": "application/json"})
 
     assert 400 <= answer.status_code < 500, answer.text
@@ -55,12 +55,12 @@ async def test_no_body_makes_the_server_fail(server, admin, path, body):
     ["q=%00", "q=%ff", "label=%00%3D", "after=%00", "limit=99999999999999999999", "limit=-1", "status=x"],
 )
 async def test_no_query_makes_the_server_fail(server, admin, query):
-    """Odd bytes and numbers in a query are an empty list or a clear refusal."""
+    """Odd bytes and numbers in a query get an empty list or a clear error."""
     assert (await server.http.get(f"/api/workers?{query}", headers=admin)).status_code in {200, 422}
 
 
 @pytest.mark.parametrize("part", ["%00", "%ff", "..%2f..", "a" * 5000, "%0d%0aX: y"])
 async def test_no_path_makes_the_server_fail(server, admin, part):
-    """Odd IDs, names and references are not found, and nothing else."""
+    """Odd IDs, names and references are rejected or not found."""
     for path in ("workers", "api-keys", "refusals"):
         assert (await server.http.get(f"/api/{path}/{part}", headers=admin)).status_code in {400, 404}

@@ -14,7 +14,7 @@ HOST = {"hostname": "press-02.example", "os": "Linux 6.1", "favourite": "blue"}
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def either(opened, request):
-    """Return a Server on each database."""
+    """Return a Server on SQLite and on PostgreSQL."""
     environ = {}
     if request.param == "postgresql":
         url = request.getfixturevalue("cluster").new_database()
@@ -24,7 +24,7 @@ async def either(opened, request):
 
 
 class Newcomer:
-    """A host with an identity key of its own and an enrollment key."""
+    """A host with its own identity key and an enrollment key."""
 
     def __init__(self, server, secret, name="etl-1"):
         self.server = server
@@ -43,7 +43,7 @@ class Newcomer:
         return answer
 
     async def token(self, **headers):
-        """Ask for a token."""
+        """Request a token."""
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
@@ -53,7 +53,7 @@ class Newcomer:
 
 
 async def issue(server, name="etl-hosts", **rules):
-    """Issue a key whose Workers wait for approval and return it."""
+    """Issue a key whose Workers wait for approval, and return it."""
     body = {"name": name, "mode": "approve"} | rules
     answer = await server.http.post("/api/enrollment/keys", json=body, headers=await server.sign_in())
     assert answer.status_code == 201, answer.text
@@ -61,7 +61,7 @@ async def issue(server, name="etl-hosts", **rules):
 
 
 async def decide(server, action, *ids):
-    """Approve or deny Workers and return what became of it."""
+    """Approve or deny Workers and return the result for each."""
     answer = await server.http.post(
         f"/api/enrollment/{action}", json={"worker_ids": ids}, headers=await server.sign_in()
     )
@@ -70,13 +70,13 @@ async def decide(server, action, *ids):
 
 
 async def pending(server):
-    """Return the Workers that wait."""
+    """Return the Workers that wait for approval."""
     answer = await server.http.get("/api/enrollment/pending", headers=await server.sign_in())
     return answer.json()["items"]
 
 
 async def waiting(server, name="etl-1", **rules):
-    """Return a newcomer that waits."""
+    """Return a newcomer that waits for approval."""
     newcomer = Newcomer(server, await issue(server, **rules), name)
     answer = await newcomer.enroll()
     assert answer.status_code == 201, answer.text
@@ -84,20 +84,20 @@ async def waiting(server, name="etl-1", **rules):
 
 
 async def audited(server, action):
-    """Return the details of the events of one kind."""
+    """Return actor, subject and details of the events with an action."""
     page = await server.services.audit_queries.list_page(limit=100, action=action)
     return [(item.actor, item.subject, item.details) for item in page.items]
 
 
 async def until_held(server, number=1):
-    """Wait until so many requests are held."""
+    """Wait until this number of requests is held."""
     async with asyncio.timeout(180):
         while len(server.services.held_requests) != number:
             await asyncio.sleep(0)
 
 
-async def test_a_newcomer_waits_and_is_let_in_once_approved(either):
-    """It gets no token until an operator approves it, who sees what is known of it; then its next request succeeds."""
+async def test_a_newcomer_gets_a_token_once_it_is_approved(either):
+    """Until then it gets none, and operators see its name, key fingerprint, host and address."""
     newcomer = await waiting(either)
 
     answer = await newcomer.token()
@@ -124,8 +124,8 @@ async def test_a_newcomer_waits_and_is_let_in_once_approved(either):
     assert details["fingerprint"] == newcomer.identity.public.thumbprint
 
 
-async def test_waiting_is_no_refusal(server):
-    """A Worker may ask for days: neither the list of refusals nor their plot fills with it."""
+async def test_waiting_for_approval_is_not_a_refusal(server):
+    """A Worker may ask for days, which would fill the list of refusals and its graph."""
     newcomer = await waiting(server)
 
     for _ in range(3):
@@ -138,7 +138,7 @@ async def test_waiting_is_no_refusal(server):
 
 
 async def test_a_held_request_is_answered_when_the_operator_decides(server):
-    """With `Prefer: wait` the answer comes with the decision, and tells the Worker to ask again at once."""
+    """With `Prefer: wait` the answer comes with the decision, and has the Worker ask again at once."""
     secret = await issue(server)
     for action, then in (("approve", 200), ("deny", 400)):
         newcomer = Newcomer(server, secret, f"etl-{action}")
@@ -154,8 +154,8 @@ async def test_a_held_request_is_answered_when_the_operator_decides(server):
         assert (await newcomer.token()).status_code == then
 
 
-async def test_one_request_of_a_worker_is_held(server):
-    """A second one releases the first, so that a Worker cannot keep many connections waiting; a stop releases all."""
+async def test_only_one_request_of_a_worker_is_held(server):
+    """A second one releases the first, so that a Worker cannot tie up connections; a stop releases all."""
     newcomer = await waiting(server)
     first = asyncio.create_task(newcomer.token(prefer="wait=30"))
     await until_held(server)
@@ -170,7 +170,7 @@ async def test_one_request_of_a_worker_is_held(server):
 
 
 async def test_a_denied_worker_is_refused_for_good_and_can_still_be_approved(server):
-    """Its program ends, and reads why; registering again with the same identity key does not put it back in line."""
+    """Its refusal is final and has the cause. Registering again with the same identity key does not put it back in the queue."""
     newcomer = await waiting(server)
     await decide(server, "deny", newcomer.id, newcomer.id)
 
@@ -194,8 +194,8 @@ def body_id(events):
     return subject.removeprefix("worker:")
 
 
-async def test_a_worker_that_never_waited_cannot_be_decided_about(server, press):
-    """Neither one with an API key, nor one that enrolled without approval, nor one that a rule has approved; nothing is changed or audited."""
+async def test_a_worker_that_never_waited_is_not_approved_or_denied(server, press):
+    """One with an API key, one enrolled without approval, one approved by a rule: nothing is changed or audited."""
     by_rule = await waiting(server, "etl-1", approve_name="etl-*")
     by_setting = await server.register(generate_identity_key(), "scaler-1")
     ids = [press[0], by_rule.id, by_setting.json()["client_id"]]
@@ -208,8 +208,8 @@ async def test_a_worker_that_never_waited_cannot_be_decided_about(server, press)
         assert await audited(server, "worker.approved") == await audited(server, "worker.denied") == []
 
 
-async def test_many_are_decided_about_at_once_and_each_on_its_own(server):
-    """What stands in the way of one keeps out no other, and is said."""
+async def test_each_of_several_workers_is_decided_separately(server):
+    """A problem with one is reported, and does not affect the others."""
     first = await waiting(server)
     second = Newcomer(server, first.secret, "etl-2")
     await second.enroll()
@@ -223,8 +223,8 @@ async def test_many_are_decided_about_at_once_and_each_on_its_own(server):
     assert (await second.token()).status_code == 200
 
 
-async def test_a_worker_that_waits_holds_no_name_and_takes_none(server):
-    """It takes no name from another Worker before an operator approves; then an offline holder is superseded."""
+async def test_a_pending_worker_supersedes_no_holder_of_its_name(server):
+    """Only when it is approved is an offline holder superseded."""
     key = generate_identity_key()
     holder_id = (await server.register(key, "etl-1")).json()["client_id"]
     newcomer = await waiting(server)
@@ -238,8 +238,8 @@ async def test_a_worker_that_waits_holds_no_name_and_takes_none(server):
     assert (await newcomer.token()).status_code == 200
 
 
-async def test_a_name_may_be_given_away_while_its_claimant_waits(server):
-    """Anyone with the key could else block the names of others; the Worker is then not approved under that name."""
+async def test_a_pending_worker_does_not_reserve_its_name(server):
+    """Anyone with the key could otherwise block names; a Worker whose name was taken meanwhile is not approved under it."""
     newcomer = await waiting(server)
     added = await server.http.post(
         "/api/workers", json={"name": "etl-1", "id": "press"}, headers=await server.sign_in()
@@ -253,8 +253,8 @@ async def test_a_name_may_be_given_away_while_its_claimant_waits(server):
     assert (await newcomer.token()).json()["code"] == "awaiting_approval"
 
 
-async def test_a_worker_that_waits_cannot_change_its_key(server):
-    """The operator approves the fingerprint that was shown; the registration token opens nothing meanwhile."""
+async def test_a_pending_worker_cannot_change_its_key(server):
+    """The operator approves the fingerprint that was shown; until then the registration token gives no access."""
     secret = await issue(server)
     identity = generate_identity_key()
     answer = await server.register(identity, "etl-1", credential=secret)
@@ -267,7 +267,7 @@ async def test_a_worker_that_waits_cannot_change_its_key(server):
 
 
 async def test_a_retry_gets_the_same_entry_and_costs_no_use(server):
-    """An answer may be lost on the way: the same identity key waits once."""
+    """An answer may be lost: the same identity key is in the queue once."""
     newcomer = await waiting(server, max_uses=1)
     first = newcomer.id
 
@@ -290,8 +290,8 @@ async def test_a_retry_gets_the_same_entry_and_costs_no_use(server):
         ({"approve_name": "etl-*", "approve_networks": ["10.4.0.0/16"]}, "press", "10.4.7.9", True),
     ],
 )
-async def test_rules_of_the_key_approve_by_themselves(server, rules, name, address, waits):
-    """Every rule that the key has must hold; a Worker for which they hold is let in at once, and the audit log says why."""
+async def test_a_worker_that_meets_the_keys_rules_is_approved_at_once(server, rules, name, address, waits):
+    """Every rule of the key must match; the audit log says that a rule approved it."""
     newcomer = Newcomer(server, await issue(server, **rules), name)
 
     async with server.from_address(address) as http:
@@ -302,8 +302,8 @@ async def test_rules_of_the_key_approve_by_themselves(server, rules, name, addre
     assert details["approval"] == ("pending" if waits else "rule")
 
 
-async def test_a_rotated_key_keeps_its_mode(server):
-    """The next generation approves no more by itself than the one before."""
+async def test_a_rotated_key_keeps_its_approval_mode(server):
+    """The new generation approves no more Workers by itself than the one before."""
     await issue(server, approve_name="etl-*")
 
     answer = await server.http.post(
@@ -316,8 +316,8 @@ async def test_a_rotated_key_keeps_its_mode(server):
     assert len(await pending(server)) == 1
 
 
-async def test_a_flood_is_refused_and_evicts_none_that_wait(either, monkeypatch):
-    """Beyond the bound newcomers read that the queue is full, and to come back; one key takes no more than its part."""
+async def test_a_full_queue_refuses_newcomers_and_evicts_no_pending_worker(either, monkeypatch):
+    """Newcomers learn that it is full and when to retry, and one key can take only a part of it."""
     monkeypatch.setattr(approval_queue, "MAX_PENDING", 3)
     monkeypatch.setattr(approval_queue, "MAX_PENDING_OF_A_KEY", 2)
     flooding, other = await issue(either, "leaked-key"), await issue(either, "other-hosts", max_uses=1)
@@ -337,8 +337,8 @@ async def test_a_flood_is_refused_and_evicts_none_that_wait(either, monkeypatch)
     assert (await beyond.enroll()).status_code == 201, "the refusal gave the use of the key back"
 
 
-async def test_at_the_same_moment_no_more_than_the_bound_get_in_line(server, monkeypatch):
-    """Requests that arrive together are written together, and are counted one by one."""
+async def test_concurrent_requests_do_not_exceed_the_queues_limit(server, monkeypatch):
+    """Requests that arrive together are written in one batch, and are still counted one by one."""
     monkeypatch.setattr(approval_queue, "MAX_PENDING_OF_A_KEY", 2)
     secret = await issue(server)
     flood = [Newcomer(server, secret, f"x-{number}") for number in range(6)]
@@ -348,8 +348,8 @@ async def test_at_the_same_moment_no_more_than_the_bound_get_in_line(server, mon
     assert sorted(answer.status_code for answer in answers) == [201] * 2 + [429] * 4
 
 
-async def test_what_is_not_decided_expires_and_is_deleted_later(either):
-    """After the time of the setting the Worker is refused for good; an operator can approve it until its entry is deleted."""
+async def test_an_undecided_worker_expires_and_is_deleted_later(either):
+    """After the configured time it is refused for good; operators can approve it until its entry is deleted."""
     newcomer = await waiting(either)
     late = Newcomer(either, newcomer.secret, "etl-2")
     await late.enroll()
@@ -382,8 +382,8 @@ async def test_what_is_not_decided_expires_and_is_deleted_later(either):
     assert body_id(await audited(either, "worker.deleted")) == newcomer.id
 
 
-async def test_who_waited_could_not_get_in_then(server):
-    """The audit log tells when a Worker was let in: from the approval on, not from its enrollment."""
+async def test_the_audit_log_shows_access_from_the_approval_on(server):
+    """Not from the enrollment on."""
     newcomer = await waiting(server)
     before = server.clock()
     server.clock.forward(minutes=1)
@@ -400,8 +400,8 @@ async def test_who_waited_could_not_get_in_then(server):
     assert await access(before) == {newcomer.id: "not_approved"}
 
 
-async def test_only_admins_decide(server):
-    """A viewer sees who waits."""
+async def test_the_approval_routes_need_a_session_and_a_worker(server):
+    """Unauthenticated requests get 401, and an empty list of Workers is rejected."""
     newcomer = await waiting(server)
     admin = await server.sign_in()
     body = {"name": "vera", "role": "viewer"}
@@ -415,8 +415,8 @@ async def test_only_admins_decide(server):
         assert empty.status_code == 422
 
 
-async def test_an_ephemeral_worker_is_not_removed_while_it_waits_nor_before_it_could_connect(server):
-    """It is not connected while it waits; the time in which it must connect begins with the approval."""
+async def test_an_ephemeral_worker_is_not_removed_while_it_waits(server):
+    """The time within which it must connect begins with the approval."""
     newcomer = await waiting(server, ephemeral=True)
     ephemeral, clock = server.services.ephemeral_workers, server.clock
 

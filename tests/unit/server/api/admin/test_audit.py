@@ -1,12 +1,12 @@
-"""The audit log by the admin API."""
+"""The audit log in the admin API."""
 
 import json
 
 import pytest
 
 
-async def test_what_operators_do_is_audited_and_the_chain_is_whole(server, admin, press):
-    """Each change has its event, with actor and address; verification finds the chain whole."""
+async def test_operators_actions_are_audited_in_an_unbroken_chain(server, admin, press):
+    """Each change has an event with actor and address, and verification finds the chain intact."""
     await server.http.patch(
         "/api/workers/press-01", json={"enabled": False, "name": "x", "labels": {"a": "1"}}, headers=admin
     )
@@ -33,8 +33,8 @@ async def test_what_operators_do_is_audited_and_the_chain_is_whole(server, admin
 
 @pytest.mark.parametrize("path", ["/api/audit", "/api/audit/export", "/api/audit/access"])
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-async def test_a_time_that_utc_does_not_have_is_refused(server, admin, path, at):
-    """It is an invalid value, and neither a failure of the Server nor an export that breaks off."""
+async def test_a_time_outside_the_range_of_utc_is_rejected(server, admin, path, at):
+    """It is an invalid value, not a failure of the Server or an export that breaks off."""
     for name in ("at",) if path.endswith("access") else ("since", "until"):
         answer = await server.http.get(path, params={name: at}, headers=admin)
 

@@ -1,4 +1,4 @@
-"""The routes of what a second operator confirms: their answers, and who may read what."""
+"""The routes of changes that need a second operator: their answers, and who may read what."""
 
 import pytest
 from tests.second_operator import add_operator, add_workers, colleagues_of
@@ -8,13 +8,13 @@ DELETE_ALL = ("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-",
 
 @pytest.fixture
 async def pair(server, unhurried):
-    """Return two admins, for whom everything is protected, and two Workers."""
+    """Return two admins, with every action protected, and two Workers."""
     await add_workers(server, "w-1", "w-2")
     return await colleagues_of(server)
 
 
 async def test_a_request_names_every_worker(pair):
-    """Field by field, so that a program can compare; and as one sentence."""
+    """Field by field, so that a program can compare it."""
     request_id = await pair.ask(*DELETE_ALL)
 
     shown = (await pair.call("GET", f"/api/change-requests/{request_id}", by=pair.ben)).json()
@@ -34,8 +34,8 @@ async def test_a_request_names_every_worker(pair):
     assert own["can_decide"] is False
 
 
-async def test_those_that_wait_are_listed_first(pair):
-    """Then what was decided."""
+async def test_pending_requests_are_listed_first(pair):
+    """Followed by decided ones."""
     waiting = await pair.ask(*DELETE_ALL)
     pair.server.clock.forward(seconds=1)
     decided = await pair.ask("POST", "/api/operators", {"name": "eve", "role": "viewer"})
@@ -47,7 +47,7 @@ async def test_those_that_wait_are_listed_first(pair):
 
 
 async def test_a_list_of_requests_counts_the_workers_and_names_none(pair):
-    """A request may name five thousand, and two hundred may wait."""
+    """A request may name five thousand Workers, and two hundred requests may wait."""
     request_id = await pair.ask(*DELETE_ALL)
 
     (listed,) = (await pair.call("GET", "/api/change-requests", by=pair.ben)).json()["items"]
@@ -58,8 +58,8 @@ async def test_a_list_of_requests_counts_the_workers_and_names_none(pair):
     assert listed == shown
 
 
-async def test_what_is_not_there(pair):
-    """A request that does not exist is the same for everything that is done with one."""
+async def test_a_request_that_does_not_exist_is_not_found(pair):
+    """The answer is the same for every decision."""
     for decision, body in (("confirm", {}), ("decline", {}), ("withdraw", None), ("reason", {"reason": "x"})):
         answer = await pair.call("POST", f"/api/change-requests/nothing/{decision}", body, by=pair.ben)
         assert (answer.status_code, answer.json()["code"]) == (404, "change_request_not_found")
@@ -76,7 +76,7 @@ async def test_what_is_not_there(pair):
         {"actions": [], "below": 1},
     ],
 )
-async def test_rules_that_are_not_understood_change_nothing(pair, body):
+async def test_invalid_rules_change_nothing(pair, body):
     """A misspelt action would protect nothing."""
     before = (await pair.call("GET", "/api/second-operator")).json()
 
@@ -85,8 +85,8 @@ async def test_rules_that_are_not_understood_change_nothing(pair, body):
     assert (await pair.call("GET", "/api/second-operator")).json() == before
 
 
-async def test_a_viewer_reads_the_rules_and_what_waits(server, unhurried):
-    """As they read everything else."""
+async def test_a_viewer_reads_the_rules_and_the_pending_requests(server, unhurried):
+    """As viewers read everything else."""
     await add_workers(server, "w-1", "w-2")
     vera = await add_operator(server, await server.sign_in(), "vera", role="viewer")
     pair = await colleagues_of(server)

@@ -1,10 +1,10 @@
-"""The configured enrollment key by the admin API."""
+"""The enrollment key from the settings, in the admin API."""
 
 from tests.builders import FakeClock
 
 
-async def test_the_last_use_of_an_enrollment_key_outlives_the_server(opened):
-    """Shown at once and after a restart; a previous key that is proved in vain was used, too."""
+async def test_the_last_use_of_an_enrollment_key_survives_a_restart(opened):
+    """It is shown at once. A previous key also counts as used if the proof with it was refused."""
     previous = "Qm4zTn8wXe1sBv6kYr3jDh7gLc9pFa2U"
     both = {"LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": previous}
 
@@ -26,8 +26,8 @@ async def test_the_last_use_of_an_enrollment_key_outlives_the_server(opened):
         assert await times(server) == expected
 
 
-async def test_a_weak_enrollment_key_is_shown_as_such(opened):
-    """The published example starts, with a warning where operators look; the secret itself is nowhere."""
+async def test_operators_are_warned_about_a_weak_enrollment_key(opened):
+    """The Server starts with the example from the documentation, but warns, and never shows the key."""
     example = "c3s3R0s1T5QAQr7lz1KsT00pKh3adnma"
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY=example) as server:
         admin = await server.sign_in()

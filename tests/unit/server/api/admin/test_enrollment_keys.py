@@ -31,14 +31,14 @@ KEYS = "/api/enrollment/keys"
 
 @pytest.fixture
 async def off(opened):
-    """Return a Server without a key in its settings."""
+    """Return a Server without an enrollment key in its settings."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def either(opened, request):
-    """Return such a Server on each database."""
+    """Return such a Server on SQLite and on PostgreSQL."""
     environ = {"LYFTDATA_AUTO_ENROLLMENT_KEY": ""}
     if request.param == "postgresql":
         url = request.getfixturevalue("cluster").new_database()
@@ -60,7 +60,7 @@ async def shown(server, name="etl-hosts"):
 
 
 async def enroll(server, secret, name="etl-1", *, identity=None, http=None, **metadata_):
-    """Enroll by a proof of a secret."""
+    """Enroll with a proof of a secret."""
     identity = identity or generate_identity_key()
     body = {"client_name": name, "jwks": {"keys": [identity.public.as_dict()]}} | metadata_
     bearer = {"Authorization": f"Bearer {server.proof(identity, name, secret=secret)}"}
@@ -68,14 +68,14 @@ async def enroll(server, secret, name="etl-1", *, identity=None, http=None, **me
 
 
 async def entry_of(server, answer):
-    """Return the entry that an enrollment has made."""
+    """Return the entry that an enrollment created."""
     worker_id = answer.json()["client_id"]
     found = await server.services.store.read(lambda conn: workers.find_workers(conn, [worker_id]))
     return found[worker_id]
 
 
-async def test_until_a_key_is_issued_no_key_enrolls(off):
-    """Auto-Enrollment is off by default; issuing a key lets in who has that key, and nobody else."""
+async def test_no_key_enrolls_until_one_is_issued(off):
+    """Auto-Enrollment is off by default; issuing a key admits only Workers with that key."""
     refused = await enroll(off, ENROLLMENT_KEY)
     assert await off.cause(refused) == "enrollment_disabled"
     key = await issue(off)
@@ -95,7 +95,7 @@ async def test_until_a_key_is_issued_no_key_enrolls(off):
 
 @pytest.mark.parametrize("end", ["used_up", "expired", "revoked"])
 async def test_without_a_key_in_force_auto_enrollment_is_off(off, end):
-    """Whichever way the only key has ended: in API and status, on the page, and for what a wrong key is refused."""
+    """However the only key has ended: in the API and the status, and in the cause for which a wrong key is refused."""
     key = await issue(off, max_uses=2, expires_in_s=3_600)
     await enroll(off, key, "etl-1")
 
@@ -119,8 +119,8 @@ async def test_without_a_key_in_force_auto_enrollment_is_off(off, end):
     assert await off.cause(await enroll(off, key, "etl-3")) == f"enrollment_key_{end}"
 
 
-async def test_a_use_that_is_given_back_leaves_auto_enrollment_on(opened):
-    """The last use of the only key, for a name that is taken."""
+async def test_a_use_that_is_given_back_keeps_auto_enrollment_on(opened):
+    """If the last use of the only key was for a name that is taken."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="", LYFTDATA_WORKER_NAME_POLICY="reject") as server:
         first, second = await issue(server, max_uses=1), await issue(server, "press-hosts", max_uses=1)
         assert (await enroll(server, first, "etl-1")).status_code == 201
@@ -132,8 +132,8 @@ async def test_a_use_that_is_given_back_leaves_auto_enrollment_on(opened):
         assert not server.services.enrollment.is_enabled()
 
 
-async def test_an_issued_key_and_the_one_of_the_settings_enroll_side_by_side(server):
-    """Each entry is marked with the key that it came by; `startup` is in the list, and is changed by its setting only."""
+async def test_an_issued_key_and_the_one_in_the_settings_both_enroll(server):
+    """Each entry has its key's fingerprint; `startup` is listed, and can be changed only in the settings."""
     key = await issue(server)
     by_setting = await entry_of(server, await server.register(generate_identity_key(), "press"))
     by_key = await entry_of(server, await enroll(server, key))
@@ -151,8 +151,8 @@ async def test_an_issued_key_and_the_one_of_the_settings_enroll_side_by_side(ser
         assert (await server.http.post(KEYS, json={"name": taken}, headers=headers)).status_code in {409, 422}
 
 
-async def test_the_raw_key_is_taken_as_initial_access_token(off):
-    """A client without our library sends the key itself (RFC 7591); one that looks like it is wrong."""
+async def test_the_key_itself_is_accepted_as_initial_access_token(off):
+    """A client without our library sends it (RFC 7591); one that only looks similar is refused."""
     key = await issue(off)
     assert (await off.register(generate_identity_key(), "etl-1", credential=key)).status_code == 201
 
@@ -161,8 +161,8 @@ async def test_the_raw_key_is_taken_as_initial_access_token(off):
         assert await off.cause(refused) == "wrong_enrollment_key"
 
 
-async def test_every_rule_refuses_with_its_own_cause_and_one_answer(off):
-    """Revoked, expired, used up, from elsewhere, of another name, unknown: operators read which, the caller reads the same."""
+async def test_every_refused_key_gets_the_same_answer_and_its_own_cause(off):
+    """Revoked, expired, used up, wrong network, wrong name, unknown: only operators see which."""
     headers = await off.sign_in()
     keys = {
         "enrollment_key_revoked": await issue(off, "revoked-key"),
@@ -205,7 +205,7 @@ async def test_every_rule_refuses_with_its_own_cause_and_one_answer(off):
     ],
 )
 async def test_the_network_is_that_of_the_connection(off, address, code):
-    """What an unknown caller writes in X-Forwarded-For counts for nothing."""
+    """X-Forwarded-For from an unknown caller is ignored."""
     key = await issue(off, networks=["10.4.0.0/16"])
     async with off.from_address(address) as http:
         http.headers["X-Forwarded-For"] = "10.4.1.2"
@@ -214,8 +214,8 @@ async def test_the_network_is_that_of_the_connection(off, address, code):
     assert (None if answer.status_code == 201 else await off.cause(answer)) == code
 
 
-async def test_the_labels_of_a_key_win_over_what_the_worker_says(off):
-    """An operator's label on a key is on every Worker it enrolls; the others are the Worker's own word."""
+async def test_labels_of_a_key_override_those_of_the_worker(off):
+    """The operator's labels on the key are on every Worker that it enrolls; all others are self-reported."""
     key = await issue(off, labels={"team": "etl", "tier": "1"})
 
     answer = await enroll(off, key, labels={"team": "admins", "zone": "eu-1"})
@@ -226,8 +226,8 @@ async def test_the_labels_of_a_key_win_over_what_the_worker_says(off):
     assert (await shown(off))["uses"] == 1
 
 
-async def test_of_many_that_race_for_the_last_uses_as_many_get_in(either):
-    """Looked at and counted in one statement: ten at once, three uses, three entries."""
+async def test_concurrent_enrollments_never_exceed_the_uses(either):
+    """Checked and counted in one statement: ten requests, three uses, three entries."""
     key = await issue(either, max_uses=3)
 
     answers = await asyncio.gather(*(enroll(either, key, f"etl-{n}") for n in range(10)))
@@ -241,7 +241,7 @@ async def test_of_many_that_race_for_the_last_uses_as_many_get_in(either):
 
 
 async def test_a_retry_after_a_lost_answer_costs_no_use(off):
-    """The same identity key gets the same ID again, though its key has no use left."""
+    """The same identity key gets the same ID, even if the enrollment key has no uses left."""
     key, identity = await issue(off, max_uses=1), generate_identity_key()
     first = await enroll(off, key, identity=identity)
 
@@ -251,8 +251,8 @@ async def test_a_retry_after_a_lost_answer_costs_no_use(off):
     assert (await shown(off))["uses"] == 1
 
 
-async def test_an_enrolled_worker_that_comes_with_another_key_keeps_its_entry(off):
-    """Name and labels are as they were, and the other key has all its uses."""
+async def test_an_enrolled_worker_with_another_key_keeps_its_entry(off):
+    """Name and labels stay unchanged, and the other key loses no use."""
     identity = generate_identity_key()
     first = await enroll(off, await issue(off), identity=identity)
     other = await issue(off, "db-hosts", max_uses=1, labels={"team": "db"})
@@ -265,8 +265,8 @@ async def test_an_enrolled_worker_that_comes_with_another_key_keeps_its_entry(of
     assert (await shown(off, "db-hosts"))["uses"] == 0
 
 
-async def test_a_name_that_is_taken_costs_no_use_and_a_used_up_key_tells_of_none(opened):
-    """The use is counted first and given back, so that names cannot be tried with a key that is used up."""
+async def test_a_taken_name_costs_no_use_and_a_used_up_key_reveals_none(opened):
+    """The use is counted first and then given back, so a used-up key cannot be used to try names."""
     environ = {"LYFTDATA_AUTO_ENROLLMENT_KEY": "", "LYFTDATA_WORKER_NAME_POLICY": "reject"}
     async with opened(**environ) as server:
         key = await issue(server, max_uses=2)
@@ -281,8 +281,8 @@ async def test_a_name_that_is_taken_costs_no_use_and_a_used_up_key_tells_of_none
         assert await server.cause(used_up) == "enrollment_key_used_up"
 
 
-async def test_a_refused_newcomer_supersedes_nobody(off):
-    """With a key that is used up, the holder of the name keeps it."""
+async def test_a_refused_newcomer_supersedes_no_worker(off):
+    """If its key is used up, the holder of the name keeps it."""
     key = await issue(off, max_uses=1)
     holder = await entry_of(off, await enroll(off, key))
     off.clock.forward(hours=1)
@@ -294,8 +294,8 @@ async def test_a_refused_newcomer_supersedes_nobody(off):
     assert found[holder.id].superseded_by is None
 
 
-async def test_a_key_revoked_while_a_request_is_on_its_way_enrolls_nobody(off, monkeypatch):
-    """What the database says in the transaction counts, not what was in memory when the request came."""
+async def test_a_key_revoked_during_a_request_enrolls_no_worker(off, monkeypatch):
+    """The state in the transaction counts, not what was in memory when the request arrived."""
     key = await issue(off)
     enrollment = off.services.enrollment
     real = enrollment.check_credential
@@ -303,7 +303,7 @@ async def test_a_key_revoked_while_a_request_is_on_its_way_enrolls_nobody(off, m
 
     def check_then_revoke(*args, **kwargs):
         proved = real(*args, **kwargs)
-        # As at another Server whose word has not arrived: the database changes and this Server's memory does not.
+        # As if a peer had revoked it and the change feed had not arrived: only the database changes.
         file = off.services.settings.staging_dir / "lyftdata.db"
         with contextlib.closing(sqlite3.connect(file)) as raw, raw:
             raw.execute("UPDATE enrollment_keys SET revoked_at = created_at")
@@ -318,7 +318,7 @@ async def test_a_key_revoked_while_a_request_is_on_its_way_enrolls_nobody(off, m
 
 
 async def test_rotating_keeps_the_rules_and_ends_the_old_key(off):
-    """Both enroll within the grace; then the old one is refused, and the new one goes on from no uses."""
+    """Both enroll during the grace period; then the old one is refused. The new one starts with no uses."""
     headers = await off.sign_in()
     old = await issue(off, worker_name="etl-*", max_uses=5, expires_in_s=86_400)
     assert (await enroll(off, old)).status_code == 201
@@ -345,8 +345,8 @@ async def test_rotating_keeps_the_rules_and_ends_the_old_key(off):
     assert (again.status_code, again.json()["code"]) == (409, "enrollment_key_revoked")
 
 
-async def test_a_revoked_key_leaves_its_workers_in(off):
-    """They have identity keys of their own; the key was needed once."""
+async def test_revoking_a_key_does_not_affect_enrolled_workers(off):
+    """They have their own identity keys; the enrollment key was needed once."""
     key, identity = await issue(off), generate_identity_key()
     worker_id = (await enroll(off, key, identity=identity)).json()["client_id"]
     await off.http.post(f"{KEYS}/etl-hosts/revoke", headers=await off.sign_in())
@@ -354,8 +354,8 @@ async def test_a_revoked_key_leaves_its_workers_in(off):
     assert (await off.token_by_assertion(off.assertion(identity, worker_id))).status_code == 200
 
 
-async def test_what_the_database_holds_enrolls_nobody(either):
-    """Every value of the row as secret, as seed and as HMAC key; and the key itself is in no table."""
+async def test_the_contents_of_the_database_enroll_no_worker(either):
+    """No value of the row works as key, seed or HMAC secret; and the key itself is in no table."""
     key = await issue(either)
     assert (await enroll(either, key)).status_code == 201
     await flush(either.services)
@@ -393,8 +393,8 @@ async def test_what_the_database_holds_enrolls_nobody(either):
     assert {await either.cause(answer) for answer in answers} == {"wrong_enrollment_key"}
 
 
-async def test_a_captured_proof_of_an_issued_key_is_worth_nothing(off):
-    """Sent again, for another name, with another identity key, at another Server, or a minute later: refused each time."""
+async def test_a_captured_proof_of_an_issued_key_is_refused(off):
+    """Replayed, for another name, with another identity key, at another Server, or after it has expired."""
     key, identity = await issue(off), generate_identity_key()
     used, kept = off.proof(identity, "etl-1", secret=key), off.proof(identity, "etl-1", secret=key)
     elsewhere = off.proof(identity, "etl-1", secret=key, audience="https://other.example")
@@ -415,7 +415,7 @@ async def test_a_captured_proof_of_an_issued_key_is_worth_nothing(off):
 
 
 async def test_decisions_are_in_the_audit_log_without_the_key(off):
-    """Issued with which rules, rotated, revoked, and which Worker came by it."""
+    """Issuing with its rules, rotation, revocation, and which Worker enrolled with it."""
     key = await issue(off, max_uses=1, worker_name="etl-*", networks=["0.0.0.0/0"], labels={"team": "etl"})
     await enroll(off, key)
     headers = await off.sign_in()
@@ -443,7 +443,7 @@ async def test_decisions_are_in_the_audit_log_without_the_key(off):
 
 
 async def test_the_key_is_in_one_answer_and_never_again(off):
-    """No list, no view and no error repeats it."""
+    """No list and no view repeats it."""
     key = await issue(off)
     headers = await off.sign_in()
     texts = [(await off.http.get(path, headers=headers)).text for path in (KEYS, f"{KEYS}/etl-hosts")]
@@ -474,8 +474,8 @@ async def test_the_key_is_in_one_answer_and_never_again(off):
         ("ephemeral", "at times"),
     ],
 )
-async def test_what_cannot_be_a_rule_is_refused(server, admin, field, value):
-    """The field is named and nothing is issued; what is not supported is not ignored."""
+async def test_an_invalid_rule_is_rejected(server, admin, field, value):
+    """Nothing is issued, and unsupported values are not ignored."""
     answer = await server.http.post(KEYS, json={"name": "etl-hosts", field: value}, headers=admin)
 
     assert answer.status_code == 422, answer.text
@@ -483,8 +483,8 @@ async def test_what_cannot_be_a_rule_is_refused(server, admin, field, value):
     assert [k["name"] for k in (await server.http.get(KEYS, headers=admin)).json()["items"]] == ["startup"]
 
 
-async def test_an_issued_key_outlives_a_restart_and_a_new_address(opened):
-    """The public half does not depend on the Server's address, and uses are in the database."""
+async def test_an_issued_key_survives_a_restart_and_a_new_public_url(opened):
+    """Its public half does not depend on the Server's URL, and its uses are in the database."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
         key = await issue(server, max_uses=2)
         assert (await enroll(server, key)).status_code == 201
@@ -508,8 +508,8 @@ async def test_an_issued_key_outlives_a_restart_and_a_new_address(opened):
 
 
 @pytest.mark.parametrize("kid", ["its own", None, "AAAAAAAAAA"])
-async def test_an_issued_key_that_is_also_a_setting_keeps_its_rules_whatever_the_proof_names(opened, kid):
-    """Its holder signs without `kid`, or with another: the key is revoked all the same."""
+async def test_an_issued_key_in_the_settings_keeps_its_rules(opened, kid):
+    """Whether the proof has its `kid`, none or another: a revoked key stays revoked."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
         key, later = await issue(server), server.clock
         await server.http.post(f"{KEYS}/etl-hosts/revoke", headers=await server.sign_in())
@@ -527,8 +527,8 @@ async def test_an_issued_key_that_is_also_a_setting_keeps_its_rules_whatever_the
         assert await server.cause(refused) == "enrollment_key_revoked"
 
 
-async def test_a_key_that_does_not_exist_costs_as_much_as_one_that_does(off, monkeypatch):
-    """A public key is loaded for either; without that the time of the answer tells which public ids exist."""
+async def test_an_unknown_key_costs_as_much_as_a_known_one(off, monkeypatch):
+    """A public key is loaded for either; otherwise the response time would reveal which public IDs exist."""
     real, wrong = await issue(off), generate_enrollment_key(lambda size: bytes(range(size))).reveal()
     loaded = []
 
@@ -557,8 +557,8 @@ async def test_a_key_that_does_not_exist_costs_as_much_as_one_that_does(off, mon
     "rules",
     [{}, {"expires_in_s": 1}, {"networks": ["10.4.0.0/16"]}, {"worker_name": "press-*"}, {"max_uses": 1}],
 )
-async def test_a_wrong_body_gets_one_answer_whatever_the_key_allows(off, rules):
-    """Who finds a key learns nothing of it by asking for what no Server gives: not whether it is in force, nor where."""
+async def test_an_invalid_body_gets_one_answer_whatever_the_key_allows(off, rules):
+    """So someone who found a key cannot learn from invalid requests whether or where it works."""
     key = await issue(off, **rules)
     off.clock.forward(seconds=2)
 
@@ -567,8 +567,8 @@ async def test_a_wrong_body_gets_one_answer_whatever_the_key_allows(off, rules):
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
 
 
-async def test_a_refused_key_is_recorded_with_the_name_that_was_asked_for(off):
-    """Also where the secret itself was sent: operators search refusals by Worker."""
+async def test_a_refused_key_is_recorded_with_the_requested_name(off):
+    """Also if the key itself was sent: operators search refusals by Worker."""
     key = await issue(off, networks=["10.4.0.0/16"])
 
     refused = await off.register(generate_identity_key(), "etl-7", credential=key)

@@ -1,4 +1,4 @@
-"""Event destinations as an admin defines them."""
+"""Event destinations, as admins define them."""
 
 import pytest
 from tests.event_destinations import deliver
@@ -37,8 +37,8 @@ HOOK = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/
         ("ca", {"ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}),
     ],
 )
-async def test_destinations_that_make_no_sense(server, admin, unhurried, field, body):
-    """The field is named, and nothing is kept."""
+async def test_an_invalid_destination_is_rejected(server, admin, unhurried, field, body):
+    """The answer names the field, and nothing is stored."""
     answer = await server.http.post(PATH, json=HOOK | body, headers=admin)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
@@ -47,7 +47,7 @@ async def test_destinations_that_make_no_sense(server, admin, unhurried, field, 
 
 
 async def test_the_life_of_a_destination_is_audited_without_its_url(server, admin):
-    """Each step with who did it; viewers read the audit log, so it has host and port and no more."""
+    """Viewers read the audit log, so the events have only host and port."""
     made = (await server.http.post(PATH, json=HOOK, headers=admin)).json()
     one = f"{PATH}/siem"
     await server.http.patch(one, json={"events": ["worker.*"]}, headers=admin)
@@ -72,8 +72,8 @@ async def test_the_life_of_a_destination_is_audited_without_its_url(server, admi
         assert secret not in str(log)
 
 
-async def test_a_secret_is_shown_once(server, admin):
-    """Neither the list nor the destination has it, and no file of the database, nor the URL."""
+async def test_a_webhook_secret_is_shown_once(server, admin):
+    """Neither the list nor the destination shows it, and the database has neither it nor the URL in plain text."""
     made = (await server.http.post(PATH, json=HOOK, headers=admin)).json()
     assert made["secret"].startswith("whsec_")
 
@@ -88,8 +88,8 @@ async def test_a_secret_is_shown_once(server, admin):
     assert made["secret"].encode() not in stored
 
 
-async def test_a_name_is_taken_once_and_only_so_many_are_kept(server, admin, unhurried):
-    """Each destination costs a delivery of its own."""
+async def test_names_of_destinations_are_unique_and_their_number_limited(server, admin, unhurried):
+    """Each destination costs its own delivery."""
     for number in range(32):
         answer = await server.http.post(PATH, json=HOOK | {"name": f"hook-{number}"}, headers=admin)
         assert answer.status_code == 201
@@ -100,7 +100,7 @@ async def test_a_name_is_taken_once_and_only_so_many_are_kept(server, admin, unh
 
 
 async def test_a_viewer_sees_no_destination(server, admin):
-    """A URL may hold a secret, and who else reads the audit log is the admins' business."""
+    """A URL may contain a secret, and who receives the audit log is for admins to know."""
     body = {"name": "vera", "role": "viewer", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=admin)
     viewer = await server.sign_in("vera", "another long one")
@@ -109,8 +109,8 @@ async def test_a_viewer_sees_no_destination(server, admin):
         assert (await server.http.get(path, headers=viewer)).status_code == 403
 
 
-async def test_what_has_no_secret_cannot_rotate_it(server, admin):
-    """A file and a syslog server are sent no signature."""
+async def test_only_a_webhook_has_a_secret_to_rotate(server, admin):
+    """Deliveries to a file or a syslog server are not signed."""
     added = await server.http.post(PATH, json={"name": "local", "transport": "file"}, headers=admin)
     assert added.json()["secret"] is None
 
@@ -120,7 +120,7 @@ async def test_what_has_no_secret_cannot_rotate_it(server, admin):
 
 
 async def test_no_internal_address_is_reached_by_default(server, admin):
-    """Neither a delivery nor a test connects to this host, and the answer does not tell whether anything listens there."""
+    """Neither a delivery nor a test connects to one, and the answer does not reveal whether anything listens there."""
     for name, url in (("hook", "https://127.0.0.1:1/"), ("meta", "https://169.254.169.254/latest")):
         await server.http.post(PATH, json={"name": name, "transport": "webhook", "url": url}, headers=admin)
 

@@ -1,4 +1,4 @@
-"""`/api/fleet/policy`: what a policy would do is shown before it is set."""
+"""`/api/fleet/policy`: an operator sees what a policy would do before it is set."""
 
 import pytest
 from tests.unit.server.api.test_agent_version import FROM, POLICY, bearer_of, poll, set_policy
@@ -11,7 +11,7 @@ async def bearer(server, press):
 
 
 async def test_a_preview_shows_who_is_affected_and_changes_nothing(server, admin, bearer):
-    """By the version that each reported last, connected or not."""
+    """By the version that each Worker reported last, connected or not."""
     await poll(server, bearer)
     await server.enrolled("never-connected")
     before = (await server.http.get("/api/fleet/policy", headers=admin)).json()
@@ -29,8 +29,8 @@ async def test_a_preview_shows_who_is_affected_and_changes_nothing(server, admin
     assert shares == [{"version": "1.1.0", "workers": 1, "online": 1, "standing": "current"}]
 
 
-async def test_the_list_of_affected_workers_goes_on_page_by_page(server, admin):
-    """In one order over all pages, and a Worker that is deleted in between changes nothing else."""
+async def test_the_list_of_affected_workers_is_paged(server, admin):
+    """The order is the same on all pages, and a Worker deleted in between does not shift the others."""
     for number in range(5):
         worker = f"press-{number}"
         body = {"name": worker, "id": worker, "issue_key": True}
@@ -52,15 +52,15 @@ async def test_the_list_of_affected_workers_goes_on_page_by_page(server, admin):
 
 
 @pytest.mark.parametrize("after", ["x", "e30", "%F0%9F%98%80"])
-async def test_a_position_that_no_page_gave_is_rejected(server, admin, after):
-    """With the field."""
+async def test_an_invalid_page_position_is_rejected(server, admin, after):
+    """The answer names the field."""
     await set_policy(server, admin)
     answer = await server.http.get(f"/api/fleet/policy?after={after}", headers=admin)
     assert (answer.status_code, answer.json()["field"]) == (422, "after")
 
 
-async def test_a_policy_is_audited_with_what_it_says(server, admin):
-    """Set and cleared; cleared twice is one event."""
+async def test_a_policy_is_audited_with_its_values(server, admin):
+    """When it is set and cleared; clearing it twice is one event."""
     await set_policy(server, admin)
     for _ in range(2):
         await server.http.delete("/api/fleet/policy", headers=admin)
@@ -82,7 +82,7 @@ async def test_a_policy_is_audited_with_what_it_says(server, admin):
     ],
 )
 async def test_a_policy_that_contradicts_itself_is_rejected(server, admin, body, field):
-    """By the preview as by the change, with the field."""
+    """By the preview and by the change, and the answer names the field."""
     for method, path in (("POST", "/api/fleet/policy/preview"), ("PUT", "/api/fleet/policy")):
         answer = await server.http.request(method, path, json=body, headers=admin)
         assert (answer.status_code, answer.json()["field"]) == (422, field)

@@ -1,4 +1,4 @@
-"""Incidents: who came in by a leaked key or from an address, what they got, and cutting them off."""
+"""Incidents: which Workers used a leaked key or an address, what they got, and cutting them off."""
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER
@@ -12,7 +12,7 @@ ORDERS = "https://orders.example"
 
 
 async def key_for_all(server: Deployment, admin, name="press-keys") -> str:
-    """Issue an API key for every Worker, and a resource for them."""
+    """Issue an API key for every Worker, and define a resource for them."""
     body = {"name": "orders", "audience": ORDERS, "for_all_workers": True, "include_enrolled": True}
     await server.http.post("/api/resources", json=body, headers=admin)
     answer = await server.http.post("/api/api-keys", json={"name": name}, headers=admin)
@@ -26,7 +26,7 @@ async def add(server: Deployment, admin, *worker_ids: str) -> None:
 
 
 async def connect(server: Deployment, worker_id: str, key: str, *, address: str = AWAY, **host: str) -> str:
-    """Get a token for the orders and a session; return the Server's token."""
+    """Get a token for `orders` and open a session; return the token for the Server."""
     async with server.from_address(address) as http:
         form = GRANT | {"client_id": worker_id, "client_secret": key}
         await http.post("/oauth2/token", data=form | {"resource": ORDERS})
@@ -46,15 +46,15 @@ async def report(server: Deployment, admin, subject: str, since: str = ""):
 
 
 async def cut_off(server: Deployment, admin, subject: str, workers="all", *, revoke_key=True, **more):
-    """Cut off, and return how far it has come."""
+    """Cut Workers off, and return the progress."""
     body = {"subject": subject, "workers": workers, "revoke_key": revoke_key} | more
     answer = await server.http.post("/api/incident/cut-offs", json=body, headers=admin)
     assert answer.status_code == 201, answer.text
     return answer.json()
 
 
-async def test_the_report_of_a_leaked_api_key(server, admin):
-    """Who came in by it, from where, which tokens they got until when, and who is connected; others are not in it."""
+async def test_the_report_of_a_leaked_api_key_lists_its_workers(server, admin):
+    """Those that used it, from where, with which tokens until when, and which are connected; no others."""
     key = await key_for_all(server, admin)
     other = await key_for_all(server, admin, "other-keys")
     await add(server, admin, "press-01", "press-02", "press-03")
@@ -84,8 +84,8 @@ async def test_the_report_of_a_leaked_api_key(server, admin):
     assert (await report(server, admin, key[9:19]))["subject"]["name"] == "press-keys"
 
 
-async def test_what_was_before_is_left_out_unless_it_is_connected_still(server, admin):
-    """From the very second that is given."""
+async def test_a_report_omits_earlier_use_unless_still_connected(server, admin):
+    """From exactly the given second on."""
     key = await key_for_all(server, admin)
     await add(server, admin, "press-01", "press-02")
     await connect(server, "press-01", key)
@@ -101,8 +101,8 @@ async def test_what_was_before_is_left_out_unless_it_is_connected_still(server, 
     ]
 
 
-async def test_a_revoked_key_cuts_off_also_those_that_were_not_chosen(server, admin):
-    """And one event tells of all; the entries stay as they are, and come back with a new key."""
+async def test_revoking_the_key_also_cuts_off_workers_that_were_not_chosen(server, admin):
+    """One event names them; those not chosen stay enabled, and can connect again with a new key."""
     key = await key_for_all(server, admin)
     await add(server, admin, "press-01", "press-02")
     token = await connect(server, "press-01", key)
@@ -125,15 +125,15 @@ async def test_a_revoked_key_cuts_off_also_those_that_were_not_chosen(server, ad
 
 
 @pytest.mark.parametrize(("action", "stays"), [("disable", True), ("delete", False)])
-async def test_all_that_enrolled_with_a_leaked_secret(server, admin, action, stays):
-    """Since a time, and no others; a deleted one may enroll again under its old name, a disabled one may not."""
+async def test_workers_enrolled_with_a_leaked_key_are_cut_off(server, admin, action, stays):
+    """Only those since the given time; a deleted one may enroll again under its old name, a disabled one may not."""
     await server.enrolled("before")
     server.clock.forward(hours=2)
     admin = await server.sign_in()
     worker_id, key = await server.enrolled("etl-1")
     token = await server.token_by_assertion(server.assertion(key, worker_id))
 
-    # A generated key has a public ID, by which it is found when the key itself was leaked.
+    # A generated key has a public ID by which a leaked key can be looked up.
     assert (await report(server, admin, ENROLLMENT_KEY[16:26]))["subject"]["name"] == "startup"
     found = await report(server, admin, "startup", "1h")
     assert [(w["id"], w["reasons"]) for w in found["workers"]] == [(worker_id, ["enrolled_with_it"])]
@@ -148,7 +148,7 @@ async def test_all_that_enrolled_with_a_leaked_secret(server, admin, action, sta
 
 
 async def test_an_issued_enrollment_key_is_revoked_with_its_workers(server, admin):
-    """It enrolls no more from the same event on."""
+    """It enrolls no Worker from the same event on."""
     answer = await server.http.post("/api/enrollment/keys", json={"name": "etl-hosts"}, headers=admin)
     secret = answer.json()["key"]
     key = generate_identity_key()
@@ -163,7 +163,7 @@ async def test_an_issued_enrollment_key_is_revoked_with_its_workers(server, admi
     assert not (await report(server, admin, "etl-hosts"))["subject"]["is_live"]
 
 
-async def test_the_secret_of_the_settings_is_not_revoked_here(server, admin):
+async def test_an_enrollment_key_from_the_settings_cannot_be_revoked_here(server, admin):
     """The answer says what to do, and nothing is changed."""
     worker_id, _ = await server.enrolled()
     body = {"subject": "startup", "workers": "all", "revoke_key": True}
@@ -175,8 +175,8 @@ async def test_the_secret_of_the_settings_is_not_revoked_here(server, admin):
 
 
 @pytest.mark.parametrize("subject", [AWAY, "203.0.113.0/24", "address:203.0.113.77", "host:EVIL.example"])
-async def test_an_address_a_network_and_a_host(server, admin, subject):
-    """Sessions, tokens and enrollments from there; an address counts with its network, which is all that is kept of it."""
+async def test_a_report_may_be_about_an_address_a_network_or_a_host(server, admin, subject):
+    """Sessions, tokens and enrollments from there. An address counts as its network, which is all that is stored of it."""
     key = await key_for_all(server, admin)
     await add(server, admin, "press-01", "press-02")
     await connect(server, "press-01", key, hostname="evil.example")
@@ -190,7 +190,7 @@ async def test_an_address_a_network_and_a_host(server, admin, subject):
 
 
 async def test_an_enrollment_from_an_address_is_found(server, admin):
-    """Although it got no token since."""
+    """Even if the Worker got no token since."""
     key = generate_identity_key()
     async with server.from_address(AWAY) as http:
         body = {"client_name": "etl-1", "jwks": {"keys": [key.public.as_dict()]}}
@@ -215,8 +215,8 @@ async def test_an_enrollment_from_an_address_is_found(server, admin):
         ("press-keys", 409, "incident_subject_ambiguous"),
     ],
 )
-async def test_subjects_that_name_nothing_or_too_much(server, admin, subject, status, code):
-    """Each says what is wrong; a whole key is not taken, since an address is logged, and not repeated."""
+async def test_an_unknown_or_ambiguous_subject_is_rejected(server, admin, subject, status, code):
+    """With the problem. A complete key is not accepted, because URLs are logged, and not repeated."""
     await key_for_all(server, admin)
     await add(server, admin, "press-keys")
 
@@ -227,16 +227,16 @@ async def test_subjects_that_name_nothing_or_too_much(server, admin, subject, st
 
 
 @pytest.mark.parametrize("since", ["tomorrow", "2999-01-01T00:00Z", "-1h", "1e400"])
-async def test_a_time_that_cannot_be_meant(server, admin, press, since):
-    """Nor is one in the future."""
+async def test_an_invalid_or_future_time_is_rejected(server, admin, press, since):
+    """The answer names the field."""
     query = {"subject": press[0], "since": since}
     answer = await server.http.get("/api/incident", params=query, headers=admin)
 
     assert (answer.status_code, answer.json()["field"]) == (422, "since")
 
 
-async def test_a_worker_that_came_back_is_not_still_connected(server, admin, press):
-    """It was out: what it did later is another matter."""
+async def test_a_worker_that_reconnected_is_not_still_connected(server, admin, press):
+    """It was cut off; what it did later does not count."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     poll, headers = {"boot_id": "boot-0001"}, {"Authorization": f"Bearer {token}"}
     await server.http.post("/api/worker/session", json=poll, headers=headers)
@@ -253,15 +253,15 @@ async def test_a_worker_that_came_back_is_not_still_connected(server, admin, pre
     assert again.json()["still_connected_ids"] == []
 
 
-async def test_an_audit_event_of_another_kind_is_no_cut_off(server, admin, press):
-    """Nor is a number that the log does not have."""
+async def test_an_audit_event_of_another_kind_is_not_a_cut_off(server, admin, press):
+    """Neither is a number that is not in the log."""
     for number in (1, 10_000):
         answer = await server.http.get(f"/api/incident/cut-offs/{number}", headers=admin)
         assert answer.status_code == 404
 
 
 async def test_a_chosen_worker_that_does_not_exist_is_an_error(server, admin):
-    """No Worker is cut off, and the IDs are named: a mistyped one would seem to be cut off."""
+    """No Worker is cut off, and the answer names the ID: a mistyped one would otherwise seem to be cut off."""
     await key_for_all(server, admin)
     await add(server, admin, "press-01")
     body = {"subject": "press-keys", "workers": ["press-01", "pres-02"], "revoke_key": True}
@@ -275,7 +275,7 @@ async def test_a_chosen_worker_that_does_not_exist_is_an_error(server, admin):
 
 
 async def test_a_cut_off_is_in_the_audit_log_of_each_of_its_workers(server, admin):
-    """Also of one whose session ended with the key; not of a Worker whose ID is part of another's."""
+    """Also of one whose session ended with the key, but not of one whose ID is part of another's."""
     key = await key_for_all(server, admin)
     await add(server, admin, "press-01", "press-010", "press-02")
     await connect(server, "press-02", key)
@@ -291,8 +291,8 @@ async def test_a_cut_off_is_in_the_audit_log_of_each_of_its_workers(server, admi
     assert await actions("press-01") == ["worker.created"]
 
 
-async def test_a_cut_off_is_followed_until_the_workers_are_back_on_another_key(server, admin):
-    """Each that is back is counted by the key that let it in; those that are disabled cannot be."""
+async def test_a_cut_off_shows_which_workers_are_back_on_another_key(server, admin):
+    """Each that is back is counted under the key that it uses now; disabled ones cannot come back."""
     key = await key_for_all(server, admin)
     await add(server, admin, "press-01", "press-02", "press-03")
     for worker_id in ("press-01", "press-02", "press-03"):
@@ -311,8 +311,8 @@ async def test_a_cut_off_is_followed_until_the_workers_are_back_on_another_key(s
     assert (await report(server, admin, "press-keys"))["cut_offs"][0]["back"] == 1
 
 
-async def test_what_must_be_done_by_hand_for_a_host_that_was_taken_over(server, admin):
-    """Every live key that was on it is named, with the others that use it; one that was revoked since is not."""
+async def test_the_manual_steps_for_a_compromised_host_name_its_live_keys(server, admin):
+    """With how many other Workers use them; a key that was revoked since is not named."""
     key, gone = await key_for_all(server, admin), await key_for_all(server, admin, "gone-keys")
     await add(server, admin, "press-01", "press-02", "press-03")
     await connect(server, "press-01", gone, hostname="evil")
@@ -335,8 +335,8 @@ async def test_what_must_be_done_by_hand_for_a_host_that_was_taken_over(server, 
     assert "2 other Workers are connected with it." in steps[0]["text"]
 
 
-async def test_what_must_be_done_by_hand_for_an_enrolled_worker(server, admin):
-    """The host may hold the enrollment key, too."""
+async def test_the_manual_steps_for_an_enrolled_worker_name_its_enrollment_key(server, admin):
+    """The host may hold that key too."""
     worker_id, _ = await server.enrolled()
 
     steps = (await report(server, admin, worker_id))["by_hand"]
@@ -348,8 +348,8 @@ async def test_what_must_be_done_by_hand_for_an_enrolled_worker(server, admin):
     ("subject", "code"),
     [("press-keys", "issue_api_key"), ("etl-hosts", "issue_enrollment_key"), ("startup", "change_setting")],
 )
-async def test_a_leaked_key_must_be_replaced_by_hand(server, admin, subject, code):
-    """How depends on what it is; nobody has got a token, so none is accepted offline."""
+async def test_the_manual_step_for_a_leaked_key_is_to_replace_it(server, admin, subject, code):
+    """How depends on its kind. No Worker has got a token, so none is accepted offline."""
     await key_for_all(server, admin)
     await server.http.post("/api/enrollment/keys", json={"name": "etl-hosts"}, headers=admin)
 

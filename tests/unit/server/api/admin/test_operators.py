@@ -1,10 +1,10 @@
-"""Operators: their roles, and passwords that an admin sets."""
+"""Operators: their roles, and passwords set by an admin."""
 
 import json
 
 
-async def test_a_role_taken_away_counts_at_once(server, admin):
-    """An admin made a viewer cannot change anything with the session they have."""
+async def test_a_removed_role_takes_effect_at_once(server, admin):
+    """An admin who becomes a viewer can change nothing, even in the present session."""
     body = {"name": "ada", "role": "admin", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=admin)
     ada = await server.sign_in("ada", "another long one")
@@ -15,15 +15,15 @@ async def test_a_role_taken_away_counts_at_once(server, admin):
     assert (await server.http.post("/api/workers", json={"name": "w-2"}, headers=ada)).status_code == 403
 
 
-async def test_the_last_admin_stays(server, admin):
-    """Nobody can lock everybody out."""
+async def test_the_last_admin_cannot_be_removed(server, admin):
+    """Nor demoted: otherwise every operator could be locked out."""
     for method, body in (("PATCH", {"role": "viewer"}), ("DELETE", None)):
         answer = await server.http.request(method, "/api/operators/admin", json=body, headers=admin)
         assert (answer.status_code, answer.json()["code"]) == (409, "last_admin")
 
 
-async def test_a_new_operators_password_is_shown_once_and_resets_end_sessions(server, admin):
-    """Without a password one is made; a reset makes another and ends the old sessions."""
+async def test_generated_passwords_are_shown_once_and_a_reset_ends_sessions(server, admin):
+    """A password is generated if none is given; a reset generates another and ends the old sessions."""
     made = (
         await server.http.post("/api/operators", json={"name": "ada", "role": "viewer"}, headers=admin)
     ).json()

@@ -19,7 +19,7 @@ async def test_a_refusal_is_found_by_its_reference(server, admin, reference):
 
 
 async def test_refusals_are_grouped_by_cause(server, admin, reference):
-    """One group, filtered by cause or text."""
+    """And can be filtered by cause or text."""
     for query in ({}, {"code": "malformed_api_key"}, {"q": "press"}):
         items = (await server.http.get("/api/refusals", params=query, headers=admin)).json()["items"]
         assert [group["last_reference"] for group in items] == [reference]
@@ -29,12 +29,12 @@ async def test_refusals_are_grouped_by_cause(server, admin, reference):
 
 
 async def test_a_cause_that_does_not_exist_is_rejected(server, admin):
-    """An empty list would read as good news."""
+    """An empty list would be mistaken for good news."""
     answer = await server.http.get("/api/refusals", params={"code": "wrong_api_kye"}, headers=admin)
 
     assert (answer.status_code, answer.json()["field"]) == (422, "code")
 
 
 async def test_an_unknown_reference_is_not_found(server, admin):
-    """404."""
+    """With 404."""
     assert (await server.http.get("/api/refusals/00000000", headers=admin)).status_code == 404

@@ -1,4 +1,4 @@
-"""Resources as an admin defines them."""
+"""Resources, as admins define them."""
 
 import pytest
 from tests.builders import ISSUER
@@ -24,15 +24,15 @@ from tests.oauth_requests import AUDIENCE, OTHER, define
         {"name": "ok", "audience": AUDIENCE, "worker_ids": ["-x"]},
     ],
 )
-async def test_resources_that_make_no_sense(server, admin, body):
-    """The field is named, and nothing is kept."""
+async def test_an_invalid_resource_is_rejected(server, admin, body):
+    """And nothing is stored."""
     answer = await server.http.post("/api/resources", json=body, headers=admin)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert (await server.http.get("/api/resources", headers=admin)).json()["items"] == []
 
 
-async def test_names_and_audiences_are_taken_once(server, admin):
-    """Two services cannot be one in a token."""
+async def test_names_and_audiences_are_unique(server, admin):
+    """A token must not be valid for two services."""
     await define(server, admin)
     for body, code in (
         ({"name": "broker", "audience": OTHER}, "resource_name_taken"),
@@ -45,8 +45,8 @@ async def test_names_and_audiences_are_taken_once(server, admin):
     ] == "resource_not_found"
 
 
-async def test_resources_outlive_a_restart_and_are_audited(opened):
-    """Defined, changed, given a key, deleted: each with who did it."""
+async def test_resources_survive_a_restart_and_are_audited(opened):
+    """Created, changed, given a key, deleted."""
     async with opened() as server:
         admin = await server.sign_in()
         await define(server, admin)

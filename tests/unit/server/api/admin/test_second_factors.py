@@ -1,11 +1,11 @@
-"""What the routes of second factors answer: secrets once, to their operator alone, and to no cache."""
+"""The routes of second factors: secrets are shown once, only to their operator, and never cached."""
 
 import pytest
 from tests.unit.server.admin.test_second_factors import set_up
 
 
-async def test_secrets_are_in_the_answers_that_make_them_and_in_no_other(server, admin):
-    """The app's secret and the recovery codes are shown once, and no answer that holds one may be kept."""
+async def test_secrets_are_only_in_the_answers_that_create_them(server, admin):
+    """The app's secret and the recovery codes are shown once, in answers that must not be cached."""
     begun = await server.http.post("/api/me/second-factor/totp", headers=admin)
     app, codes = await set_up(server, admin)
     shown = await server.http.get("/api/me/second-factor", headers=admin)
@@ -23,7 +23,7 @@ async def test_secrets_are_in_the_answers_that_make_them_and_in_no_other(server,
     assert not any(secret in shown.text for secret in (app.code(), *codes))
 
 
-async def test_new_recovery_codes_replace_all_before(server, admin):
+async def test_new_recovery_codes_replace_the_old_ones(server, admin):
     """None of the old ones is among them."""
     _, before = await set_up(server, admin)
     answer = await server.http.post("/api/me/second-factor/recovery-codes", headers=admin)
@@ -40,8 +40,8 @@ async def test_new_recovery_codes_replace_all_before(server, admin):
     [{}, {"setup": "x" * 501, "code": "123456"}, {"setup": "made up", "code": "123456"}, {"code": "123456"}],
     ids=["empty", "too long", "made up", "without setup"],
 )
-async def test_what_was_not_begun_here_sets_nothing_up(server, admin, body):
-    """The answer says what is wrong, and repeats nothing of it."""
+async def test_confirming_a_setup_that_was_not_begun_is_rejected(server, admin, body):
+    """The answer does not repeat the code, and no factor is set up."""
     answer = await server.http.post("/api/me/second-factor/totp/confirm", json=body, headers=admin)
 
     assert answer.status_code in {401, 422}
@@ -53,8 +53,8 @@ async def test_what_was_not_begun_here_sets_nothing_up(server, admin, body):
     }
 
 
-async def test_removing_what_is_not_there_changes_nothing(server, admin):
-    """One's own that is not there is gone already, and leaves no event; an operator that is not there is an error."""
+async def test_removing_a_factor_that_does_not_exist_changes_nothing(server, admin):
+    """For one's own account it succeeds without an event; an operator that does not exist is an error."""
     own = await server.http.delete("/api/me/second-factor", headers=admin)
     nobody = await server.http.delete("/api/operators/nobody/second-factor", headers=admin)
     events = await server.http.get("/api/audit?action=operator.second_factor_*", headers=admin)

@@ -1,8 +1,8 @@
 """`/api/signing-keys`."""
 
 
-async def test_keys_are_listed_without_their_private_half(server, admin):
-    """The same keys as in the JWKS."""
+async def test_signing_keys_are_listed_without_their_private_half(server, admin):
+    """They are the same as in the JWKS."""
     items = (await server.http.get("/api/signing-keys", headers=admin)).json()["items"]
 
     published = (await server.http.get("/.well-known/jwks.json")).json()["keys"]
@@ -10,8 +10,8 @@ async def test_keys_are_listed_without_their_private_half(server, admin):
     assert not {"d", "private_key", "key"} & {name for key in items for name in key}
 
 
-async def test_a_key_is_withdrawn_only_when_another_signs_at_once(server, admin):
-    """422 otherwise; with `now` its tokens are refused before the answer."""
+async def test_a_key_is_withdrawn_only_if_another_one_signs_at_once(server, admin):
+    """Otherwise 422; with `now`, its tokens are refused before the answer is sent."""
     (first, *_) = (await server.http.get("/api/signing-keys", headers=admin)).json()["items"]
     body = {"withdraw": [first["kid"]], "now": False}
     refused = await server.http.post("/api/signing-keys/rotate", json=body, headers=admin)

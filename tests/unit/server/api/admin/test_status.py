@@ -1,10 +1,10 @@
-"""The status of the Server by the admin API."""
+"""The status of the Server in the admin API."""
 
 from tests.builders import ISSUER
 
 
-async def test_the_server_about_itself(server, admin):
-    """Version, issuer and warnings are there for operators."""
+async def test_the_status_has_issuer_enrollment_and_warnings(server, admin):
+    """For operators."""
     status = (await server.http.get("/api/server", headers=admin)).json()
 
     assert (status["issuer"], status["enrollment_enabled"], status["warnings"]) == (ISSUER, True, [])

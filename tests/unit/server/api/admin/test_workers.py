@@ -1,10 +1,10 @@
-"""Worker entries by the admin API."""
+"""Worker entries in the admin API."""
 
 import pytest
 
 
-async def test_a_worker_as_the_contract_lists_it(server, admin, press):
-    """The keys of a listed Worker, and an ID that is made when none is chosen."""
+async def test_a_listed_worker_has_the_documented_fields(server, admin, press):
+    """A Worker that is added without an ID gets a generated one."""
     generated = (await server.http.post("/api/workers", json={"name": "made"}, headers=admin)).json()[
         "worker"
     ]["id"]
@@ -44,8 +44,8 @@ async def test_a_worker_as_the_contract_lists_it(server, admin, press):
         ({"name": "w", "id": "Press-01"}, 409, "worker_id_taken"),
     ],
 )
-async def test_bad_workers_are_refused_with_the_field(server, admin, press, body, status, code):
-    """Each fault is named, and nothing is half done: not even its key is issued."""
+async def test_an_invalid_worker_is_rejected(server, admin, press, body, status, code):
+    """And nothing is left half done: no API key is issued either."""
     answer = await server.http.post("/api/workers", json=body | {"issue_key": True}, headers=admin)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
@@ -53,8 +53,8 @@ async def test_bad_workers_are_refused_with_the_field(server, admin, press, body
     assert len((await server.http.get("/api/api-keys", headers=admin)).json()["items"]) == 1
 
 
-async def test_deleting_all_that_a_search_finds_asks_again_who_the_operator_is(server, admin):
-    """As deleting one does: a session that was left open deletes nothing, and may still disable."""
+async def test_deleting_a_searchs_workers_needs_reauthentication(server, admin):
+    """As deleting one does: with a session that was left open one can disable Workers, but not delete them."""
     for worker_id in ("w-1", "w-2"):
         await server.http.post("/api/workers", json={"name": worker_id, "id": worker_id}, headers=admin)
     server.clock.forward(hours=1)
@@ -70,7 +70,7 @@ async def test_deleting_all_that_a_search_finds_asks_again_who_the_operator_is(s
 
 
 async def test_many_workers_are_added_in_one_request(server, admin):
-    """Each key is in the answer with the Worker that it is for, and works; the cost is taken from the operator's budget."""
+    """Each key in the answer names its Worker and works; the cost is charged to the operator's budget."""
     before = server.services.budget._left("admin")
     body = {"names": "press-[01-50]", "ids": "press-[01-50]", "labels": {"zone": "eu-1"}, "issue_key": "each"}
 
@@ -89,7 +89,7 @@ async def test_many_workers_are_added_in_one_request(server, admin):
     assert before - server.services.budget._left("admin") > 40
 
 
-async def test_a_range_of_which_one_is_taken_adds_none(server, admin):
+async def test_a_range_with_one_taken_name_adds_no_worker(server, admin):
     """The answer names what is taken."""
     first = await server.http.post("/api/workers", json={"name": "press-02"}, headers=admin)
     refused = await server.http.post(
