@@ -1,4 +1,4 @@
-"""What Prometheus reads of a Server."""
+"""The metrics that Prometheus reads from a Server."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def samples(metrics):
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here")
 async def test_a_servers_metrics_follow_prometheus_conventions(server):
-    """`promtool check metrics` has nothing to report of what a Server answers: units, `_total`, help texts."""
+    """`promtool check metrics` reports nothing about units, `_total` or help texts."""
     scraped = await server.http.get("/metrics")
 
     done = subprocess.run(
@@ -44,7 +44,7 @@ async def test_a_servers_metrics_follow_prometheus_conventions(server):
 
 
 def test_counters_begin_at_zero(metrics):
-    """Each is there before it counts, also for each cause and destination: an increase is measured from the first sample."""
+    """Each exists before it counts, for every cause and destination: Prometheus measures an increase from the first sample."""
     metrics.keep_destinations({"siem": {}})
 
     found = samples(metrics)
@@ -56,13 +56,13 @@ def test_counters_begin_at_zero(metrics):
     assert {value for name, value in found.items() if re.match(r"\w+_total\b", name)} == {0}
 
 
-def test_no_series_says_when_it_began(metrics):
-    """One series for each counter: `_created` would be a second one."""
+def test_counters_have_no_created_series(metrics):
+    """`_created` would double the number of series."""
     assert not [name for name in samples(metrics) if "_created" in name]
 
 
-def test_what_an_unproven_caller_tried_is_not_told(metrics):
-    """Its refusal counts as `unproven` and by no code; that of a proved caller by its code."""
+def test_metrics_do_not_reveal_what_an_unproven_caller_tried(metrics):
+    """Its refusals are counted as `unproven`; those of a proved caller by their code."""
     metrics.refused(WrongApiKeyError())
     metrics.refused(WorkerDisabledError())
 
@@ -72,8 +72,8 @@ def test_what_an_unproven_caller_tried_is_not_told(metrics):
     assert not [cause.code for cause in all_causes() if not cause.proved and f'"{cause.code}"' in text]
 
 
-def test_a_destination_that_is_deleted_leaves_no_series(metrics):
-    """The number of series is that of the destinations which exist."""
+def test_a_deleted_destination_leaves_no_series(metrics):
+    """There are only series for destinations that exist."""
     metrics.keep_destinations({"siem": {}, "attic": {}})
     metrics.events_delivered("attic", 3, failed=False)
 
@@ -81,6 +81,6 @@ def test_a_destination_that_is_deleted_leaves_no_series(metrics):
     assert "attic" not in metrics.render().decode()
 
 
-def test_the_database_is_said_not_to_take_changes(metrics):
-    """The gauge is 0 while `/readyz` answers 503 for it."""
+def test_a_gauge_shows_that_the_database_is_not_writable(metrics):
+    """It is 0 while `/readyz` answers 503 for that reason."""
     assert samples(metrics)["lyftdata_database_writable"] == 0

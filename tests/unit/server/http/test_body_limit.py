@@ -1,11 +1,11 @@
-"""The limit of a request's body."""
+"""The size limit of a request's body."""
 
 import pytest
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_without_end_is_not_read(server, declared):
-    """Before anybody is asked who they are, more than 64 KiB is refused, whether its length was told or not."""
+async def test_a_body_over_64_kib_is_rejected(server, declared):
+    """Before authentication, and whether its length was declared or not."""
 
     async def chunks():
         for _ in range(80):

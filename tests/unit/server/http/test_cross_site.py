@@ -1,4 +1,4 @@
-"""What a page of another site can make an operator's browser send changes nothing here."""
+"""Requests that another site's page makes an operator's browser send change nothing."""
 
 import json
 
@@ -18,7 +18,7 @@ LOGIN = {"username": "admin", "password": PASSWORD}
 
 
 def api_routes():
-    """Return every path of the admin API under which something can be changed, with its methods."""
+    """Return every route of the admin API that can change something, as method and path."""
     paths = admin_app().openapi()["paths"]
     return sorted(
         (method.upper(), f"/api{path}")
@@ -29,7 +29,7 @@ def api_routes():
 
 
 def other_routes(server):
-    """Return the same of what Workers and services call."""
+    """Return the same for the routes that Workers and services use."""
     return [
         (method, route.path)
         for route in getattr(create_app(server.services), "routes", ())
@@ -39,7 +39,7 @@ def other_routes(server):
 
 
 API = api_routes()
-# What a page can send without asking first (Fetch standard, "CORS-safelisted request-header"), and one without a type.
+# What a page can send without a preflight (Fetch standard, "CORS-safelisted request-header"), and a body without a type.
 SIMPLE = {
     "form": ("application/x-www-form-urlencoded", f"username=admin&password={PASSWORD}"),
     "multipart": (
@@ -53,14 +53,14 @@ SIMPLE = {
 
 
 async def state_of(server):
-    """Return the number of the last event: whatever changes something writes one."""
+    """Return the number of the last audit event: every change writes one."""
     events = await server.services.store.read(lambda conn: audit_log.list_events(conn, limit=1))
     return events[0].number
 
 
 @pytest.fixture
 async def cookies(server, admin):
-    """Return what the browser of a signed-in operator sends by itself."""
+    """Return the cookies that a signed-in operator's browser sends by itself."""
     form = {"username": "admin", "password": PASSWORD}
     ours = {"Sec-Fetch-Site": "same-origin", "Origin": ISSUER}
     answer = await server.from_address("192.0.2.50").post("/login", data=form, headers=ours)
@@ -68,15 +68,15 @@ async def cookies(server, admin):
     return {"Cookie": "; ".join(value.partition(";")[0] for value in answer.headers.get_list("set-cookie"))}
 
 
-def test_every_route_is_asked():
-    """The list is taken from the program: sign-in, and a good deal more."""
+def test_the_list_of_routes_is_complete():
+    """It is taken from the program: sign-in, and many more."""
     assert ("POST", "/api/login") in API
     assert len(API) >= 15
 
 
 @pytest.mark.parametrize("kind", SIMPLE)
-async def test_what_a_form_can_send_is_refused_by_the_api(server, cookies, kind):
-    """With the operator's cookies, from a browser that says nothing about itself: 415 at every route, by our own rule."""
+async def test_a_body_that_a_form_can_send_is_rejected_by_the_api(server, cookies, kind):
+    """With the operator's cookies, from a browser that sends no fetch metadata: 415 at every route."""
     media_type, body = SIMPLE[kind]
     headers = cookies | ({"Content-Type": media_type} if media_type else {})
     before = await state_of(server)
@@ -99,10 +99,10 @@ async def test_what_a_form_can_send_is_refused_by_the_api(server, cookies, kind)
     ],
     ids=str,
 )
-async def test_what_comes_from_another_site_is_refused_whatever_it_holds(
+async def test_a_request_from_another_site_is_refused_whatever_its_body(
     server, admin, cookies, origin_headers
 ):
-    """Even JSON, with a session's own token: 403 at every route to a browser that says it comes from elsewhere."""
+    """Even JSON with a session token: 403 at every route if the browser says that the request is from another site."""
     before = await state_of(server)
     for method, path in API:
         answer = await server.http.request(method, path, json=LOGIN, headers=cookies | admin | origin_headers)
@@ -111,7 +111,7 @@ async def test_what_comes_from_another_site_is_refused_whatever_it_holds(
 
 
 async def test_another_site_cannot_lock_an_operator_out(server, admin):
-    """Guesses that a page has the operator's own browser send are not looked at, and not counted."""
+    """Guesses that a page makes the operator's own browser send are neither checked nor counted."""
     wrong = json.dumps({"username": "admin", "password": "wrong"})
     operator = server.from_address("192.0.2.77")
     for headers in ({"Content-Type": "text/plain"}, FROM_ELSEWHERE | {"Content-Type": "application/json"}):
@@ -128,21 +128,21 @@ async def test_another_site_cannot_lock_an_operator_out(server, admin):
     ids=str,
 )
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8"])
-async def test_what_is_ours_is_answered(server, admin, origin_headers, media_type):
-    """A program, which says nothing, and a page of this Server's; JSON in any spelling."""
+async def test_a_same_origin_request_is_answered(server, admin, origin_headers, media_type):
+    """As is one of a program, which sends no origin; the media type JSON in any spelling."""
     headers = origin_headers | {"Content-Type": media_type}
     answer = await server.http.post("/api/login", content=json.dumps(LOGIN), headers=headers)
     assert answer.status_code == 200
 
 
-async def test_no_body_needs_no_type(server, admin):
-    """Signing out sends none."""
+async def test_a_request_without_a_body_needs_no_content_type(server, admin):
+    """Signing out is one."""
     assert (await server.http.post("/api/logout", headers=admin)).status_code == 204
 
 
 @pytest.mark.parametrize("kind", SIMPLE)
-async def test_what_workers_and_services_call_knows_no_cookie(server, cookies, kind):
-    """Token, registration, revocation and the like: with an operator's cookies another site's form gets and changes nothing."""
+async def test_the_routes_of_workers_and_services_ignore_cookies(server, cookies, kind):
+    """With an operator's cookies, another site's form gets and changes nothing at tokens, registration or revocation."""
     media_type, body = SIMPLE[kind]
     headers = cookies | FROM_ELSEWHERE | ({"Content-Type": media_type} if media_type else {})
     routes = other_routes(server)
@@ -154,6 +154,6 @@ async def test_what_workers_and_services_call_knows_no_cookie(server, cookies, k
         answer = await server.http.request(
             method, path.replace("{worker_id}", "press-01"), content=body, headers=headers
         )
-        # A nonce is for anyone who asks, and opens nothing.
+        # Anyone may get a nonce, and it gives no access.
         assert answer.status_code >= 400 or path == "/oauth2/nonce", (method, path, answer.text)
     assert await state_of(server) == before

@@ -1,4 +1,4 @@
-"""The address of a request, and the warning about a proxy that is not named."""
+"""The client address of a request, and the warning about a proxy that is not configured."""
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -52,15 +52,15 @@ FOR = (b"x-forwarded-for", b"203.0.113.7")
         ("::1", "127.0.0.1", "127.0.0.1"),
     ],
 )
-async def test_a_named_proxy_is_believed_and_no_other(trusted, peer, address):
-    """Also where an IPv4 proxy connects to a socket for both families; a header of anyone else changes nothing."""
+async def test_only_a_configured_proxy_is_trusted(trusted, peer, address):
+    """Also if an IPv4 proxy connects to a dual-stack socket; the header from anyone else is ignored."""
     assert await seen(make(trusted), peer, FOR) == address
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.0/8", "::ffff:127.0.0.0/104"])
 @pytest.mark.parametrize("inner", ["127.0.0.9", "::ffff:127.0.0.9", "::ffff:7f00:9"])
-async def test_a_proxy_behind_a_proxy(trusted, inner):
-    """The chain is read up to the first address that is not a named proxy's, in whichever form a proxy gives it."""
+async def test_a_chain_of_proxies_is_followed_to_the_client(trusted, inner):
+    """Up to the first address that is not a configured proxy, in whatever form a proxy writes it."""
     chain = (b"x-forwarded-for", f"198.51.100.1, 203.0.113.7, {inner}".encode())
 
     assert await seen(make(trusted), "::ffff:127.0.0.1", chain) == "203.0.113.7"
@@ -68,8 +68,8 @@ async def test_a_proxy_behind_a_proxy(trusted, inner):
 
 @pytest.mark.parametrize("header", [b"x-forwarded-for", b"forwarded", b"x-real-ip"])
 @pytest.mark.parametrize("trusted", [(), ("192.0.2.1",)])
-async def test_an_unnamed_proxy_is_warned_about_once(header, trusted):
-    """The warning names the peer, and comes once however many requests there are."""
+async def test_an_unconfigured_proxy_is_warned_about_once(header, trusted):
+    """The warning names the peer, and is not repeated for further requests."""
     app = make(*trusted)
     with capture_logs() as logs:
         for _ in range(3):
@@ -80,8 +80,8 @@ async def test_an_unnamed_proxy_is_warned_about_once(header, trusted):
     assert "LYFTDATA_TRUSTED_PROXIES" in warning["message"]
 
 
-async def test_unknown_callers_who_make_up_the_header_fill_no_log():
-    """Whatever is sent from however many addresses, there are five lines."""
+async def test_callers_that_forge_the_header_cannot_flood_the_log():
+    """There are five warnings at most, from however many addresses."""
     app = make()
     with capture_logs() as logs:
         for i in range(100):
@@ -91,8 +91,8 @@ async def test_unknown_callers_who_make_up_the_header_fill_no_log():
 
 
 @pytest.mark.parametrize("header", [b"forwarded", b"x-real-ip"])
-async def test_a_named_proxy_that_sends_another_header_is_warned_about(header):
-    """Only X-Forwarded-For is read; a proxy that sends something else is as good as unnamed."""
+async def test_a_configured_proxy_that_sends_another_header_is_warned_about(header):
+    """Only X-Forwarded-For is read, so another header is as good as none."""
     app = make("10.0.0.5")
     with capture_logs() as logs:
         assert await seen(app, "10.0.0.5", (header, b"for=203.0.113.7")) == "10.0.0.5"
@@ -100,8 +100,8 @@ async def test_a_named_proxy_that_sends_another_header_is_warned_about(header):
     assert [log["event"] for log in logs] == ["proxy_sends_no_x_forwarded_for"]
 
 
-async def test_nothing_is_said_without_cause():
-    """Clients without the header, and a named proxy with it, are what is expected."""
+async def test_expected_requests_cause_no_warning():
+    """Clients without the header, and a configured proxy with or without it."""
     app = make("10.0.0.5")
     with capture_logs() as logs:
         await seen(app, "203.0.113.9")

@@ -1,4 +1,4 @@
-"""How long somebody may take to agree on TLS."""
+"""The time limit of a TLS handshake."""
 
 import asyncio
 import ssl
@@ -15,8 +15,8 @@ HALF_A_HELLO = bytes.fromhex("160301020001")
 
 @pytest.mark.parametrize("loop", [uvloop.Loop, asyncio.SelectorEventLoop])
 @pytest.mark.parametrize("sent", [b"", HALF_A_HELLO])
-def test_who_does_not_say_hello_is_let_go(tmp_path, monkeypatch, loop, sent):
-    """Nothing, or half of a ClientHello: the connection is closed, by either event loop; complete ones are served."""
+def test_an_unfinished_handshake_is_closed(tmp_path, monkeypatch, loop, sent):
+    """Without a ClientHello or with half of one, with either event loop; a client that completes it is served."""
     monkeypatch.setattr(handshakes, "HANDSHAKE_WITHIN_S", 0.5)
     cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

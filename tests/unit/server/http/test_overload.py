@@ -1,4 +1,4 @@
-"""More is asked than can be answered: who stands far behind is told to come back, and the rest are served."""
+"""Load shedding: requests that have queued too long get 503 with Retry-After, so that the rest are served."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from lyftdata.server.http.overload import NO_POLLS_AFTER_S, NO_TOKENS_AFTER_S, O
 
 
 class Turns:
-    """An event loop's turns, by a clock that a test moves."""
+    """The turns of an event loop, by a clock that a test moves."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -16,13 +16,13 @@ class Turns:
         self.overload = Overload(monotonic=lambda: self.now_s, count=self.counted)
 
     def counted(self):
-        """Count a request that is turned away."""
+        """Count a request that is shed."""
         self.count += 1
 
 
 @pytest.fixture
 async def turns():
-    """Return turns that are being watched."""
+    """Return turns that are watched."""
     made = Turns()
     made.overload.watch()
     yield made
@@ -30,7 +30,7 @@ async def turns():
 
 
 async def test_a_request_that_has_queued_for_a_second_is_shed(turns):
-    """The first of a long turn are served, the last are not."""
+    """In a long turn the first requests are served and the last are not."""
     asked = []
     for _ in range(5):
         asked.append(turns.overload.should_shed(1.0))
@@ -40,16 +40,16 @@ async def test_a_request_that_has_queued_for_a_second_is_shed(turns):
     assert turns.count == 2
 
 
-async def test_who_has_a_token_is_borne_with_for_longer(turns):
-    """A connected Worker's poll is answered in a turn in which no tokens are given any more."""
+async def test_polls_are_shed_later_than_token_requests(turns):
+    """A connected Worker's poll is answered in a turn in which token requests are already shed."""
     turns.now_s = 3.0
 
     assert turns.overload.should_shed(NO_TOKENS_AFTER_S)
     assert not turns.overload.should_shed(NO_POLLS_AFTER_S)
 
 
-async def test_the_next_turn_starts_over(turns):
-    """Nobody is turned away for how long the turn before has taken."""
+async def test_each_turn_is_measured_separately(turns):
+    """No request is shed because the turn before was long."""
     turns.now_s = 60.0
     assert turns.overload.should_shed(1.0)
 
@@ -58,15 +58,15 @@ async def test_the_next_turn_starts_over(turns):
     assert not turns.overload.should_shed(1.0)
 
 
-async def test_unwatched_it_turns_nobody_away():
-    """Before the Server is ready, and once it stops, its turns say nothing."""
+async def test_no_request_is_shed_while_turns_are_not_watched():
+    """Before the Server is ready and once it stops, the length of a turn means nothing."""
     turns = Turns()
     turns.now_s = 60.0
     assert not turns.overload.should_shed(1.0)
 
 
-async def test_workers_are_told_when_to_come_back(server, press, monkeypatch):
-    """503 with Retry-After for what Workers ask; proxies, operators and probes are answered."""
+async def test_shed_workers_get_retry_after(server, press, monkeypatch):
+    """Requests of Workers get 503 with Retry-After; proxies, operators and health checks are still answered."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     monkeypatch.setattr(server.services.overload, "should_shed", lambda _after_s: True)
 
@@ -87,7 +87,7 @@ async def test_workers_are_told_when_to_come_back(server, press, monkeypatch):
 
 
 async def test_shed_requests_are_counted(server):
-    """Operators see by a counter that this Server is too small."""
+    """The counter shows operators that the Server is too small."""
     server.services.overload._count()
 
     assert "lyftdata_requests_shed_total 1.0" in (await server.http.get("/metrics")).text

@@ -1,4 +1,4 @@
-"""What unknown callers may make a connection hold, and for how long; over real sockets."""
+"""Limits on what an unknown caller can make a connection hold, and for how long; over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,21 +13,21 @@ from lyftdata.server.http.request_head import MAX_HEAD_BYTES
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.2
-# More than the system keeps for a connection.
+# More than the system buffers for a connection.
 LARGE = 16_000_000
 
 
 @pytest.fixture
 async def line(request, monkeypatch) -> AsyncIterator[Line]:
-    """Return a connection; the application reads a request's body first unless told not to."""
+    """Return a connection; by default, the application reads the request's body before it answers."""
     monkeypatch.setattr(protocol, "REST_WITHIN_S", SHORT_S)
     async with connected(Recorder(reads_first=getattr(request, "param", True))) as made:
         yield made
 
 
 @pytest.mark.parametrize("begin", [b"0\r\nX-Fill: ", b"0\r\nX-", b"1;extension="])
-async def test_what_follows_a_body_is_bounded(line, begin):
-    """A trailer, a trailer's name and a chunk's extension that never end are cut off at the size of a head."""
+async def test_trailers_and_chunk_extensions_are_limited(line, begin):
+    """One that does not end closes the connection at the size limit of a head."""
     assert await line.send(HEAD + b"1\r\na\r\n")
 
     await line.send(begin, *[b"a" * 4096] * 200)
@@ -35,8 +35,8 @@ async def test_what_follows_a_body_is_bounded(line, begin):
     assert b" 200 " not in await line.closed()
 
 
-async def test_a_body_of_many_chunks_is_let_through(line):
-    """The bound is on what the parser holds back, not on what was given out."""
+async def test_a_body_of_many_chunks_is_accepted(line):
+    """The limit is on what the parser buffers, not on what it has passed on."""
     chunks = [b"4000\r\n" + b"a" * 0x4000 + b"\r\n"] * (3 * MAX_HEAD_BYTES // 0x4000)
     await line.send(HEAD, *chunks, b"0\r\n\r\n")
 
@@ -44,8 +44,8 @@ async def test_a_body_of_many_chunks_is_let_through(line):
 
 
 @pytest.mark.parametrize("line", [False], indirect=True)
-async def test_the_rest_of_an_answered_request_is_not_read_for_ever(line):
-    """Bytes that trickle in after the answer keep nothing open."""
+async def test_the_rest_of_an_answered_request_has_a_time_limit(line):
+    """Bytes that trickle in after the answer do not keep the connection open."""
     await line.send(HEAD)
     assert (await line.answer()).startswith(b"HTTP/1.1 200")
 
@@ -58,16 +58,16 @@ async def test_the_rest_of_an_answered_request_is_not_read_for_ever(line):
     task.cancel()
 
 
-async def test_empty_lines_between_requests_keep_nothing_open(line):
-    """A line end is no request: it cancels the keep-alive timer, and another one takes its place."""
+async def test_empty_lines_between_requests_do_not_keep_a_connection_open(line):
+    """A line break is not a request, but it cancels the keep-alive timer: another timer replaces that."""
     await line.send(HEAD, b"0\r\n\r\n")
     await line.answer()
     await line.send(b"\r\n")
     await line.closed()
 
 
-async def test_the_next_request_of_a_connection_stops_the_clock(line):
-    """A connection that is used again right away lives on."""
+async def test_the_next_request_stops_the_timer_of_the_one_before(line):
+    """A connection that is used again stays open."""
     for _ in range(3):
         await line.send(HEAD, b"0\r\n\r\n")
         assert (await line.answer()).startswith(b"HTTP/1.1 200")
@@ -84,8 +84,8 @@ HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na="
 
 
 @pytest.mark.parametrize("line", [False], indirect=True)
-async def test_half_a_request_that_was_answered_is_not_waited_for(line, monkeypatch):
-    """An answer that needs no body (401, 404) does not make a connection one that waits for its next request."""
+async def test_half_a_request_that_was_answered_is_closed(line, monkeypatch):
+    """After an answer that needs no body (401, 404), the connection does not count as idle."""
     monkeypatch.setattr(protocol, "UNFINISHED_WITHIN_S", SHORT_S)
     await line.send(HALF)
 
@@ -94,8 +94,8 @@ async def test_half_a_request_that_was_answered_is_not_waited_for(line, monkeypa
 
 
 @pytest.mark.parametrize("line", [False], indirect=True)
-async def test_half_a_request_whose_rest_comes_in_time_ends_nothing(line, monkeypatch):
-    """The connection serves the next request."""
+async def test_a_request_that_is_completed_in_time_keeps_the_connection(line, monkeypatch):
+    """It serves the next request."""
     monkeypatch.setattr(protocol, "REST_WITHIN_S", 30)
     await line.send(HALF)
     assert (await line.answer()).startswith(b"HTTP/1.1 200")
@@ -109,8 +109,8 @@ async def test_half_a_request_whose_rest_comes_in_time_ends_nothing(line, monkey
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-async def test_requests_that_wait_on_a_connection_are_bounded(line):
-    """A few may be sent ahead; a flood of them is neither kept nor answered."""
+async def test_pipelined_requests_are_limited(line):
+    """A few may be sent ahead; a flood of them is neither buffered nor answered."""
     await line.send(GET * 5)
     for _ in range(5):
         assert (await line.answer()).startswith(b"HTTP/1.1 200")
@@ -121,8 +121,8 @@ async def test_requests_that_wait_on_a_connection_are_bounded(line):
     assert (await line.closed()).count(b" 200 ") <= MAX_PIPELINED + 1
 
 
-async def test_nothing_behind_a_rejected_request_is_let_through(line):
-    """Requests in the same piece of data as one without a Host reach nobody."""
+async def test_nothing_after_a_rejected_request_is_processed(line):
+    """Requests in the same data as one without a Host header do not reach the application."""
     await line.send(b"GET / HTTP/1.1\r\n\r\n" + GET * 3)
 
     answers = await line.closed()
@@ -131,8 +131,8 @@ async def test_nothing_behind_a_rejected_request_is_let_through(line):
 
 
 @pytest.mark.parametrize("reads", [False, True])
-async def test_answers_that_nobody_reads_are_not_kept_for_ever(monkeypatch, reads):
-    """A client that does not read the answer is disconnected; one that reads it gets all of it."""
+async def test_a_client_that_does_not_read_is_disconnected(monkeypatch, reads):
+    """One that reads gets the whole answer."""
     if not reads:
         monkeypatch.setattr(protocol, "UNREAD_WITHIN_S", SHORT_S)
     made = new_protocol(PlainTextResponse(b"x" * LARGE))
@@ -160,38 +160,38 @@ async def test_answers_that_nobody_reads_are_not_kept_for_ever(monkeypatch, read
 
 
 class Pipe(asyncio.Transport):
-    """Notes what is sent, and how it ended."""
+    """A transport that records what is sent, and how it was closed."""
 
     def __init__(self):
         super().__init__()
         self.sent: list[bytes] = []
 
     def write(self, data):
-        """Note it."""
+        """Record the data."""
         self.sent.append(bytes(data))
 
     def close(self):
-        """Note it."""
+        """Record the close."""
         self.sent.append(b"closed")
 
     def abort(self):
-        """Note it."""
+        """Record the abort."""
         self.sent.append(b"aborted")
 
     def is_closing(self):
-        """Return whether it has ended."""
+        """Return whether it was closed or aborted."""
         return bool({b"closed", b"aborted"} & set(self.sent))
 
 
 @pytest.fixture
 async def pipe():
-    """Return what is sent, and what is written to."""
+    """Return the recording transport, and the writer in front of it."""
     real = Pipe()
     return real, _OneWrite(real, asyncio.get_running_loop())
 
 
-async def test_head_and_body_are_sent_at_once(pipe):
-    """One call of the system and one packet; what is written later is not waited for."""
+async def test_head_and_body_are_sent_in_one_write(pipe):
+    """In one system call and one packet, without waiting for what is written later."""
     real, written_to = pipe
     written_to.write(b"head")
     written_to.write(b"body")
@@ -202,8 +202,8 @@ async def test_head_and_body_are_sent_at_once(pipe):
     assert real.sent == [b"headbody", b"more"]
 
 
-async def test_what_was_written_is_sent_before_the_end(pipe):
-    """An answer with which a connection ends arrives; it is sent once."""
+async def test_pending_data_is_sent_before_closing(pipe):
+    """Once, and nothing written after the close."""
     real, written_to = pipe
     written_to.write(b"last words")
     written_to.close()
@@ -214,8 +214,8 @@ async def test_what_was_written_is_sent_before_the_end(pipe):
     assert written_to.is_closing()
 
 
-async def test_broken_off_nothing_more_is_sent(pipe):
-    """What has not left is dropped with the connection."""
+async def test_an_abort_drops_pending_data(pipe):
+    """Nothing more is sent."""
     real, written_to = pipe
     written_to.write(b"unsent")
     written_to.abort()
@@ -225,7 +225,7 @@ async def test_broken_off_nothing_more_is_sent(pipe):
 
 
 async def test_the_answer_to_a_pending_request_can_be_made_the_last():
-    """A Server that leaves has a held poll's answer say that no other comes on this connection; an idle one stays open."""
+    """A draining Server has a held poll's answer close its connection; an idle connection stays open."""
     release = asyncio.Event()
 
     async def held(scope, receive, send) -> None:

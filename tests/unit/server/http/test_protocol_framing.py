@@ -1,7 +1,8 @@
 """
-Where a request ends: nothing in a body, behind a rejected request or behind a last one is carried out.
 
-h11 is the second opinion: a parser of other authors, strict, that a proxy could be made of.
+Where a request ends: nothing in a body, after a rejected request or after a last request is processed as a request.
+
+The second opinion is h11: an independent, strict parser, as a proxy might use.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ OFFERS = {
 )
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
 async def test_an_offer_to_upgrade_is_ignored(offer, framed):
-    """The body belongs to its request (RFC 9110, section 7.8), wherever the data is cut; the connection goes on."""
+    """The body belongs to its request (RFC 9110, section 7.8), wherever the data is cut, and the connection stays open."""
     data = HEAD + offer + framed + NEXT_REQUEST
 
     for cut in range(1, len(data)):
@@ -54,8 +55,8 @@ async def test_an_offer_to_upgrade_is_ignored(offer, framed):
         assert b"upgrade" not in dict(received[0].headers)
 
 
-async def test_offers_to_upgrade_one_after_the_other():
-    """Each of several requests in one piece of data may make one, the last is answered like the first."""
+async def test_repeated_offers_to_upgrade_are_ignored():
+    """Of several requests in one piece of data, each is answered like the first."""
     data = (HEAD + OFFERS["any"] + LENGTH + b"\r\n" + HIDDEN) * 5
 
     received, answers, closed = await read_in_pieces([data])
@@ -64,8 +65,8 @@ async def test_offers_to_upgrade_one_after_the_other():
     assert (statuses(answers), closed) == (["200"] * 5, False)
 
 
-async def test_an_offer_in_http_1_0():
-    """It is ignored there, too, and the connection ends with the answer."""
+async def test_an_offer_to_upgrade_in_http_1_0_is_ignored():
+    """And the connection ends with the answer."""
     head = HEAD.replace(b"1.1", b"1.0")
 
     received, _, closed = await read_in_pieces(
@@ -177,7 +178,7 @@ def every_cut(data: bytes) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("rest", NOT_EVEN_THE_OUTER.values(), ids=NOT_EVEN_THE_OUTER)
 async def test_an_ambiguous_head_is_rejected(rest):
-    """One answer, of 400 or 500, nothing reaches the application, and the connection is closed."""
+    """With one error, nothing reaches the application, and the connection is closed."""
     for pieces in every_cut(HEAD + rest):
         received, answers, closed = await read_in_pieces(pieces)
 
@@ -207,8 +208,8 @@ OTHER_HEADS = {
 
 
 @pytest.mark.parametrize("data", OTHER_HEADS.values(), ids=OTHER_HEADS)
-async def test_any_other_head_is_rejected(data):
-    """Versions, methods and targets that one of two parsers may read otherwise: one answer, and the end."""
+async def test_an_unusual_head_is_rejected(data):
+    """Versions, methods and targets that two parsers may read differently: one error, and the connection is closed."""
     for pieces in every_cut(data):
         received, answers, closed = await read_in_pieces(pieces)
 
@@ -254,8 +255,8 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("offer", [b"", OFFERS["h2c"]], ids=["plain", "with an offer"])
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
-async def test_a_faulty_body_ends_the_connection(body, offer):
-    """No request that is cut off reaches the application whole, and nothing behind it reaches it at all."""
+async def test_a_malformed_body_closes_the_connection(body, offer):
+    """Neither its request nor anything after it reaches the application."""
     for pieces in every_cut(HEAD + offer + CHUNKED + b"\r\n" + body):
         received, answers, closed = await read_in_pieces(pieces)
 
@@ -267,7 +268,7 @@ async def test_a_faulty_body_ends_the_connection(body, offer):
     "framed", [LENGTH + b"\r\n" + HIDDEN, CHUNKED + b"\r\n" + CHUNKS], ids=["length", "chunked"]
 )
 async def test_every_method_may_have_a_body(method, framed):
-    """A body is never taken for a request because a method has no use for one."""
+    """A body is not taken for a request because its method usually has none."""
     data = HEAD.replace(b"POST", method) + framed + NEXT_REQUEST
     for pieces in every_cut(data):
         received, _, closed = await read_in_pieces(pieces)
@@ -285,8 +286,8 @@ LAST = {
 
 
 @pytest.mark.parametrize("last", LAST.values(), ids=LAST)
-async def test_nothing_follows_the_last_request(last):
-    """What stands behind a request that ends its connection is not carried out."""
+async def test_nothing_after_the_last_request_is_processed(last):
+    """The last one is a request that ends its connection."""
     for pieces in every_cut(last + HIDDEN):
         received, answers, closed = await read_in_pieces(pieces)
 
@@ -302,7 +303,7 @@ TRAILERS = [
 
 @pytest.mark.parametrize("trailers", TRAILERS)
 async def test_trailers_are_dropped(trailers):
-    """They are headers of neither this request nor the next, and the connection goes on."""
+    """They become headers of neither this request nor the next, and the connection stays open."""
     data = HEAD + CHUNKED + b"\r\n" + CHUNKS[:-2] + trailers + b"\r\n" + NEXT_REQUEST
     for pieces in every_cut(data):
         received, _, closed = await read_in_pieces(pieces)
@@ -312,8 +313,8 @@ async def test_trailers_are_dropped(trailers):
         assert received[1].headers == ((b"host", b"x"),)
 
 
-async def test_a_rejection_is_not_taken_for_the_answer_to_another_request():
-    """The requests before it are answered first, each by its own answer."""
+async def test_a_rejection_comes_after_the_answers_to_earlier_requests():
+    """So it is not taken for the answer to another request."""
     received, answers, closed = await read_in_pieces(
         [NEXT_REQUEST * 3 + b"GET /hidden HTTP/1.1\r\n\r\n" + HIDDEN]
     )
@@ -322,8 +323,8 @@ async def test_a_rejection_is_not_taken_for_the_answer_to_another_request():
     assert statuses(answers) == ["200", "200", "200", "400"]
 
 
-async def test_a_faulty_body_behind_other_requests():
-    """They are answered; the request whose body is faulty is rejected and does not reach the application."""
+async def test_requests_before_a_malformed_body_are_answered():
+    """The request with the malformed body is rejected and does not reach the application."""
     faulty = HEAD + CHUNKED + b"\r\nx\r\n"
     received, answers, closed = await read_in_pieces([NEXT_REQUEST * 2 + faulty + HIDDEN])
 
@@ -332,7 +333,7 @@ async def test_a_faulty_body_behind_other_requests():
 
 
 async def test_a_request_is_answered_once():
-    """A fault in the rest of a body after the answer ends the connection without a second answer to the same request."""
+    """An error in the rest of its body, after the answer, closes the connection without a second answer."""
     async with connected(Recorder(reads_first=False)) as line:
         await line.send(HEAD + CHUNKED + b"\r\n")
         assert (await line.answer()).startswith(b"HTTP/1.1 200")
@@ -341,8 +342,8 @@ async def test_a_request_is_answered_once():
         assert await line.closed() == b"ok"
 
 
-async def test_an_answer_without_the_expected_100_ends_the_connection():
-    """The client may send its next request instead of the body (RFC 9110, section 10.1.1): neither is read."""
+async def test_an_answer_without_the_expected_100_closes_the_connection():
+    """The client may send a next request instead of the body (RFC 9110, section 10.1.1), so neither is read."""
     app = Recorder(reads_first=False)
     async with connected(app) as line:
         await line.send(HEAD + LENGTH + b"Expect: 100-continue\r\n\r\n")
@@ -354,8 +355,8 @@ async def test_an_answer_without_the_expected_100_ends_the_connection():
         assert [request.target for request in app.received] == [b"/outer"]
 
 
-async def test_nothing_is_read_after_the_end_over_tls(tmp_path):
-    """What was on its way when a TLS connection was closed is not carried out either."""
+async def test_nothing_is_processed_after_the_close_over_tls(tmp_path):
+    """Even if it was already received when the TLS connection was closed."""
     cert, key = self_signed(tmp_path)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(cert, key)
@@ -370,7 +371,7 @@ async def test_nothing_is_read_after_the_end_over_tls(tmp_path):
 
 
 def by_h11(data: bytes) -> tuple[list[Received], bool]:
-    """Return the requests that h11 reads, answering each, and whether it stopped at a fault."""
+    """Return the requests that h11 parses, answering each, and whether it stopped at an error."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data)
     requests: list[Received] = []
@@ -450,7 +451,7 @@ VERSIONS = st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"])
 
 @st.composite
 def requests_made_of_odd_parts(draw: st.DrawFn) -> bytes:
-    """Return a few requests, each of a line, some headers and something that may be its body."""
+    """Return a few requests, each made of a request line, some headers and something that may be its body."""
     data = b""
     for _ in range(draw(st.integers(1, 3))):
         line = b"%s /r %s\r\n" % (draw(METHODS), draw(VERSIONS))
@@ -459,8 +460,8 @@ def requests_made_of_odd_parts(draw: st.DrawFn) -> bytes:
 
 
 @given(data=requests_made_of_odd_parts(), cuts=st.lists(st.integers(0, 400), max_size=4))
-def test_two_parsers_never_disagree(data, cuts):
-    """What both take for requests are the same requests, however the data is cut; more of them only where h11 saw a fault."""
+def test_our_parser_agrees_with_h11(data, cuts):
+    """Both find the same requests, wherever the data is cut; the Server finds more only after h11 reported an error."""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
 

@@ -1,4 +1,4 @@
-"""The documents that are for everybody: how they are cached, asked for again, and read from other sites."""
+"""The public documents: caching, revalidation, and reading them from other sites."""
 
 import pytest
 
@@ -11,8 +11,8 @@ DOCUMENTS = [
 
 @pytest.mark.parametrize("path", DOCUMENTS)
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', 'W/"other" ,{}', "*"])
-async def test_a_client_that_has_it_gets_no_second_copy(server, path, form):
-    """304 without a body to the tag it was given, alone or in a list, with what a cache must know."""
+async def test_a_client_with_the_current_document_gets_304(server, path, form):
+    """For its tag, alone or in a list, with the headers that a cache needs."""
     first = await server.http.get(path)
     again = await server.http.get(path, headers={"If-None-Match": form.format(first.headers["etag"])})
 
@@ -23,16 +23,16 @@ async def test_a_client_that_has_it_gets_no_second_copy(server, path, form):
 
 @pytest.mark.parametrize("path", DOCUMENTS)
 @pytest.mark.parametrize("tag", ['"other"', "other", "", '""'])
-async def test_a_client_that_has_another_gets_it(server, path, tag):
-    """Another tag, or none, is answered with the document."""
+async def test_a_client_with_another_tag_gets_the_document(server, path, tag):
+    """As does one without a tag."""
     answer = await server.http.get(path, headers={"If-None-Match": tag})
 
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=300")
     assert answer.json()
 
 
-async def test_keys_that_changed_have_another_tag(server):
-    """Once the next key is published, a client with the tag from before gets both keys."""
+async def test_changed_keys_get_a_new_tag(server):
+    """Once the next key is published, a client with the old tag gets both keys."""
     first = await server.http.get(DOCUMENTS[2])
     server.clock.forward(days=29)
     await server.services.signing_keys.refresh()
@@ -44,8 +44,8 @@ async def test_keys_that_changed_have_another_tag(server):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
-async def test_head_and_preflight(server, path):
-    """HEAD says what GET would; OPTIONS lets a page send any header of its own, and read the document."""
+async def test_head_and_preflight_are_answered(server, path):
+    """HEAD matches GET; OPTIONS lets a page send any header, and read the document."""
     read = await server.http.get(path)
     head = await server.http.head(path)
     preflight = await server.http.options(
@@ -72,8 +72,8 @@ async def test_head_and_preflight(server, path):
     "path", ["/oauth2/token", "/oauth2/register", "/api/workers", "/auth/verify", "/metrics", "/login", "/"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-async def test_nothing_else_is_for_other_sites(server, admin, path, method):
-    """What takes or gives a credential, and what is about Workers, is not readable from another site's page."""
+async def test_nothing_else_is_readable_from_other_sites(server, admin, path, method):
+    """Neither what takes or gives a credential, nor what is about Workers."""
     headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"} | admin
     answer = await server.http.request(method, path, headers=headers)
 

@@ -1,4 +1,4 @@
-"""Reading a body, whenever it comes."""
+"""Reading a request's body, whenever it arrives."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 @pytest.fixture
 async def line(monkeypatch) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Return a connection to a server that answers with the body it was sent, or with what was wrong."""
+    """Return a connection to a server that answers with the body it received, or with the error."""
     monkeypatch.setattr(request_body, "_BODY_WITHIN_S", 0.3)
 
     async def echo(scope, receive, send):
@@ -56,16 +56,16 @@ async def answered(reader) -> tuple[int, bytes]:
     return int(head.split()[1]), await reader.readexactly(int(fields[b"content-length"]))
 
 
-async def test_a_body_that_comes_with_its_head(line):
-    """The usual case: all in one piece, and the connection serves the next request as well."""
+async def test_a_body_that_arrives_with_its_head_is_read(line):
+    """The usual case; the connection then serves the next request."""
     reader, writer = line
     for body in (b"first", b"", b"second"):
         writer.write(HEAD % len(body) + body)
         assert await answered(reader) == (200, body)
 
 
-async def test_a_body_that_comes_in_pieces(line):
-    """Nothing of it is lost, whether it was waited for or not."""
+async def test_a_body_that_arrives_in_pieces_is_read_completely(line):
+    """Whether the Server had to wait for a piece or not."""
     reader, writer = line
     for pieces in ([b"", b"late"], [b"half ", b"and half"], [b"", b"a", b"b", b"c"]):
         writer.write(HEAD % sum(map(len, pieces)) + pieces[0])
@@ -77,8 +77,8 @@ async def test_a_body_that_comes_in_pieces(line):
 
 
 @pytest.mark.parametrize("begun", [b"", b"some"])
-async def test_a_body_that_never_ends(line, begun):
-    """It is given up, begun or not."""
+async def test_a_body_that_does_not_end_times_out(line, begun):
+    """With 408, whether it had begun or not."""
     reader, writer = line
     writer.write(HEAD % 100 + begun)
 
@@ -86,16 +86,16 @@ async def test_a_body_that_never_ends(line, begun):
 
 
 @pytest.mark.parametrize(("size", "status"), [(MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413)])
-async def test_a_body_has_a_bound(line, size, status):
-    """16 KiB are read, and not one byte more."""
+async def test_a_body_is_limited_to_16_kib(line, size, status):
+    """One byte more is rejected."""
     reader, writer = line
     writer.write(HEAD % size + b"x" * size)
 
     assert (await answered(reader))[0] == status
 
 
-async def test_a_client_that_goes_away_is_not_waited_for():
-    """What it has left is no body."""
+async def test_a_disconnected_client_is_not_waited_for():
+    """What it sent before does not count as a body."""
 
     async def receive():
         return {"type": "http.disconnect"}
@@ -108,8 +108,8 @@ async def test_a_client_that_goes_away_is_not_waited_for():
 @example(b"&".join(b"a%d=1" % number for number in range(20)))
 @example(b"&".join(b"a%d=1" % number for number in range(21)))
 @example(b"&" * 40)
-def test_a_form_is_read_as_the_standard_library_reads_it(body):
-    """Splitting by ourselves what holds nothing to decode makes no difference, and no field more is accepted."""
+def test_a_form_is_parsed_as_by_the_standard_library(body):
+    """Our fast path for a form without escapes makes no difference, and the limit on fields is the same."""
     try:
         expected = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
     except ValueError:

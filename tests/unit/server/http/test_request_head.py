@@ -1,4 +1,4 @@
-"""Which heads are rejected that the parser lets through."""
+"""Heads that the parser accepts and the Server rejects."""
 
 import pytest
 
@@ -21,8 +21,8 @@ def checked(
 @pytest.mark.parametrize(
     ("version", "result"), [("1.1", b"/a?b"), ("1.0", b"/a?b"), ("0.9", 505), ("2.0", 505)]
 )
-def test_versions(version, result):
-    """Only HTTP/1.1 and HTTP/1.0 are read as such."""
+def test_only_http_1_1_and_1_0_are_accepted(version, result):
+    """Other versions get 505."""
     assert checked(HOST, version=version) == result
 
 
@@ -41,8 +41,8 @@ def test_versions(version, result):
         b"xn--bcher-kva.example",
     ],
 )
-def test_hosts(host):
-    """A name, an address, either with a port, and nothing at all are hosts (RFC 9112, section 3.2)."""
+def test_a_valid_host_is_accepted(host):
+    """A name or an address, with or without a port, or nothing (RFC 9112, section 3.2)."""
     assert checked((b"host", host)) == b"/a?b"
 
 
@@ -65,13 +65,13 @@ def test_hosts(host):
         b"x\n",
     ],
 )
-def test_what_is_not_a_host(host):
-    """Any other value is a bad request."""
+def test_an_invalid_host_is_rejected(host):
+    """With 400."""
     assert checked((b"host", host)) == 400
 
 
-def test_one_host_header():
-    """HTTP/1.1 demands exactly one; HTTP/1.0 does not know it."""
+def test_http_1_1_needs_exactly_one_host_header():
+    """In HTTP/1.0 it is optional, but may not be repeated."""
     assert checked() == 400
     assert checked(HOST, HOST) == 400
     assert checked(version="1.0") == b"/a?b"
@@ -93,24 +93,24 @@ def test_one_host_header():
         (b"", 501),
     ],
 )
-def test_transfer_encodings(coding, result):
-    """`chunked` alone is understood; any list is rejected, whichever of its members another parser would take."""
+def test_the_only_transfer_encoding_is_chunked(coding, result):
+    """Any list is rejected, whichever of its members another parser would accept."""
     assert checked(HOST, (b"transfer-encoding", coding)) == result
 
 
-def test_transfer_encoding_of_http_1_0():
-    """A server of HTTP/1.0 would take the body for the next request (RFC 9112, section 6.1)."""
+def test_a_transfer_encoding_in_http_1_0_is_rejected():
+    """An HTTP/1.0 server would take the body for the next request (RFC 9112, section 6.1)."""
     assert checked(HOST, (b"transfer-encoding", b"chunked"), version="1.0") == 400
 
 
-def test_two_transfer_encodings():
-    """The first is not taken, nor the last."""
+def test_a_repeated_transfer_encoding_is_rejected():
+    """Instead of choosing the first or the last."""
     assert checked(HOST, (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")) == 400
 
 
 @pytest.mark.parametrize("expectation", [b"100-continue", b"100-Continue", b" 100-continue\t"])
-def test_an_expected_100(expectation):
-    """It is asked for in HTTP/1.1 alone; HTTP/1.0 has no interim answers."""
+def test_100_continue_is_expected_only_in_http_1_1(expectation):
+    """HTTP/1.0 has no interim answers."""
     for version, expects in [("1.1", True), ("1.0", False)]:
         headers = (HOST, (b"expect", expectation))
 
@@ -118,8 +118,8 @@ def test_an_expected_100(expectation):
 
 
 @pytest.mark.parametrize("expectation", [b"y 100-continue", b"100-continue, y", b"200-ok", b""])
-def test_another_expectation(expectation):
-    """What cannot be met is rejected and not ignored: another parser may take it for `100-continue`."""
+def test_an_unknown_expectation_is_rejected(expectation):
+    """If it were ignored, another parser might take it for `100-continue`."""
     assert checked(HOST, (b"expect", expectation)) == 417
 
 
@@ -145,21 +145,21 @@ def test_another_expectation(expectation):
         (b"*", 400),
     ],
 )
-def test_targets(target, result):
-    """A path, or a URL of the very host that Host names; no fragment (RFC 9112, section 3.2)."""
+def test_a_target_is_a_path_or_a_url_of_the_named_host(target, result):
+    """Without a fragment (RFC 9112, section 3.2)."""
     assert checked(HOST, target=target) == result
 
 
-def test_methods_that_bring_targets_of_their_own():
-    """`OPTIONS *` asks about the Server; `CONNECT` would open a tunnel."""
+def test_options_and_connect_have_their_own_targets():
+    """`OPTIONS *` is about the Server; `CONNECT` would open a tunnel and is rejected."""
     assert checked(HOST, method=b"OPTIONS", target=b"*") == b"*"
     assert checked(HOST, method=b"CONNECT", target=b"lyftdata.example:3000") == 501
     assert checked(HOST, method=b"CONNECT", target=b"/a") == 501
 
 
 @pytest.mark.parametrize(("more", "result"), [(0, b"/a?b"), (1, 431)])
-def test_size(more, result):
-    """Target and headers together have 32 KiB and no byte more."""
+def test_a_head_is_limited_to_32_kib(more, result):
+    """Target and headers together; one byte more is rejected."""
     taken = len(b"/a?b") + sum(len(part) for part in HOST) + 4 + len(b"x") + 4
 
     assert checked(HOST, (b"x", b"v" * (MAX_HEAD_BYTES - taken + more))) == result

@@ -1,4 +1,4 @@
-"""What the admin API says of a value that it rejects."""
+"""What the admin API answers about a value that it rejects."""
 
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -7,7 +7,7 @@ from lyftdata.server.http.validation_messages import describe_invalid
 
 
 class Body(BaseModel):
-    """A body."""
+    """A request body."""
 
     days: int = Field(ge=1, le=9)
     name: str = Field(min_length=2, max_length=4)
@@ -24,8 +24,8 @@ class Body(BaseModel):
         ({"days": 1}, "name", "is required"),
     ],
 )
-def test_a_rule_is_said_in_plain_words(given, field, said):
-    """With the name of the member, and never with what was given."""
+def test_a_broken_rule_is_explained_in_plain_words(given, field, said):
+    """With the name of the member, and never with the value."""
     with pytest.raises(ValidationError) as raised:
         TypeAdapter(Body).validate_python(given)
 
@@ -33,15 +33,15 @@ def test_a_rule_is_said_in_plain_words(given, field, said):
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2026-03-01", "2026-03-01T12:00:00", "2026-13-01T12:00:00Z"])
-async def test_a_time_that_cannot_be_used_is_named_with_an_example(server, admin, at):
-    """Rather than with the words of a library."""
+async def test_an_invalid_time_is_rejected_with_a_clear_message(server, admin, at):
+    """In our words rather than a library's."""
     answer = await server.http.get("/api/audit/access", params={"at": at}, headers=admin)
 
     assert (answer.status_code, answer.json()["field"]) == (422, "at")
     assert answer.json()["detail"].startswith("at: must ")
 
 
-async def test_a_missing_parameter_is_named(server, admin):
+async def test_a_missing_parameter_or_invalid_json_is_named(server, admin):
     """And a body that is not JSON."""
     answer = await server.http.get("/api/audit/access", headers=admin)
     assert answer.json()["detail"] == "at: is required"

@@ -1,4 +1,4 @@
-"""An answer that goes out in one step is, byte for byte, the one that uvicorn makes of two messages."""
+"""An answer that is sent in one step is, byte for byte, the one that uvicorn makes of two messages."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ ANSWERS = {
     "with a body": lambda: RawResponse(200, NO_STORE_JSON, b'{"a": 1}'),
     "with an empty body": lambda: RawResponse(200, NO_STORE_JSON),
     "without a body": lambda: RawResponse(204, Head((b"x-lyftdata-worker-id", b"w-1"))),
-    # Its body would be read as the beginning of the next answer: uvicorn ends the connection instead.
+    # A client would read its body as the beginning of the next answer: uvicorn closes the connection instead.
     "with a body that it must not have": lambda: RawResponse(204, NO_STORE_JSON, b"HTTP/1.1 200 OK"),
     "with headers of its own": lambda: json_response(
         {}, status=401, headers={"DPoP-Nonce": "n", "X": "caf\xe9"}
@@ -32,7 +32,7 @@ REQUESTS = {
 
 
 class Connection(asyncio.Transport):
-    """Keeps what is written to it, and whether it was closed."""
+    """A transport that records what is written to it, and whether it was closed."""
 
     def __init__(self):
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
@@ -40,11 +40,11 @@ class Connection(asyncio.Transport):
         self.closed = False
 
     def write(self, data):
-        """Keep it."""
+        """Record the data."""
         self.written.append(bytes(data))
 
     def close(self):
-        """Note that it was closed."""
+        """Record the close."""
         self.closed = True
 
     def is_closing(self):
@@ -58,8 +58,8 @@ class Connection(asyncio.Transport):
         """Do nothing."""
 
 
-async def told(app, *pieces, of_every_answer=()):
-    """Send pieces of a connection to an application; return what was written, and whether the connection was closed."""
+async def exchange(app, *pieces, of_every_answer=()):
+    """Send data to an application; return what was written, and whether the connection was closed."""
     protocol, connection = new_protocol(app), Connection()
     protocol.server_state.default_headers = [
         (b"date", b"today"),
@@ -72,14 +72,14 @@ async def told(app, *pieces, of_every_answer=()):
     while protocol.tasks:
         await asyncio.wait(set(protocol.tasks))
         await asyncio.sleep(0)
-    # Before its end, which closes every connection.
+    # Read before `connection_lost`, which closes every connection.
     closed = connection.closed
     protocol.connection_lost(None)
     return connection.written, closed
 
 
 def whole(make):
-    """Return an application that answers so."""
+    """Return an application that sends this answer."""
 
     async def app(scope, receive, send):
         await make()(scope, receive, send)
@@ -101,10 +101,10 @@ def in_messages(make):
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("make", ANSWERS.values(), ids=ANSWERS)
-async def test_it_is_the_answer_that_uvicorn_makes(make, request_):
-    """The same bytes, and the same end of the connection, whatever was asked and answered."""
-    written, closed = await told(whole(make), request_)
-    expected, closes = await told(in_messages(make), request_)
+async def test_an_answer_has_the_bytes_that_uvicorn_would_send(make, request_):
+    """And the connection stays open or is closed in the same cases, whatever the request and the answer."""
+    written, closed = await exchange(whole(make), request_)
+    expected, closes = await exchange(in_messages(make), request_)
 
     assert (b"".join(written), closed) == (b"".join(expected), closes)
     assert written[0].startswith(b"HTTP/1.1 ")
@@ -112,28 +112,29 @@ async def test_it_is_the_answer_that_uvicorn_makes(make, request_):
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("make", ANSWERS.values(), ids=ANSWERS)
-async def test_a_server_that_drains_closes_after_each_answer(make, request_):
+async def test_a_draining_server_closes_the_connection_after_each_answer(make, request_):
     """
-    Each answer then says that its connection ends, and it does: a request behind it would be answered to a client that reads no more.
 
-    RFC 9112, section 9.6: who says `close` processes nothing that comes after it.
+    The answer says so: otherwise a request sent after it would be answered to a client that no longer reads.
+
+    RFC 9112, section 9.6: after sending `close`, a server processes nothing more on the connection.
     """
     close = [(b"connection", b"close")]
-    written, closed = await told(whole(make), request_, of_every_answer=close)
-    expected, closes = await told(in_messages(make), request_, of_every_answer=close)
+    written, closed = await exchange(whole(make), request_, of_every_answer=close)
+    expected, closes = await exchange(in_messages(make), request_, of_every_answer=close)
 
     assert (b"".join(written), closed) == (b"".join(expected), closes)
     assert closed
 
 
-async def test_it_is_written_at_once(monkeypatch):
-    """Head and body are one piece, written before the event loop goes on, and not by uvicorn's messages."""
+async def test_an_answer_is_written_in_one_piece(monkeypatch):
+    """Head and body together, before the event loop continues, and without uvicorn's messages."""
 
     async def send(_cycle, _message):
         raise AssertionError
 
     monkeypatch.setattr(RequestResponseCycle, "send", send)
-    written, _ = await told(whole(ANSWERS["with a body"]), GET)
+    written, _ = await exchange(whole(ANSWERS["with a body"]), GET)
 
     assert len(written) == 1
 
@@ -150,27 +151,27 @@ async def test_it_is_written_at_once(monkeypatch):
         (b"", b"a"),
     ],
 )
-def test_a_header_that_would_begin_another_is_refused(field):
-    """Header injection: no value and no name ends its line."""
+def test_a_header_with_a_line_break_is_rejected(field):
+    """Header injection: neither a name nor a value can begin another header."""
     with pytest.raises(ValueError, match="may not be sent"):
         Head(field)
 
 
-async def test_a_header_that_is_added_later_is_sent():
-    """Who adds to an answer what it did not have has it sent too."""
+async def test_a_header_added_to_an_answer_is_sent():
+    """Also if it is added after the answer was made."""
 
     def make():
         answer = RawResponse(200, NO_STORE_JSON, b"{}")
         answer.headers["x-added"] = "later"
         return answer
 
-    written, _ = await told(whole(make), GET)
+    written, _ = await exchange(whole(make), GET)
 
     assert b"\r\nx-added: later\r\n" in b"".join(written)
 
 
 async def test_middleware_sees_every_answer():
-    """What wraps `send` gets the two messages of ASGI: no answer passes it by."""
+    """Code that wraps `send` gets the two ASGI messages: no answer bypasses it."""
     seen = []
 
     async def app(scope, receive, send):
@@ -180,13 +181,13 @@ async def test_middleware_sees_every_answer():
 
         await ANSWERS["with a body"]()(scope, receive, wrapped)
 
-    await told(app, GET)
+    await exchange(app, GET)
 
     assert seen == ["http.response.start", "http.response.body"]
 
 
-async def test_a_peer_that_does_not_read_is_waited_for():
-    """An answer is not written to a connection that has taken no more for now, however many requests it sends."""
+async def test_backpressure_holds_an_answer_back():
+    """While the peer does not read, no answer is written, however many requests it sends."""
     entered = asyncio.Event()
 
     async def app(scope, receive, send):
@@ -209,8 +210,8 @@ async def test_a_peer_that_does_not_read_is_waited_for():
     protocol.connection_lost(None)
 
 
-def test_other_servers_get_messages():
-    """What is not uvicorn's own way to send is left alone."""
+def test_other_asgi_servers_get_messages():
+    """The shortcut is used only with uvicorn's own `send`."""
 
     async def send(_message):
         raise AssertionError

@@ -1,4 +1,4 @@
-"""A database outside of the data directory: each program that opens it makes the same check first."""
+"""A database outside the data directory: every program that opens it makes the same check first."""
 
 import asyncio
 import os
@@ -20,15 +20,15 @@ AUDIT_KEY = audit_key_of(SECRET_KEY.encode())
 
 @pytest.fixture
 def database(tmp_path):
-    """Return a database in a directory of its own."""
+    """Return a database in its own directory."""
     file = tmp_path / "elsewhere" / "x.db"
     file.parent.mkdir(mode=0o700)
     asyncio.run(Store.open(f"sqlite:///{file}", audit_key=AUDIT_KEY).close())
     return file
 
 
-def place_of(file, tmp_path):
-    """Return the settings of a Server whose database is that file."""
+def location_of(file, tmp_path):
+    """Return the settings of a Server with this database file."""
     (tmp_path / "staging").mkdir(mode=0o700, exist_ok=True)
     return read_state_location(
         {
@@ -45,26 +45,26 @@ def open_as_server(file, _tmp_path):
 
 
 def take_backup(file, tmp_path):
-    """Back it up."""
-    back_up(place_of(file, tmp_path), tmp_path / "new-backup.db")
+    """Back the database up."""
+    back_up(location_of(file, tmp_path), tmp_path / "new-backup.db")
 
 
 def put_back(file, tmp_path):
-    """Put a backup in its place."""
-    restore(place_of(file, tmp_path), file)
+    """Restore a backup over it."""
+    restore(location_of(file, tmp_path), file)
 
 
 def move(file, tmp_path):
-    """Move it to PostgreSQL, which is not asked before."""
+    """Move it to PostgreSQL, which is not contacted before the check."""
     there = {"LYFTDATA_DATABASE_URL": "postgresql://127.0.0.1:1/x", "LYFTDATA_SECRET_KEY": SECRET_KEY}
     move_to_postgresql(read_state_location(there, staging_dir=str(tmp_path / "staging")), source=file)
 
 
 OPENERS = {
     "server": open_as_server,
-    "unlock": lambda file, tmp_path: unlock(place_of(file, tmp_path), "admin"),
+    "unlock": lambda file, tmp_path: unlock(location_of(file, tmp_path), "admin"),
     "reset-password": lambda file, tmp_path: reset_password(
-        place_of(file, tmp_path), "admin", Secret("a long new password"), announce=lambda *_: None
+        location_of(file, tmp_path), "admin", Secret("a long new password"), announce=lambda *_: None
     ),
     "backup": take_backup,
     "restore": put_back,
@@ -75,8 +75,8 @@ OPENED = pytest.mark.parametrize("opening", OPENERS.values(), ids=OPENERS)
 
 @OPENED
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
-def test_a_directory_that_others_can_write_to_is_refused(database, tmp_path, opening, mode):
-    """A journal beside the file would be played back, no matter who put it there."""
+def test_a_database_in_a_directory_that_others_can_write_to_is_refused(database, tmp_path, opening, mode):
+    """SQLite would replay a journal next to the file, no matter who put it there."""
     database.parent.chmod(mode)
 
     with pytest.raises(StoreError, match=f"Others can write to {database.parent}"):
@@ -84,8 +84,8 @@ def test_a_directory_that_others_can_write_to_is_refused(database, tmp_path, ope
 
 
 @OPENED
-def test_so_is_one_behind_a_symbolic_link(database, tmp_path, opening):
-    """Where the link leads to counts, and not only where it is."""
+def test_a_symbolic_link_to_such_a_directory_is_refused(database, tmp_path, opening):
+    """Both the link's directory and its target count."""
     database.parent.chmod(0o777)
     link = tmp_path / "link.db"
     link.symlink_to(database)
@@ -95,8 +95,8 @@ def test_so_is_one_behind_a_symbolic_link(database, tmp_path, opening):
 
 
 @OPENED
-def test_a_file_of_another_user_is_refused(database, tmp_path, opening):
-    """Its owner could change what it holds; root, who may open it, is told as well."""
+def test_a_database_of_another_user_is_refused(database, tmp_path, opening):
+    """Its owner could change its contents. Root, who could open it, is refused too."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     os.chown(database, 12345, 12345)
@@ -105,17 +105,17 @@ def test_a_file_of_another_user_is_refused(database, tmp_path, opening):
         opening(database, tmp_path)
 
 
-def test_what_others_could_read_is_closed_to_them(database, tmp_path):
-    """A copy put back by hand is its owner's alone after the first command, as after a start of the Server."""
+def test_a_database_that_others_can_read_is_made_private(database, tmp_path):
+    """A copy restored by hand gets mode 0600 at the first command, as at a start of the Server."""
     database.chmod(0o644)
 
-    back_up(place_of(database, tmp_path), tmp_path / "backup.db")
+    back_up(location_of(database, tmp_path), tmp_path / "backup.db")
 
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
 
 
-def test_two_names_of_one_database_are_one_database(database, tmp_path):
-    """A second Server that is given a symbolic link to the file of the first does not start."""
+def test_a_second_server_on_the_same_database_does_not_start(database, tmp_path):
+    """Also if it has a symbolic link to the first one's file."""
     link = tmp_path / "link.db"
     link.symlink_to(database)
     first = Store.open(f"sqlite:///{database}", audit_key=AUDIT_KEY)
@@ -125,8 +125,8 @@ def test_two_names_of_one_database_are_one_database(database, tmp_path):
     asyncio.run(first.close())
 
 
-def test_the_command_line_says_so(database, tmp_path):
-    """`admin unlock` ends with what to do, and has changed nothing."""
+def test_the_command_line_explains_the_refusal(database, tmp_path):
+    """`admin unlock` fails with the remedy, and has changed nothing."""
     database.parent.chmod(0o777)
     before = database.read_bytes()
     host = Host(

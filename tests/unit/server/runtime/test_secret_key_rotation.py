@@ -1,4 +1,4 @@
-"""The secret key is rotated in one step, on both databases, whatever interrupts it."""
+"""The secret key is rotated in one step, on SQLite and PostgreSQL, whatever interrupts it."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ from lyftdata.store.tables import event_destinations, second_factors
 
 ORIGIN = "lyft.example/audit"
 
-# Runs the command's own function, and ends itself as a power cut would when it reports a certain progress.
+# Runs the command's own function, and kills itself when it reports a given progress, as a power cut would.
 KILLED = """
 import os, signal, sys
 from lyftdata.server.runtime.maintenance import read_state_location
@@ -55,7 +55,7 @@ ON_POSTGRESQL = IN_A_FILE[1:4]
 
 @pytest.fixture
 def environ(tmp_path):
-    """Return the settings of a Server whose key is in its data directory."""
+    """Return the settings of a Server whose secret key is in its data directory."""
     return {"LYFTDATA_STAGING_DIR": str(tmp_path / "staging")}
 
 
@@ -71,17 +71,17 @@ def shared(environ, cluster):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def both(request):
-    """Return the settings of a Server on each database."""
+    """Return the settings of a Server on SQLite and on PostgreSQL."""
     return request.getfixturevalue("environ" if request.param == "sqlite" else "shared")
 
 
 def rotate(environ, **given):
-    """Run the command's function to its end."""
+    """Run the command's function."""
     return rotate_secret_key(read_state_location(environ), **({"enrollment_keys": []} | given))
 
 
 def key_in_force(environ):
-    """Return the key that fits the database, whose whole audit log it verifies."""
+    """Return the key that fits the database, after verifying the whole audit log with it."""
     place = read_state_location(environ)
     key = secret_key_of(place, url_of(place))
     report = read_directly(url_of(place), lambda conn: audit_tree.verify(conn, key=audit_key_of(key)))
@@ -103,7 +103,7 @@ def kill_at(environ, stage):
 
 
 async def make_state(opened, environ):
-    """Let a Server make its state: an operator, a Worker, checkpoints, a token."""
+    """Have a Server make its state: an operator, a Worker, checkpoints, a token."""
     async with opened(**environ) as server:
         worker_id, key = await server.enrolled()
         token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()
@@ -112,7 +112,7 @@ async def make_state(opened, environ):
 
 
 async def check_state(opened, environ, made, *, jti):
-    """A Server goes on: the Worker, its token, the audit log and what is signed."""
+    """Check that a Server works: the Worker, its token, the audit log and checkpoints."""
     worker_id, key, token = made
     async with opened(**environ) as server:
         server.jti_from(jti)
@@ -123,8 +123,8 @@ async def check_state(opened, environ, made, *, jti):
         await server.sign_in()
 
 
-async def test_a_server_goes_on_with_the_new_key(opened, both):
-    """Workers, tokens and sessions stay; the log is whole, and names its end under the old key."""
+async def test_a_server_works_with_the_new_key(opened, both):
+    """Workers and tokens stay valid; the audit log is intact, and has a handover from the old key."""
     made = await make_state(opened, both)
     before = key_in_force(both)
     changed = rotate(both, enrollment_keys=[Secret(ENROLLMENT_KEY)]).changed
@@ -139,8 +139,8 @@ async def test_a_server_goes_on_with_the_new_key(opened, both):
         assert enrolled.enrolled_with == server.services.enrollment.keys[0].fingerprint
 
 
-async def test_targets_of_events_are_sealed_with_the_new_key(opened, both):
-    """A Server with the new key reads the URL, and signs with the secret that the receiver has; the old key opens neither."""
+async def test_event_destinations_are_sealed_with_the_new_key(opened, both):
+    """The URL and the receiver's secret are unchanged, and the old key no longer opens them."""
     body = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/x"}
     async with opened(**both) as server:
         admin = await server.sign_in()
@@ -160,7 +160,7 @@ async def test_targets_of_events_are_sealed_with_the_new_key(opened, both):
 
 
 async def test_second_factors_are_sealed_with_the_new_key(opened, both):
-    """An app goes on to sign in with the new key; the old key opens its secret no more."""
+    """An authenticator app still works, and the old key no longer opens its secret."""
     async with opened(**both) as server:
         app, _ = await set_up(server, await server.sign_in())
     old = kek_of(key_in_force(both))
@@ -176,7 +176,7 @@ async def test_second_factors_are_sealed_with_the_new_key(opened, both):
 
 
 async def test_a_passkey_signs_in_after_the_rotation(opened, both):
-    """Also one that says whom it is of: that is not computed again from the new key."""
+    """Also a discoverable one: its user handle is not derived again from the new key."""
     key = Authenticator()
     async with opened(**both) as server:
         await register(server, await actor_of(server, await server.sign_in()), key)
@@ -189,8 +189,8 @@ async def test_a_passkey_signs_in_after_the_rotation(opened, both):
         assert signed_in.session.second_factor == "passkey"
 
 
-async def test_without_the_enrollment_key_only_its_fingerprint_is_older(opened, environ):
-    """Workers that enrolled with it are let in as before."""
+async def test_rotation_without_the_enrollment_key_keeps_workers(opened, environ):
+    """Only the key's fingerprint in their entries is not updated; they connect as before."""
     made = await make_state(opened, environ)
     assert rotate(environ).changed.workers == 0
 
@@ -199,7 +199,7 @@ async def test_without_the_enrollment_key_only_its_fingerprint_is_older(opened, 
 
 @pytest.mark.parametrize("key", ["old", "new"])
 async def test_a_third_party_follows_the_handover(opened, environ, tmp_path, unhurried, key):
-    """Who has the old public key verifies proofs of events on both sides, and of the one that names the new key."""
+    """With the old public key they can verify proofs from before and after, and the event that names the new key."""
     await make_state(opened, environ)
     old = published_key(audit_key_of(SECRET_KEY.encode()), origin=ORIGIN)
     rotate(environ)
@@ -227,8 +227,8 @@ async def test_a_third_party_follows_the_handover(opened, environ, tmp_path, unh
     assert verify(last, old).returncode == 1
 
 
-async def test_a_kill_leaves_a_key_that_fits(opened, environ, tmp_path):
-    """Whenever it is killed, commands and Servers use the key that fits, and a Server leaves only that one."""
+async def test_an_interrupted_rotation_leaves_a_key_that_fits(opened, environ, tmp_path):
+    """Whenever it is killed, commands and Servers use that key, and a Server removes the other one."""
     made = await make_state(opened, environ)
     staging = tmp_path / "staging"
     for number, (stage, then) in enumerate(IN_A_FILE):
@@ -243,8 +243,8 @@ async def test_a_kill_leaves_a_key_that_fits(opened, environ, tmp_path):
             assert secret_key_file(staging).read_bytes().strip() == in_force
 
 
-async def test_the_command_finishes_what_was_interrupted(opened, environ):
-    """Run again after a kill behind the commit, it keeps the new key, and makes no other."""
+async def test_the_command_finishes_an_interrupted_rotation(opened, environ):
+    """Run again after a kill that followed the commit, it keeps the new key and makes no other."""
     await make_state(opened, environ)
     kill_at(environ, "Committing end")
     key = key_in_force(environ)
@@ -257,8 +257,8 @@ async def test_the_command_finishes_what_was_interrupted(opened, environ):
     )
 
 
-async def test_a_kill_on_a_shared_database(opened, shared):
-    """Servers that are given both keys use the one that fits, and the command is run again until it is done."""
+async def test_an_interrupted_rotation_of_a_shared_database_can_be_completed(opened, shared):
+    """Servers that have both keys use the one that fits, and the command can be run again until it is done."""
     made = await make_state(opened, shared)
     for number, (stage, then) in enumerate(ON_POSTGRESQL):
         kill_at(shared, stage)
@@ -273,7 +273,7 @@ async def test_a_kill_on_a_shared_database(opened, shared):
 
 
 async def test_a_server_that_would_still_accept_the_old_key_warns(opened, environ):
-    """Once the database has the next one: a leaked key must not be good for a database that somebody has changed back."""
+    """Once the database has the new key: otherwise a leaked key would fit a database that was changed back."""
     both_keys = environ | {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_SECRET_KEY_NEXT": OTHER_SECRET_KEY}
     await make_state(opened, both_keys)
     assert await warnings_about_next(opened, both_keys) == 0
@@ -289,8 +289,8 @@ async def warnings_about_next(opened, environ):
         return sum("LYFTDATA_SECRET_KEY_NEXT" in found for found in server.services.warnings)
 
 
-async def test_text_of_an_older_database_goes_on(opened, environ, monkeypatch):
-    """Text was used as it is before: such a database keeps its key, with a warning, until it is rotated to the stretched one."""
+async def test_an_older_database_keeps_an_unstretched_key_until_rotation(opened, environ, monkeypatch):
+    """Text keys used to be used unstretched: such a database works, with a warning, until its key is rotated."""
     text = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
     given = environ | {"LYFTDATA_SECRET_KEY": text}
     with monkeypatch.context() as patch:
@@ -307,7 +307,7 @@ async def test_text_of_an_older_database_goes_on(opened, environ, monkeypatch):
         assert (await server.verify(made[2])).status_code == 204
 
 
-async def test_it_is_refused_while_a_server_runs(opened, both, tmp_path):
+async def test_rotation_is_refused_while_a_server_runs(opened, both, tmp_path):
     """Nothing is changed, and no key is left behind."""
     async with opened(**both):
         with pytest.raises(StoreError, match="using the database"):
@@ -317,8 +317,8 @@ async def test_it_is_refused_while_a_server_runs(opened, both, tmp_path):
     assert not next_secret_key_file(tmp_path / "staging").exists()
 
 
-async def test_a_suspended_server_breaks_nothing(opened, shared, monkeypatch):
-    """A Server that was thought dead while the key was rotated cannot write, and says why."""
+async def test_a_suspended_server_cannot_write_after_a_rotation(opened, shared, monkeypatch):
+    """A Server that was declared dead while the key was rotated gets an error that says why."""
     async with opened(**shared) as server:
         with monkeypatch.context() as patch:
             patch.setattr(key_rotation, "_check_no_server", lambda *_: None)
@@ -329,8 +329,8 @@ async def test_a_suspended_server_breaks_nothing(opened, shared, monkeypatch):
     assert key_in_force(shared) == OTHER_SECRET_KEY.encode()
 
 
-async def test_a_server_with_the_old_key_alone_does_not_start(opened, shared):
-    """And it leaves the log as it is."""
+async def test_a_server_with_only_the_old_key_does_not_start(opened, shared):
+    """And it does not change the database."""
     await make_state(opened, shared)
     rotate(shared)
     from lyftdata.core.keyring import KeyDecryptionError
@@ -342,7 +342,7 @@ async def test_a_server_with_the_old_key_alone_does_not_start(opened, shared):
 
 
 async def test_a_changed_audit_log_is_not_signed_again(opened, environ):
-    """Rehashed, a forged event would pass for one that a Server wrote."""
+    """Hashed again, a forged event would look like one that a Server wrote."""
     from sqlalchemy import text
 
     from lyftdata.store.dialects import dialect
@@ -359,7 +359,7 @@ async def test_a_changed_audit_log_is_not_signed_again(opened, environ):
     assert not next_secret_key_file(read_state_location(environ).staging_dir).exists()
 
 
-async def test_the_keys_must_be_given_where_they_are_settings(opened, shared):
+async def test_both_keys_must_be_set_for_a_shared_database(opened, shared):
     """The key of several Servers is not in a data directory, and neither is the next one."""
     await make_state(opened, shared)
     for missing in ("LYFTDATA_SECRET_KEY", "LYFTDATA_SECRET_KEY_NEXT"):
@@ -370,7 +370,7 @@ async def test_the_keys_must_be_given_where_they_are_settings(opened, shared):
 
 
 async def test_the_key_of_another_server_changes_nothing(opened, environ, tmp_path):
-    """With a key that does not fit, the log is not the one to verify."""
+    """With a key that does not fit, the audit log cannot be verified."""
     await make_state(opened, environ)
     other = environ | {"LYFTDATA_SECRET_KEY": OTHER_SECRET_KEY, "LYFTDATA_SECRET_KEY_NEXT": SECRET_KEY[::-1]}
     with pytest.raises(StoreError, match="does not fit the secret key"):
@@ -378,8 +378,8 @@ async def test_the_key_of_another_server_changes_nothing(opened, environ, tmp_pa
     assert key_in_force(environ) == SECRET_KEY.encode()
 
 
-async def test_before_the_first_checkpoint_there_is_nothing_to_hand_over(environ, tmp_path):
-    """A database that no Server has signed a checkpoint of is left alone."""
+async def test_rotation_before_the_first_checkpoint_is_refused(environ, tmp_path):
+    """A database without a checkpoint signed by a Server has nothing to hand over."""
     staging = tmp_path / "staging"
     staging.mkdir(0o700)
     secret_key_file(staging).write_text(SECRET_KEY)

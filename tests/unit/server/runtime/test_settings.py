@@ -21,14 +21,14 @@ from lyftdata.worker.settings import WorkerSettings, read_worker_settings
 
 
 def problems(**environ):
-    """Return the faults of an environment."""
+    """Return the problems found in an environment."""
     with pytest.raises(SettingsError) as faults:
         read_server_settings(environ)
     return faults.value.problems
 
 
-def test_nothing_given_is_a_server_on_loopback_without_auto_enrollment():
-    """The defaults are the contract's."""
+def test_the_defaults_are_loopback_without_auto_enrollment():
+    """As documented."""
     settings = read_server_settings({"HOME": "/h"})
 
     assert str(settings.bind_address) == "127.0.0.1:3000"
@@ -37,8 +37,8 @@ def test_nothing_given_is_a_server_on_loopback_without_auto_enrollment():
     assert settings.warnings == ()
 
 
-def test_every_fault_at_once():
-    """Five faults, five sentences that name the variable, none that repeats a secret."""
+def test_every_problem_is_reported_at_once():
+    """Each with its variable and the remedy, and without repeating a secret."""
     found = problems(
         LYFTDATA_BIND_ADDRESS="nonsense",
         LYFTDATA_AUTO_ENROLLMENT_KEY="short-secret",
@@ -57,8 +57,8 @@ def test_every_fault_at_once():
 @pytest.mark.parametrize(
     "address", ["0.0.0.0:3000", "192.0.2.1:3000", "[::]:3000", ":3000", "lyft.internal:3000"]
 )
-def test_an_address_that_others_reach_needs_tls_or_the_word_for_none(address):
-    """Without a certificate and without LYFTDATA_DISABLE_TLS it is refused."""
+def test_a_public_address_needs_tls_or_disable_tls(address):
+    """Without a certificate and without LYFTDATA_DISABLE_TLS it is rejected."""
     (problem,) = problems(LYFTDATA_BIND_ADDRESS=address)
     assert "LYFTDATA_TLS_CERT" in problem
     assert "LYFTDATA_DISABLE_TLS" in problem
@@ -69,7 +69,7 @@ def test_an_address_that_others_reach_needs_tls_or_the_word_for_none(address):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:3000", "localhost:1", "[::1]:3000", "127.9.9.9:0"])
-def test_loopback_needs_none(address):
+def test_a_loopback_address_needs_no_tls(address):
     """Addresses of this machine alone may be plain."""
     assert read_server_settings({"LYFTDATA_BIND_ADDRESS": address}).bind_address.is_loopback()
 
@@ -77,14 +77,14 @@ def test_loopback_needs_none(address):
 @pytest.mark.parametrize(
     ("text", "address"), [(":80", BindAddress("0.0.0.0", 80)), ("[::1]:1", BindAddress("::1", 1))]
 )
-def test_bind_addresses_read(text, address):
-    """Host and port, v6 in brackets, a port alone for every interface."""
+def test_bind_addresses_are_parsed(text, address):
+    """Host and port, IPv6 in brackets, or a port alone for every interface."""
     assert parse_bind_address(text) == address
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0s", 0), ("10m", 600), ("10m1s", None), ("3", None)])
-def test_the_delay_of_a_shutdown_has_bounds(text, seconds):
-    """From nothing to ten minutes; a number without a unit is a fault."""
+def test_the_shutdown_delay_has_bounds(text, seconds):
+    """From nothing to ten minutes; a number needs a unit."""
     if seconds is None:
         [problem] = problems(LYFTDATA_SHUTDOWN_DELAY=text)
         assert "LYFTDATA_SHUTDOWN_DELAY" in problem
@@ -93,13 +93,13 @@ def test_the_delay_of_a_shutdown_has_bounds(text, seconds):
         assert settings.shutdown_delay.total_seconds() == seconds
 
 
-def test_halves_are_faults():
-    """A certificate without its key, a previous secret without a current one."""
+def test_an_incomplete_pair_of_settings_is_rejected():
+    """A certificate without its key, a previous enrollment key without a current one."""
     assert "LYFTDATA_TLS_KEY" in problems(LYFTDATA_TLS_CERT="/c")[0]
     assert "LYFTDATA_AUTO_ENROLLMENT_KEY" in problems(LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=ENROLLMENT_KEY)[0]
 
 
-def test_secrets_do_not_show_in_the_settings():
+def test_settings_do_not_reveal_secrets_when_printed():
     """The object may be printed."""
     settings = read_server_settings({"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY})
     assert ENROLLMENT_KEY not in repr(settings)
@@ -118,8 +118,8 @@ def test_secrets_do_not_show_in_the_settings():
         ),
     ],
 )
-def test_the_issuer(environ, issuer):
-    """The public URL, or what the bind address gives; on loopback the default address of Workers and the command line."""
+def test_the_issuer_is_the_public_url_or_the_bind_address(environ, issuer):
+    """On loopback it is the default URL of Workers and the command line."""
     assert issuer_of(read_server_settings(environ)) == issuer
 
 
@@ -142,23 +142,23 @@ def test_the_issuer(environ, issuer):
         ),
     ],
 )
-def test_a_proxy_that_is_not_named_is_warned_about(environ, is_warned):
-    """Where TLS ends elsewhere and no proxy is named, one warning says what follows from it."""
+def test_a_missing_trusted_proxy_is_warned_about(environ, is_warned):
+    """If TLS ends elsewhere and no proxy is configured, one warning explains the consequences."""
     found = [w for w in read_server_settings(environ).warnings if w.startswith("LYFTDATA_TRUSTED_PROXIES")]
 
     assert len(found) == is_warned
 
 
-def test_worker_variables_in_a_servers_environment_are_no_typo():
-    """Both programs may read one file of variables; a misspelt one is still warned about."""
+def test_worker_variables_in_a_servers_environment_are_accepted():
+    """Both programs may read one environment file; a misspelt variable is still warned about."""
     settings = read_server_settings({"LYFTDATA_WORKER_ID": "x", "LYFTDATA_WORKER_TOKEN_TLT": "5m"})
     assert settings.warnings == (
         "LYFTDATA_WORKER_TOKEN_TLT is not a setting and is ignored. Did you mean LYFTDATA_WORKER_TOKEN_TTL?",
     )
 
 
-def test_every_setting_is_on_the_list_of_all_programs():
-    """One environment file may serve all programs: secrets are hidden from the COMMAND, and no setting is called unknown."""
+def test_every_setting_is_in_the_list_of_all_programs():
+    """So one environment file can serve all: no setting is called unknown, and secrets are hidden from the COMMAND."""
     rows = (*TABLE, *WORKER_TABLE, *COMMAND_TABLE)
 
     assert {row.name for row in rows if row.secret} == set(SECRET_VARIABLES), "see core/settings.py"
@@ -167,8 +167,8 @@ def test_every_setting_is_on_the_list_of_all_programs():
 
 
 @pytest.mark.parametrize(("table", "settings"), [(TABLE, ServerSettings), (WORKER_TABLE, WorkerSettings)])
-def test_every_row_of_a_table_has_its_field(table, settings):
-    """What is read from the environment is kept under the name that the row gives."""
+def test_every_row_of_a_settings_table_has_a_field(table, settings):
+    """A value from the environment is stored under the name in its row."""
     missing = {row.field for row in table} - set(settings.__struct_fields__)
 
     assert missing == set(), f"add the fields to {settings.__name__}"
@@ -179,8 +179,8 @@ def names_of(table):
     return {name for row in table for name in ((row.name, f"{row.name}_FILE") if row.secret else (row.name,))}
 
 
-def test_neither_program_calls_a_setting_of_the_other_unknown():
-    """Whatever it is set to, it is left to the program that reads it."""
+def test_neither_program_warns_about_the_others_settings():
+    """Whatever the value."""
     server, worker = names_of(TABLE), names_of(WORKER_TABLE)
 
     assert read_worker_settings(dict.fromkeys(server - worker, "x")).warnings == ()
@@ -190,8 +190,8 @@ def test_neither_program_calls_a_setting_of_the_other_unknown():
 # --- the data directory ----------------------------------------------------------------------------------
 
 
-def test_the_directory_is_made_for_its_owner_alone(tmp_path):
-    """Created 0700, parents too, whatever the umask."""
+def test_the_data_directory_is_created_private(tmp_path):
+    """With mode 0700, including its parents, whatever the umask."""
     before = os.umask(0)
     try:
         prepare_staging_dir(tmp_path / "a" / "b")
@@ -201,23 +201,23 @@ def test_the_directory_is_made_for_its_owner_alone(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o777])
-def test_a_directory_that_others_can_read_is_refused(tmp_path, mode):
-    """The message says how to remedy it."""
+def test_a_data_directory_that_others_can_read_is_refused(tmp_path, mode):
+    """The message has the remedy."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(mode)
     with pytest.raises(SettingsError, match="chmod 700"):
         prepare_staging_dir(tmp_path / "d")
 
 
-def test_a_file_in_its_place_is_refused(tmp_path):
+def test_a_file_instead_of_the_data_directory_is_refused(tmp_path):
     """What is no directory cannot be the data directory."""
     (tmp_path / "f").write_text("x")
     with pytest.raises(SettingsError):
         prepare_staging_dir(tmp_path / "f")
 
 
-def test_the_secret_key_is_made_once_and_kept(tmp_path):
-    """Made at the first start with mode 0600, read at the next; a cut one is not taken."""
+def test_the_secret_key_is_generated_once_and_kept(tmp_path):
+    """At the first start, with mode 0600; a truncated one is rejected."""
     first = load_secret_key(tmp_path, given=None, random_bytes=seeded_bytes(1))
     second = load_secret_key(tmp_path, given=None, random_bytes=seeded_bytes(2))
 
@@ -229,7 +229,7 @@ def test_the_secret_key_is_made_once_and_kept(tmp_path):
         load_secret_key(tmp_path, given=None, random_bytes=seeded_bytes(3))
 
 
-def test_one_key_a_purpose():
+def test_keys_for_different_purposes_differ():
     """Keys derived for two purposes differ."""
     assert derive_key(b"k" * 32, purpose="a") != derive_key(b"k" * 32, purpose="b")
 
@@ -242,8 +242,8 @@ SHARED = {
 
 
 @pytest.mark.parametrize("query", ["", "?sslmode=require", "?sslmode=verify-ca"])
-def test_a_database_elsewhere_must_prove_who_it_is(query):
-    """PostgreSQL on another host is refused unless the connection checks it, or the operator says that it need not."""
+def test_a_remote_database_must_be_verified(query):
+    """PostgreSQL on another host is rejected unless the connection verifies it, or the operator says that it need not."""
     url = f"postgresql://lyftdata:hidden-pw@db.example.com/lyftdata{query}"
     (problem,) = problems(LYFTDATA_DATABASE_URL=url, **SHARED)
     for message in (
@@ -270,16 +270,16 @@ def test_a_database_elsewhere_must_prove_who_it_is(query):
         "postgresql://u:hidden-pw@[::1/x",
     ],
 )
-def test_a_database_url_that_cannot_be_read_is_a_fault(url):
-    """Not found out only by the start; the password is not repeated."""
+def test_an_invalid_database_url_is_rejected(url):
+    """Before anything is started; the password is not repeated."""
     (problem,) = problems(LYFTDATA_DATABASE_URL=url, **SHARED)
 
     assert problem.startswith("LYFTDATA_DATABASE_URL: cannot be read")
     assert "hidden-pw" not in problem
 
 
-def test_a_tool_on_the_host_asks_the_same_of_the_database():
-    """What moves the state, or works on it beside the Server, connects to no other database than a Server would."""
+def test_maintenance_commands_verify_the_database_too():
+    """They connect to no database that a Server would reject."""
     environ = {"LYFTDATA_DATABASE_URL": "postgresql://u:hidden-pw@db.example.com/lyftdata"}
     with pytest.raises(SettingsError, match="sslmode=verify-full"):
         read_state_location(environ)
@@ -290,8 +290,8 @@ def test_a_tool_on_the_host_asks_the_same_of_the_database():
     assert read_state_location({"LYFTDATA_DATABASE_URL": "postgresql:///lyftdata"}).database_url is not None
 
 
-def test_several_processes_need_a_database_that_they_can_share(tmp_path):
-    """On SQLite they are refused, with what to do; on PostgreSQL not, and one is the default."""
+def test_several_processes_need_postgresql(tmp_path):
+    """On SQLite the setting is rejected, with the remedy; the default is one process."""
     [problem] = problems(LYFTDATA_PROCESSES="2")
     assert problem.startswith("LYFTDATA_PROCESSES: 2 processes need a PostgreSQL database")
     assert "LYFTDATA_DATABASE_URL" in problem

@@ -1,4 +1,4 @@
-"""What is wrong with certificate and key is said by variable and file, before anything else is done."""
+"""A problem with the certificate or key is reported with its variable and file, before anything else is done."""
 
 import ssl
 
@@ -20,7 +20,7 @@ from lyftdata.server.runtime.tls_files import (
 
 
 def problems_of(cert, key):
-    """Return what is said of two files."""
+    """Return the problems reported for two files."""
     try:
         check_tls_files(cert, key)
     except SettingsError as error:
@@ -29,7 +29,7 @@ def problems_of(cert, key):
 
 
 def encrypt(key):
-    """Encrypt a private key file under a passphrase."""
+    """Encrypt a private key file with a passphrase."""
     private = serialization.load_pem_private_key(key.read_bytes(), None)
     key.write_bytes(
         private.private_bytes(
@@ -40,14 +40,14 @@ def encrypt(key):
     )
 
 
-def test_good_files_pass(tmp_path):
-    """A certificate with its key is accepted, and so is a Server without TLS."""
+def test_a_certificate_with_its_key_is_accepted(tmp_path):
+    """As is a Server without TLS."""
     assert problems_of(*self_signed(tmp_path)) == []
     assert problems_of(None, None) == []
 
 
 def test_both_files_are_named_when_both_are_missing(tmp_path):
-    """All faults are said at once."""
+    """All problems are reported at once."""
     message = problems_of(tmp_path / "cert", tmp_path / "key")
 
     assert [line.split(":")[0] for line in message] == ["LYFTDATA_TLS_CERT", "LYFTDATA_TLS_KEY"]
@@ -55,7 +55,7 @@ def test_both_files_are_named_when_both_are_missing(tmp_path):
 
 
 def test_a_directory_is_not_a_certificate(tmp_path):
-    """A path that is a directory is said to be one."""
+    """The message says that the path is a directory."""
     _, key = self_signed(tmp_path)
 
     assert problems_of(tmp_path, key) == [f"LYFTDATA_TLS_CERT: {tmp_path} cannot be read: is a directory."]
@@ -64,8 +64,8 @@ def test_a_directory_is_not_a_certificate(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_what_is_not_pem_is_named(tmp_path, content):
-    """An empty, foreign or damaged file is named with its variable, whichever of the two it is."""
+def test_a_file_that_is_not_pem_is_named(tmp_path, content):
+    """If empty, of another format or damaged, with its variable, for either file."""
     cert, key = self_signed(tmp_path)
     other = tmp_path / "other"
     other.write_bytes(content)
@@ -74,16 +74,16 @@ def test_what_is_not_pem_is_named(tmp_path, content):
     assert problems_of(cert, other) == [f"LYFTDATA_TLS_KEY: {other} is not a PEM private key file."]
 
 
-def test_der_is_not_pem(tmp_path):
-    """A certificate in DER is the same certificate, and not what is asked for."""
+def test_a_der_certificate_is_rejected(tmp_path):
+    """Although it is the same certificate, PEM is required."""
     cert, key = self_signed(tmp_path)
     cert.write_bytes(load_pem_x509_certificate(cert.read_bytes()).public_bytes(serialization.Encoding.DER))
 
     assert problems_of(cert, key) == [f"LYFTDATA_TLS_CERT: {cert} is not a PEM certificate file."]
 
 
-def test_the_key_of_another_certificate(tmp_path):
-    """A key that is good by itself but not the certificate's is said to be that."""
+def test_the_key_of_another_certificate_is_rejected(tmp_path):
+    """The message says that the two files do not match."""
     cert, key = self_signed(tmp_path)
     key.write_bytes(
         ec.generate_private_key(ec.SECP256R1()).private_bytes(
@@ -98,8 +98,8 @@ def test_the_key_of_another_certificate(tmp_path):
     ]
 
 
-def test_an_encrypted_key_is_an_error_and_never_a_question(tmp_path, monkeypatch):
-    """OpenSSL's prompt would stop every answer; a key that needs a passphrase is refused instead."""
+def test_an_encrypted_key_is_rejected_without_a_prompt(tmp_path, monkeypatch):
+    """OpenSSL's passphrase prompt would block the Server."""
     cert, key = self_signed(tmp_path)
     encrypt(key)
 
@@ -110,13 +110,13 @@ def test_an_encrypted_key_is_an_error_and_never_a_question(tmp_path, monkeypatch
         load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
 
 
-def test_no_client_repeats_the_handshake(tmp_path):
-    """Renegotiation in TLS 1.2 is off, whatever the default of this machine's OpenSSL is."""
+def test_tls_renegotiation_is_off(tmp_path):
+    """In TLS 1.2, whatever this machine's OpenSSL has as default."""
     assert server_context(*self_signed(tmp_path)).options & ssl.OP_NO_RENEGOTIATION
 
 
 def database_problems(options):
-    """Return what is said of a database's URL with these options."""
+    """Return the problems reported for a database URL with these options."""
     try:
         check_database_ca(Secret(f"postgresql://lyftdata:pw-4711@db.example.com/lyftdata?{options}"))
     except SettingsError as error:
@@ -125,8 +125,8 @@ def database_problems(options):
 
 
 @pytest.mark.parametrize("make", ["nothing", "directory"])
-def test_a_databases_ca_that_cannot_be_read_is_named(tmp_path, make):
-    """The file and the fault by name, and neither the URL nor its password; libpq would say of both that it does not exist."""
+def test_an_unreadable_database_ca_is_named(tmp_path, make):
+    """With file and cause, and without the URL's password; libpq would say in either case that it does not exist."""
     file = tmp_path / "ca.pem"
     if make == "directory":
         file.mkdir()
@@ -138,8 +138,8 @@ def test_a_databases_ca_that_cannot_be_read_is_named(tmp_path, make):
 
 
 @pytest.mark.parametrize("options", ["", "sslmode=verify-full", "sslrootcert=system", "sslrootcert={file}"])
-def test_a_databases_ca_that_can_be_read_is_fine(tmp_path, options):
-    """A URL without one needs no file, nor one that takes the CAs of the host; SQLite uses none of it."""
+def test_a_readable_or_unneeded_database_ca_is_accepted(tmp_path, options):
+    """A URL without one or with the host's CAs needs no file, nor does SQLite."""
     (tmp_path / "ca.pem").touch()
 
     assert database_problems(options.format(file=tmp_path / "ca.pem")) == []

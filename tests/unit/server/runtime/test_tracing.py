@@ -1,4 +1,4 @@
-"""What a trace shows of a token, an enrollment and a poll, what it never shows, and what a collector that is gone changes: nothing."""
+"""What a trace shows of tokens, enrollments and polls, what it never shows, and that an unavailable collector affects nothing."""
 
 import asyncio
 import json
@@ -29,12 +29,12 @@ from lyftdata.server.runtime.tracing.spans import ATTRIBUTES
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store
 
-# Of another trace, with the flag that asks for it to be recorded.
+# A caller's trace context, with the flag that asks for recording.
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Traced:
-    """A Server that is traced, and the spans that it has sent."""
+    """A Server with tracing, and the spans that it has exported."""
 
     def __init__(self, server, tracing, exporter):
         self.server = server
@@ -42,21 +42,21 @@ class Traced:
         self._exporter = exporter
 
     def spans(self):
-        """Return every span by now, the first that ended first."""
+        """Return every span so far, in the order in which they ended."""
         self.tracing.flush()
         return self._exporter.get_finished_spans()
 
     def named(self, name):
-        """Return the spans of a name."""
+        """Return the spans with a name."""
         return [span for span in self.spans() if span.name == name]
 
     def one(self, name):
-        """Return the one span of a name."""
+        """Return the only span with a name."""
         [span] = self.named(name)
         return span
 
     def below(self, parent):
-        """Return the names of the spans right below another."""
+        """Return the names of a span's direct children."""
         return sorted(
             span.name
             for span in self.spans()
@@ -66,7 +66,7 @@ class Traced:
 
 @pytest.fixture
 async def open_traced(opened, monkeypatch, request):
-    """Return a Server that is traced, with every request recorded unless the test says otherwise."""
+    """Return a Server with tracing, which records every request unless the test says otherwise."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", getattr(request, "param", "always_on"))
     exporter = InMemorySpanExporter()
     tracing = Tracing(exporter, {"OTEL_TRACES_SAMPLER": "by the environment"})
@@ -76,7 +76,7 @@ async def open_traced(opened, monkeypatch, request):
 
 
 async def add_press(server):
-    """Add a Worker with a key of its own; return its ID and key."""
+    """Add a Worker with its own API key; return its ID and key."""
     admin = await server.sign_in()
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
     answer = await server.http.post("/api/workers", json=body, headers=admin)
@@ -91,8 +91,8 @@ async def poll(server, token, **more):
     )
 
 
-async def test_a_token_by_api_key(open_traced):
-    """The request, whose it was and how it ended; below it the check of the key and the signature."""
+async def test_a_token_request_by_api_key_is_traced(open_traced):
+    """The request with its Worker and status, and below it checking the key and signing the token."""
     server = open_traced.server
     answer = await server.token_by_key(*await add_press(server))
 
@@ -108,8 +108,8 @@ async def test_a_token_by_api_key(open_traced):
     assert open_traced.below(span) == ["check API key", "sign token"]
 
 
-async def test_an_enrollment_and_a_token_by_assertion(open_traced):
-    """An enrollment waits for the database; a token by assertion of one Server does not."""
+async def test_an_enrollment_and_a_token_request_by_assertion_are_traced(open_traced):
+    """An enrollment waits for the database; a token request by assertion does not."""
     server = open_traced.server
     worker_id, key = await server.enrolled("press")
     assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 200
@@ -127,7 +127,7 @@ async def test_an_enrollment_and_a_token_by_assertion(open_traced):
 
 
 async def test_an_operation_in_the_writers_thread_is_part_of_its_request(open_traced):
-    """How long it waited for its turn is the rest of the write that it is below."""
+    """The rest of the write span above it is the time that it waited in the queue."""
     server = open_traced.server
     entry = (await server.register(generate_identity_key(), "press", credential=ENROLLMENT_KEY)).json()
     worker_id = entry["client_id"]
@@ -143,8 +143,8 @@ async def test_an_operation_in_the_writers_thread_is_part_of_its_request(open_tr
     assert {span.parent.span_id for span in operations} <= writes
 
 
-async def test_a_session_from_its_first_poll_to_its_end(open_traced):
-    """What a poll was held for, and, in a trace of its own, for how long the Worker was connected and why it is not any more."""
+async def test_a_session_is_traced_from_its_first_poll_to_its_end(open_traced):
+    """How a held poll ended, and in a separate trace how long the Worker was connected and why the session ended."""
     server = open_traced.server
     token = (await server.token_by_key(*await add_press(server))).json()["access_token"]
     assert (await poll(server, token)).status_code == 200
@@ -170,8 +170,8 @@ async def test_a_session_from_its_first_poll_to_its_end(open_traced):
     }
 
 
-async def test_a_refusal_has_its_code_and_the_reference_that_the_caller_reads(open_traced):
-    """By which an operator finds the rest; whom an unproven caller claims to be is not in the trace."""
+async def test_a_refusal_is_traced_with_its_code_and_reference(open_traced):
+    """Operators find the rest by the reference. The Worker that an unproven caller claims to be is not in the trace."""
     server = open_traced.server
     worker_id, key = await add_press(server)
     answer = await server.token_by_key("nobody", key)
@@ -189,8 +189,8 @@ async def test_a_refusal_has_its_code_and_the_reference_that_the_caller_reads(op
     assert worker_id not in json.dumps([span.to_json() for span in open_traced.spans()])
 
 
-async def test_a_worker_that_is_refused_after_it_has_proved_its_key_is_named(open_traced):
-    """As the refusal itself tells it why."""
+async def test_a_refused_worker_that_has_proved_its_key_is_named(open_traced):
+    """As it also gets the cause in its answer."""
     server = open_traced.server
     worker_id, key = await add_press(server)
     answer = await server.token_by_key(worker_id, key, scope="nothing")
@@ -201,8 +201,8 @@ async def test_a_worker_that_is_refused_after_it_has_proved_its_key_is_named(ope
     assert span.attributes["lyftdata.refusal.code"] == "scope_unknown"
 
 
-async def test_a_failure_says_what_kind_it_was_and_nothing_of_its_text(open_traced, monkeypatch):
-    """An exception's text and traceback may hold what a caller sent."""
+async def test_a_failure_is_traced_with_its_type_and_without_its_text(open_traced, monkeypatch):
+    """An exception's text and traceback may contain what a caller sent."""
     server = open_traced.server
     press = await add_press(server)
 
@@ -219,7 +219,7 @@ async def test_a_failure_says_what_kind_it_was_and_nothing_of_its_text(open_trac
 
 
 async def test_nothing_that_a_caller_sends_is_in_a_trace(open_traced):
-    """No key, token, assertion, proof, query, path or header, wherever it was put; and no attribute that is not on the list."""
+    """No key, token, assertion, proof, query, path or header, wherever it was sent, and no attribute that is not allowed."""
     server = open_traced.server
     worker_id, key = await add_press(server)
     identity = generate_identity_key()
@@ -278,7 +278,7 @@ async def test_nothing_that_a_caller_sends_is_in_a_trace(open_traced):
 
 @pytest.mark.parametrize("open_traced", ["always_off"], indirect=True)
 async def test_no_caller_chooses_what_is_recorded(open_traced):
-    """A `traceparent` that asks for it has no effect, with a right key neither."""
+    """A `traceparent` that asks for recording has no effect, even with a valid key."""
     server = open_traced.server
     worker_id, key = await add_press(server)
     server.http.headers["traceparent"] = CALLER
@@ -289,7 +289,7 @@ async def test_no_caller_chooses_what_is_recorded(open_traced):
 
 
 async def test_only_the_trace_of_a_proved_caller_is_linked(open_traced):
-    """Each trace is the Server's own; what an unproven caller says of another one is not kept."""
+    """Each trace is the Server's own; the trace context of an unproven caller is dropped."""
     server = open_traced.server
     worker_id, key = await add_press(server)
     server.http.headers["traceparent"] = CALLER
@@ -305,8 +305,8 @@ async def test_only_the_trace_of_a_proved_caller_is_linked(open_traced):
     assert CALLER.split("-")[1] not in {f"{span.context.trace_id:032x}" for span in open_traced.spans()}
 
 
-async def test_other_requests_and_work_of_its_own_are_not_traced(open_traced):
-    """Paths and queries of pages hold what operators look for; and a trace a second of the Server's own writing helps nobody."""
+async def test_other_requests_and_background_work_are_not_traced(open_traced):
+    """Paths and queries of pages contain what operators search for; traces of background writes would only be noise."""
     server = open_traced.server
     await add_press(server)
     for path in ("/readyz", "/workers?q=press", "/api/workers", "/auth/verify", "/nothing"):
@@ -316,8 +316,8 @@ async def test_other_requests_and_work_of_its_own_are_not_traced(open_traced):
     assert open_traced.spans() == ()
 
 
-async def test_without_tracing_a_server_is_made_of_what_it_was(server):
-    """The very classes, and no middleware: a request does nothing that it did not do before there was tracing."""
+async def test_without_tracing_a_server_has_no_wrappers(server):
+    """It has the plain classes and no middleware, so tracing that is off costs nothing."""
     services = server.services
     parts = (services.store, services.admission, services.enrollment, services.refusals, services.sessions)
 
@@ -326,7 +326,7 @@ async def test_without_tracing_a_server_is_made_of_what_it_was(server):
 
 
 def test_fastapi_traces_nothing_by_itself():
-    """It would send messages of exceptions and paths of the admin API wherever somebody else in the process has told it to."""
+    """Its own telemetry would export exception messages and paths of the admin API if the process has a tracer configured."""
     telemetry = getattr(admin_app(None), "_telemetry", {})
 
     assert not any(
@@ -334,9 +334,9 @@ def test_fastapi_traces_nothing_by_itself():
     )
 
 
-def test_without_tracing_nothing_of_opentelemetry_is_loaded():
-    """Not by the program that serves either."""
-    # FastAPI loads the interface without the SDK, which does nothing.
+def test_without_tracing_the_opentelemetry_sdk_is_not_loaded():
+    """Nor are the exporters and our tracing package."""
+    # FastAPI imports the API, which does nothing without the SDK.
     code = (
         "import sys, lyftdata.serving; "
         "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'opentelemetry.exporter', 'lyftdata.server.runtime.tracing'))])"
@@ -346,8 +346,8 @@ def test_without_tracing_nothing_of_opentelemetry_is_loaded():
     assert done.stdout == "[]\n"
 
 
-async def test_without_the_extra_it_cannot_be_turned_on(monkeypatch):
-    """Named, rather than a traceback; off it needs nothing."""
+async def test_tracing_without_the_extra_is_a_settings_error(monkeypatch):
+    """The message names the extra instead of a traceback. With tracing off, nothing is needed."""
     for name in [name for name in sys.modules if name.startswith("lyftdata.server.runtime.tracing")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
@@ -366,7 +366,7 @@ async def test_without_the_extra_it_cannot_be_turned_on(monkeypatch):
 
 
 class Stuck(SpanExporter):
-    """A collector that takes what it is sent and does not answer until it is let go."""
+    """A collector that accepts spans and does not answer until it is released."""
 
     def __init__(self):
         self.asked = threading.Event()
@@ -374,15 +374,15 @@ class Stuck(SpanExporter):
         self.sent = 0
 
     def export(self, spans):
-        """Wait."""
+        """Wait until released."""
         self.sent += len(spans)
         self.asked.set()
         self.let_go.wait()
         return SpanExportResult.SUCCESS
 
 
-async def test_a_collector_that_hangs_holds_up_nobody(opened, monkeypatch):
-    """Requests are answered, what does not fit into the queue is dropped, and the Server ends while the collector still hangs."""
+async def test_a_hanging_collector_delays_no_request(opened, monkeypatch):
+    """Spans that do not fit into the queue are dropped, and the Server stops while the collector still hangs."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
@@ -397,16 +397,16 @@ async def test_a_collector_that_hangs_holds_up_nobody(opened, monkeypatch):
             assert await asyncio.to_thread(collector.asked.wait, 180)
         await asyncio.to_thread(tracing.close)
         assert not collector.let_go.is_set()
-        # Of 60: what it is at, and no more than the queue on top of that.
+        # Of 60 spans: one batch that it is exporting, and at most a full queue.
         assert collector.sent <= 12
     finally:
         collector.let_go.set()
-        # The process of a Server would end here.
+        # A real Server's process would end here.
         tracing._problems.end()
 
 
-def test_what_the_library_complains_of_is_one_event_without_its_values(monkeypatch, capsys):
-    """No line a second, no address with a token in its query, no answer of the collector."""
+def test_errors_of_the_tracing_library_are_one_event_without_values(monkeypatch, capsys):
+    """Not a line every second, nor a URL with a token in its query, nor the collector's answer."""
     logged = []
     monkeypatch.setattr(
         "lyftdata.server.runtime.tracing.problems.FailureLog.failed",
@@ -423,8 +423,8 @@ def test_what_the_library_complains_of_is_one_event_without_its_values(monkeypat
     assert "canary" not in capsys.readouterr().err
 
 
-def test_no_address_of_the_collector_is_logged_at_any_level(monkeypatch, caplog):
-    """Some take their token in the query, and what sends the spans logs each address."""
+def test_the_collectors_url_is_not_logged_at_any_level(monkeypatch, caplog):
+    """It may have a token in its query, and the HTTP library logs every URL."""
     logged = []
     monkeypatch.setattr(
         "lyftdata.server.runtime.tracing.problems.FailureLog.failed",
@@ -441,8 +441,8 @@ def test_no_address_of_the_collector_is_logged_at_any_level(monkeypatch, caplog)
     assert "canary" not in caplog.text
 
 
-def test_a_header_for_the_collector_that_cannot_be_read_is_not_logged(monkeypatch, caplog):
-    """Written with a colon, as in HTTP, it is the library's to complain of, and a secret all the same."""
+def test_a_malformed_collector_header_is_not_logged(monkeypatch, caplog):
+    """If it is written with a colon, as in HTTP, the library reports it, but it still contains a secret."""
     logged = []
     monkeypatch.setattr(
         "lyftdata.server.runtime.tracing.problems.FailureLog.failed",
@@ -465,7 +465,7 @@ def test_a_header_for_the_collector_that_cannot_be_read_is_not_logged(monkeypatc
     ],
 )
 async def test_the_standard_variables_name_the_service(monkeypatch, environ, name):
-    """As any program that is traced; without them it says which program it is."""
+    """As for any traced program; the default is the program's name."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
     for variable, value in environ.items():
         monkeypatch.setenv(variable, value)
@@ -478,8 +478,8 @@ async def test_the_standard_variables_name_the_service(monkeypatch, environ, nam
     assert span.resource.attributes["service.name"] == name
 
 
-def test_one_request_in_ten_is_recorded_unless_told(monkeypatch):
-    """The specification's own default is all of them, which a flood of requests would multiply."""
+def test_one_request_in_ten_is_recorded_by_default(monkeypatch):
+    """The specification's default is all of them, which a flood of requests would multiply."""
     monkeypatch.delenv("OTEL_TRACES_SAMPLER", raising=False)
     tracing = Tracing(InMemorySpanExporter(), {})
     tracing.close()

@@ -1,4 +1,4 @@
-"""Which certificates Workers need to trust a Server, as the texts to paste bring them."""
+"""The CA certificates that Workers need to trust a Server, for the texts that operators copy."""
 
 import os
 
@@ -14,7 +14,7 @@ ISSUER = "https://localhost:3000"
 
 
 def ca_of(*, cert=None, key=None, given=None, proxies=None, issuer=ISSUER):
-    """Return what finds it for a Server with these settings."""
+    """Return what finds the CA of a Server with these settings."""
     environ = {
         "LYFTDATA_TLS_CERT": cert,
         "LYFTDATA_TLS_KEY": key,
@@ -26,20 +26,20 @@ def ca_of(*, cert=None, key=None, given=None, proxies=None, issuer=ISSUER):
 
 
 def chain_with_root(directory):
-    """Return a root, and the files of a Server that sends it with its certificate; its key is in the chain's file too."""
+    """Return a root, and the files of a Server that sends it with its certificate; the chain's file also contains the private key."""
     authority, cert, key = issued(directory)
     cert.write_text(cert.read_text() + key.read_text() + "a comment\n" + authority.read_text())
     return authority.read_text(), cert, key
 
 
-async def test_a_root_that_the_server_sends_is_handed_out_alone(tmp_path):
-    """Neither the Server's own certificate nor what else is in that file, such as its private key."""
+async def test_only_the_root_that_the_server_sends_is_handed_out(tmp_path):
+    """Not the Server's own certificate or anything else in that file, such as the private key."""
     root, cert, key = chain_with_root(tmp_path)
 
     assert await ca_of(cert=cert, key=key).find() == NeededCa(root)
 
 
-async def test_a_certificate_that_signs_itself_is_handed_out(tmp_path):
+async def test_a_self_signed_certificate_is_handed_out(tmp_path):
     """It is its own CA."""
     cert, key = self_signed(tmp_path)
 
@@ -47,23 +47,23 @@ async def test_a_certificate_that_signs_itself_is_handed_out(tmp_path):
 
 
 @pytest.mark.parametrize("make", [issued, issued_by_intermediate])
-async def test_a_root_that_the_server_does_not_send_is_needed_and_not_known(tmp_path, make):
-    """So the texts say that it is missing."""
+async def test_a_root_that_the_server_does_not_send_is_reported_as_missing(tmp_path, make):
+    """Workers need it, and the Server does not have it."""
     _, cert, key = make(tmp_path)
 
     assert await ca_of(cert=cert, key=key).find() == NeededCa("")
 
 
-async def test_a_certificate_that_the_system_trusts_needs_nothing(tmp_path, monkeypatch):
-    """A Worker that is given a CA trusts no other: it is given none without need."""
+async def test_a_certificate_that_the_system_trusts_needs_no_ca(tmp_path, monkeypatch):
+    """A Worker with a configured CA trusts no other, so it gets one only if it needs it."""
     authority, cert, key = issued(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
 
     assert await ca_of(cert=cert, key=key).find() is None
 
 
-async def test_a_host_that_trusts_nothing_says_nothing_about_a_certificate(tmp_path, monkeypatch):
-    """A container without the system's certificates: a public chain would look like a private one."""
+async def test_without_system_certificates_no_ca_is_handed_out(tmp_path, monkeypatch):
+    """In a container without them, a public chain would look like a private one."""
     _, cert, key = issued(tmp_path)
     (tmp_path / "none").mkdir()
     (tmp_path / "empty.pem").touch()
@@ -81,15 +81,15 @@ async def test_a_host_that_trusts_nothing_says_nothing_about_a_certificate(tmp_p
         {"issuer": "https://lyftdata.example.com"},
     ],
 )
-async def test_what_workers_do_not_see_is_not_handed_out(tmp_path, more):
-    """Behind a proxy, over http, or with a certificate for another name, a CA of the Server's own would lock Workers out."""
+async def test_a_ca_that_workers_would_not_need_is_not_handed_out(tmp_path, more):
+    """Behind a proxy, over http, or with a certificate for another name, the Server's own CA would lock Workers out."""
     cert, key = self_signed(tmp_path)
 
     assert await ca_of(cert=cert, key=key, **more).find() is None
 
 
-async def test_a_ca_that_is_named_is_handed_out_whatever_the_server_serves(tmp_path):
-    """That of a proxy, for example; comments and keys in the file stay there."""
+async def test_a_configured_ca_is_handed_out_whatever_the_server_serves(tmp_path):
+    """For example that of a proxy; comments and keys in the file are left out."""
     root, cert, key = chain_with_root(tmp_path)
     given = tmp_path / "given.pem"
     given.write_text(f"# our CA\n{key.read_text()}{root}")
@@ -99,8 +99,8 @@ async def test_a_ca_that_is_named_is_handed_out_whatever_the_server_serves(tmp_p
     assert await ca_of(given=given, issuer="http://localhost:3000").find() is None
 
 
-async def test_a_file_that_has_changed_is_read_again(tmp_path):
-    """A CA is rotated without a restart; half a file changes nothing."""
+async def test_a_changed_ca_file_is_read_again(tmp_path):
+    """A CA can be rotated without a restart; an incomplete file changes nothing."""
     old, _ = self_signed(tmp_path)
     given = tmp_path / "given.pem"
     given.write_text(old.read_text())
@@ -124,8 +124,8 @@ async def test_a_file_that_has_changed_is_read_again(tmp_path):
         ("five", "holds 5 certificates; at most 4 can be pasted"),
     ],
 )
-def test_a_file_that_cannot_be_handed_out_is_named_at_the_start(tmp_path, text, problem):
-    """Also by `lyftdata config check server`."""
+def test_an_unusable_ca_file_is_rejected_at_startup(tmp_path, text, problem):
+    """And by `lyftdata config check server`."""
     file = tmp_path / "ca.pem"
     if text == "five":
         text = self_signed(tmp_path)[0].read_text() * 5
@@ -144,8 +144,8 @@ def test_a_file_that_cannot_be_handed_out_is_named_at_the_start(tmp_path, text, 
     assert refused.value.problems == [said]
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
-    """Nor is anything else read that is no file: a page would hang."""
+def test_a_ca_that_is_not_a_regular_file_is_rejected(tmp_path):
+    """Reading a pipe would make a page hang."""
     pipe = tmp_path / "ca.pem"
     os.mkfifo(pipe)
 
