@@ -1,4 +1,4 @@
-"""Fixtures: a whole Server in this process, an admin's session, a Worker with a key."""
+"""Fixtures: a whole Server in this process, an admin's session, a Worker with an API key."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -19,20 +19,20 @@ from lyftdata.server.runtime.settings import read_server_settings
 from lyftdata.server.runtime.wiring.open_services import open_services
 
 
-# Until the end of each module: tests elsewhere that come later in the same process make their databases by the migrations.
+# For each module separately: other tests that run later in this process must create their databases by the migrations.
 @pytest.fixture(scope="module", autouse=True)
 def _shared_starts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         share_starts(patch.setattr)
-        # Alerts are events of the audit log, which many tests count.
+        # Alerts are audit events, and many tests count those.
         patch.setattr(background, "_ALERT_EVERY_S", 86_400.0)
         yield
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Open:
-    """Return a function that opens a Server; opened again it goes on with the same state."""
-    # A key that each Server made for itself would be assessed at each start.
+    """Return a function that opens a Server; opened again, it has the same state."""
+    # Checking the strength of a key that each Server generates would slow every start.
     (tmp_path / "staging").mkdir(0o700)
     (tmp_path / "staging" / "secret.key").touch(0o600)
     (tmp_path / "staging" / "secret.key").write_text(SECRET_KEY)
@@ -71,7 +71,7 @@ async def server(opened: Open) -> AsyncIterator[Deployment]:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let operators ask as often as a test does: it asks for more at once than a person can."""
+    """Lift the limit on operators' requests: tests send more at once than a person can."""
     monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
 
 
@@ -83,7 +83,7 @@ async def admin(server: Deployment) -> dict[str, str]:
 
 @pytest.fixture
 async def press(server: Deployment, admin: dict[str, str]) -> tuple[str, str]:
-    """Return the ID and the API key of a Worker with a key of its own."""
+    """Return the ID and the API key of a Worker with its own key."""
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
     answer = await server.http.post("/api/workers", json=body, headers=admin)
     return "press-01", answer.json()["api_key"]["key"]

@@ -1,4 +1,4 @@
-"""A certificate that is renewed on disk is served without a restart."""
+"""A certificate that is renewed on disk is used without a restart."""
 
 import asyncio
 import ssl
@@ -12,7 +12,7 @@ from lyftdata import certificate_reload
 
 
 async def served_certificate(port):
-    """Return the certificate that a new connection is shown."""
+    """Return the certificate that a new connection gets."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -40,8 +40,8 @@ async def serving(tmp_path, monkeypatch):
     await listener.wait_closed()
 
 
-async def test_renewed_is_served(serving, tmp_path):
-    """After a renewal new connections get the new certificate; half a renewal changes nothing."""
+async def test_a_renewed_certificate_is_served(serving, tmp_path):
+    """To new connections, once both the certificate and its key are replaced."""
     port, cert, key = serving
     first = await served_certificate(port)
     (tmp_path / "new").mkdir()

@@ -1,4 +1,4 @@
-"""A failure that repeats is logged when it begins, and once a minute while it lasts."""
+"""A repeated failure is logged when it begins, and once a minute while it lasts."""
 
 import pytest
 import structlog
@@ -9,7 +9,7 @@ from lyftdata.failure_log import AGAIN_AFTER_S, FailureLog
 
 
 class Steady:
-    """A clock that goes on when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self):
         self.now_s = 100.0
@@ -25,7 +25,7 @@ def clock():
 
 
 def test_many_failures_are_one_line_a_minute(clock):
-    """The first is logged, the next after a minute with the number of those left out."""
+    """The first is logged; after a minute another line has the number of those left out."""
     with capture_logs() as lines:
         failures = FailureLog(structlog.get_logger(), BACKGROUND_TASK_FAILED, monotonic=clock)
         for _ in range(10):
@@ -40,7 +40,7 @@ def test_many_failures_are_one_line_a_minute(clock):
 
 
 def test_a_failure_after_a_success_is_logged_at_once(clock):
-    """It is another one."""
+    """It counts as a new failure."""
     with capture_logs() as lines:
         failures = FailureLog(structlog.get_logger(), BACKGROUND_TASK_FAILED, monotonic=clock)
         for _ in range(2):

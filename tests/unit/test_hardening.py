@@ -1,4 +1,4 @@
-"""What a program of the same user can learn from a running Server or Worker: nothing that they were started with."""
+"""A program of the same user cannot read the environment, memory or open files of a running Server or Worker."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl
 
 @pytest.fixture
 def prefix():
-    """Return what starts a program as a user who is not root, whom /proc hides nothing from."""
+    """Return the command prefix that runs a program as a user other than root, who could read everything in /proc."""
     if os.geteuid() != 0:
         return ()
     can = (
@@ -46,7 +46,7 @@ def prefix():
 
 @pytest.fixture
 def host(prefix):
-    """Return a host whose programs are not root's."""
+    """Return a host whose programs do not run as root."""
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as home:
         if prefix:
             os.chown(home, NOBODY, NOBODY)
@@ -74,7 +74,7 @@ def seen(pid, prefix):
 
 @pytest.mark.parametrize(("side", "event"), [("server", "ready"), ("worker", "retrying")])
 def test_a_program_of_the_same_user_reads_nothing(host, prefix, side, event):
-    """Neither environment nor memory nor open files of a Server, or of a Worker's agent."""
+    """Neither environment nor memory nor open files of a Server or of a Worker's agent."""
     program = host.start("run", side)
     program.wait_for(event)
 
@@ -86,8 +86,8 @@ def test_a_program_of_the_same_user_reads_nothing(host, prefix, side, event):
     }
 
 
-def test_what_does_not_hide_can_be_read(prefix):
-    """The test above can fail: a program that does nothing about it shows its environment."""
+def test_an_unprotected_program_can_be_read(prefix):
+    """The check above can fail: the environment of an ordinary program is readable."""
     sleeper = subprocess.Popen([*prefix, "sleep", "60"])
     try:
         assert seen(sleeper.pid, prefix)["environ"] == "read"
@@ -96,11 +96,11 @@ def test_what_does_not_hide_can_be_read(prefix):
         sleeper.wait()
 
 
-def test_a_hidden_program_still_reads_what_it_is_given(host, prefix):
-    """A secret may come on a descriptor that the shell names, such as /dev/stdin."""
+def test_a_protected_program_can_still_read_its_inherited_files(host, prefix):
+    """A secret may be on an inherited descriptor, such as /dev/stdin."""
     reading, writing = os.pipe()
     if prefix:
-        # As in a shell of that user's: root's own pipe nobody else could open again.
+        # As in that user's own shell: only root could reopen a pipe that root owns.
         os.fchown(reading, NOBODY, NOBODY)
     os.write(writing, SECRET_KEY.encode() + b"\n")
     os.close(writing)
@@ -108,7 +108,7 @@ def test_a_hidden_program_still_reads_what_it_is_given(host, prefix):
         [*host.python, "config", "check", "server"],
         env={
             "LYFTDATA_SECRET_KEY_FILE": "/dev/stdin",
-            # Not there, and could be made: `nobody` has no home.
+            # Does not exist but could be created: this user has no home directory.
             "LYFTDATA_STAGING_DIR": str(Path(tempfile.gettempdir()) / f"lyftdata-{uuid.uuid4().hex}"),
             "PATH": os.environ["PATH"],
         },

@@ -1,4 +1,4 @@
-"""Which proxy of the environment a request goes through, and what is said of one that cannot be used."""
+"""Which proxy from the environment a request uses, and the error for one that cannot be used."""
 
 import pytest
 
@@ -10,7 +10,7 @@ URL = "https://lyft.example:3000"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """Take every proxy out of the environment."""
+    """Remove every proxy from the environment."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -30,8 +30,8 @@ def environment(monkeypatch):
         ),
     ],
 )
-def test_the_proxy_for_tls_counts_before_the_one_for_all(environment, given, url, variable):
-    """Also where the latter is of a kind that cannot be used: it is not."""
+def test_https_proxy_takes_precedence_over_all_proxy(environment, given, url, variable):
+    """Even if the latter is of a kind that is not supported: it is not used."""
     for name, value in given.items():
         environment.setenv(name, value)
 
@@ -46,8 +46,8 @@ def test_the_proxy_for_tls_counts_before_the_one_for_all(environment, given, url
     "proxy", ["socks5://127.0.0.1:1", "ftp://p.example", "nonsense://", "http://p.example:x"]
 )
 @pytest.mark.parametrize("no_proxy", ["lyft.example", ".example", "other, lyft.example:3000", "*"])
-def test_a_server_in_no_proxy_is_asked_directly(environment, proxy, no_proxy):
-    """However odd the proxy is: it is not used."""
+def test_a_server_in_no_proxy_is_reached_directly(environment, proxy, no_proxy):
+    """However invalid the proxy: it is not used."""
     environment.setenv("ALL_PROXY", proxy)
     environment.setenv("HTTPS_PROXY", proxy)
     environment.setenv("NO_PROXY", no_proxy)
@@ -69,8 +69,8 @@ def test_a_server_in_no_proxy_is_asked_directly(environment, proxy, no_proxy):
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(environment, proxy, variable):
-    """One sentence, with what to do, and without the password."""
+def test_an_unusable_proxy_is_reported_with_its_variable(environment, proxy, variable):
+    """In one sentence, with the remedy and without the password."""
     environment.setenv(variable, proxy)
 
     with pytest.raises(SettingsError) as refused:

@@ -1,4 +1,4 @@
-"""Connections that notice when nobody is there any more."""
+"""TCP keepalive: a connection whose peer is gone is closed."""
 
 import socket
 
@@ -7,8 +7,8 @@ from lyftdata.server.runtime.settings_values import BindAddress
 from lyftdata.serving import listen
 
 
-def test_accepted_connections_ask_whether_the_other_end_is_there():
-    """What the Server accepts has what its listening socket was given: a question after 15 s, the end after 30."""
+def test_accepted_connections_have_tcp_keepalive():
+    """They inherit the listening socket's options: a probe after 15 s idle, closed after 30 s."""
     with listen(BindAddress("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)), listening.accept()[0] as accepted:

@@ -1,4 +1,4 @@
-"""The log: for people on a terminal, JSON elsewhere, and never a secret."""
+"""The log is readable on a terminal, JSON elsewhere, and never contains a secret."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from lyftdata.log import configure_logging, get_logger
 
 @pytest.fixture(autouse=True)
 def restored():
-    """Leave logging as it was."""
+    """Restore the logging configuration."""
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     yield
     logging.getLogger().handlers[:] = handlers
@@ -27,20 +27,20 @@ class Terminal(io.StringIO):
     """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
 def logged(action, *, stream=None, **options):
-    """Return the lines that an action logs."""
+    """Return what an action logs."""
     stream = stream or io.StringIO()
     configure_logging(**({"format": None, "level": "info"} | options), stream=stream)
     action(get_logger("test"))
     return stream.getvalue()
 
 
-def test_elsewhere_than_on_a_terminal_it_is_json():
-    """A line an event, with time, level and fields."""
+def test_the_log_is_json_if_it_is_not_on_a_terminal():
+    """One event per line, with time, level and fields."""
     entry = json.loads(logged(lambda log: log.info("online", worker_id="w-1")))
 
     assert (entry["event"], entry["level"], entry["worker_id"]) == ("online", "info", "w-1")
@@ -48,8 +48,8 @@ def test_elsewhere_than_on_a_terminal_it_is_json():
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
-def test_a_secret_handed_to_the_log_shows_as_stars(format):
-    """In either form, as a field or inside one, and in a traceback's locals."""
+def test_a_secret_is_logged_as_stars(format):
+    """In either format, as a field or nested in one, and with a traceback."""
 
     def action(log):
         password = Secret("hunter2")
@@ -65,8 +65,8 @@ def test_a_secret_handed_to_the_log_shows_as_stars(format):
     assert "ValueError" in text
 
 
-def test_levels_count_for_libraries_too():
-    """Below the level nothing is logged; a library's lines come in the same form."""
+def test_the_log_level_applies_to_libraries_too():
+    """Their lines have the same format as ours."""
 
     def action(log):
         log.debug("quiet")
@@ -76,26 +76,26 @@ def test_levels_count_for_libraries_too():
     assert json.loads(line)["event"] == "loud one"
 
 
-def test_what_unknown_callers_send_fills_no_log():
-    """A line for each malformed request would let anybody fill the disk; the Server's own failures are still logged."""
+def test_malformed_requests_do_not_flood_the_log():
+    """A line for each would let anyone fill the disk; the Server's own failures are still logged."""
     configure_logging(format="json", level="debug", stream=io.StringIO())
 
     assert logging.getLogger("uvicorn.error").level == logging.ERROR
 
 
-# What a terminal obeys, or takes for a new line: C0, C1 (as one character), bidi controls, and every line break of Unicode.
+# What a terminal interprets, or displays as a new line: C0, C1 (as one character), bidi controls, and every Unicode line break.
 HOSTILE = "\x00\x07\x08\x1b[2J\x1b]0;pwned\x07\x7f\x9b31m\u202e\u2066\u2028\u2029\x85\x0b\x0c\r\n2026-01-01 forged\ud800"
 
 
 class Strange:
-    """Calls itself what it likes."""
+    """An object with a hostile `repr`."""
 
     def __repr__(self) -> str:
         return HOSTILE
 
 
 def raise_hostile():
-    """Raise an error with hostile words, for another."""
+    """Raise an error with hostile text, caused by another."""
     try:
         raise KeyError(Strange())
     except KeyError as error:
@@ -103,7 +103,7 @@ def raise_hostile():
 
 
 def log_everywhere(log):
-    """Log hostile text wherever a line can hold it."""
+    """Log hostile text wherever a line can contain it."""
     log.info(HOSTILE, path=HOSTILE, **{HOSTILE: 1})
     log.info(
         "nested",
@@ -122,13 +122,13 @@ def log_everywhere(log):
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_nothing_that_unknown_callers_say_is_obeyed_by_a_terminal(stream):
-    """In names and values, nested, in errors and tracebacks, from libraries: on lines and with colours that the program makes."""
-    # The program's own colours: digits alone, and the letter m.
+def test_hostile_text_cannot_control_a_terminal(stream):
+    """Names and values, nested, in errors and tracebacks, from libraries: only the program's own line breaks and colours remain."""
+    # The program's own colours: only digits and the letter m.
     text = re.sub(r"\x1b\[[0-9;]*m", "", logged(log_everywhere, stream=stream(), format="console"))
 
     assert [character for character in text if not character.isprintable() and character != "\n"] == []
-    # Between two tracebacks of one event stands a rule of the library's.
+    # The library prints a ruler between two tracebacks of one event.
     lines = [line for line in text.split("\n") if line.strip("=")]
     events = [line for line in lines if not line.startswith("    ")]
     assert len(events) == 7
@@ -137,8 +137,8 @@ def test_nothing_that_unknown_callers_say_is_obeyed_by_a_terminal(stream):
     assert "KeyError" in text
 
 
-def test_json_lines_are_ascii_and_json_to_every_reader():
-    """One object a line, with halves of surrogate pairs replaced, which a strict reader would refuse."""
+def test_json_lines_are_ascii_and_valid_for_strict_parsers():
+    """One object per line, with lone surrogates replaced."""
     text = logged(log_everywhere, format="json")
 
     assert text.isascii()

@@ -1,4 +1,4 @@
-"""One check for every directory that must be its user's alone, and for the files in it."""
+"""One check for every directory that must be private to its user, and for the files in it."""
 
 import errno
 import os
@@ -22,29 +22,29 @@ NOBODY = 65534
 
 @pytest.fixture(autouse=True)
 def _ended():
-    """End what a test has started."""
+    """End the programs that a test has started."""
     yield
     end_started()
 
 
 @pytest.fixture
 def directory(tmp_path):
-    """Return a private directory that is there."""
+    """Return a private directory that exists."""
     made = PrivateDirectory(tmp_path / "private", named_by="LYFTDATA_TEST_DIR", child="worker")
     made.make()
     return made
 
 
 def fault(call):
-    """Return what a call says is wrong."""
+    """Return the problem that a call reports."""
     with pytest.raises(SettingsError) as raised:
         call()
     (problem,) = raised.value.problems
     return problem
 
 
-def test_a_file_comes_back_and_is_replaced_whole(directory):
-    """Written, read, replaced; mode 0600 whatever the umask is; nothing else is left behind."""
+def test_a_file_is_written_read_and_replaced_atomically(directory):
+    """With mode 0600 whatever the umask, and no other file is left behind."""
     before = os.umask(0)
     try:
         assert directory.read("x") is None
@@ -59,8 +59,8 @@ def test_a_file_comes_back_and_is_replaced_whole(directory):
     assert directory.path.stat().st_mode & 0o777 == 0o700
 
 
-def test_one_of_many_makes_a_file(directory):
-    """Of many that create a file at once exactly one does, and all read what it wrote."""
+def test_one_of_several_concurrent_writers_creates_a_file(directory):
+    """The others fail, and all read what it wrote."""
     won = []
     gate = threading.Barrier(8)
 
@@ -82,7 +82,7 @@ def test_one_of_many_makes_a_file(directory):
 
 @pytest.mark.parametrize("mode", [0o701, 0o710, 0o704, 0o750, 0o755, 0o770, 0o777, 0o2770])
 def test_a_directory_open_to_others_is_refused(directory, mode):
-    """Any right of any other user; the message names the mode, how to close it, and a directory in it for volumes."""
+    """With any permission for any other user. The message has the mode, the remedy, and a subdirectory to use in a volume."""
     directory.path.chmod(mode)
     problem = fault(directory.check)
 
@@ -95,8 +95,8 @@ def test_a_directory_open_to_others_is_refused(directory, mode):
     directory.check()
 
 
-def test_what_is_shared_is_not_to_be_closed(directory):
-    """Nobody is told to take a directory like /tmp away from everybody else."""
+def test_the_remedy_for_a_shared_directory_is_not_chmod(directory):
+    """No one should be advised to make a directory like /tmp private."""
     directory.path.chmod(0o1777)
     problem = fault(directory.check)
 
@@ -106,7 +106,7 @@ def test_what_is_shared_is_not_to_be_closed(directory):
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o640, 0o604, 0o644, 0o666])
 def test_a_file_open_to_others_is_refused(directory, mode):
-    """Also in a directory that is closed now: it may have been read, or changed, before."""
+    """Even in a directory that is private now: it may have been read or changed before."""
     directory.write("x", b"x")
     (directory.path / "x").chmod(mode)
     problem = fault(lambda: directory.read("x"))
@@ -115,8 +115,8 @@ def test_a_file_open_to_others_is_refused(directory, mode):
     assert "chmod 600" in problem
 
 
-def test_only_regular_files_of_this_directory_are_read(directory, tmp_path):
-    """A symbolic link, a pipe and a directory are refused; none of them is followed, waited for or replaced by reading."""
+def test_only_regular_files_in_the_directory_are_read(directory, tmp_path):
+    """A symbolic link, a pipe and a directory are refused: not followed, waited for or replaced by reading."""
     (tmp_path / "elsewhere").write_text("x")
     (tmp_path / "elsewhere").chmod(0o600)
     (directory.path / "link").symlink_to(tmp_path / "elsewhere")
@@ -131,8 +131,8 @@ def test_only_regular_files_of_this_directory_are_read(directory, tmp_path):
     assert directory.read("link") == b"new"
 
 
-def test_a_draft_that_is_a_link_is_not_followed(directory, tmp_path):
-    """What a crash, or somebody, has left where the draft goes is removed, never written through."""
+def test_a_link_instead_of_the_draft_is_not_followed(directory, tmp_path):
+    """Whatever was left at the draft's path is removed, never written through."""
     (tmp_path / "elsewhere").write_text("x")
     (directory.path / ".x.new").symlink_to(tmp_path / "elsewhere")
     directory.write("x", b"new")
@@ -142,8 +142,8 @@ def test_a_draft_that_is_a_link_is_not_followed(directory, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give something to another user")
-def test_what_belongs_to_another_user_is_refused(directory):
-    """A directory or a file of another user's is not ours, whatever its mode."""
+def test_a_file_or_directory_of_another_user_is_refused(directory):
+    """Whatever its mode."""
     directory.write("x", b"x")
     os.chown(directory.path / "x", NOBODY, -1)
     assert f"belongs to another user (UID {NOBODY})" in fault(lambda: directory.read("x"))
@@ -154,8 +154,8 @@ def test_what_belongs_to_another_user_is_refused(directory):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give something to another user")
-def test_root_reads_another_users_directory_where_the_caller_says_so(directory):
-    """A program that root runs may be a Worker whose agent has a user of its own; what others can read is refused to root too."""
+def test_root_reads_another_users_directory_if_the_caller_allows_it(directory):
+    """A Worker's program may run as root while the agent has its own user. What others can read is refused to root too."""
     directory.write("x", b"one")
     for path in (directory.path / "x", directory.path):
         os.chown(path, NOBODY, -1)
@@ -166,7 +166,7 @@ def test_root_reads_another_users_directory_where_the_caller_says_so(directory):
     assert "(mode 0640)" in fault(lambda: for_root.read("x"))
 
 
-def test_what_is_not_a_directory_is_told(tmp_path):
+def test_a_file_instead_of_the_directory_is_reported(tmp_path):
     """A file in its place."""
     (tmp_path / "file").write_text("x")
     assert fault(PrivateDirectory(tmp_path / "file", named_by="X", child="y").check) == (
@@ -175,8 +175,8 @@ def test_what_is_not_a_directory_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
-def test_a_directory_that_cannot_be_synced_is_no_failure(directory, monkeypatch, number):
-    """Some file systems sync files alone; a disk that is full is a failure all the same."""
+def test_a_directory_that_cannot_be_synced_is_not_an_error(directory, monkeypatch, number):
+    """Some file systems can sync only files; a full disk is still an error."""
     really = os.fsync
 
     def fsync(descriptor):
@@ -197,8 +197,8 @@ def test_a_directory_that_cannot_be_synced_is_no_failure(directory, monkeypatch,
     assert directory.read("x") == b"kept"
 
 
-def test_sign_ins_at_once_lose_no_session(tmp_path):
-    """Each of many commands adds its session to those of the others."""
+def test_concurrent_sign_ins_lose_no_session(tmp_path):
+    """Each command adds its session to those of the others."""
     code = (
         "import sys; from pathlib import Path; from lyftdata.cli.credentials import Credentials;"
         "from lyftdata.core.secret import Secret;"
@@ -212,11 +212,11 @@ def test_sign_ins_at_once_lose_no_session(tmp_path):
     assert all(credentials.find(url) is not None for url in urls)
 
 
-# --- each program that keeps something private --------------------------------------------------------------
+# --- each program that stores something private -------------------------------------------------------------
 
 
 def prepared(host, kind):
-    """Return what is run with a directory, and the directory, once it is there."""
+    """Return an existing directory, and a function that runs a program with it."""
     path = host.home / "kept"
     path.mkdir(mode=0o700)
     worker = {"LYFTDATA_WORKER_NAME": "w", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
@@ -240,8 +240,8 @@ def prepared(host, kind):
 @pytest.mark.parametrize(
     "kind", ["server", "worker", "config", "token", "command line", "quickstart", "backup"]
 )
-def test_every_program_refuses_a_directory_that_is_open(tmp_path, kind, mode):
-    """Exit 2, the directory's mode, and a directory in it for volumes: the same words from each."""
+def test_every_program_refuses_a_directory_open_to_others(tmp_path, kind, mode):
+    """With exit code 2, the directory's mode and a subdirectory for volumes, in the same words."""
     path, run = prepared(Host(tmp_path), kind)
     path.chmod(mode)
     done = run()
@@ -261,8 +261,8 @@ def test_every_program_refuses_a_directory_that_is_open(tmp_path, kind, mode):
         ("command line", "credentials.json", '{"http://localhost:3000": "lyftdata_session_x"}'),
     ],
 )
-def test_every_program_refuses_a_file_that_is_open(tmp_path, kind, name, content):
-    """Exit 2 and the file's name: what others could write is not believed."""
+def test_every_program_refuses_a_file_open_to_others(tmp_path, kind, name, content):
+    """With exit code 2 and the file's name: a file that others could change is not trusted."""
     path, run = prepared(Host(tmp_path), kind)
     (path / name).write_text(content)
     (path / name).chmod(0o666)
@@ -273,8 +273,8 @@ def test_every_program_refuses_a_file_that_is_open(tmp_path, kind, name, content
 
 
 @pytest.mark.parametrize("kind", ["server", "worker"])
-def test_a_directory_in_an_open_volume_serves(tmp_path, kind):
-    """Started with what the message says: the program makes a directory of its own in a volume that is open to all."""
+def test_a_subdirectory_of_an_open_volume_works(tmp_path, kind):
+    """With the setting from the message, the program creates its own private directory there."""
     host = Host(tmp_path)
     volume, run = prepared(host, kind)
     volume.chmod(0o777)
@@ -290,7 +290,7 @@ def test_a_directory_in_an_open_volume_serves(tmp_path, kind):
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
 def test_a_database_where_others_can_write_is_refused(tmp_path, mode):
-    """A database that the settings put elsewhere: a journal beside it is played back, no matter who put it there."""
+    """SQLite would replay a journal next to the file, no matter who put it there."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(mode)
@@ -305,7 +305,7 @@ def test_a_database_where_others_can_write_is_refused(tmp_path, mode):
 
 
 def test_stored_sessions_are_private(tmp_path):
-    """What `login` makes passes the check that every later command makes."""
+    """The file that `login` writes passes the check of later commands."""
     credentials = Credentials(tmp_path / "c")
     credentials.store("http://a", Secret("one"))
     kept = Credentials(tmp_path / "c").find("http://a")
@@ -314,8 +314,8 @@ def test_stored_sessions_are_private(tmp_path):
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_file_is_replaced_whole_and_private(tmp_path, durable):
-    """Whatever the old file's mode was, and a crash has left behind; a directory in its place stays, and no draft is left."""
+def test_a_file_is_replaced_atomically_and_made_private(tmp_path, durable):
+    """Whatever its old mode and the leftovers of a crash; a directory at its path stays, and no draft is left."""
     file = tmp_path / "file"
     file.write_bytes(b"old")
     file.chmod(0o644)

@@ -1,4 +1,4 @@
-"""What systemd is told, read at a real datagram socket."""
+"""Notifications to systemd, read from a real datagram socket."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from lyftdata.service_manager import Notifier
 
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request, tmp_path, monkeypatch):
-    """Listen as systemd does; return the socket and what NOTIFY_SOCKET says."""
+    """Listen as systemd does; return the socket and the value of NOTIFY_SOCKET."""
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         name = f"lyftdata-test-{uuid.uuid4()}"
@@ -22,7 +22,7 @@ def systemd(request, tmp_path, monkeypatch):
 
 
 def test_assignments_are_one_datagram(systemd):
-    """At a path and at an abstract name: NAME=value, a line each."""
+    """With one NAME=value per line, to a path or an abstract name."""
     listening, address = systemd
 
     Notifier({"NOTIFY_SOCKET": address}).notify(READY="1", STATUS="Online as press-01.")
@@ -30,8 +30,8 @@ def test_assignments_are_one_datagram(systemd):
     assert listening.recv(4096) == b"READY=1\nSTATUS=Online as press-01."
 
 
-def test_what_a_server_says_makes_no_assignment_of_its_own(systemd):
-    """A line break, or what is no text, in a value: one assignment all the same."""
+def test_a_servers_text_cannot_add_an_assignment(systemd):
+    """A line break or a lone surrogate in a value is replaced."""
     listening, address = systemd
 
     Notifier({"NOTIFY_SOCKET": address}).notify(STATUS="Online as x.\nMAINPID=1\r\ud800")
@@ -42,13 +42,13 @@ def test_what_a_server_says_makes_no_assignment_of_its_own(systemd):
 @pytest.mark.parametrize(
     "environ", [{}, {"NOTIFY_SOCKET": "/none/there"}, {"NOTIFY_SOCKET": "@" + "x" * 200}]
 )
-def test_where_nobody_listens_nothing_happens(environ):
-    """Without systemd, or with one that is gone, a Worker goes on."""
+def test_notifying_without_systemd_does_nothing(environ):
+    """Without systemd, or if its socket is gone, a Worker continues."""
     Notifier(environ).notify(READY="1")
 
 
-async def test_the_watchdog_is_told_twice_as_often_as_it_asks(systemd):
-    """WATCHDOG=1 comes at half of WATCHDOG_USEC, again and again."""
+async def test_the_watchdog_is_notified_at_half_its_interval(systemd):
+    """WATCHDOG=1 is sent again and again, every half of WATCHDOG_USEC."""
     listening, address = systemd
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "40000", "WATCHDOG_PID": str(os.getpid())}
 
@@ -61,7 +61,7 @@ async def test_the_watchdog_is_told_twice_as_often_as_it_asks(systemd):
 @pytest.mark.parametrize(
     "environ", [{}, {"WATCHDOG_USEC": "40000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}]
 )
-async def test_a_watchdog_of_others_is_not_ours(environ):
-    """Without one, or with one that is meant for another process, there is nothing to keep."""
+async def test_another_processs_watchdog_is_ignored(environ):
+    """Without a watchdog, or with one for another process, nothing is sent."""
     async with asyncio.timeout(180):
         await Notifier({"NOTIFY_SOCKET": "@nobody", **environ}).notify_watchdog()

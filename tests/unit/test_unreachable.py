@@ -1,4 +1,4 @@
-"""A certificate that is rejected: what to do about it depends on why."""
+"""The remedy for a rejected certificate depends on the cause."""
 
 import re
 import ssl
@@ -18,7 +18,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 
 @pytest.fixture
 def serve():
-    """Return a function that answers https requests with a certificate, and gives its URL."""
+    """Return a function that serves https with a certificate, and returns the URL."""
     servers = []
 
     def start(certificate, key):
@@ -37,7 +37,7 @@ def serve():
 
 
 def ask(url, authority):
-    """Ask as Python 3.13 does, whichever this is."""
+    """Send a request with the strict checks of Python 3.13, whatever this version is."""
     context = ssl.create_default_context(cafile=authority)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     with httpx2.Client(verify=context, trust_env=False) as http:
@@ -45,8 +45,8 @@ def ask(url, authority):
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
-def test_an_incomplete_certificate_is_told_from_an_unknown_one(tmp_path, serve, is_complete):
-    """With LYFTDATA_TLS_CA set already, the remedy is to issue the certificates again."""
+def test_an_incomplete_certificate_has_its_own_remedy(tmp_path, serve, is_complete):
+    """If LYFTDATA_TLS_CA is set already, the remedy is to issue the certificates again."""
     authority, certificate, key = issued(tmp_path, is_complete=is_complete)
     url = serve(certificate, key)
     if is_complete:
@@ -62,7 +62,7 @@ def test_an_incomplete_certificate_is_told_from_an_unknown_one(tmp_path, serve, 
 
 
 def test_the_documented_commands_make_complete_certificates(tmp_path):
-    """What operations.md says of a CA of one's own is accepted by the strictest check."""
+    """Certificates made as operations.md describes for a private CA pass the strictest check."""
     page = OPERATIONS.read_text().partition("**With a private CA,**")[2]
     (block, *_) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     commands = block.replace("$ openssl", "openssl")

@@ -12,7 +12,7 @@ from lyftdata.worker.settings import read_worker_settings
     [(read_worker_settings, "LYFTDATA_JOBS_DIR"), (read_server_settings, "LYFTDATA_STAGING_DIR")],
 )
 def test_a_relative_path_in_a_removed_directory_names_its_variable(tmp_path, monkeypatch, read, name):
-    """The variable, the fault and the remedy, not a sentence about output that could not be written."""
+    """With the cause and the remedy, not with an error about output that could not be written."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -25,8 +25,8 @@ def test_a_relative_path_in_a_removed_directory_names_its_variable(tmp_path, mon
     ]
 
 
-def test_the_home_of_a_user_who_does_not_exist_is_told():
-    """A mistyped `~name/` names the variable."""
+def test_the_home_of_a_user_that_does_not_exist_is_reported():
+    """A mistyped `~name/` is reported with its variable."""
     with pytest.raises(SettingsError) as raised:
         read_worker_settings({"LYFTDATA_JOBS_DIR": "~no-such-user-here/jobs"})
     assert raised.value.problems == [

@@ -1,4 +1,4 @@
-"""A key or a set of certificates that is replaced while a program runs is noticed; one that is half written is not used."""
+"""A key or CA file that is replaced while a program runs is noticed; an incomplete one is not used."""
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER, seeded_bytes
@@ -31,8 +31,8 @@ def test_a_rotated_key_is_used(tmp_path, written):
 @pytest.mark.parametrize(
     "left", [None, b"", b"\n", SECOND[:30].encode(), b"\xff\xfe", f'"{SECOND}"'.encode()]
 )
-def test_a_file_without_a_whole_key_changes_nothing(tmp_path, left):
-    """Gone, empty, cut, not text or in quotes: the key that was read last goes on being used."""
+def test_a_file_without_a_complete_key_changes_nothing(tmp_path, left):
+    """If it is missing, empty, truncated, not text or in quotes, the last key stays in use."""
     file = tmp_path / "key"
     if left is not None:
         file.write_bytes(left)
@@ -43,8 +43,8 @@ def test_a_file_without_a_whole_key_changes_nothing(tmp_path, left):
 
 
 @pytest.mark.parametrize(("left", "used"), [("n" * 40, "n"), ("n" * 31, "o"), ("", "o"), (None, "o")])
-def test_a_rotated_enrollment_key_is_used_once_it_is_whole(tmp_path, left, used):
-    """One that is shorter than every Server's is still being written."""
+def test_a_rotated_enrollment_key_is_used_once_it_is_complete(tmp_path, left, used):
+    """One that is shorter than the minimum is still being written."""
     file = tmp_path / "enrollment.key"
     if left is not None:
         file.write_text(left)
@@ -52,8 +52,8 @@ def test_a_rotated_enrollment_key_is_used_once_it_is_whole(tmp_path, left, used)
     assert CurrentEnrollmentKey(Secret("o" * 40), file).read().reveal() == used * 40
 
 
-def test_a_generated_enrollment_key_is_used_once_it_is_whole(tmp_path):
-    """A part of it can be longer than the shortest key; its checksum tells."""
+def test_a_generated_enrollment_key_is_used_once_it_is_complete(tmp_path):
+    """Part of it can be longer than the minimum, but its checksum is then wrong."""
     file = tmp_path / "enrollment.key"
     key = CurrentEnrollmentKey(Secret("o" * 40), file)
     for length in (32, 64):
@@ -64,8 +64,8 @@ def test_a_generated_enrollment_key_is_used_once_it_is_whole(tmp_path):
     assert key.read().reveal() == ENROLLMENT_KEY
 
 
-def test_a_rotated_enrollment_key_proves_with_the_new_one(tmp_path):
-    """The key pair is derived once for a secret and a Server, and again for another of either."""
+def test_proofs_use_the_rotated_enrollment_key(tmp_path):
+    """The key pair is derived once per key and Server, and again when either changes."""
     file = tmp_path / "enrollment.key"
     key = CurrentEnrollmentKey(Secret(ENROLLMENT_KEY), file)
     first = key.proof_key(ISSUER)
@@ -77,15 +77,15 @@ def test_a_rotated_enrollment_key_proves_with_the_new_one(tmp_path):
     assert key.proof_key(ISSUER).key_id not in {first.key_id, None}
 
 
-def test_a_key_from_a_variable_stays():
-    """It has no file to be read again from."""
+def test_a_key_from_a_variable_does_not_change():
+    """There is no file to read it from again."""
     key = CurrentApiKey(Secret(FIRST))
 
     assert (key.read().reveal(), key.version()) == (FIRST, key.version())
 
 
 def test_a_replaced_file_is_noticed_once(tmp_path):
-    """Rewritten, renamed into place, or behind a link that leads elsewhere; a file that is gone has not changed."""
+    """If it is rewritten, replaced by a rename, or its link changes; a missing file has not changed."""
     file, link = tmp_path / "ca", tmp_path / "link"
     file.write_text("first")
     link.symlink_to(file)
@@ -107,6 +107,6 @@ def test_a_replaced_file_is_noticed_once(tmp_path):
     assert not watched.has_changed()
 
 
-def test_no_file_never_changes():
-    """Where the system's certificates are trusted there is nothing to watch."""
+def test_without_a_file_nothing_changes():
+    """If the system's certificates are trusted, there is nothing to watch."""
     assert not WatchedFile(None).has_changed()
