@@ -1,4 +1,4 @@
-"""A Server as far as a verifier can tell: it publishes keys, signs tokens, and answers the online check."""
+"""A fake Server for verifiers: it publishes keys, signs tokens, and answers online checks."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ WORKER = worker("w-17", name="Prëss ✓", labels={"zone": "eu-1", "gpu": ""})
 
 
 class Clock:
-    """Unix time and a clock that does not jump, in one; both stand still until told to go on."""
+    """Wall clock and monotonic clock in one; both stand still until a test moves them."""
 
     def __init__(self) -> None:
         self.wall_s = NOON.timestamp()
@@ -35,7 +35,7 @@ class Clock:
 
 
 class FakeServer:
-    """Answers over an injected transport, and counts what it was asked."""
+    """Answers over an injected transport, and counts the requests."""
 
     def __init__(self, *keys: SigningKey, issuer: str = ISSUER) -> None:
         self.issuer = issuer
@@ -53,7 +53,7 @@ class FakeServer:
         if not self.up:
             raise httpx2.ConnectError("no route")
         if path in self.responses:
-            response = self.responses[path]  # a response is used once: each caller gets one of its own
+            response = self.responses[path]  # a response object can be used once, so each caller gets its own
             content = (
                 gzip.compress(response.content)
                 if "content-encoding" in response.headers
@@ -78,7 +78,7 @@ class FakeServer:
         return httpx2.Response(204, headers={"X-Lyftdata-Worker-Id": parts(token)[1]["sub"]})
 
     def introspected(self, form: dict[str, list[str]]) -> httpx2.Response:
-        """Answer as RFC 7662 has it, to the one resource that there is."""
+        """Answer as in RFC 7662, to the only resource that exists."""
         if (form["client_id"], form["client_secret"]) != (["files"], ["files-key"]):
             return httpx2.Response(401, json={"error": "invalid_client"})
         if form["token"][0] in self.revoked:
@@ -89,21 +89,21 @@ class FakeServer:
 
     @property
     def fetches(self) -> int:
-        """Return how often somebody asked for keys."""
+        """Return how often keys were fetched."""
         return self.asked["/.well-known/oauth-authorization-server"]
 
     @property
     def checks(self) -> int:
-        """Return how often somebody asked about a token."""
+        """Return how often a token was checked online."""
         return self.asked["/auth/verify"] + self.asked["/oauth2/introspect"]
 
     def transport(self) -> httpx2.MockTransport:
-        """Return the network on which this Server is."""
+        """Return a transport that leads to this Server."""
         return httpx2.MockTransport(self)
 
 
 class World:
-    """A Server, a clock, and a verifier made of both."""
+    """A Server, a clock, and verifiers that use them."""
 
     def __init__(self, **options: Any) -> None:
         self.server = FakeServer()
@@ -130,14 +130,14 @@ class World:
 
 
 def settle(verifier: WorkerVerifier) -> None:
-    """Wait for a fetch behind callers' backs, if there is one."""
-    flight = verifier._key_fetch
-    if flight is not None:
-        assert flight.done.wait(180)
+    """Wait for a background fetch, if there is one."""
+    fetch = verifier._key_fetch
+    if fetch is not None:
+        assert fetch.done.wait(180)
 
 
 def mint(signer: SigningKey = ES256, **changes: Any) -> str:
-    """Mint a token of fifteen minutes, at noon, for the service."""
+    """Mint a token for the service, issued at noon and valid for fifteen minutes."""
     given: dict[str, Any] = {
         "signer": signer,
         "issuer": ISSUER,
@@ -158,7 +158,7 @@ def resigned(
     claims: dict[str, Any] | None = None,
     signer: SigningKey = ES256,
 ) -> str:
-    """Return a token with members changed, and rightly signed again."""
+    """Return a token with changed members and a valid new signature."""
     old_header, old_claims, _ = parts(token)
     message = join(merged(old_header, header), merged(old_claims, claims), b"").rstrip(".")
     return f"{message}.{b64(signer.sign(message.encode()))}"

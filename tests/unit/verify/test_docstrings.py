@@ -1,4 +1,4 @@
-"""What an editor shows about a class when it is pointed at: every argument, where it is used and not in a base class."""
+"""Docstrings as an editor shows them: each class describes every argument itself, not in a base class."""
 
 import builtins
 import importlib
@@ -46,19 +46,19 @@ def test_a_class_describes_each_of_its_arguments(kind):
 
 
 @pytest.mark.parametrize("kind", [WorkerVerifier, AsyncWorkerVerifier])
-def test_both_verifiers_say_the_same_of_their_arguments(kind):
-    """The text is repeated, and cannot drift."""
+def test_both_verifiers_describe_their_arguments_alike(kind):
+    """The text is repeated, so it must not drift."""
     assert documented(kind) == documented(Verifier)
 
 
-def test_the_options_of_tokens_are_described_where_they_are_looked_for():
-    """By the class that is imported, as by the type of the options."""
+def test_the_token_options_are_described_in_the_class_that_uses_them():
+    """With the same text as in the type of the options."""
     assert documented(TokenKeeper) == documented(TokenOptions)
     assert list(documented(TokenOptions)) == list(TokenOptions.__annotations__)
 
 
-def test_what_is_raised_can_be_imported_from_the_package_that_raises_it():
-    """Each class of errors on the reference page is public: `except` needs no module that may change."""
+def test_every_documented_error_can_be_imported_from_its_package():
+    """So that `except` needs no private module."""
     page = (Path(__file__).parents[3] / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     sections = re.findall(r"^### `(lyftdata\.\w+)[\w.]*`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
     raised = {

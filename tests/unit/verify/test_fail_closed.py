@@ -1,7 +1,8 @@
 """
-Nothing but an actual `WorkerIdentity` opens an adapter, whatever a verifier does.
 
-Each test goes through every adapter: WSGI, ASGI and FastAPI (requests and websockets), and all four kinds of gRPC method on both
+An adapter admits a request only if the verifier returned a `WorkerIdentity`, whatever else the verifier does.
+
+Each test runs with every adapter: WSGI, ASGI and FastAPI (requests and websockets), and all four kinds of gRPC method on both
 kinds of server.
 """
 
@@ -44,14 +45,14 @@ TOKEN = "a-token.of-some.kind"
 
 
 class Outcome(NamedTuple):
-    """What came of a request: what its sender was answered, and whether the application ran."""
+    """The result of a request: the answer to its sender, and whether the application was called."""
 
     answer: int | grpc.StatusCode
     reached: bool
 
 
 def identity(**changes: Any) -> WorkerIdentity:
-    """Return a Worker as a verifier of the user's own would."""
+    """Return an identity, as a user's own verifier would."""
     given: dict[str, Any] = {
         "worker_id": "w-17",
         "name": "press",
@@ -70,7 +71,7 @@ def identity(**changes: Any) -> WorkerIdentity:
 
 
 async def through_wsgi(verifier: Any, scopes: Any = ()) -> Outcome:
-    """Ask a WSGI application."""
+    """Send a request to a WSGI application."""
     reached = []
 
     def app(environ, start_response):
@@ -84,7 +85,7 @@ async def through_wsgi(verifier: Any, scopes: Any = ()) -> Outcome:
 
 
 async def through_asgi(verifier: Any, scopes: Any = ()) -> Outcome:
-    """Ask an ASGI application."""
+    """Send a request to an ASGI application."""
     reached = []
 
     async def app(scope, receive, send):
@@ -130,7 +131,7 @@ async def through_asgi_websocket(verifier: Any, scopes: Any = ()) -> Outcome:
 
 
 async def through_fastapi(verifier: Any, scopes: Any = ()) -> Outcome:
-    """Ask a FastAPI application."""
+    """Send a request to a FastAPI application."""
     reached = []
     app = FastAPI()
     require_worker = RequireWorker(verifier, scopes=scopes)
@@ -153,7 +154,7 @@ async def through_fastapi_websocket(verifier: Any, scopes: Any = ()) -> Outcome:
 
 
 def through_grpc(method: str, *, on_a_loop: bool) -> Callable[..., Awaitable[Outcome]]:
-    """Return a function that calls a method of a server on threads or on an event loop."""
+    """Return a function that calls a method of a server with threads or on an event loop."""
 
     async def through(verifier: Any, scopes: Any = ()) -> Outcome:
         reached: list[Any] = []
@@ -226,7 +227,7 @@ FAILED = {500, grpc.StatusCode.INTERNAL}
 
 
 def named(adapter: Any) -> str:
-    """Return what an adapter is called in the report of a test."""
+    """Return an adapter's name for the test report."""
     return str(adapter.__name__).removeprefix("through_")
 
 
@@ -234,7 +235,7 @@ adapters = pytest.mark.parametrize("through", ON_THREADS + ON_A_LOOP, ids=named)
 
 
 def verifier_for(through: Any, answer: Callable[..., Any]) -> Any:
-    """Return a verifier of the user's own that does what the function does, of the kind that the adapter takes."""
+    """Return a user's own verifier that calls the function, of the kind that the adapter accepts."""
 
     class Own:
         def verify(self, token, *, scopes):
@@ -255,7 +256,7 @@ async def _returns_an_identity() -> WorkerIdentity:
 
 
 class _Claims:
-    """An object that says of itself that it is a WorkerIdentity."""
+    """An object that claims to be a WorkerIdentity."""
 
     __class__ = WorkerIdentity  # type: ignore[assignment]
 
@@ -277,8 +278,8 @@ ANSWERS: dict[str, Callable[[], Any]] = {
 
 @adapters
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_what_is_no_worker_identity_opens_nothing(through, answer):
-    """A verifier's answer that is not a WorkerIdentity is a fault of the service: 500, and the application does not run."""
+async def test_only_a_worker_identity_admits_a_request(through, answer):
+    """Any other result is a fault of the service: 500, and the application is not called."""
     outcome = await through(verifier_for(through, lambda _token: answer()))
 
     assert outcome.answer in FAILED
@@ -286,8 +287,8 @@ async def test_what_is_no_worker_identity_opens_nothing(through, answer):
 
 
 @adapters
-async def test_a_worker_identity_of_the_users_own_verifier_opens(through):
-    """A class of one's own with `verify` is a verifier, and so is its subclass of WorkerIdentity."""
+async def test_a_users_own_verifier_may_admit_a_request(through):
+    """Any class with `verify` is a verifier, and it may return a subclass of WorkerIdentity."""
 
     class CustomIdentity(WorkerIdentity, frozen=True, kw_only=True):
         tenant: str = "acme"
@@ -309,8 +310,8 @@ async def test_a_worker_identity_of_the_users_own_verifier_opens(through):
     [RuntimeError, StopIteration, KeyError, HTTPException(200), grpc.RpcError, asyncio.TimeoutError],
     ids=lambda error: getattr(error, "__name__", type(error).__name__),
 )
-async def test_an_unexpected_exception_opens_nothing(through, error):
-    """Whatever a verifier raises that is not a refusal is a fault of the service: 500, and the application does not run."""
+async def test_an_unexpected_exception_admits_no_request(through, error):
+    """If a verifier raises anything but a refusal, it is a fault of the service: 500, and the application is not called."""
 
     def fail(token):
         raise error if isinstance(error, Exception) else error(token)
@@ -323,7 +324,7 @@ async def test_an_unexpected_exception_opens_nothing(through, error):
 
 @adapters
 async def test_a_fault_is_logged_without_the_token(through, caplog):
-    """The log says which exception was raised where; neither the exception's text nor the token is in it."""
+    """The log has the exception's type and where it was raised, but neither its text nor the token."""
 
     def fail(token):
         raise ValueError(f"cannot read {token}")
@@ -338,8 +339,8 @@ async def test_a_fault_is_logged_without_the_token(through, caplog):
     assert all(TOKEN not in record.getMessage() and record.exc_info is None for record in caplog.records)
 
 
-async def test_a_grpc_caller_reads_nothing_of_a_fault():
-    """GRPC would put the text of an exception into the status that the caller reads."""
+async def test_a_grpc_caller_learns_nothing_about_a_fault():
+    """By itself, gRPC would put the exception's text into the status that the caller reads."""
     from tests.unit.verify.test_grpc import aio_server, bearer, sync_server
 
     class Failing(World):
@@ -366,27 +367,27 @@ async def test_a_grpc_caller_reads_nothing_of_a_fault():
 
 
 @adapters
-async def test_scopes_are_checked_though_the_verifier_does_not(through):
-    """A verifier that ignores the scopes lets a Worker without them in nowhere."""
+async def test_scopes_are_checked_even_if_the_verifier_ignores_them(through):
+    """A Worker without them is refused."""
     for worker, expected in (
         (identity(), {403, grpc.StatusCode.PERMISSION_DENIED}),
         (identity(scopes=frozenset({"jobs:read"})), {403, grpc.StatusCode.PERMISSION_DENIED}),
         (identity(scopes=frozenset({"jobs:read", "jobs:write"})), OPEN),
-        # Not sets, since nothing checks what a constructor is given.
+        # Not sets: the constructor does not check its arguments.
         (identity(scopes="jobs:read jobs:write"), FAILED),
         (identity(scopes=["jobs:read", "jobs:write"]), FAILED),
         (identity(scopes=None), FAILED),
     ):
         verifier = verifier_for(through, lambda _token, worker=worker: worker)
         answer, reached = await through(verifier, ["jobs:read", "jobs:write"])
-        # A websocket that is denied and one that a framework closes before it was opened are both 403.
+        # A websocket that is denied, or that a framework closes before it is opened, counts as 403.
         assert answer in expected, worker.scopes
         assert reached == (expected is OPEN)
 
 
 @adapters
 async def test_scopes_may_be_an_iterator(through):
-    """Scopes that can be read only once are needed all the same."""
+    """Even scopes that can be read only once are required."""
     verifier = verifier_for(through, lambda _token: identity())
 
     outcome = await through(verifier, (scope for scope in ["jobs:read"]))
@@ -395,8 +396,8 @@ async def test_scopes_may_be_an_iterator(through):
     assert outcome.answer in {403, grpc.StatusCode.PERMISSION_DENIED}
 
 
-def test_scopes_of_one_path_operation_are_checked_though_the_verifier_does_not():
-    """`Security(…, scopes=[…])` counts in the same way as scopes for all."""
+def test_scopes_of_a_path_operation_are_checked_even_if_the_verifier_ignores_them():
+    """`Security(…, scopes=[…])` adds to the scopes that all operations need."""
     verifier = verifier_for(through_fastapi, lambda _token: identity(scopes=frozenset({"jobs:read"})))
     require_worker = RequireWorker(verifier, scopes=["jobs:read"])
     app = FastAPI()
@@ -412,8 +413,8 @@ def test_scopes_of_one_path_operation_are_checked_though_the_verifier_does_not()
 
 
 @pytest.mark.parametrize("scopes", ["", "jobs:read"])
-async def test_one_string_is_no_list_of_scopes(scopes):
-    """A plain string would be taken for its letters, and an empty one for nothing at all."""
+async def test_a_string_is_rejected_as_scopes(scopes):
+    """It would be read letter by letter, and an empty one would require nothing."""
     world = World()
     token = resigned(mint(), claims={"scope": "jobs:read"})
 
@@ -423,8 +424,8 @@ async def test_one_string_is_no_list_of_scopes(scopes):
         await world.async_verifier().verify(token, scopes=scopes)
 
 
-def test_the_verifier_of_the_how_to_works():
-    """The page's own example lets its Workers in, and refuses the others as it says."""
+def test_the_verifier_in_the_how_to_works():
+    """The example on the page admits its own Workers and refuses others."""
     page = Path(__file__).parents[3] / "docs" / "how-to" / "check-workers-in-a-service.md"
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (example,) = [block for block in blocks if "class OurWorkers" in block]
@@ -462,7 +463,7 @@ class _SyncSubclass(AsyncWorkerVerifier):
 
 
 def subclass(kind: Any) -> Any:
-    """Return a verifier of a subclass."""
+    """Return an instance of a verifier's subclass."""
     return kind("https://lyftdata.example", audience=AUDIENCE)
 
 
@@ -481,8 +482,8 @@ def subclass(kind: Any) -> Any:
     ],
     ids=["async", "subclass", "own", "callable", "mock", "class", "None", "object"],
 )
-async def test_an_adapter_for_threads_takes_no_async_verifier(through, make):
-    """It is refused when the application is put together: nobody would await its coroutine."""
+async def test_an_adapter_for_threads_rejects_an_async_verifier(through, make):
+    """When the application is put together: the adapter would not await its coroutine."""
     with pytest.raises(TypeError, match="verif"):
         await through(make())
 
@@ -501,15 +502,15 @@ async def test_an_adapter_for_threads_takes_no_async_verifier(through, make):
     ],
     ids=["sync", "subclass", "own", "mock", "class", "None", "object"],
 )
-async def test_an_adapter_on_a_loop_takes_no_sync_verifier(through, make):
-    """It is refused when the application is put together: it would block the event loop, and cannot be awaited."""
+async def test_an_adapter_on_a_loop_rejects_a_sync_verifier(through, make):
+    """When the application is put together: it would block the event loop, and cannot be awaited."""
     with pytest.raises(TypeError, match="verif"):
         await through(make())
 
 
 @pytest.mark.parametrize("through", ON_A_LOOP, ids=named)
 async def test_an_async_verify_may_be_wrapped(through):
-    """A decorator's wrapper that passes the coroutine on is as good as what it wraps."""
+    """A decorator's wrapper that returns the coroutine is accepted."""
     import functools
 
     class Own:
@@ -528,8 +529,8 @@ async def test_an_async_verify_may_be_wrapped(through):
     assert (await through(verifier)).reached
 
 
-def test_mypy_knows_which_verifier_an_adapter_takes():
-    """The type checker refuses what the constructor refuses; `make check` fails if an `ignore` here is not needed."""
+def test_mypy_knows_which_verifier_an_adapter_accepts():
+    """The type checker rejects what the constructor rejects; `make check` fails if an `ignore` here is not needed."""
     sync, loop, app = World().verifier(), World().async_verifier(), Starlette()
     with pytest.raises(TypeError):
         WsgiMiddleware(flask.Flask("x"), verifier=loop)  # type: ignore[arg-type]
@@ -546,7 +547,7 @@ def test_mypy_knows_which_verifier_an_adapter_takes():
 
 
 def test_a_dependency_must_be_an_instance():
-    """`Depends(RequireWorker)`, without a verifier, is refused when the path operation is declared."""
+    """`Depends(RequireWorker)`, without a verifier, is rejected when the path operation is declared."""
     app = FastAPI()
 
     with pytest.raises(Exception, match="AsyncTokenVerifier"):
@@ -555,21 +556,21 @@ def test_a_dependency_must_be_an_instance():
         async def root(worker: Annotated[WorkerIdentity, Depends(RequireWorker)]): ...
 
 
-async def test_grpc_takes_no_interceptor_of_the_other_kind():
-    """A server on an event loop refuses the interceptor for threads when it is made."""
+async def test_grpc_rejects_an_interceptor_of_the_other_kind():
+    """A server on an event loop rejects the interceptor for threads when it is created."""
     with pytest.raises(ValueError, match="Interceptor"):
         grpc.aio.server(interceptors=[WorkerAuthInterceptor(World().verifier())])  # type: ignore[list-item]
 
 
-# --- exempt paths -----------------------------------------------------------------------------------------
+# --- public paths ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("script_name", "path_info"),
     [("/static/x", "/me"), ("/static", "/me"), ("/healthz", ""), ("/static/", "me")],
 )
-def test_a_forged_mount_point_opens_nothing(script_name, path_info):
-    """Some WSGI servers take SCRIPT_NAME from a header: what the application does not route by does not count."""
+def test_a_forged_mount_point_admits_no_request(script_name, path_info):
+    """Some WSGI servers take SCRIPT_NAME from a header, so only the path that the application routes by counts."""
     reached = []
 
     def app(environ, start_response):
@@ -584,8 +585,8 @@ def test_a_forged_mount_point_opens_nothing(script_name, path_info):
     assert reached == []
 
 
-def test_public_paths_of_a_mounted_wsgi_application_are_its_own():
-    """Below a prefix the paths are those that the application knows, and no others."""
+def test_public_paths_of_a_mounted_wsgi_application_are_relative():
+    """To the application, not to the prefix where it is mounted."""
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
     inner = WsgiMiddleware(Response("in"), verifier=World().verifier(), public_paths=["/healthz", "/me/*"])
@@ -596,8 +597,8 @@ def test_public_paths_of_a_mounted_wsgi_application_are_its_own():
         assert http.get(path).status_code == 401, path
 
 
-def test_public_paths_of_a_mounted_asgi_application_are_its_own():
-    """Below a prefix the paths are those that the application knows, and no others."""
+def test_public_paths_of_a_mounted_asgi_application_are_relative():
+    """To the application, not to the prefix where it is mounted."""
 
     async def answer(request: Request) -> PlainTextResponse:
         return PlainTextResponse("in")
@@ -627,8 +628,8 @@ def test_public_paths_of_a_mounted_asgi_application_are_its_own():
         ("/api/static/me", "/api", 200),
     ],
 )
-async def test_asgi_compares_what_the_application_routes_by(path, root_path, status):
-    """The prefix at which an application is mounted is no part of its public paths, and cannot be taken for one."""
+async def test_asgi_public_paths_do_not_include_the_mount_prefix(path, root_path, status):
+    """And the prefix cannot be mistaken for a public path."""
 
     async def app(scope, receive, send):
         await PlainTextResponse("in")(scope, receive, send)
@@ -642,7 +643,7 @@ async def test_asgi_compares_what_the_application_routes_by(path, root_path, sta
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "BREW"])
 @pytest.mark.parametrize("override", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
 async def test_no_method_is_exempt(method, override):
-    """Neither a method nor a header that names another one gets a request past the check."""
+    """Neither a method nor a header that overrides it gets a request past the check."""
     reached = []
 
     async def app(scope, receive, send):
@@ -662,7 +663,7 @@ async def test_no_method_is_exempt(method, override):
 
 
 def test_public_paths_and_methods_may_be_iterators_and_never_one_string():
-    """What can be read only once is read once; a string would be taken for its letters."""
+    """An iterator is read once; a string would be read letter by letter."""
     from lyftdata.verify._requests import PublicPaths, checked_methods
 
     assert "/healthz" in PublicPaths(path for path in ["/healthz"])

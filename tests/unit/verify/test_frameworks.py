@@ -1,4 +1,4 @@
-"""ASGI, FastAPI, WSGI and Flask: a Worker gets through and is known; anybody else reads RFC 6750."""
+"""ASGI, FastAPI, WSGI and Flask: the application gets the Worker; other callers get an error of RFC 6750."""
 
 import asyncio
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from lyftdata.verify.fastapi import RequireWorker
 from lyftdata.verify.wsgi import WorkerAuthMiddleware as WsgiMiddleware
 from lyftdata.verify.wsgi import current_worker as worker_of_environ
 
-# --- finding the token, and the open paths --------------------------------------------------------------
+# --- finding the token, and public paths --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ from lyftdata.verify.wsgi import current_worker as worker_of_environ
         (["Bearer abc", "Bearer abc"], None),
     ],
 )
-def test_the_token_is_in_the_one_authorization_header(headers, token):
-    """One header of scheme Bearer; of two none is chosen."""
+def test_the_token_is_read_from_a_single_authorization_header(headers, token):
+    """Of scheme Bearer; if there are two headers, neither is used."""
     if token is None:
         with pytest.raises(MissingTokenError):
             bearer_token(headers)
@@ -75,21 +75,21 @@ def test_the_token_is_in_the_one_authorization_header(headers, token):
         ("/", False),
     ],
 )
-def test_a_public_path_opens_itself_and_nothing_else(path, public):
-    """Neither a step upwards nor a look-alike gets through by a public path."""
+def test_a_public_path_covers_only_itself(path, public):
+    """No path with `..` and no similar path is public too."""
     assert (path in PublicPaths(["/healthz", "/static/*"])) is public
 
 
 @pytest.mark.parametrize("paths", ["/healthz", ["healthz"], ["/a*"], ["/a/*/b"], ["*"]])
-def test_a_public_path_that_would_surprise_is_refused(paths):
-    """What is no path, or a pattern that does not exist, is refused when the application is put together."""
+def test_an_invalid_public_path_is_rejected(paths):
+    """What is not a path, or an unsupported pattern, is rejected when the application is put together."""
     with pytest.raises(InvalidInputError):
         PublicPaths(paths)
 
 
 @pytest.mark.parametrize("scopes", ["jobs", ["a b"], [""], ['a"b']])
-def test_a_scope_that_no_token_can_hold_is_refused(scopes):
-    """A plain string instead of a list is refused too."""
+def test_an_invalid_scope_is_rejected(scopes):
+    """As is a plain string instead of a list."""
     with pytest.raises(InvalidInputError):
         checked_scopes(scopes)
 
@@ -98,7 +98,7 @@ def test_a_scope_that_no_token_can_hold_is_refused(scopes):
 
 
 class Echo:
-    """An ASGI application that keeps what it was given."""
+    """An ASGI application that records the scopes it gets."""
 
     def __init__(self):
         self.scopes = []
@@ -111,19 +111,19 @@ class Echo:
 
 
 def asgi(world, **options):
-    """Return an application behind the middleware, and a client of it."""
+    """Return an application behind the middleware, and a client for it."""
     echo = Echo()
     app = AsgiMiddleware(echo, verifier=world.async_verifier(), **options)
     return echo, httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service")
 
 
 def bearer(token):
-    """Return the header of a token."""
+    """Return the header with a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
-async def test_asgi_lets_a_worker_through_and_says_who_it_is():
-    """The application finds the identity in both places, and the header as it came."""
+async def test_asgi_passes_the_worker_to_the_application():
+    """The identity is in both places in the scope, and the header is unchanged."""
     echo, http = asgi(World())
 
     answer = await http.get("/jobs", headers=bearer(mint()))
@@ -147,8 +147,8 @@ async def test_asgi_lets_a_worker_through_and_says_who_it_is():
         ([("Authorization", "Bearer a"), ("Authorization", "Bearer b")], 401, None),
     ],
 )
-async def test_asgi_keeps_anybody_else_out(headers, status, error):
-    """401 or 403, the challenge of RFC 6750, and the application never sees the request."""
+async def test_asgi_refuses_other_callers(headers, status, error):
+    """With 401 or 403 and the challenge of RFC 6750; the application does not see the request."""
     echo, http = asgi(World(), scopes=["jobs:read"])
 
     answer = await http.get("/jobs", headers=headers)
@@ -160,8 +160,8 @@ async def test_asgi_keeps_anybody_else_out(headers, status, error):
     assert echo.scopes == []
 
 
-async def test_asgi_says_when_it_cannot_check():
-    """An outage is 503 with Retry-After, without a challenge: the client keeps its token."""
+async def test_asgi_answers_503_when_it_cannot_check():
+    """With Retry-After and without a challenge, so the client keeps its token."""
     world = World()
     world.server.up = False
     _, http = asgi(world)
@@ -173,7 +173,7 @@ async def test_asgi_says_when_it_cannot_check():
 
 
 async def test_asgi_has_public_paths():
-    """A public path is for anybody, and says that nobody was checked."""
+    """A public path is for any caller, and has no Worker."""
     echo, http = asgi(World(), public_paths=["/healthz"])
 
     answer = await http.get("/healthz", headers=bearer("nonsense"))
@@ -185,8 +185,8 @@ async def test_asgi_has_public_paths():
     assert echo.scopes[0]["state"]["worker"] is None
 
 
-async def test_asgi_passes_the_lifespan_on():
-    """Start and end of the application are its own."""
+async def test_asgi_passes_lifespan_events_on():
+    """To the application, unchanged."""
     echo, _ = asgi(World())
     scope = {"type": "lifespan", "state": {}}
     app = AsgiMiddleware(echo, verifier=World().async_verifier())
@@ -196,8 +196,8 @@ async def test_asgi_passes_the_lifespan_on():
     assert echo.scopes == [scope]
 
 
-async def test_asgi_keeps_unknown_kinds_of_connection_out():
-    """What the middleware does not know is not let through unchecked."""
+async def test_asgi_refuses_unknown_kinds_of_connection():
+    """They are not passed on unchecked."""
     echo, sent = Echo(), []
 
     async def send(message):
@@ -211,7 +211,7 @@ async def test_asgi_keeps_unknown_kinds_of_connection_out():
 
 
 def websocket_app(world):
-    """Return an application with a websocket, behind the middleware."""
+    """Return a client of an application with a websocket, behind the middleware."""
     app = FastAPI()
 
     @app.websocket("/ws")
@@ -223,15 +223,15 @@ def websocket_app(world):
     return TestClient(AsgiMiddleware(app, verifier=world.async_verifier()))
 
 
-def test_a_websocket_is_a_workers():
-    """A websocket opens for a Worker, and says who it is."""
+def test_a_worker_can_open_a_websocket():
+    """The application knows which Worker it is."""
     with websocket_app(World()).websocket_connect("/ws", headers=bearer(mint())) as ws:
         assert ws.receive_text() == "w-17"
 
 
 @pytest.mark.parametrize("headers", [{}, bearer("nonsense")])
-def test_a_websocket_of_anybody_else_does_not_open(headers):
-    """Refused before it is accepted, with 401 where the server can say so."""
+def test_another_caller_cannot_open_a_websocket(headers):
+    """It is refused before it is accepted, with 401 if the ASGI server supports that."""
     from starlette.testclient import WebSocketDenialResponse
 
     with (
@@ -243,8 +243,8 @@ def test_a_websocket_of_anybody_else_does_not_open(headers):
     assert denied.value.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_a_websocket_is_closed_where_the_server_knows_no_other_answer():
-    """Without the extension for answers it is closed before it was opened."""
+async def test_a_refused_websocket_is_closed_if_the_server_cannot_answer_401():
+    """Without the extension for such answers, it is closed before it is accepted."""
     sent = []
 
     async def receive():
@@ -289,7 +289,7 @@ def fastapi_client(world):
 
 
 def test_fastapi_gives_the_worker_to_the_path_operation():
-    """A parameter of type WorkerIdentity is the Worker of the request; other paths are as open as before."""
+    """As a parameter of type WorkerIdentity; path operations without one stay open."""
     http = fastapi_client(World())
 
     assert http.get("/me", headers=bearer(mint())).json() == {
@@ -299,8 +299,8 @@ def test_fastapi_gives_the_worker_to_the_path_operation():
     assert http.get("/open").json() == "in"
 
 
-def test_fastapi_refuses_in_the_words_of_rfc_6750():
-    """401 without a token, 401 with a wrong one, 403 without the scope, 503 in an outage."""
+def test_fastapi_refusals_follow_rfc_6750():
+    """401 without a token or with an invalid one, 403 without the scope, 503 in an outage."""
     world = World()
     http = fastapi_client(world)
 
@@ -322,8 +322,8 @@ def test_fastapi_refuses_in_the_words_of_rfc_6750():
     assert {answer.headers["cache-control"] for answer in (none, wrong, unscoped, outage)} == {"no-store"}
 
 
-def test_fastapi_guards_websockets():
-    """The same dependency opens a websocket for a Worker, and for nobody else."""
+def test_fastapi_protects_websockets():
+    """With the same dependency, only a Worker can open one."""
     http = fastapi_client(World())
 
     with http.websocket_connect("/ws", headers=bearer(mint())) as ws:
@@ -333,8 +333,8 @@ def test_fastapi_guards_websockets():
     assert refused.value.code == 1008
 
 
-def test_openapi_shows_the_lock():
-    """The description names a bearer scheme, and which operations need it, with their scopes."""
+def test_openapi_describes_the_bearer_scheme():
+    """And which operations need it, with their scopes."""
     described = fastapi_client(World()).get("/openapi.json").json()
 
     scheme = described["components"]["securitySchemes"]["WorkerToken"]
@@ -369,7 +369,7 @@ def flask_client(world, **options):
     return app.test_client()
 
 
-def test_flask_knows_the_worker():
+def test_a_flask_view_finds_the_worker_in_the_environ():
     """A Flask view finds the Worker in the environ."""
     answer = flask_client(World()).get("/me", headers=bearer(mint()))
 
@@ -386,8 +386,8 @@ def test_flask_knows_the_worker():
         ([("Authorization", f"Bearer {mint()}"), ("Authorization", "Bearer x")], 401),
     ],
 )
-def test_flask_keeps_anybody_else_out(headers, status):
-    """401 or 403, the challenge of RFC 6750; 404 is not told apart from the rest."""
+def test_flask_refuses_other_callers(headers, status):
+    """With 401 or 403 and the challenge of RFC 6750, also for a path that does not exist."""
     http = flask_client(World(), scopes=["jobs:read"])
 
     for path in ("/me", "/nothing"):
@@ -397,7 +397,7 @@ def test_flask_keeps_anybody_else_out(headers, status):
 
 
 def test_wsgi_has_public_paths():
-    """Public paths are compared decoded, and a Worker there is None."""
+    """They are compared decoded, and have no Worker."""
     http = flask_client(World(), public_paths=["/healthz", "/größe/*"])
 
     assert http.get("/healthz").text == "None"

@@ -1,4 +1,4 @@
-"""gRPC: a call of any kind is a Worker's, or is not made. Real servers on this machine, a Server that is not."""
+"""gRPC: only a Worker's calls reach a method, of any kind. Real gRPC servers, and a fake lyftdata Server."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ METHODS = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
 
 
 def who():
-    """Return the caller, as bytes."""
+    """Return the caller's ID, as bytes."""
     return current_worker().worker_id.encode()
 
 
@@ -111,13 +111,13 @@ def served(request):
 
 
 def bearer(token):
-    """Return the metadata of a token."""
+    """Return the metadata with a token."""
     return (("authorization", f"Bearer {token}"),)
 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_method_knows_its_worker(served, method):
-    """Whatever streams, the method finds the Worker that calls it, for each of its answers."""
+    """For each of its answers, whatever is streamed."""
     answers = await served(World(), method, bearer(mint()))
 
     assert answers == [b"w-17"] * (3 if method.endswith("Stream") else 1)
@@ -129,8 +129,8 @@ async def test_a_method_knows_its_worker(served, method):
     [(), bearer("nonsense"), bearer(mint(ttl_s=0)), bearer("a") + bearer("b")],
     ids=["none", "x", "over", "two"],
 )
-async def test_anybody_else_is_unauthenticated(served, method, metadata):
-    """No token, a wrong one, one that is over, two: UNAUTHENTICATED, and the challenge in the trailers."""
+async def test_other_callers_are_unauthenticated(served, method, metadata):
+    """Without a token, with an invalid or expired one, or with two; the challenge is in the trailers."""
     with pytest.raises(grpc.RpcError) as refused:
         await served(World(), method, metadata)
 
@@ -141,8 +141,8 @@ async def test_anybody_else_is_unauthenticated(served, method, metadata):
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_scope_that_lacks_is_permission_denied(served, method):
-    """A Worker without the scope is told so, and one with it gets through."""
+async def test_a_missing_scope_is_permission_denied(served, method):
+    """A Worker with the scope gets through."""
     with pytest.raises(grpc.RpcError) as refused:
         await served(World(), method, bearer(mint()), scopes=["jobs"])
     assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
@@ -152,7 +152,7 @@ async def test_a_scope_that_lacks_is_permission_denied(served, method):
 
 
 async def test_an_outage_is_unavailable(served):
-    """What cannot be checked now may be tried again: UNAVAILABLE."""
+    """A client may retry."""
     world = World()
     world.server.up = False
 
@@ -162,7 +162,7 @@ async def test_an_outage_is_unavailable(served):
 
 
 async def test_a_public_method_has_no_worker(served):
-    """A public method is for anybody, and finds nobody."""
+    """Any caller may call it."""
     with pytest.raises(grpc.RpcError) as failed:
         await served(World(), "UnaryUnary", bearer("x"), public_methods=["/jobs.Jobs/UnaryUnary"])
 
@@ -170,16 +170,16 @@ async def test_a_public_method_has_no_worker(served):
     assert "no Worker makes this call" in str(failed.value.details())
 
 
-async def test_a_method_that_does_not_exist_stays_unknown(served):
-    """The interceptor answers for methods that exist, and for no other."""
+async def test_an_unknown_method_is_unimplemented(served):
+    """The interceptor answers only for methods that exist."""
     with pytest.raises(grpc.RpcError) as failed:
         await served(World(), "Nothing", ())
 
     assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_calls_at_once_do_not_mix_their_workers():
-    """On one event loop each call keeps its own Worker."""
+async def test_concurrent_calls_do_not_mix_their_workers():
+    """On one event loop, each call has its own Worker."""
     from tests.builders import worker
 
     async with aio_server(World()) as address, grpc.aio.insecure_channel(address) as channel:

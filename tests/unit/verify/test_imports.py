@@ -1,4 +1,4 @@
-"""What importing the verifier costs a service."""
+"""What importing the verifier and the client loads."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ HEAVY = (
 
 
 def imported_with(statement: str) -> list[str]:
-    """Return which of the heavy ones a statement imports."""
+    """Return which of the heavy modules a statement imports."""
     program = f"import sys\n{statement}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     names: list[str] = eval(done.stdout)
@@ -37,12 +37,12 @@ def imported_with(statement: str) -> list[str]:
 
 
 def test_the_verifier_is_light():
-    """`lyftdata.verify` brings no framework, no database, nothing of the Server, and nothing that gets or holds a token."""
+    """`lyftdata.verify` loads no framework, no database, nothing of the Server, and no code that gets or keeps a token."""
     assert imported_with("import lyftdata.verify") == []
 
 
-def test_checking_loads_nothing_of_getting():
-    """A service that only checks tokens loads no enrollment and no credential."""
+def test_a_service_that_only_verifies_loads_no_client_code():
+    """Neither enrollment nor credentials."""
     program = (
         "import sys, lyftdata.verify, lyftdata.verify.asgi\n"
         "print([name for name in ('lyftdata.core.enrollment', 'lyftdata.core.assertions', 'lyftdata.current_secrets',"
@@ -53,15 +53,15 @@ def test_checking_loads_nothing_of_getting():
     assert done.stdout == "[]\n"
 
 
-def test_each_framework_brings_itself_and_no_other():
-    """A module for a framework imports that one; those that need none import none."""
+def test_each_adapter_loads_only_its_own_framework():
+    """Adapters that need no framework load none."""
     assert imported_with("import lyftdata.verify.asgi, lyftdata.verify.wsgi") == []
     assert imported_with("import lyftdata.verify.fastapi") == ["starlette", "fastapi", "pydantic"]
     assert imported_with("import lyftdata.verify.grpc") == ["grpc"]
 
 
-def test_being_a_worker_is_light_too():
-    """`lyftdata.client` brings no HTTP library but the one that is installed with it; others have a module each."""
+def test_the_client_is_light_too():
+    """`lyftdata.client` loads only the HTTP library that is installed with it; each other one has its own module."""
     assert imported_with("import lyftdata.client") == ["lyftdata.client"]
     assert imported_with("import lyftdata.client.httpx_auth") == ["lyftdata.client", "httpx"]
     assert imported_with("import lyftdata.client.aiohttp_auth") == ["lyftdata.client", "aiohttp"]

@@ -1,4 +1,4 @@
-"""A developer finds out why a token was refused, though its sender does not."""
+"""Developers can find out why a token was refused, though its sender cannot."""
 
 import re
 import subprocess
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 
-def test_what_was_seen_and_what_is_expected_stand_in_the_log():
-    """By the lines of the how-to the log says why a token was refused: for whom it is, and who this service is."""
+def test_the_log_says_why_a_token_was_refused():
+    """With the lines of the how-to, it names the audience and issuer in the token and those that are expected."""
     page = Path(__file__).parents[3] / "docs" / "how-to" / "check-workers-in-a-service.md"
     section = page.read_text(encoding="utf-8").partition("## See why a token was refused")[2]
     block = section.partition("```python\n")[2].partition("```")[0]

@@ -1,4 +1,4 @@
-"""What proves a Worker, and everything that does not: forged, swapped, over, or meant for somebody else."""
+"""The rules for a token: what proves a Worker, and which forged, altered, expired or misdirected tokens are refused."""
 
 import base64
 from datetime import timedelta
@@ -28,7 +28,7 @@ NOON_S = NOON.timestamp()
 
 
 def verify(token, *, now_s=NOON_S, keys=KEYS, expected=EXPECTED):
-    """Verify a token at noon; return who it is."""
+    """Verify a token at noon; return the Worker."""
     return verify_token(token, keys=keys, expected=expected, now_s=now_s).worker
 
 
@@ -42,7 +42,7 @@ def refusal(token, **how):
 
 
 @pytest.mark.parametrize("signer", [ES256, ED25519], ids=lambda key: key.algorithm)
-def test_a_token_says_who_the_worker_is(signer):
+def test_the_identity_has_everything_in_the_token(signer):
     """Everything that the Server wrote into a token is in the identity."""
     found = verify(resigned(mint(signer), claims={"scope": "jobs:read jobs:write"}, signer=signer))
 
@@ -53,8 +53,8 @@ def test_a_token_says_who_the_worker_is(signer):
     assert (found.issued_at, found.expires_at) == (NOON, NOON + timedelta(minutes=15))
 
 
-def test_an_identity_cannot_be_changed():
-    """One object serves many requests: none of them may change what the next one reads."""
+def test_an_identity_is_immutable():
+    """One object serves many requests, and none of them may change what the next one reads."""
     found = verify(mint())
 
     with pytest.raises(AttributeError):
@@ -64,15 +64,15 @@ def test_an_identity_cannot_be_changed():
 
 
 @pytest.mark.parametrize(("seconds_left", "code"), [(1, None), (0, "token_expired"), (-1, "token_expired")])
-def test_a_token_dies_at_exp(seconds_left, code):
-    """A token is refused from the very second its `exp` names, whatever the leeway."""
+def test_a_token_expires_at_exp(seconds_left, code):
+    """From exactly that second on, whatever the leeway."""
     assert refusal(mint(), now_s=NOON_S + 900 - seconds_left) == code
 
 
 @pytest.mark.parametrize("claim", ["iat", "nbf"])
 @pytest.mark.parametrize(("ahead_s", "code"), [(30, None), (31, "token_not_yet_valid")])
-def test_a_token_from_the_future_is_good_within_the_leeway(claim, ahead_s, code):
-    """Clocks may differ by the leeway where a token begins, and by no second more."""
+def test_a_token_from_the_future_is_valid_within_the_leeway(claim, ahead_s, code):
+    """The leeway applies to the beginning of a token's validity, for clocks that differ."""
     assert refusal(resigned(mint(), claims={claim: int(NOON_S) + ahead_s})) == code
 
 
@@ -140,8 +140,8 @@ HEADER, CLAIMS, SIGNATURE = parts(mint())
     ],
     ids=case,
 )
-def test_what_is_no_token_for_this_service_is_refused(forged, code):
-    """Wrong algorithm, key, type, issuer, audience, encoding or length: refused, each with its code."""
+def test_an_invalid_token_is_refused_with_its_code(forged, code):
+    """Wrong algorithm, key, type, issuer, audience, encoding or length."""
     assert refusal(forged) == code
 
 
@@ -171,33 +171,33 @@ def test_what_is_no_token_for_this_service_is_refused(forged, code):
     ids=str,
 )
 def test_claims_of_the_wrong_type_are_refused_even_if_signed(claims):
-    """Should the Server's key ever sign nonsense, it is still not taken for a Worker."""
+    """Even if the Server signed nonsense, it would not be accepted as a Worker."""
     assert refusal(resigned(mint(), claims=claims)) == "token_malformed"
 
 
 def test_one_of_several_audiences_is_enough():
-    """A token for two services is good at both (RFC 7519, section 4.1.3)."""
+    """A token for two services is valid at both (RFC 7519, section 4.1.3)."""
     assert verify(resigned(mint(), claims={"aud": ["https://other.example", AUDIENCE]})).audience == AUDIENCE
 
 
 @pytest.mark.parametrize("cnf", [{"jkt": "x"}, {}, {"x5t#S256": "x"}, "x", False])
-def test_a_token_bound_to_a_key_is_no_bearer_token(cnf):
-    """Anyone who stole a bound token (DPoP) must not be able to use it where no proof is asked for."""
+def test_a_bound_token_is_refused_as_a_bearer_token(cnf):
+    """A thief must not be able to use it where no proof of possession (DPoP) is required."""
     assert refusal(resigned(mint(), claims={"cnf": cnf})) == "token_bound"
 
 
-def test_a_bound_token_of_the_servers_own_is_told_apart():
-    """What the Server mints for a client that proved a key is refused here by its own name."""
+def test_a_bound_token_minted_by_the_server_is_refused():
+    """With the same code."""
     assert refusal(mint(bound_to="NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")) == "token_bound"
 
 
-def test_scopes_as_the_server_writes_them_are_read():
-    """The Server's own minting and our reading agree on what a scope is."""
+def test_scopes_are_read_as_the_server_writes_them():
+    """The Server and the verifier agree on their format."""
     assert verify(mint(scope="jobs:read jobs:write")).scopes == {"jobs:read", "jobs:write"}
 
 
 def test_an_assertion_is_not_an_access_token():
-    """What a Worker signs to prove itself to the Server opens nothing elsewhere, even under a key that were published."""
+    """A Worker's assertion for the Server is refused by services, even if its key were published."""
     key = generate_identity_key()
     published = read_jwks(
         jwks_of({**key.public.as_dict(), "kid": key.public.thumbprint}), cache_control=""
@@ -218,8 +218,8 @@ def test_an_assertion_is_not_an_access_token():
         (None, "ES256", "token_signature"),
     ],
 )
-def test_the_key_says_which_algorithm(alg_of_key, alg_of_token, code):
-    """A JWK's `alg` is the only one taken; without one, those of its kind are."""
+def test_the_key_determines_the_algorithm(alg_of_key, alg_of_token, code):
+    """Only the JWK's `alg` is accepted; without one, the algorithms of its key type."""
     jwk = {name: value for name, value in ED25519.public_jwk().items() if name != "alg"}
     keys = read_jwks(jwks_of(jwk | ({"alg": alg_of_key} if alg_of_key else {})), cache_control="").by_kid
     header = b64(f'{{"alg":"{alg_of_token}","kid":"{ED25519.kid}","typ":"at+jwt"}}'.encode())
@@ -228,8 +228,8 @@ def test_the_key_says_which_algorithm(alg_of_key, alg_of_token, code):
     assert refusal(f"{message}.{b64(ED25519.sign(message.encode()))}", keys=keys) == code
 
 
-def test_an_unknown_key_is_worth_a_fetch_only_if_the_rest_reads_as_ours():
-    """A token of another Server, for another service or over costs the Server no request."""
+def test_an_unknown_key_is_fetched_only_if_the_rest_of_the_token_fits():
+    """Another Server's token, one for another service and an expired one cause no request to the Server."""
     unacceptable = [
         mint(OTHER_KEY, issuer="https://evil.example"),
         mint(OTHER_KEY, audience="https://other.example"),
@@ -250,7 +250,7 @@ def test_an_unknown_key_is_worth_a_fetch_only_if_the_rest_reads_as_ours():
 
 @given(st.data())
 def test_no_mutation_of_a_token_verifies(data):
-    """Change any one character of a token and it is refused."""
+    """If any one character is changed, the token is refused."""
     token = mint()
     at = data.draw(st.integers(0, len(token) - 1))
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/"
@@ -261,8 +261,8 @@ def test_no_mutation_of_a_token_verifies(data):
 
 
 @given(st.text(max_size=200))
-def test_arbitrary_text_is_refused_and_never_crashes(text):
-    """Text of any kind is no token."""
+def test_arbitrary_text_is_refused(text):
+    """And never crashes the verifier."""
     with pytest.raises(TokenNotOursError):
         verify(text)
 
@@ -270,8 +270,8 @@ def test_arbitrary_text_is_refused_and_never_crashes(text):
 # --- the JWK Set ----------------------------------------------------------------------------------------
 
 
-def test_keys_that_are_not_for_us_are_passed_over():
-    """Another kind of key, one for encryption, one without kid, a private one: none of them stops the good one."""
+def test_unsuitable_keys_in_a_jwk_set_are_skipped():
+    """Of another type, for encryption, without `kid`, private or invalid; the suitable one is still used."""
     rsa = RSAKey.generate_key(2048).as_dict(private=False)
     private = OTHER_KEY.jose_key.as_dict(private=True) | {"kid": "leaked"}
     encryption = OTHER_KEY.public_jwk() | {"use": "enc", "kid": "e"}
@@ -295,15 +295,15 @@ def test_keys_that_are_not_for_us_are_passed_over():
     assert list(found) == [ES256.kid]
 
 
-def test_a_jwk_set_is_read_up_to_a_bound():
-    """A Server, or a proxy before it, cannot make a service check any number of curve points."""
+def test_the_number_of_keys_in_a_jwk_set_is_limited():
+    """A Server or a proxy cannot make a service validate any number of curve points."""
     keys = [ES256.public_jwk() | {"kid": f"k{number}"} for number in range(70)]
 
     assert len(read_jwks(jwks_of(*keys), cache_control="").by_kid) == 64
 
 
 def test_in_an_outage_no_request_waits_for_a_retry():
-    """Stale keys are refreshed in the background once a fetch has failed; only the first caller has waited."""
+    """After a failed fetch, stale keys are refreshed in the background; only the first caller has waited."""
     cache = KeyCache(outage_grace_s=1_000, kid_retry_s=10)
     published = read_jwks(jwks_of(ES256.public_jwk()), cache_control="max-age=60")
     cache.succeeded(published, asked_at_s=0)
@@ -315,20 +315,20 @@ def test_in_an_outage_no_request_waits_for_a_retry():
 
 
 def test_the_length_is_checked_before_a_token_is_hashed():
-    """The work must not grow with what an unproven sender sends."""
+    """The work must not grow with what an unproven caller sends."""
     with pytest.raises(TokenMalformedError, match="longer than"):
         token_digest("x" * 4_097)
 
 
 def test_the_answer_to_a_refused_request_does_not_say_what_was_wrong():
-    """Which claim failed is for the service's log; a forger would learn from it."""
+    """Which claim failed is in the service's log; a forger could learn from it."""
     _, headers, body = refusal_answer(WrongAudienceError("It is meant for the vault."), "lyftdata")
 
     assert "vault" not in f"{headers}{body!r}"
 
 
-def test_of_two_keys_under_one_kid_the_first_counts():
-    """A key appended under a known kid does not replace the known one."""
+def test_of_two_keys_with_one_kid_the_first_is_used():
+    """A key that is appended with a known `kid` does not replace the known one."""
     found = read_jwks(
         jwks_of(ES256.public_jwk(), OTHER_KEY.public_jwk() | {"kid": ES256.kid}), cache_control=""
     )
@@ -339,8 +339,8 @@ def test_of_two_keys_under_one_kid_the_first_counts():
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"keys": 5}', b'{"keys": []}', b'{"keys": [5]}', b"\xff", b"[" * 50_000]
 )
-def test_what_is_no_jwk_set_is_no_answer(body):
-    """Nonsense instead of keys counts as a Server that does not answer."""
+def test_an_invalid_jwk_set_counts_as_no_answer(body):
+    """As if the Server were down."""
     with pytest.raises(KeysUnavailableError):
         read_jwks(body, cache_control="")
 
@@ -365,12 +365,12 @@ def test_what_is_no_jwk_set_is_no_answer(body):
         ("no-cache, max-age=600", 30),
     ],
 )
-def test_how_long_keys_are_fresh_is_the_servers_word_within_bounds(cache_control, fresh_s):
-    """`max-age` counts, between half a minute and an hour; without one it is five minutes."""
+def test_max_age_is_limited_to_sensible_bounds(cache_control, fresh_s):
+    """From half a minute to an hour; without a `max-age` it is five minutes."""
     assert fresh_for_s(cache_control) == fresh_s
 
 
-def test_a_kid_is_a_thumbprint_here():
-    """The keys of the Server under test read as ours do."""
+def test_the_kids_in_these_tests_are_thumbprints():
+    """As with a real Server's keys."""
     assert base64.urlsafe_b64decode(ES256.kid + "=")
     assert set(KEYS) == {ES256.kid, ED25519.kid}

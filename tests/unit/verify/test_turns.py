@@ -1,4 +1,4 @@
-"""How many questions about one Worker a verifier asks the Server at once, and what becomes of those that wait."""
+"""Turns: how many online checks for one Worker a verifier makes at once, and what happens to the requests that wait."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ OTHER = worker("w-18")
 
 
 class SlowServer:
-    """A Server that is asked about many tokens and answers once it is told to."""
+    """A Server that answers about invalid tokens only when a test lets it."""
 
     def __init__(self) -> None:
         self.world = World(online=True, online_fail_open=True)
@@ -38,13 +38,13 @@ class SlowServer:
         return self.world.server(request)
 
     def verifier(self) -> AsyncWorkerVerifier:
-        """Return a verifier that asks this Server."""
+        """Return a verifier that uses this Server."""
         self.world.options["transport"] = httpx2.MockTransport(self)
         return self.world.async_verifier()
 
 
-async def test_the_requests_of_one_worker_delay_no_other():
-    """Of a disabled Worker that floods a service, a third of the connections are used; each of its requests is refused, none admitted."""
+async def test_a_flood_from_one_worker_delays_no_other():
+    """It uses only its share of the connections, and each request of a disabled Worker is refused."""
     server = SlowServer()
     verifier = server.verifier()
     tokens = [mint(jti=f"j{number}") for number in range(5 * MAX_AT_ONCE)]
@@ -64,8 +64,8 @@ async def test_the_requests_of_one_worker_delay_no_other():
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_who_waits_too_long_for_a_turn_is_refused_even_where_outages_admit(monkeypatch, is_async):
-    """Otherwise a disabled Worker could make the outage itself, by as many requests as it takes."""
+async def test_a_request_that_waits_too_long_for_a_turn_is_refused(monkeypatch, is_async):
+    """Even with `online_fail_open`: otherwise a disabled Worker could cause the outage itself by flooding."""
     world = World(online=True, online_fail_open=True)
     verifier = world.async_verifier() if is_async else world.verifier()
 
@@ -75,7 +75,7 @@ async def test_who_waits_too_long_for_a_turn_is_refused_even_where_outages_admit
         else:
             await asyncio.to_thread(verifier.verify, token)
 
-    # Fetches the keys, for which there is time.
+    # Fetches the keys while the timeout is still long.
     await verify(mint(jti="first"))
     monkeypatch.setattr(_turns, "MAX_AT_ONCE", 0)
     monkeypatch.setattr(verifier, "_endpoint", msgspec.structs.replace(verifier._endpoint, timeout_s=0.01))
@@ -86,8 +86,8 @@ async def test_who_waits_too_long_for_a_turn_is_refused_even_where_outages_admit
     assert world.server.checks == 1
 
 
-def test_a_child_process_waits_for_no_thread_of_its_parent(monkeypatch):
-    """After a fork the threads that hold the turns are in the parent alone."""
+def test_a_forked_process_does_not_wait_for_its_parents_threads(monkeypatch):
+    """After a fork, the threads that hold the turns exist only in the parent."""
     verifier = World(online=True).verifier()
     turns = verifier._turns_here().join("w-17")
     for _ in range(MAX_AT_ONCE):
@@ -98,8 +98,8 @@ def test_a_child_process_waits_for_no_thread_of_its_parent(monkeypatch):
     verifier.close()
 
 
-async def test_a_worker_without_open_questions_takes_no_memory():
-    """It is known from its first open question to the end of its last one."""
+async def test_a_worker_without_open_checks_uses_no_memory():
+    """Its turns exist from its first open check to the end of the last one."""
     turns = Turns(threading.Semaphore)
     assert turns.join("w-1") is turns.join("w-1")
     turns.leave("w-1")

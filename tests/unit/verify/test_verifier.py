@@ -1,4 +1,4 @@
-"""The verifiers: keys kept in hand, tokens remembered, the Server asked as seldom as promised."""
+"""The verifiers: cached keys, remembered tokens, and how rarely they ask the Server."""
 
 import asyncio
 import gzip
@@ -45,13 +45,13 @@ from lyftdata.verify._threads import _KeyFetch
 
 
 class Subject:
-    """Either kind of verifier, asked the same way."""
+    """Either kind of verifier, with the same interface."""
 
     def __init__(self, verifier):
         self.verifier = verifier
 
     async def verify(self, token, **how):
-        """Verify; then wait for what was begun behind the caller's back."""
+        """Verify; then wait for a background fetch."""
         if isinstance(self.verifier, WorkerVerifier):
             try:
                 return await asyncio.to_thread(self.verifier.verify, token, **how)
@@ -97,8 +97,8 @@ async def subject_in(request):
 # --- keys -----------------------------------------------------------------------------------------------
 
 
-async def test_the_keys_are_fetched_once_and_kept(subject_in):
-    """The first token costs a fetch; those that follow cost none."""
+async def test_the_keys_are_fetched_once_and_cached(subject_in):
+    """The first token needs a fetch; those that follow need none."""
     world = World()
     subject = subject_in(world)
 
@@ -109,7 +109,7 @@ async def test_the_keys_are_fetched_once_and_kept(subject_in):
 
 
 async def test_keys_are_refreshed_in_the_background_at_half_their_age(subject_in):
-    """At half of `max-age` a caller causes a fetch and does not wait for it."""
+    """At half of `max-age` a call starts a fetch and does not wait for it."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -124,8 +124,8 @@ async def test_keys_are_refreshed_in_the_background_at_half_their_age(subject_in
     assert world.server.fetches == 2
 
 
-async def test_a_rotated_key_is_taken_without_a_restart(subject_in):
-    """A token under a key that was published since is taken at once: an unknown kid is looked up."""
+async def test_a_rotated_key_is_accepted_without_a_restart(subject_in):
+    """An unknown `kid` is looked up, so a token under a newly published key is accepted immediately."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -139,8 +139,8 @@ async def test_a_rotated_key_is_taken_without_a_restart(subject_in):
 
 
 @pytest.mark.parametrize("remembered", [True, False])
-async def test_a_key_that_left_the_jwks_opens_nothing_after_max_age(subject_in, remembered):
-    """A key's tokens are refused no later than `max-age` after it left, whether they were seen before or not."""
+async def test_tokens_of_a_removed_key_are_refused_after_max_age(subject_in, remembered):
+    """At the latest `max-age` after the key left the JWKS, whether they were seen before or not."""
     world = World()
     subject = subject_in(world)
     token = mint()
@@ -151,8 +151,8 @@ async def test_a_key_that_left_the_jwks_opens_nothing_after_max_age(subject_in, 
     assert await subject.code(token if remembered else mint()) == "unknown_key"
 
 
-async def test_a_key_replaced_under_the_same_kid_opens_nothing(subject_in):
-    """A remembered token rests on its very key, not on the name of it."""
+async def test_a_key_replaced_under_the_same_kid_does_not_verify_old_tokens(subject_in):
+    """A remembered token belongs to the key itself, not to its `kid`."""
     world = World()
     subject = subject_in(world)
     token = mint()
@@ -165,7 +165,7 @@ async def test_a_key_replaced_under_the_same_kid_opens_nothing(subject_in):
 
 
 async def test_an_outage_of_the_server_is_not_an_outage_of_the_service(subject_in):
-    """With keys in hand tokens go on being checked while the Server is down, until the grace is over."""
+    """With cached keys, tokens are still verified while the Server is down, until the grace period ends."""
     world = World(outage_grace_s=3600)
     subject = subject_in(world)
     await subject.verify(mint())
@@ -184,8 +184,8 @@ async def test_an_outage_of_the_server_is_not_an_outage_of_the_service(subject_i
     assert await subject.code(mint(ttl_s=9000)) is None
 
 
-async def test_the_grace_may_be_nothing(subject_in):
-    """With `outage_grace_s=0` keys that are not fresh are not used."""
+async def test_the_outage_grace_may_be_zero(subject_in):
+    """With `outage_grace_s=0`, only fresh keys are used."""
     world = World(outage_grace_s=0)
     subject = subject_in(world)
     await subject.verify(mint())
@@ -197,8 +197,8 @@ async def test_the_grace_may_be_nothing(subject_in):
     assert await subject.code(mint()) == "keys_unavailable"
 
 
-async def test_without_keys_nothing_can_be_said(subject_in):
-    """A service that starts while the Server is down says "cannot check now", asks at growing intervals, and recovers."""
+async def test_without_keys_the_answer_is_keys_unavailable(subject_in):
+    """A service that starts while the Server is down retries with backoff, and recovers."""
     world = World()
     subject = subject_in(world)
     world.server.up = False
@@ -229,8 +229,8 @@ async def test_without_keys_nothing_can_be_said(subject_in):
         ("abc", "compact JWS"),
     ],
 )
-async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subject_in, given, problem, is_up):
-    """A mistake of the caller's does not read as an outage of the Server, and costs it nothing."""
+async def test_a_malformed_token_is_rejected_without_asking_the_server(subject_in, given, problem, is_up):
+    """A caller's mistake is not reported as an outage of the Server, and causes no request to it."""
     world = World()
     world.server.up = is_up
     subject = subject_in(world)
@@ -245,8 +245,8 @@ async def test_what_is_no_token_in_form_is_named_without_asking_the_server(subje
         assert await subject.code(given) == "token_malformed"
 
 
-async def test_a_flood_of_made_up_kids_costs_one_fetch_in_ten_seconds(subject_in):
-    """However many keys unknown callers make up, the Server is asked at most once in `kid_retry_s`."""
+async def test_a_flood_of_made_up_kids_causes_one_fetch_in_ten_seconds(subject_in):
+    """The Server is asked at most once in `kid_retry_s`, however many keys unknown callers make up."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -255,15 +255,15 @@ async def test_a_flood_of_made_up_kids_costs_one_fetch_in_ten_seconds(subject_in
         world.clock.forward(10)
         flood = [resigned(mint(), header={"kid": f"made-up-{number}"}) for number in range(50)]
         codes = await asyncio.gather(*(subject.code(token) for token in flood))
-        # Of threads only a few wait for the answer; the rest learn that it is not there yet.
+        # Only a few threads wait for the answer; the others get `keys_unavailable`.
         assert "unknown_key" in codes
         assert set(codes) <= {"unknown_key", "keys_unavailable"}
 
     assert world.server.fetches == 1 + 3
 
 
-async def test_a_flood_does_not_keep_good_tokens_out(subject_in):
-    """While unknown callers flood, tokens under known keys go on being taken."""
+async def test_a_flood_does_not_affect_valid_tokens(subject_in):
+    """During it, tokens under known keys are accepted."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -271,12 +271,12 @@ async def test_a_flood_does_not_keep_good_tokens_out(subject_in):
     for number in range(50):
         await subject.code(resigned(mint(), header={"kid": f"made-up-{number}"}))
         assert await subject.code(mint(jti=f"j{number}")) is None
-    # The first fetch was less than kid_retry_s ago: not one of them was worth another.
+    # The first fetch was less than kid_retry_s ago, so none of them caused another.
     assert world.server.fetches == 1
 
 
-async def test_foreign_tokens_cost_the_server_nothing(subject_in):
-    """Another Server's token, or one for another service, is refused without asking for its key."""
+async def test_tokens_for_others_cause_no_fetch(subject_in):
+    """Another Server's token, or one for another service, is refused without fetching its key."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -289,8 +289,8 @@ async def test_foreign_tokens_cost_the_server_nothing(subject_in):
     assert world.server.fetches == 2
 
 
-async def test_an_unknown_key_during_an_outage_is_not_said_to_be_a_unknown_callers(subject_in):
-    """Whether a key is new or made up cannot be told while the Server is down: its bearer keeps the token."""
+async def test_an_unknown_key_during_an_outage_is_not_an_invalid_token(subject_in):
+    """While the Server is down, a new key cannot be distinguished from a made-up one, so the Worker keeps its token."""
     world = World()
     subject = subject_in(world)
     await subject.verify(mint())
@@ -336,16 +336,16 @@ GZIPPED = httpx2.Response(
     ],
     ids=str,
 )
-async def test_keys_from_elsewhere_or_without_end_are_not_taken(subject_in, path, answer):
-    """A redirect, another issuer, another address, an answer too large or of another kind: no keys."""
+async def test_unexpected_answers_are_not_accepted_as_keys(subject_in, path, answer):
+    """A redirect, another issuer or address, an answer that is too large or of another kind."""
     world = World()
     world.server.responses[f"/.well-known/{path}"] = answer
 
     assert await subject_in(world).code(mint()) == "keys_unavailable"
 
 
-async def test_the_server_may_be_reached_by_another_address(subject_in):
-    """Inside a cluster the keys are fetched at `server_url`, and the issuer stays what tokens must say."""
+async def test_the_server_may_be_reached_at_another_address(subject_in):
+    """Inside a cluster keys are fetched from `server_url`, while tokens must have the issuer."""
     world = World(server_url="http://127.0.0.1:3000")
     asked: list[str] = []
 
@@ -363,7 +363,7 @@ async def test_the_server_may_be_reached_by_another_address(subject_in):
 
 
 def test_threads_share_one_fetch():
-    """Many threads that need keys at once cause one fetch, and all get in."""
+    """Many threads that need keys at once cause one fetch, and all get its result."""
     world = World()
     started, go = threading.Event(), threading.Event()
     answer = world.server.__call__
@@ -383,8 +383,8 @@ def test_threads_share_one_fetch():
     assert world.server.fetches == 1
 
 
-def test_unknown_callers_cannot_keep_every_thread_waiting():
-    """While the Server hangs, at most two threads wait for a made-up key; known keys wait for nobody."""
+def test_made_up_keys_cannot_block_every_thread():
+    """While the Server hangs, at most two threads wait for an unknown key; tokens under known keys do not wait."""
     world = World()
     verifier = world.verifier()
     verifier.verify(mint())
@@ -409,8 +409,8 @@ def test_unknown_callers_cannot_keep_every_thread_waiting():
         assert {type(job.exception(10)) for job in stuck} == {UnknownKeyError}
 
 
-async def test_a_caller_that_goes_away_does_not_end_the_fetch_of_others():
-    """Single-flight belongs to all who wait: one of them being cancelled changes nothing for the rest."""
+async def test_a_cancelled_caller_does_not_cancel_the_shared_fetch():
+    """The others still get its result."""
     world = World()
     go = asyncio.Event()
 
@@ -431,8 +431,8 @@ async def test_a_caller_that_goes_away_does_not_end_the_fetch_of_others():
     assert world.server.fetches == 1
 
 
-def test_one_async_verifier_serves_one_loop_after_another():
-    """A verifier made at import time works in whichever loop runs (tests, scripts)."""
+def test_an_async_verifier_may_be_used_in_several_loops_in_turn():
+    """One that is made at import time works in whichever loop runs, as in tests and scripts."""
     world = World(online=True)
     verifier = world.async_verifier()
 
@@ -442,8 +442,8 @@ def test_one_async_verifier_serves_one_loop_after_another():
         assert asyncio.run(verifier.verify(token)).worker_id == "w-17"
 
 
-def test_a_fetch_that_died_with_its_process_does_not_stop_the_next(monkeypatch):
-    """A process that forks during a fetch has the flight without its thread; it starts one of its own."""
+def test_a_forked_process_starts_its_own_fetch(monkeypatch):
+    """After a fork during a fetch, the child has the fetch's state but not its thread."""
     from lyftdata.verify._threads import _KeyFetch
 
     world = World()
@@ -456,7 +456,7 @@ def test_a_fetch_that_died_with_its_process_does_not_stop_the_next(monkeypatch):
 
 
 def test_a_bug_in_a_fetch_is_an_outage_and_not_a_hang():
-    """Whatever goes wrong while fetching, callers are answered."""
+    """Callers get an answer, whatever goes wrong in a fetch."""
     world = World()
 
     def broken(_request):
@@ -473,8 +473,8 @@ def test_a_bug_in_a_fetch_is_an_outage_and_not_a_hang():
 
 
 @pytest.mark.parametrize(("seconds_left", "code"), [(1, None), (0, "token_expired"), (-1, "token_expired")])
-async def test_remembering_does_not_extend_a_life(subject_in, seconds_left, code):
-    """A token that was checked before dies at its `exp` like any other."""
+async def test_a_remembered_token_expires_too(subject_in, seconds_left, code):
+    """At its `exp`, like any other."""
     world = World()
     subject = subject_in(world)
     token = mint()
@@ -484,7 +484,7 @@ async def test_remembering_does_not_extend_a_life(subject_in, seconds_left, code
     assert await subject.code(token) == code
 
 
-async def test_a_token_remembered_is_not_checked_again(subject_in, monkeypatch):
+async def test_the_signature_of_a_remembered_token_is_checked_once(subject_in, monkeypatch):
     """The signature of a token is computed once."""
     world = World()
     subject = subject_in(world)
@@ -493,14 +493,14 @@ async def test_a_token_remembered_is_not_checked_again(subject_in, monkeypatch):
     monkeypatch.setattr("lyftdata.verify._rules.UnverifiedJws.check_signature", None)
 
     assert await subject.verify(token) is first
-    # Fetching the same keys again is no reason to compute it again either.
+    # Fetching the same keys again does not cause another check.
     world.clock.forward(400)
     assert await subject.verify(token) is first
     assert world.server.fetches == 2
 
 
-async def test_memory_is_bounded_and_keeps_what_is_used(subject_in):
-    """At most so many tokens are remembered; those longest not seen go first."""
+async def test_the_number_of_remembered_tokens_is_limited(subject_in):
+    """The least recently used are forgotten first."""
     world = World(remember=3)
     subject = subject_in(world)
     tokens = [mint(jti=f"j{number}") for number in range(4)]
@@ -513,8 +513,8 @@ async def test_memory_is_bounded_and_keeps_what_is_used(subject_in):
     assert kept == {token_digest(tokens[number]) for number in (0, 2, 3)}
 
 
-def test_a_token_is_not_in_memory():
-    """What is remembered cannot be used as a token."""
+def test_tokens_are_remembered_by_their_digest():
+    """What is in memory cannot be used as a token."""
     world = World()
     verifier = world.verifier()
     verifier.verify(token := mint())
@@ -548,8 +548,8 @@ async def test_a_refused_token_is_not_remembered(subject_in):
         ("A", {"a"}, ("a",)),
     ],
 )
-async def test_every_needed_scope_must_be_there(subject_in, granted, needed, missing):
-    """A Worker does what each of its scopes says, and nothing else; being remembered changes nothing."""
+async def test_every_required_scope_must_be_granted(subject_in, granted, needed, missing):
+    """Whether the token is remembered or not."""
     subject = subject_in(World())
     token = resigned(mint(), claims={"scope": granted})
     await subject.verify(token)
@@ -566,16 +566,16 @@ async def test_every_needed_scope_must_be_there(subject_in, granted, needed, mis
 # --- the online check -----------------------------------------------------------------------------------
 
 
-async def test_offline_by_default(subject_in):
-    """Nobody asks the Server about a token unless told to."""
+async def test_verification_is_offline_by_default(subject_in):
+    """The Server is asked about a token only if the service wants that."""
     world = World()
     await subject_in(world).verify(mint())
 
     assert world.server.checks == 0
 
 
-async def test_online_a_revoked_worker_is_refused_at_once(subject_in):
-    """Asked each time, the Server's no counts from the next request on."""
+async def test_an_online_check_refuses_a_revoked_worker_at_once(subject_in):
+    """The Server is asked for each request, so its answer counts from the next one on."""
     world = World(online=True)
     subject = subject_in(world)
     token = mint()
@@ -590,8 +590,8 @@ async def test_online_a_revoked_worker_is_refused_at_once(subject_in):
 
 
 @pytest.mark.parametrize(("after_s", "code"), [(4, None), (5, "token_revoked")])
-async def test_the_servers_yes_may_be_believed_for_a_while(subject_in, after_s, code):
-    """With `online_cache_s` a yes holds for that long, and no second longer."""
+async def test_the_online_result_may_be_cached(subject_in, after_s, code):
+    """With `online_cache_s`, a positive result is valid for exactly that long."""
     world = World(online=True, online_cache_s=5)
     subject = subject_in(world)
     token = mint()
@@ -602,8 +602,8 @@ async def test_the_servers_yes_may_be_believed_for_a_while(subject_in, after_s, 
     assert await subject.code(token) == code
 
 
-async def test_a_yes_grows_older_while_keys_are_fetched(subject_in):
-    """`online_cache_s` counts until the Worker is let in, and not until the request came."""
+async def test_a_cached_result_ages_while_keys_are_fetched(subject_in):
+    """`online_cache_s` counts until the Worker is admitted, not until the request arrived."""
     world = World(online=True, online_cache_s=33)
     world.server.cache_control = "max-age=30"
     subject = subject_in(world)
@@ -622,8 +622,8 @@ async def test_a_yes_grows_older_while_keys_are_fetched(subject_in):
     assert await subject.code(token) == "token_revoked"
 
 
-async def test_when_the_server_cannot_be_asked_nobody_gets_in(subject_in):
-    """Refusing is the default, and says "cannot check now", not "revoked"."""
+async def test_an_online_check_fails_closed_by_default(subject_in):
+    """If the Server cannot be asked, the token is refused as "cannot check now", not as revoked."""
     world = World(online=True)
     subject = subject_in(world)
     await subject.verify(mint())
@@ -635,8 +635,8 @@ async def test_when_the_server_cannot_be_asked_nobody_gets_in(subject_in):
     assert await subject.code(mint()) is None
 
 
-async def test_failing_open_the_offline_check_decides(subject_in):
-    """With `online_fail_open` an outage lets in anyone who passes offline, and one failed question spares the next two seconds'."""
+async def test_with_fail_open_the_offline_check_decides_in_an_outage(subject_in):
+    """After a failed request, the Server is not asked again for two seconds."""
     world = World(online=True, online_fail_open=True)
     subject = subject_in(world)
     await subject.verify(mint())
@@ -672,16 +672,16 @@ NO_ANSWERS = [
 
 @pytest.mark.parametrize("answer", NO_ANSWERS, ids=case)
 @pytest.mark.parametrize("audience", [AUDIENCE, ISSUER])
-async def test_only_the_servers_own_yes_is_a_yes(subject_in, answer, audience):
-    """A proxy's or portal's answer, or one about another Worker or token, is no answer."""
+async def test_only_the_servers_own_positive_answer_counts(subject_in, answer, audience):
+    """An answer of a proxy or portal, or about another Worker or token, counts as an outage."""
     world = World(online=True, audience=audience)
     world.server.responses = {"/auth/verify": answer, "/oauth2/introspect": answer}
 
     assert await subject_in(world).code(mint(audience=audience)) == "online_check_unavailable"
 
 
-async def test_a_token_for_the_server_itself_is_asked_about_by_itself(subject_in):
-    """Where the audience is the Server's own, `/auth/verify` is asked with the token, and no key is needed."""
+async def test_a_token_for_the_server_itself_is_checked_at_auth_verify(subject_in):
+    """If the audience is the Server, the token itself is sent to `/auth/verify`, and no resource key is needed."""
     world = World(online=True, audience=ISSUER, resource_name=None, resource_key=None)
     subject = subject_in(world)
     token = mint(audience=ISSUER)
@@ -692,8 +692,8 @@ async def test_a_token_for_the_server_itself_is_asked_about_by_itself(subject_in
     assert world.server.asked["/auth/verify"] == 2
 
 
-async def test_a_scope_that_was_taken_back_is_gone_online(subject_in):
-    """What a Worker may do is what its token and the Server both say, now; a yes that is remembered says the same."""
+async def test_an_online_check_drops_revoked_scopes(subject_in):
+    """A Worker has the scopes that are both in its token and in the Server's answer, also while that is cached."""
     world = World(online=True, online_cache_s=5)
     subject = subject_in(world)
     token = resigned(mint(), claims={"scope": "read write"})
@@ -707,20 +707,20 @@ async def test_a_scope_that_was_taken_back_is_gone_online(subject_in):
     assert (await subject.verify(token)).scopes == {"read", "write"}
 
 
-async def test_a_wrong_resource_key_refuses_nobodys_token(subject_in):
-    """When the service's own key is wrong, that is what the log says; Workers read "cannot check now"."""
+async def test_a_wrong_resource_key_is_not_an_invalid_token(subject_in):
+    """The error names the service's own key; Workers get "cannot check now"."""
     with pytest.raises(OnlineCheckUnavailableError, match="resource_key"):
         await subject_in(World(online=True, resource_key="wrong")).verify(mint())
 
 
-def test_online_for_a_resource_needs_its_key():
-    """The Server tells about a resource's tokens to that resource alone: without its key a verifier is not made."""
+def test_an_online_check_for_a_resource_needs_its_key():
+    """The Server answers only the resource itself, so a verifier without the key is not constructed."""
     with pytest.raises(InvalidInputError, match="resource_key"):
         WorkerVerifier(ISSUER, audience=AUDIENCE, online=True)
 
 
-async def test_the_server_is_not_asked_about_what_fails_offline(subject_in):
-    """Unknown callers' tokens cost the Server nothing, and reach it never."""
+async def test_tokens_that_fail_offline_are_not_checked_online(subject_in):
+    """Tokens of unknown callers never reach the Server."""
     world = World(online=True)
     subject = subject_in(world)
     for token in (mint(audience="x"), resigned(mint(), signer=OTHER_KEY), "nonsense"):
@@ -729,7 +729,7 @@ async def test_the_server_is_not_asked_about_what_fails_offline(subject_in):
     assert world.server.checks == 0
 
 
-# --- what it is made with -------------------------------------------------------------------------------
+# --- the options ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -754,8 +754,8 @@ async def test_the_server_is_not_asked_about_what_fails_offline(subject_in):
     ],
 )
 @pytest.mark.parametrize("kind", [WorkerVerifier, AsyncWorkerVerifier])
-def test_keys_come_over_https_or_from_this_machine(kind, issuer, fine):
-    """Plain http to another machine is refused when the verifier is made, before anything is asked."""
+def test_the_issuer_must_use_https_or_be_on_this_machine(kind, issuer, fine):
+    """Plain http to another machine is rejected when the verifier is constructed."""
     if fine:
         kind(issuer, audience=AUDIENCE)
     else:
@@ -763,8 +763,8 @@ def test_keys_come_over_https_or_from_this_machine(kind, issuer, fine):
             kind(issuer, audience=AUDIENCE)
 
 
-def test_plain_http_is_allowed_to_those_who_say_so():
-    """`allow_http` is a word of its own, and one for `server_url` too."""
+def test_plain_http_must_be_allowed_explicitly():
+    """`allow_http` is a separate option, and covers `server_url` too."""
     WorkerVerifier("http://lyft.example", audience=AUDIENCE, allow_http=True)
     with pytest.raises(InvalidInputError):
         WorkerVerifier(ISSUER, audience=AUDIENCE, server_url="http://lyft.internal")
@@ -783,8 +783,8 @@ def test_plain_http_is_allowed_to_those_who_say_so():
     ],
     ids=str,
 )
-def test_an_argument_that_makes_no_sense_is_named(wrong):
-    """A wrong argument is refused when the verifier is made, and the message names it."""
+def test_an_invalid_argument_is_named(wrong):
+    """When the verifier is constructed."""
     (name,) = wrong
     with pytest.raises(InvalidInputError, match=name):
         WorkerVerifier(ISSUER, **({"audience": AUDIENCE} | wrong))
@@ -794,8 +794,8 @@ def test_an_argument_that_makes_no_sense_is_named(wrong):
 @pytest.mark.parametrize(
     "content", [None, b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_a_file_of_certificates_is_read_when_a_verifier_is_made(tmp_path, make, content):
-    """Later, every request would be answered as if the Server were down."""
+def test_a_ca_file_is_read_when_a_verifier_is_constructed(tmp_path, make, content):
+    """Otherwise every later request would fail as if the Server were down."""
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)
@@ -809,13 +809,13 @@ def test_a_file_of_certificates_is_read_when_a_verifier_is_made(tmp_path, make, 
 
 
 @pytest.mark.parametrize("seconds", [-1, 61])
-def test_how_long_a_yes_is_believed_has_bounds(seconds):
-    """A yes is believed for a minute at most."""
+def test_online_cache_s_has_bounds(seconds):
+    """At most a minute."""
     with pytest.raises(InvalidInputError, match="online_cache_s"):
         WorkerVerifier(ISSUER, audience=ISSUER, online=True, online_cache_s=seconds)
 
 
-# --- what a refusal says --------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -841,20 +841,20 @@ def test_how_long_a_yes_is_believed_has_bounds(seconds):
     ],
     ids=lambda value: getattr(value, "code", ""),
 )
-def test_a_refusal_in_the_words_of_rfc_6750(error, status, header):
-    """The sender reads the standard's error and one sentence; what exactly was seen stays here."""
+def test_a_refusal_has_status_and_challenge_of_rfc_6750(error, status, header):
+    """The sender gets the standard error and one sentence; the details stay with the service."""
     assert (error.status, error.www_authenticate()) == (status, header)
 
 
-def test_a_realm_cannot_break_the_header():
-    """Whatever the realm is, the header stays one header."""
+def test_a_realm_cannot_inject_a_header():
+    """It is quoted, and line breaks are removed."""
     assert (
         TokenExpiredError().www_authenticate('a"b\\c\r\nX: y').startswith('Bearer realm="a\\"b\\\\cX: y", ')
     )
 
 
-def test_every_refusal_is_in_the_how_to_and_can_be_imported():
-    """The classes that the how-to lists are those of `lyftdata.verify.errors`, and `lyftdata.verify` has each."""
+def test_every_refusal_is_documented_and_can_be_imported():
+    """The how-to lists the classes of `lyftdata.verify.errors`, and `lyftdata.verify` exports each."""
     page = Path(__file__).parents[3] / "docs" / "how-to" / "check-workers-in-a-service.md"
     listed = set(re.findall(r"^\| `\w+` \| `(\w+Error)` \|", page.read_text(encoding="utf-8"), re.MULTILINE))
     own = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
@@ -868,8 +868,8 @@ def test_every_refusal_is_in_the_how_to_and_can_be_imported():
         assert getattr(lyftdata.verify, name) is getattr(errors, name)
 
 
-def test_every_refusal_has_a_code_of_its_own():
-    """Codes are what dashboards match on: no two classes share one."""
+def test_every_refusal_has_its_own_code():
+    """Dashboards match on codes, so no two classes share one."""
 
     def tree(kind):
         yield kind
@@ -881,7 +881,7 @@ def test_every_refusal_has_a_code_of_its_own():
 
 
 def test_a_fetch_that_ends_late_does_not_replace_newer_keys():
-    """One that was considered dead may bring keys that the Server has withdrawn since."""
+    """A fetch that was considered dead may return keys that the Server has since withdrawn."""
     verifier = WorkerVerifier(ISSUER, audience=AUDIENCE)
     late, verifier._key_fetch = _KeyFetch(0), _KeyFetch(100)
 
