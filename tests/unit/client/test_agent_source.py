@@ -1,4 +1,4 @@
-"""Clients under an agent: tokens come from its socket or its file, and no credential is asked for."""
+"""Clients on an agent's host: they get tokens from its socket or file, and need no credential."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from lyftdata.worker.tokens.socket import TokenSocket
 
 
 class Clock:
-    """A clock that agent and client share; it stands still until it is set."""
+    """A clock that agent and client share; it stands still until a test moves it."""
 
     s = 1000.0
 
@@ -33,7 +33,7 @@ class Clock:
 
 
 class Server:
-    """What the agent asks: gives tokens, or raises."""
+    """The Server as the agent sees it: gives tokens, or raises."""
 
     def __init__(self):
         self.asked = []
@@ -41,7 +41,7 @@ class Server:
         self.key = "first"
 
     def version(self):
-        """Say which key this is."""
+        """Return which key this is."""
         return self.key
 
     async def token(self, _credential, *, resource=None, scope=None):
@@ -53,7 +53,7 @@ class Server:
 
 
 class Running:
-    """An agent's token socket and token file, with the client of a program that runs under it."""
+    """An agent's token socket and token file, with the client of a program that it runs."""
 
     def __init__(self, directory, provider, server, clock, *, is_async):
         self.path = directory / "token.sock"
@@ -61,11 +61,11 @@ class Running:
         self.server = server
         self.clock = clock
         self._is_async = is_async
-        # What an agent leaves of a Worker in the environment: its ID, and no key.
+        # As an agent sets up its program's environment: the Worker's ID, but no key.
         self.environ = {"LYFTDATA_WORKER_ID": "w-17", **provider.environ()}
 
     def tokens(self, **options):
-        """Return the program's tokens."""
+        """Return the program's token keeper."""
         return TokenKeeper.from_environment(self.environ, monotonic=self.clock, chance=lambda: 0.5, **options)
 
     async def get(self, tokens):
@@ -93,14 +93,14 @@ async def agent(request):
             yield running
 
 
-async def test_the_agent_gives_the_token(agent):
-    """With nothing but what an agent sets: the token that the agent itself uses, and no request to the Server."""
+async def test_the_client_gets_the_agents_own_token(agent):
+    """With only the variables that the agent sets, and without a request to the Server."""
     assert await agent.get(agent.tokens()) == "own"
     assert agent.server.asked == []
 
 
 async def test_resource_and_scope_reach_the_server(agent):
-    """A token for a service, with the scopes that were asked for."""
+    """For a token for a service, with the requested scopes."""
     tokens = agent.tokens(resource="https://files.example", scope="jobs:read jobs:write")
 
     assert [await agent.get(tokens) for _ in range(3)] == ["t1"] * 3
@@ -108,8 +108,8 @@ async def test_resource_and_scope_reach_the_server(agent):
 
 
 @pytest.mark.parametrize(("passed_s", "token"), [(599, "own"), (600, "next")])
-async def test_the_next_token_is_asked_for_in_time(agent, passed_s, token):
-    """At two thirds of its life, by when the agent has the next one."""
+async def test_a_token_is_renewed_at_two_thirds_of_its_life(agent, passed_s, token):
+    """The agent has the next one by then."""
     tokens = agent.tokens()
     await agent.get(tokens)
     agent.provider.publish(HeldToken(TokenReply("next", 900), monotonic_s=agent.clock.s + 600, jitter=0.5))
@@ -121,13 +121,13 @@ async def test_the_next_token_is_asked_for_in_time(agent, passed_s, token):
 
 
 async def settled(tokens):
-    """Wait for a renewal that was begun in the background."""
+    """Wait for a background renewal."""
     if tokens._task is not None:
         await asyncio.wait([tokens._task])
 
 
 async def test_a_rejected_token_is_replaced_once(agent):
-    """After a 401 the agent gets another one from the Server; one that is new is not replaced again."""
+    """After a 401 the agent gets another one from the Server; a new token is not replaced again."""
     tokens = agent.tokens(resource="https://files.example")
     first = await agent.get(tokens)
     agent.clock.s += 10
@@ -140,7 +140,7 @@ async def test_a_rejected_token_is_replaced_once(agent):
 
 
 async def test_processes_share_the_replacement(agent):
-    """Several programs that report the same token cost the Server one request."""
+    """Several programs that report the same token cause one request to the Server."""
     programs = [agent.tokens() for _ in range(3)]
     for tokens in programs:
         await agent.get(tokens)
@@ -176,7 +176,7 @@ async def test_processes_share_the_replacement(agent):
     ids=["target", "scope", "refused", "down"],
 )
 async def test_a_refusal_reaches_the_program(agent, refusal, error, expected, final):
-    """In the Server's words, with the reference that an operator needs and the remedy."""
+    """With the Server's text, the reference that an operator needs, and the remedy."""
     agent.server.refusal = refusal
     with pytest.raises(error, match=expected) as failed:
         await agent.get(agent.tokens(resource="https://files.example"))
@@ -184,8 +184,8 @@ async def test_a_refusal_reaches_the_program(agent, refusal, error, expected, fi
     assert getattr(failed.value, "final", None) is final
 
 
-async def test_a_worker_that_is_refused_has_no_token(agent):
-    """A withdrawn Worker's program reads that there is none at the moment, and has one again a few seconds after the agent."""
+async def test_a_refused_worker_has_no_token(agent):
+    """Its program gets an error that says so, and a token again a few seconds after the agent does."""
     agent.provider.withdraw()
     tokens = agent.tokens()
     for _ in range(9):
@@ -200,8 +200,8 @@ async def test_a_worker_that_is_refused_has_no_token(agent):
 # --- the file -------------------------------------------------------------------------------------------
 
 
-async def test_the_file_serves_where_there_is_no_socket(agent):
-    """It is read again and again, so that the token of an hour ago is not used."""
+async def test_the_token_file_is_used_if_there_is_no_socket(agent):
+    """It is read again regularly, so an old token is not used."""
     del agent.environ[TOKEN_SOCKET_VARIABLE]
     tokens = agent.tokens()
     assert await agent.get(tokens) == "own"
@@ -212,7 +212,7 @@ async def test_the_file_serves_where_there_is_no_socket(agent):
 
 
 async def test_after_a_401_the_file_is_read_at_once(agent):
-    """A token that was replaced a moment ago is found; where the file still holds the rejected one there is no other."""
+    """It may have a new token; if it still has the rejected one, there is no other."""
     del agent.environ[TOKEN_SOCKET_VARIABLE]
     tokens = agent.tokens()
     await agent.get(tokens)
@@ -222,8 +222,8 @@ async def test_after_a_401_the_file_is_read_at_once(agent):
     assert await agent.get_another(tokens, "own") == "next"
 
 
-async def test_a_file_that_is_gone_is_named(agent):
-    """The agent removes it while the Worker is refused; the program reads which file, and what to do."""
+async def test_a_missing_token_file_is_named(agent):
+    """The agent removes it while the Worker is refused: the error has the variable and the remedy."""
     del agent.environ[TOKEN_SOCKET_VARIABLE]
     agent.provider.withdraw()
 
@@ -234,8 +234,8 @@ async def test_a_file_that_is_gone_is_named(agent):
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"a\r\nX: y", b"\xff", b"x" * 20_000])
-async def test_a_file_without_a_token_is_not_sent_anywhere(agent, tmp_path, content):
-    """What is not a token does not get into a header; the message does not quote it."""
+async def test_a_file_without_a_token_is_not_sent(agent, tmp_path, content):
+    """Its content does not get into a header, and the error does not quote it."""
     (tmp_path / "junk").write_bytes(content)
     agent.environ = {TOKEN_FILE_VARIABLE: str(tmp_path / "junk")}
 
@@ -246,18 +246,18 @@ async def test_a_file_without_a_token_is_not_sent_anywhere(agent, tmp_path, cont
 
 @pytest.mark.parametrize("wanted", [{"resource": "https://files.example"}, {"scope": "jobs:read"}], ids=str)
 def test_the_file_is_not_used_for_another_audience(wanted):
-    """The token for the Server never goes to a service that was to get its own; the socket is named."""
+    """It has the token for the Server, which must not go to a service. The error names the socket instead."""
     with pytest.raises(
         SettingsError, match=rf"{TOKEN_FILE_VARIABLE}.*{next(iter(wanted))}=.*{TOKEN_SOCKET_VARIABLE}"
     ):
         TokenKeeper.from_environment({TOKEN_FILE_VARIABLE: "/run/token"}, **wanted)
 
 
-# --- what goes wrong ------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------------
 
 
-async def test_a_socket_that_nobody_serves_is_named(agent):
-    """A variable that outlived its agent: which one, and what to do about it."""
+async def test_a_socket_without_an_agent_is_named(agent):
+    """If the variable outlived its agent, the error names it and the remedy."""
     agent.environ[TOKEN_SOCKET_VARIABLE] = "/none/there.sock"
 
     with pytest.raises(
@@ -267,8 +267,8 @@ async def test_a_socket_that_nobody_serves_is_named(agent):
         await agent.get(agent.tokens())
 
 
-async def test_another_program_at_the_socket_is_told_from_an_agent(agent):
-    """What answers with something else than JSON is not believed."""
+async def test_another_program_at_the_socket_is_not_taken_for_an_agent(agent):
+    """Its answer is not JSON."""
     path = agent.path.with_name("other.sock")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
         listening.bind(str(path))
@@ -289,13 +289,13 @@ async def test_another_program_at_the_socket_is_told_from_an_agent(agent):
 
 @pytest.mark.parametrize("empty", [TOKEN_SOCKET_VARIABLE, TOKEN_FILE_VARIABLE])
 def test_an_empty_variable_counts_as_unset(tmp_path, empty):
-    """Then the Worker's own credential is looked for, as without it."""
+    """Then the Worker's own credential is used."""
     with pytest.raises(SettingsError, match="no API key"):
         TokenKeeper.from_environment({empty: "", "LYFTDATA_JOBS_DIR": str(tmp_path)})
 
 
-async def test_an_auth_takes_the_agent_first(agent):
-    """Every auth made from the environment does, even where a credential is there as well."""
+async def test_an_auth_prefers_the_agent(agent):
+    """Even if there is a credential in the environment as well."""
     agent.environ["LYFTDATA_WORKER_API_KEY"] = "lyftdata_key"
     auth = WorkerAuth.from_environment(
         origins=["https://files.example"], environ=agent.environ, monotonic=agent.clock

@@ -1,4 +1,4 @@
-"""The auth of aiohttp, over real sockets: a token goes to the origins that were named, also when it has to be another one."""
+"""The auth for aiohttp, over real sockets: a token is sent only to the named origins, also when it is replaced."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from lyftdata.client.token_endpoint import TokenReply
 
 
 class Source:
-    """Gives a token each time it is asked."""
+    """Gives a new token each time."""
 
     new_for_s = 5.0
     max_retry_s = 30.0
@@ -33,7 +33,7 @@ class Source:
 
 
 class Service:
-    """A service on a port of its own, which writes down what it is sent."""
+    """A service on its own port, which records what it receives."""
 
     def __init__(self):
         self.seen = []
@@ -42,7 +42,7 @@ class Service:
         self.url = ""
 
     async def answer(self, request):
-        """Answer one request, or open a websocket."""
+        """Answer a request, or open a websocket."""
         given = request.headers.get("Authorization")
         body = await request.text()
         self.seen.append((request.path, given, body))
@@ -60,7 +60,7 @@ class Service:
 
 @pytest.fixture
 async def world():
-    """Serve a service and an unknown caller; give the auth for the service, its tokens and a clock."""
+    """Serve a service and another service; yield them with the auth for the first one, its tokens and a clock."""
     made: Any = World()
     runners = []
     for service in (made.service, made.other_service):
@@ -81,7 +81,7 @@ async def world():
 
 
 class World:
-    """What the fixture puts together."""
+    """What the fixture sets up."""
 
     http: aiohttp.ClientSession
     auth: AiohttpWorkerAuth
@@ -104,7 +104,7 @@ class World:
 
 
 async def test_requests_and_websockets_carry_the_token(world):
-    """One token is got, and sent each time."""
+    """The same one each time."""
     assert [await world.ask(body=body) for body in (None, b"work")] == [200, 200]
     async with world.http.ws_connect(f"{world.service.url}/socket") as opened:
         await opened.receive()
@@ -115,8 +115,8 @@ async def test_requests_and_websockets_carry_the_token(world):
 
 
 @pytest.mark.parametrize("body", [b"work", "work", None], ids=str)
-async def test_a_401_gets_another_token_and_one_more_attempt(world, body):
-    """The request is sent again, body and all; where that one is refused too, the caller reads the 401."""
+async def test_after_a_401_the_request_is_repeated_with_another_token(world, body):
+    """Including its body. If that is refused too, the caller gets the 401."""
     await world.ask()
     world.service.taken = lambda token: token == "t2"
     world.now_s += 10
@@ -131,8 +131,8 @@ async def test_a_401_gets_another_token_and_one_more_attempt(world, body):
     assert world.source.count == 2
 
 
-async def test_a_body_that_is_gone_is_not_sent_again(world):
-    """A streamed body can be read once: the 401 is handed on."""
+async def test_a_streamed_body_is_not_sent_again(world):
+    """It can be read only once, so the caller gets the 401."""
     await world.ask()
     world.service.taken = lambda _token: False
     world.now_s += 10
@@ -144,8 +144,8 @@ async def test_a_body_that_is_gone_is_not_sent_again(world):
     assert len(world.service.seen) == 2
 
 
-async def test_the_token_goes_to_no_other_origin(world):
-    """Another port, or the same address by websocket: nothing is sent, and no token is got for it."""
+async def test_the_token_is_sent_to_no_other_origin(world):
+    """Nothing is sent to another port, also by websocket, and no token is requested for it."""
     with pytest.raises(OriginNotAllowedError):
         await world.ask(url=world.other_service.url)
     with pytest.raises(OriginNotAllowedError):
@@ -155,8 +155,8 @@ async def test_the_token_goes_to_no_other_origin(world):
     assert world.source.count == 0
 
 
-async def test_a_redirect_takes_no_token_along(world):
-    """Where a service sends the client the token does not go, not even after a 401 from there; the next request is checked again."""
+async def test_a_redirect_to_another_origin_carries_no_token(world):
+    """Not even after a 401 from there; the next request is checked again."""
     await world.ask()
     world.now_s += 100
 
@@ -167,15 +167,15 @@ async def test_a_redirect_takes_no_token_along(world):
         await world.ask(url=world.other_service.url)
 
 
-async def test_a_redirect_that_comes_back_carries_the_token(world):
-    """By way of another service to the service itself: the other one sees no token, the service does."""
+async def test_a_redirect_back_to_the_service_carries_the_token(world):
+    """The other service in between gets no token."""
     assert await world.ask("/elsewhere?to=/elsewhere") == 200
     assert world.other_service.seen == [("/elsewhere", None, "")]
     assert world.service.seen[-1] == ("/", "Bearer t1", "")
 
 
-async def test_a_redirect_that_is_not_followed_opens_nothing(world):
-    """After it an unknown caller may be asked once without a token, and never with one."""
+async def test_a_redirect_that_is_not_followed_permits_no_token(world):
+    """After it, the other origin may get one request without a token, and never one with it."""
     assert await world.ask("/elsewhere", allow_redirects=False) == 307
     assert await world.ask(url=world.other_service.url) == 401
     with pytest.raises(OriginNotAllowedError):
@@ -184,8 +184,8 @@ async def test_a_redirect_that_is_not_followed_opens_nothing(world):
     assert [given for _, given, _ in world.other_service.seen] == [None]
 
 
-async def test_tasks_do_not_see_each_others_redirects(world):
-    """What one task's redirect leads to is not open to another."""
+async def test_tasks_do_not_share_redirects(world):
+    """The target of one task's redirect is not permitted to another task."""
     await asyncio.create_task(world.ask("/elsewhere", allow_redirects=False))
 
     with pytest.raises(OriginNotAllowedError):

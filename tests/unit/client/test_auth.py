@@ -1,4 +1,4 @@
-"""Clients: a token is got once, kept, renewed in time, and sent to nobody else."""
+"""Clients: a token is requested once, kept, renewed in time, and sent only to the named origins."""
 
 import asyncio
 import threading
@@ -33,7 +33,7 @@ KEY = "lyftdata_key"
 
 
 class World:
-    """A Server that gives out tokens, services that take them, and a clock."""
+    """A Server that issues tokens, services that accept them, and a clock."""
 
     def __init__(self, **options: Any) -> None:
         self.now_s = 1000.0
@@ -45,13 +45,13 @@ class World:
         self.options = options
 
     def tokens(self, **options: Any) -> TokenKeeper:
-        """Return the tokens of a Worker with an API key."""
+        """Return the token keeper of a Worker with an API key."""
         return TokenKeeper.with_api_key(
             ISSUER, worker_id="w-17", api_key=KEY, **(self.injected() | self.options | options)
         )
 
     def injected(self) -> dict[str, Any]:
-        """Return the network, the clock and the chance."""
+        """Return the transport, the clock and the source of jitter."""
         return {
             "transport": httpx2.MockTransport(self.server),
             "monotonic": lambda: self.now_s,
@@ -70,7 +70,7 @@ class World:
         return httpx2.Response(200, json={"access_token": f"t{len(self.forms)}", "expires_in": 900})
 
     def service(self, request: httpx2.Request) -> httpx2.Response:
-        """Answer as a service that checks tokens."""
+        """Answer as a service that verifies tokens."""
         given = request.headers.get("authorization")
         self.seen.append((str(request.url), given))
         if request.url.path == "/elsewhere":
@@ -88,7 +88,7 @@ AUTHS: dict[str, Any] = {
 
 
 class Asker:
-    """`httpx2` and `httpx`, sync and async, and `requests`, asked the same way."""
+    """`httpx2` and `httpx`, sync and async, and `requests`, with the same interface."""
 
     def __init__(self, kind: str, world: World) -> None:
         self.kind = kind
@@ -104,7 +104,7 @@ class Asker:
         if self.is_async:
             async with library.AsyncClient(**options) as http:
                 status: int = (await http.request(method, url, content=body)).status_code
-            if self.auth.tokens._task is not None:  # what was begun behind the caller's back
+            if self.auth.tokens._task is not None:  # a background renewal
                 await asyncio.wait([self.auth.tokens._task])
             return status
         if self.kind in {"sync", "httpx sync"}:
@@ -118,19 +118,19 @@ class Asker:
 
 
 class Network(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """Carries what `httpx2` sends to the service, and keeps no body, as a socket keeps none."""
+    """Delivers what `httpx2` sends to the service, and consumes the body as a socket would."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Carry one request."""
+        """Deliver a request."""
         for _ in cast(Any, request.stream):
             pass
         return self.world.service(request)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Carry one request."""
+        """Deliver a request."""
         async for _ in cast(Any, request.stream):
             pass
         return self.world.service(request)
@@ -143,13 +143,13 @@ class HttpxNetwork(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self.world = world
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Carry one request."""
+        """Deliver a request."""
         for _ in cast(Any, request.stream):
             pass
         return self._carry(request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Carry one request."""
+        """Deliver a request."""
         async for _ in cast(Any, request.stream):
             pass
         return self._carry(request)
@@ -164,14 +164,14 @@ NETWORKS: dict[Any, Any] = {httpx2: Network, httpx: HttpxNetwork}
 
 
 class Adapter(BaseAdapter):
-    """Carries what `requests` sends to the service."""
+    """Delivers what `requests` sends to the service."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
 
     def send(self, request: Any, *_: Any, **_options: Any) -> requests.Response:
-        """Answer one request."""
+        """Deliver a request."""
         body = request.body if isinstance(request.body, str | bytes | None) else b"".join(request.body)
         response = self.world.service(
             httpx2.Request(request.method, request.url, headers=dict(request.headers), content=body)
@@ -195,8 +195,8 @@ def asker_in(request):
     return lambda world: Asker(request.param, world)
 
 
-async def test_a_token_is_got_once_and_sent_each_time(asker_in):
-    """Requests carry the token; the Server is asked for one."""
+async def test_a_token_is_requested_once_and_sent_each_time(asker_in):
+    """One request to the Server for three requests to the service."""
     world = World()
     asker = asker_in(world)
 
@@ -205,8 +205,8 @@ async def test_a_token_is_got_once_and_sent_each_time(asker_in):
     assert world.forms == [{"grant_type": "client_credentials", "client_id": "w-17", "client_secret": KEY}]
 
 
-async def test_resource_and_scope_are_asked_for(asker_in):
-    """What the token is for, and what it is to allow, reach the Server as the standards have it."""
+async def test_resource_and_scope_are_requested(asker_in):
+    """As form parameters of the standards."""
     world = World(resource=SERVICE, scope="jobs:read jobs:write")
     await asker_in(world).ask()
 
@@ -215,7 +215,7 @@ async def test_resource_and_scope_are_asked_for(asker_in):
 
 @pytest.mark.parametrize(("after_s", "asked"), [(599, 1), (600, 2)])
 async def test_a_token_is_renewed_at_two_thirds_of_its_life(asker_in, after_s, asked):
-    """At two thirds of its life the next one is got, long before a service refuses it."""
+    """Long before a service would refuse it."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -226,8 +226,8 @@ async def test_a_token_is_renewed_at_two_thirds_of_its_life(asker_in, after_s, a
     assert len(world.forms) == asked
 
 
-async def test_an_outage_is_not_noticed_while_the_token_lives(asker_in):
-    """A renewal that fails is tried again at growing intervals; the token serves until its end, and not after."""
+async def test_an_outage_has_no_effect_while_the_token_is_valid(asker_in):
+    """A failed renewal is retried with backoff; the token is used until it expires, and not after."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -246,8 +246,8 @@ async def test_an_outage_is_not_noticed_while_the_token_lives(asker_in):
     assert await asker.ask() == 200
 
 
-async def test_a_401_gets_another_token_and_one_more_attempt(asker_in):
-    """A token that a service takes no more is replaced, and the request sent again, body and all."""
+async def test_after_a_401_the_request_is_repeated_with_another_token(asker_in):
+    """Including its body."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -258,8 +258,8 @@ async def test_a_401_gets_another_token_and_one_more_attempt(asker_in):
     assert [given for _, given in world.seen] == ["Bearer t1", "Bearer t1", "Bearer t2"]
 
 
-async def test_a_service_that_refuses_every_token_does_not_cost_one_each_time(asker_in):
-    """A 401 to a token that is new is handed on: the next would fare the same."""
+async def test_a_service_that_refuses_every_token_causes_few_token_requests(asker_in):
+    """After a 401 to a new token the caller gets the 401: another token would not help."""
     world = World()
     asker = asker_in(world)
     world.taken = lambda _token: False
@@ -272,8 +272,8 @@ async def test_a_service_that_refuses_every_token_does_not_cost_one_each_time(as
     assert len(world.seen) == 7
 
 
-async def test_a_401_during_an_outage_is_handed_on(asker_in):
-    """When there is no other token, the service's own answer is what the caller reads."""
+async def test_a_401_during_an_outage_reaches_the_caller(asker_in):
+    """If there is no other token, the caller gets the service's answer."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -283,8 +283,8 @@ async def test_a_401_during_an_outage_is_handed_on(asker_in):
     assert await asker.ask() == 401
 
 
-async def test_a_401_does_not_take_the_token_from_other_services(asker_in):
-    """What one service refuses while the Server is down goes on serving where it is taken."""
+async def test_a_token_that_one_service_refuses_is_still_used_for_others(asker_in):
+    """While the Server is down and there is no other."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -298,8 +298,8 @@ async def test_a_401_does_not_take_the_token_from_other_services(asker_in):
     assert world.seen[-1] == (f"{SERVICE}/", "Bearer t1")
 
 
-async def test_a_body_that_is_gone_is_not_sent_again(asker_in):
-    """A streamed body can be read once: the 401 is handed on."""
+async def test_a_streamed_body_is_not_sent_again(asker_in):
+    """It can be read only once, so the caller gets the 401."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -324,8 +324,8 @@ async def test_a_body_that_is_gone_is_not_sent_again(asker_in):
         "https://service.example@evil.example",
     ],
 )
-async def test_the_token_goes_to_no_other_origin(asker_in, origin):
-    """Another host, port or scheme: nothing is sent at all, and no token is got for it."""
+async def test_the_token_is_sent_to_no_other_origin(asker_in, origin):
+    """For another host, port or scheme, nothing is sent and no token is requested."""
     world = World()
     asker = asker_in(world)
 
@@ -335,8 +335,8 @@ async def test_the_token_goes_to_no_other_origin(asker_in, origin):
     assert world.forms == []
 
 
-async def test_a_redirect_takes_no_token_along(asker_in):
-    """Where a service sends the client, the token does not go, not even after a 401 from there."""
+async def test_a_redirect_to_another_origin_carries_no_token(asker_in):
+    """Not even after a 401 from there."""
     world = World()
     asker = asker_in(world)
     await asker.ask()
@@ -387,8 +387,8 @@ async def test_a_redirect_takes_no_token_along(asker_in):
     ],
     ids=lambda value: str(getattr(value, "status_code", "")),
 )
-async def test_why_there_is_no_token_is_said(asker_in, answer, error, final):
-    """A refusal with its reference, or an answer that is not one: distinguished, and not asked for again at once."""
+async def test_the_error_says_why_there_is_no_token(asker_in, answer, error, final):
+    """A refusal with its reference, or an outage; in either case the Server is not asked again at once."""
     world = World()
     world.answer = answer
     asker = asker_in(world)
@@ -406,7 +406,7 @@ async def test_why_there_is_no_token_is_said(asker_in, answer, error, final):
 
 
 def test_threads_share_one_request_for_a_token():
-    """Many threads without a token cause one request, and all have it."""
+    """Many threads without a token cause one request, and all get its result."""
     world = World()
     started, go = threading.Event(), threading.Event()
 
@@ -424,8 +424,8 @@ def test_threads_share_one_request_for_a_token():
     assert len(world.forms) == 1
 
 
-def test_while_one_thread_renews_the_others_go_on():
-    """A renewal holds up nobody whose token is alive."""
+def test_a_renewal_does_not_block_other_threads():
+    """They use the token that is still valid."""
     world = World()
     tokens = world.tokens()
     tokens.get()
@@ -436,7 +436,7 @@ def test_while_one_thread_renews_the_others_go_on():
 
 
 async def test_tasks_share_one_request_for_a_token():
-    """Many tasks without a token cause one request; one that goes away does not end it."""
+    """Many tasks without a token cause one request; cancelling one of them does not cancel it."""
     world = World()
     tokens = world.tokens()
     tasks = [asyncio.create_task(tokens.aget()) for _ in range(8)]
@@ -451,7 +451,7 @@ async def test_tasks_share_one_request_for_a_token():
 
 
 def test_an_enrolled_worker_signs_an_assertion_for_each_token():
-    """By `private_key_jwt` the Server gets an assertion for itself alone, new each time; the key stays here."""
+    """For this Server only and new each time; the private key is not sent."""
     from datetime import UTC, datetime
 
     world, key = World(), generate_identity_key()
@@ -479,7 +479,7 @@ def test_an_enrolled_worker_signs_an_assertion_for_each_token():
 @pytest.mark.parametrize("status", [401, 429])
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_an_enrolled_worker_signs_again_with_the_nonce_of_a_refusal(is_async, status):
-    """For the nonce's time, whatever this host's clock says; with the same answer once more it is refused."""
+    """With the nonce's time, whatever the host's clock says. If that is refused too, it is final."""
     world, key = World(), generate_identity_key()
     nonce = "1772366400." + "A" * 36
     refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
@@ -500,8 +500,8 @@ async def test_an_enrolled_worker_signs_again_with_the_nonce_of_a_refusal(is_asy
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_worker_whose_clock_is_off_asks_for_a_nonce_first(is_async, caplog):
-    """Refused once and let in with a nonce, it signs each later assertion by the Server's time; the log says once what is wrong."""
+async def test_a_worker_whose_clock_is_off_requests_a_nonce_first(is_async, caplog):
+    """After one refusal it signs each assertion with the Server's time; the log has one line about the clock."""
     world, key, asked = World(), generate_identity_key(), []
     nonce = "1772366400." + "A" * 36
     date = {"Date": "Sun, 01 Mar 2026 12:00:00 GMT"}
@@ -534,7 +534,7 @@ async def test_a_worker_whose_clock_is_off_asks_for_a_nonce_first(is_async, capl
 
 
 async def test_a_refusal_that_the_clock_may_explain_is_not_final():
-    """A host whose clock is off, and that is given no nonce, is told so: set right, it is let in."""
+    """If the clock is off and there is no nonce, the error says so: with the clock set right, the Worker is accepted."""
     world, key = World(), generate_identity_key()
     refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
     world.answer = httpx2.Response(401, json=refusal, headers={"Date": "Sun, 01 Mar 2026 12:00:00 GMT"})
@@ -549,8 +549,8 @@ async def test_a_refusal_that_the_clock_may_explain_is_not_final():
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("status", [429, 503])
-async def test_the_servers_retry_after_is_kept(status, is_async):
-    """However many requests wait for a token, the Server is not asked again before the time that it named."""
+async def test_the_servers_retry_after_is_honoured(status, is_async):
+    """However many requests wait for a token, the Server is not asked again before that time."""
     world = World()
     body = {"error": "temporarily_unavailable", "reference": "7K2M9QXD"}
     world.answer = httpx2.Response(status, json=body, headers={"Retry-After": "20"})
@@ -569,7 +569,7 @@ async def test_the_servers_retry_after_is_kept(status, is_async):
 
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_an_api_key_is_not_sent_twice_for_a_nonce(is_async):
-    """It signs nothing: the second answer would be the first."""
+    """It signs nothing, so the second answer would be the same."""
     world = World()
     refusal = {"error": "invalid_client", "error_description": "No.", "reference": "7K2M9QXD"}
     world.answer = httpx2.Response(401, json=refusal, headers={"Lyftdata-Nonce": "1772366400." + "A" * 36})
@@ -581,7 +581,7 @@ async def test_an_api_key_is_not_sent_twice_for_a_nonce(is_async):
 
 
 def identity_in(directory):
-    """Leave an enrolled Worker's identity in a directory; return its key."""
+    """Store an enrolled Worker's identity in a directory; return its key."""
     key = generate_identity_key()
     stored = StoredIdentity(issuer=ISSUER, server_url=ISSUER, worker_id="w-5", worker_name="press")
     directory.mkdir(mode=0o700)
@@ -593,8 +593,8 @@ def identity_in(directory):
 
 
 @pytest.mark.parametrize("by_file", [True, False])
-def test_a_worker_hosts_variables_are_enough(tmp_path, by_file):
-    """The variables of `lyftdata run worker` name Server, Worker and key; a key may come as a file."""
+def test_the_variables_of_a_worker_host_are_enough(tmp_path, by_file):
+    """Those of `lyftdata run worker` name the Server, the Worker and the key, which may be in a file."""
     world = World()
     (tmp_path / "key").write_text(f"{KEY}\n")
     key = (
@@ -615,7 +615,7 @@ def test_a_worker_hosts_variables_are_enough(tmp_path, by_file):
 
 @pytest.mark.parametrize("with_id", [True, False])
 def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
-    """An enrolled Worker's programs need no secret in their environment, and may be told their ID."""
+    """An enrolled Worker's programs need no secret in their environment; the Worker's ID is optional."""
     world = World()
     identity_in(tmp_path / "jobs")
     environ = {"LYFTDATA_URL": ISSUER, "LYFTDATA_JOBS_DIR": str(tmp_path / "jobs")}
@@ -629,7 +629,7 @@ def test_an_identity_in_the_workers_directory_is_used(tmp_path, with_id):
 
 @pytest.mark.parametrize("name", ["", "identity.json", "identity-key.pem"])
 def test_an_identity_that_others_can_read_or_write_is_not_used(tmp_path, name):
-    """Who can write there would decide as which Worker this program makes its requests: the agent does not use it either."""
+    """Anyone who can write there could choose as which Worker the program acts. The agent rejects it too."""
     world = World()
     identity_in(tmp_path / "jobs")
     opened = tmp_path / "jobs" / name
@@ -644,7 +644,7 @@ def test_an_identity_that_others_can_read_or_write_is_not_used(tmp_path, name):
 
 
 def test_an_identity_behind_a_link_is_not_used(tmp_path):
-    """A file of the directory is one of the directory."""
+    """The files must be in the directory itself."""
     world = World()
     identity_in(tmp_path / "jobs")
     (tmp_path / "jobs" / "identity.json").rename(tmp_path / "elsewhere.json")
@@ -667,13 +667,13 @@ def test_an_identity_behind_a_link_is_not_used(tmp_path):
     ids=str,
 )
 def test_an_environment_without_a_worker_says_what_is_missing(tmp_path, given, expected):
-    """A missing or half a credential is named when the auth is made."""
+    """A missing or incomplete credential is named when the auth is created."""
     with pytest.raises(SettingsError, match=expected):
         TokenKeeper.from_environment({"LYFTDATA_JOBS_DIR": str(tmp_path / "none")} | given)
 
 
 def test_an_identity_of_another_server_is_not_used(tmp_path):
-    """An assertion is made for the Server that the Worker enrolled at, and sent to no other."""
+    """Assertions are only for the Server at which the Worker enrolled, and sent to no other."""
     identity_in(tmp_path / "jobs")
     with pytest.raises(SettingsError, match="LYFTDATA_URL"):
         TokenKeeper.from_environment(
@@ -685,7 +685,7 @@ def test_an_identity_of_another_server_is_not_used(tmp_path):
     "url", ["http://lyft.example", "https://lyft.example/path", "lyft.example", "https://u:p@lyft.example"]
 )
 def test_keys_are_not_sent_in_the_clear(url):
-    """Plain http to another machine is refused when the auth is made, for the Server and for services."""
+    """Plain http to another machine is rejected when the auth is created, for the Server and for services."""
     with pytest.raises(InvalidInputError):
         TokenKeeper.with_api_key(url, worker_id="w-17", api_key=KEY)
     with pytest.raises(InvalidInputError):
@@ -694,13 +694,13 @@ def test_keys_are_not_sent_in_the_clear(url):
 
 @pytest.mark.parametrize("origins", [[], SERVICE])
 def test_origins_must_be_named(origins):
-    """Nowhere, or a plain string, is a mistake and not "everywhere"."""
+    """No origins, or a plain string, is an error and does not mean "everywhere"."""
     with pytest.raises(InvalidInputError, match="origins"):
         WorkerAuth(World().tokens(), origins=origins)
 
 
-def test_an_api_key_does_not_show():
-    """Neither the auth nor what it holds prints the key."""
+def test_an_api_key_is_not_printed():
+    """Neither the token keeper nor its parts show the key."""
     tokens = World().tokens()
     source: Any = tokens._source
 

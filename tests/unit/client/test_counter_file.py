@@ -1,4 +1,4 @@
-"""The counter of a Worker's signatures, on its disk."""
+"""The counter of a Worker's signatures, on disk."""
 
 import errno
 import fcntl
@@ -39,18 +39,18 @@ def directory(tmp_path):
 
 @pytest.fixture
 def problems():
-    """Return what was reported."""
+    """Return the list of reported problems."""
     return []
 
 
 @pytest.fixture
 def counter(directory, problems):
-    """Return the counter of a directory, on a clock that stands still."""
+    """Return the counter in a directory, with a clock that stands still."""
     return CounterFile(directory, on_problem=problems.append, now_ms=lambda: NOON_MS)
 
 
 def take(counter: CounterFile) -> SignatureNumber:
-    """Take a number, which there must be."""
+    """Take a number, which must exist."""
     taken = counter.take_number()
     assert taken is not None
     return taken
@@ -63,7 +63,7 @@ def start_process(directory, count):
 
 
 def test_numbers_and_times_only_grow(directory):
-    """Also when the host's clock is set back, and across restarts."""
+    """Even if the host's clock is set back, and across restarts."""
     times = [NOON_MS, NOON_MS - 3_600_000, NOON_MS + 5]
     taken = [take(CounterFile(directory, now_ms=partial(int, at))) for at in times]
 
@@ -76,7 +76,7 @@ def test_numbers_and_times_only_grow(directory):
 
 
 def test_the_file_is_private_and_never_grows(directory, counter):
-    """It belongs to the directory's owner, and needs no further room."""
+    """It belongs to the directory's owner and has a fixed size."""
     for _ in range(3):
         counter.take_number()
     status = (directory / COUNTER_FILE).stat()
@@ -87,7 +87,7 @@ def test_the_file_is_private_and_never_grows(directory, counter):
 
 
 def test_processes_and_threads_of_a_host_never_take_the_same_number(directory):
-    """And the order of the numbers is the order of the times."""
+    """And the times have the same order as the numbers."""
     processes = [start_process(directory, 40) for _ in range(2)]
     mine: list[SignatureNumber] = []
     counter = CounterFile(directory)
@@ -108,7 +108,7 @@ def test_processes_and_threads_of_a_host_never_take_the_same_number(directory):
 
 
 def test_a_process_that_is_killed_at_any_moment_repeats_no_number(directory):
-    """`kill -9` while it counts: the next process goes on after what the killed one has handed out."""
+    """After `kill -9` while it counts, the next process continues after the last number that was handed out."""
     highest = handed_out = 0
     for _ in range(3):
         with start_process(directory, 100_000) as process:
@@ -125,7 +125,7 @@ def test_a_process_that_is_killed_at_any_moment_repeats_no_number(directory):
 
 @pytest.mark.parametrize("written", range(0, 128, 9))
 def test_a_power_cut_during_a_write_repeats_no_number(directory, counter, written):
-    """Whatever part of the slot reached the disk, the number before it is there."""
+    """Whatever part of the slot reached the disk, the previous number is still there."""
     for _ in range(3):
         counter.take_number()
     before = (directory / COUNTER_FILE).read_bytes()
@@ -138,8 +138,8 @@ def test_a_power_cut_during_a_write_repeats_no_number(directory, counter, writte
     assert take(counter).number == 4
 
 
-def test_a_disk_that_cannot_be_written_gives_the_last_number_again(counter, problems, monkeypatch):
-    """It says so, reports it once, and goes on counting when it can be written again."""
+def test_a_failing_disk_repeats_the_last_number(counter, problems, monkeypatch):
+    """The number is marked as repeated, the problem is reported once, and counting resumes when writes work again."""
     last = take(counter)
 
     def fail(*_):
@@ -155,8 +155,8 @@ def test_a_disk_that_cannot_be_written_gives_the_last_number_again(counter, prob
     assert (take(counter).number, len(problems)) == (2, 1)
 
 
-def test_a_directory_that_was_always_read_only_counts_nothing(directory, counter, problems, monkeypatch):
-    """Such an identity sends no counter, as third-party clients do not."""
+def test_a_read_only_directory_has_no_counter(directory, counter, problems, monkeypatch):
+    """Such an identity sends no counter, like third-party clients."""
 
     def fail(*_args, **_options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -170,7 +170,7 @@ def test_a_directory_that_was_always_read_only_counts_nothing(directory, counter
 def test_a_process_that_is_stopped_while_it_counts_does_not_block_the_others(
     directory, counter, problems, monkeypatch
 ):
-    """The lock is waited for, and then the last number is repeated."""
+    """They wait for the lock for a limited time, and then repeat the last number."""
     counter.take_number()
     monkeypatch.setattr(counter_file, "_LOCK_WITHIN_S", 0.0)
     with (directory / COUNTER_FILE).open("rb") as stopped:
@@ -181,7 +181,7 @@ def test_a_process_that_is_stopped_while_it_counts_does_not_block_the_others(
     assert not take(counter).is_repeated
 
 
-def test_a_file_system_without_locks_counts_nothing(counter, problems, monkeypatch):
+def test_a_file_system_without_locks_has_no_counter(counter, problems, monkeypatch):
     """Two processes could take the same number there, and would look like copies."""
 
     def fail(*_):
@@ -207,8 +207,8 @@ def test_a_file_that_others_could_change_is_not_used(directory, counter, problem
     assert len(problems) == 1
 
 
-def test_a_refusal_as_a_copy_stays_until_the_server_gives_a_token(counter):
-    """And the numbers then come after all that the other copy can have used."""
+def test_a_refusal_as_a_copy_is_kept_until_the_server_gives_a_token(counter):
+    """The numbers then skip all that the other copy can have used."""
     before = take(counter)
     counter.note_refused("7K2M9QXR")
     counter.note_refused("SECOND22")
@@ -221,8 +221,8 @@ def test_a_refusal_as_a_copy_stays_until_the_server_gives_a_token(counter):
     assert before.at_ms < refused.at_ms < after.at_ms
 
 
-def test_a_refusal_from_before_the_directory_was_accepted_again_does_not_mark_it(directory, counter):
-    """Two processes of a host ask when an operator lets it continue: the answer to one may come after the other's token."""
+def test_an_old_refusal_does_not_mark_a_directory_that_was_accepted_since(directory, counter):
+    """With two processes, the refusal of one may arrive after the token of the other."""
     other = CounterFile(directory)
     counter.note_refused("7K2M9QXR")
     take(counter)
@@ -235,8 +235,8 @@ def test_a_refusal_from_before_the_directory_was_accepted_again_does_not_mark_it
     assert take(counter).refused_as == "THIRD333"
 
 
-def test_a_file_that_is_damaged_starts_from_one(directory, counter):
-    """The Server then asks an operator, and an operator can let it go on."""
+def test_a_damaged_file_starts_from_one(directory, counter):
+    """The Server then asks an operator, who can let the Worker continue."""
     counter.take_number()
     (directory / COUNTER_FILE).write_bytes(b"x" * 256)
 

@@ -1,4 +1,4 @@
-"""Which time a Worker signs for, and when it signs with a nonce of the Server's."""
+"""Which time a Worker signs with, and when it uses a nonce of the Server."""
 
 from datetime import UTC, timedelta
 
@@ -20,15 +20,16 @@ KEY = bytes(32)
 
 class Host:
     """
-    A machine whose clock is off by some seconds, and a Server that accepts what is signed within 30 s.
+
+    A machine whose clock is off by some seconds, and a Server that accepts assertions signed within 30 s.
 
     Args:
-        off_s: By how much this host's clock is ahead.
-        date_off_s: By how much that of a proxy in front of the Server is, which puts the `Date` into answers.
+        off_s: How far this host's clock is ahead.
+        date_off_s: How far the clock of the proxy is ahead that sets the `Date` of answers.
         needs_nonce: Whether the Server accepts nothing without a nonce, as after a crash.
-        gives_nonces: Whether something in between lets the header with the nonce through.
-        accepts: Whether the Worker may come in at all.
-        headers: What answers have besides.
+        gives_nonces: Whether the header with the nonce reaches the host.
+        accepts: Whether the Worker is accepted at all.
+        headers: Further headers of answers.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class Host:
         self.credential = IdentityCredential("w-1", generate_identity_key(), issuer="https://l")
 
     def now(self):
-        """Return what this host believes."""
+        """Return the host's time."""
         return NOON + timedelta(seconds=self.passed_s + self.off_s)
 
     def servers_time(self):
-        """Return what time it is."""
+        """Return the real time."""
         return NOON + timedelta(seconds=self.passed_s)
 
     def nonce(self):
@@ -65,7 +66,7 @@ class Host:
         return make_nonce(KEY, issued_at=self.servers_time(), salt=bytes(9), bound_to="w-1")
 
     def answer(self, request):
-        """Do what the Server does."""
+        """Answer as the Server does."""
         self.asked.append(request.url.path)
         date = self.servers_time() + timedelta(seconds=self.date_off_s)
         headers = {"Date": date.astimezone(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")} | self.headers
@@ -82,18 +83,18 @@ class Host:
         return httpx2.Response(401, json=refused, headers=headers | given)
 
     def is_accepted(self, claims):
-        """Return whether an assertion is of now, and holds a nonce of now if it holds one or must."""
+        """Return whether an assertion is current, and its nonce too, if it has or needs one."""
         is_of_now = abs(claims["iat"] - self.servers_time().timestamp()) <= TOLERANCE_S
         nonce = claims.get("nonce", "" if self.needs_nonce else None)
         is_good = nonce is None or is_good_nonce(nonce, KEY, now=self.servers_time(), bound_to="w-1")
         return is_of_now and is_good
 
     async def fetch(self):
-        """Ask for a token."""
+        """Request a token."""
         return await self.client.token(self.credential)
 
     def signed_for(self):
-        """Return by how many seconds each assertion was off noon, and whether it held a nonce."""
+        """Return how many seconds after noon each assertion was issued, and whether it had a nonce."""
         return [(claims["iat"] - NOON.timestamp(), "nonce" in claims) for claims in self.signed]
 
 
@@ -102,7 +103,7 @@ DAYS_S = 24 * HOUR_S
 
 @pytest.mark.parametrize("off_s", [5 * HOUR_S, -5 * HOUR_S, 400 * DAYS_S, -400 * DAYS_S])
 async def test_a_host_whose_clock_is_off_signs_with_the_servers_nonce(off_s):
-    """It is refused once; from then on it asks for a nonce first, and each assertion lives for a minute of the Server's time."""
+    """After one refusal it requests a nonce first, and each assertion is valid for a minute of the Server's time."""
     host = Host(off_s)
     await host.fetch()
     host.passed_s += 7200
@@ -115,8 +116,8 @@ async def test_a_host_whose_clock_is_off_signs_with_the_servers_nonce(off_s):
     assert len({claims["jti"] for claims in host.signed}) == 3
 
 
-async def test_a_host_that_is_set_right_goes_on():
-    """Whichever way its clock is put, while it signs with nonces nothing of it matters."""
+async def test_setting_the_clock_does_not_matter_while_nonces_are_used():
+    """Whichever way it is set."""
     host = Host(5 * HOUR_S)
     await host.fetch()
     for off_s in (0.0, -HOUR_S, 20.0):
@@ -129,8 +130,8 @@ async def test_a_host_that_is_set_right_goes_on():
 
 @pytest.mark.parametrize("date_off_s", [0.0, 5 * HOUR_S, -5 * HOUR_S])
 @pytest.mark.parametrize("off_s", [-20.0, 0.0, 20.0])
-async def test_a_right_clock_needs_a_nonce_only_when_the_server_asks_for_one(off_s, date_off_s):
-    """After a crash of the Server, say; whatever time a proxy in front puts into answers."""
+async def test_a_correct_clock_needs_a_nonce_only_if_the_server_requires_it(off_s, date_off_s):
+    """As after a crash of the Server, and whatever `Date` a proxy sets."""
     host = Host(off_s, date_off_s=date_off_s, needs_nonce=True)
     await host.fetch()
     host.needs_nonce = False
@@ -140,8 +141,8 @@ async def test_a_right_clock_needs_a_nonce_only_when_the_server_asks_for_one(off
     assert "/oauth2/nonce" not in host.asked
 
 
-async def test_no_time_is_signed_for_that_an_answer_names_without_a_nonce():
-    """A `Date` alone moves nothing; the host stays and asks again, since its clock may be set right."""
+async def test_the_date_of_an_answer_alone_is_not_signed_with():
+    """The host retries later, since its clock may be set right."""
     host = Host(5 * HOUR_S, gives_nonces=False)
 
     with pytest.raises(RefusedByServerError) as refused:
@@ -152,8 +153,8 @@ async def test_no_time_is_signed_for_that_an_answer_names_without_a_nonce():
 
 
 @pytest.mark.parametrize("nonce", ["nonsense", "1772366400", "1772366400.short", ""])
-async def test_what_is_no_nonce_is_not_signed(nonce):
-    """Text of another form in that header is left alone."""
+async def test_a_malformed_nonce_is_ignored(nonce):
+    """It is not put into an assertion."""
     host = Host(0.0, accepts=False, gives_nonces=False, headers={"Lyftdata-Nonce": nonce})
 
     with pytest.raises(RefusedByServerError) as refused:
@@ -165,8 +166,8 @@ async def test_what_is_no_nonce_is_not_signed(nonce):
 @pytest.mark.parametrize(
     "headers", [{"Age": "3"}, {"Date": "yesterday"}, {"Date": "Sat, 99 Xyz 2026 00:00:00 GMT"}]
 )
-async def test_what_was_kept_or_is_no_date_tells_no_time(headers):
-    """An answer out of somebody's cache is as old as it is; nonsense is nonsense."""
+async def test_a_cached_or_invalid_date_is_ignored(headers):
+    """The `Date` of a cached answer is old."""
     host = Host(5 * HOUR_S, headers=headers)
     await host.fetch()
 
@@ -174,8 +175,8 @@ async def test_what_was_kept_or_is_no_date_tells_no_time(headers):
 
 
 @pytest.mark.parametrize("off_s", [0.0, 20.0, 5 * HOUR_S])
-async def test_a_refusal_for_another_cause_stays_one(off_s):
-    """Refused with a nonce as well it is final, and nothing is remembered."""
+async def test_a_refusal_for_another_cause_is_final(off_s):
+    """If it is refused with a nonce too, and the host does not switch to nonces."""
     host = Host(off_s, accepts=False)
 
     with pytest.raises(RefusedByServerError) as refused:
@@ -185,8 +186,8 @@ async def test_a_refusal_for_another_cause_stays_one(off_s):
     assert not host.clock.needs_nonce
 
 
-async def test_a_server_without_nonces_is_an_outage_for_who_needs_one():
-    """The host asks again later rather than ending for good."""
+async def test_a_missing_nonce_endpoint_is_an_outage_for_a_host_that_needs_it():
+    """It retries later instead of giving up."""
     host = Host(5 * HOUR_S)
     await host.fetch()
     host.client._connections._current.http._transport = httpx2.MockTransport(
@@ -197,8 +198,8 @@ async def test_a_server_without_nonces_is_an_outage_for_who_needs_one():
         await host.fetch()
 
 
-async def test_it_is_said_once(capsys):
-    """A clock that is off is one warning, not one for each answer."""
+async def test_a_skewed_clock_is_logged_once(capsys):
+    """Not for each answer."""
     host = Host(-5 * HOUR_S)
     for _ in range(3):
         await host.fetch()
@@ -208,8 +209,8 @@ async def test_it_is_said_once(capsys):
     assert "5h behind the Server's" in printed.out + printed.err
 
 
-def test_the_host_knows_by_how_much_it_is_off():
-    """By a clock that does not jump: setting the host's clock shows at once."""
+def test_the_host_knows_how_far_its_clock_is_off():
+    """Measured by a monotonic clock, so setting the host's clock shows immediately."""
     host = Host(5 * HOUR_S)
     host.clock.note({"date": "Sun, 01 Mar 2026 12:00:00 GMT"})
     assert host.clock.off_s() == 5 * HOUR_S

@@ -1,4 +1,4 @@
-"""The agent's rules, on a clock of the test's own."""
+"""The agent's rules, with a clock that tests move."""
 
 import asyncio
 import functools
@@ -53,16 +53,16 @@ class ScriptedServer:
         self.key = 1
 
     def version(self):
-        """Say which key is in the file."""
+        """Return which key is in the file."""
         return f"key {self.key}"
 
     def rotate(self):
-        """Put another key into the file, if there is one left."""
+        """Put another key into the file, if one is left."""
         self.key += self.new_keys > 0
         self.new_keys -= self.new_keys > 0
 
     async def token(self, _credential, *, waits_for_approval=False):
-        """Give the next token, or what the script wants in its place."""
+        """Give the next token, or the script's outcome instead."""
         self.given += 1
         assert waits_for_approval
         if self.tokens:
@@ -73,7 +73,7 @@ class ScriptedServer:
         return TokenReply(f"token-{self.given}", 900)
 
     async def poll(self, token, body, *, hold_s):
-        """Answer the next poll; at the end of the script tell the agent to stop."""
+        """Answer the next poll; at the end of the script, stop the agent."""
         if body["sign_off"]:
             self.signed_off = True
             return PollReply(session="ended")
@@ -106,7 +106,7 @@ class Clock:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Return a function that runs an agent through a script; it gives the exit code and the waits."""
+    """Return a function that runs an agent through a script; it returns the exit code and the waits."""
 
     async def go(server):
         clock = Clock()
@@ -140,8 +140,8 @@ def run(tmp_path, monkeypatch):
     return go
 
 
-async def test_a_quiet_life(run):
-    """Polls follow each other without waits on one token; at the end the Worker signs off."""
+async def test_polls_follow_each_other_on_one_token(run):
+    """Without waits; at the end the Worker signs off."""
     server = ScriptedServer(ESTABLISHED, ESTABLISHED, ESTABLISHED)
 
     assert await run(server) == (0, [])
@@ -149,8 +149,8 @@ async def test_a_quiet_life(run):
     assert server.signed_off
 
 
-async def test_polls_that_are_not_held_do_not_run_hot(run):
-    """Behind a proxy that answers at once, or beside a clone of itself, the agent asks about once a second."""
+async def test_polls_that_are_not_held_are_spaced_out(run):
+    """Behind a proxy that answers at once, or with a clone of itself running, the agent polls about once a second."""
     at_once = PollReply(session="established", hold_s=25)
     _, slept = await run(ScriptedServer(*[at_once] * 5))
 
@@ -158,7 +158,7 @@ async def test_polls_that_are_not_held_do_not_run_hot(run):
 
 
 async def test_a_token_is_renewed_at_two_thirds_of_its_life(run):
-    """The poll behind that moment has a new token, the one before it the old."""
+    """The poll after that moment uses a new token, the one before it the old."""
     server = ScriptedServer()
     server.script = [
         lambda: setattr(server.clock, "now_s", 1000 + 599),
@@ -171,10 +171,10 @@ async def test_a_token_is_renewed_at_two_thirds_of_its_life(run):
 
 
 class HeldPoll(ScriptedServer):
-    """Holds a poll, from an instant before the token is due, until the token has been asked for again."""
+    """Holds a poll from just before the token is due until another one was requested."""
 
     async def poll(self, token, body, *, hold_s):
-        """Answer when two tokens were given, or never."""
+        """Answer once the next token was given."""
         if not self.polled:
             self.clock.now_s += 599.99
         elif not body["sign_off"]:
@@ -183,8 +183,8 @@ class HeldPoll(ScriptedServer):
         return await super().poll(token, body, hold_s=hold_s)
 
 
-async def test_a_token_is_renewed_beside_a_held_poll(run):
-    """A poll may be held for longer than a token lives: the COMMAND's token is renewed meanwhile."""
+async def test_a_token_is_renewed_during_a_held_poll(run):
+    """A poll may be held for longer than a token is valid: the COMMAND's token is renewed meanwhile."""
     server = HeldPoll(None)
     await run(server)
 
@@ -192,30 +192,30 @@ async def test_a_token_is_renewed_beside_a_held_poll(run):
     assert server.polled == ["token-1", "token-1"]
 
 
-async def test_a_refusal_beside_a_held_poll_counts(run):
-    """What the token endpoint says for good ends the Worker, though its poll is still held."""
+async def test_a_final_refusal_during_a_held_poll_ends_the_worker(run):
+    """Although its poll is still held."""
     server = HeldPoll(None, tokens=[None, RefusedByServerError("no", reference="R", final=True)])
 
     assert (await run(server))[0] == 3
 
 
 @pytest.mark.parametrize(("jitter", "due_s"), [(0.0, 450), (0.5, 600), (1.0, 750)])
-def test_renewals_drift_apart(jitter, due_s):
-    """Two thirds of the life, give or take a tenth: a fleet started together does not renew together."""
+def test_renewals_are_spread_by_jitter(jitter, due_s):
+    """Around two thirds of the lifetime, so that a fleet that started together does not renew together."""
     token = HeldToken(TokenReply("t", 900), monotonic_s=0, jitter=jitter)
     assert not token.is_due(due_s - 1)
     assert token.is_due(due_s)
 
 
 @pytest.mark.parametrize("life_s", [0, -5, 1e12, 1e-9])
-def test_absurd_lives_are_bounded(life_s):
-    """A life of nothing does not make the agent hammer; one of ages does not make it forget."""
+def test_absurd_token_lifetimes_are_limited(life_s):
+    """A very short one does not make the agent flood the Server, and a very long one is still renewed."""
     token = HeldToken(TokenReply("t", life_s), monotonic_s=0, jitter=0.5)
     assert 3 <= token.due_in_s(0) <= 86_400
 
 
-async def test_outages_are_waited_out_with_growing_waits(run):
-    """Each failure doubles the wait up to half a minute; one success resets it."""
+async def test_outages_are_retried_with_backoff(run):
+    """Each failure doubles the wait, up to half a minute; a success resets it."""
     down = ServerUnreachableError("down")
     code, slept = await run(ScriptedServer(*[down] * 8, ESTABLISHED, down))
 
@@ -223,16 +223,16 @@ async def test_outages_are_waited_out_with_growing_waits(run):
     assert slept == [0.75, 1.5, 3.0, 6.0, 12.0, 22.5, 22.5, 22.5, 0.75]
 
 
-async def test_an_outage_of_the_token_endpoint_too(run):
-    """A token that cannot be got is asked for again; the work goes on meanwhile."""
+async def test_an_outage_of_the_token_endpoint_is_retried_too(run):
+    """With the same backoff."""
     down = ServerUnreachableError("down")
     code, slept = await run(ScriptedServer(ESTABLISHED, tokens=[down, down]))
 
     assert (code, slept) == (0, [0.75, 1.5])
 
 
-async def test_the_server_may_ask_for_patience(run):
-    """`Retry-After` is the least that is waited, up to five minutes."""
+async def test_retry_after_is_the_minimum_wait(run):
+    """Up to five minutes."""
     busy = [ServerUnreachableError("busy", retry_after_s=s) for s in (40, 1e9)]
     _, slept = await run(ScriptedServer(*busy))
 
@@ -240,8 +240,8 @@ async def test_the_server_may_ask_for_patience(run):
     assert 300 <= slept[1] <= 330
 
 
-async def test_a_rejected_token_is_replaced_at_once_and_not_in_a_circle(run):
-    """The first rejection costs hardly a wait; a Server that takes no token at all is not hammered."""
+async def test_a_rejected_token_is_replaced_at_once_and_then_with_backoff(run):
+    """A Server that rejects every token is not flooded."""
     rejected = TokenRejectedError(reference="7K2M9QXD")
     server = ScriptedServer(ESTABLISHED, rejected, ESTABLISHED, *[rejected] * 6)
     _, slept = await run(server)
@@ -259,7 +259,7 @@ async def test_a_rejected_token_is_replaced_at_once_and_not_in_a_circle(run):
     ],
 )
 async def test_a_new_token_that_is_rejected_is_reported(run, monkeypatch, reference, remedy):
-    """The log says that new tokens are rejected, and where to find out why."""
+    """The log says so, with the remedy."""
     capture = structlog.testing.LogCapture()
     monkeypatch.setattr(status_report, "_log", structlog.wrap_logger(None, processors=[capture]))
     rejected = TokenRejectedError(reference=reference)
@@ -273,8 +273,8 @@ async def test_a_new_token_that_is_rejected_is_reported(run, monkeypatch, refere
     assert reports[0].get("reference", "") == reference
 
 
-def test_meaning_and_remedy_of_each_cause_are_logged_to_their_end(monkeypatch):
-    """The last sentence of a remedy is not cut off."""
+def test_meaning_and_remedy_of_each_cause_are_logged_completely(monkeypatch):
+    """The end of a long remedy is not cut off."""
     capture = structlog.testing.LogCapture()
     monkeypatch.setattr(status_report, "_log", structlog.wrap_logger(None, processors=[capture]))
     report = status_report.StatusReport(Notifier({}), server="https://lyft.example")
@@ -289,8 +289,8 @@ def test_meaning_and_remedy_of_each_cause_are_logged_to_their_end(monkeypatch):
     assert logged == [(cause.meaning, cause.remedy) for cause in causes]
 
 
-async def test_a_final_refusal_ends_with_3(run):
-    """For good: exit 3, and no sign-off by somebody who is not in."""
+async def test_a_final_refusal_ends_with_exit_code_3(run):
+    """Without a sign-off, since the Worker is not connected."""
     refused = RefusedByServerError("no", reference="7K2M9QXD", final=True)
     server = ScriptedServer(tokens=[refused])
 
@@ -301,7 +301,7 @@ async def test_a_final_refusal_ends_with_3(run):
 @pytest.mark.parametrize("refused_by", ["by a directive", "by the token endpoint"])
 @pytest.mark.parametrize(("new_keys", "code"), [(1, 0), (0, 3)])
 async def test_a_rotated_key_is_tried_before_a_refusal_is_final(run, refused_by, new_keys, code):
-    """The old key has ended while its file already holds the new one: the Worker goes on; with the same key it ends."""
+    """If the file already has the new key when the old one ends, the Worker continues; with the same key it ends."""
     refused = RefusedByServerError("Expired.", reference="R", final=True)
     stop = PollReply(
         session="established", directives=[Directive("stop", "api_key_expired", True, "Expired.", "R")]
@@ -318,7 +318,7 @@ async def test_a_rotated_key_is_tried_before_a_refusal_is_final(run, refused_by,
 
 
 async def test_a_key_that_stays_wrong_ends_the_worker(run):
-    """Each new key is tried once: one that is refused too is final."""
+    """Each new key is tried once; if it is refused too, that is final."""
     refused = RefusedByServerError("no", reference="R", final=True)
     server = ScriptedServer(tokens=[refused] * 5)
     server.new_keys = 2
@@ -327,16 +327,16 @@ async def test_a_key_that_stays_wrong_ends_the_worker(run):
     assert server.given == 3
 
 
-async def test_a_passing_refusal_is_asked_again_at_growing_intervals(run):
-    """Disabled or a second instance: stay, ask again, come back."""
+async def test_a_refusal_that_is_not_final_is_retried_with_backoff(run):
+    """A disabled Worker keeps running, and connects again once it is enabled."""
     disabled = RefusedByServerError("no", reference="R", cause_code="worker_disabled", final=False)
     server = ScriptedServer(ESTABLISHED, tokens=[disabled] * 3)
 
     assert await run(server) == (0, [0.75, 1.5, 3.0])
 
 
-async def test_it_waits_at_the_server_for_the_end_of_another_process(run):
-    """A rolling update: after the first refusal each poll asks to be held until the other has gone, and comes soon."""
+async def test_a_second_instance_waits_for_the_slot_of_the_first(run):
+    """In a rolling update, each poll after the first refusal is held until the other process has gone, and retried soon."""
     duplicate = RefusedByServerError("Twice.", reference="R", cause_code="duplicate_instance", final=False)
     server = ScriptedServer(*[duplicate] * 8, ESTABLISHED)
     code, slept = await run(server)
@@ -346,7 +346,7 @@ async def test_it_waits_at_the_server_for_the_end_of_another_process(run):
     assert server.awaited == [False, *[True] * 8, False]
 
 
-async def test_a_refusal_may_ask_for_patience(run):
+async def test_retry_after_of_a_refusal_is_the_minimum_wait(run):
     """The wait after a refusal is at least the one asked for."""
     limited = RefusedByServerError("Too many.", reference="r", final=False, retry_after_s=7)
 
@@ -357,8 +357,8 @@ async def test_a_refusal_may_ask_for_patience(run):
     assert max(slept) >= 7
 
 
-async def test_it_waits_for_approval_and_says_so_once(run):
-    """It asks again when the Server says, which has held the request; the log has one line for the whole wait."""
+async def test_waiting_for_approval_is_logged_once(run):
+    """The Server holds each request, and says when to ask again."""
     waits = [
         RefusedByServerError(
             "Waits.", reference="", cause_code="awaiting_approval", final=False, retry_after_s=seconds
@@ -377,8 +377,8 @@ async def test_it_waits_for_approval_and_says_so_once(run):
     assert server.polled[0] == "token-5"
 
 
-async def test_directives(run):
-    """`renew` fetches a token, an unknown kind is ignored, `stop` for good ends with 3."""
+async def test_directives_are_followed(run):
+    """`renew` gets a new token, an unknown kind is ignored, a final `stop` ends with exit code 3."""
     renew = PollReply(session="established", directives=[Directive("renew"), Directive("dance\x1b[31m")])
     stop = PollReply(
         session="established", directives=[Directive("stop", "worker_deleted", True, "Gone.", "R")]
@@ -390,7 +390,7 @@ async def test_directives(run):
 
 
 def test_backoff_is_jittered_and_bounded():
-    """Between half of the bound and all of it, whatever chance says; never beyond half a minute."""
+    """Between half of the bound and all of it, and never more than half a minute."""
     for chance in (0.0, 0.999):
         backoff = Backoff(random=functools.partial(float, chance))
         waits = [backoff.next_s() for _ in range(100)]
@@ -398,8 +398,8 @@ def test_backoff_is_jittered_and_bounded():
         assert max(waits) <= 30
 
 
-async def test_an_outdated_agent_says_so_once(run):
-    """And again when the Server asks for something else; it works on meanwhile."""
+async def test_an_outdated_agent_logs_the_notice_once(run):
+    """And again if the notice changes; it continues to work."""
 
     def told(minimum, refused_from=None):
         return PollReply(session="established", hold_s=25, outdated=AgentNotice(minimum, refused_from))

@@ -1,4 +1,4 @@
-"""The Worker's side of the wire: what each answer becomes, however odd."""
+"""The Worker's HTTP client: the result of each answer, however odd."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ REFUSED = {"error": "invalid_client", "error_description": "Authentication faile
 
 
 def answering(status=200, json=None, **options):
-    """Return a client whose Server answers like this, always; and the list of what it was asked."""
+    """Return a client whose Server always answers like this, and the list of requests that it got."""
     asked = []
 
     def handler(request):
@@ -40,7 +40,7 @@ def answering(status=200, json=None, **options):
     return ServerClient(SETTINGS, transport=httpx2.MockTransport(handler)), asked
 
 
-async def test_a_token():
+async def test_token_and_lifetime_are_read_from_the_answer():
     """A token and its life are read from the answer."""
     client, asked = answering(json={"access_token": "t", "token_type": "Bearer", "expires_in": 900})
 
@@ -73,8 +73,8 @@ async def test_a_token():
         (0, OSError("DNS"), {}),
     ],
 )
-async def test_an_answer_from_something_else_is_waited_out(status, json, options):
-    """Outages, other programs' pages, redirects, floods of bytes and nonsense: ask again later; nothing is followed."""
+async def test_an_unexpected_answer_counts_as_an_outage(status, json, options):
+    """Other programs' pages, redirects, oversized answers and nonsense are retried later; no redirect is followed."""
     client, asked = answering(status, json, **options)
 
     with pytest.raises(ServerUnreachableError):
@@ -92,12 +92,12 @@ async def test_an_answer_from_something_else_is_waited_out(status, json, options
     ],
 )
 def test_proxies_of_the_environment_carry_tls_only(url, obeyed):
-    """An `http_proxy` set for other programs never reads a key on its way to this machine or over plain http."""
+    """An `http_proxy` set for other programs never sees a key sent to this machine or over plain http."""
     assert goes_through_proxies(url) is obeyed
 
 
-async def test_a_key_for_this_machine_does_not_visit_a_proxy(monkeypatch):
-    """With `http_proxy` in the environment the request goes straight to the loopback Server."""
+async def test_a_key_for_this_machine_is_not_sent_through_a_proxy(monkeypatch):
+    """With `http_proxy` in the environment, a request to loopback is still direct."""
     seen = []
 
     async def proxy(reader, writer):
@@ -132,8 +132,8 @@ async def test_a_key_for_this_machine_does_not_visit_a_proxy(monkeypatch):
         ("٣", None),
     ],
 )
-async def test_retry_after(value, seconds):
-    """Seconds are honoured; dates and nonsense count as not said."""
+async def test_retry_after_is_honoured_in_seconds(value, seconds):
+    """Dates and nonsense count as absent."""
     client, _ = answering(503, headers={"Retry-After": value.encode()})
 
     with pytest.raises(ServerUnreachableError) as waited:
@@ -142,7 +142,7 @@ async def test_retry_after(value, seconds):
 
 
 async def test_an_unproven_refusal_is_final():
-    """401 with a reference of the Server: asking again with the same credential is pointless."""
+    """After a 401 with a reference, asking again with the same credential is pointless."""
     client, _ = answering(401, REFUSED)
 
     with pytest.raises(RefusedByServerError) as refused:
@@ -151,8 +151,8 @@ async def test_an_unproven_refusal_is_final():
 
 
 @pytest.mark.parametrize("final", [True, False])
-async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
-    """The code, the remedy and whether it is for good come from the Server."""
+async def test_a_proved_refusal_says_whether_it_is_final(final):
+    """Code, remedy and finality come from the Server."""
     body = REFUSED | {"code": "worker_disabled", "final": final, "remedy": "Enable it."}
     client, _ = answering(400, body)
 
@@ -165,8 +165,8 @@ async def test_a_proved_refusal_says_itself_whether_it_is_final(final):
     )
 
 
-async def test_a_refusal_from_a_limited_address_passes():
-    """429 with a reference: the credential was not taken, and asking again after the wait is right."""
+async def test_a_refusal_of_a_limited_address_is_not_final():
+    """After a 429 with a reference the credential was not checked, so the Worker retries after the wait."""
     client, _ = answering(429, REFUSED, headers={"Retry-After": "7"})
 
     with pytest.raises(RefusedByServerError) as caught:
@@ -175,16 +175,16 @@ async def test_a_refusal_from_a_limited_address_passes():
     assert caught.value.retry_after_s == 7
 
 
-async def test_a_session_that_takes_no_token():
-    """401 at the session means: get another token; the token endpoint says why if it will not."""
+async def test_a_401_at_the_session_rejects_the_token_only():
+    """The Worker gets another token; if that is refused, the token endpoint says why."""
     client, _ = answering(401, REFUSED)
 
     with pytest.raises(TokenRejectedError):
         await client.poll("t", {}, hold_s=1)
 
 
-async def test_no_credential_is_in_a_message():
-    """What goes wrong is told without what was sent."""
+async def test_no_credential_is_in_an_error_message():
+    """Nor in the cause of the error."""
     client, _ = answering(0, httpx2.ConnectError("no route"))
 
     with pytest.raises(ServerUnreachableError) as failed:
@@ -193,8 +193,8 @@ async def test_no_credential_is_in_a_message():
 
 
 @pytest.mark.parametrize("odd", ["tok\r\nEvil: 1", "tok en", "", "\x9b31m", "é", "x" * 20_000])
-async def test_a_token_that_fits_no_header_is_no_token(odd):
-    """It would be pasted into a header, by us or by a script around `lyftdata token`."""
+async def test_a_token_that_is_not_a_valid_header_value_is_rejected(odd):
+    """We, or a script around `lyftdata token`, would put it into a header."""
     client, _ = answering(json={"access_token": odd, "token_type": "Bearer", "expires_in": 900})
 
     with pytest.raises(ServerUnreachableError):

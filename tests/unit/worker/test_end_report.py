@@ -1,4 +1,4 @@
-"""The reason for which a Worker ends is where people look."""
+"""The reason why a Worker ended is reported where people look for it."""
 
 import os
 import socket
@@ -17,21 +17,21 @@ SAID = "The Server refused this Worker for good (superseded): This Worker was su
 
 @pytest.fixture
 def message(tmp_path):
-    """Return the file of a container's termination message, as the runtime makes it."""
+    """Return the file of a container's termination message, as the runtime creates it."""
     file = tmp_path / "termination-log"
     file.write_text("of the container before, which was longer " * 9)
     return file
 
 
-def test_a_refusal_for_good_is_in_the_termination_message(message):
-    """With its cause, its reference and what to do; what was there before is gone."""
+def test_a_final_refusal_is_in_the_termination_message(message):
+    """With cause, reference and remedy, replacing the previous content."""
     EndReport({"LYFTDATA_TERMINATION_LOG": f" {message} "}).refused(REFUSED)
 
     assert message.read_text() == SAID
 
 
-def test_each_fault_of_the_settings_is_a_line_of_it(message):
-    """Kubernetes shows 4,096 bytes of it."""
+def test_each_settings_problem_is_a_line_of_the_termination_message(message):
+    """Up to the 4,096 bytes that Kubernetes shows."""
     report = EndReport({"LYFTDATA_TERMINATION_LOG": str(message)})
     report.failed(SettingsError(["A: is wrong.\x1b[2J", "B: is missing."]))
     assert message.read_text().splitlines()[1] == "B: is missing."
@@ -41,8 +41,8 @@ def test_each_fault_of_the_settings_is_a_line_of_it(message):
     assert message.stat().st_size == 4096
 
 
-def test_systemd_is_told_too(tmp_path):
-    """After everything else, so that `systemctl status` goes on showing it."""
+def test_systemd_gets_the_reason_too(tmp_path):
+    """As the last status, so that `systemctl status` still shows it."""
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(address)
@@ -52,8 +52,8 @@ def test_systemd_is_told_too(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "pipe", "link"])
-def test_nothing_but_a_file_that_is_there_is_written(tmp_path, kind):
-    """None is made, a pipe without a reader does not block, and a link is not followed."""
+def test_only_an_existing_regular_file_is_written(tmp_path, kind):
+    """No file is created, a pipe without a reader does not block, and a link is not followed."""
     path = tmp_path / "there"
     other = tmp_path / "other"
     other.write_text("other")

@@ -1,4 +1,4 @@
-"""A Worker's session at the Server: its token, its polls and its sign-off."""
+"""A Worker's session with the Server: its token, its polls and its sign-off."""
 
 import asyncio
 
@@ -73,7 +73,7 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """Return a clock of the test's own."""
+    """Return a clock that the test moves."""
     return Clock()
 
 
@@ -85,13 +85,13 @@ def server():
 
 @pytest.fixture
 def got():
-    """Return the list of the tokens that the session has handed on."""
+    """Return the list of tokens that the session has passed on."""
     return []
 
 
 @pytest.fixture
 def session(server, clock, got):
-    """Return a session that has not begun."""
+    """Return a session that has not started."""
     return ServerSession(
         server,
         labels={"zone": "eu-1", "gpu": ""},
@@ -103,7 +103,7 @@ def session(server, clock, got):
 
 
 async def test_a_token_is_fetched_once_and_renewed_when_due(session, server, clock, got):
-    """Each one is handed on; one that was discarded is replaced."""
+    """Each one is passed on, and a discarded one is replaced."""
     key = Key()
     assert [(await session.valid_token(key)).text for _ in range(2)] == ["token-1"] * 2
 
@@ -115,8 +115,8 @@ async def test_a_token_is_fetched_once_and_renewed_when_due(session, server, clo
     assert got == ["token-1", "token-2", "token-3"]
 
 
-async def test_a_poll_says_who_asks_and_what_it_waits_for(session, server):
-    """Every poll of a run has the same boot ID; the labels are one line."""
+async def test_a_poll_has_boot_id_labels_and_version(session, server):
+    """Every poll of a run has the same boot ID, and the labels in one line; it says whether it waits for a slot."""
     key = Key()
     token = await session.valid_token(key)
     for awaits_slot in (False, True):
@@ -136,7 +136,7 @@ async def test_a_poll_says_who_asks_and_what_it_waits_for(session, server):
 
 @pytest.mark.parametrize(("wanted_s", "next_s"), [(60, 60), (0, 1), (-5, 1), (1e9, 600)])
 async def test_the_server_says_how_long_the_next_poll_is_held(session, server, wanted_s, next_s):
-    """Within bounds, whatever it says."""
+    """Within bounds."""
     key = Key()
     token = await session.valid_token(key)
     server.outcome = PollReply(session="established", hold_s=wanted_s)
@@ -146,8 +146,8 @@ async def test_the_server_says_how_long_the_next_poll_is_held(session, server, w
     assert server.asked_to_hold_s == [25, next_s]
 
 
-async def test_polls_that_are_cut_after_the_same_time_ask_for_less(session, server, clock):
-    """As behind a proxy that closes idle connections; an answer of something else is no cut."""
+async def test_polls_that_are_cut_after_the_same_time_ask_for_a_shorter_hold(session, server, clock):
+    """As behind a proxy that closes idle connections. Another failure is not a cut."""
     key = Key()
     token = await session.valid_token(key)
     for was_cut in (False, True, True):
@@ -165,8 +165,8 @@ async def test_polls_that_are_cut_after_the_same_time_ask_for_less(session, serv
     assert [body["max_hold_s"] for body in server.bodies] == [None, None, None, 15.0]
 
 
-async def test_a_key_that_was_rotated_ends_a_held_poll(session, server, monkeypatch):
-    """A token by the new key is due, whatever becomes of the old one."""
+async def test_a_rotated_key_ends_a_held_poll(session, server, monkeypatch):
+    """So that the session gets a token with the new key, whatever happens to the old one."""
     monkeypatch.setattr("lyftdata.worker.session._LOOK_EVERY_S", 0.001)
     key = Key()
     token = await session.valid_token(key)
@@ -186,7 +186,7 @@ async def test_a_key_that_was_rotated_ends_a_held_poll(session, server, monkeypa
 
 
 async def test_a_token_that_cannot_be_renewed_does_not_end_a_held_poll(session, server, clock, monkeypatch):
-    """The old one is used until it expires: the answer of the poll is what counts."""
+    """The old token is used until it expires; the poll's answer counts."""
     monkeypatch.setattr("lyftdata.worker.session._LOOK_EVERY_S", 0.001)
     key = Key()
     token = await session.valid_token(key)
@@ -201,13 +201,13 @@ async def test_a_token_that_cannot_be_renewed_does_not_end_a_held_poll(session, 
 
 
 async def test_a_session_without_a_token_needs_no_sign_off(session, server):
-    """The Server does not know of it."""
+    """The Server does not know it."""
     assert await session.sign_off() is None
     assert server.bodies == []
 
 
 async def test_a_rejected_sign_off_is_raised(session, server):
-    """What becomes of it is the agent's concern."""
+    """The agent decides what to do."""
     await session.valid_token(Key())
     server.outcome = TokenRejectedError(reference="7K2M9QXD")
 

@@ -1,4 +1,4 @@
-"""A Worker that was given its secret for its name says so, and does not start."""
+"""A Worker whose name or label contains a secret does not start."""
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, seeded_bytes
@@ -22,8 +22,8 @@ API_KEY = generate_api_key(seeded_bytes(7)).text.reveal()
         ({"LYFTDATA_WORKER_LABELS": API_KEY}, "LYFTDATA_WORKER_LABELS"),
     ],
 )
-def test_a_name_or_label_that_holds_a_secret_is_refused_at_the_start(environ, variable):
-    """The enrollment key that the Worker has, and any API key by its form: the variable is named, the secret is not."""
+def test_a_secret_in_a_name_or_label_is_rejected_at_startup(environ, variable):
+    """The Worker's enrollment key and any API key; the error names the variable, not the secret."""
     given = {"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY, "LYFTDATA_WORKER_NAME": "press"} | environ
     with pytest.raises(SettingsError) as refused:
         read_worker_settings(given)
@@ -38,8 +38,8 @@ def test_a_name_or_label_that_holds_a_secret_is_refused_at_the_start(environ, va
     ("damaged", "flaw"),
     [(ENROLLMENT_KEY[:-1], "this one has 64"), (ENROLLMENT_KEY[:-1] + "w", "its checksum is wrong")],
 )
-def test_a_generated_enrollment_key_that_is_not_whole_is_told_on_its_host(damaged, flaw):
-    """The Server must not tell an unknown caller what is wrong with a key; the key's own host may know."""
+def test_an_incomplete_enrollment_key_is_reported_on_its_host(damaged, flaw):
+    """The Server must not tell an unproven caller what is wrong with a key, but the key's own host may know."""
     given = {"LYFTDATA_AUTO_ENROLLMENT_KEY": damaged, "LYFTDATA_WORKER_NAME": "press"}
     (warning,) = read_worker_settings(given).warnings
 

@@ -1,4 +1,4 @@
-"""A copied identity is replaced by that of a new Worker; a crash at any point loses nothing, and makes no second Worker."""
+"""A copied identity is replaced by that of a new Worker; a crash at any point loses nothing and creates no second Worker."""
 
 from unittest.mock import patch
 
@@ -19,11 +19,11 @@ from lyftdata.worker.settings import read_worker_settings
 
 
 class PowerCut(BaseException):
-    """The host is gone."""
+    """The host loses power."""
 
 
 class Host:
-    """A Worker's directory, and a client of the Server for its settings."""
+    """A Worker's directory, with a client for its settings."""
 
     def __init__(self, server, root, *, name="press", secret=ENROLLMENT_KEY):
         environ = {"LYFTDATA_URL": ISSUER, "LYFTDATA_JOBS_DIR": str(root), "LYFTDATA_WORKER_NAME": name}
@@ -44,13 +44,13 @@ class Host:
         return found
 
     async def token(self, credential):
-        """Get a token; raises RefusedByServerError."""
+        """Get a token, or raise RefusedByServerError."""
         return await self.client.token(credential)
 
 
 @pytest.fixture
 async def copy(server, tmp_path):
-    """Return the host of a Worker that has enrolled; to the Server it is one of two copies."""
+    """Return the host of an enrolled Worker, which the Server regards as one of two copies."""
     host = Host(server, tmp_path / "jobs")
     with host.directory.locked():
         await host.token(await host.obtain(obtain_identity))
@@ -59,7 +59,7 @@ async def copy(server, tmp_path):
 
 
 def cut_at(number):
-    """Let the power fail before the change of the directory with this number; it is not there for those after."""
+    """Cut the power before the nth change of the directory: that one and later ones do not happen."""
     count = 0
 
     def failing(change):
@@ -77,7 +77,7 @@ def cut_at(number):
 
 
 @pytest.mark.parametrize("number", range(1, 10))
-async def test_a_power_cut_at_any_point(server, copy, number):
+async def test_a_power_cut_at_any_point_loses_nothing(server, copy, number):
     """After the next start the directory is the new Worker's, and there are two Workers: the original and this one."""
     [original] = server.services.directory.workers()
     old = copy.directory.load_key().public.thumbprint
@@ -114,7 +114,7 @@ async def test_a_power_cut_at_any_point(server, copy, number):
 
 
 async def test_the_new_worker_gets_tokens_and_starts_again_with_the_same_settings(server, copy):
-    """Its name has a random end, and LYFTDATA_WORKER_NAME, which is the original's name, still fits."""
+    """Its name has a random suffix, and the original's name in LYFTDATA_WORKER_NAME is still accepted."""
     credential = await copy.obtain(enroll_as_new)
     await copy.token(credential)
 
@@ -135,8 +135,8 @@ async def test_the_new_worker_gets_tokens_and_starts_again_with_the_same_setting
     assert event.details["copy_of"] != identity.worker_id
 
 
-async def test_a_program_that_still_uses_the_copied_key_does_not_disturb_the_new_worker(server, copy):
-    """It counts in a file of its own, and keeps its refusal there."""
+async def test_a_program_with_the_copied_key_does_not_affect_the_new_worker(server, copy):
+    """It has its own counter file, and its refusal is stored there."""
     stale = CounterFile(copy.directory.path)
     credential = await copy.obtain(enroll_as_new)
     stale.take_number()
@@ -145,8 +145,8 @@ async def test_a_program_that_still_uses_the_copied_key_does_not_disturb_the_new
     await copy.token(credential)
 
 
-async def test_a_name_of_its_own_is_used_as_it_is(server, copy, tmp_path):
-    """A host that was given another LYFTDATA_WORKER_NAME enrolls under that."""
+async def test_a_different_configured_name_is_used_unchanged(server, copy, tmp_path):
+    """A host with another LYFTDATA_WORKER_NAME enrolls under that."""
     other = Host(server, copy.directory.path, name="press-02")
     await other.obtain(enroll_as_new)
 
@@ -154,8 +154,8 @@ async def test_a_name_of_its_own_is_used_as_it_is(server, copy, tmp_path):
     await other.client.aclose()
 
 
-async def test_the_name_of_the_original_is_not_taken(server, copy):
-    """The original was renamed to the name that the copy was given, and is offline: it is not superseded; the copy takes another name."""
+async def test_a_copy_does_not_supersede_its_original(server, copy):
+    """If the original has the copy's name and is offline, the copy takes another name."""
     [original] = server.services.directory.workers()
     headers = await server.sign_in()
     await server.http.patch(f"/api/workers/{original.id}", json={"name": "press-02"}, headers=headers)
@@ -172,8 +172,8 @@ async def test_the_name_of_the_original_is_not_taken(server, copy):
     await other.client.aclose()
 
 
-async def test_a_wrong_enrollment_key_leaves_the_copy_as_it_is(server, copy):
-    """The copied identity and its key stay, so that an operator may still let it continue."""
+async def test_a_wrong_enrollment_key_leaves_the_copy_unchanged(server, copy):
+    """The copied identity and its key stay, so that an operator can still let it continue."""
     before = {file.name: file.read_bytes() for file in copy.directory.path.glob("identity*")}
     other = Host(server, copy.directory.path, secret="x" * 40)
     with pytest.raises(RefusedByServerError) as refused:

@@ -1,4 +1,4 @@
-"""For which address an auto-enrolled Worker signs: the one that its host was given, never one that only an answer names."""
+"""The audience for which an auto-enrolled Worker signs is its host's configured URL, never one that is only in an answer."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ OLD, NEW, OTHER = "https://old.example", "https://new.example", "https://other.e
 
 @pytest.fixture
 def directory(tmp_path):
-    """Return the directory of a Worker that has enrolled at the old address."""
+    """Return the directory of a Worker that has enrolled at the old URL."""
     made = StateDirectory(tmp_path / "jobs")
     with made.locked():
         made.load_or_make_key()
@@ -30,7 +30,7 @@ def directory(tmp_path):
 
 
 async def move(directory, *, issuer, previous, url=NEW, given_name="", name_at_server="press"):
-    """Start the Worker with an address at which a Server answers so."""
+    """Start the Worker with a URL at which a Server answers like this."""
     settings = read_worker_settings(
         {
             "LYFTDATA_URL": url,
@@ -53,8 +53,8 @@ async def move(directory, *, issuer, previous, url=NEW, given_name="", name_at_s
         await client.aclose()
 
 
-async def test_the_server_at_the_new_address_says_that_it_had_the_old_one(directory):
-    """Then the identity is the new address's, and is kept so."""
+async def test_a_worker_follows_a_server_that_had_the_old_url(directory):
+    """The identity then belongs to the new URL, and is stored with it."""
     credential = await move(directory, issuer=NEW, previous=[OTHER, OLD])
 
     assert credential.worker_id == "w-1"
@@ -70,12 +70,12 @@ async def test_the_server_at_the_new_address_says_that_it_had_the_old_one(direct
         (NEW, OLD),
         (NEW, None),
         (NEW, [None, 7]),
-        # What it signs there would be good at the other one.
+        # An assertion for this issuer would be valid at the other Server.
         (OTHER, [OLD]),
     ],
 )
-async def test_otherwise_the_identity_stays_what_it_is(directory, issuer, previous):
-    """Another Server, or one that names an address that the Worker was not given: nothing is signed or changed."""
+async def test_any_other_server_leaves_the_identity_unchanged(directory, issuer, previous):
+    """If the Server did not have the old URL, or names another than the configured one: nothing is signed or changed."""
     with pytest.raises(SettingsError) as refused:
         await move(directory, issuer=issuer, previous=previous)
 
@@ -83,16 +83,16 @@ async def test_otherwise_the_identity_stays_what_it_is(directory, issuer, previo
     assert directory.load_identity().issuer == OLD
 
 
-async def test_moved_and_renamed_at_once(directory):
-    """Both are confirmed before anything is kept."""
+async def test_a_new_url_and_a_new_name_are_accepted_together(directory):
+    """Both are confirmed before anything is stored."""
     await move(directory, issuer=NEW, previous=[OLD], given_name="anvil", name_at_server="anvil")
 
     moved = directory.load_identity()
     assert (moved.issuer, moved.worker_name) == (NEW, "anvil")
 
 
-async def test_moved_but_not_renamed(directory):
-    """A name that the Server does not give the Worker: the identity stays as it was, at its old address."""
+async def test_a_new_name_that_the_server_does_not_confirm_changes_nothing(directory):
+    """The identity keeps its name and its old URL."""
     with pytest.raises(SettingsError, match="LYFTDATA_WORKER_NAME"):
         await move(directory, issuer=NEW, previous=[OLD], given_name="anvil", name_at_server="press")
 
@@ -100,8 +100,8 @@ async def test_moved_but_not_renamed(directory):
     assert (kept.issuer, kept.worker_name) == (OLD, "press")
 
 
-async def test_a_directory_that_cannot_be_written_does_not_keep_a_worker_out(directory, monkeypatch):
-    """The Worker signs for the new address; the Server is asked again at the next start."""
+async def test_a_read_only_directory_does_not_stop_a_worker(directory, monkeypatch):
+    """It signs for the new URL, and asks the Server again at the next start."""
 
     def fail(_identity):
         raise StateError("read-only file system")

@@ -1,4 +1,4 @@
-"""An enrollment key that was rotated in its file is tried before a refusal of the old one is final."""
+"""If the enrollment key was rotated in its file, the new one is tried before a refusal of the old one is final."""
 
 import asyncio
 
@@ -21,8 +21,10 @@ SERVER = "https://lyft.example"
 @pytest.mark.parametrize(
     ("replacement", "code", "attempts"), [("n" * 40, 0, 2), (None, 3, 1), ("n" * 5, 3, 1)]
 )
-async def test_a_rotated_enrollment_key(tmp_path, replacement, code, attempts):
-    """With a new key in the file the Worker enrolls; with the same one, or a part of one, it ends with 3."""
+async def test_a_rotated_enrollment_key_is_tried_before_the_worker_ends(
+    tmp_path, replacement, code, attempts
+):
+    """With the same key or an incomplete one, the Worker ends with exit code 3."""
     file = tmp_path / "enrollment.key"
     file.write_text("o" * 40)
     settings = read_worker_settings(

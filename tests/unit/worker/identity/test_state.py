@@ -21,12 +21,12 @@ IDENTITY = StoredIdentity(issuer="https://l", server_url="https://l", worker_id=
 
 @pytest.fixture
 def directory(tmp_path):
-    """Return a directory that is made when it is first needed."""
+    """Return a directory that is created when it is first needed."""
     return StateDirectory(tmp_path / "jobs")
 
 
-def test_an_identity_survives(directory):
-    """Key and identity come back; the same key is used until there is an identity."""
+def test_an_identity_is_stored_and_loaded(directory):
+    """The same key is used until there is an identity."""
     with directory.locked():
         key = directory.load_or_make_key()
         assert directory.load_or_make_key().public == key.public
@@ -37,16 +37,16 @@ def test_an_identity_survives(directory):
     assert directory.load_key().public == key.public
 
 
-def test_nothing_there_is_nothing(directory):
-    """Looking makes no directory."""
+def test_loading_creates_no_directory(directory):
+    """There is no identity before the first write."""
     assert directory.load_identity() is None
     assert not directory.path.exists()
 
 
 @pytest.mark.parametrize("damage", ["identity.json", "identity-key.pem"])
 @pytest.mark.parametrize("content", ["", "{", '{"issuer": 5}'])
-def test_damage_is_told_and_nothing_is_replaced(directory, damage, content):
-    """A damaged file is an error that names it: a new identity is never made over an old one."""
+def test_a_damaged_file_is_reported_and_not_replaced(directory, damage, content):
+    """The error names the file: a new identity never overwrites an old one."""
     with directory.locked():
         directory.load_or_make_key()
         directory.save_identity(IDENTITY)
@@ -59,8 +59,8 @@ def test_damage_is_told_and_nothing_is_replaced(directory, damage, content):
     assert (directory.path / damage).read_text() == content
 
 
-def test_an_identity_without_its_key_is_told(directory):
-    """Half a directory is not a Worker."""
+def test_an_identity_without_its_key_is_an_error(directory):
+    """An incomplete directory is not a Worker."""
     with directory.locked():
         directory.load_or_make_key()
         directory.save_identity(IDENTITY)
@@ -70,8 +70,8 @@ def test_an_identity_without_its_key_is_told(directory):
         directory.load_identity()
 
 
-def test_a_second_program_is_kept_out(directory):
-    """While one holds the directory another is told to take its own; afterwards it is free."""
+def test_a_second_program_is_locked_out(directory):
+    """The error says to use another directory; once the first one ends, the directory is free."""
     with (
         directory.locked(),
         pytest.raises(SettingsError, match="LYFTDATA_JOBS_DIR"),
@@ -83,7 +83,7 @@ def test_a_second_program_is_kept_out(directory):
 
 
 def test_a_full_disk_leaves_the_old_file(directory, monkeypatch):
-    """A write that fails is a clear error, and what was there is still there, whole."""
+    """A failed write is a clear error, and the old file is still complete."""
     with directory.locked():
         directory.load_or_make_key()
         directory.save_identity(IDENTITY)
@@ -123,8 +123,8 @@ with directory.locked():
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.01, 0.03, 0.07])
-def test_kill_9_leaves_a_whole_file(directory, wait_s):
-    """Killed at any moment of writing, the next start reads a whole identity."""
+def test_kill_9_leaves_a_complete_file(directory, wait_s):
+    """Killed at any moment of a write, the next start reads a complete identity."""
     with subprocess.Popen(
         [sys.executable, "-c", _WRITE_FOR_EVER, directory.path], stdout=subprocess.PIPE
     ) as writer:
@@ -152,7 +152,7 @@ def test_kill_9_leaves_a_whole_file(directory, wait_s):
         ("http://[::1]:3000", "http://[::1]:3000"),
     ],
 )
-def test_addresses_are_kept_in_one_spelling(url, kept):
+def test_urls_are_normalized(url, kept):
     """Host in lower case, no default port, no slash."""
     assert read_worker_settings({"LYFTDATA_URL": url}).url == kept
 
@@ -161,8 +161,8 @@ def test_addresses_are_kept_in_one_spelling(url, kept):
     "url",
     ["lyft", "ftp://x", "https://", "https://u:p@x", "https://x/path", "https://x?q", "https://x:99999"],
 )
-def test_other_addresses_are_refused(url):
-    """No user, no path, no query; credentials in a URL are not repeated."""
+def test_a_url_with_user_path_or_query_is_rejected(url):
+    """As is an invalid one; credentials in it are not repeated."""
     with pytest.raises(SettingsError) as faults:
         read_worker_settings({"LYFTDATA_URL": url})
     assert "u:p" not in str(faults.value)
@@ -181,21 +181,21 @@ def test_other_addresses_are_refused(url):
         ("https://a", "nonsense", False),
     ],
 )
-def test_one_origin_or_two(one, other, same):
-    """Scheme, host and port count; this machine's loopback names are one host and nobody else's are."""
+def test_origins_are_compared_by_scheme_host_and_port(one, other, same):
+    """The loopback names of this machine count as one host."""
     assert same_origin(one, other) is same
 
 
-def test_loopback_is_this_machine_alone():
-    """Names that only look like it are not."""
+def test_only_this_machine_is_loopback():
+    """Names that only look like loopback are not."""
     assert all(is_loopback(f"http://{host}") for host in ("localhost", "127.0.0.1", "127.8.8.8", "[::1]"))
     assert not any(
         is_loopback(f"http://{host}") for host in ("localhost.evil", "127.0.0.1.nip", "10.0.0.1", "")
     )
 
 
-def test_secrets_leave_the_environment():
-    """Neither the agent's own environment nor a COMMAND's keeps them or the paths to them."""
+def test_secrets_are_removed_from_the_environment():
+    """From the agent's own environment and from a COMMAND's, with the paths to their files."""
     secret = {
         "LYFTDATA_WORKER_API_KEY": "a",
         "LYFTDATA_WORKER_API_KEY_FILE": "b",
@@ -216,7 +216,7 @@ def test_secrets_leave_the_environment():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
 def test_the_agent_cannot_be_read_by_its_own_command():
-    """A process that may not be dumped shows its environment to root alone; what it starts is not affected."""
+    """A process that is not dumpable shows its environment only to root; what it starts is not affected."""
     ask = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     code = (
         "import subprocess, sys; from lyftdata.hardening import hide_from_other_programs as hide;"
@@ -227,14 +227,14 @@ def test_the_agent_cannot_be_read_by_its_own_command():
     assert done.stdout.split() == ["0", "1"]
 
 
-def test_secrets_do_not_show_in_the_settings():
+def test_settings_do_not_reveal_secrets_when_printed():
     """The object may be printed."""
     settings = read_worker_settings({"LYFTDATA_WORKER_API_KEY": "very-secret", "LYFTDATA_WORKER_ID": "w"})
     assert "very-secret" not in repr(settings)
 
 
-def test_a_missing_enrollment_file_is_no_fault_but_is_told(tmp_path):
-    """Once enrolled the file may be gone: a warning, so that a first start with a wrong path is understood."""
+def test_a_missing_enrollment_key_file_is_a_warning(tmp_path):
+    """An enrolled Worker does not need it, but at a first start with a wrong path the user must see it."""
     settings = read_worker_settings(
         {"LYFTDATA_WORKER_NAME": "n", "LYFTDATA_AUTO_ENROLLMENT_KEY_FILE": str(tmp_path / "gone")}
     )

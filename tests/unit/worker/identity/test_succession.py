@@ -1,4 +1,4 @@
-"""Which refusals end a Worker's identity, and what follows."""
+"""Which refusals end a Worker's identity, and what happens then."""
 
 import pytest
 import structlog
@@ -45,8 +45,8 @@ def found(directory, *, environ=ENROLLS, is_first=False, **refusal):
     )
 
 
-def test_an_ephemeral_worker_whose_entry_is_gone_enrolls_again(directory):
-    """The old identity is removed first; the log says which, and where to find out more."""
+def test_an_ephemeral_worker_enrolls_again_if_its_entry_is_gone(directory):
+    """The old identity is removed first, and logged with the refusal's reference."""
     identity = stored(directory, ephemeral=True)
 
     with structlog.testing.capture_logs() as logged:
@@ -66,16 +66,16 @@ def test_an_ephemeral_worker_whose_entry_is_gone_enrolls_again(directory):
         pytest.param({"environ": {"LYFTDATA_URL": SERVER, "LYFTDATA_WORKER_NAME": "press"}}, id="no enrollment key"),
     ],
 )  # fmt: skip
-def test_any_other_identity_stays(directory, kept):
-    """An identity is for ever, unless the Server can only mean that its entry is gone."""
+def test_an_identity_is_kept_after_any_other_refusal(directory, kept):
+    """Unless the Server can only mean that its entry is gone."""
     stored(directory, ephemeral=True)
 
     assert found(directory, **kept) is None
 
 
 @pytest.mark.parametrize("kept", ["not ephemeral", "none"])
-def test_a_lasting_worker_never_enrolls_again_by_itself(directory, kept):
-    """Nor one that has no identity here."""
+def test_a_worker_that_is_not_ephemeral_never_enrolls_again_by_itself(directory, kept):
+    """Nor one without an identity."""
     if kept == "not ephemeral":
         stored(directory, ephemeral=False)
 
@@ -83,7 +83,7 @@ def test_a_lasting_worker_never_enrolls_again_by_itself(directory, kept):
 
 
 @pytest.mark.parametrize("has_identity", [True, False])
-def test_a_copy_enrolls_as_a_new_worker_where_the_server_says_so(directory, has_identity):
+def test_a_copy_enrolls_as_a_new_worker_if_the_server_says_so(directory, has_identity):
     """The copied identity stays in the directory until there is another one."""
     if has_identity:
         stored(directory, ephemeral=False)
@@ -107,7 +107,7 @@ def test_a_copy_without_an_enrollment_key_stays_refused(directory):
 
 @pytest.mark.parametrize("ephemeral", [True, False])
 def test_only_an_ephemeral_identity_is_discarded_at_the_end(directory, ephemeral):
-    """Whatever the Server says of another one."""
+    """Any other one stays, whatever the Server says."""
     identity = stored(directory, ephemeral=ephemeral)
 
     discard_removed(directory)
@@ -115,8 +115,8 @@ def test_only_an_ephemeral_identity_is_discarded_at_the_end(directory, ephemeral
     assert directory.load_identity() == (None if ephemeral else identity)
 
 
-def test_an_identity_that_cannot_be_read_is_left_where_it_is(directory):
-    """The log says so; the agent ends as it would have."""
+def test_an_unreadable_identity_is_left_in_place(directory):
+    """The log says so, and the agent ends as usual."""
     stored(directory, ephemeral=True)
     (file,) = directory.path.glob("identity*.json")
     file.write_text("{")

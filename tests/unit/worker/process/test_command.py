@@ -1,4 +1,4 @@
-"""Processes: how the COMMAND starts, hears signals, ends with all it started, and is started again."""
+"""Processes: how the COMMAND is started, gets signals, is ended with all its descendants, and is restarted."""
 
 import asyncio
 import functools
@@ -34,7 +34,7 @@ if sys.argv[2] == "stay":
 
 @pytest.fixture
 async def reaper():
-    """Return the reaper of this process."""
+    """Return this process's reaper."""
     with Reaper() as made:
         yield made
 
@@ -51,7 +51,7 @@ def python(program, *arguments):
 
 
 def gone(pid):
-    """Return whether a process is no more, not even as a zombie."""
+    """Return whether a process no longer exists, not even as a zombie."""
     return not Path(f"/proc/{pid}").exists()
 
 
@@ -64,7 +64,7 @@ def gone(pid):
     ],
 )
 async def test_the_exit_code_is_that_of_a_shell(start, program, code):
-    """0 to 255 as it is, 128 and the signal for one that died of it."""
+    """Unchanged from 0 to 255; 128 plus the signal for a process that a signal killed."""
     child = start(python(program))
 
     assert await child.wait() == code
@@ -72,8 +72,8 @@ async def test_the_exit_code_is_that_of_a_shell(start, program, code):
     assert gone(child.pid)
 
 
-async def test_what_cannot_be_started_is_named(start):
-    """No such program, or one that may not be run: a CommandError with its name."""
+async def test_a_command_that_cannot_be_started_is_named(start):
+    """If the program does not exist or is not executable, a CommandError has its name."""
     for command, code in ((["no-such-program"], 127), (["/etc/passwd"], 126)):
         with pytest.raises(CommandError, match=command[0]) as raised:
             start(command)
@@ -94,8 +94,8 @@ async def test_what_cannot_be_started_is_named(start):
         ("", 127),
     ],
 )
-def test_a_command_is_looked_for_as_a_shell_does(tmp_path, program, code):
-    """On the PATH that the COMMAND will have, or at its path: 127 for what is not there, 126 for what cannot be run."""
+def test_a_command_is_looked_up_as_by_a_shell(tmp_path, program, code):
+    """On the COMMAND's PATH or at its path: 127 if it does not exist, 126 if it cannot be executed."""
     for name, mode in (("there", 0o755), ("plain", 0o644)):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(mode)
@@ -110,8 +110,8 @@ def test_a_command_is_looked_for_as_a_shell_does(tmp_path, program, code):
         assert raised.value.exit_code == code
 
 
-async def test_it_inherits_three_files_and_the_mask(start, tmp_path):
-    """Standard input, output and error are the COMMAND's only open files; its mask is the one it was to have."""
+async def test_the_command_inherits_only_its_standard_files_and_the_umask(start, tmp_path):
+    """Standard input, output and error are its only open files, and it has the given umask."""
     program = (
         "import json, os, sys;"
         "umask = os.umask(0);"
@@ -132,8 +132,8 @@ async def test_it_inherits_three_files_and_the_mask(start, tmp_path):
 
 
 @linux_only
-async def test_stop_ends_all_that_it_started_whatever_they_ignore(start, tmp_path):
-    """Children, grandchildren in sessions of their own, orphans: SIGTERM, the grace, SIGKILL, and no zombie stays."""
+async def test_stop_ends_all_descendants_whatever_they_ignore(start, tmp_path):
+    """Children, grandchildren in other sessions and orphans get SIGTERM, the grace period and SIGKILL; no zombie is left."""
     seen = tmp_path / "pids"
     child = start(python(FAMILY, seen, "stay"))
     await asyncio.to_thread(until, lambda: seen.exists() and seen.read_text().endswith("\n"), "the family")
@@ -145,8 +145,8 @@ async def test_stop_ends_all_that_it_started_whatever_they_ignore(start, tmp_pat
 
 
 @linux_only
-async def test_what_a_command_leaves_behind_ends_too(start, tmp_path):
-    """After an end of its own as well: nothing works on without an identity, and its exit code stays its own."""
+async def test_descendants_that_a_command_leaves_behind_are_ended(start, tmp_path):
+    """Also after it has exited by itself: nothing goes on without an identity. The exit code is still its own."""
     seen = tmp_path / "pids"
     child = start(python(FAMILY, seen, "go"))
 
@@ -156,8 +156,8 @@ async def test_what_a_command_leaves_behind_ends_too(start, tmp_path):
     assert all(gone(int(pid)) for pid in seen.read_text().split())
 
 
-async def test_stop_reaches_what_is_stopped(start):
-    """A process that was suspended hears SIGTERM all the same."""
+async def test_stop_ends_a_suspended_process(start):
+    """It still gets SIGTERM."""
     child = start(python("import time; time.sleep(600)"))
     child.send_signal(signal.SIGSTOP)
 
@@ -165,8 +165,8 @@ async def test_stop_reaches_what_is_stopped(start):
 
 
 @linux_only
-async def test_children_from_before_are_left_alone():
-    """What a shell started before it became the agent is no part of the COMMAND; it is reaped, not ended."""
+async def test_children_from_before_the_agent_are_left_alone():
+    """What a shell started before it became the agent is not part of the COMMAND."""
     older = await asyncio.create_subprocess_exec("sleep", "600")
     with Reaper() as reaper:
         child = CommandProcess.start(["true"], environ=os.environ, identity={}, reaper=reaper)
@@ -182,7 +182,7 @@ async def test_children_from_before_are_left_alone():
 
 @linux_only
 async def test_orphans_are_reaped_without_stealing_an_exit_code(start, reaper):
-    """Forty orphans end around a COMMAND: none stays a zombie, and its exit code is not lost."""
+    """None stays a zombie, and the COMMAND's exit code is not lost."""
     program = (
         "import subprocess, sys\n"
         "for _ in range(40): subprocess.run(['sh', '-c', 'sleep 0.05 &'])\n"
@@ -195,11 +195,11 @@ async def test_orphans_are_reaped_without_stealing_an_exit_code(start, reaper):
     assert reaper.left_behind() == []
 
 
-# --- one run after the other --------------------------------------------------------------------------------
+# --- restarts ---------------------------------------------------------------------------------------------
 
 
 class Waits:
-    """Sleeps that end when the test says so."""
+    """Sleeps that end when a test says so."""
 
     def __init__(self):
         self.asked: asyncio.Queue[float] = asyncio.Queue()
@@ -213,7 +213,7 @@ class Waits:
 
 @pytest.fixture
 def supervised(start):
-    """Return a function that makes a CommandSupervisor for a COMMAND, with the test's waits and an event for its end."""
+    """Return a function that makes a supervisor for a COMMAND, and returns it with its waits and an event for its end."""
 
     def make(command, policy):
         waits, ended = Waits(), asyncio.Event()
@@ -232,8 +232,8 @@ def _launch(start, command, *, identity, on_stop):
     return start(command, identity=identity, on_stop=on_stop)
 
 
-async def test_it_is_started_again_after_growing_waits(supervised, tmp_path):
-    """`always`: each run is followed by another, with the identity of that moment, until it is stopped."""
+async def test_the_command_is_restarted_with_backoff(supervised, tmp_path):
+    """With `always`, each run is followed by another with the identity at that time, until it is stopped."""
     ran = tmp_path / "ran"
     program = "import os, sys; open(sys.argv[1], 'a').write(os.environ['LYFTDATA_WORKER_NAME'] + '\\n')"
     names = iter(["old", "new", "newer", "newest"])
@@ -258,8 +258,8 @@ async def test_it_is_started_again_after_growing_waits(supervised, tmp_path):
 
 
 @pytest.mark.parametrize(("policy", "code"), [("never", 7), ("on-failure", 0)])
-async def test_the_last_end_is_told(supervised, policy, code):
-    """What is not started again ends the Worker, with its exit code."""
+async def test_a_command_that_is_not_restarted_ends_the_worker(supervised, policy, code):
+    """With its exit code."""
     kept, _, ended = supervised(python(f"raise SystemExit({code})"), policy)
     kept.ensure(dict)
     async with asyncio.timeout(180):
@@ -269,8 +269,8 @@ async def test_the_last_end_is_told(supervised, policy, code):
     assert kept.exit_code == code
 
 
-async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tmp_path):
-    """Between two runs the Server says no: no run follows; let in again, one does at once."""
+async def test_a_stopped_command_is_not_restarted_until_the_worker_is_accepted(supervised, tmp_path):
+    """If the Server refuses the Worker between two runs, none follows; when it is accepted again, one starts at once."""
     ran = tmp_path / "ran"
     kept, waits, _ = supervised(["sh", "-c", f"echo x >> {ran}; exit 1"], "on-failure")
     kept.ensure(dict)
@@ -289,8 +289,8 @@ async def test_stopped_it_is_not_started_again_until_it_is_let_in(supervised, tm
     assert ran.read_text() == "x\nx\n"
 
 
-async def test_a_program_that_is_missing_for_a_while_is_no_end(supervised, tmp_path):
-    """Gone at a restart (an upgrade): one more failure; there again, it runs."""
+async def test_a_program_that_is_missing_at_a_restart_is_retried(supervised, tmp_path):
+    """As during an upgrade: it counts as a failure, and the program runs once it exists again."""
     program = tmp_path / "press"
 
     def install(code):
@@ -314,8 +314,8 @@ async def test_a_program_that_is_missing_for_a_while_is_no_end(supervised, tmp_p
     assert kept.exit_code == 0
 
 
-async def test_a_signal_reaches_the_whole_group(start, tmp_path):
-    """SIGUSR1 is heard by the process and by its child."""
+async def test_a_signal_reaches_the_whole_process_group(start, tmp_path):
+    """Both the process and its child get SIGUSR1."""
     program = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGUSR1, lambda *_: (open(sys.argv[1] + str(os.getpid()), 'w').close(), os._exit(0)))\n"
@@ -342,8 +342,8 @@ async def test_a_signal_reaches_the_whole_group(start, tmp_path):
         ({}, True),
     ],
 )
-def test_the_directory_of_the_agents_credentials_is_not_named(environ, inherits):
-    """By `CREDENTIALS_DIRECTORY` systemd tells the agent where its key lies; where it lies elsewhere, the COMMAND may have its own."""
+def test_the_command_does_not_inherit_the_agents_credentials_directory(environ, inherits):
+    """`CREDENTIALS_DIRECTORY` is removed only if the agent's key is in it; otherwise the COMMAND may have its own there."""
     directory = {"CREDENTIALS_DIRECTORY": "/run/credentials/press.service"}
 
     assert ("CREDENTIALS_DIRECTORY" in without_secrets(directory | environ)) is inherits

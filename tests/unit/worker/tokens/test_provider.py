@@ -1,4 +1,4 @@
-"""What the COMMAND is given: a file that is always whole, and tokens for audiences."""
+"""Tokens for the COMMAND: a file that is always complete, and tokens for audiences."""
 
 import asyncio
 import stat
@@ -14,7 +14,7 @@ from lyftdata.worker.client import AudienceRefusedError
 from lyftdata.worker.tokens import provider as module
 from lyftdata.worker.tokens.provider import MAX_AUDIENCES, NoTokenError, TokenProvider, TokenRequest
 
-# Reads as fast as it can until the last token has come; counts what it saw, and fails at anything but a whole token.
+# Reads as fast as it can until it sees the last token; counts the tokens, and fails at anything but a complete one.
 READER = """
 import sys
 seen = set()
@@ -27,7 +27,7 @@ print(len(seen))
 
 
 class Server:
-    """A credential: gives tokens for audiences, and counts."""
+    """A credential that gives tokens for audiences, and counts them."""
 
     def __init__(self):
         self.asked = []
@@ -37,7 +37,7 @@ class Server:
         self.answering = None
 
     def version(self):
-        """Say which key this is."""
+        """Return which key this is."""
         return self.key
 
     async def token(self, _credential, *, resource=None, scope=None):
@@ -51,7 +51,7 @@ class Server:
 
 
 class Now:
-    """A clock of the test's own."""
+    """A clock that the test moves."""
 
     s = 1000.0
 
@@ -78,15 +78,15 @@ def server():
 
 @pytest.fixture
 def provider(tmp_path, now, server):
-    """Return a provider with a current token."""
+    """Return a provider with a valid token."""
     made = TokenProvider(server, directory=tmp_path, monotonic=now)
     made.identify(server)
     made.publish(held("current"))
     return made
 
 
-def test_the_file_is_private_and_names_itself(provider, tmp_path):
-    """Mode 0600, the token and nothing else, at the path that the environment names."""
+def test_the_token_file_is_private_and_in_the_environment(provider, tmp_path):
+    """With mode 0600, the token and nothing else, at the path in the environment."""
     path = tmp_path / "token"
     assert provider.environ() == {
         "LYFTDATA_WORKER_TOKEN_FILE": str(path),
@@ -96,8 +96,8 @@ def test_the_file_is_private_and_names_itself(provider, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_file_is_whole_while_it_is_replaced(provider, tmp_path):
-    """A reader in a tight loop sees whole tokens only, through two thousand renewals."""
+def test_the_token_file_is_replaced_atomically(provider, tmp_path):
+    """A reader in a tight loop sees only complete tokens during two thousand renewals."""
     provider.publish(held("0000" * 500))
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(tmp_path / "token")], stdout=subprocess.PIPE, text=True
@@ -111,7 +111,7 @@ def test_the_file_is_whole_while_it_is_replaced(provider, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["token"]
 
 
-def test_a_file_that_cannot_be_written_does_not_end_the_work(provider, tmp_path):
+def test_a_token_file_that_cannot_be_written_does_not_stop_the_worker(provider, tmp_path):
     """The old file stays, and the socket has the new token."""
     (tmp_path / ".token.new").mkdir()
 
@@ -121,8 +121,8 @@ def test_a_file_that_cannot_be_written_does_not_end_the_work(provider, tmp_path)
     assert asyncio.run(provider.token(TokenRequest()))[0] == "next"
 
 
-async def test_a_file_that_could_not_be_written_is_written_later(provider, tmp_path, monkeypatch):
-    """As soon as there is room, with the token of that moment; nothing is written for a Worker that is not let in any more."""
+async def test_a_token_file_that_could_not_be_written_is_retried(provider, tmp_path, monkeypatch):
+    """With the token at that time; after a withdrawal, nothing is written."""
     monkeypatch.setattr(module, "_WRITE_AGAIN_S", 0.01)
     keeping = asyncio.create_task(provider.keep_file())
     (tmp_path / ".token.new").mkdir()
@@ -144,7 +144,7 @@ async def test_a_file_that_could_not_be_written_is_written_later(provider, tmp_p
 
 
 async def test_a_rotated_key_replaces_tokens_for_audiences(provider, server):
-    """A token got by the old key ends with it: the next caller gets one by the new key."""
+    """A token from the old key ends with it: the next caller gets one from the new key."""
     audience = TokenRequest("https://a.example")
     assert [(await provider.token(audience))[0] for _ in range(2)] == ["for-1", "for-1"]
     server.key = "second"
@@ -152,8 +152,8 @@ async def test_a_rotated_key_replaces_tokens_for_audiences(provider, server):
     assert [(await provider.token(audience))[0] for _ in range(2)] == ["for-2", "for-2"]
 
 
-async def test_withdrawn_there_is_nothing(provider, tmp_path, server):
-    """Not let in: no file, no token, and no token for anybody else."""
+async def test_after_a_withdrawal_there_is_no_token(provider, tmp_path, server):
+    """No file, and no token for any audience."""
     await provider.token(TokenRequest("https://a.example"))
     provider.withdraw()
 
@@ -165,8 +165,8 @@ async def test_withdrawn_there_is_nothing(provider, tmp_path, server):
 
 
 @pytest.mark.parametrize("let_in_again", [False, True])
-async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(provider, server, let_in_again):
-    """The Server's answer was under way when the Worker was disabled: a caller that waits for it gets nothing."""
+async def test_a_token_that_was_withdrawn_during_its_request_is_not_returned(provider, server, let_in_again):
+    """If the Worker is disabled while the Server answers, waiting callers get an error."""
     server.answering = asyncio.Event()
     asking = [asyncio.create_task(provider.token(TokenRequest("https://a.example"))) for _ in range(2)]
     while not server.asked:
@@ -182,8 +182,8 @@ async def test_withdrawn_while_it_is_fetched_it_is_not_handed_out(provider, serv
 
 
 @pytest.mark.parametrize(("passed_s", "left_s"), [(0, 900), (899.5, None), (898.9, 1), (900, None)])
-async def test_it_says_how_long_the_token_lives(provider, now, passed_s, left_s):
-    """`expires_in` is what is left of it, never rounded up; a token with less than a second left counts as expired."""
+async def test_expires_in_is_the_remaining_lifetime(provider, now, passed_s, left_s):
+    """Never rounded up; a token with less than a second left counts as expired."""
     now.s += passed_s
     if left_s is None:
         with pytest.raises(NoTokenError):
@@ -193,10 +193,10 @@ async def test_it_says_how_long_the_token_lives(provider, now, passed_s, left_s)
 
 
 @pytest.mark.parametrize(("passed_s", "requests"), [(599, 1), (600, 2)])
-async def test_a_token_for_an_audience_serves_for_two_thirds_of_its_life(
+async def test_a_token_for_an_audience_is_reused_for_two_thirds_of_its_life(
     provider, now, server, passed_s, requests
 ):
-    """One request until then, for all callers; afterwards a new one."""
+    """All callers share one request until then."""
     await provider.token(TokenRequest("https://a.example"))
     now.s += passed_s
     provider.publish(HeldToken(TokenReply("current", 900), monotonic_s=now.s, jitter=0.5))
@@ -205,16 +205,16 @@ async def test_a_token_for_an_audience_serves_for_two_thirds_of_its_life(
     assert server.asked == ["https://a.example"] * requests
 
 
-async def test_those_who_ask_at_once_share_one_request(provider, server):
-    """Ten at once for one audience: one request to the Server, one token."""
+async def test_concurrent_callers_share_one_request(provider, server):
+    """Ten callers for one audience cause one request to the Server."""
     tokens = await asyncio.gather(*[provider.token(TokenRequest("https://a.example")) for _ in range(10)])
 
     assert len(set(tokens)) == 1
     assert len(server.asked) == 1
 
 
-async def test_remembered_audiences_are_bounded(provider, server):
-    """The one that was asked for longest ago is forgotten first."""
+async def test_the_number_of_cached_audiences_is_limited(provider, server):
+    """The least recently requested one is evicted first."""
     first, *others = [f"https://{number}.example" for number in range(MAX_AUDIENCES + 1)]
     for audience in (first, *others):
         await provider.token(TokenRequest(audience))
@@ -226,8 +226,8 @@ async def test_remembered_audiences_are_bounded(provider, server):
     assert len(server.asked) == asked + 1
 
 
-async def test_each_scope_has_a_token_of_its_own(provider, server):
-    """A token for one scope is not handed out for another, nor for all scopes of that audience."""
+async def test_each_scope_has_its_own_token(provider, server):
+    """A token for one scope is not given out for another, nor for all scopes of that audience."""
     audience = "https://a.example"
     asked = [TokenRequest(audience, scope) for scope in (None, "jobs:read", "jobs:write")]
 
@@ -242,7 +242,7 @@ async def test_each_scope_has_a_token_of_its_own(provider, server):
 async def test_a_token_that_a_service_has_rejected_is_replaced(
     provider, now, server, tmp_path, audience, passed_s, is_replaced
 ):
-    """Once, however many report it, unless it is new: a service that rejects every token does not cost one a request."""
+    """Once, however many callers report it, and not if it is new: a service that rejects every token must not cost one each time."""
     text, _ = await provider.token(TokenRequest(audience))
     before = len(server.asked)
     now.s += passed_s
@@ -257,8 +257,10 @@ async def test_a_token_that_a_service_has_rejected_is_replaced(
         assert (tmp_path / "token").read_text() == next(iter(others))
 
 
-async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(provider, now, server, tmp_path):
-    """The Worker was disabled while a rejected token was being replaced: neither the file nor the socket has one."""
+async def test_a_replacement_that_was_withdrawn_during_its_request_is_not_returned(
+    provider, now, server, tmp_path
+):
+    """If the Worker is disabled meanwhile, neither the file nor the socket has a token."""
     server.answering = asyncio.Event()
     now.s += 10
     asking = asyncio.create_task(provider.token(TokenRequest(rejected=token_digest("current"))))
@@ -273,8 +275,8 @@ async def test_withdrawn_while_it_is_replaced_it_is_not_handed_out(provider, now
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_refused_audience_is_asked_again(provider, server):
-    """A refusal is passed on and not remembered: it may be remedied at the Server meanwhile."""
+async def test_a_refused_audience_is_requested_again(provider, server):
+    """The refusal is passed on and not cached: it may be remedied at the Server meanwhile."""
     server.refusal = AudienceRefusedError("This Server gives tokens for itself only.")
     with pytest.raises(AudienceRefusedError):
         await provider.token(TokenRequest("https://a.example"))

@@ -1,4 +1,4 @@
-"""Where the token file and the token socket are kept."""
+"""The directory of the token file and the token socket."""
 
 import stat
 import tempfile
@@ -12,13 +12,13 @@ from lyftdata.worker.tokens.runtime_dir import runtime_directory
 
 @pytest.fixture
 def short():
-    """Return a directory with a path that leaves room for a socket's name."""
+    """Return a directory whose path is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as path:
         yield Path(path)
 
 
-def test_it_is_private_and_ends_with_its_use(short):
-    """Mode 0700, below what systemd or the login names, and gone afterwards with all that is in it."""
+def test_the_runtime_directory_is_private_and_removed_after_use(short):
+    """With mode 0700, below the directory that systemd or the login session names."""
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         with runtime_directory({name: str(short)}, jobs_dir=Path("/none")) as path:
             assert path.parent == short
@@ -27,13 +27,13 @@ def test_it_is_private_and_ends_with_its_use(short):
         assert list(short.iterdir()) == []
 
 
-def test_systemd_may_name_several(short):
-    """The first of a unit's runtime directories is taken."""
+def test_the_first_of_several_runtime_directories_is_used(short):
+    """A systemd unit may have more than one."""
     with runtime_directory({"RUNTIME_DIRECTORY": f"{short}:/run/other"}, jobs_dir=Path("/none")) as path:
         assert path.parent == short
 
 
-def test_two_agents_have_two(short):
+def test_two_agents_of_one_user_have_separate_directories(short):
     """Two agents of one user do not meet."""
     given = {"XDG_RUNTIME_DIR": str(short)}
     with (
@@ -43,8 +43,8 @@ def test_two_agents_have_two(short):
         assert one != two
 
 
-def test_a_place_where_others_can_swap_files_is_passed_over(short):
-    """What is open to all without the sticky bit is not used: another user could put a directory in our stead."""
+def test_a_world_writable_directory_is_skipped(short):
+    """Without the sticky bit, another user could replace our directory."""
     bad = short / "open"
     bad.mkdir()
     bad.chmod(0o777)
@@ -55,16 +55,16 @@ def test_a_place_where_others_can_swap_files_is_passed_over(short):
         assert path.parent == bad
 
 
-def test_a_path_too_long_for_a_socket_is_passed_over(short):
-    """The kernel takes 108 bytes for a socket's path."""
+def test_a_path_too_long_for_a_socket_is_skipped(short):
+    """The kernel allows 108 bytes."""
     deep = short / ("d" * 90)
     deep.mkdir()
     with runtime_directory({"XDG_RUNTIME_DIR": str(deep)}, jobs_dir=short) as path:
         assert path.parent != deep
 
 
-def test_without_any_place_it_is_told(monkeypatch):
-    """No place: one clear error with what to set."""
+def test_without_a_usable_directory_the_error_names_the_setting(monkeypatch):
+    """One clear error."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/none")
     with (
         pytest.raises(StateError, match="token file") as caught,

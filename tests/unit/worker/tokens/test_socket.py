@@ -1,4 +1,4 @@
-"""The token socket: minimal HTTP, for one user, within bounds."""
+"""The token socket: minimal HTTP, for one user, with limits."""
 
 import asyncio
 import json
@@ -32,14 +32,14 @@ GET = b"GET /token HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class TokenProvider:
-    """Has tokens, or what the test wants in their place."""
+    """Has tokens, or the outcome that a test sets."""
 
     def __init__(self):
         self.asked = []
         self.outcome = ("token-1", 871)
 
     async def token(self, wanted):
-        """Answer."""
+        """Return or raise the outcome."""
         self.asked.append(wanted)
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -48,13 +48,13 @@ class TokenProvider:
 
 @pytest.fixture
 def provider():
-    """Return what has the tokens."""
+    """Return the fake token provider."""
     return TokenProvider()
 
 
 @pytest.fixture
 async def path(provider):
-    """Serve at a short path, and return it."""
+    """Serve at a short path, and yield it."""
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
         where = Path(directory) / "token.sock"
         async with TokenSocket(provider, head_within_s=3.0).serving(where):
@@ -73,8 +73,8 @@ async def ask(path, raw):
     return int(line.split()[1]), dict(field.split(": ", 1) for field in fields), body
 
 
-async def test_a_token(path):
-    """200 with the OAuth names, never to be kept by a cache, one request a connection."""
+async def test_a_request_gets_the_token(path):
+    """With the OAuth member names, not cacheable, one request per connection."""
     status, headers, body = await ask(path, GET)
 
     assert status == 200
@@ -87,7 +87,7 @@ async def test_a_token(path):
 
 
 async def test_audience_scope_and_a_rejected_token_are_passed_on(path, provider):
-    """What is asked for reaches the agent as it was sent."""
+    """To the provider, unchanged."""
     digest = "0123456789abcdef" * 4
     query = f"audience=https%3A%2F%2Fa.example&scope=jobs:read+jobs:write&rejected={digest}"
     status, _, _ = await ask(path, f"GET /token?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -97,8 +97,8 @@ async def test_audience_scope_and_a_rejected_token_are_passed_on(path, provider)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
-async def test_curl_can_ask(path, provider):
-    """The line of the documentation works, with and without an audience."""
+async def test_curl_gets_a_token(path, provider):
+    """The documented command works, with and without an audience."""
     for query, audience in (("", None), ("?audience=https%3A%2F%2Fa.example", "https://a.example")):
         curl = ["curl", "-sf", "--max-time", "180", "--unix-socket", path, f"http://localhost/token{query}"]
         reply = await asyncio.to_thread(subprocess.check_output, curl)
@@ -107,14 +107,14 @@ async def test_curl_can_ask(path, provider):
 
 
 async def test_the_socket_is_private(path):
-    """Mode 0600."""
+    """With mode 0600."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_ISSOCK(path.stat().st_mode)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root to be another user")
-async def test_another_user_gets_nothing(path, provider):
-    """Even where the modes would let another user in, the kernel says who is there: 403."""
+async def test_another_user_gets_no_token(path, provider):
+    """Even if the file modes would allow it: the kernel tells the agent the peer's user, and the answer is 403."""
     path.parent.chmod(0o777)
     path.chmod(0o666)
     program = (
@@ -168,8 +168,8 @@ async def test_another_user_gets_nothing(path, provider):
         (b"GET /token HTTP/1.1\r\nHost: x\r\n", 408, "invalid_request"),
     ],
 )
-async def test_what_is_no_request_for_a_token(path, provider, raw, status, error):
-    """Each gets a status and a JSON error, and nobody is asked for a token."""
+async def test_an_invalid_request_gets_a_json_error(path, provider, raw, status, error):
+    """With its status, and the provider is not called."""
     answered, headers, body = await ask(path, raw)
 
     assert (answered, json.loads(body)["error"]) == (status, error)
@@ -177,7 +177,7 @@ async def test_what_is_no_request_for_a_token(path, provider, raw, status, error
     assert provider.asked == []
 
 
-async def test_other_correct_forms(path):
+async def test_other_valid_forms_of_the_request_are_accepted(path):
     """HTTP/1.0 without Host, the absolute form (RFC 9112, section 3.2.2), and HEAD without a body."""
     assert (await ask(path, b"GET /token HTTP/1.0\r\n\r\n"))[0] == 200
     assert (await ask(path, b"GET http://localhost/token HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 200
@@ -228,7 +228,7 @@ async def test_other_correct_forms(path):
     ],
 )
 async def test_a_refusal_is_passed_on(path, provider, outcome, status, expected):
-    """What the Server said reaches the COMMAND as JSON, cleaned; an outage is told from a refusal."""
+    """The COMMAND gets the Server's refusal as JSON, cleaned, and can distinguish it from an outage."""
     provider.outcome = outcome
 
     answered, headers, body = await ask(path, GET)
@@ -237,8 +237,8 @@ async def test_a_refusal_is_passed_on(path, provider, outcome, status, expected)
     assert ("Retry-After" in headers) == (status == 503)
 
 
-async def test_connections_are_bounded_and_come_back(path):
-    """Beyond the bound: 503 at once; those that say nothing are let go, and the next one is served."""
+async def test_connections_are_limited_and_silent_ones_time_out(path):
+    """Beyond the limit the answer is 503 at once; after silent connections are closed, the next one is served."""
     silent = [await asyncio.open_unix_connection(path) for _ in range(MAX_CONNECTIONS)]
     assert (await ask(path, GET))[0] == 503
     for reader, writer in silent:
@@ -248,8 +248,8 @@ async def test_connections_are_bounded_and_come_back(path):
     assert (await ask(path, GET))[0] == 200
 
 
-async def test_at_its_end_nobody_is_left_hanging(provider):
-    """Connections that are open are closed."""
+async def test_open_connections_are_closed_at_the_end(provider):
+    """No client is left waiting."""
     with tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory:
         where = Path(directory) / "token.sock"
         serving = TokenSocket(provider)
@@ -264,8 +264,8 @@ async def test_at_its_end_nobody_is_left_hanging(provider):
         writer.close()
 
 
-async def test_our_own_programs_ask_it(path, provider):
-    """`lyftdata token` under an agent: a token, a refusal in the Server's words, or nobody there."""
+async def test_the_agent_socket_client_gets_tokens_and_refusals(path, provider):
+    """As used by `lyftdata token`: a token, a refusal in the Server's words, or an error if no agent listens."""
     agent = AgentSocket(str(path), wanted={"resource": "https://a.example"}, timeout_s=180.0)
     reply = await asyncio.to_thread(agent.fetch)
     assert reply == TokenReply("token-1", 871)
@@ -279,8 +279,8 @@ async def test_our_own_programs_ask_it(path, provider):
         await AgentSocket(f"{path}.none", wanted={}, timeout_s=180.0).afetch()
 
 
-def test_what_answers_may_be_no_agent():
-    """Another program at that path is told apart from a refusal."""
+def test_another_program_at_the_path_is_not_taken_for_an_agent():
+    """Its answer is not reported as a refusal."""
     with (
         tempfile.TemporaryDirectory(prefix="ld-", dir="/tmp") as directory,
         socket.socket(socket.AF_UNIX) as listening,
