@@ -1,4 +1,4 @@
-"""Tests of what the doctor finds in a Server's database."""
+"""What the doctor finds in a Server's database."""
 
 import asyncio
 import contextlib
@@ -35,19 +35,19 @@ def _waits_briefly(monkeypatch):
 
 
 def examined(tmp_path, **environ):
-    """Return what is found, by code."""
+    """Return the findings by code."""
     return {finding.check.code: finding for finding in each_finding(tmp_path, **environ)}
 
 
 def each_finding(tmp_path, **environ):
-    """Return what is found."""
+    """Return the findings."""
     given = {"LYFTDATA_STAGING_DIR": str(tmp_path / "staging"), "LYFTDATA_PUBLIC_URL": ISSUER} | environ
     return list(database.check_database(read_server_settings(given), now=utc_now()))
 
 
 @pytest.fixture
 def postgresql(cluster):
-    """Return the settings of a Server on PostgreSQL, whose tables are made and that no other role can enter."""
+    """Return the settings of a Server on PostgreSQL, with its tables, and closed to other roles."""
     url = cluster.new_database()
     name = url.rpartition("/")[2]
     cluster.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
@@ -60,18 +60,18 @@ def postgresql(cluster):
     }
 
 
-async def test_a_database_that_is_right_draws_no_finding(opened, tmp_path):
+async def test_a_healthy_database_has_no_finding(opened, tmp_path):
     """While its Server runs."""
     async with opened():
         assert examined(tmp_path) == {}
 
 
-def test_a_database_before_the_first_start_draws_no_finding(tmp_path):
-    """The Server makes it."""
+def test_a_database_that_does_not_exist_yet_has_no_finding(tmp_path):
+    """The Server creates it at the first start."""
     assert examined(tmp_path) == {}
 
 
-async def test_a_program_that_holds_sqlites_lock_is_found(opened, tmp_path):
+async def test_a_program_that_holds_the_sqlite_lock_is_found(opened, tmp_path):
     """With its process ID."""
     async with opened():
         file = tmp_path / "staging" / "lyftdata.db"
@@ -89,8 +89,8 @@ async def test_a_program_that_holds_sqlites_lock_is_found(opened, tmp_path):
     assert f"pid {holder.pid}," in found["database_locked"].what
 
 
-def test_a_session_that_holds_postgresqls_lock_is_found(postgresql, tmp_path):
-    """With what it calls itself, and the command that ends it."""
+def test_a_session_that_holds_the_postgresql_lock_is_found(postgresql, tmp_path):
+    """With its application name, and the command that terminates it."""
     with psycopg.connect(postgresql["LYFTDATA_DATABASE_URL"], application_name="nightly job") as conn:
         conn.execute("LOCK TABLE writer_lock IN SHARE UPDATE EXCLUSIVE MODE")
         found = examined(tmp_path, **postgresql)
@@ -102,8 +102,8 @@ def test_a_session_that_holds_postgresqls_lock_is_found(postgresql, tmp_path):
     assert examined(tmp_path, **postgresql) == {}
 
 
-def test_a_database_that_every_role_can_enter_is_found(postgresql, cluster, tmp_path):
-    """With the statement that keeps the others out."""
+def test_a_database_that_every_role_can_connect_to_is_found(postgresql, cluster, tmp_path):
+    """With the statement that revokes that."""
     name = postgresql["LYFTDATA_DATABASE_URL"].rpartition("/")[2]
     cluster.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(sql.Identifier(name)))
 
@@ -113,8 +113,8 @@ def test_a_database_that_every_role_can_enter_is_found(postgresql, cluster, tmp_
     assert found["database_exposed"].fix == f"REVOKE ALL ON DATABASE {name} FROM PUBLIC"
 
 
-def test_a_right_that_the_servers_role_lacks_is_found(postgresql, cluster, tmp_path):
-    """With the statement that grants it, and after which it is found no more."""
+def test_a_privilege_that_the_servers_role_lacks_is_found(postgresql, cluster, tmp_path):
+    """With the statement that grants it, after which it is no longer found."""
     url = postgresql["LYFTDATA_DATABASE_URL"]
     name = url.rpartition("/")[2]
     cluster.execute("CREATE ROLE doctors_patient LOGIN PASSWORD 'x'")
@@ -142,8 +142,8 @@ def test_a_right_that_the_servers_role_lacks_is_found(postgresql, cluster, tmp_p
         cluster.execute("DROP ROLE doctors_patient")
 
 
-async def test_another_secret_key_than_that_of_the_signing_keys_is_found(opened, tmp_path):
-    """Before a start fails for it."""
+async def test_a_secret_key_that_does_not_fit_the_signing_keys_is_found(opened, tmp_path):
+    """Before a start fails because of it."""
     async with opened():
         pass
     with contextlib.suppress(FileNotFoundError):
@@ -155,8 +155,8 @@ async def test_another_secret_key_than_that_of_the_signing_keys_is_found(opened,
     assert OTHER_KEY not in str(found)
 
 
-async def test_a_destination_that_stays_paused_is_found(opened, tmp_path):
-    """After an hour, with the command that ends it."""
+async def test_a_destination_that_is_paused_for_an_hour_is_found(opened, tmp_path):
+    """With the command that resumes it."""
     async with opened() as server:
         admin = await server.sign_in()
         body = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/"}
@@ -179,7 +179,7 @@ async def test_a_destination_that_stays_paused_is_found(opened, tmp_path):
 
 
 async def test_events_that_are_not_delivered_are_found(opened, tmp_path):
-    """With the last error, and how many were lost for good."""
+    """With the last error, and how many were lost."""
     async with opened() as server:
         admin = await server.sign_in()
         body = {"name": "siem", "transport": "webhook", "url": "https://127.0.0.1/"}

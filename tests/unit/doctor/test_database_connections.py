@@ -1,4 +1,4 @@
-"""Tests of what the doctor says of the connections that PostgreSQL allows."""
+"""What the doctor reports about the number of connections that PostgreSQL allows."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from lyftdata.store.engine import MAX_CONNECTIONS
 
 @pytest.fixture
 def url(cluster):
-    """Return the URL of a database with the tables of a Server."""
+    """Return the URL of a database with a Server's tables."""
     made = cluster.new_database()
     asyncio.run(Store.open(made, audit_key=AUDIT_KEY).close())
     return made
@@ -36,7 +36,7 @@ def limit(cluster, url):
 
 
 def examined(url, tmp_path, **environ):
-    """Return what is found, by code."""
+    """Return the findings by code."""
     given = {
         "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
         "LYFTDATA_PUBLIC_URL": ISSUER,
@@ -48,7 +48,7 @@ def examined(url, tmp_path, **environ):
 
 
 def add_server(url, server_id, *, address, host="elsewhere", silent_for="0 s"):
-    """Add a Server to those that use the database."""
+    """Add a Server that uses the database."""
     run_directly(
         url,
         "INSERT INTO servers (id, host, address, version, started_at, beat_at) "
@@ -60,8 +60,8 @@ def add_server(url, server_id, *, address, host="elsewhere", silent_for="0 s"):
     )
 
 
-def test_a_database_that_allows_enough_draws_no_finding(url, limit, tmp_path):
-    """Neither without a limit nor with one that is just enough; one less is too few."""
+def test_a_sufficient_connection_limit_has_no_finding(url, limit, tmp_path):
+    """Nor has a database without a limit; one connection less than needed is too few."""
     assert examined(url, tmp_path) == {}
     limit(2 * MAX_CONNECTIONS)
     assert examined(url, tmp_path, LYFTDATA_PROCESSES="2") == {}
@@ -77,8 +77,8 @@ def test_a_database_that_allows_enough_draws_no_finding(url, limit, tmp_path):
     assert found["database_connections_too_few"].fix.startswith("ALTER DATABASE … CONNECTION LIMIT 15.")
 
 
-def test_max_connections_is_named_with_what_it_should_be(url, cluster, tmp_path):
-    """Enough for the processes, for what is reserved and what others use now, and some to spare."""
+def test_a_max_connections_that_is_too_low_is_found_with_a_better_value(url, cluster, tmp_path):
+    """Enough for the processes, the reserved ones, those in use by others, and some spare."""
     most = int(cluster.ask("SHOW max_connections"))
 
     found = examined(url, tmp_path, LYFTDATA_PROCESSES="64")["database_connections_too_few"]
@@ -87,8 +87,8 @@ def test_max_connections_is_named_with_what_it_should_be(url, cluster, tmp_path)
     assert int(found.fix.split("max_connections = ")[1].split(",")[0]) >= 64 * MAX_CONNECTIONS + 3
 
 
-def test_live_servers_of_all_hosts_count_each_once(url, limit, tmp_path):
-    """Those of this host are the processes of its setting; one without a heartbeat has no connections."""
+def test_live_servers_of_all_hosts_are_each_counted_once(url, limit, tmp_path):
+    """Those on this host are the processes in its setting; a Server without a heartbeat has no connections."""
     here, address = socket.gethostname(), "127.0.0.1:3000"
     add_server(url, "here-1", host=here, address=f"{address} #1")
     add_server(url, "here-2", host=here, address=f"{address} #2")
@@ -104,8 +104,8 @@ def test_live_servers_of_all_hosts_count_each_once(url, limit, tmp_path):
     assert [count("1"), count("2"), count("4")] == ["4", "4", "6"]
 
 
-def test_the_limits_behind_a_pooler_are_not_taken_for_those_of_the_servers(url, limit, cluster, tmp_path):
-    """What is too few without it is a note with it, which says how many connections the pooler must accept."""
+def test_a_limit_behind_a_pooler_is_only_a_note(url, limit, cluster, tmp_path):
+    """It says how many connections the pooler must accept."""
     limit(MAX_CONNECTIONS - 1)
     with contextlib.closing(PgBouncer(tmp_path / "pgbouncer", cluster)) as bouncer:
         found = examined(bouncer.url(url), tmp_path)
@@ -117,6 +117,6 @@ def test_the_limits_behind_a_pooler_are_not_taken_for_those_of_the_servers(url, 
     assert "max_client_conn" in note.fix
 
 
-def test_a_database_without_the_tables_draws_no_finding(cluster, tmp_path):
-    """The first start makes them; what else is wrong is found by other checks."""
+def test_a_database_without_tables_has_no_finding(cluster, tmp_path):
+    """The first start creates them; other checks find what else is wrong."""
     assert examined(cluster.new_database(), tmp_path) == {}

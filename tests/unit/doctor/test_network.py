@@ -1,4 +1,4 @@
-"""Tests of what the doctor finds on the way to the Server, with real sockets and certificates."""
+"""What the doctor finds on the way to the Server, with real sockets and certificates."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ NOW = datetime.now(UTC)
 
 @contextlib.contextmanager
 def listening(context=None):
-    """Return the port of something that accepts connections on 127.0.0.1, over TLS if there is a context."""
+    """Yield the port of a listener on 127.0.0.1, with TLS if there is a context."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept():
@@ -42,7 +42,7 @@ def listening(context=None):
 
 @contextlib.contextmanager
 def tls_server(certificate, key):
-    """Return the port of a TLS server with that certificate."""
+    """Yield the port of a TLS server with that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with listening(context) as port:
@@ -50,12 +50,12 @@ def tls_server(certificate, key):
 
 
 def examined(url, **how):
-    """Return what is found on the way to a Server."""
+    """Return the findings about the connection to a Server."""
     return list(check_connection(Target(url, **how), now=NOW))
 
 
 def only(url, **how):
-    """Return the one finding."""
+    """Return the only finding."""
     (finding,) = examined(url, **how)
     return finding
 
@@ -69,7 +69,7 @@ def test_a_name_without_an_address_is_found():
 
 
 def test_a_port_where_nothing_listens_is_found():
-    """With address and port, so that a wrong port is seen."""
+    """With address and port, so that a wrong port is noticed."""
     port = free_port()
 
     finding = only(f"http://127.0.0.1:{port}")
@@ -83,7 +83,7 @@ def test_a_port_where_nothing_listens_is_found():
     [(socket.AF_INET, "127.0.0.2", "127.0.0.2:{}"), (socket.AF_INET6, "::1", "[::1]:{}")],
 )
 def test_one_address_of_several_that_does_not_answer_is_a_warning(monkeypatch, family, host, shown):
-    """As where a name has an IPv6 address that the Server does not listen on."""
+    """For example a name with an IPv6 address on which the Server does not listen."""
     with listening() as port:
         found = [
             (kind, socket.SOCK_STREAM, 6, "", (name, port))
@@ -97,14 +97,14 @@ def test_one_address_of_several_that_does_not_answer_is_a_warning(monkeypatch, f
     assert shown.format(port) in finding.what
 
 
-def test_an_address_that_speaks_no_tls_is_found():
+def test_an_address_without_tls_is_found():
     """The port of another service, or plain http."""
     with listening() as port:
         assert only(f"https://localhost:{port}").check.code == "not_https"
 
 
 def test_a_handshake_that_gets_no_answer_is_not_taken_for_plain_http(monkeypatch):
-    """A firewall that drops it looks like this; the remedy must not be to give up TLS."""
+    """A firewall may have dropped it, so the remedy must not be to give up TLS."""
     monkeypatch.setattr("lyftdata.doctor.network._WITHIN_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         finding = only(f"https://localhost:{silent.getsockname()[1]}")
@@ -121,8 +121,8 @@ def test_a_handshake_that_gets_no_answer_is_not_taken_for_plain_http(monkeypatch
         ((-DAY, 9.5 * DAY), "certificate_expires_soon", "expires in 9 days"),
     ],
 )
-def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, message):
-    """Also one that soon will be."""
+def test_an_expired_or_future_certificate_is_found(tmp_path, valid, code, message):
+    """As is one that expires soon."""
     authority, certificate, key = issued(tmp_path, valid=valid)
     with tls_server(certificate, key) as port:
         finding = only(f"https://localhost:{port}", tls_ca=authority)
@@ -131,8 +131,8 @@ def test_a_certificate_outside_its_time_is_found(tmp_path, valid, code, message)
     assert message in finding.what
 
 
-def test_a_remedy_names_the_settings_of_the_side_that_is_examined(tmp_path):
-    """A Server has no LYFTDATA_URL, and trusts what --tls-ca names."""
+def test_a_remedy_names_the_settings_of_the_examined_side(tmp_path):
+    """A Server has no LYFTDATA_URL, and trusts the CA in --tls-ca."""
     server = {"url_setting": "LYFTDATA_PUBLIC_URL", "trust": "name it with --tls-ca:"}
     with tls_server(*self_signed(tmp_path)) as port:
         assert "--tls-ca" in only(f"https://localhost:{port}", **server).fix
@@ -141,7 +141,7 @@ def test_a_remedy_names_the_settings_of_the_side_that_is_examined(tmp_path):
 
 
 def test_a_certificate_for_another_name_is_found_with_its_names(tmp_path):
-    """They are what LYFTDATA_URL can be set to."""
+    """LYFTDATA_URL can be set to one of them."""
     authority, certificate, key = issued(tmp_path, name="lyftdata.example.com")
     with tls_server(certificate, key) as port:
         finding = only(f"https://localhost:{port}", tls_ca=authority)
@@ -151,13 +151,13 @@ def test_a_certificate_for_another_name_is_found_with_its_names(tmp_path):
 
 
 def test_a_self_signed_certificate_is_found(tmp_path):
-    """It has to be named to be trusted."""
+    """It must be configured to be trusted."""
     with tls_server(*self_signed(tmp_path)) as port:
         assert only(f"https://localhost:{port}").check.code == "certificate_self_signed"
 
 
-def test_a_ca_that_is_not_known_here_is_found_with_its_name(tmp_path):
-    """And the setting that makes it known."""
+def test_an_unknown_ca_is_found_with_its_name(tmp_path):
+    """And with the setting that makes it trusted."""
     _, certificate, key = issued(tmp_path)
     with tls_server(certificate, key) as port:
         finding = only(f"https://localhost:{port}")
@@ -168,7 +168,7 @@ def test_a_ca_that_is_not_known_here_is_found_with_its_name(tmp_path):
 
 
 def test_a_missing_intermediate_is_found_with_its_name(tmp_path):
-    """And the file on the Server that lacks it: the root is trusted here."""
+    """And with the file on the Server that lacks it, since the root is trusted here."""
     authority, certificate, key = issued_by_intermediate(tmp_path)
     with tls_server(certificate, key) as port:
         finding = only(f"https://localhost:{port}", tls_ca=authority)
@@ -179,7 +179,7 @@ def test_a_missing_intermediate_is_found_with_its_name(tmp_path):
 
 
 def test_a_certificate_that_was_not_issued_by_a_ca_is_found(tmp_path):
-    """With what OpenSSL says of it."""
+    """With OpenSSL's message."""
     root, certificate, key = issued_without_authority(tmp_path)
     with tls_server(certificate, key) as port:
         finding = only(f"https://localhost:{port}", tls_ca=root)
@@ -188,8 +188,8 @@ def test_a_certificate_that_was_not_issued_by_a_ca_is_found(tmp_path):
     assert "CA certificate" in finding.what
 
 
-def test_a_certificate_that_lacks_what_newer_pythons_require_is_found(tmp_path, monkeypatch):
-    """Python 3.13 sets that flag by itself."""
+def test_a_certificate_that_newer_pythons_reject_is_found(tmp_path, monkeypatch):
+    """Python 3.13 sets the strict flag by default."""
 
     def strict(*arguments, **options):
         context = tls_context(*arguments, **options)
@@ -206,8 +206,8 @@ def test_a_certificate_that_lacks_what_newer_pythons_require_is_found(tmp_path, 
     assert "authorityKeyIdentifier" in finding.fix
 
 
-def test_a_good_certificate_draws_no_finding(tmp_path):
-    """Neither does one that is not to be checked."""
+def test_a_valid_certificate_has_no_finding(tmp_path):
+    """Nor has one that is not to be checked."""
     authority, certificate, key = issued(tmp_path, valid=(-DAY, 30 * DAY))
     with tls_server(certificate, key) as port:
         assert examined(f"https://localhost:{port}", tls_ca=authority) == []

@@ -1,4 +1,4 @@
-"""What the doctor finds wrong with the issuer that operators sign in at."""
+"""What the doctor finds wrong with the issuer at which operators sign in."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,20 +18,20 @@ def issuer() -> Iterator[LyingIssuer]:
 
 
 async def codes(issuer: LyingIssuer, *, ahead: timedelta = timedelta()) -> list[str]:
-    """Return the codes of what is found on a host whose clock is ahead."""
+    """Return the codes of the findings on a host whose clock is ahead."""
     settings = read_server_settings(issuer.settings())
     return [found.check.code async for found in check_issuer(settings, now=datetime.now(UTC) + ahead)]
 
 
-async def test_an_issuer_that_works_is_no_finding(issuer):
+async def test_a_working_issuer_has_no_finding(issuer):
     """It answers with its form, its keys can be used, and its clock is right."""
     issuer.status["/authorize"] = 200
     assert await codes(issuer) == []
     assert [found async for found in check_issuer(read_server_settings({}), now=datetime.now(UTC))] == []
 
 
-async def test_what_keeps_operators_from_signing_in_is_found(issuer):
-    """Another issuer, no key, a client that the issuer does not know, a clock that is wrong, an issuer that is down."""
+async def test_a_broken_issuer_is_found(issuer):
+    """If it does not know the client, its clock is wrong, it has no key, it is another issuer, or it is down."""
     issuer.status["/authorize"] = 400
     assert await codes(issuer) == ["issuer_refuses_server"]
     issuer.status["/authorize"] = 302

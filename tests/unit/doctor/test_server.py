@@ -1,4 +1,4 @@
-"""Tests of what the doctor finds on a Server's host."""
+"""What the doctor finds on a Server's host."""
 
 import asyncio
 import shutil
@@ -11,7 +11,7 @@ from lyftdata.doctor.server import _check_jwks, examine_server
 
 
 def test_a_disk_that_is_nearly_full_is_found(tmp_path, monkeypatch):
-    """The nearest directory that exists counts, before the Server has made its own."""
+    """Before the first start, the nearest existing parent directory counts."""
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5 * 1024 * 1024))
 
@@ -25,8 +25,8 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path, monkeypatch):
     assert "5 MiB left" in finding.what
 
 
-def test_an_expired_certificate_in_the_file_is_found_before_the_next_start(tmp_path):
-    """Whatever a running Server still shows."""
+def test_an_expired_certificate_file_is_found_before_the_next_start(tmp_path):
+    """Whatever certificate a running Server still uses."""
     _, certificate, key = issued(tmp_path, valid=(timedelta(days=-9), timedelta(days=-1)))
     key.chmod(0o600)
     settings = {
@@ -41,8 +41,8 @@ def test_an_expired_certificate_in_the_file_is_found_before_the_next_start(tmp_p
     assert str(certificate) in found["certificate_expired"].what
 
 
-def test_a_proxy_in_front_that_is_not_named_is_found(tmp_path):
-    """TLS ends at it, and the setting that names it is not set."""
+def test_a_proxy_that_is_not_configured_is_found(tmp_path):
+    """TLS ends at the proxy, and the setting that names it is not set."""
     settings = {
         "LYFTDATA_STAGING_DIR": str(tmp_path / "staging"),
         "LYFTDATA_BIND_ADDRESS": "127.0.0.1:1",
@@ -56,8 +56,8 @@ def test_a_proxy_in_front_that_is_not_named_is_found(tmp_path):
     assert codes(LYFTDATA_TRUSTED_PROXIES="127.0.0.1") == ["name_not_resolved"]
 
 
-def test_a_signing_key_that_the_address_does_not_publish_is_found():
-    """A cache in front that keeps an old list of keys, or the list of another Server."""
+def test_a_signing_key_that_is_missing_from_the_jwks_is_found():
+    """A cache may have an old list of keys, or the URL is another Server's."""
     answer = Answer(200, {}, b'{"keys": [{"kid": "old"}, 7]}')
 
     found = _check_jwks("https://lyftdata.example.com", answer, "new")

@@ -1,4 +1,4 @@
-"""Tests of what the doctor makes of answers that somebody else may have written."""
+"""What the doctor does with answers that may not come from the Server."""
 
 import msgspec
 import pytest
@@ -19,14 +19,14 @@ EVIL = "A; rm -rf $HOME"
 
 
 def test_a_reference_in_a_command_is_quoted():
-    """People paste it into a shell."""
+    """People copy it into a shell."""
     refused = _refused(RefusedByServerError("No.", reference=EVIL))
 
     assert refused.fix.rpartition(" show ")[2] == f"'{EVIL}'"
 
 
-def test_an_answer_with_a_strange_reference_is_not_the_servers():
-    """It is not looked up."""
+def test_an_answer_with_an_invalid_reference_is_not_the_servers():
+    """The reference is not shown."""
     unopened = _check_session_answer(
         SETTINGS, Answer(403, {}, b'{"error": "x", "reference": "A; rm -rf $HOME"}')
     )
@@ -37,15 +37,15 @@ def test_an_answer_with_a_strange_reference_is_not_the_servers():
 
 
 def test_an_issuer_in_an_assignment_is_quoted():
-    """The same."""
+    """For the same reason."""
     finding = _issuer_differs(SETTINGS, Issuers(EVIL))
     assert finding is not None
 
     assert f"LYFTDATA_PUBLIC_URL='{EVIL}' here" in finding.fix
 
 
-def test_a_fix_is_never_the_words_of_an_answer():
-    """Whatever answers at the address could choose them; the remedy of a known cause is this program's own."""
+def test_a_fix_is_never_the_text_of_an_answer():
+    """Anything at that address could choose it; the remedy of a known cause comes from this program."""
     known = _refused(
         RefusedByServerError("No.", reference="7K2M9QXD", cause_code="worker_disabled", remedy=EVIL)
     )
@@ -65,8 +65,8 @@ def test_a_fix_is_never_the_words_of_an_answer():
         (7, None),
     ],
 )
-def test_another_version_than_the_servers_is_found(server, fix):
-    """With what to upgrade; the environment's counts, which agent and client library share."""
+def test_a_version_other_than_the_servers_is_found(server, fix):
+    """With what to upgrade; the agent and the client library share the environment's version."""
     answer = Answer(200, {}, msgspec.json.encode({"session": "none", "server_version": server}))
 
     found = check_version(answer)

@@ -1,4 +1,4 @@
-"""What the doctor makes of what the Server knows of a Worker."""
+"""What the doctor concludes from what the Server knows about a Worker."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ KEY = {"name": "press-key", "status": "live"}
     ],
 )
 def test_the_credential_of_a_refused_attempt_is_named(refusal, worker, credential):
-    """By what it has proved; an attempt that has proved nothing has none."""
+    """By what the attempt has proved; an unproven one has no credential."""
     view = ServerView(named="w-1", worker=WORKER | worker, last_refusal=REFUSAL | refusal)
 
     attempt = view.last_attempt()
@@ -73,14 +73,14 @@ def test_the_credential_of_a_refused_attempt_is_named(refusal, worker, credentia
 
 
 def examined(*, worker=None, **more):
-    """Return what is found, by code."""
+    """Return the findings by code."""
     given: dict[str, Any] = {"origins": [ORIGIN], "sessions": [SESSION], "server_version": "0.1.9"} | more
     view = ServerView(named="w-1", worker=WORKER | (worker or {}), **given)
     return {finding.check.code: finding for finding in examine_view(view)}
 
 
-def test_a_connected_worker_draws_no_finding():
-    """Also with a refusal from before its last token, and a decided copy."""
+def test_a_connected_worker_has_no_finding():
+    """Even with a refusal from before its last token, or a decided copy."""
     copies = [COPY | {"decision": "continue"}]
 
     assert examined(copies=copies, last_refusal=REFUSAL | {"at": "2026-03-01T11:00:00Z"}) == {}
@@ -127,7 +127,7 @@ def test_a_connected_worker_draws_no_finding():
         ({"server_version": "0.2.0"}, "version_skew", "Server runs lyftdata 0.2.0, the Worker 0.1.0"),
     ],
 )
-def test_each_fault_is_named(given, code, said):
+def test_each_problem_is_the_only_finding(given, code, said):
     """And nothing besides."""
     found = examined(**given)
 
@@ -135,8 +135,8 @@ def test_each_fault_is_named(given, code, said):
     assert said in found[code].what
 
 
-def test_a_worker_without_a_key_in_force_is_found():
-    """A revoked or an expired key does not count."""
+def test_a_worker_without_a_live_key_is_found():
+    """A revoked or expired key does not count."""
     worker = {"status": "offline", "strategy": "api_key"}
 
     assert "no_usable_key" in examined(worker=worker, keys=[KEY | {"status": "revoked"}])
@@ -144,7 +144,7 @@ def test_a_worker_without_a_key_in_force_is_found():
 
 
 def test_the_last_attempt_is_the_later_of_refusal_and_token():
-    """With what was sent, and from where."""
+    """With the credential that was sent, and from where."""
     view = ServerView(named="w-1", worker=WORKER, origins=[ORIGIN], last_refusal=REFUSAL)
     attempt = view.last_attempt()
     assert attempt is not None

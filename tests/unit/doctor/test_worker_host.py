@@ -1,4 +1,4 @@
-"""Tests of what the doctor finds on a Worker's host before anything is sent."""
+"""What the doctor finds on a Worker's host before anything is sent."""
 
 import asyncio
 import grp
@@ -19,7 +19,7 @@ KEY = "lyftdata_key_0123456789"
 
 @pytest.fixture
 def environ(tmp_path):
-    """Return the environment of an API-key Worker whose key is in a private file."""
+    """Return the environment of a Worker whose API key is in a private file."""
     file = tmp_path / "key"
     file.touch(0o600)
     file.write_text(KEY)
@@ -51,7 +51,7 @@ def codes(environ):
 
 
 def test_each_invalid_setting_is_a_finding(environ):
-    """All at once, not the first alone."""
+    """Not only the first one."""
     wrong = {"LYFTDATA_URL": "lyftdata.example.com", "LYFTDATA_RESTART": "sometimes"}
 
     found = asyncio.run(examine_worker(environ | wrong))
@@ -60,8 +60,8 @@ def test_each_invalid_setting_is_a_finding(environ):
     assert {finding.what.partition(":")[0] for finding in found} == {"LYFTDATA_URL", "LYFTDATA_RESTART"}
 
 
-def test_a_key_that_was_cut_is_found_and_not_shown(environ):
-    """The Server would reject it and not say why."""
+def test_a_truncated_key_is_found_and_not_shown(environ):
+    """The Server would refuse it without saying why."""
     (finding,) = examined(environ)
 
     assert finding.check.code == "setting_suspicious"
@@ -71,8 +71,8 @@ def test_a_key_that_was_cut_is_found_and_not_shown(environ):
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 def test_a_secret_that_other_users_can_read_is_found(environ, mode, tmp_path, monkeypatch):
-    """With the command that closes the file."""
-    # Directories of tests are closed to others.
+    """With the command that makes the file private."""
+    # Test directories cannot be entered by other users.
     monkeypatch.setattr("lyftdata.doctor.secret_files._others_can_enter", lambda _path: True)
     file = tmp_path / "key"
     file.chmod(mode)
@@ -82,8 +82,8 @@ def test_a_secret_that_other_users_can_read_is_found(environ, mode, tmp_path, mo
     assert [finding.fix for finding in found] == [f"chmod 600 {file}"]
 
 
-def test_a_file_that_this_user_reads_by_its_group_is_not_taken_from_it(tmp_path, monkeypatch):
-    """`root:worker 0640`: after chmod 600 alone, the program could not read its own secret."""
+def test_the_fix_for_a_group_readable_file_keeps_it_readable(tmp_path, monkeypatch):
+    """With `root:worker 0640`, the program could not read its own secret after chmod 600 alone."""
     monkeypatch.setattr("lyftdata.doctor.secret_files._others_can_enter", lambda _path: True)
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     file = tmp_path / "key"
@@ -100,10 +100,10 @@ def test_a_file_that_this_user_reads_by_its_group_is_not_taken_from_it(tmp_path,
     ("mode", "group", "is_exposed"),
     [(0o640, "daemon", False), (0o440, "daemon", False), (0o660, "daemon", True), (0o644, "daemon", True), (0o640, "bin", True)],
 )  # fmt: skip
-def test_a_file_of_root_may_be_read_by_the_group_of_the_program_alone(
+def test_a_file_of_root_may_be_readable_by_the_programs_group_only(
     tmp_path, monkeypatch, mode, group, is_exposed
 ):
-    """`install -m 640 -g lyftdata`, as the documentation has it for the key of a certificate."""
+    """As after `install -m 640 -g lyftdata`, which the documentation has for a certificate's key."""
     monkeypatch.setattr("lyftdata.doctor.secret_files._others_can_enter", lambda _path: True)
     daemon = pwd.getpwnam("daemon").pw_uid
     file = tmp_path / "key"
@@ -116,7 +116,7 @@ def test_a_file_of_root_may_be_read_by_the_group_of_the_program_alone(
 
 
 def test_a_secret_in_a_directory_that_only_this_user_can_enter_is_not_exposed(environ, tmp_path):
-    """As the mounts of container runtimes are."""
+    """Like the mounts of container runtimes."""
     (tmp_path / "key").chmod(0o644)
     tmp_path.chmod(0o700)
 
@@ -124,7 +124,7 @@ def test_a_secret_in_a_directory_that_only_this_user_can_enter_is_not_exposed(en
 
 
 def test_an_unchecked_certificate_is_found(environ):
-    """TLS that trusts anyone protects nothing."""
+    """TLS without verification protects nothing."""
     with_tls = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_TLS_INSECURE": "yes"}
 
     assert "tls_not_checked" in codes(environ | with_tls)
@@ -132,14 +132,14 @@ def test_an_unchecked_certificate_is_found(environ):
 
 
 def test_plain_http_to_another_machine_is_found(environ):
-    """Also where it was allowed."""
+    """Even if it is allowed by the settings."""
     plain = {"LYFTDATA_URL": "http://lyftdata.example.com", "LYFTDATA_ALLOW_HTTP": "yes"}
 
     assert "plain_http" in codes(environ | plain)
 
 
 def test_a_directory_that_others_can_use_is_found(enrolling, tmp_path):
-    """The identity key would be theirs too."""
+    """They could use the identity key too."""
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs").chmod(0o755)
 
@@ -147,7 +147,7 @@ def test_a_directory_that_others_can_use_is_found(enrolling, tmp_path):
 
 
 def test_a_damaged_identity_is_found(enrolling, tmp_path):
-    """With what to do about it."""
+    """The finding says that it is damaged."""
     (tmp_path / "jobs").mkdir(0o700)
     (tmp_path / "jobs" / "identity.json").touch(0o600)
     (tmp_path / "jobs" / "identity.json").write_text("{")
@@ -159,8 +159,8 @@ def test_a_damaged_identity_is_found(enrolling, tmp_path):
 
 
 def test_a_directory_that_cannot_be_written_is_found(enrolling, tmp_path, monkeypatch):
-    """Before the Worker has used its enrollment key for nothing; the nearest directory that exists counts."""
-    # Root, which these tests may run as, can write everywhere.
+    """Before the Worker uses its enrollment key in vain. The nearest existing parent directory counts."""
+    # These tests may run as root, who can write anywhere.
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
 
     (finding,) = examined(enrolling)
@@ -169,8 +169,8 @@ def test_a_directory_that_cannot_be_written_is_found(enrolling, tmp_path, monkey
     assert f"chown {os.geteuid()} {tmp_path}" in finding.fix
 
 
-def test_a_file_in_place_of_the_directory_is_found(enrolling, tmp_path):
-    """Nothing can be made below it."""
+def test_a_file_instead_of_the_directory_is_found(enrolling, tmp_path):
+    """No directory can be created below it."""
     (tmp_path / "jobs").touch()
 
     assert codes(enrolling | {"LYFTDATA_JOBS_DIR": str(tmp_path / "jobs" / "worker")}) == [
@@ -188,19 +188,19 @@ def test_a_file_in_place_of_the_directory_is_found(enrolling, tmp_path):
         {"LYFTDATA_WORKER_ID": "press-02", "LYFTDATA_WORKER_API_KEY": KEY * 3},
     ],
 )
-def test_settings_of_no_or_of_both_strategies_are_found(enrolling, change):
-    """A Worker uses exactly one; the finding itself says which variable to set or unset."""
+def test_settings_for_no_strategy_or_for_both_are_found(enrolling, change):
+    """A Worker uses exactly one; the finding says which variable to set or unset."""
     found = {finding.check.code: finding.fix for finding in examined(enrolling | change)}
 
     assert found["no_credential"] == "Correct it as described, then start the Worker again."
 
 
-def test_a_host_that_is_right_draws_no_finding(enrolling):
+def test_a_healthy_host_has_no_finding(enrolling):
     """A healthy one says nothing."""
     assert codes(enrolling) == []
 
 
 def test_every_check_says_why_it_matters():
-    """Codes are unique, and a table of them is the reference page."""
+    """Codes are unique, and the reference page is a table of them."""
     assert len({check.code for check in ALL_CHECKS}) == len(ALL_CHECKS)
     assert all(check.why.endswith(".") and check.severity in Severity for check in ALL_CHECKS)

@@ -1,10 +1,12 @@
 """
-A supervisor whose processes are no Servers: they say on standard output what happens to them, one JSON object a line.
+
+A supervisor with processes that are not Servers: they print what happens to them, one JSON object per line.
 
     python -m tests.unit.processes.supervised COUNT STOP_WITHIN_S [NUMBER=HOW ...]
 
-HOW is what one of the processes does: `fails` (ends with exit code 5 before it is ready), `once` (does that when it is started
-again), `hangs` (blocks its event loop once it is ready), `stays` (does not stop), `unready` (is never ready). SIGUSR1 has a process print the metrics of all.
+HOW is what one of the processes does: `fails` (exits with code 5 before it is ready), `once` (does that when it is restarted),
+`hangs` (blocks its event loop once it is ready), `stays` (does not stop), `unready` (never becomes ready). On SIGUSR1, a process
+prints the metrics of all.
 """
 
 import asyncio
@@ -23,12 +25,12 @@ from lyftdata.service_manager import Notifier
 
 
 def say(**what: object) -> None:
-    """Print a line in one write: several processes share the output."""
+    """Print a line in one write, since several processes share the output."""
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
 class Serving:
-    """What stands for a Server that serves."""
+    """Stands in for a Server that serves."""
 
     def __init__(self, link: SupervisorLink, *, stays: bool) -> None:
         self._link = link
@@ -42,7 +44,7 @@ class Serving:
             self.over.set()
 
     def hurry(self) -> None:
-        """Stop at once, even so."""
+        """Note a second signal."""
         say(said="hurry", number=self._link.number)
 
 
@@ -52,7 +54,7 @@ def metrics_of(number: int) -> bytes:
 
 
 async def print_metrics(link: SupervisorLink) -> None:
-    """Print what Prometheus would be given."""
+    """Print what Prometheus would get."""
     texts = {**await link.collect_metrics(), link.number: metrics_of(link.number).decode()}
     say(said="metrics", number=link.number, text=merge_metrics(texts).decode())
 
@@ -78,14 +80,14 @@ async def serve(link: SupervisorLink, how: str) -> int:
         if how == "hangs" and not Path("hung").exists():
             await asyncio.sleep(0)
             Path("hung").touch()
-            time.sleep(1_000)  # this is what hanging means
+            time.sleep(1_000)  # blocks the event loop
         await server.over.wait()
     say(said="ended", number=link.number)
     return 0
 
 
 def main() -> int:
-    """Run the supervisor, and what it forks."""
+    """Run the supervisor and the processes that it forks."""
     count, stop_within_s, *places = sys.argv[1:]
     hows = dict(place.split("=") for place in places)
     configure_logging(format="json", level="info")

@@ -1,4 +1,4 @@
-"""The line between the supervisor and a process."""
+"""The channel between the supervisor and a process."""
 
 import socket
 
@@ -10,7 +10,7 @@ from lyftdata.processes.messages import GivenMetrics, Hurry, State, Stop, ToProc
 
 @pytest.fixture
 def line():
-    """Return both ends: the supervisor's, and the process's."""
+    """Return both ends: the supervisor's and the process's."""
     supervisor, process = socket.socketpair()
     at_supervisor: Channel[ToSupervisor] = Channel(supervisor, ToSupervisor)
     at_process: Channel[ToProcess] = Channel(process, ToProcess)
@@ -21,7 +21,7 @@ def line():
 
 
 def test_messages_arrive_in_order_both_ways(line):
-    """Several in one piece, none lost."""
+    """Several at once, and none is lost."""
     supervisor, process = line
 
     supervisor.send(Stop(("a", "b")))
@@ -34,7 +34,7 @@ def test_messages_arrive_in_order_both_ways(line):
 
 
 def test_a_long_message_arrives_in_pieces(line):
-    """The sender waits for nothing; what the socket does not take goes with later flushes."""
+    """Sending does not block; what the socket does not accept is sent by later flushes."""
     supervisor, process = line
     sent = GivenMetrics(1, 2, "x" * 2_000_000)
 
@@ -48,8 +48,8 @@ def test_a_long_message_arrives_in_pieces(line):
     assert not process.has_unsent()
 
 
-def test_a_side_that_does_not_read_fills_no_memory(line):
-    """What comes then is dropped, and nothing blocks."""
+def test_a_side_that_does_not_read_does_not_fill_memory(line):
+    """Further messages are dropped, and nothing blocks."""
     _, process = line
 
     for _ in range(20):
@@ -59,8 +59,8 @@ def test_a_side_that_does_not_read_fills_no_memory(line):
     assert len(process._unsent) < 6_000_000
 
 
-def test_the_end_of_the_other_side_is_an_error_for_the_reader_alone(line):
-    """A sender finds out when it reads."""
+def test_a_closed_channel_is_an_error_only_when_reading(line):
+    """A sender notices it when it reads."""
     supervisor, process = line
     process.close()
 

@@ -1,4 +1,4 @@
-"""The metrics of several processes in one answer."""
+"""The metrics of several processes merged into one answer."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,8 +20,8 @@ def metrics(workers):
     return made.render().decode()
 
 
-def test_each_series_says_whose_it_is():
-    """With its own labels, and nothing summed: a counter that begins again is recognised in its series alone."""
+def test_each_series_has_its_process_as_a_label():
+    """Nothing is summed: Prometheus recognises a counter reset only within a series."""
     merged = merge_metrics({2: metrics(5), 1: metrics(3)}).decode().splitlines()
 
     assert [line for line in merged if line.startswith("lyftdata_workers_online{")] == [
@@ -31,8 +31,8 @@ def test_each_series_says_whose_it_is():
     assert 'lyftdata_tokens_total{process="2",strategy="api_key"} 1.0' in merged
 
 
-def test_what_one_process_says_stays_as_it_is():
-    """Every family once, with its help and type, as Prometheus demands; no series is lost."""
+def test_merging_keeps_every_family_and_series():
+    """Every family occurs once with its help and type, as Prometheus requires."""
     text = metrics(3)
 
     merged = merge_metrics({1: text}).decode()

@@ -1,4 +1,4 @@
-"""What the supervisor of a Server's processes does, with real processes and real signals."""
+"""The supervisor of a Server's processes, with real processes and real signals."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.processes import until
 
 
 class Supervised:
-    """A supervisor that was started, and what its processes have said."""
+    """A running supervisor, and what its processes have printed."""
 
     def __init__(self, place: Path, *arguments: str, **environ: str) -> None:
         self.output = place / "output"
@@ -32,7 +32,7 @@ class Supervised:
             )
 
     def said(self, what: str, **fields: object) -> list[dict[str, Any]]:
-        """Return the lines of a kind with these fields: what a process has said, or an event that was logged."""
+        """Return the lines of a kind with these fields: printed by a process, or logged."""
         lines = self.output.read_text().split("\n")[:-1]
         found = [json.loads(line) for line in lines if line.startswith("{")]
         return [
@@ -42,12 +42,12 @@ class Supervised:
         ]
 
     def wait_for(self, what: str, count: int = 1, **fields: object) -> dict[str, Any]:
-        """Wait until that was said so often; return the last of them."""
+        """Wait for that number of lines of a kind; return the last of them."""
         until(lambda: len(self.said(what, **fields)) >= count, f"{count} of {what} {fields}")
         return self.said(what, **fields)[count - 1]
 
     def wait_until_ready(self) -> list[int]:
-        """Wait until all are ready; return the PIDs of the processes."""
+        """Wait until all processes are ready; return their PIDs."""
         self.wait_for("processes_ready")
         return self.pids()
 
@@ -56,13 +56,13 @@ class Supervised:
         return [line["pid"] for line in self.said("started")]
 
     def exit_code(self) -> int:
-        """Wait for the end of the supervisor; return its exit code."""
+        """Wait until the supervisor ends; return its exit code."""
         return self.process.wait(240)
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Return a function that starts a supervisor of two or more processes, with how some of them are."""
+    """Return a function that starts a supervisor of two or more processes, with how some of them behave."""
     started = []
 
     def start(*hows: str, count: int = 2, stop_within_s: float = 1_000, **environ: str) -> Supervised:
@@ -78,7 +78,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def systemd():
-    """Listen as systemd does; return the socket, and what NOTIFY_SOCKET says."""
+    """Listen as systemd does; return the socket and the value of NOTIFY_SOCKET."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         name = f"lyftdata-test-{uuid.uuid4()}"
         listening.bind(f"\0{name}")
@@ -87,15 +87,15 @@ def systemd():
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and was not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
 
 
-def test_systemd_is_told_once_when_all_are_ready(start, systemd):
-    """Not when the first is; and not again when one was replaced."""
+def test_systemd_is_notified_once_when_all_processes_are_ready(start, systemd):
+    """Not when the first is, and not again after one was replaced."""
     listening, address = systemd
     supervised = start(count=3, NOTIFY_SOCKET=address)
 
@@ -110,16 +110,16 @@ def test_systemd_is_told_once_when_all_are_ready(start, systemd):
     assert supervised.exit_code() == 0
 
 
-def test_what_is_wrong_is_said_by_one_process_alone(start):
-    """The first start is the first process's: the others are not started, and its exit code is the Server's."""
+def test_only_the_first_process_reports_a_startup_problem(start):
+    """The others are not started until it is ready, and its exit code is the Server's."""
     supervised = start("1=fails", count=3)
 
     assert supervised.exit_code() == 5
     assert [line["number"] for line in supervised.said("started")] == [1]
 
 
-def test_one_that_cannot_start_ends_a_start(start):
-    """The processes that serve by then are stopped, in order."""
+def test_a_process_that_cannot_start_ends_the_startup(start):
+    """Processes that already serve are stopped cleanly."""
     supervised = start("2=fails")
 
     assert supervised.exit_code() == 5
@@ -127,8 +127,8 @@ def test_one_that_cannot_start_ends_a_start(start):
     assert not supervised.said("processes_ready")
 
 
-def test_one_that_was_killed_is_replaced(start):
-    """At the same place, and the others are left alone."""
+def test_a_killed_process_is_replaced(start):
+    """With the same number, and the others are left alone."""
     supervised = start()
     first, second = supervised.wait_until_ready()
 
@@ -141,8 +141,8 @@ def test_one_that_was_killed_is_replaced(start):
     assert not supervised.said("stop")
 
 
-def test_one_that_cannot_start_again_is_tried_again_while_another_serves(start):
-    """If none serves, the Server ends: connections would wait for an answer that does not come, and a service manager must know."""
+def test_a_failing_restart_is_retried_while_another_process_serves(start):
+    """If none serves, the Server ends: connections would get no answer, and the service manager must know."""
     supervised = start("1=once", "2=once")
     first, second = supervised.wait_until_ready()
 
@@ -155,8 +155,8 @@ def test_one_that_cannot_start_again_is_tried_again_while_another_serves(start):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_stops_all_of_them_in_order(start, number):
-    """Each is told once which Servers stop with it, though a terminal sends the signal to each process as well."""
+def test_a_signal_stops_all_processes_cleanly(start, number):
+    """Each learns once which Servers stop with it, even if a terminal sends the signal to each process as well."""
     supervised = start()
     pids = supervised.wait_until_ready()
     for pid in pids:
@@ -173,8 +173,8 @@ def test_a_signal_stops_all_of_them_in_order(start, number):
     assert not any(is_running(pid) for pid in pids)
 
 
-def test_a_signal_at_the_start_ends_it(start):
-    """One that does not serve yet is ended as one process alone would be; that is no failure."""
+def test_a_signal_during_startup_ends_it(start):
+    """A process that does not serve yet is terminated, as a single process would be; that is not a failure."""
     supervised = start("2=unready")
     supervised.wait_for("started", number=2)
 
@@ -184,8 +184,8 @@ def test_a_signal_at_the_start_ends_it(start):
     assert supervised.said("ended", number=1)
 
 
-def test_a_second_signal_is_passed_on_and_what_does_not_stop_is_killed(start):
-    """No process is left, and the exit code says that the stop was not in order."""
+def test_a_process_that_does_not_stop_is_killed(start):
+    """No process is left, and the exit code shows that the stop was not clean."""
     supervised = start("2=stays", stop_within_s=0.5)
     pids = supervised.wait_until_ready()
 
@@ -197,8 +197,8 @@ def test_a_second_signal_is_passed_on_and_what_does_not_stop_is_killed(start):
     assert not any(is_running(pid) for pid in pids)
 
 
-def test_a_second_signal_hurries(start):
-    """Each process is told that another signal has come."""
+def test_a_second_signal_is_passed_on(start):
+    """To each process."""
     supervised = start("1=stays", "2=stays")
     supervised.wait_until_ready()
 
@@ -211,7 +211,7 @@ def test_a_second_signal_hurries(start):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the processes stop by themselves")
 def test_no_process_outlives_the_supervisor(start):
-    """However it ends, and whatever they are doing: one without it could not be stopped, and would keep the address."""
+    """However it ends and whatever they do: a process without it could not be stopped, and would keep the address in use."""
     supervised = start("1=stays", "2=stays", count=3)
     pids = supervised.wait_until_ready()
 
@@ -221,8 +221,8 @@ def test_no_process_outlives_the_supervisor(start):
     until(lambda: not any(is_running(pid) for pid in pids), "no process is left")
 
 
-def test_one_that_hangs_is_replaced_where_systemd_watches(start, systemd):
-    """The supervisor alone knows which event loop stands still; to systemd all is well."""
+def test_a_hanging_process_is_replaced_under_a_systemd_watchdog(start, systemd):
+    """Only the supervisor knows which event loop is blocked; systemd sees a healthy service."""
     _, address = systemd
     supervised = start("2=hangs", NOTIFY_SOCKET=address, WATCHDOG_USEC="8000000")
     supervised.wait_for("processes_ready")
@@ -231,8 +231,8 @@ def test_one_that_hangs_is_replaced_where_systemd_watches(start, systemd):
     assert supervised.wait_for("started", 2, number=2)
 
 
-def test_each_process_gives_the_metrics_of_all(start):
-    """Prometheus gets the same series from whichever it is connected to."""
+def test_each_process_serves_the_metrics_of_all(start):
+    """Prometheus gets the same series, whichever process it is connected to."""
     supervised = start(count=3)
     pids = supervised.wait_until_ready()
     for pid in pids:

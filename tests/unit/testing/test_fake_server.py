@@ -1,4 +1,4 @@
-"""`lyftdata.testing`: a service's own tests need no Server, and what they see is what a real one would give."""
+"""`lyftdata.testing`: a service's own tests need no Server, and see what a real one would give."""
 
 import asyncio
 import subprocess
@@ -30,13 +30,13 @@ AUDIENCE = "https://files.example"
 
 @pytest.fixture(scope="module")
 def shared():
-    """Return a Server for tests that change nothing about it."""
+    """Return a Server for tests that do not change it."""
     with FakeServer() as server:
         yield server
 
 
-def test_a_token_says_what_the_test_wants(shared):
-    """Every field of the identity is the test's choice, and the rest is what a Server would say."""
+def test_a_token_has_the_fields_that_the_test_chooses(shared):
+    """All others are what a Server would set."""
     token = shared.token(
         "w-17",
         name="Prëss ✓",
@@ -56,8 +56,8 @@ def test_a_token_says_what_the_test_wants(shared):
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "Ed25519"])
-def test_each_algorithm_of_a_server_can_be_had(algorithm):
-    """A service is tested with what its Server signs by; nothing needs a socket."""
+def test_each_algorithm_of_a_server_is_available(algorithm):
+    """A service can be tested with its Server's algorithm, and without a socket."""
     server = FakeServer(issuer="https://lyftdata.example", algorithm=algorithm)
     verifier = WorkerVerifier(server.issuer, audience=server.issuer, transport=server.transport())
 
@@ -65,8 +65,8 @@ def test_each_algorithm_of_a_server_can_be_had(algorithm):
 
 
 @pytest.mark.parametrize("flaw", Flaw.offline())
-def test_a_flaw_is_found_and_nothing_else(shared, flaw):
-    """Each flawed token is refused for the very reason that its flaw names, in threads and on an event loop."""
+def test_a_flawed_token_is_refused_for_its_flaw_only(shared, flaw):
+    """In threads and on an event loop."""
     token = shared.flawed_token(flaw, "w-1", audience=AUDIENCE, scopes=["jobs:read"])
     with pytest.raises(InvalidTokenError) as refused:
         WorkerVerifier(shared.issuer, audience=AUDIENCE).verify(token)
@@ -91,8 +91,8 @@ def test_every_reason_to_refuse_a_token_has_a_flaw():
 
 
 @pytest.mark.parametrize("for_resource", [True, False])
-def test_revoked_and_disabled_are_seen_online(for_resource):
-    """Offline such a token is good, as it is with a real Server; online it is refused, also when the Worker is enabled again."""
+def test_online_checks_refuse_revoked_and_disabled_workers_tokens(for_resource):
+    """Offline such a token is valid, as with a real Server. Online it stays refused even after the Worker is enabled again."""
     with FakeServer() as server:
         audience = server.issuer
         options: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def test_revoked_and_disabled_are_seen_online(for_resource):
 
 
 def test_a_resource_with_a_wrong_key_learns_nothing():
-    """The online check of a service that shows another key fails, as at a real Server."""
+    """Its online check fails, as with a real Server."""
     from lyftdata.verify import OnlineCheckUnavailableError
 
     with FakeServer() as server:
@@ -129,8 +129,8 @@ def test_a_resource_with_a_wrong_key_learns_nothing():
 
 
 @pytest.mark.parametrize("forget_old", [False, True])
-def test_keys_rotate(forget_old):
-    """A new key is taken; an old one as long as it is published."""
+def test_signing_keys_can_be_rotated(forget_old):
+    """A new key is accepted, and an old one as long as it is published."""
     now_s = 1000.0
     server = FakeServer(issuer="https://lyftdata.example")
     verifier = WorkerVerifier(
@@ -149,8 +149,8 @@ def test_keys_rotate(forget_old):
         assert verifier.verify(old).worker_id == "w-1"
 
 
-def test_an_outage_ends_at_the_same_address():
-    """Stopped it refuses connections; started again it is where it was, with the keys that it had."""
+def test_a_restarted_fake_server_has_the_same_url_and_keys():
+    """While it is stopped, it refuses connections."""
     with FakeServer() as server:
         url, token = server.url, server.token("w-1")
         server.stop()
@@ -162,14 +162,14 @@ def test_an_outage_ends_at_the_same_address():
         assert WorkerVerifier(url, audience=url).verify(token).worker_id == "w-1"
 
 
-def test_without_a_start_it_has_no_address():
-    """What to do is said, instead of an address that nothing listens on."""
+def test_a_fake_server_that_was_not_started_has_no_url():
+    """The error says what to do."""
     with pytest.raises(RuntimeError, match="with FakeServer"):
         FakeServer().token()
 
 
-def test_what_no_server_would_sign_cannot_be_had(shared):
-    """A test cannot rest on a Worker ID, a scope or a token that a Server would refuse."""
+def test_a_token_that_no_server_would_sign_is_an_error(shared):
+    """A test cannot rely on a Worker ID, a scope or a token that a Server would refuse."""
     from lyftdata.core.errors import InvalidInputError
     from lyftdata.core.refusals import TokenTooLongError
 
@@ -185,8 +185,8 @@ def test_what_no_server_would_sign_cannot_be_had(shared):
 # --- clients --------------------------------------------------------------------------------------------
 
 
-def test_a_client_of_a_worker_gets_tokens(tmp_path, monkeypatch):
-    """By its environment, for the Server and for a resource with the scopes that it asks for; the developer's own Worker is left out."""
+def test_a_client_with_a_workers_environment_gets_tokens(tmp_path, monkeypatch):
+    """For the Server and for a resource, with the requested scopes; the developer's own identity is ignored."""
     enrolled = tmp_path / "lyftdata" / "worker"
     enrolled.mkdir(parents=True)
     (enrolled / "identity.json").write_text(
@@ -218,19 +218,19 @@ def test_a_client_of_a_worker_gets_tokens(tmp_path, monkeypatch):
 
 
 def wsgi_app(environ, start_response):
-    """Say who calls."""
+    """Answer with the caller's ID."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [environ[wsgi.WORKER].worker_id.encode()]
 
 
 async def asgi_app(scope, _receive, send):
-    """Say who calls."""
+    """Answer with the caller's ID."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": scope[asgi.WORKER].worker_id.encode()})
 
 
-def test_a_wsgi_application_is_called(shared):
-    """With a token as its Worker, without one as no Worker."""
+def test_a_wsgi_client_sends_the_token(shared):
+    """Without a token, the application refuses it."""
     verifier = WorkerVerifier(shared.issuer, audience=shared.issuer)
     app = wsgi.WorkerAuthMiddleware(wsgi_app, verifier=verifier)
 
@@ -240,8 +240,8 @@ def test_a_wsgi_application_is_called(shared):
         assert client.get("/").status_code == 401
 
 
-async def test_an_asgi_application_is_called(shared):
-    """With a token as its Worker, without one as no Worker."""
+async def test_an_asgi_client_sends_the_token(shared):
+    """Without a token, the application refuses it."""
     verifier = AsyncWorkerVerifier(shared.issuer, audience=shared.issuer)
     app = asgi.WorkerAuthMiddleware(asgi_app, verifier=verifier)
 
@@ -251,8 +251,8 @@ async def test_an_asgi_application_is_called(shared):
         assert (await client.get("/")).status_code == 401
 
 
-def test_a_grpc_service_is_called(shared):
-    """Each of the four kinds of method gets the token."""
+def test_a_grpc_channel_sends_the_token(shared):
+    """For each of the four kinds of method."""
 
     def unary(request, _context):
         return request + current_worker().worker_id.encode()
@@ -292,11 +292,11 @@ def test_a_grpc_service_is_called(shared):
         server.stop(None).wait(180)
 
 
-# --- what it costs those who do not use it --------------------------------------------------------------
+# --- imports -------------------------------------------------------------------------------------------
 
 
 def test_the_plugin_imports_nothing_until_it_is_used():
-    """Every project that has the package installed loads the plugin: it brings in nothing but pytest."""
+    """Every project with the package installed loads the plugin, so it must import only pytest."""
     program = (
         "import pytest, sys; before = set(sys.modules); import lyftdata.pytest_plugin;"
         "print(sorted(set(sys.modules) - before))"
@@ -306,7 +306,7 @@ def test_the_plugin_imports_nothing_until_it_is_used():
     assert done.stdout.strip() == "['lyftdata', 'lyftdata.pytest_plugin']"
 
 
-def test_what_a_token_of_another_server_says_is_not_read(shared):
-    """`read` is for this Server's own tokens."""
+def test_read_refuses_a_token_of_another_server(shared):
+    """It is for this Server's own tokens."""
     with FakeServer() as other, pytest.raises(RefusedError):
         shared.read(other.token())

@@ -242,7 +242,7 @@ async def test_each_scope_has_its_own_token(provider, server):
 async def test_a_token_that_a_service_has_rejected_is_replaced(
     provider, now, server, tmp_path, audience, passed_s, is_replaced
 ):
-    """Once, however many callers report it, and not if it is new: a service that rejects every token must not cost one each time."""
+    """Once, however many callers report it. A new token is not replaced: a service may reject every token."""
     text, _ = await provider.token(TokenRequest(audience))
     before = len(server.asked)
     now.s += passed_s
