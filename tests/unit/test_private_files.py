@@ -167,7 +167,7 @@ def test_root_reads_another_users_directory_if_the_caller_allows_it(directory):
 
 
 def test_a_file_instead_of_the_directory_is_reported(tmp_path):
-    """A file in its place."""
+    """With the setting that names it."""
     (tmp_path / "file").write_text("x")
     assert fault(PrivateDirectory(tmp_path / "file", named_by="X", child="y").check) == (
         f"X: {tmp_path}/file is not a directory."

@@ -253,7 +253,7 @@ def test_the_file_is_not_used_for_another_audience(wanted):
         TokenKeeper.from_environment({TOKEN_FILE_VARIABLE: "/run/token"}, **wanted)
 
 
-# --- errors --------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------------
 
 
 async def test_a_socket_without_an_agent_is_named(agent):

@@ -128,7 +128,7 @@ def test_a_connected_worker_has_no_finding():
     ],
 )
 def test_each_problem_is_the_only_finding(given, code, said):
-    """And nothing besides."""
+    """With its code and its facts."""
     found = examined(**given)
 
     assert list(found) == [code]

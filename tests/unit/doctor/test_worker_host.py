@@ -196,7 +196,7 @@ def test_settings_for_no_strategy_or_for_both_are_found(enrolling, change):
 
 
 def test_a_healthy_host_has_no_finding(enrolling):
-    """A healthy one says nothing."""
+    """Before its Worker has enrolled."""
     assert codes(enrolling) == []
 
 

@@ -292,7 +292,7 @@ def test_a_grpc_channel_sends_the_token(shared):
         server.stop(None).wait(180)
 
 
-# --- imports -------------------------------------------------------------------------------------------
+# --- imports --------------------------------------------------------------------------------------------
 
 
 def test_the_plugin_imports_nothing_until_it_is_used():

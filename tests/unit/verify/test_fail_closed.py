@@ -562,7 +562,7 @@ async def test_grpc_rejects_an_interceptor_of_the_other_kind():
         grpc.aio.server(interceptors=[WorkerAuthInterceptor(World().verifier())])  # type: ignore[list-item]
 
 
-# --- public paths ----------------------------------------------------------------------------------------
+# --- public paths -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from lyftdata.verify.fastapi import RequireWorker
 from lyftdata.verify.wsgi import WorkerAuthMiddleware as WsgiMiddleware
 from lyftdata.verify.wsgi import current_worker as worker_of_environ
 
-# --- finding the token, and public paths --------------------------------------------------------------
+# --- finding the token, and public paths ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def flask_client(world, **options):
 
 
 def test_a_flask_view_finds_the_worker_in_the_environ():
-    """A Flask view finds the Worker in the environ."""
+    """With `current_worker`."""
     answer = flask_client(World()).get("/me", headers=bearer(mint()))
 
     assert (answer.status_code, answer.text) == (200, "w-17")

@@ -43,7 +43,7 @@ def refusal(token, **how):
 
 @pytest.mark.parametrize("signer", [ES256, ED25519], ids=lambda key: key.algorithm)
 def test_the_identity_has_everything_in_the_token(signer):
-    """Everything that the Server wrote into a token is in the identity."""
+    """ID, name, strategy, labels, scopes, audience and times, as the Server wrote them."""
     found = verify(resigned(mint(signer), claims={"scope": "jobs:read jobs:write"}, signer=signer))
 
     assert (found.worker_id, found.name, found.strategy) == ("w-17", "Prëss ✓", "api_key")

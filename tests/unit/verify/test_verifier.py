@@ -485,7 +485,7 @@ async def test_a_remembered_token_expires_too(subject_in, seconds_left, code):
 
 
 async def test_the_signature_of_a_remembered_token_is_checked_once(subject_in, monkeypatch):
-    """The signature of a token is computed once."""
+    """Later calls return the same identity."""
     world = World()
     subject = subject_in(world)
     token = mint()
@@ -729,7 +729,7 @@ async def test_tokens_that_fail_offline_are_not_checked_online(subject_in):
     assert world.server.checks == 0
 
 
-# --- the options ------------------------------------------------------------------------------
+# --- the options ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -815,7 +815,7 @@ def test_online_cache_s_has_bounds(seconds):
         WorkerVerifier(ISSUER, audience=ISSUER, online=True, online_cache_s=seconds)
 
 
-# --- refusals -------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

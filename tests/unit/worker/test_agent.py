@@ -347,7 +347,7 @@ async def test_a_second_instance_waits_for_the_slot_of_the_first(run):
 
 
 async def test_retry_after_of_a_refusal_is_the_minimum_wait(run):
-    """The wait after a refusal is at least the one asked for."""
+    """Before the next token request."""
     limited = RefusedByServerError("Too many.", reference="r", final=False, retry_after_s=7)
 
     _, slept = await run(

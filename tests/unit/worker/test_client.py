@@ -41,7 +41,7 @@ def answering(status=200, json=None, **options):
 
 
 async def test_token_and_lifetime_are_read_from_the_answer():
-    """A token and its life are read from the answer."""
+    """The request has the agent's own User-Agent."""
     client, asked = answering(json={"access_token": "t", "token_type": "Bearer", "expires_in": 900})
 
     reply = await client.token(CREDENTIAL)

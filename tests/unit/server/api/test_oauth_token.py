@@ -31,7 +31,7 @@ async def issue(server, admin, name="press-keys", **body):
     return answer.json()["key"]
 
 
-# --- who gets a token -->---------------------------------------------------------------------------------------
+# --- who gets a token ------------------------------------------------------------------------------------
 
 
 async def test_a_worker_gets_a_token_by_post_or_basic(server, press):
@@ -87,7 +87,7 @@ async def test_one_key_serves_many_workers(server, admin):
     assert await server.cause(refused) == "api_key_not_for_worker"
 
 
-# --- refusals: one answer for the caller, the cause for operators -----------------------------------------
+# --- refusals: one answer for the caller, the cause for operators ----------------------------------------
 
 
 async def test_every_refused_api_key_gets_the_same_answer(server, admin, press):

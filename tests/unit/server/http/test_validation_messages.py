@@ -42,7 +42,7 @@ async def test_an_invalid_time_is_rejected_with_a_clear_message(server, admin, a
 
 
 async def test_a_missing_parameter_or_invalid_json_is_named(server, admin):
-    """And a body that is not JSON."""
+    """So that the caller knows what to correct."""
     answer = await server.http.get("/api/audit/access", headers=admin)
     assert answer.json()["detail"] == "at: is required"
 

@@ -70,7 +70,7 @@ def test_a_public_address_needs_tls_or_disable_tls(address):
 
 @pytest.mark.parametrize("address", ["127.0.0.1:3000", "localhost:1", "[::1]:3000", "127.9.9.9:0"])
 def test_a_loopback_address_needs_no_tls(address):
-    """Addresses of this machine alone may be plain."""
+    """Only programs on this machine can reach it."""
     assert read_server_settings({"LYFTDATA_BIND_ADDRESS": address}).bind_address.is_loopback()
 
 
@@ -100,7 +100,7 @@ def test_an_incomplete_pair_of_settings_is_rejected():
 
 
 def test_settings_do_not_reveal_secrets_when_printed():
-    """The object may be printed."""
+    """Their `repr` may be logged."""
     settings = read_server_settings({"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY})
     assert ENROLLMENT_KEY not in repr(settings)
 
@@ -210,7 +210,7 @@ def test_a_data_directory_that_others_can_read_is_refused(tmp_path, mode):
 
 
 def test_a_file_instead_of_the_data_directory_is_refused(tmp_path):
-    """What is no directory cannot be the data directory."""
+    """With a SettingsError, before anything is written."""
     (tmp_path / "f").write_text("x")
     with pytest.raises(SettingsError):
         prepare_staging_dir(tmp_path / "f")
@@ -230,7 +230,7 @@ def test_the_secret_key_is_generated_once_and_kept(tmp_path):
 
 
 def test_keys_for_different_purposes_differ():
-    """Keys derived for two purposes differ."""
+    """Although they are derived from the same secret key."""
     assert derive_key(b"k" * 32, purpose="a") != derive_key(b"k" * 32, purpose="b")
 
 

@@ -228,7 +228,7 @@ def test_the_agent_cannot_be_read_by_its_own_command():
 
 
 def test_settings_do_not_reveal_secrets_when_printed():
-    """The object may be printed."""
+    """Their `repr` may be logged."""
     settings = read_worker_settings({"LYFTDATA_WORKER_API_KEY": "very-secret", "LYFTDATA_WORKER_ID": "w"})
     assert "very-secret" not in repr(settings)
 

@@ -18,7 +18,7 @@ from lyftdata.worker.process.supervisor import CommandSupervisor
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who was left behind")
 
-# Starts a process in its group, one in a session of its own, and one that loses its parent; all ignore SIGTERM.
+# Starts one process in its group, one in its own session, and one that loses its parent; all ignore SIGTERM.
 FAMILY = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

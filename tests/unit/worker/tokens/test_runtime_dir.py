@@ -34,7 +34,7 @@ def test_the_first_of_several_runtime_directories_is_used(short):
 
 
 def test_two_agents_of_one_user_have_separate_directories(short):
-    """Two agents of one user do not meet."""
+    """Even below the same runtime directory."""
     given = {"XDG_RUNTIME_DIR": str(short)}
     with (
         runtime_directory(given, jobs_dir=Path("/none")) as one,

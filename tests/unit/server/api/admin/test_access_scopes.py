@@ -122,7 +122,7 @@ OUTSIDE = [
     ("/workers/{}/token-origins", ["ops-1"], "worker"),
     ("/workers/{}/token-counts", ["ops-1"], "worker"),
     ("/workers/{}/copies", ["ops-1"], "worker"),
-    # By its name: a lookup by name reveals the ID.
+    # By its name: a caller with access would get an error that names the ID.
     ("/workers/{}", ["n-ops-1"], "worker"),
     ("/api-keys/{}", ["ops-only", "shared", "for-all"], "api_key"),
     ("/enrollment/keys/{}", ["ops-hosts", "any-host", "startup"], "enrollment_key"),
@@ -576,7 +576,7 @@ async def test_a_taken_name_does_not_reveal_its_holder(server, fleet):
 
 
 async def test_identity_keys_are_rotated_only_in_scope(server, fleet):
-    """ "All" means all in scope; a Worker outside that is named does not exist."""
+    """`all` means all in scope; a Worker outside that is named does not exist."""
     anna = await operator(server, fleet)
     theirs, _ = await server.enrolled("theirs")
     mine, _ = await server.enrolled("mine")
