@@ -10,8 +10,8 @@ from lyftdata.server.runtime import background
 
 
 @pytest.fixture(autouse=True)
-def _only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the Server deliver nothing by itself: what arrives when is up to each test."""
+def _only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn off the Server's own deliveries: each test decides when events are delivered."""
     monkeypatch.setattr(background, "_DELIVER_EVERY_S", 86_400.0)
 
 

@@ -1,4 +1,4 @@
-"""Events reach their destinations: at least once, in order, and without holding up anything."""
+"""Events reach their destinations: at least once, in order, and without delaying anything else."""
 
 import json
 from datetime import datetime
@@ -12,8 +12,8 @@ from lyftdata.server.delivery.messages import EVENT_SCHEMA
 from lyftdata.store import audit_log
 
 
-async def test_what_arrives_is_what_the_export_has(server, admin, hook):
-    """From the addition of the destination on, in order, each with the object that the export of the audit log shows."""
+async def test_delivered_events_equal_those_of_the_audit_export(server, admin, hook):
+    """From the creation of the destination on, in order, each as the same object as in the export of the audit log."""
     await add_webhook(server, admin, hook)
     await add_worker(server, admin, "w-1")
 
@@ -32,8 +32,8 @@ async def test_what_arrives_is_what_the_export_has(server, admin, hook):
     assert found["through"] == await last_number(server)
 
 
-async def test_a_failed_event_is_sent_again_first_and_under_the_same_id(server, admin, hook):
-    """Nothing overtakes it; the waits grow, and how many wait is shown."""
+async def test_a_failed_event_is_retried_first_with_the_same_id(server, admin, hook):
+    """No other event overtakes it; the backoff grows, and the number of waiting events is shown."""
     await add_webhook(server, admin, hook)
     await deliver(server)
     hook.status = 500
@@ -58,8 +58,8 @@ async def test_a_failed_event_is_sent_again_first_and_under_the_same_id(server, 
     assert (await shown(server, admin))["failures"] == 0
 
 
-async def test_what_waits_for_a_receiver_that_is_down_is_named(server, admin, hook):
-    """From which event to which, since when, of which types, and what comes next: in the order in which it will arrive."""
+async def test_the_queue_of_a_receiver_that_is_down_is_described(server, admin, hook):
+    """First and last event, since when, the types, and the next events in the order of delivery."""
     await add_webhook(server, admin, hook, events=["worker.*", "resource.created"])
     await deliver(server)
     assert (await shown(server, admin))["queue"] is None
@@ -96,8 +96,8 @@ async def test_what_waits_for_a_receiver_that_is_down_is_named(server, admin, ho
     assert (await shown(server, admin))["queue"] is None
 
 
-async def test_what_a_label_leaves_out_does_not_wait(server, admin, hook):
-    """What is counted and named is what would be delivered, in the list too."""
+async def test_events_excluded_by_a_label_do_not_wait(server, admin, hook):
+    """The counts and the queue include only what would be delivered, in the list too."""
     await add_webhook(server, admin, hook, labels=["zone=eu-1"])
     hook.status = 500
     await add_worker(server, admin, "us", labels={"zone": "us-1"})
@@ -111,8 +111,8 @@ async def test_what_a_label_leaves_out_does_not_wait(server, admin, hook):
     assert [one["subject"] for one in found["queue"]["next"]] == ["worker:eu"]
 
 
-async def test_more_waits_than_is_counted(server, admin, hook):
-    """An audit log of millions is not read for a page: it says that there is more."""
+async def test_a_long_queue_is_counted_up_to_a_limit(server, admin, hook):
+    """A page does not read an audit log of millions: it says that there are more."""
     await add_webhook(server, admin, hook)
     await server.http.patch("/api/event-destinations/hook", json={"paused": True}, headers=admin)
 
@@ -131,8 +131,8 @@ async def test_more_waits_than_is_counted(server, admin, hook):
     assert found["queue"]["last"] == found["queue"]["first"] + 9_999
 
 
-async def test_a_receiver_that_asks_to_wait_is_not_asked_before(server, admin, hook):
-    """`Retry-After` counts, within limits."""
+async def test_retry_after_is_respected(server, admin, hook):
+    """Within limits."""
     await add_webhook(server, admin, hook)
     hook.status, hook.headers = 503, {"Retry-After": "200"}
     await deliver(server)
@@ -147,7 +147,7 @@ async def test_a_receiver_that_asks_to_wait_is_not_asked_before(server, admin, h
 
 
 async def test_redirects_are_not_followed(server, admin, hook):
-    """An answer must not choose who gets the events."""
+    """An answer must not decide who gets the events."""
     await add_webhook(server, admin, hook)
     hook.status, hook.headers = 307, {"Location": f"http://127.0.0.1:{hook.port}/elsewhere"}
 
@@ -157,8 +157,8 @@ async def test_redirects_are_not_followed(server, admin, hook):
     assert "answered 307" in (await shown(server, admin))["last_error"]
 
 
-async def test_only_wanted_events_are_delivered(server, admin, hook):
-    """By type, by group, and by the labels of the Worker that they are about; what is left out does not wait."""
+async def test_only_selected_events_are_delivered(server, admin, hook):
+    """By type, by group, and by the labels of the Worker that they are about; other events do not wait."""
     await add_webhook(
         server, admin, hook, events=["worker.*", "operator.signed_in"], labels=["zone=eu-1", "gpu"]
     )
@@ -174,8 +174,8 @@ async def test_only_wanted_events_are_delivered(server, admin, hook):
     assert (found["waiting"], found["through"]) == (0, await last_number(server))
 
 
-async def test_enrollments_with_one_key_are_told_by_the_label_of_the_key(server, admin, hook):
-    """Whichever name and labels a host gives itself; the event names the key."""
+async def test_enrollments_are_selected_by_the_labels_of_the_enrollment_key(server, admin, hook):
+    """Whatever name and labels the host chooses; the event names the key."""
     await add_webhook(server, admin, hook, events=["worker.enrolled"], labels=["from=partner"])
     for name, labels in (("partner-hosts", {"from": "partner"}), ("other-hosts", {})):
         key = await watch.issue(server, admin, name, labels=labels)
@@ -189,8 +189,8 @@ async def test_enrollments_with_one_key_are_told_by_the_label_of_the_key(server,
     assert message["details"]["enrollment_key"] == "partner-hosts"
 
 
-async def test_a_label_filter_lets_through_what_is_not_known_any_more(server, admin, hook):
-    """The labels of a deleted Worker are gone: its deletion is told rather than lost."""
+async def test_the_deletion_of_a_worker_passes_every_label_filter(server, admin, hook):
+    """Its labels are not known any more: the event is delivered rather than lost."""
     await add_webhook(server, admin, hook, events=["worker.deleted"], labels=["zone=eu-1"])
     await add_worker(server, admin, "eu", labels={"zone": "eu-1"})
     await server.http.delete("/api/workers/eu", headers=admin)
@@ -200,8 +200,8 @@ async def test_a_label_filter_lets_through_what_is_not_known_any_more(server, ad
     assert hook.types == ["worker.deleted"]
 
 
-async def test_a_paused_destination_waits_and_goes_on_where_it_was(server, admin, hook):
-    """Nothing is sent meanwhile, and nothing is left out afterwards."""
+async def test_a_paused_destination_resumes_where_it_stopped(server, admin, hook):
+    """Nothing is sent meanwhile, and nothing is missing afterwards."""
     await add_webhook(server, admin, hook)
     path = "/api/event-destinations/hook"
     await server.http.patch(path, json={"paused": True}, headers=admin)
@@ -221,7 +221,7 @@ async def test_a_paused_destination_waits_and_goes_on_where_it_was(server, admin
 
 
 async def test_many_events_are_delivered_in_batches(server, admin, hook):
-    """More than fit into one batch arrive in one go, in order and once."""
+    """More events than fit into one batch arrive in one pass, in order and once."""
     await add_webhook(server, admin, hook)
 
     def op(tx):
@@ -239,8 +239,8 @@ async def test_many_events_are_delivered_in_batches(server, admin, hook):
     assert numbers == list(range(numbers[0], numbers[0] + 251))
 
 
-async def test_events_that_retention_removed_are_counted_and_told(server, admin, hook, capsys):
-    """What is not in the audit log any more cannot be delivered: it is counted, logged as an error, and the rest follows."""
+async def test_events_removed_by_retention_are_counted_and_logged(server, admin, hook, capsys):
+    """They cannot be delivered any more: they are counted as lost and logged as an error, and the rest follows."""
     await add_webhook(server, admin, hook)
     await add_worker(server, admin, "w-1")
     through = (await shown(server, admin))["through"]
@@ -252,8 +252,8 @@ async def test_events_that_retention_removed_are_counted_and_told(server, admin,
     assert (await shown(server, admin))["lost"] == 1
 
 
-async def test_a_restart_goes_on_where_it_was(opened, hook):
-    """The position is in the database; what was accepted is not sent again."""
+async def test_delivery_continues_after_a_restart(opened, hook):
+    """The position is in the database; accepted events are not sent again."""
     environ = {"LYFTDATA_EVENTS_ALLOWED_NETWORKS": "127.0.0.0/8"}
     async with opened(**environ) as server:
         await add_webhook(server, await server.sign_in(), hook)
@@ -265,8 +265,8 @@ async def test_a_restart_goes_on_where_it_was(opened, hook):
         assert hook.numbers == [*before, *range(before[-1] + 1, await last_number(server) + 1)]
 
 
-async def test_one_destination_that_is_broken_does_not_stop_another(server, admin, hook):
-    """Each has a position and an error of its own, also one that cannot be opened."""
+async def test_a_broken_destination_does_not_stop_another(server, admin, hook):
+    """Each has its own position and error, even one whose target cannot be decrypted."""
     await add_webhook(server, admin, hook, name="broken")
     await add_webhook(server, admin, hook, name="hook")
     from lyftdata.store.tables import event_destinations
@@ -282,8 +282,8 @@ async def test_one_destination_that_is_broken_does_not_stop_another(server, admi
     assert "another secret key" in (await shown(server, admin, "broken"))["last_error"]
 
 
-async def test_a_server_that_lost_a_destination_does_not_set_it_back(server, admin, hook):
-    """One that was suspended, and taken for dead, records nothing of what its successor does now."""
+async def test_a_server_that_lost_a_destination_does_not_overwrite_its_position(server, admin, hook):
+    """A Server that was suspended, and declared dead, cannot record progress for what its successor now delivers."""
     await add_webhook(server, admin, hook)
     await deliver(server)
     from lyftdata.store.tables import event_destinations
@@ -301,7 +301,7 @@ async def test_a_server_that_lost_a_destination_does_not_set_it_back(server, adm
     assert await server.services.store.read(read) == before
 
 
-async def test_deliveries_are_counted(server, admin, hook):
+async def test_deliveries_are_counted_in_the_metrics(server, admin, hook):
     """By destination and result, until the destination is deleted."""
     await add_webhook(server, admin, hook)
     await deliver(server)
@@ -314,7 +314,7 @@ async def test_deliveries_are_counted(server, admin, hook):
 
 
 async def test_an_event_has_the_documented_fields_and_no_others(server, admin, hook):
-    """The schema of the reference page names each field that is sent."""
+    """The schema of the reference page has every field that is sent."""
     await add_webhook(server, admin, hook)
     await deliver(server)
 

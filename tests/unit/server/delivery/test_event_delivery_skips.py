@@ -1,4 +1,4 @@
-"""One event that a receiver rejects is skipped by an operator: exactly that one, and never in silence."""
+"""An operator skips one event that a receiver rejects: exactly that one, and the gap is recorded."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ REASON = "the firewall rejects its text"
 
 
 async def attempt(server, times=1):
-    """Attempt so often what is due."""
+    """Attempt so many deliveries, each when the backoff is over."""
     for _ in range(times):
         server.clock.forward(minutes=11)
         await deliver(server)
@@ -39,8 +39,8 @@ async def blocked(server, admin, hook, **more):
 
 
 @pytest.mark.parametrize("events", [[], ["worker.*"]])
-async def test_what_follows_arrives_in_order_with_the_notice_of_the_gap(server, admin, hook, events):
-    """To a destination that wants other types as well. The notice does not repeat what the receiver rejects."""
+async def test_the_following_events_arrive_in_order_with_a_notice_of_the_gap(server, admin, hook, events):
+    """Also at a destination that selects other types. The notice does not repeat the rejected content."""
     number = await blocked(server, admin, hook, events=events)
     before = len(hook.accepted)
 
@@ -74,8 +74,8 @@ async def test_what_follows_arrives_in_order_with_the_notice_of_the_gap(server, 
     assert counted in (await server.http.get("/metrics")).text
 
 
-async def test_only_the_event_that_is_rejected_is_skipped(server, admin, hook):
-    """Not the one before it, which was delivered, nor the one behind it; the answer says why, and nothing moves."""
+async def test_only_the_rejected_event_can_be_skipped(server, admin, hook):
+    """Not the delivered one before it, nor the one behind it; the answer says why, and the position does not change."""
     number = await blocked(server, admin, hook)
     through = (await shown(server, await server.sign_in()))["through"]
 
@@ -87,8 +87,8 @@ async def test_only_the_event_that_is_rejected_is_skipped(server, admin, hook):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_an_event_that_nobody_has_rejected_is_not_skipped(server, admin, hook, status):
-    """The receiver asks to wait: the next event would not be accepted either."""
+async def test_an_event_that_was_not_rejected_cannot_be_skipped(server, admin, hook, status):
+    """The receiver asks to wait: it would not accept the next event either."""
     await add_webhook(server, admin, hook)
     hook.status = status
     await attempt(server, 4)
@@ -99,8 +99,8 @@ async def test_an_event_that_nobody_has_rejected_is_not_skipped(server, admin, h
     assert (answer.status_code, answer.json()["code"]) == (409, "event_not_rejected")
 
 
-async def test_of_two_operators_one_skips(server, admin, hook):
-    """And the event behind it is delivered."""
+async def test_concurrent_requests_skip_one_event(server, admin, hook):
+    """Only one of them succeeds, and the event behind it is delivered."""
     number = await blocked(server, admin, hook)
     headers = await server.sign_in()
     body = {"number": number, "reason": REASON}
@@ -121,8 +121,8 @@ async def test_of_two_operators_one_skips(server, admin, hook):
         Outcome(3),
     ],
 )
-async def test_an_attempt_that_is_under_way_undoes_no_skip(server, admin, hook, monkeypatch, outcome):
-    """Whatever comes of it: the destination is behind the event, and those after it arrive, some perhaps twice."""
+async def test_an_attempt_in_progress_does_not_undo_a_skip(server, admin, hook, monkeypatch, outcome):
+    """Whatever its outcome, the position stays behind the event, and the later events arrive, some perhaps twice."""
     number = await blocked(server, admin, hook)
 
     class Slow:
@@ -144,8 +144,8 @@ async def test_an_attempt_that_is_under_way_undoes_no_skip(server, admin, hook, 
     assert delivered[-3:] == ["worker:w-2", "worker:w-3", "event_destination:hook"]
 
 
-async def test_a_notice_that_is_rejected_is_followed_by_no_notice(server, admin, hook):
-    """A receiver that knows its own types alone would be sent one for each."""
+async def test_skipping_a_rejected_notice_sends_no_other_notice(server, admin, hook):
+    """Otherwise a receiver that accepts only the types it knows would get one notice after another."""
     number = await blocked(server, admin, hook, events=["worker.*"])
     assert (await skip(server, number)).status_code == 200
     hook.filtered = "event_skipped"
@@ -161,8 +161,8 @@ async def test_a_notice_that_is_rejected_is_followed_by_no_notice(server, admin,
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 201, f"see {ENROLLMENT_KEY}"])
-async def test_a_skip_has_a_reason(server, admin, hook, reason):
-    """Those who find the gap read it."""
+async def test_a_skip_needs_a_reason(server, admin, hook, reason):
+    """It explains the gap to operators who find it later."""
     number = await blocked(server, admin, hook)
 
     answer = await skip(server, number, reason)

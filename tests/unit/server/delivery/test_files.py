@@ -1,4 +1,4 @@
-"""Events in a file, one a line."""
+"""Events in a file, one per line."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ LOCAL = Destination(name="local", transport=Transport.FILE, url="", secrets=[""]
 
 
 def messages(*numbers):
-    """Return messages."""
+    """Return a message for each number."""
     return [
         make_test_message(
             "local", operator="admin", at=NOON, unique=str(number), source=f"https://{number}.example"
@@ -24,13 +24,13 @@ def messages(*numbers):
 
 
 def sources(file):
-    """Return the whole messages of a file, by what tells them apart."""
+    """Return the sources, which identify the messages, of the complete lines of a file."""
     return [json.loads(line)["source"] for line in file.read_text().splitlines() if line.endswith("}")]
 
 
 @pytest.fixture
 def sender(tmp_path):
-    """Return a sender to a directory that is made at its first use."""
+    """Return a sender to a directory that is created at its first use."""
     with ThreadPoolExecutor(1) as threads:
         yield FileSender(tmp_path / "events", threads=threads)
 
@@ -45,8 +45,8 @@ async def test_lines_are_appended_to_a_private_file(sender, tmp_path):
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-async def test_a_file_that_was_renamed_is_made_again(sender, tmp_path):
-    """Logrotate need not tell the Server."""
+async def test_a_file_that_was_renamed_is_created_again(sender, tmp_path):
+    """Logrotate need not notify the Server."""
     file = tmp_path / "events" / "local.jsonl"
     await sender.send(LOCAL, messages(1))
     file.rename(file.with_suffix(".1"))
@@ -57,8 +57,8 @@ async def test_a_file_that_was_renamed_is_made_again(sender, tmp_path):
     assert sources(file) == ["https://2.example"]
 
 
-async def test_a_line_that_a_crash_has_cut_is_ended(sender, tmp_path):
-    """What follows is on a line of its own."""
+async def test_a_line_truncated_by_a_crash_is_terminated(sender, tmp_path):
+    """The next message starts on a new line."""
     file = tmp_path / "events" / "local.jsonl"
     await sender.send(LOCAL, messages(1))
     with file.open("a") as opened:
@@ -71,7 +71,7 @@ async def test_a_line_that_a_crash_has_cut_is_ended(sender, tmp_path):
 
 @pytest.mark.parametrize("kind", ["link", "readable", "directory"])
 async def test_a_file_that_is_not_private_is_not_written(sender, tmp_path, kind):
-    """A link could lead to another file of the Server's user; what others can read would tell them of every decision."""
+    """A link could point to another file of the Server's user; a file that others can read would leak every event to them."""
     (tmp_path / "events").mkdir(0o700)
     file = tmp_path / "events" / "local.jsonl"
     if kind == "link":

@@ -1,4 +1,4 @@
-"""Syslog receivers that do not behave."""
+"""Syslog receivers that misbehave."""
 
 import ipaddress
 import socket
@@ -19,7 +19,7 @@ from lyftdata.server.delivery.tls import TlsContexts
 
 @contextmanager
 def endless_receiver() -> Iterator[int]:
-    """Listen, and send without end to the first that connects; give the port."""
+    """Listen, and send endlessly to the first client that connects; return the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def send_without_end() -> None:
@@ -33,8 +33,8 @@ def endless_receiver() -> Iterator[int]:
         thread.join()
 
 
-async def test_a_receiver_that_sends_without_end_does_not_keep_a_thread(monkeypatch):
-    """A delivery ends in time whatever comes back: threads that were kept would end every delivery, and no Server could stop."""
+async def test_a_receiver_that_sends_endlessly_does_not_occupy_a_thread(monkeypatch):
+    """A delivery ends in time whatever comes back: occupied threads would stop all deliveries, and the Server could not shut down."""
     monkeypatch.setattr(syslog, "_WITHIN_S", 0.5)
     with ThreadPoolExecutor(2) as threads, endless_receiver() as port:
         sender = SyslogSender(

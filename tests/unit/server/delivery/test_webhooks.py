@@ -1,4 +1,4 @@
-"""Webhooks over TLS, at the address that was checked."""
+"""Webhooks over TLS, sent to the address that was checked."""
 
 import asyncio
 import ipaddress
@@ -27,7 +27,7 @@ MESSAGES = [
 
 @pytest.fixture
 def certified(tmp_path):
-    """Return the certificate of an authority, and a context with a certificate for hooks.example by it."""
+    """Return the certificate of a CA, and a context with a certificate for hooks.example issued by it."""
     authority, certificate, key = issued(tmp_path, name="hooks.example")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -35,7 +35,7 @@ def certified(tmp_path):
 
 
 async def sent(port, *, host="hooks.example", ca="", addresses=("127.0.0.1",)):
-    """Send messages to a name that resolves to these addresses; return what came of it, and how often it was resolved."""
+    """Send messages to a name that resolves to these addresses; return the outcome, and which names were resolved."""
     asked = []
 
     def resolve(name, _port):
@@ -60,7 +60,7 @@ async def sent(port, *, host="hooks.example", ca="", addresses=("127.0.0.1",)):
         return await sender.send(destination, MESSAGES), asked
 
 
-async def test_the_name_is_resolved_once_and_its_certificate_checked(certified):
+async def test_the_name_is_resolved_once_and_its_certificate_is_checked(certified):
     """DNS rebinding: the connection goes to the address that was checked, while certificate and `Host` are those of the name."""
     ca, context = certified
     with receiver(tls=context) as hook:
@@ -73,7 +73,7 @@ async def test_the_name_is_resolved_once_and_its_certificate_checked(certified):
 
 
 @pytest.mark.parametrize("host", ["other.example", "127.0.0.1"])
-async def test_a_certificate_of_another_name_is_refused(certified, host):
+async def test_a_certificate_for_another_name_is_refused(certified, host):
     """Nothing is sent."""
     ca, context = certified
     with receiver(tls=context) as hook:
@@ -84,14 +84,14 @@ async def test_a_certificate_of_another_name_is_refused(certified, host):
 
 
 async def test_a_certificate_that_the_system_does_not_trust_is_refused(certified):
-    """Unless its authority was named."""
+    """Unless its CA was configured."""
     with receiver(tls=certified[1]) as hook:
         outcome, _ = await sent(hook.port)
 
     assert (outcome.delivered, hook.requests) == (0, [])
 
 
-async def test_the_next_address_is_tried_when_one_cannot_be_reached(certified):
+async def test_the_next_address_is_tried_if_one_cannot_be_reached(certified):
     """As a browser does."""
     ca, context = certified
     with receiver(tls=context) as hook:
@@ -101,8 +101,8 @@ async def test_the_next_address_is_tried_when_one_cannot_be_reached(certified):
     assert outcome == Outcome(3)
 
 
-async def test_what_the_receiver_rejects_ends_the_batch(certified):
-    """The messages after it wait, and the error has no part of the path."""
+async def test_a_rejected_message_ends_the_batch(certified):
+    """The messages after it wait, and the error contains no part of the path."""
     ca, context = certified
     with receiver(tls=context) as hook:
         hook.secret = "whsec_" + "A" * 43 + "="
@@ -116,8 +116,8 @@ async def test_what_the_receiver_rejects_ends_the_batch(certified):
     ("status", "is_rejected"),
     [(400, True), (403, True), (422, True), (500, True), (502, True), (429, False), (503, False)],
 )
-async def test_a_receiver_that_asks_to_wait_says_nothing_of_the_message(certified, status, is_rejected):
-    """Every other answer may be about the message: a firewall's, a parser's, a proxy's whose program has crashed on it."""
+async def test_only_a_request_to_wait_is_not_a_rejection(certified, status, is_rejected):
+    """Any other answer may be caused by the message: a firewall's, a parser's, or a proxy's whose backend crashed on it."""
     ca, context = certified
     with receiver(tls=context) as hook:
         hook.secret, hook.status = SECRET, status
@@ -126,8 +126,8 @@ async def test_a_receiver_that_asks_to_wait_says_nothing_of_the_message(certifie
     assert (outcome.delivered, outcome.is_rejected) == (0, is_rejected)
 
 
-async def test_a_receiver_that_was_not_reached_rejects_nothing(certified):
-    """No connection, or none that is trusted: it has not seen the message."""
+async def test_a_receiver_that_was_not_reached_has_not_rejected_the_message(certified):
+    """Without a trusted connection it has not seen the message."""
     ca, context = certified
     with receiver(tls=context) as hook:
         outcome, _ = await sent(hook.port)
@@ -138,8 +138,8 @@ async def test_a_receiver_that_was_not_reached_rejects_nothing(certified):
 
 
 @pytest.mark.parametrize("ends", ["hangs up", "is silent"])
-async def test_a_receiver_that_fails_once_it_has_the_message_rejects_it(certified, monkeypatch, ends):
-    """A firewall resets connections, and a parser may never return: nothing tells more of them than that they got it."""
+async def test_a_receiver_that_fails_after_it_got_the_message_has_rejected_it(certified, monkeypatch, ends):
+    """A firewall resets the connection, or a parser never returns: all that is known is that they got the message."""
     ca, context = certified
     limits, make, is_over = [], asyncio.timeout, asyncio.Event()
 
@@ -152,7 +152,7 @@ async def test_a_receiver_that_fails_once_it_has_the_message_rejects_it(certifie
     async def speak(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         if ends == "is silent":
-            # The time for an answer is over now.
+            # Let the time limit for an answer end now.
             limits[-1].reschedule(asyncio.get_running_loop().time())
             await is_over.wait()
         writer.close()
@@ -173,8 +173,8 @@ async def test_a_receiver_that_fails_once_it_has_the_message_rejects_it(certifie
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nwhat it says\r\n\r\n",
     ],
 )
-async def test_an_error_quotes_nothing_of_an_answer(answer, certified):
-    """Server-side request forgery: who names a destination reads nothing of what some other program answers there."""
+async def test_an_error_quotes_no_part_of_an_answer(answer, certified):
+    """Server-side request forgery: the operator who chooses a destination must not read what another program answers there."""
     ca, context = certified
 
     async def speak(reader, writer):

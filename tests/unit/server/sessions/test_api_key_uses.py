@@ -1,10 +1,10 @@
-"""When API keys were last used: noted at each token, written at most once a minute."""
+"""When each API key was last used: recorded at every token, written at most once a minute."""
 
 from lyftdata.store.tables import api_keys
 
 
 async def stored_use(server, admin):
-    """Return when and by which Worker the key was last used, as the database has it; None for a key that was not used."""
+    """Return when and by which Worker the key was last used according to the database; None if it was never used."""
     (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
     found = await server.services.store.read(lambda conn: api_keys.last_used(conn, [key["public_id"]]))
     return found.get(key["public_id"])
@@ -17,14 +17,14 @@ async def use(server, press):
 
 
 async def test_a_first_use_is_written_at_once(server, admin, press):
-    """A key that was not in use is seen on every Server within a second."""
+    """Every Server shows within a second that a key that was not in use has been used."""
     await use(server, press)
 
     assert await stored_use(server, admin) == (server.clock(), "press-01")
 
 
 async def test_a_key_in_use_is_written_once_a_minute(server, admin, press):
-    """Later uses of the same minute are not written until it is over, and then also without another use."""
+    """Later uses within the same minute are written when it is over, even if no other use follows."""
     await use(server, press)
     first = await stored_use(server, admin)
     server.clock.forward(seconds=30)
@@ -37,8 +37,8 @@ async def test_a_key_in_use_is_written_once_a_minute(server, admin, press):
     assert await stored_use(server, admin) == (last_used_at, "press-01")
 
 
-async def test_operators_see_what_is_not_written(server, admin, press):
-    """At the Server that the Workers ask, the last use is listed at once."""
+async def test_operators_see_a_use_that_is_not_written_yet(server, admin, press):
+    """The Server that the Worker asks lists the last use at once."""
     await use(server, press)
     server.clock.forward(seconds=30)
     await use(server, press)
@@ -47,8 +47,8 @@ async def test_operators_see_what_is_not_written(server, admin, press):
     assert key["last_used_at"] == "2026-03-01T12:00:30Z"
 
 
-async def test_what_is_pending_is_written_at_the_stop(server, admin, press):
-    """Everything is written, also before the minute is over."""
+async def test_pending_uses_are_written_at_shutdown(server, admin, press):
+    """Even if the minute is not over."""
     await use(server, press)
     server.clock.forward(seconds=30)
     await use(server, press)
@@ -58,8 +58,8 @@ async def test_what_is_pending_is_written_at_the_stop(server, admin, press):
     assert await stored_use(server, admin) == (server.clock(), "press-01")
 
 
-async def test_a_clock_that_was_set_back_holds_nothing_up(server, admin, press):
-    """The minute starts again with the earlier time; a use that seems earlier does not replace the later one."""
+async def test_a_clock_that_was_set_back_delays_nothing(server, admin, press):
+    """The minute restarts at the earlier time; a use that seems earlier does not replace a later one."""
     await use(server, press)
     first = await stored_use(server, admin)
     server.clock.forward(seconds=-3600)

@@ -1,4 +1,4 @@
-"""A Worker that asks for shorter holds, since something in between cuts longer ones."""
+"""A Worker requests shorter holds because a proxy or firewall cuts longer connections."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ async def poll(server, press, **fields):
 
 @pytest.fixture
 def asked(server, monkeypatch):
-    """Return for how long the Server was asked to hold polls; each is answered at once."""
+    """Return the hold times with which polls were held; each poll is answered at once."""
     seen = []
     wait = server.services.sessions.wait
 
@@ -39,8 +39,8 @@ async def test_a_poll_is_held_for_no_longer_than_the_worker_asks(server, press, 
     assert asked[-1] == 2.5
 
 
-async def test_no_poll_is_held_for_longer_than_the_server_would(server, press, asked):
-    """A large number, and none, change nothing."""
+async def test_a_worker_cannot_request_a_longer_hold_than_the_servers(server, press, asked):
+    """A larger number, or none, changes nothing."""
     for value in (1e300, None, 86_400):
         assert (await poll(server, press, max_hold_s=value)).status_code == 200
 
@@ -48,8 +48,8 @@ async def test_no_poll_is_held_for_longer_than_the_server_would(server, press, a
 
 
 @pytest.mark.parametrize("value", [0, 0.999, -1, "2", [2], True])
-async def test_a_hold_that_cannot_be_is_refused(server, press, value):
-    """Less than a second would make a Worker ask without end; anything but a number is rejected too."""
+async def test_an_impossible_hold_time_is_rejected(server, press, value):
+    """Less than a second would make a Worker poll in a busy loop; anything but a number is rejected too."""
     answer = await asyncio.wait_for(poll(server, press, max_hold_s=value), 180)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")

@@ -1,4 +1,4 @@
-"""Who is connected: places, polls, directives, presence."""
+"""Who is connected: slots, polls, directives, presence."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ STOP = Directive(kind="stop", code="worker_disabled")
 
 
 def boot(boot_id="boot-0001", hostname="host-a", address="192.0.2.1"):
-    """Return one start of a Worker program."""
+    """Return one boot of a Worker."""
     return Boot(boot_id=boot_id, host={"hostname": hostname, "pid": "7"}, reported_labels={}, address=address)
 
 
@@ -29,39 +29,39 @@ class Peer:
         self.closed = asyncio.Event()
 
     async def receive(self):
-        """Return that the connection is closed, once it is."""
+        """Wait until the connection is closed, and return the message that says so."""
         await self.closed.wait()
         return {"type": "http.disconnect"}
 
     def watch(self, on_closed):
-        """Have something called when the connection is closed."""
+        """Call a function when the connection is closed."""
         return watch_peer(self.receive, on_closed)
 
 
 @pytest.fixture
 async def sessions():
-    """Return sessions whose comings and goings are gathered in `seen`."""
+    """Return a registry that collects in `seen` which Workers connected and disconnected."""
     made = WatchedSessions()
     yield made
     made.release_all()
 
 
 class Watcher(SessionHandlers):
-    """Remembers which Workers came and went."""
+    """Remembers which Workers went online and offline."""
 
     def __init__(self):
         self.seen: list[tuple[str, bool]] = []
         self.went = asyncio.Event()
 
     def presence_changed(self, worker_id, *, is_online):
-        """Remember a Worker."""
+        """Remember a change."""
         self.seen.append((worker_id, is_online))
         if not is_online:
             self.went.set()
 
 
 class WatchedSessions(Sessions):
-    """Sessions that remember who came and went."""
+    """A registry that remembers which Workers went online and offline."""
 
     def __init__(self):
         self.watcher = Watcher()
@@ -69,7 +69,7 @@ class WatchedSessions(Sessions):
 
     @property
     def seen(self) -> list[tuple[str, bool]]:
-        """Return the Workers that came (true) and went."""
+        """Return the Workers that went online (true) and offline (false), in order."""
         return self.watcher.seen
 
 
@@ -79,7 +79,7 @@ def attach(sessions, given=None):
 
 
 async def polling(sessions, session, hold_s=30.0):
-    """Return a poll that is being held, and its peer."""
+    """Return a held poll and its peer."""
     peer = Peer()
     poll = asyncio.create_task(sessions.wait(session, hold_s=hold_s, watch_peer=peer.watch))
     await asyncio.sleep(0)
@@ -87,7 +87,7 @@ async def polling(sessions, session, hold_s=30.0):
 
 
 async def test_the_first_poll_is_new_and_the_next_is_not(sessions):
-    """A new boot is answered at once; its next poll is the same session."""
+    """A new boot is answered at once; its next poll belongs to the same session."""
     session, is_new = attach(sessions)
     again, is_new_again = attach(sessions)
 
@@ -96,7 +96,7 @@ async def test_the_first_poll_is_new_and_the_next_is_not(sessions):
 
 
 async def waiting(sessions, boot_id="boot-0002", within_s=240):
-    """Return a poll of another start that waits for the slot of w-1, and its peer."""
+    """Return a poll of another boot that waits for the slot of w-1, and its peer."""
     peer = Peer()
     poll = asyncio.create_task(
         sessions.wait_for_slot("w-1", boot_id, within_s=within_s, watch_peer=peer.watch)
@@ -106,8 +106,8 @@ async def waiting(sessions, boot_id="boot-0002", within_s=240):
 
 
 @pytest.mark.parametrize("end", ["sign_off", "stop", "break", "release_all"])
-async def test_the_next_start_waits_for_the_end_of_the_last(sessions, end):
-    """It is held while the other is connected, and goes on in the moment in which that one has gone."""
+async def test_the_next_boot_waits_until_the_previous_one_ends(sessions, end):
+    """It is held while the other is connected, and continues as soon as that one has ended."""
     first, _ = attach(sessions)
     held, peer = await polling(sessions, first)
     next_one, _ = await waiting(sessions)
@@ -129,8 +129,8 @@ async def test_the_next_start_waits_for_the_end_of_the_last(sessions, end):
     await asyncio.gather(held)
 
 
-async def test_a_start_that_waits_in_vain_is_refused(sessions):
-    """When its time is over it goes on, and finds the slot held."""
+async def test_a_boot_is_refused_if_the_slot_does_not_become_free(sessions):
+    """When its waiting time is over it tries, and finds the slot taken."""
     attach(sessions)
     next_one, _ = await waiting(sessions, within_s=0.01)
 
@@ -139,8 +139,8 @@ async def test_a_start_that_waits_in_vain_is_refused(sessions):
         attach(sessions, boot("boot-0002"))
 
 
-async def test_a_start_that_has_gone_takes_no_slot(sessions):
-    """Its peer closed the connection while it waited: it is not connected when the slot is free."""
+async def test_a_boot_that_stopped_waiting_takes_no_slot(sessions):
+    """It closed the connection while it waited, so it is not connected when the slot becomes free."""
     attach(sessions)
     next_one, peer = await waiting(sessions)
     peer.closed.set()
@@ -149,8 +149,8 @@ async def test_a_start_that_has_gone_takes_no_slot(sessions):
     assert sessions._slots._waiting == {}
 
 
-async def test_a_free_slot_is_not_waited_for(sessions):
-    """Neither by the first start, nor by the one that holds it; and of many that wait only a few are held."""
+async def test_a_boot_does_not_wait_for_a_free_slot(sessions):
+    """Neither the first boot nor the holder waits; and of many that wait only a few are held."""
     assert await (await waiting(sessions))[0] is True
     attach(sessions)
     assert await (await waiting(sessions, "boot-0001"))[0] is True
@@ -162,8 +162,8 @@ async def test_a_free_slot_is_not_waited_for(sessions):
     assert sessions._slots._waiting == {}
 
 
-async def test_a_poll_ends_with_its_hold(sessions):
-    """Nothing to say: the poll is answered when its time is over, and the Worker stays online."""
+async def test_a_poll_ends_when_its_hold_time_is_over(sessions):
+    """The poll is answered without a directive, and the Worker stays online."""
     session, _ = attach(sessions)
     poll, _ = await polling(sessions, session, hold_s=0.0)
 
@@ -171,8 +171,8 @@ async def test_a_poll_ends_with_its_hold(sessions):
     assert sessions.is_online("w-1")
 
 
-async def test_a_directive_reaches_a_held_poll_at_once_or_the_next(sessions):
-    """A held poll is answered with it; otherwise it waits for the next poll."""
+async def test_a_directive_answers_the_held_poll_or_the_next_one(sessions):
+    """A held poll is answered with it at once; without one, the directive waits for the next poll."""
     session, _ = attach(sessions)
     poll, _ = await polling(sessions, session)
     renew = Directive(kind="renew")
@@ -187,7 +187,7 @@ async def test_a_directive_reaches_a_held_poll_at_once_or_the_next(sessions):
 
 
 async def test_stop_ends_the_session_at_once(sessions):
-    """The Worker is offline before `stop` returns, and its held poll is told why."""
+    """The Worker is offline before `stop` returns, and its held poll gets the reason."""
     session, _ = attach(sessions)
     poll, _ = await polling(sessions, session)
 
@@ -199,8 +199,8 @@ async def test_stop_ends_the_session_at_once(sessions):
     assert not sessions.stop("w-1", STOP)
 
 
-async def test_two_live_boots_the_first_keeps_its_place(sessions):
-    """A second process is refused while the first polls and between its polls, and both hosts are named."""
+async def test_of_two_live_boots_the_first_keeps_the_slot(sessions):
+    """A second process is refused during the first one's polls and between them, and the refusal names both hosts."""
     session, _ = attach(sessions)
     for _ in range(2):
         with pytest.raises(DuplicateInstanceError) as refused:
@@ -209,8 +209,8 @@ async def test_two_live_boots_the_first_keeps_its_place(sessions):
         await polling(sessions, session)
 
 
-async def test_a_crashed_process_is_no_clone(sessions):
-    """Once its poll has broken off, the next boot takes the place, without flicker."""
+async def test_a_crashed_process_is_not_taken_for_a_clone(sessions):
+    """Once its connection is lost, the next boot takes the slot, and the Worker does not go offline in between."""
     session, _ = attach(sessions)
     poll, peer = await polling(sessions, session)
     peer.closed.set()
@@ -223,8 +223,8 @@ async def test_a_crashed_process_is_no_clone(sessions):
     assert sessions.seen == [("w-1", True)]
 
 
-async def test_killed_just_after_an_answer_it_is_no_clone_either(sessions, monkeypatch):
-    """Between polls nobody can tell: the next start waits out the grace, and takes the place."""
+async def test_a_process_killed_between_polls_is_not_taken_for_a_clone(sessions, monkeypatch):
+    """Between polls the Server cannot notice it: the next boot waits until the grace period is over, and takes the slot."""
     monkeypatch.setattr(module, "GRACE_AFTER_ANSWER_S", 0.01)
     session, _ = attach(sessions)
 
@@ -235,8 +235,8 @@ async def test_killed_just_after_an_answer_it_is_no_clone_either(sessions, monke
     assert fresh is not session
 
 
-async def test_a_clone_waits_until_the_first_asks_again(sessions):
-    """The first is between its polls: the second is refused as soon as the first has shown that it lives."""
+async def test_a_clone_is_refused_once_the_first_polls_again(sessions):
+    """While the first is between polls, the second waits; it is refused as soon as the first has shown that it is alive."""
     session, _ = attach(sessions)
     waiting = asyncio.create_task(sessions.wait_for_previous_boot("w-1", "boot-0002"))
     await asyncio.sleep(0)
@@ -249,8 +249,8 @@ async def test_a_clone_waits_until_the_first_asks_again(sessions):
         attach(sessions, boot("boot-0002"))
 
 
-async def test_disabled_while_it_waits_for_its_place_it_does_not_get_it(server, admin, press):
-    """The start before it is between polls when the Worker is disabled: the token of the next one is good no longer."""
+async def test_a_worker_disabled_while_it_waits_for_its_slot_does_not_connect(server, admin, press):
+    """Its previous boot is between polls when the Worker is disabled: the token of the next boot is no longer valid."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
     await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=bearer)
@@ -268,8 +268,8 @@ async def test_disabled_while_it_waits_for_its_place_it_does_not_get_it(server, 
     assert not server.services.sessions.is_online("press-01")
 
 
-async def test_a_worker_that_does_not_come_back_goes_offline(sessions, monkeypatch):
-    """After the grace a Worker whose poll broke off, or that does not poll again, is offline."""
+async def test_a_worker_that_does_not_poll_again_goes_offline(sessions, monkeypatch):
+    """After the grace period, whether its last poll was answered or its connection was lost."""
     went = sessions.watcher.went
     monkeypatch.setattr(module, "GRACE_AFTER_BREAK_S", 0.0)
     session, _ = attach(sessions)
@@ -285,8 +285,8 @@ async def test_a_worker_that_does_not_come_back_goes_offline(sessions, monkeypat
     assert sessions.online_count() == 0
 
 
-async def test_coming_back_in_time_keeps_a_worker_online(sessions):
-    """A poll that follows a broken one goes on with the same session."""
+async def test_a_worker_that_reconnects_in_time_stays_online(sessions):
+    """A poll after a lost connection continues the same session."""
     session, _ = attach(sessions)
     poll, peer = await polling(sessions, session)
     peer.closed.set()
@@ -301,7 +301,7 @@ async def test_coming_back_in_time_keeps_a_worker_online(sessions):
 
 
 async def test_a_second_poll_of_the_same_boot_replaces_the_first(sessions):
-    """A connection that the network has lost does not keep the Worker's next poll waiting."""
+    """A connection lost by the network does not block the Worker's next poll."""
     session, _ = attach(sessions)
     first, _ = await polling(sessions, session)
     second, _ = await polling(sessions, session)
@@ -311,8 +311,8 @@ async def test_a_second_poll_of_the_same_boot_replaces_the_first(sessions):
     assert await second is STOP
 
 
-async def test_signing_off_is_offline_at_once_and_only_for_its_own_boot(sessions):
-    """A goodbye ends the session; that of an older boot does not end the newer one."""
+async def test_a_sign_off_ends_the_session_of_its_own_boot_at_once(sessions):
+    """That of an older boot does not end the newer one's session."""
     session, _ = attach(sessions)
     poll, _ = await polling(sessions, session)
     sessions.sign_off("w-1", "boot-0000")
@@ -324,8 +324,8 @@ async def test_signing_off_is_offline_at_once_and_only_for_its_own_boot(sessions
     await poll
 
 
-async def test_a_stopping_server_lets_every_poll_go(sessions):
-    """Held polls are answered at once, later ones too."""
+async def test_a_stopping_server_answers_every_poll_at_once(sessions):
+    """Those that are held, and those that arrive later."""
     session, _ = attach(sessions)
     poll, _ = await polling(sessions, session)
     sessions.release_all()
@@ -338,15 +338,15 @@ async def test_a_stopping_server_lets_every_poll_go(sessions):
 @pytest.mark.parametrize(
     ("online", "hold_s"), [(0, 25), (3_750, 25), (7_500, 50), (15_000, 100), (1_000_000, 240)]
 )
-async def test_the_request_rate_has_a_ceiling(sessions, online, hold_s):
-    """The more Workers, the longer polls are held: 150 a second at most, until the hold itself has its limit."""
+async def test_the_request_rate_is_limited(sessions, online, hold_s):
+    """The more Workers, the longer polls are held: at most 150 a second, until the hold time reaches its own limit."""
     sessions._by_worker = dict.fromkeys(map(str, range(online)))
     assert sessions.hold_s() == hold_s
     sessions._by_worker = {}
 
 
-async def test_the_first_back_are_held_as_long_as_the_last():
-    """After a restart polls are held for as many as were connected before, until all should be back or more are here."""
+async def test_the_first_workers_after_a_restart_are_held_as_long_as_the_last():
+    """After a restart, polls are held as if as many Workers as before were connected, until all should be back or more are connected."""
     clock = FakeClock()
     sessions = Sessions(now=clock)
     sessions.set_expected_count(15_000)
@@ -359,8 +359,8 @@ async def test_the_first_back_are_held_as_long_as_the_last():
     assert sessions.hold_s() == 25
 
 
-async def test_expecting_fewer_does_not_make_it_fewer():
-    """Other Workers are awaited while the fleet comes back: the larger number stays until its time is over."""
+async def test_a_smaller_expected_count_does_not_replace_a_larger_one():
+    """The larger count applies until its time is over: the fleet is still reconnecting."""
     clock = FakeClock()
     sessions = Sessions(now=clock)
     sessions.set_expected_count(15_000)
@@ -373,8 +373,8 @@ async def test_expecting_fewer_does_not_make_it_fewer():
     assert sessions.hold_s() == 50
 
 
-async def test_a_poll_is_the_first_once_at_each_server(sessions):
-    """A load balancer may send polls to each Server in turn: the one that returns is not spread again."""
+async def test_a_worker_that_returns_to_a_server_is_not_spread_again(sessions):
+    """A load balancer may send polls to each Server in turn: the first poll is spread once at each."""
     session, _ = attach(sessions)
     assert [sessions.begin_hold(session) for _ in range(2)] == [True, False]
 
@@ -385,8 +385,8 @@ async def test_a_poll_is_the_first_once_at_each_server(sessions):
 
 
 @pytest.mark.parametrize("how", ["broken", "ended", "elsewhere_no_more", "sent_elsewhere", "started_again"])
-async def test_who_comes_back_with_others_is_spread_again(sessions, how):
-    """Whatever may have hit the whole fleet at once makes the next poll of each the first."""
+async def test_a_worker_that_may_reconnect_with_the_whole_fleet_is_spread_again(sessions, how):
+    """Anything that may have affected the whole fleet at once makes the next poll count as the first."""
     session, _ = attach(sessions)
     assert sessions.begin_hold(session)
     poll, peer = await polling(sessions, session)
@@ -431,10 +431,10 @@ async def connected(server, press):
         ("POST", "/api/api-keys/{key}/rotate", {"grace_s": 0}, "api_key_rotated", True),
     ],
 )
-async def test_what_an_operator_takes_back_ends_the_session_before_the_answer(
+async def test_a_revocation_ends_the_session_before_the_operator_is_answered(
     server, admin, press, method, path, body, code, final
 ):
-    """When the operator is answered, the Worker is offline and has been told why, with a reference that is found."""
+    """By then the Worker is offline, and has got the reason with a reference that operators can look up."""
     poll = await connected(server, press)
     (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
     assert key["used_by"] == ["press-01"]
@@ -448,8 +448,8 @@ async def test_what_an_operator_takes_back_ends_the_session_before_the_answer(
     assert refusal.json()["code"] == code
 
 
-async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
-    """A key that expires in five seconds holds a poll for five seconds, however long the token lives."""
+async def test_a_poll_is_held_until_its_api_key_expires_at_most(server, admin, monkeypatch):
+    """With a key that expires in five seconds it is held for five, however long the token is valid."""
     await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
     body = {"name": "short", "expires_in_s": 5}
     key = (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
@@ -472,8 +472,8 @@ async def test_a_poll_ends_with_its_api_key(server, admin, monkeypatch):
     assert held == [(5.0, True)]
 
 
-async def test_workers_that_come_back_together_do_not_stay_in_step(server, press, monkeypatch):
-    """The first poll that is held ends at a random moment of the interval; those that follow last for all of it."""
+async def test_workers_that_reconnect_together_do_not_stay_in_step(server, press, monkeypatch):
+    """The first held poll ends at a random moment of the interval; later ones last the whole interval."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     held = []
 
@@ -494,8 +494,8 @@ async def test_workers_that_come_back_together_do_not_stay_in_step(server, press
     assert held == [12.5, 25.0, 25.0]
 
 
-async def test_a_renamed_worker_is_told_to_renew(server, admin, press):
-    """Name and labels stand in the token: the Worker gets a fresh one at once."""
+async def test_a_worker_whose_labels_change_is_asked_to_renew(server, admin, press):
+    """Labels are in the token, so the Worker gets a new one at once."""
     poll = await connected(server, press)
 
     await server.http.patch("/api/workers/press-01", json={"labels": {"zone": "eu-2"}}, headers=admin)
@@ -505,7 +505,7 @@ async def test_a_renamed_worker_is_told_to_renew(server, admin, press):
 
 
 async def test_status_goes_from_never_to_online_to_offline(server, admin, press):
-    """The list shows where a Worker stands, filters by it, and remembers when it was last there."""
+    """The list shows a Worker's status, can filter by it, and says when the Worker was last seen."""
     assert server.services.worker_queries.status_of("press-01") is Status.NEVER_CONNECTED
     poll = await connected(server, press)
     server.services.traces.worker_seen(
@@ -525,8 +525,8 @@ async def test_status_goes_from_never_to_online_to_offline(server, admin, press)
     assert shown["last_seen_at"] == "2026-03-01T12:00:00Z"
 
 
-async def test_disabled_while_its_poll_arrives_a_worker_is_not_connected(server, admin, press):
-    """Between the first and the last byte of a poll the Worker is disabled: it gets no session."""
+async def test_a_worker_disabled_while_its_poll_arrives_is_not_connected(server, admin, press):
+    """It is disabled between the first and the last byte of its poll."""
     token = (await server.token_by_key(*press)).json()["access_token"]
 
     async def slow_body():
@@ -557,8 +557,8 @@ async def test_disabled_while_its_poll_arrives_a_worker_is_not_connected(server,
         b'{"boot_id": "boot-0001", "host": ' + b'{"a":' * 2000,
     ],
 )
-async def test_a_poll_that_cannot_be_read(server, press, body):
-    """A clear error, and no session is begun."""
+async def test_an_invalid_poll_is_rejected(server, press, body):
+    """The error is clear, and no session begins."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     answer = await server.http.post(
         "/api/worker/session", content=body, headers={"Authorization": f"Bearer {token}"}
@@ -568,8 +568,8 @@ async def test_a_poll_that_cannot_be_read(server, press, body):
     assert not server.services.sessions.is_online("press-01")
 
 
-async def test_hostile_host_facts_are_cleaned_and_cut(server, admin, press):
-    """What a Worker says of itself is shown without control characters, unknown facts are left out."""
+async def test_hostile_host_facts_are_cleaned_and_shortened(server, admin, press):
+    """What a Worker reports of its host is shown without control characters; unknown facts are dropped."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     facts = {"hostname": "\x1b[2J<script>" + "x" * 500, "os": "a\nb", "evil": "y"}
     await server.http.post(
@@ -585,8 +585,8 @@ async def test_hostile_host_facts_are_cleaned_and_cut(server, admin, press):
     assert "\n" not in shown["os"]
 
 
-async def test_a_key_that_is_rotated_while_it_holds_a_poll_ends_it(server, admin, press):
-    """The poll was begun under a key without an end; the next one is held until the key's end at most."""
+async def test_rotating_the_key_ends_the_held_poll(server, admin, press):
+    """The poll began when the key had no expiry; the next one is held until the key expires at most."""
     poll = await connected(server, press)
     (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
 
@@ -606,8 +606,8 @@ async def test_a_key_that_is_rotated_while_it_holds_a_poll_ends_it(server, admin
         ("stop", "server_stopped"),
     ],
 )
-async def test_sessions_are_remembered_with_how_they_ended(server, admin, press, monkeypatch, how, end):
-    """From when, until when, from where, and why it is over; also once it is written down."""
+async def test_the_session_history_says_how_each_session_ended(server, admin, press, monkeypatch, how, end):
+    """It has start, end, host and the reason, before and after it is written to the database."""
     monkeypatch.setattr(module, "GRACE_AFTER_BREAK_S", 0.01 if how == "silence" else 60)
     sessions = server.services.sessions
     token = (await server.token_by_key(*press)).json()["access_token"]
@@ -646,8 +646,8 @@ async def test_sessions_are_remembered_with_how_they_ended(server, admin, press,
         await server.services.session_log.flush()
 
 
-async def test_sessions_that_cannot_be_written_wait(server, admin, press, monkeypatch):
-    """A full disk today loses no session that is written tomorrow."""
+async def test_sessions_that_cannot_be_written_are_kept_for_the_next_write(server, admin, press, monkeypatch):
+    """A full disk loses no session."""
     await connected(server, press)
     with monkeypatch.context() as broken:
 
