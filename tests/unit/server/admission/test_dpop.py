@@ -1,4 +1,4 @@
-"""Proofs of possession (RFC 9449): a bound token needs a proof of this request, made just now, used once."""
+"""Proofs of possession (RFC 9449): a bound token needs a recent proof for this request, accepted once."""
 
 import base64
 import json
@@ -11,8 +11,8 @@ from tests.oauth_requests import VERIFY, ask_bound, bound, claims_of, dpop, show
 from lyftdata.core.identity_keys import generate_identity_key
 
 
-async def test_a_bound_token_is_worth_nothing_without_its_key(server, press):
-    """With a proof it passes; stolen, as a bearer token or with another's proof, it does not."""
+async def test_a_bound_token_is_useless_without_its_key(server, press):
+    """It is accepted with a proof; stolen, as a bearer token or with a proof by another key, it is refused."""
     key, thief = generate_identity_key(), generate_identity_key()
     token = await bound(server, press, key)
     assert claims_of(token)["cnf"] == {"jkt": key.public.thumbprint}
@@ -23,16 +23,16 @@ async def test_a_bound_token_is_worth_nothing_without_its_key(server, press):
     assert (await show_bound(server, token, "nonsense")).status_code == 401
 
 
-async def test_a_proof_is_used_once(server, press):
-    """Captured together with the token it lets nobody in a second time."""
+async def test_a_proof_is_accepted_once(server, press):
+    """A captured token and proof are refused the second time."""
     key = generate_identity_key()
     token = await bound(server, press, key)
     proof = dpop(key, server, token=token, **VERIFY)
     assert [(await show_bound(server, token, proof)).status_code for _ in range(2)] == [204, 401]
 
 
-async def test_a_bearer_token_is_not_shown_with_a_proof(server, press):
-    """A token without `cnf` sent as DPoP is rejected: it is not bound to a key."""
+async def test_a_bearer_token_is_rejected_as_a_dpop_token(server, press):
+    """A token without `cnf` is not bound to a key."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     key = generate_identity_key()
     assert (await show_bound(server, token, dpop(key, server, token=token, **VERIFY))).status_code == 401
@@ -57,8 +57,8 @@ async def test_a_bearer_token_is_not_shown_with_a_proof(server, press):
         {"nonce": "made-up"},
     ],
 )
-async def test_proofs_that_are_not_for_this_request(server, press, wrong):
-    """Another method, address, token, type, no time, no identifier, a nonce of nobody: refused."""
+async def test_a_proof_that_is_not_for_this_request_is_refused(server, press, wrong):
+    """Another method, address, token or type, no time, no identifier, an unknown nonce."""
     key = generate_identity_key()
     token = await bound(server, press, key)
     try:
@@ -74,8 +74,8 @@ async def test_proofs_that_are_not_for_this_request(server, press, wrong):
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(-61, 401), (-60, 204), (5, 204), (6, 401)])
-async def test_a_proof_is_of_now(server, press, seconds, status):
-    """A minute old at most, and hardly of the future: both sides of both bounds."""
+async def test_a_proof_must_be_recent(server, press, seconds, status):
+    """At most a minute old, and at most five seconds in the future: both sides of both limits."""
     key = generate_identity_key()
     token = await bound(server, press, key)
     iat = int((server.clock() + timedelta(seconds=seconds)).timestamp())
@@ -84,8 +84,8 @@ async def test_a_proof_is_of_now(server, press, seconds, status):
     ).status_code == status
 
 
-async def test_a_nonce_is_of_now_and_of_this_server(server, press):
-    """Two steps later it is old; the answer brings the next one."""
+async def test_only_a_recent_nonce_of_this_server_is_accepted(server, press):
+    """Two steps later it is too old; the answer has the next one."""
     key = generate_identity_key()
     nonce = (await ask_bound(server, press, dpop(key, server))).headers["dpop-nonce"]
     server.clock.forward(seconds=240)
@@ -96,7 +96,7 @@ async def test_a_nonce_is_of_now_and_of_this_server(server, press):
 
 
 async def test_a_private_key_in_a_proof_is_refused(server, press):
-    """A key that was sent once is compromised."""
+    """A private key that was sent once is compromised."""
     key = generate_identity_key()
     private = key.jose_key.as_dict(private=True)
     answer = await ask_bound(server, press, dpop(key, server, header={"jwk": private}))
@@ -104,7 +104,7 @@ async def test_a_private_key_in_a_proof_is_refused(server, press):
 
 
 async def test_an_old_nonce_at_a_resource_brings_a_new_one(server, press):
-    """A client that keeps the nonce of the token endpoint finds its way (RFC 9449, section 9)."""
+    """So a client that sends the nonce of the token endpoint can retry (RFC 9449, section 9)."""
     key = generate_identity_key()
     token = await bound(server, press, key)
     shown = await show_bound(server, token, dpop(key, server, token=token, nonce="x" * 24, **VERIFY))

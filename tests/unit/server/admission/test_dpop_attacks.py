@@ -1,4 +1,4 @@
-"""Attacks on proofs of possession (RFC 9449, section 11): replay, floods, and addresses that two programs read differently."""
+"""Attacks on proofs of possession (RFC 9449, section 11): replay, floods, and URLs that two programs parse differently."""
 
 import pytest
 from tests.oauth_requests import VERIFY, ask_bound, bound, dpop, show_bound
@@ -7,12 +7,12 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 
 async def nonce_of(server, press):
-    """Return the nonce of now."""
+    """Return the current nonce."""
     return (await ask_bound(server, press, dpop(generate_identity_key(), server))).headers["dpop-nonce"]
 
 
-async def test_a_worker_that_makes_up_keys_fills_no_memory(server, press, monkeypatch):
-    """Its proofs count against the Worker, not against keys of which it has as many as it likes."""
+async def test_a_worker_that_generates_many_keys_does_not_fill_the_memory(server, press, monkeypatch):
+    """Its proofs are counted by Worker, not by key, of which it can generate any number."""
     nonce = await nonce_of(server, press)
     monkeypatch.setattr(server.services.dpop.spent, "_max_per_worker", 10, raising=False)
 
@@ -28,8 +28,8 @@ async def test_a_worker_that_makes_up_keys_fills_no_memory(server, press, monkey
     assert len(server.services.dpop.spent) == 1
 
 
-async def test_one_worker_keeps_no_other_from_proving(server, admin, press, monkeypatch):
-    """Each has a share of its own."""
+async def test_a_worker_cannot_use_up_the_proofs_of_another(server, admin, press, monkeypatch):
+    """Each Worker has its own limit."""
     body = {"name": "press-02", "id": "press-02", "issue_key": True}
     second = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
     nonce = await nonce_of(server, press)
@@ -42,8 +42,8 @@ async def test_one_worker_keeps_no_other_from_proving(server, admin, press, monk
         assert [a.status_code for a in answers] == statuses
 
 
-async def test_a_busy_worker_is_let_through(server, press):
-    """Some thousand requests in a minute, each with a proof of its own: a proxy asks about every one."""
+async def test_a_busy_worker_is_not_limited(server, press):
+    """A proxy asks about every request: 1,500 a minute, each with its own proof, are accepted."""
     key = generate_identity_key()
     token = await bound(server, press, key)
     statuses = set()
@@ -53,15 +53,15 @@ async def test_a_busy_worker_is_let_through(server, press):
 
 
 @pytest.mark.parametrize("seconds", [-60, 0, 5])
-async def test_no_proof_is_good_twice_in_all_its_life(server, press, seconds):
-    """Whenever it was made: as long as it would be taken, its use is remembered; the clock's last second included."""
+async def test_a_proof_is_never_accepted_twice(server, press, seconds):
+    """Its use is remembered for as long as it would be accepted, whenever it was made, up to the last second."""
     key = generate_identity_key()
     token = await bound(server, press, key)
     iat = int(server.clock().timestamp()) + seconds
     proof = dpop(key, server, token=token, iat=iat, **VERIFY)
     assert (await show_bound(server, token, proof)).status_code == 204
     server.clock.forward(seconds=60 + seconds)
-    # Others in between, so that ended ones are looked for.
+    # Other proofs in between, so that expired records are removed.
     for _ in range(40):
         await show_bound(server, token, dpop(key, server, token=token, **VERIFY))
     assert (await show_bound(server, token, proof)).status_code == 401
@@ -79,8 +79,8 @@ async def test_no_proof_is_good_twice_in_all_its_life(server, press, seconds):
         "https://service.example.com\\orders",
     ],
 )
-async def test_an_address_that_two_programs_read_differently_is_rejected(server, admin, press, url):
-    """A client that signs such a text may have asked another host, which could use the proof here."""
+async def test_a_url_that_two_programs_parse_differently_is_rejected(server, admin, press, url):
+    """A client that signs such a URL may have sent its request to another host, which could then use the proof here."""
     body = {"name": "service", "audience": "https://service.example.com"}
     assert (await server.http.post("/api/resources", json=body, headers=admin)).status_code == 201
     key = generate_identity_key()

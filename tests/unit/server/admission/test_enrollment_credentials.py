@@ -1,4 +1,4 @@
-"""How many enrollment keys a credential is checked against: as many for one that is right as for one that is not."""
+"""How many enrollment keys a credential is checked against: as many for a right one as for a wrong one."""
 
 import contextlib
 import functools
@@ -32,7 +32,7 @@ CURRENT, PREVIOUS, WRONG = (Secret(letter * 40) for letter in "cpw")
 ISSUED, UNKNOWN = (generate_enrollment_key(secrets.token_bytes) for _ in range(2))
 
 
-# Not at import, which each process of a run does: to stretch a chosen key takes a third of a second.
+# Not at import, which every test process does: stretching a chosen key takes a third of a second.
 @functools.cache
 def accepted(role):
     """Return a key of the settings."""
@@ -53,7 +53,7 @@ SETTINGS = {
 
 
 def credentials(roles):
-    """Return the check with these keys of the settings, and one that an operator has issued."""
+    """Return the checker with these keys of the settings, and one issued by an operator."""
     stored = make_stored_parts(ISSUED)
     issued = EnrollmentKeyRecord(
         public_id=stored.public_id,
@@ -75,7 +75,7 @@ def credentials(roles):
 
 
 def proof_by(secret, *, forged=False):
-    """Return a proof; a forged one names its key and has the signature of another proof."""
+    """Return a proof; a forged one names its key but has the signature of another proof."""
     key = derive_proof_key(secret, audience=ISSUER)
     proof, other = (
         make_proof(key, worker_name=name, thumbprint="t" * 43, now=NOON, jti=secrets.token_hex(8))
@@ -86,7 +86,7 @@ def proof_by(secret, *, forged=False):
 
 @pytest.fixture
 def checks(monkeypatch):
-    """Return a list that grows with every check of a signature."""
+    """Return a list that gets an entry for every signature check."""
     made = []
     check = UnverifiedJws.check_signature
 
@@ -109,8 +109,8 @@ def checks(monkeypatch):
         ("two", True, 3),
     ],
 )
-def test_as_many_checks_whatever_is_wrong_or_right(checks, settings, named, number):
-    """Timing oracle: not the answer's time, but the answer alone tells a right credential, and off from wrong."""
+def test_right_and_wrong_credentials_cost_the_same_number_of_checks(checks, settings, named, number):
+    """Timing oracle: the time of an answer must not reveal a right credential, nor whether Auto-Enrollment is on."""
     by_kind = {
         False: [proof_by(WRONG), proof_by(CURRENT), proof_by(PREVIOUS)],
         True: [proof_by(UNKNOWN), proof_by(ISSUED), proof_by(ISSUED, forged=True)],
@@ -128,8 +128,8 @@ def test_as_many_checks_whatever_is_wrong_or_right(checks, settings, named, numb
 
 
 @pytest.mark.parametrize(("named", "number"), [(False, 0), (True, 1)])
-def test_as_many_keys_are_read_whether_enrollment_is_on_or_off(monkeypatch, named, number):
-    """Timing oracle: to read a key of the database takes a quarter as long as to check by it."""
+def test_the_same_number_of_keys_is_loaded_whether_enrollment_is_on_or_off(monkeypatch, named, number):
+    """Timing oracle: loading a key from the database takes a quarter of the time of a check."""
     read = []
 
     def counted(**given):
@@ -151,8 +151,8 @@ def test_as_many_keys_are_read_whether_enrollment_is_on_or_off(monkeypatch, name
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_only_a_right_key_is_proved(settings):
-    """A key that the settings do not hold, or that no operator has issued, enrolls by no order in which keys are tried."""
+def test_only_a_right_key_enrolls(settings):
+    """A key that is neither in the settings nor issued by an operator is refused, in whatever order the keys are tried."""
     subject = credentials(SETTINGS[settings])
     roles = {accepted(role).fingerprint: role for role in SETTINGS[settings]}
 
@@ -170,8 +170,8 @@ def test_only_a_right_key_is_proved(settings):
         subject.check(WRONG.reveal())
 
 
-def test_off_is_told_to_operators():
-    """Without any key that enrolls the cause says so."""
+def test_operators_see_that_enrollment_is_off():
+    """If there is no key that enrolls, the cause says so."""
     subject = credentials([])
     subject._directory = Directory((), ())
 

@@ -1,4 +1,4 @@
-"""At `/oauth2/register` guessing the enrollment key ends at a limit, and costs the Server next to nothing from there on."""
+"""Guesses of the enrollment key at `/oauth2/register` are limited, and cost the Server next to nothing beyond the limit."""
 
 import asyncio
 
@@ -17,8 +17,8 @@ async def guess(server, http, *, credential=WRONG):
     return await http.post("/oauth2/register", json=body, headers={"Authorization": f"Bearer {credential}"})
 
 
-async def test_beyond_the_limit_the_credential_is_not_looked_at(server, monkeypatch):
-    """From the twenty-first on it is 429 with Retry-After, to the right key too, and nothing is checked."""
+async def test_credentials_are_not_checked_beyond_the_limit(server, monkeypatch):
+    """From the twenty-first guess on the answer is 429 with Retry-After, even to the right key, and nothing is checked."""
     answers = [await guess(server, server.http) for _ in range(25)]
     assert [answer.status_code for answer in answers] == [401] * 20 + [429] * 5
 
@@ -35,8 +35,8 @@ async def test_beyond_the_limit_the_credential_is_not_looked_at(server, monkeypa
     assert await server.cause(right) == "enrollment_rate_limited"
 
 
-async def test_the_right_key_is_taken_from_another_network_and_after_the_wait(server):
-    """A guesser delays nobody elsewhere; in the same network the wait that was told is enough."""
+async def test_the_right_key_is_accepted_from_another_network_and_after_the_wait(server):
+    """Guesses delay no other network; in the same network, waiting as long as `Retry-After` says is enough."""
     for _ in range(25):
         await guess(server, server.http)
 
@@ -51,15 +51,15 @@ async def test_the_right_key_is_taken_from_another_network_and_after_the_wait(se
     assert (await server.register(generate_identity_key(), "press")).status_code == 201
 
 
-async def test_guesses_sent_together_get_no_more(server):
-    """Of a hundred at once twenty are looked at."""
+async def test_concurrent_guesses_are_limited_alike(server):
+    """Of a hundred at once, twenty are checked."""
     answers = await asyncio.gather(*(guess(server, server.http) for _ in range(100)))
 
     assert sum(answer.status_code == 401 for answer in answers) == 20
 
 
-async def test_guessing_goes_no_further_by_proofs(server):
-    """A proof under a wrong secret and a raw wrong secret share one count."""
+async def test_proofs_and_raw_secrets_share_one_limit(server):
+    """A proof made with a wrong secret counts like the wrong secret itself."""
     for number in range(20):
         key = generate_identity_key()
         proof = server.proof(key, "press", secret=WRONG)
@@ -68,15 +68,15 @@ async def test_guessing_goes_no_further_by_proofs(server):
     assert (await guess(server, server.http)).status_code == 429
 
 
-async def test_right_enrollments_are_not_counted(server):
-    """A whole fleet behind one address enrolls without a wait."""
+async def test_successful_enrollments_are_not_counted(server):
+    """A whole fleet behind one address enrolls without waiting."""
     answers = [await server.register(generate_identity_key(), f"w-{number}") for number in range(50)]
 
     assert {answer.status_code for answer in answers} == {201}
 
 
-async def test_what_is_no_guess_at_the_key_is_not_counted(server):
-    """Requests without a credential, and of those who know the key but break another rule, use up no guesses."""
+async def test_only_guesses_of_the_key_are_counted(server):
+    """Not requests without a credential, nor those with the right key that break another rule."""
     for _ in range(30):
         await server.http.post("/oauth2/register", json={})
         await server.register(generate_identity_key(), "x" * 100)
@@ -85,8 +85,8 @@ async def test_what_is_no_guess_at_the_key_is_not_counted(server):
     assert (await server.register(generate_identity_key(), "press")).status_code == 201
 
 
-async def test_the_limit_at_enrollment_does_not_reach_tokens(server, admin, press):
-    """A guesser at the enrollment key keeps no Worker in the same network from its tokens."""
+async def test_the_enrollment_limit_does_not_affect_token_requests(server, admin, press):
+    """Guesses of the enrollment key do not keep Workers in the same network from their tokens."""
     for _ in range(40):
         await guess(server, server.http)
 
@@ -94,8 +94,8 @@ async def test_the_limit_at_enrollment_does_not_reach_tokens(server, admin, pres
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-async def test_off_and_wrong_are_limited_alike(opened, enabled):
-    """Whether Auto-Enrollment is on cannot be told by when the limit begins."""
+async def test_the_limit_does_not_reveal_whether_enrollment_is_on(opened, enabled):
+    """It begins after the same number of guesses."""
     environ = {} if enabled else {"LYFTDATA_AUTO_ENROLLMENT_KEY": ""}
     async with opened(**environ) as server:
         answers = [(await guess(server, server.http)).status_code for _ in range(25)]
@@ -103,8 +103,8 @@ async def test_off_and_wrong_are_limited_alike(opened, enabled):
     assert answers == [401] * 20 + [429] * 5
 
 
-async def test_a_flood_beyond_the_limit_is_written_down_once(server):
-    """It shares a reference for a minute: thousands of guesses do not push other refusals out."""
+async def test_a_flood_beyond_the_limit_is_recorded_once(server):
+    """It shares one reference for a minute: thousands of guesses do not evict other refusals."""
     for _ in range(20):
         await guess(server, server.http)
 

@@ -1,4 +1,4 @@
-"""Enrollment keys of mode `warn`: which rules only warn, which hold all the same, and what is recorded."""
+"""Enrollment keys of mode `warn`: which rules only warn, which still refuse, and what is recorded."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ async def either(opened, request):
 
 
 async def issue(server, name="etl-hosts", **rules):
-    """Issue a key that warns and return it."""
+    """Issue a key of mode `warn` and return it."""
     body = {"name": name, "mode": "warn"} | rules
     answer = await server.http.post(KEYS, json=body, headers=await server.sign_in())
     assert answer.status_code == 201, answer.text
@@ -33,19 +33,19 @@ async def issue(server, name="etl-hosts", **rules):
 
 
 async def enroll(server, secret, name="etl-1", *, identity=None):
-    """Enroll by a proof of a secret, from 127.0.0.1."""
+    """Enroll with a proof of a secret, from 127.0.0.1."""
     identity = identity or generate_identity_key()
     return await server.register(identity, name, credential=server.proof(identity, name, secret=secret))
 
 
 async def enrolled(server):
-    """Return the details of each enrollment in the audit log, the latest first."""
+    """Return the details of each enrollment in the audit log, latest first."""
     page = await server.services.audit_queries.list_page(limit=100, action="worker.enrolled")
     return [item.details for item in page.items]
 
 
 async def shown(server, name="etl-hosts"):
-    """Return what operators see of a key."""
+    """Return a key as operators see it."""
     return (await server.http.get(f"{KEYS}/{name}", headers=await server.sign_in())).json()
 
 
@@ -59,8 +59,8 @@ async def shown(server, name="etl-hosts"):
         ({}, None),
     ],
 )
-async def test_a_key_that_warns_lets_in_and_records_each_rule_that_would_have_refused(server, rules, codes):
-    """In the audit event, the log, the metrics and the key's own count; a Worker that fits leaves none of it."""
+async def test_a_key_that_warns_enrolls_and_records_each_broken_rule(server, rules, codes):
+    """In the audit event, the log, the metrics and the key's own count; for a Worker that keeps the rules nothing is recorded."""
     key = await issue(server, **rules)
 
     with capture_logs() as logs:
@@ -79,8 +79,8 @@ async def test_a_key_that_warns_lets_in_and_records_each_rule_that_would_have_re
     ] * number
 
 
-async def test_what_bounds_the_key_holds_in_mode_warn(either):
-    """Revoked, expired, rotated and used up refuse, whatever else the Worker breaks: what a leaked key is worth has an end."""
+async def test_the_limits_of_a_key_apply_in_mode_warn(either):
+    """A key that is revoked, expired or used up is refused, whatever other rules the Worker breaks: a leaked key is of limited use."""
     headers = await either.sign_in()
     broken = {"networks": ["10.4.0.0/16"], "worker_name": "press-*"}
     used_up = await issue(either, "used-up-key", max_uses=1, **broken)
@@ -99,8 +99,8 @@ async def test_what_bounds_the_key_holds_in_mode_warn(either):
     assert (await shown(either, "used-up-key"))["warned"] == 1
 
 
-async def test_a_rotated_key_still_warns_and_its_old_generation_ends(server):
-    """The mode stays with the rules; warnings are counted over all generations."""
+async def test_a_rotated_key_still_warns_and_its_old_generation_expires(server):
+    """The mode is kept, like the rules; warnings are counted over all generations."""
     old = await issue(server, worker_name="press-*")
     await enroll(server, old, "etl-1")
     rotated = await server.http.post(f"{KEYS}/etl-hosts/rotate", json={}, headers=await server.sign_in())
@@ -111,8 +111,8 @@ async def test_a_rotated_key_still_warns_and_its_old_generation_ends(server):
     assert (await shown(server))["warned"] == 2
 
 
-async def test_a_worker_that_breaks_a_rule_takes_no_name(either):
-    """A key that only warns supersedes no offline Worker outside its rules, and the refusal gives the use back."""
+async def test_a_worker_that_breaks_a_rule_cannot_take_a_name(either):
+    """With a key that only warns, a Worker outside its rules supersedes no offline Worker, and the refusal gives the use back."""
     first = await enroll(either, await issue(either, "press-hosts"), "press-1")
     assert first.status_code == 201
     either.clock.forward(hours=1)
@@ -128,8 +128,8 @@ async def test_a_worker_that_breaks_a_rule_takes_no_name(either):
     assert (await enroll(either, key, "press-2")).status_code == 201
 
 
-async def test_a_worker_that_fits_a_key_that_warns_supersedes_as_by_any_key(server):
-    """Only what breaks a rule is kept from names."""
+async def test_a_worker_that_keeps_the_rules_supersedes_as_with_any_key(server):
+    """Only Workers that break a rule cannot take names."""
     key = await issue(server, worker_name="etl-*")
     first = await enroll(server, key, "etl-1")
     server.clock.forward(hours=1)
@@ -140,8 +140,8 @@ async def test_a_worker_that_fits_a_key_that_warns_supersedes_as_by_any_key(serv
     assert worker.superseded_by == second.json()["client_id"]
 
 
-async def test_a_retry_against_the_rules_is_counted_once(server):
-    """A lost answer leaves one entry, one use and one warning."""
+async def test_a_retry_that_breaks_a_rule_is_counted_once(server):
+    """Retries after a lost answer leave one entry, one use and one warning."""
     key, identity = await issue(server, worker_name="press-*"), generate_identity_key()
 
     answers = [await enroll(server, key, identity=identity) for _ in range(3)]
@@ -152,8 +152,8 @@ async def test_a_retry_against_the_rules_is_counted_once(server):
     assert len(await enrolled(server)) == 1
 
 
-async def test_a_key_that_warns_has_no_rules_for_approval(server):
-    """They would suggest that something waits."""
+async def test_a_key_that_warns_cannot_have_approval_rules(server):
+    """They would suggest that Workers wait for approval."""
     body = {"name": "etl-hosts", "mode": "warn", "approve_name": "etl-*"}
 
     answer = await server.http.post(KEYS, json=body, headers=await server.sign_in())
@@ -161,8 +161,8 @@ async def test_a_key_that_warns_has_no_rules_for_approval(server):
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
 
 
-async def test_issuing_a_key_that_warns_is_audited_as_such(server):
-    """A reviewer sees which keys do not hold their rules."""
+async def test_issuing_a_key_audits_its_mode(server):
+    """A reviewer sees which keys do not enforce their rules."""
     await issue(server, worker_name="press-*")
 
     page = await server.services.audit_queries.list_page(limit=1, action="enrollment_key.issued")
@@ -170,7 +170,7 @@ async def test_issuing_a_key_that_warns_is_audited_as_such(server):
     assert page.items[0].details["mode"] == "warn"
 
 
-async def test_a_refusal_by_a_rule_names_the_key_by_its_fingerprint(either):
+async def test_a_refusal_by_a_rule_has_the_fingerprint_of_the_key(either):
     """So that attempts with one key are found, in all its generations."""
     key = await issue(
         either, mode="auto", worker_name="press-*", expires_in_s=int(timedelta(days=1).total_seconds())

@@ -1,4 +1,4 @@
-"""A refused copy may enroll as a new Worker when an operator or the policy says so; the copied identity alone gets it nothing."""
+"""A refused copy may enroll as a new Worker if an operator or the policy says so; the copied identity alone gets it nothing."""
 
 import pytest
 from tests.identity_directories import IdentityDirectory
@@ -11,7 +11,7 @@ from lyftdata.server.admission.identity_copies import IdentityCopies
 
 
 async def copied(server, tmp_path):
-    """Return the directory of a Worker, and a copy of it that is used after it."""
+    """Return the directory of a Worker, and a copy that is used after it."""
     host = await IdentityDirectory.enroll(server, tmp_path / "host")
     assert (await host.token(server)).status_code == 200
     copy = host.copy(tmp_path / "copy")
@@ -20,7 +20,7 @@ async def copied(server, tmp_path):
 
 
 async def decide(server, host, reference, decision):
-    """Decide about a copy; return the answer's status."""
+    """Decide about a copy; return the status of the answer."""
     answer = await server.http.post(
         f"/api/workers/{host.worker_id}/copies/{reference}",
         json={"decision": decision},
@@ -30,13 +30,13 @@ async def decide(server, host, reference, decision):
 
 
 async def code_of(directory, server, **changes):
-    """Ask for a token; return the code of the refusal, or an empty text."""
+    """Request a token; return the code of the refusal, or ""."""
     answer = await directory.token(server, **changes)
     return answer.json().get("code", "")
 
 
-async def test_an_operator_lets_a_copy_enroll_as_new(server, tmp_path):
-    """The copy reads it with its next request; it gets no token, the original does, and the decision is audited."""
+async def test_an_operator_can_let_a_copy_enroll_as_new(server, tmp_path):
+    """The copy learns it with its next request; it gets no token, the original does, and the decision is audited."""
     host, copy = await copied(server, tmp_path)
     reference = (await copy.token(server)).json()["reference"]
 
@@ -57,8 +57,8 @@ async def test_an_operator_lets_a_copy_enroll_as_new(server, tmp_path):
     assert (event.action, event.details["decision"]) == ("worker.copy_decided", "as_new")
 
 
-async def test_the_other_decision_replaces_the_first(server, tmp_path):
-    """Until the copy has asked: let continue by mistake, it is not accepted any more, and the other way round it is."""
+async def test_a_second_decision_replaces_the_first(server, tmp_path):
+    """Until the copy asks again: a decision made by mistake can be corrected in both directions."""
     host, copy = await copied(server, tmp_path)
     reference = (await copy.token(server)).json()["reference"]
     await decide(server, host, reference, "continue")
@@ -70,8 +70,8 @@ async def test_the_other_decision_replaces_the_first(server, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["supersede-offline", "reject", "allow"])
-async def test_a_newcomer_with_a_copy_of_an_identity_never_takes_its_name(opened, policy):
-    """Whatever the policy for names says, and although the holder is offline."""
+async def test_a_copy_that_enrolls_as_new_never_takes_the_name_of_the_original(opened, policy):
+    """Whatever the name policy is, and even if the holder is offline."""
     async with opened(LYFTDATA_WORKER_NAME_POLICY=policy) as server:
         worker_id, _ = await server.enrolled()
         server.clock.forward(hours=1)
@@ -85,8 +85,8 @@ async def test_a_newcomer_with_a_copy_of_an_identity_never_takes_its_name(opened
 
 
 @pytest.mark.parametrize("copy_of", ["", "..", 5, "w" * 65, ["w-1"]])
-async def test_what_is_not_a_worker_id_is_refused(server, copy_of):
-    """As a copy of which Worker a client registers; an empty one counts as omitted."""
+async def test_an_invalid_worker_id_of_the_original_is_rejected(server, copy_of):
+    """It says of which Worker the new client is a copy; an empty one counts as omitted."""
     answer = await server.register(generate_identity_key(), "press", copy_of=copy_of)
 
     assert answer.status_code == (201 if copy_of == "" else 400)
@@ -121,10 +121,10 @@ async def sign_off(server, token, *, http=None):
         (None, "clone-host", "192.0.2.9", "identity_cloned"),
     ],
 )
-async def test_the_policy_applies_where_the_other_one_is_connected(
+async def test_the_policy_applies_if_the_other_directory_is_connected_from_elsewhere(
     opened, tmp_path, connected, refused_host, refused_address, code
 ):
-    """From another host or network. Else the refused one may be the original, and an operator decides."""
+    """That is, from another host or network. Otherwise the refused one may be the original, and an operator decides."""
     async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))
@@ -146,7 +146,7 @@ async def test_the_policy_applies_where_the_other_one_is_connected(
 
 
 async def test_a_copy_without_a_reference_is_audited_once(opened, tmp_path):
-    """A client that never says which refusal it has read is let enroll by the policy each time, and fills no audit log."""
+    """A client that never sends the reference of its refusal is let enroll by the policy each time, without filling the audit log."""
     async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))
@@ -162,8 +162,10 @@ async def test_a_copy_without_a_reference_is_audited_once(opened, tmp_path):
 
 
 @pytest.mark.parametrize("first", [None, CopyDecision.CONTINUE])
-async def test_what_an_operator_has_just_decided_outlives_the_policy(opened, tmp_path, monkeypatch, first):
-    """The policy, and the end of an earlier decision, change nothing that an operator has decided since they were looked up."""
+async def test_the_policy_does_not_overwrite_an_operators_concurrent_decision(
+    opened, tmp_path, monkeypatch, first
+):
+    """Neither the policy nor the expiry of an earlier decision changes what an operator has decided since the lookup."""
     async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))
@@ -198,8 +200,8 @@ async def test_what_an_operator_has_just_decided_outlives_the_policy(opened, tmp
 
 @pytest.mark.parametrize("sessions", [1, 25])
 @pytest.mark.parametrize("thief", ["thief", "press-host"])
-async def test_the_policy_does_not_send_the_original_away(opened, tmp_path, thief, sessions):
-    """A thief that connected while the Worker was offline looks like the Worker, also after it has connected often; an operator decides."""
+async def test_the_policy_never_makes_the_original_enroll_as_new(opened, tmp_path, thief, sessions):
+    """A thief that connected while the Worker was offline, even many times, looks like the Worker: an operator decides."""
     async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         token = (await host.token(server, counter=SignatureNumber(1, 1, host="press-host"))).json()
@@ -220,7 +222,7 @@ async def test_the_policy_does_not_send_the_original_away(opened, tmp_path, thie
 
 @pytest.mark.parametrize("starts", [1, 25])
 async def test_the_policy_applies_to_copies_of_a_worker_that_has_moved(opened, tmp_path, starts):
-    """An image is enrolled where it is built, and its copies start elsewhere: the first one goes on, the others enroll as new Workers."""
+    """An image is enrolled where it is built, and copies of it start elsewhere: the first continues as the Worker, the others enroll as new ones."""
     async with opened(LYFTDATA_IDENTITY_COPY_POLICY="as-new") as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         for number, name in enumerate(["builder"] * starts + ["copy-1"], start=1):

@@ -1,4 +1,4 @@
-"""An identity key is rotated in two steps, each of which may be repeated, and operators see who lags."""
+"""An identity key is rotated in two steps, each of which may be repeated, and operators see which Workers lag behind."""
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from lyftdata.server.admission.signature_counters import Counted, count_signatur
 
 @pytest.fixture
 async def host(server, tmp_path):
-    """Return the directory of an enrolled Worker that has signed."""
+    """Return the directory of an enrolled Worker that has signed before."""
     directory = await IdentityDirectory.enroll(server, tmp_path / "host")
     assert (await directory.token(server)).status_code == 200
     return directory
@@ -31,7 +31,7 @@ async def register(server, directory, key):
 
 
 async def rotate(server, directory):
-    """Go through both steps; return the key before."""
+    """Rotate in both steps; return the previous key."""
     before, key = directory.key, generate_identity_key()
     answer = await register(server, directory, key)
     assert answer.status_code == 200, answer.text
@@ -45,8 +45,8 @@ async def shown(server, worker_id):
     return (await server.http.get(f"/api/workers/{worker_id}", headers=await server.sign_in())).json()
 
 
-async def test_both_keys_are_good_until_the_new_one_is_used(server, host):
-    """Then the one before has ended, with every token that was got by it."""
+async def test_the_current_key_stays_valid_until_the_next_one_is_used(server, host):
+    """Then it is refused, and so is every token issued for it."""
     old_token = (await host.token(server)).json()["access_token"]
     old, new = host.key, generate_identity_key()
     assert (await register(server, host, new)).status_code == 200
@@ -68,8 +68,8 @@ async def test_both_keys_are_good_until_the_new_one_is_used(server, host):
     assert (await shown(server, host.worker_id))["thumbprint"] == new.public.thumbprint
 
 
-async def test_a_start_between_the_steps_changes_nothing(opened, tmp_path):
-    """The next key is kept by the Server as durably as the current one."""
+async def test_a_restart_between_the_steps_changes_nothing(opened, tmp_path):
+    """The Server stores the next key as durably as the current one."""
     async with opened() as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         new = generate_identity_key()
@@ -80,8 +80,8 @@ async def test_a_start_between_the_steps_changes_nothing(opened, tmp_path):
         assert (await host.token(server)).status_code == 200
 
 
-async def test_the_counter_goes_on_with_the_new_key(server, host, tmp_path):
-    """A copy that was made after the rotation is found at its first signature behind the host's; one from before has a dead key."""
+async def test_the_signature_counter_continues_with_the_new_key(server, host, tmp_path):
+    """A copy made after the rotation is found once its signatures lag behind the host's; one made before has a key that is refused."""
     early = host.copy(tmp_path / "early")
     await rotate(server, host)
     late = host.copy(tmp_path / "late")
@@ -92,8 +92,8 @@ async def test_the_counter_goes_on_with_the_new_key(server, host, tmp_path):
     assert (await host.token(server)).status_code == 200
 
 
-def test_a_late_signature_by_the_key_before_leaves_the_counter_to_the_new_one():
-    """A Server that does not know of the rotation yet counts it where it belongs."""
+def test_a_late_signature_by_the_previous_key_does_not_reset_the_counter():
+    """A Server that does not know of the rotation yet counts it for the new key."""
     record = SignatureCounterRecord(worker_id="w", thumbprint="new", number=5, at_ms=5_000)
     late = Counted(
         "w", "old", SignatureNumber(number=6, at_ms=6_000), "192.0.2.1", NOON, rotation=("old", "new")
@@ -106,7 +106,7 @@ def test_a_late_signature_by_the_key_before_leaves_the_counter_to_the_new_one():
 
 
 async def test_the_key_of_another_worker_is_rejected(server, host, tmp_path):
-    """Neither its current nor its next one: an assertion would authenticate either of them."""
+    """Its current key and its next one: an assertion could authenticate either Worker."""
     other = await IdentityDirectory.enroll(server, tmp_path / "other", name="other")
     others_next = generate_identity_key()
     assert (await register(server, other, others_next)).status_code == 200
@@ -118,8 +118,8 @@ async def test_the_key_of_another_worker_is_rejected(server, host, tmp_path):
     assert again.json()["client_id"] == other.worker_id
 
 
-async def test_only_the_identity_key_registers_the_next_one(server, host, press):
-    """Not a token, which every service that the Worker calls sees; not an API key; not a private key."""
+async def test_only_the_identity_key_can_register_the_next_one(server, host, press):
+    """Not a token, which every service called by the Worker sees; not an API key. A private key is rejected as the next one."""
     token = (await host.token(server)).json()["access_token"]
     worker_id, api_key = press
     jwk = generate_identity_key().public.canonical_jwk
@@ -143,8 +143,8 @@ async def test_only_the_identity_key_registers_the_next_one(server, host, press)
         assert answer.status_code == 400, wrong
 
 
-async def test_a_disabled_worker_rotates_nothing(server, admin, host):
-    """Neither step is taken while it is disabled, and both are afterwards."""
+async def test_a_disabled_worker_cannot_rotate_its_key(server, admin, host):
+    """Using the next key does not complete the rotation while it is disabled; it does afterwards."""
     new = generate_identity_key()
     assert (await register(server, host, new)).status_code == 200
     await server.http.patch(f"/api/workers/{host.worker_id}", json={"enabled": False}, headers=admin)
@@ -157,8 +157,8 @@ async def test_a_disabled_worker_rotates_nothing(server, admin, host):
     assert (await host.token(server)).status_code == 200
 
 
-async def test_operators_ask_one_some_or_all(server, admin, host, press, tmp_path):
-    """Those that were asked are listed until they have rotated; a Worker with an API key has nothing to rotate."""
+async def test_operators_can_ask_some_or_all_workers_to_rotate(server, admin, host, press, tmp_path):
+    """Workers that were asked are listed until they have rotated; a Worker with an API key has nothing to rotate."""
     other = await IdentityDirectory.enroll(server, tmp_path / "other", name="other")
 
     async def listed(rotation):
@@ -180,7 +180,7 @@ async def test_operators_ask_one_some_or_all(server, admin, host, press, tmp_pat
     assert (await listed("asked"), await listed("done")) == ({other.worker_id}, {host.worker_id})
 
 
-async def test_a_connected_worker_gets_the_directive(server, admin, host):
+async def test_a_worker_gets_the_directive_to_rotate_once(server, admin, host):
     """At once if it is connected, otherwise with the second poll of its next session; once, so that an old client is not kept busy."""
     token = (await host.token(server)).json()["access_token"]
 
@@ -203,26 +203,28 @@ async def test_a_connected_worker_gets_the_directive(server, admin, host):
     assert await poll("boot-0002") == []
 
 
-async def test_a_client_that_replaces_its_key_at_once_has_rotated(server, admin):
-    """RFC 7592 needs no directive: what was asked for is done, and a next key is forgotten."""
-    told, _ = await enrolled_by_secret(server)
-    await server.http.post("/api/workers/rotate-keys", json={"ids": [told["client_id"]]}, headers=admin)
+async def test_a_client_that_replaces_its_key_directly_has_rotated(server, admin):
+    """RFC 7592 needs no second step: the request to rotate is fulfilled."""
+    registered, _ = await enrolled_by_secret(server)
+    await server.http.post("/api/workers/rotate-keys", json={"ids": [registered["client_id"]]}, headers=admin)
     body = {
-        "client_id": told["client_id"],
+        "client_id": registered["client_id"],
         "client_name": "press",
         "jwks": {"keys": [generate_identity_key().public.as_dict()]},
     }
     await server.http.put(
-        told["registration_client_uri"], json=body, headers=bearer(told["registration_access_token"])
+        registered["registration_client_uri"],
+        json=body,
+        headers=bearer(registered["registration_access_token"]),
     )
 
-    worker = await shown(server, told["client_id"])
+    worker = await shown(server, registered["client_id"])
     assert (worker["key_rotation"], worker["key_rotation_asked_at"]) == ("done", None)
 
 
 @pytest.mark.parametrize("authorization", ["Basic cHJlc3M6c2VjcmV0", "Bearer eyJhbGciOiJub25lIn0.e30."])
-async def test_a_next_key_is_registered_by_an_assertion_alone(server, host, authorization):
-    """A request that authenticates itself in two ways is rejected (RFC 6749, section 2.3), and nothing is registered."""
+async def test_a_next_key_is_registered_only_by_an_assertion(server, host, authorization):
+    """A request that authenticates in two ways is rejected (RFC 6749, section 2.3), and nothing is registered."""
     form = {
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         "client_assertion": host.sign(server),

@@ -1,10 +1,10 @@
-"""Each issued token is recorded wherever an operator looks for it, and a refused request nowhere."""
+"""Each issued token is recorded wherever operators look for it, and a refused request nowhere."""
 
 GRANT = {"grant_type": "client_credentials"}
 
 
 async def recorded(server, admin, worker_id):
-    """Return what is recorded of a Worker's tokens: the kinds of credentials, how many, and when it was last accepted."""
+    """Return what is recorded of a Worker's tokens: the kinds of credentials, how many tokens, and when it was last accepted."""
     path = f"/api/workers/{worker_id}"
     origins = (await server.http.get(f"{path}/token-origins", headers=admin)).json()["items"]
     counts = (await server.http.get(f"{path}/token-counts", headers=admin)).json()
@@ -22,7 +22,7 @@ async def by_strategy(server, strategy):
 
 
 async def test_a_token_by_api_key_is_recorded(server, admin, press):
-    """With the last use of its key."""
+    """The last use of the key is recorded too."""
     before = await by_strategy(server, "api_key")
 
     answer = await server.http.post("/oauth2/token", data=GRANT, auth=press)
@@ -35,7 +35,7 @@ async def test_a_token_by_api_key_is_recorded(server, admin, press):
 
 
 async def test_a_token_by_identity_key_is_recorded(server, admin):
-    """With the issuer for which the Worker signs."""
+    """The assertion is signed for this Server's issuer."""
     worker_id, key = await server.enrolled()
 
     answer = await server.token_by_assertion(server.assertion(key, worker_id))
@@ -45,7 +45,7 @@ async def test_a_token_by_identity_key_is_recorded(server, admin):
 
 
 async def test_a_refused_request_is_recorded_nowhere(server, admin, press):
-    """A token that was not signed has no origin and no count."""
+    """A token that was not issued has no origin and is not counted."""
     answer = await server.http.post("/oauth2/token", data=GRANT, auth=("press-01", "wrong"))
 
     assert answer.status_code == 401

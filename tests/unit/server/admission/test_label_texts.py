@@ -1,4 +1,4 @@
-"""The keys and values of all Workers' labels, each once."""
+"""The distinct keys and values of all Workers' labels."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +13,8 @@ RECORDS = st.one_of(st.none(), st.dictionaries(TEXTS, st.one_of(st.just(""), TEX
 
 
 @given(st.lists(st.tuples(st.sampled_from(("w-1", "w-2", "w-3")), RECORDS), max_size=12), TEXTS.map(fold))
-def test_labels_are_known_as_long_as_a_worker_has_them(changes, text):
-    """Whatever is added, changed and removed, in whichever order: what is found is what the entries have."""
+def test_labels_are_found_as_long_as_a_worker_has_them(changes, text):
+    """Whatever is added, changed and removed, in whatever order."""
     directory = Directory([worker("w-1", labels={"gpu": "", "zone": "eu-1"})], ())
     for worker_id, labels in changes:
         record = None if labels is None else worker(worker_id, labels=labels)

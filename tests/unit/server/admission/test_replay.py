@@ -1,7 +1,7 @@
 """
-What was signed before a Worker was disabled, before a restart, or for another time is of no use afterwards.
+What was signed before a Worker was disabled, before a restart, or for another time is refused afterwards.
 
-And nobody who signs now is kept out by that: not by a clock that is off, and not without nonces for more than half a minute.
+A Worker that signs now is still accepted: with a nonce at once, even if its clock is wrong, and without one after at most half a minute.
 """
 
 from datetime import timedelta
@@ -40,7 +40,7 @@ async def refused(server, assertion):
 
 
 def skewed(server, seconds):
-    """Return the time by a clock that is off."""
+    """Return the time of a clock that is off by so many seconds."""
     return server.clock() + timedelta(seconds=seconds)
 
 
@@ -49,8 +49,8 @@ def skewed(server, seconds):
 
 @pytest.mark.parametrize("skew_s", ALLOWED_SKEW)
 @pytest.mark.parametrize("later_s", [0, 5, 29, 60, 89])
-async def test_an_assertion_from_before_a_disable_is_of_no_use_after_it(server, skew_s, later_s):
-    """Captured and never used, it is refused as long as its times would let it pass, whichever way the Worker's clock was off."""
+async def test_an_assertion_from_before_a_disable_is_refused_after_it(server, skew_s, later_s):
+    """A captured, unused one is refused for as long as its times would allow it, whichever way the Worker's clock is off."""
     worker_id, key = await server.enrolled()
     server.clock.forward(seconds=100)
     captured = server.assertion(key, worker_id, now=skewed(server, skew_s))
@@ -64,8 +64,8 @@ async def test_an_assertion_from_before_a_disable_is_of_no_use_after_it(server, 
     assert await refused(server, captured) == ("assertion_expired" if expired else "stale_assertion")
 
 
-async def test_what_a_clock_that_is_ahead_has_signed_is_good_at_its_time(server):
-    """The limit that the security model states: it is neither valid nor void before, and a disable in between does not end it."""
+async def test_an_assertion_signed_by_a_clock_that_is_ahead_is_accepted_at_its_time(server):
+    """A limit stated in the security model: until then it is refused as expired, and a disable in between does not end it."""
     worker_id, key = await server.enrolled("press")
     captured = server.assertion(key, worker_id, now=server.clock() + timedelta(seconds=62))
     assert await refused(server, captured) == "assertion_expired"
@@ -78,8 +78,8 @@ async def test_what_a_clock_that_is_ahead_has_signed_is_good_at_its_time(server)
     assert await refused(server, captured) == "assertion_replayed"
 
 
-async def test_an_assertion_signed_while_disabled_is_of_no_use_after_the_enable(server):
-    """It was signed for a Worker that was kept out."""
+async def test_an_assertion_signed_while_disabled_is_refused_after_the_enable(server):
+    """It was signed while the Worker was refused."""
     worker_id, key = await server.enrolled()
     await switch(server, worker_id, enabled=False)
     server.clock.forward(seconds=10)
@@ -91,8 +91,8 @@ async def test_an_assertion_signed_while_disabled_is_of_no_use_after_the_enable(
 
 
 @pytest.mark.parametrize("skew_s", [-5 * 3600, *ALLOWED_SKEW, 5 * 3600])
-async def test_who_signs_with_a_nonce_is_let_in_at_once(server, skew_s):
-    """Whatever its clock says: the first answer brings the nonce, and the second attempt passes."""
+async def test_a_worker_that_signs_with_a_nonce_is_accepted_at_once(server, skew_s):
+    """Whatever its clock says: the first answer has the nonce, and the second attempt is accepted."""
     worker_id, key = await server.enrolled()
     await switch(server, worker_id, enabled=False)
     await switch(server, worker_id, enabled=True)
@@ -108,8 +108,8 @@ async def test_who_signs_with_a_nonce_is_let_in_at_once(server, skew_s):
 
 
 @pytest.mark.parametrize("skew_s", ALLOWED_SKEW)
-async def test_who_knows_no_nonces_is_let_in_after_half_a_minute(server, skew_s):
-    """A plain RFC 7523 client waits until its time cannot be from before; then it goes on as ever."""
+async def test_a_client_without_nonces_is_accepted_after_half_a_minute(server, skew_s):
+    """A plain RFC 7523 client waits until its assertion cannot be from before the disable."""
     worker_id, key = await server.enrolled()
     server.clock.forward(seconds=100)
     await switch(server, worker_id, enabled=False)
@@ -122,14 +122,14 @@ async def test_who_knows_no_nonces_is_let_in_after_half_a_minute(server, skew_s)
 
 
 async def test_a_worker_that_was_never_disabled_needs_no_nonce(server):
-    """From its first second on, with a clock that is behind."""
+    """From its first second on, even if its clock is behind."""
     worker_id, key = await server.enrolled()
 
     assert await refused(server, server.assertion(key, worker_id, now=skewed(server, -29))) == ""
 
 
-async def test_an_assertion_without_iat_counts_as_signed_as_early_as_it_may_be(server):
-    """Some clients name its end alone; then five minutes before that count."""
+async def test_an_assertion_without_iat_counts_as_signed_at_the_earliest_possible_time(server):
+    """Some clients send only `exp`; then it counts as signed five minutes before that."""
     worker_id, key = await server.enrolled()
     server.clock.forward(seconds=400)
 
@@ -148,8 +148,8 @@ async def test_an_assertion_without_iat_counts_as_signed_as_early_as_it_may_be(s
     assert await refused(server, plain("third")) == ""
 
 
-async def test_a_servers_clock_that_was_ahead_locks_no_worker_out(server):
-    """Disabled and enabled by a clock that was a day ahead, a Worker is let in when the clock is right again."""
+async def test_a_server_clock_that_was_ahead_locks_out_no_worker(server):
+    """A Worker that was disabled and enabled while the clock was a day ahead is accepted when the clock is right again."""
     worker_id, key = await server.enrolled()
     server.clock.forward(days=1)
     await switch(server, worker_id, enabled=False)
@@ -164,8 +164,8 @@ async def test_a_servers_clock_that_was_ahead_locks_no_worker_out(server):
 # --- nonces -----------------------------------------------------------------------------------------------
 
 
-async def test_a_nonce_ends_with_the_state_it_was_made_in(server):
-    """Signed with a nonce from before a disable, an assertion is refused after it."""
+async def test_a_nonce_expires_when_the_worker_is_disabled_or_enabled(server):
+    """An assertion signed with a nonce from before is refused."""
     worker_id, key = await server.enrolled()
     captured = server.assertion(key, worker_id, nonce=await nonce_of(server, worker_id))
     await switch(server, worker_id, enabled=False)
@@ -176,8 +176,8 @@ async def test_a_nonce_ends_with_the_state_it_was_made_in(server):
     assert await refused(server, meanwhile) == "stale_assertion"
 
 
-async def test_what_is_signed_for_tomorrow_is_of_no_use_tomorrow(server):
-    """Anyone who makes up the Server's time gets an assertion that dies with its nonce, two minutes later."""
+async def test_an_assertion_signed_for_tomorrow_is_refused_tomorrow(server):
+    """An attacker who fakes the Server's time gets an assertion that expires with its nonce, two minutes later."""
     worker_id, key = await server.enrolled()
     tomorrow = server.clock() + timedelta(days=1)
     kept_back = server.assertion(key, worker_id, now=tomorrow, nonce=await nonce_of(server, worker_id))
@@ -192,8 +192,8 @@ async def test_what_is_signed_for_tomorrow_is_of_no_use_tomorrow(server):
 
 
 @pytest.mark.parametrize("seconds", [121, 3600])
-async def test_a_nonce_dies_after_two_minutes(server, seconds):
-    """Then the assertion is refused, although its own times would let it pass."""
+async def test_a_nonce_expires_after_two_minutes(server, seconds):
+    """Then the assertion is refused, even if its own times would allow it."""
     worker_id, key = await server.enrolled()
     nonce = await nonce_of(server, worker_id)
     server.clock.forward(seconds=seconds)
@@ -202,7 +202,7 @@ async def test_a_nonce_dies_after_two_minutes(server, seconds):
 
 
 async def test_a_nonce_is_for_one_worker_and_one_purpose(server):
-    """Another Worker's, and one for enrolling, are not good; nor is text that somebody made up."""
+    """Another Worker's, one for enrollment, and made-up text are refused."""
     worker_id, key = await server.enrolled()
     other_id, _ = await server.enrolled("other")
     enrolling = await server.register(generate_identity_key(), "third", credential="wrong")
@@ -219,8 +219,8 @@ async def test_a_nonce_is_for_one_worker_and_one_purpose(server):
     assert await refused(server, server.assertion(key, worker_id, nonce=good)) == ""
 
 
-async def test_nonces_do_not_tell_which_workers_there_are(server, press):
-    """Known or not, disabled or not: each nonce is another, of the same form."""
+async def test_nonces_do_not_reveal_which_workers_exist(server, press):
+    """For a known, unknown or disabled Worker, each nonce is different and of the same form."""
     nonces = [await nonce_of(server, who) for who in ("press-01", "press-01", "w-nobody", "")]
     await switch(server, "press-01", enabled=False)
     nonces.append(await nonce_of(server, "press-01"))
@@ -229,8 +229,8 @@ async def test_nonces_do_not_tell_which_workers_there_are(server, press):
     assert {len(nonce) for nonce in nonces} == {len(nonces[0])}
 
 
-async def test_the_limit_on_failures_keeps_no_signer_out(server):
-    """Behind an address that fails all the time the answer is 429, and brings the nonce as well."""
+async def test_the_limit_on_failures_does_not_keep_a_nonce_from_a_worker(server):
+    """At an address with constant failures the answer is 429, and has a nonce too."""
     worker_id, key = await server.enrolled()
     while (await server.token_by_key("nobody", "wrong")).status_code == 401:
         pass
@@ -243,8 +243,8 @@ async def test_the_limit_on_failures_keeps_no_signer_out(server):
     assert await refused(server, again) == ""
 
 
-async def test_a_nonce_counts_wherever_a_client_authenticates_itself(server):
-    """Introspection and revocation answer with a nonce too, and accept what was signed with it."""
+async def test_nonces_work_wherever_a_client_authenticates(server):
+    """Introspection and revocation answer with a nonce too, and accept assertions signed with it."""
     worker_id, key = await server.enrolled()
     token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
     for path in ("introspect", "revoke"):
@@ -260,8 +260,8 @@ async def test_a_nonce_counts_wherever_a_client_authenticates_itself(server):
 # --- keys -------------------------------------------------------------------------------------------------
 
 
-async def test_an_assertion_by_the_old_key_is_of_no_use_after_a_rotation(server):
-    """And one by the new key is accepted at once, without a nonce."""
+async def test_an_assertion_by_the_old_key_is_refused_after_a_rotation(server):
+    """One by the new key is accepted at once, without a nonce."""
     key, fresh = generate_identity_key(), generate_identity_key()
     registered = (await server.register(key, "press", credential=ENROLLMENT_KEY)).json()
     worker_id = registered["client_id"]
@@ -295,8 +295,8 @@ async def test_a_proof_signed_with_a_nonce_enrolls(server):
     assert await server.cause(replayed) == "proof_replayed"
 
 
-async def test_a_proof_for_tomorrow_is_of_no_use_tomorrow(server):
-    """Its nonce has died by then."""
+async def test_a_proof_for_tomorrow_is_refused_tomorrow(server):
+    """Its nonce has expired by then."""
     key = generate_identity_key()
     first = await server.register(key, "press", credential="wrong")
     tomorrow = server.clock() + timedelta(days=1)
@@ -311,8 +311,8 @@ async def test_a_proof_for_tomorrow_is_of_no_use_tomorrow(server):
 # --- restarts ---------------------------------------------------------------------------------------------
 
 
-async def test_what_was_used_before_a_restart_is_not_good_after_it(opened):
-    """Assertions and proofs of possession alike, whichever way the Worker's clock is off."""
+async def test_an_assertion_used_before_a_restart_is_refused_after_it(opened):
+    """Whichever way the Worker's clock is off, and also after a second restart."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         used = [server.assertion(key, worker_id, now=skewed(server, skew_s)) for skew_s in ALLOWED_SKEW]
@@ -326,8 +326,8 @@ async def test_what_was_used_before_a_restart_is_not_good_after_it(opened):
 
 
 @pytest.mark.parametrize("skew_s", ALLOWED_SKEW)
-async def test_a_restart_keeps_nobody_out(opened, skew_s):
-    """What was signed just before it or is signed just after it, without a nonce, is accepted once."""
+async def test_a_restart_refuses_no_unused_assertion(opened, skew_s):
+    """One signed just before or just after it, without a nonce, is accepted once."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         before = server.assertion(key, worker_id, now=skewed(server, skew_s))
@@ -339,13 +339,13 @@ async def test_a_restart_keeps_nobody_out(opened, skew_s):
 
 
 def crash(server):
-    """Have a Server that was closed in order look as if it had crashed: it has left nothing."""
+    """Make a Server that was shut down cleanly look as if it had crashed, by removing what it saved."""
     discard_replays(server.services.settings.staging_dir)
 
 
 @pytest.mark.parametrize("skew_s", ALLOWED_SKEW)
-async def test_what_was_used_before_a_crash_is_not_good_after_it(opened, skew_s):
-    """Nobody knows what was used; so nothing that may be from before is accepted without a nonce."""
+async def test_an_assertion_used_before_a_crash_is_refused_after_it(opened, skew_s):
+    """The Server no longer knows what was used, so it accepts nothing that may be older without a nonce."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         server.clock.forward(seconds=1)
@@ -366,8 +366,8 @@ async def test_what_was_used_before_a_crash_is_not_good_after_it(opened, skew_s)
         assert await refused(server, used_with_nonce) == "stale_assertion"
 
 
-async def test_after_a_crash_who_signs_with_a_nonce_is_let_in_at_once(opened):
-    """And who knows none after half a minute; who enrolls after the crash, and who has an API key, at once."""
+async def test_after_a_crash_a_worker_that_signs_with_a_nonce_is_accepted_at_once(opened):
+    """Without a nonce after half a minute; new enrollments and Workers with an API key at once."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         headers = await server.sign_in()
@@ -391,8 +391,8 @@ async def test_after_a_crash_who_signs_with_a_nonce_is_let_in_at_once(opened):
         assert await refused(server, server.assertion(key, worker_id)) == ""
 
 
-async def test_a_second_start_after_a_crash_knows_no_more(opened):
-    """What a Server left before the one that crashed is not taken for what that one has used."""
+async def test_the_saved_assertions_are_used_by_one_start(opened):
+    """The file is removed at the start, so that after a crash an older one is not taken for complete; it is private."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         clock = server.clock
@@ -405,8 +405,8 @@ async def test_a_second_start_after_a_crash_knows_no_more(opened):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"assertions": {"w": 1}, "proofs": {}}', "\x00"])
-async def test_a_file_that_cannot_be_read_is_like_none(opened, content):
-    """The Server starts, and accepts nothing from before without a nonce."""
+async def test_an_unreadable_file_counts_as_missing(opened, content):
+    """The Server starts, and accepts no older assertion without a nonce."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         clock = server.clock
@@ -418,8 +418,8 @@ async def test_a_file_that_cannot_be_read_is_like_none(opened, content):
         assert await refused(server, server.assertion(key, worker_id)) == "stale_assertion"
 
 
-async def test_a_used_proof_of_possession_is_not_good_after_a_restart(opened):
-    """Neither after one in order nor after a crash; a new one is, once it holds the Server's new nonce."""
+async def test_a_used_proof_of_possession_is_refused_after_a_restart(opened):
+    """After a clean restart and after a crash; a new proof is accepted once it has the Server's new nonce."""
     async with opened() as server:
         headers = await server.sign_in()
         body = {"name": "press-01", "id": "press-01", "issue_key": True}

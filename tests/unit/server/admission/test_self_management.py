@@ -1,4 +1,4 @@
-"""A third-party client reads, changes and deletes its own entry (RFC 7592), and no other."""
+"""A third-party client can read, change and delete its own entry (RFC 7592), and no other."""
 
 import pytest
 from tests.builders import ENROLLMENT_KEY, ISSUER
@@ -8,7 +8,7 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 
 async def test_a_client_reads_its_own_entry(server):
-    """With its registration access token, or with a worker token; our agent is given no such token."""
+    """With its registration access token, or with a worker token; lyftdata's agent gets no registration access token."""
     registered, key = await enrolled_by_secret(server)
     uri = registered["registration_client_uri"]
     token = (await server.token_by_assertion(server.assertion(key, registered["client_id"]))).json()[
@@ -26,8 +26,8 @@ async def test_a_client_reads_its_own_entry(server):
     assert "registration_access_token" not in ours.json()
 
 
-async def test_a_client_gives_its_entry_another_key(server, admin):
-    """The old key and its tokens are dead, the ID stays, the registration token is a new one, and the log says so."""
+async def test_a_client_replaces_the_key_of_its_entry(server, admin):
+    """The old key and its tokens are refused, the ID stays, the registration token is a new one, and the change is audited."""
     registered, key = await enrolled_by_secret(server)
     worker_id, uri = registered["client_id"], registered["registration_client_uri"]
     old_token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
@@ -50,8 +50,8 @@ async def test_a_client_gives_its_entry_another_key(server, admin):
     assert "worker.key_rotated" in actions
 
 
-async def test_a_client_retires_itself(server, admin):
-    """Its entry is gone, its tokens with it."""
+async def test_a_client_deletes_its_entry(server, admin):
+    """Its tokens are refused from then on."""
     registered, key = await enrolled_by_secret(server)
     token = (await server.token_by_assertion(server.assertion(key, registered["client_id"]))).json()[
         "access_token"
@@ -67,8 +67,8 @@ async def test_a_client_retires_itself(server, admin):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_nobody_manages_another(server, press, method):
-    """Another's token, made-up ones, the enrollment key, an API-key Worker's token, nothing: refused alike."""
+async def test_a_client_cannot_manage_another_entry(server, press, method):
+    """Another client's token, made-up ones, the enrollment key, an API-key Worker's token or none: all are refused alike."""
     registered, _ = await enrolled_by_secret(server)
     other, _ = await enrolled_by_secret(server, "other")
     by_key = (await server.token_by_key(*press)).json()["access_token"]
@@ -100,8 +100,8 @@ async def test_nobody_manages_another(server, press, method):
         {"grant_types": ["authorization_code"]},
     ],
 )
-async def test_a_client_changes_its_key_and_nothing_else(server, change):
-    """Name and labels may be an operator's by now."""
+async def test_a_client_can_change_only_its_key(server, change):
+    """An operator may have set name and labels."""
     registered, key = await enrolled_by_secret(server)
     fresh = generate_identity_key()
     body = {
@@ -122,8 +122,8 @@ async def test_a_client_changes_its_key_and_nothing_else(server, change):
     ).status_code == 200
 
 
-async def test_a_key_is_one_workers(server):
-    """Nobody takes over another's public key."""
+async def test_a_key_belongs_to_one_worker(server):
+    """A client cannot register the public key of another."""
     registered, _ = await enrolled_by_secret(server)
     _, taken = await enrolled_by_secret(server, "other")
     body = {
@@ -139,8 +139,8 @@ async def test_a_key_is_one_workers(server):
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
 
 
-async def test_a_disabled_worker_manages_nothing(server, admin):
-    """Else it could give itself a key that nobody knows of."""
+async def test_a_disabled_worker_cannot_manage_its_entry(server, admin):
+    """Otherwise it could register another key while it is disabled."""
     registered, _ = await enrolled_by_secret(server)
     await server.http.patch(f"/api/workers/{registered['client_id']}", json={"enabled": False}, headers=admin)
     for method in ("GET", "PUT", "DELETE"):
@@ -153,8 +153,8 @@ async def test_a_disabled_worker_manages_nothing(server, admin):
         assert (answer.status_code, answer.json()["code"]) == (403, "worker_disabled")
 
 
-async def test_reading_ones_entry_says_how_to_manage_it(server):
-    """RFC 7592, section 3: with the token that was shown, and nothing new."""
+async def test_reading_an_entry_returns_how_to_manage_it(server):
+    """RFC 7592, section 3: with the token that was sent, and no new one."""
     registered, _ = await enrolled_by_secret(server)
     read = await server.http.get(
         registered["registration_client_uri"], headers=bearer(registered["registration_access_token"])

@@ -1,4 +1,4 @@
-"""Attacks on RFC 7592: anyone who has seen a Worker's token or its public key wants the Worker's identity for good."""
+"""Attacks on RFC 7592: an attacker who has seen a Worker's token or public key wants the Worker's identity for good."""
 
 import asyncio
 
@@ -11,17 +11,17 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 
 def metadata(worker_id, key, name="press"):
-    """Return what a client sends to give its entry a key."""
+    """Return what a client sends to replace the key of its entry."""
     return {"client_id": worker_id, "client_name": name, "jwks": {"keys": [key.public.as_dict()]}}
 
 
 async def worker_token(server, worker_id, key):
-    """Return a bearer token, as every service sees it that the Worker talks to."""
+    """Return a bearer token, as every service that the Worker calls sees it."""
     return (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
 
 
 async def token_bound_to(server, worker_id, key, dpop_key):
-    """Return a token of a Worker that is bound to a key."""
+    """Return a token of a Worker, bound to a key."""
 
     def form():
         return {
@@ -37,7 +37,7 @@ async def token_bound_to(server, worker_id, key, dpop_key):
 
 
 async def manage_bound(server, method, worker_id, token, dpop_key, **body):
-    """Do something to an entry, by a bound token and a proof."""
+    """Send a request about an entry, with a bound token and a proof."""
     url = f"{ISSUER}/oauth2/register/{worker_id}"
     proof = dpop(dpop_key, server, method=method, url=url, token=token)
     return await server.http.request(
@@ -45,8 +45,8 @@ async def manage_bound(server, method, worker_id, token, dpop_key, **body):
     )
 
 
-async def test_a_worker_token_alone_takes_nobody_over(server):
-    """A service to which the Worker shows its token, or its COMMAND, could else give the entry a key of its own, for good."""
+async def test_a_worker_token_alone_cannot_take_over_a_worker(server):
+    """Otherwise a service that gets the Worker's token, or its COMMAND, could register its own key for good."""
     worker_id, key = await server.enrolled()
     stolen = await worker_token(server, worker_id, key)
     thief = generate_identity_key()
@@ -60,8 +60,8 @@ async def test_a_worker_token_alone_takes_nobody_over(server):
     assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 200
 
 
-async def test_a_token_bound_to_another_key_takes_nobody_over(server):
-    """Anyone who proves some key has not proved the Worker's."""
+async def test_a_token_bound_to_another_key_cannot_take_over_a_worker(server):
+    """To prove any key is not to prove the Worker's."""
     worker_id, key = await server.enrolled()
     other = generate_identity_key()
     token = await token_bound_to(server, worker_id, key, other)
@@ -71,8 +71,8 @@ async def test_a_token_bound_to_another_key_takes_nobody_over(server):
     assert (put.status_code, put.json()["error"]) == (401, "invalid_token")
 
 
-async def test_a_worker_that_proves_its_identity_key_manages_itself(server):
-    """A token bound to that key, with a proof of it: it gives itself another key, and is then that one's."""
+async def test_a_worker_that_proves_its_identity_key_can_manage_its_entry(server):
+    """With a token bound to that key and a proof, it replaces its key; from then on it must prove the new one."""
     worker_id, key = await server.enrolled()
     token = await token_bound_to(server, worker_id, key, key)
     fresh = generate_identity_key()
@@ -85,8 +85,8 @@ async def test_a_worker_that_proves_its_identity_key_manages_itself(server):
     assert (await manage_bound(server, "DELETE", worker_id, again, fresh)).status_code == 204
 
 
-async def test_a_public_key_and_the_enrollment_key_take_nobody_over(server):
-    """A public key is no secret: who registers another's again is told the ID, and given nothing to manage it with."""
+async def test_a_public_key_and_the_enrollment_key_cannot_take_over_a_worker(server):
+    """A public key is not secret: registering another's again returns the ID, but no token to manage the entry."""
     registered, key = await enrolled_by_secret(server)
     worker_id = registered["client_id"]
 
@@ -100,8 +100,8 @@ async def test_a_public_key_and_the_enrollment_key_take_nobody_over(server):
     assert read.status_code == 200
 
 
-async def test_a_registration_token_that_was_copied_is_used_once(server):
-    """Owner and thief at the same moment: one of them gets through, and the other reads that it has ended."""
+async def test_a_copied_registration_token_works_once(server):
+    """If owner and thief use it at the same moment, one succeeds and the other learns that it has expired."""
     registered, _ = await enrolled_by_secret(server)
     bodies = [metadata(registered["client_id"], generate_identity_key()) for _ in range(2)]
     headers = bearer(registered["registration_access_token"])
@@ -117,14 +117,14 @@ async def test_a_registration_token_that_was_copied_is_used_once(server):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_who_is_disabled_in_that_moment_changes_nothing(server, admin, method):
-    """The operator's decision was there first: the entry keeps its key, and is there."""
+async def test_a_worker_that_was_just_disabled_cannot_change_its_entry(server, admin, method):
+    """Even at a Server that does not know it yet: the entry stays as it is."""
     registered, _ = await enrolled_by_secret(server)
     worker_id = registered["client_id"]
     find = server.services.directory.find_worker
     stale = find(worker_id)
     await server.http.patch(f"/api/workers/{worker_id}", json={"enabled": False}, headers=admin)
-    # As another Server sees it that has not been told yet.
+    # As a peer sees it that has not received the change yet.
     server.services.directory.find_worker = lambda asked: stale if asked == worker_id else find(asked)
 
     answer = await server.http.request(
@@ -140,8 +140,8 @@ async def test_who_is_disabled_in_that_moment_changes_nothing(server, admin, met
     assert (now.enabled, now.thumbprint) == (False, stale.thumbprint)
 
 
-async def test_who_retires_twice_at_once_is_told_once(server):
-    """The second finds nobody, and no fault of the Server's."""
+async def test_of_two_concurrent_deletions_one_succeeds(server):
+    """The second is refused as unknown, not as an internal error."""
     registered, _ = await enrolled_by_secret(server)
     headers = bearer(registered["registration_access_token"])
     answers = await asyncio.gather(
@@ -150,8 +150,8 @@ async def test_who_retires_twice_at_once_is_told_once(server):
     assert sorted(a.status_code for a in answers) == [204, 401]
 
 
-async def test_a_worker_that_rotates_its_key_without_end_is_told_to_wait(server):
-    """Each is an event in the log, and a write that others wait for."""
+async def test_key_changes_of_a_worker_are_rate_limited(server):
+    """Each is an audit event, and a write for which others wait."""
     registered, _ = await enrolled_by_secret(server)
     token, answers = registered["registration_access_token"], []
     for _ in range(22):

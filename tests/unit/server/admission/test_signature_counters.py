@@ -1,4 +1,4 @@
-"""A copied identity is found when it signs, with and without a session; nothing else is taken for a copy."""
+"""A copied identity is detected when it signs, with or without a session; nothing else is taken for a copy."""
 
 import shutil
 
@@ -15,7 +15,7 @@ from lyftdata.store.tables import signature_counters
 
 @pytest.fixture
 async def host(server, tmp_path):
-    """Return the directory of an enrolled Worker that has signed."""
+    """Return the directory of an enrolled Worker that has signed before."""
     directory = await IdentityDirectory.enroll(server, tmp_path / "host")
     await accepted(directory, server)
     return directory
@@ -28,13 +28,13 @@ def thief(host, tmp_path):
 
 
 async def accepted(directory, server, **changes):
-    """Ask for a token, which must be given."""
+    """Request a token, which must be issued."""
     answer = await directory.token(server, **changes)
     assert answer.status_code == 200, answer.text
 
 
 async def code(directory, server, **changes):
-    """Ask for a token; return the code that an operator reads of the refusal, or an empty text."""
+    """Request a token; return the code of the refusal as operators see it, or ""."""
     answer = await directory.token(server, **changes)
     return "" if answer.status_code == 200 else await server.cause(answer)
 
@@ -47,7 +47,7 @@ async def copies(server, worker_id):
 
 
 async def let_continue(server, worker_id, reference):
-    """Let a copy go on as the Worker."""
+    """Let a copy continue as the Worker."""
     return await server.http.post(
         f"/api/workers/{worker_id}/copies/{reference}",
         json={"decision": "continue"},
@@ -55,8 +55,8 @@ async def let_continue(server, worker_id, reference):
     )
 
 
-async def test_of_two_copies_the_second_is_refused_for_good(server, host, thief):
-    """However often it asks, it never passes the one that goes on."""
+async def test_the_directory_that_lags_behind_is_refused_for_good(server, host, thief):
+    """However often it asks, it never overtakes the other."""
     await accepted(host, server)
 
     assert await code(thief, server) == "identity_cloned"
@@ -65,8 +65,8 @@ async def test_of_two_copies_the_second_is_refused_for_good(server, host, thief)
     await accepted(host, server)
 
 
-async def test_the_owner_is_refused_if_the_thief_was_first_and_so_learns_of_it(server, host, thief):
-    """The Server cannot know which of the two is the original: an operator decides."""
+async def test_the_owner_is_refused_if_the_thief_signs_first(server, host, thief):
+    """So the owner learns of the theft. The Server cannot know which of the two is the original: an operator decides."""
     await accepted(thief, server)
 
     answer = await host.token(server)
@@ -77,8 +77,8 @@ async def test_the_owner_is_refused_if_the_thief_was_first_and_so_learns_of_it(s
     assert "restored from a snapshot" in answer.json()["error_description"]
 
 
-async def test_a_thief_that_leaves_its_number_out_is_refused(server, host):
-    """An identity that has counted does not stop counting."""
+async def test_a_thief_that_omits_the_number_is_refused(server, host):
+    """An identity that has sent numbers must keep sending them."""
     answer = await host.token(server, counter=None)
 
     assert answer.json()["code"] == "counter_missing"
@@ -86,24 +86,24 @@ async def test_a_thief_that_leaves_its_number_out_is_refused(server, host):
     await accepted(host, server)
 
 
-async def test_a_copy_of_the_key_alone_is_found(server, host, tmp_path):
-    """With the stock programs: its counter starts from one."""
+async def test_a_copy_of_only_the_key_is_detected(server, host, tmp_path):
+    """With the standard agent: its counter starts from one."""
     await accepted(host, server)
     stolen = IdentityDirectory(tmp_path / "stolen", host.worker_id, host.key)
 
     assert await code(stolen, server) == "identity_cloned"
 
 
-async def test_a_third_party_client_goes_on_without_a_counter(server, host):
-    """It sends no number, and needs none."""
+async def test_a_third_party_client_needs_no_counter(server, host):
+    """It never sends a number."""
     worker_id, key = await server.enrolled("third-party")
     for _ in range(3):
         answer = await server.token_by_assertion(server.assertion(key, worker_id))
         assert answer.status_code == 200
 
 
-async def test_what_is_lost_sent_twice_or_late_is_not_a_copy(server, host):
-    """A crash after the number was taken, a lost answer, a proxy that sends twice, and two processes that overtake each other."""
+async def test_lost_repeated_and_late_requests_are_not_copies(server, host):
+    """A crash after a number was taken, a lost answer, a proxy that sends twice, and two processes that overtake each other."""
     host.counter.take_number()
     twice = host.sign(server)
     first, second = host.sign(server), host.sign(server)
@@ -114,25 +114,25 @@ async def test_what_is_lost_sent_twice_or_late_is_not_a_copy(server, host):
     await accepted(host, server)
 
 
-async def test_an_address_that_changes_is_not_a_copy(server, host):
-    """Nothing is concluded from where a request comes from."""
+async def test_a_changed_address_is_not_a_copy(server, host):
+    """Where a request comes from proves nothing."""
     for address in ("192.0.2.1", "2001:db8::1", "198.51.100.9"):
         async with server.from_address(address) as http:
             await accepted(host, server, http=http)
 
 
 async def test_a_copy_cannot_use_the_numbers_of_an_outage(server, host, thief):
-    """The host has taken numbers that never arrived; the copy has the same ones, at a later time."""
+    """The host took numbers that never arrived; the copy sends the same ones, with a later time."""
     *_, last = [host.counter.take_number() for _ in range(20)]
     await accepted(host, server)
-    # Times of numbers that are taken quickly are ahead of the clock, so this one must not be left to it.
+    # Times of numbers taken in quick succession are ahead of the clock, so this one is set explicitly.
     later = msgspec.structs.replace(thief.counter.take_number(), at_ms=last.at_ms + 60_000)
 
     assert await code(thief, server, counter=later) == "identity_cloned"
 
 
-async def test_a_server_that_starts_again_remembers(opened, tmp_path):
-    """After a clean stop, whatever time has passed."""
+async def test_counters_survive_a_restart(opened, tmp_path):
+    """After a clean stop, however much time has passed."""
     async with opened() as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         await accepted(host, server)
@@ -145,8 +145,8 @@ async def test_a_server_that_starts_again_remembers(opened, tmp_path):
         await accepted(host, server)
 
 
-async def test_a_database_of_before_refuses_no_one_wrongly(opened, tmp_path):
-    """As after a crash of the Server, which loses its last second, or after a backup was restored."""
+async def test_an_older_database_refuses_no_worker_wrongly(opened, tmp_path):
+    """As after a crash of the Server, which loses the last second, or after a backup was restored."""
     async with opened() as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         await accepted(host, server)
@@ -161,7 +161,7 @@ async def test_a_database_of_before_refuses_no_one_wrongly(opened, tmp_path):
         await accepted(host, server)
 
 
-async def test_the_token_path_writes_nothing(server, host, monkeypatch):
+async def test_a_token_request_does_not_write_its_counter(server, host, monkeypatch):
     """However many tokens a Worker gets, its counter is written once a second."""
     written = []
     await flush(server.services)
@@ -180,8 +180,8 @@ async def test_the_token_path_writes_nothing(server, host, monkeypatch):
     assert len(written) == 1
 
 
-async def test_a_counter_that_could_not_be_written_is_written_later(server, host, monkeypatch):
-    """A full disk of the Server loses no counter."""
+async def test_a_counter_that_could_not_be_written_is_retried(server, host, monkeypatch):
+    """A full disk loses no counter."""
     counters = server.services.admission.counters
     with monkeypatch.context() as broken:
 
@@ -198,7 +198,7 @@ async def test_a_counter_that_could_not_be_written_is_written_later(server, host
 
 
 async def test_operators_see_both_hosts(server, host, thief):
-    """By name and address, at the Worker, and in the refusal that the copy names."""
+    """By name and address, on the Worker's page and in the refusal of the copy."""
     async with server.from_address("192.0.2.1") as http:
         await accepted(host, server, http=http)
     counter = SignatureNumber(1, 1, host="thieves-laptop")
@@ -216,8 +216,8 @@ async def test_operators_see_both_hosts(server, host, thief):
     assert "(192.0.2.1)" in refusal.json()["detail"]
 
 
-async def test_a_later_refusal_of_a_copy_names_the_reference_to_continue_it_by(server, host, thief):
-    """Each refusal has a reference of its own; the copy keeps that of its first."""
+async def test_a_later_refusal_of_a_copy_names_its_first_reference(server, host, thief):
+    """Each refusal has its own reference; decisions about the copy use that of the first."""
     await accepted(host, server)
     first = (await thief.token(server)).json()["reference"]
 
@@ -232,8 +232,8 @@ async def test_a_later_refusal_of_a_copy_names_the_reference_to_continue_it_by(s
     assert "first refusal" in answer.json()["hint"]
 
 
-async def test_a_host_that_was_restored_goes_on_when_an_operator_says_so(server, host, thief):
-    """It asks again by itself, and counts on after everything that its other state has used."""
+async def test_a_restored_host_continues_if_an_operator_allows_it(server, host, thief):
+    """It retries by itself, and continues counting after the numbers of the other state."""
     restored = thief
     await accepted(host, server)
     assert await code(restored, server) == "identity_cloned"
@@ -250,8 +250,8 @@ async def test_a_host_that_was_restored_goes_on_when_an_operator_says_so(server,
     assert copy["decided_by"] == "operator:admin"
 
 
-async def test_a_decision_ends_after_a_day(opened, tmp_path):
-    """Up to then it lets the copy continue, also after a restart; later the copy is refused, and nothing is decided about it."""
+async def test_a_decision_expires_after_a_day(opened, tmp_path):
+    """Until then the copy may continue, also after a restart; later it is refused again, as undecided."""
     async with opened() as server:
         host = await IdentityDirectory.enroll(server, tmp_path / "host")
         late = host.copy(tmp_path / "late")
@@ -270,12 +270,12 @@ async def test_a_decision_ends_after_a_day(opened, tmp_path):
         await accepted(late, server)
 
 
-async def test_of_two_that_live_the_other_is_refused_once_one_was_let_on(server, host, thief):
+async def test_if_one_of_two_active_copies_may_continue_the_other_is_refused(server, host, thief):
     """Whatever the operator decides, at most one of them is the Worker."""
     await accepted(thief, server)
     assert await code(host, server) == "identity_cloned"
     [copy] = await copies(server, host.worker_id)
-    # The thief goes on while the operator decides.
+    # The thief continues while the operator decides.
     await accepted(thief, server)
     await let_continue(server, host.worker_id, copy["reference"])
     await accepted(thief, server)
@@ -299,8 +299,8 @@ async def test_a_decision_survives_a_restart(opened, tmp_path):
 
 
 @pytest.mark.parametrize("kept", ["nothing", "a replaced key"])
-async def test_a_host_goes_on_at_once_where_the_server_knows_no_counter_of_its_key(server, host, kept):
-    """As after a backup of the Server was restored, or the key was replaced: the decision needs no restart of the Server."""
+async def test_a_decision_takes_effect_even_if_the_server_has_no_counter_of_the_key(server, host, kept):
+    """As after a backup was restored, or the key was replaced; without a restart of the Server."""
     counters = server.services.admission.counters
     await flush(server.services)
     host.counter.note_refused("7K2M9QXR")
@@ -318,8 +318,8 @@ async def test_a_host_goes_on_at_once_where_the_server_knows_no_counter_of_its_k
         await accepted(host, server)
 
 
-async def test_a_reference_that_a_copy_makes_up_lets_it_in_nowhere(server, host, thief):
-    """Only one that an operator has decided about does, and only for that Worker."""
+async def test_a_made_up_reference_is_refused(server, host, thief):
+    """Only one that an operator has decided about is accepted, and only for that Worker."""
     await accepted(host, server)
     forged = SignatureNumber(10**9, 10**15, refused_as="ABCDEFGH")
 
@@ -329,8 +329,8 @@ async def test_a_reference_that_a_copy_makes_up_lets_it_in_nowhere(server, host,
     assert await code(thief, server, counter=forged) == "identity_cloned"
 
 
-async def test_copies_that_lose_their_reference_are_kept_once_a_host(server, host, thief):
-    """A crash before the reference was saved leaves one row, and many hosts leave the last few."""
+async def test_copies_that_lose_their_reference_are_listed_once_per_host(server, host, thief):
+    """Also if it crashed before saving the reference; with many hosts, only the last few are kept."""
     await accepted(host, server)
     for number in range(12):
         async with server.from_address(f"203.0.113.{number // 2}") as http:
@@ -343,8 +343,8 @@ async def test_copies_that_lose_their_reference_are_kept_once_a_host(server, hos
     assert [copy["host"] for copy in found] == [f"host-{number}" for number in (5, 4, 3, 2, 1, 0)]
 
 
-async def test_a_worker_whose_key_was_replaced_counts_from_the_start(server, host):
-    """The counter is that of the key, not of the Worker."""
+async def test_a_worker_whose_key_was_replaced_counts_from_one(server, host):
+    """The counter belongs to the key, not to the Worker."""
     counters: SignatureCounters = server.services.admission.counters
     await accepted(host, server)
     record = counters._records[host.worker_id]
@@ -356,7 +356,7 @@ async def test_a_worker_whose_key_was_replaced_counts_from_the_start(server, hos
     assert counters._records[host.worker_id].thumbprint == host.key.public.thumbprint
 
 
-async def test_a_worker_that_is_deleted_leaves_no_counter(server, host):
+async def test_a_deleted_worker_leaves_no_counter(server, host):
     """Neither in memory nor in the database."""
     await flush(server.services)
     headers = await server.sign_in()
@@ -367,8 +367,8 @@ async def test_a_worker_that_is_deleted_leaves_no_counter(server, host):
 
 
 @pytest.mark.parametrize("path", ["/oauth2/introspect", "/oauth2/revoke"])
-async def test_other_ways_to_authenticate_are_counted_too(server, host, thief, path):
-    """Introspection and revocation accept the same assertions, and refuse the same copies."""
+async def test_introspection_and_revocation_count_signatures_too(server, host, thief, path):
+    """They accept the same assertions, and refuse the same copies."""
     await accepted(host, server)
     form = {
         "token": "x",

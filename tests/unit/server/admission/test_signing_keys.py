@@ -12,7 +12,7 @@ from lyftdata.core.tokens import mint_worker_token
 
 
 async def test_signing_keys_rotate_with_overlap(opened):
-    """A month on the next key is published before it signs; tokens of the last one are good until they end."""
+    """After a month the next key is published before it signs; tokens of the previous key stay valid until they expire."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
         services = server.services
@@ -41,7 +41,7 @@ KEYS = "/api/signing-keys"
 
 
 async def rotate(server, admin, **body):
-    """Rotate; return the keys in the order in which they sign, as kid and state."""
+    """Rotate; return kid and state of the keys in the order in which they sign."""
     answer = await server.http.post(f"{KEYS}/rotate", json=body, headers=admin)
     assert answer.status_code == 200, answer.text
     return [(key["kid"], key["state"]) for key in answer.json()["items"]]
@@ -58,8 +58,8 @@ async def token_of(server, press):
     return token, json.loads(decode_base64url(token.split(".")[0]))["kid"]
 
 
-async def test_rotated_now_another_key_signs_and_the_last_one_stays_published(server, admin, press):
-    """Tokens of the last key go on working: nothing was withdrawn."""
+async def test_after_an_immediate_rotation_the_previous_key_stays_published(server, admin, press):
+    """Another key signs at once, and tokens of the previous one stay valid: nothing was withdrawn."""
     old, first = await token_of(server, press)
     server.clock.forward(seconds=1)
 
@@ -72,7 +72,7 @@ async def test_rotated_now_another_key_signs_and_the_last_one_stays_published(se
 
 
 async def test_tokens_of_a_withdrawn_key_are_refused_at_once(server, admin, press):
-    """Remembered or not, at every check of the Server; the JWKS drops the key, and the held poll is told to get a new token."""
+    """Whether cached or not, wherever the Server checks them; the JWKS drops the key, and the held poll asks its Worker to renew."""
     old, first = await token_of(server, press)
     assert (await server.verify(old)).status_code == 204
     unseen, _ = await token_of(server, press)
@@ -109,8 +109,8 @@ async def test_tokens_of_a_withdrawn_key_are_refused_at_once(server, admin, pres
     assert {event["actor"] for event in events[:2]} == {"operator:admin"}
 
 
-async def test_a_poll_that_waits_while_its_key_is_withdrawn_does_not_connect(server, admin, press):
-    """Between the check of a token and the place in the sessions much time may pass."""
+async def test_a_poll_whose_signing_key_is_withdrawn_while_it_waits_is_refused(server, admin, press):
+    """Much time may pass between the check of a token and the moment it gets a session."""
     old, first = await token_of(server, press)
     verified = server.services.verifier.verify(old)
     server.clock.forward(seconds=1)
@@ -120,8 +120,8 @@ async def test_a_poll_that_waits_while_its_key_is_withdrawn_does_not_connect(ser
         server.services.verifier.recheck(verified)
 
 
-async def test_the_next_key_is_published_a_day_ahead_and_may_be_made_to_sign_now(server, admin, press):
-    """Services that cache the JWKS know it already; withdrawn with the one that signs, a new key takes their place."""
+async def test_the_next_key_is_published_a_day_ahead_and_can_be_made_to_sign_at_once(server, admin, press):
+    """Services that cache the JWKS know it already; if all keys are withdrawn, a new one replaces them."""
     _, first = await token_of(server, press)
     keys = await rotate(server, admin)
     assert [state for _, state in keys] == ["signing", "next"]
@@ -140,8 +140,8 @@ async def test_the_next_key_is_published_a_day_ahead_and_may_be_made_to_sign_now
     assert (state, new in all_keys, len(all_keys)) == ("signing", False, 3)
 
 
-async def test_what_cannot_be_withdrawn_changes_nothing(server, admin):
-    """A key that there is not, also beside one that there is; and never without another key that signs."""
+async def test_an_impossible_withdrawal_changes_nothing(server, admin):
+    """An unknown key, alone or with a known one; and a withdrawal without another key that signs at once."""
     before = await published(server)
 
     for body, status in (
@@ -155,8 +155,8 @@ async def test_what_cannot_be_withdrawn_changes_nothing(server, admin):
     assert await published(server) == before
 
 
-async def test_a_key_whose_time_is_over_is_not_taken_for_a_withdrawn_one(server, admin, press):
-    """No Worker is asked for a new token because a retired key is removed, here or by a peer whose clock is ahead."""
+async def test_a_retired_key_does_not_count_as_withdrawn(server, admin, press):
+    """No Worker is asked to renew because a retired key is removed, here or by a peer whose clock is ahead."""
     await rotate(server, admin)
     server.clock.forward(days=2)
     await server.services.signing_keys.refresh()
@@ -168,7 +168,7 @@ async def test_a_key_whose_time_is_over_is_not_taken_for_a_withdrawn_one(server,
 
 
 def forge(server, worker_id, credential):
-    """Return a token that is good for ten years, as the thief of the key that signs now makes it."""
+    """Return a token that is valid for ten years, as a thief of the current signing key would make it."""
     return mint_worker_token(
         signer=server.services.signing_keys.signer,
         issuer=server.services.issuer,
@@ -181,8 +181,8 @@ def forge(server, worker_id, credential):
     )
 
 
-async def test_a_token_of_a_leaked_key_is_not_remembered_after_the_key_is_gone(server, admin, press):
-    """A rotation ends what a thief of the last key has made, also if the leak was never noticed."""
+async def test_a_forged_token_is_refused_after_its_key_is_removed(server, admin, press):
+    """Even if it was cached: a rotation ends what a thief of the previous key has made, even if the leak was never noticed."""
     real, first = await token_of(server, press)
     forged = forge(server, press[0], server.services.verifier.verify(real).claims.cred)
     server.clock.forward(seconds=1)
@@ -197,8 +197,8 @@ async def test_a_token_of_a_leaked_key_is_not_remembered_after_the_key_is_gone(s
     assert (refused.status_code, await server.cause(refused)) == (401, "wrong_token")
 
 
-async def test_a_key_that_would_soon_be_removed_can_still_be_withdrawn(server, admin, press):
-    """Its last minutes make no difference: sessions must get a new token, and what it signed is refused."""
+async def test_a_key_that_is_about_to_be_removed_can_still_be_withdrawn(server, admin, press):
+    """Even in its last minute: sessions must renew, and the tokens that it signed are refused."""
     real, first = await token_of(server, press)
     forged = forge(server, press[0], server.services.verifier.verify(real).claims.cred)
     server.clock.forward(seconds=1)

@@ -12,14 +12,14 @@ GRANT = {"grant_type": "client_credentials"}
 
 @pytest.fixture
 def written(monkeypatch):
-    """Return what each write held, in place of the table."""
+    """Return the counts of each write; the table is not written."""
     found = []
     monkeypatch.setattr(token_counts, "add_counts", lambda _tx, counts: found.append(list(counts)))
     return found
 
 
 def later(clock, **delta):
-    """Let time pass; return the time."""
+    """Let time pass; return the new time."""
     clock.forward(**delta)
     return clock()
 
@@ -31,7 +31,7 @@ async def ask(server, press, times=1):
 
 
 async def counted(server, admin, **query):
-    """Return what an operator sees: the total, and each hour with its tokens."""
+    """Return what operators see: the total, and the tokens of each hour."""
     answer = await server.http.get("/api/workers/press-01/token-counts", params=query, headers=admin)
     assert answer.status_code == 200, answer.text
     found = answer.json()
@@ -39,7 +39,7 @@ async def counted(server, admin, **query):
 
 
 async def test_each_token_is_counted_in_its_hour(server, admin, press):
-    """At once, written or not, and a refused request is not counted."""
+    """At once, whether written or not; a refused request is not counted."""
     server.clock.now = server.clock.now.replace(hour=12, minute=59, second=59)
     await ask(server, press, 3)
     server.clock.forward(seconds=1)
@@ -57,7 +57,7 @@ async def test_each_token_is_counted_in_its_hour(server, admin, press):
 
 
 async def test_a_token_by_assertion_is_counted(server, admin):
-    """Of an enrolled Worker, whose requests take another way."""
+    """Requests of enrolled Workers are handled elsewhere."""
     worker_id, key = await server.enrolled()
     await server.token_by_assertion(server.assertion(key, worker_id))
 
@@ -66,8 +66,8 @@ async def test_a_token_by_assertion_is_counted(server, admin):
     assert answer.json()["total"] == 1
 
 
-async def test_a_minute_of_tokens_is_one_write(server, press, written):
-    """Not one a token, and none before the minute is over."""
+async def test_the_tokens_of_a_minute_are_one_write(server, press, written):
+    """Not one per token, and none before the minute is over."""
     counts, clock = server.services.token_counts, server.clock
     await ask(server, press, 20)
     await counts.flush(later(clock, seconds=59))
@@ -93,8 +93,8 @@ async def test_one_flush_writes_a_bounded_number_of_counts(server, written):
     assert (first, sum(map(len, written))) == (2_000, 3_000)
 
 
-async def test_counts_wait_for_a_database_that_does_not_answer(server, admin, press, monkeypatch, capsys):
-    """None is lost or counted twice; beyond the bound the latest are dropped, and that is logged."""
+async def test_counts_are_kept_while_the_database_does_not_answer(server, admin, press, monkeypatch, capsys):
+    """No count is lost or counted twice; beyond the limit the latest are dropped, which is logged."""
     counts, clock = server.services.token_counts, server.clock
     await ask(server, press, 2)
 
@@ -128,7 +128,7 @@ async def test_counts_survive_a_restart(opened):
 
 
 async def test_a_worker_added_again_starts_from_zero(server, admin, press):
-    """Nothing of the deleted Worker is counted for one that is given its ID later."""
+    """Tokens of a deleted Worker are not counted for a new one with the same ID."""
     await ask(server, press)
     await server.http.delete("/api/workers/press-01", headers=admin)
     await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
@@ -136,8 +136,8 @@ async def test_a_worker_added_again_starts_from_zero(server, admin, press):
     assert await counted(server, admin) == (0, [])
 
 
-async def test_a_clock_that_is_set_back_counts_in_the_hour_that_it_shows(server, press):
-    """Within a second, and not in one that has not begun."""
+async def test_tokens_count_in_the_hour_that_a_clock_shows_after_it_was_set_back(server, press):
+    """Not in a later hour that has not begun."""
     counts, clock = TokenCounts(store=server.services.store), server.clock
     now = clock()
     counts.token_given(press[0], at=later(clock, hours=3))
@@ -150,8 +150,8 @@ async def test_a_clock_that_is_set_back_counts_in_the_hour_that_it_shows(server,
 
 
 @pytest.mark.parametrize("within", ["59m", "31d", "720h1s", "yesterday", ""])
-async def test_a_time_that_is_not_kept_is_rejected(server, admin, press, within):
-    """From an hour to 30 days."""
+async def test_a_period_for_which_no_counts_are_kept_is_rejected(server, admin, press, within):
+    """It must be from an hour to 30 days."""
     answer = await server.http.get(
         "/api/workers/press-01/token-counts", params={"within": within}, headers=admin
     )
@@ -161,11 +161,11 @@ async def test_a_time_that_is_not_kept_is_rejected(server, admin, press, within)
 
 
 async def test_an_unknown_worker_has_no_counts(server, admin):
-    """Not found, rather than none."""
+    """The answer is 404, not an empty list."""
     assert (await server.http.get("/api/workers/w-9/token-counts", headers=admin)).status_code == 404
 
 
-async def test_counts_are_for_operators_alone(server, press):
+async def test_only_operators_can_read_counts(server, press):
     """A Worker cannot see how active another is, and metrics name no Worker."""
     await ask(server, press)
 

@@ -1,4 +1,4 @@
-"""From where tokens are asked for: what is remembered of it, and when it is an alarm."""
+"""Where tokens are requested from: what is remembered of it, and when it raises an alert."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class Host:
         self.headers: dict[str, str] = {}
 
     async def token(self, **form: str) -> None:
-        """Ask for a token."""
+        """Request a token."""
         async with self.server.from_address(self.address) as http:
             answer = await http.post("/oauth2/token", data=GRANT | form, auth=self.press)
         assert answer.status_code == 200, answer.text
@@ -31,7 +31,7 @@ class Host:
             self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     async def poll(self, boot: str = "boot-0001", *, from_address: str | None = None) -> int:
-        """Hold a poll; return the status."""
+        """Poll; return the status."""
         poll = {"boot_id": boot}
         async with self.server.from_address(from_address or self.address) as http:
             return (await http.post("/api/worker/session", json=poll, headers=self.headers)).status_code
@@ -50,19 +50,19 @@ def owner(server, press):
 
 @pytest.fixture
 def thief(server, press):
-    """Return a host to which its key was copied."""
+    """Return a host to which the Worker's key was copied."""
     return Host(server, press, AWAY)
 
 
 async def origins(server, admin, worker_id="press-01"):
-    """Return what an operator sees."""
+    """Return the origins that operators see."""
     answer = await server.http.get(f"/api/workers/{worker_id}/token-origins", headers=admin)
     assert answer.status_code == 200, answer.text
     return answer.json()["items"]
 
 
-async def alarms(server, admin):
-    """Return the addresses of which an operator is alerted."""
+async def alerted_addresses(server, admin):
+    """Return the addresses in alerts."""
     items = (await server.http.get("/api/attention", headers=admin)).json()["items"]
     return [item["title"].rpartition(" ")[2] for item in items if item["kind"] == "other_network"]
 
@@ -78,8 +78,8 @@ async def polled_again(host, poll=None):
     assert await again == 200
 
 
-async def test_a_copied_key_that_only_asks_for_tokens_leaves_a_trace(server, admin, thief):
-    """Network, credential, audience and time, of a Worker that was never connected."""
+async def test_a_copied_key_that_only_requests_tokens_leaves_a_trace(server, admin, thief):
+    """Network, credential, audience and time are recorded even of a Worker that was never connected."""
     body = {"name": "orders", "audience": "https://orders.example", "for_all_workers": True}
     await server.http.post("/api/resources", json=body, headers=admin)
     await thief.token(resource="https://orders.example")
@@ -97,11 +97,11 @@ async def test_a_copied_key_that_only_asks_for_tokens_leaves_a_trace(server, adm
     ]
     assert found[0]["first_at"] < found[1]["first_at"] == found[1]["last_at"] < found[0]["last_at"]
     assert {(o["credential_kind"], o["credential"]) for o in found} == {("api_key", found[0]["credential"])}
-    assert await alarms(server, admin) == []
+    assert await alerted_addresses(server, admin) == []
 
 
 async def test_an_enrolled_worker_is_shown_with_its_identity_key(server, admin):
-    """Its thumbprint, as its entry has it."""
+    """By its thumbprint, as in its entry."""
     worker_id, key = await server.enrolled()
     await server.token_by_assertion(server.assertion(key, worker_id))
 
@@ -111,7 +111,7 @@ async def test_an_enrolled_worker_is_shown_with_its_identity_key(server, admin):
     assert found["network"] == "loopback"
 
 
-async def test_origins_are_kept_over_a_restart(opened):
+async def test_origins_survive_a_restart(opened):
     """Also those of the last minute."""
     async with opened() as server:
         admin = await server.sign_in()
@@ -127,38 +127,40 @@ async def test_origins_are_kept_over_a_restart(opened):
         assert await origins(server, await server.sign_in()) == before
 
 
-async def test_a_token_from_elsewhere_during_a_session_is_an_alarm(server, admin, owner, thief, capsys):
-    """As soon as the Worker has polled once more from where it was; its held poll is answered for that."""
+async def test_a_token_request_from_elsewhere_during_a_session_raises_an_alert(
+    server, admin, owner, thief, capsys
+):
+    """As soon as the Worker has polled once more from its own network; its held poll is answered early for that."""
     await owner.connect()
     held = asyncio.ensure_future(owner.poll())
     while server.services.sessions.find("press-01").poll is None:
         await asyncio.sleep(0)
 
     await thief.token()
-    assert await alarms(server, admin) == []
+    assert await alerted_addresses(server, admin) == []
     await polled_again(owner, held)
 
-    assert await alarms(server, admin) == [AWAY]
-    alarm = next(o for o in await origins(server, admin) if o["elsewhere_at"])
-    assert (alarm["address"], alarm["session_address"]) == (AWAY, HOME)
+    assert await alerted_addresses(server, admin) == [AWAY]
+    alert = next(o for o in await origins(server, admin) if o["elsewhere_at"])
+    assert (alert["address"], alert["session_address"]) == (AWAY, HOME)
     assert "token_from_another_network" in "".join(capsys.readouterr())
 
 
-async def test_a_worker_that_has_moved_is_no_alarm(server, admin, owner):
-    """The same start polls from its new address next; its old connection looked alive when it asked for the token."""
+async def test_a_worker_that_has_moved_raises_no_alert(server, admin, owner):
+    """The same boot polls from the new address next; its old connection still looked alive when it requested the token."""
     await owner.connect()
     owner.address = AWAY
     await owner.token()
     await polled_again(owner)
-    # From the first network again, in the same start: it has been there.
+    # Back in the first network, in the same boot.
     owner.address = HOME_TOO
     await owner.token()
     await polled_again(owner)
 
-    assert await alarms(server, admin) == []
+    assert await alerted_addresses(server, admin) == []
 
 
-async def test_a_worker_that_starts_again_elsewhere_is_no_alarm(server, admin, owner):
+async def test_a_worker_that_restarts_elsewhere_raises_no_alert(server, admin, owner):
     """Whether its last session has ended or not."""
     await owner.connect()
     owner.address = AWAY
@@ -170,11 +172,11 @@ async def test_a_worker_that_starts_again_elsewhere_is_no_alarm(server, admin, o
     await owner.connect("boot-0003")
     await polled_again_as(owner, "boot-0003")
 
-    assert await alarms(server, admin) == []
+    assert await alerted_addresses(server, admin) == []
 
 
 async def polled_again_as(host, boot):
-    """Poll once more as a start of the Worker."""
+    """Poll once more as a given boot of the Worker."""
     again = asyncio.ensure_future(host.poll(boot))
     while host.server.services.sessions.find(host.press[0]).poll is None:
         await asyncio.sleep(0)
@@ -192,8 +194,8 @@ async def polled_again_as(host, boot):
         ("10.1.0.7", "2001:db8:7::1"),
     ],
 )
-async def test_addresses_that_one_host_may_have_are_no_alarm(opened, session, token):
-    """A NAT with several addresses, privacy addresses, localhost, and networks that the operator has named."""
+async def test_addresses_that_one_host_may_have_raise_no_alert(opened, session, token):
+    """A NAT with several addresses, privacy addresses, localhost, and networks in `LYFTDATA_OWN_NETWORKS`."""
     async with opened(LYFTDATA_OWN_NETWORKS="10.0.0.0/8, 2001:db8:7::/48") as server:
         admin = await server.sign_in()
         body = {"name": "press-01", "id": "press-01", "issue_key": True}
@@ -203,12 +205,12 @@ async def test_addresses_that_one_host_may_have_are_no_alarm(opened, session, to
         await Host(server, owner.press, token).token()
         await polled_again(owner)
 
-        assert await alarms(server, admin) == []
+        assert await alerted_addresses(server, admin) == []
         assert len(await origins(server, admin)) in {1, 2}
 
 
-async def test_behind_a_trusted_proxy_the_callers_own_address_counts(server, admin, owner):
-    """Two hosts that come through the same proxy are told apart."""
+async def test_behind_a_trusted_proxy_the_address_of_the_caller_counts(server, admin, owner):
+    """Two hosts behind the same proxy are distinguished."""
     app = ForwardedAddresses(create_app(server.services), trusted_proxies=["192.0.2.250"])
     transport = httpx2.ASGITransport(app, client=("192.0.2.250", 1))
     async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
@@ -220,22 +222,22 @@ async def test_behind_a_trusted_proxy_the_callers_own_address_counts(server, adm
     assert {o["address"] for o in await origins(server, admin)} == {HOME, AWAY}
 
 
-async def test_the_alarm_ends_when_the_operator_has_acted(server, admin, owner, thief):
-    """Disabling and enabling the Worker, or the end of the key that was copied; or a day."""
+async def test_the_alert_ends_when_an_operator_disables_the_worker(server, admin, owner, thief):
+    """It does not return when the Worker is enabled again."""
     await owner.connect()
     await thief.token()
     await polled_again(owner)
-    assert await alarms(server, admin) == [AWAY]
+    assert await alerted_addresses(server, admin) == [AWAY]
 
     server.clock.forward(minutes=1)
     for enabled in (False, True):
         body = {"enabled": enabled}
         await server.http.patch("/api/workers/press-01", json=body, headers=admin)
-        assert await alarms(server, admin) == []
+        assert await alerted_addresses(server, admin) == []
 
 
-async def test_the_alarm_ends_with_the_copied_key(server, admin, owner, thief):
-    """A revoked key is of no more use to anyone."""
+async def test_the_alert_ends_when_the_copied_key_is_revoked(server, admin, owner, thief):
+    """A revoked key is of no use to anyone."""
     await owner.connect()
     await thief.token()
     await polled_again(owner)
@@ -243,12 +245,12 @@ async def test_the_alarm_ends_with_the_copied_key(server, admin, owner, thief):
 
     await server.http.post(f"/api/api-keys/{name}/revoke", headers=admin)
 
-    assert await alarms(server, admin) == []
+    assert await alerted_addresses(server, admin) == []
     assert {o["credential"] for o in await origins(server, admin)} == {name}
 
 
-async def test_a_repeat_writes_nothing(server, press, monkeypatch):
-    """Of many requests in a minute from one network, the first is written; a minute later the next one."""
+async def test_repeated_requests_are_written_once_a_minute(server, press, monkeypatch):
+    """Of many requests from one network, the first is written; the next one a minute later."""
     written = []
     monkeypatch.setattr(token_origins, "merge_origins", lambda _tx, origins: written.append(list(origins)))
     host = Host(server, press, HOME)
@@ -264,7 +266,7 @@ async def test_a_repeat_writes_nothing(server, press, monkeypatch):
     assert [len(part) for part in written] == [1, 1]
 
 
-async def test_what_is_remembered_and_written_at_once_is_bounded(server, monkeypatch):
+async def test_the_origins_in_memory_and_in_one_write_are_limited(server, monkeypatch):
     """However many Workers and networks there are; an evicted Worker's origins are written all the same."""
     written = []
     monkeypatch.setattr(token_origins, "merge_origins", lambda _tx, origins: written.append(list(origins)))
