@@ -1,4 +1,4 @@
-"""Fixtures of the audit log: somebody who has the published key and nothing else."""
+"""Fixtures for the audit log: a third party that has only the published key."""
 
 import subprocess
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Verify = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def third_party(tmp_path: Path) -> Verify:
-    """Return a function that runs a script of the page on an export or a proof."""
+    """Return a function that runs a script from the documentation on an export or a proof."""
     root = tmp_path / "third-party"
     root.mkdir()
 

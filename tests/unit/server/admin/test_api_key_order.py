@@ -1,4 +1,4 @@
-"""API keys in the order of each column."""
+"""API keys sorted by each column."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,20 +11,20 @@ from lyftdata.server.admin.api_key_order import KeyColumn
 from lyftdata.store import WriteTx
 from lyftdata.store.tables import api_keys
 
-# None is what comes last, whatever the direction.
+# None comes last, whatever the direction.
 VALUES: dict[KeyColumn, list[Any]] = {
     KeyColumn.NAME: ["ended", "everyone", "rotated", "unused"],
     KeyColumn.STATUS: [1, 0, 0, 0],
     KeyColumn.FOR: [(False, 1, ("w-1",)), (True, 0, ()), (False, 2, ("w-1", "w-2")), (False, 0, ())],
     KeyColumn.CONNECTED: [0, 1, 0, 0],
     KeyColumn.EXPIRES: [NOON - timedelta(days=1), None, NOON + timedelta(days=9), None],
-    # Their places: three generations of two keys, and the one that was used just now.
+    # Ranks: three generations of two keys, and the one used just now.
     KeyColumn.USED: [0, 3, 2, None],
 }
 
 
 def write_keys(tx: WriteTx) -> None:
-    """Write keys of every kind; the one of two generations was used by both of them."""
+    """Write keys of every kind; both generations of the rotated one were used."""
     chosen = {"for_all_workers": False, "worker_ids": ("w-1",)}
     both = chosen | {"worker_ids": ("w-1", "w-2")}
     for record in (
@@ -53,7 +53,7 @@ async def keys(server, admin, press):
 
 
 async def test_each_column_has_its_values(keys):
-    """A key of several generations counts with the newest; its last use is that of any of them, written or not."""
+    """A key with several generations is sorted by the newest; its last use is that of any of them, written or not."""
     services = keys.services
     groups = [
         g for g in services.api_key_queries.find(scope=UNLIMITED) if g[0].name in VALUES[KeyColumn.NAME]
@@ -67,7 +67,7 @@ async def test_each_column_has_its_values(keys):
 
 
 async def test_workers_outside_the_scope_are_not_counted(keys):
-    """The order of a list says nothing of Workers that another team has."""
+    """The order of a list reveals nothing about Workers of another team."""
     scope = scope_of({"team": "etl"})
     groups = keys.services.api_key_queries.find(scope=UNLIMITED)
 

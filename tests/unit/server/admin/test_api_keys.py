@@ -1,4 +1,4 @@
-"""Changing for which Workers an API key is."""
+"""Changes to the Workers for which an API key is valid."""
 
 from tests.unit.server.admin.test_worker_queries import add
 
@@ -9,8 +9,8 @@ async def issue(server, admin, name, worker_ids):
     return (await server.http.post("/api/api-keys", json=body, headers=admin)).json()["key"]
 
 
-async def test_a_key_for_chosen_workers_is_widened(server, admin, press):
-    """The Worker that was refused for it gets in with the very same key, and the log says who allowed it."""
+async def test_a_key_can_be_allowed_for_another_worker(server, admin, press):
+    """The refused Worker then gets in with the same key, and the audit log says who allowed it."""
     await add(server, "press-02")
     key = await issue(server, admin, "press-keys", ["press-01"])
     refused = await server.token_by_key("press-02", key)
@@ -27,8 +27,8 @@ async def test_a_key_for_chosen_workers_is_widened(server, admin, press):
     assert event["details"] == {"workers": "press-02"}
 
 
-async def test_allowing_again_changes_nothing(server, admin, press):
-    """A Worker that may use the key already, and a key for all: no change, and no second event in the log."""
+async def test_allowing_a_worker_again_changes_nothing(server, admin, press):
+    """For a Worker that may already use the key, or a key for all: no change, and no second audit event."""
     await issue(server, admin, "press-keys", ["press-01"])
     await issue(server, admin, "all-keys", None)
     before = (await server.http.get("/api/audit", headers=admin)).json()["items"]
@@ -41,8 +41,8 @@ async def test_allowing_again_changes_nothing(server, admin, press):
     assert (await server.http.get("/api/audit", headers=admin)).json()["items"] == before
 
 
-async def test_an_older_generation_that_still_works_is_widened_too(server, admin, press):
-    """In a rotation's grace both keys are for the same Workers."""
+async def test_allowing_a_worker_includes_the_previous_generation(server, admin, press):
+    """During the grace period of a rotation, both keys are for the same Workers."""
     await add(server, "press-02")
     old = await issue(server, admin, "press-keys", ["press-01"])
     await server.http.post("/api/api-keys/press-keys/rotate", json={"grace_s": 60}, headers=admin)
@@ -53,8 +53,8 @@ async def test_an_older_generation_that_still_works_is_widened_too(server, admin
     assert (await server.token_by_key("press-02", old)).status_code == 200
 
 
-async def test_what_cannot_be_allowed(server, admin, press):
-    """Nobody, an unknown caller, an enrolled Worker, a revoked key, a key that is not there: each a clear refusal."""
+async def test_an_invalid_request_to_allow_a_worker_is_rejected(server, admin, press):
+    """No Worker, an unknown or enrolled one, a revoked or unknown key: each has its own error code."""
     enrolled, _ = await server.enrolled()
     await issue(server, admin, "press-keys", ["press-01"])
     await issue(server, admin, "old-keys", ["press-01"])

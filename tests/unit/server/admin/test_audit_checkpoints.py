@@ -1,4 +1,4 @@
-"""A Server signs checkpoints of its audit log, and notices at its start that the log was cut or put back."""
+"""A Server signs checkpoints of its audit log, and detects at startup that the log was truncated or replaced by an older one."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ AUDIT_KEY = audit_key_of(SECRET_KEY.encode())
 
 
 def difference_of(place):
-    """Return the difference that there is."""
+    """Return the difference, which must exist."""
     found = find_difference(place)
     assert found is not None
     return found
@@ -38,8 +38,8 @@ def staging(tmp_path):
 
 
 @pytest.fixture
-async def put_back(opened, staging):
-    """Run a Server twice, and put its database back to the end of the first run; the kept checkpoint stays."""
+async def rolled_back(opened, staging):
+    """Run a Server twice, and restore its database from the end of the first run; the saved checkpoint stays."""
     async with opened() as server:
         await server.sign_in()
         await server.services.checkpoints.sign(Occasion.HOUR)
@@ -53,8 +53,8 @@ async def put_back(opened, staging):
     return read_checkpoint((staging / FILE).read_text())
 
 
-async def test_checkpoints_are_signed_at_start_each_hour_and_at_stop(opened, staging):
-    """Each goes to the log and to the data directory, and what is kept at the end holds every event."""
+async def test_checkpoints_are_signed_every_hour_and_at_shutdown(opened, staging):
+    """Each is logged and saved in the data directory; the last one covers every event."""
     with capture_logs() as logs:
         async with opened() as server:
             first = await server.services.checkpoints.sign(Occasion.HOUR)
@@ -69,8 +69,8 @@ async def test_checkpoints_are_signed_at_start_each_hour_and_at_stop(opened, sta
     assert (staging / FILE).stat().st_mode & 0o777 == 0o600
 
 
-async def test_the_first_checkpoint_is_signed_without_being_asked_for(opened, staging):
-    """A Server that starts signs one before it answers a request."""
+async def test_the_first_checkpoint_is_signed_at_startup(opened, staging):
+    """Before the Server answers a request."""
     async with opened() as server:
         metrics = (await server.http.get("/metrics")).text
 
@@ -78,8 +78,8 @@ async def test_the_first_checkpoint_is_signed_without_being_asked_for(opened, st
     assert (staging / FILE).exists()
 
 
-async def test_a_start_does_not_wait_for_the_first_checkpoint_of_a_long_log(opened, monkeypatch):
-    """It is signed in the background; a stop does not wait for it either."""
+async def test_startup_does_not_wait_for_the_first_checkpoint_of_a_long_log(opened, monkeypatch):
+    """It is signed in the background."""
     monkeypatch.setattr("lyftdata.server.admin.checkpoint_schedule._MAX_WAITED_FOR", -1)
     async with opened() as server:
         async with asyncio.timeout(180):
@@ -87,8 +87,8 @@ async def test_a_start_does_not_wait_for_the_first_checkpoint_of_a_long_log(open
                 await asyncio.sleep(0.01)
 
 
-async def test_a_log_that_goes_on_is_intact_at_the_next_start(opened):
-    """No warning, and the tree goes on from the stored one."""
+async def test_an_unchanged_log_is_intact_at_the_next_start(opened):
+    """There is no warning, and the tree continues from the stored one."""
     for _ in range(3):
         async with opened() as server:
             admin = await server.sign_in()
@@ -100,8 +100,8 @@ async def test_a_log_that_goes_on_is_intact_at_the_next_start(opened):
             assert report["ok"]
 
 
-async def test_a_database_that_was_put_back_is_found_at_the_start(opened, staging, put_back):
-    """In the log, on the overview, in the metrics and by the doctor; nothing is signed, and the evidence stays as it is."""
+async def test_a_database_that_was_rolled_back_is_detected_at_startup(opened, staging, rolled_back):
+    """It is reported in the log, on the overview, in the metrics and by `doctor`; nothing is signed, and the evidence is kept."""
     with capture_logs() as logs:
         async with opened(FakeClock(LATER)) as server:
             admin = await server.sign_in()
@@ -113,63 +113,63 @@ async def test_a_database_that_was_put_back_is_found_at_the_start(opened, stagin
     )
 
     (cut,) = [line for line in logs if line["event"] == "audit_log_cut"]
-    assert f"a checkpoint of {put_back.size} events was signed" in cut["problem"]
+    assert f"a checkpoint of {rolled_back.size} events was signed" in cut["problem"]
     assert any("lyftdata admin accept-audit-log" in alert["title"] for alert in alerts)
     assert (refused.status_code, refused.json()["code"]) == (409, "audit_log_changed")
     assert "lyftdata_audit_log_intact 0.0" in metrics
     assert not [line for line in logs if line["event"] == "audit_checkpoint_signed"]
-    assert read_checkpoint((staging / FILE).read_text()) == put_back
+    assert read_checkpoint((staging / FILE).read_text()) == rolled_back
     assert [finding.check.code for finding in found].count("audit_log_cut") == 1
 
 
-async def test_a_forged_event_of_removed_ones_hides_no_database_that_was_put_back(opened, staging, put_back):
-    """It would say that what was signed last is too old to be in the log, which still begins with its first event."""
+async def test_a_forged_removal_event_does_not_hide_a_rollback(opened, staging, rolled_back):
+    """It claims that the last signed events were removed, but the log still begins with its first event."""
     with contextlib.closing(sqlite3.connect(staging / "lyftdata.db")) as database:
         database.execute(
             "UPDATE audit_events SET action = 'audit_log.pruned', details = ? WHERE number = 1",
-            (f'{{"through": "{put_back.size + 1}"}}',),
+            (f'{{"through": "{rolled_back.size + 1}"}}',),
         )
         database.execute("DELETE FROM audit_checkpoints")
         database.commit()
 
     place = read_state_location({"LYFTDATA_STAGING_DIR": str(staging)})
-    assert difference_of(place).kept == put_back
+    assert difference_of(place).kept == rolled_back
     async with opened(FakeClock(LATER)) as server:
         assert server.services.checkpoints.problem
-    assert read_checkpoint((staging / FILE).read_text()) == put_back
+    assert read_checkpoint((staging / FILE).read_text()) == rolled_back
 
 
-async def test_other_events_under_the_same_numbers_are_found(opened, put_back):
-    """As many events as before, or more, do not make it the same log."""
+async def test_other_events_with_the_same_numbers_are_detected(opened, rolled_back):
+    """A log that is as long as before, or longer, is not the same log."""
     async with opened(FakeClock(LATER)) as server:
         for _ in range(3):
             await server.sign_in()
     async with opened(FakeClock(LATER)) as server:
-        assert server.services.store.audit_length > put_back.size
-        assert f"first {put_back.size} events" in server.services.checkpoints.problem
+        assert server.services.store.audit_length > rolled_back.size
+        assert f"first {rolled_back.size} events" in server.services.checkpoints.problem
 
 
-async def test_an_accepted_log_goes_on_and_shows_what_was_lost(opened, staging, put_back):
-    """The acceptance is an event with the kept checkpoint; the next start signs again, and the file has another name."""
+async def test_an_accepted_log_continues_and_shows_what_was_lost(opened, staging, rolled_back):
+    """The acceptance is an event with the saved checkpoint; the next start signs again, and the old file is renamed."""
     place = read_state_location({"LYFTDATA_STAGING_DIR": str(staging)})
     aside = accept(place, difference_of(place))
 
     assert find_difference(place) is None
-    assert read_checkpoint(aside.read_text()) == put_back
+    assert read_checkpoint(aside.read_text()) == rolled_back
     async with opened(FakeClock(LATER)) as server:
         signed = await server.services.checkpoints.sign(Occasion.HOUR)
         page = await server.services.audit_queries.list_page(limit=10, action="audit_log.accepted")
         assert not server.services.checkpoints.problem
         assert (await server.services.audit_queries.verify()).ok
     (event,) = page.items
-    assert event.details["kept_size"] == str(put_back.size)
-    assert event.details["kept_root"] == put_back.root.hex()
+    assert event.details["kept_size"] == str(rolled_back.size)
+    assert event.details["kept_root"] == rolled_back.root.hex()
     assert event.actor == "host"
     assert signed.size >= event.number
 
 
-async def test_what_changed_since_it_was_shown_is_not_accepted(opened, staging, put_back):
-    """The log has gone on: what was confirmed is not what would be accepted."""
+async def test_a_difference_that_changed_since_it_was_shown_is_not_accepted(opened, staging, rolled_back):
+    """The log has grown: what the operator confirmed is not what would be accepted."""
     place = read_state_location({"LYFTDATA_STAGING_DIR": str(staging)})
     shown = difference_of(place)
     async with opened(FakeClock(LATER)) as server:
@@ -180,8 +180,8 @@ async def test_what_changed_since_it_was_shown_is_not_accepted(opened, staging, 
     assert (staging / FILE).exists()
 
 
-async def test_a_kept_file_that_holds_something_else_is_not_overwritten(opened, staging):
-    """It may be evidence: the Server says so, and waits for an operator."""
+async def test_an_unreadable_checkpoint_file_is_not_overwritten(opened, staging):
+    """It may be evidence: the Server reports it, and waits for an operator."""
     async with opened(FakeClock(LATER)) as server:
         await server.services.checkpoints.sign(Occasion.HOUR)
     (staging / FILE).write_text("not a checkpoint")
@@ -193,8 +193,8 @@ async def test_a_kept_file_that_holds_something_else_is_not_overwritten(opened, 
         await server.services.checkpoints.sign(Occasion.HOUR)
 
 
-async def test_a_log_that_is_put_back_under_a_running_server_is_not_signed(opened, staging):
-    """What was signed in this run is not there any more: the Server says so and signs nothing."""
+async def test_a_log_truncated_while_the_server_runs_is_not_signed(opened, staging):
+    """Events signed in this run are missing: the Server reports it and signs nothing."""
     async with opened(FakeClock(LATER)) as server:
         await server.sign_in()
         signed = await server.services.checkpoints.sign(Occasion.HOUR)
@@ -206,8 +206,8 @@ async def test_a_log_that_is_put_back_under_a_running_server_is_not_signed(opene
         assert server.services.checkpoints.problem
 
 
-async def test_a_data_directory_that_is_full_keeps_the_server_going(opened, staging, monkeypatch):
-    """The checkpoint is signed, logged and stored; that it is not kept is logged."""
+async def test_a_full_data_directory_does_not_stop_the_server(opened, staging, monkeypatch):
+    """The checkpoint is signed, logged and stored; the failure to save the file is logged."""
     monkeypatch.setattr("lyftdata.server.admin.kept_checkpoint.KeptCheckpoint.save", lambda *_: full_disk())
     with capture_logs() as logs:
         async with opened(FakeClock(LATER)) as server:
@@ -223,7 +223,7 @@ def full_disk():
 
 
 async def test_the_key_is_published(server, admin):
-    """Without signing in, and by the API; it is not in the JWK Set, so no checker of tokens accepts it."""
+    """Without signing in, and by the API; it is not in the JWK Set, so no verifier of tokens accepts it."""
     published = await server.http.get("/.well-known/lyftdata-audit-key")
     shown = (await server.http.get("/api/audit/key", headers=admin)).json()
     jwks = (await server.http.get("/.well-known/jwks.json")).json()

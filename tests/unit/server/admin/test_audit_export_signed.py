@@ -1,4 +1,4 @@
-"""A signed export is verified by the script of the page with the published key, and by nothing that was changed in it."""
+"""The documented script verifies a signed export with the published key, and detects every change."""
 
 import json
 
@@ -10,7 +10,7 @@ from lyftdata.server.admin.audit_checkpoints import Occasion
 
 @pytest.fixture
 async def exported(server, admin, unhurried):
-    """Return a signed export of a log of several events, and the published key."""
+    """Return a signed export of a log with several events, and the published key."""
     for n in range(4):
         details = {"n": str(n), "text": "line\nbreak\u2028 — ☃"}
         await server.services.store.write(lambda tx, d=details: tx.audit(event(details=d)))
@@ -19,8 +19,8 @@ async def exported(server, admin, unhurried):
     return export.content, key
 
 
-async def test_a_third_party_verifies_an_export(exported, third_party):
-    """With `cryptography` and the key alone: nothing of lyftdata can be imported."""
+async def test_a_third_party_can_verify_an_export(exported, third_party):
+    """With `cryptography` and the key alone: lyftdata cannot be imported."""
     export, key = exported
     done = third_party(export, key)
 
@@ -65,7 +65,7 @@ async def test_a_changed_export_is_not_verified(exported, third_party, change):
 
 
 async def test_two_exports_cannot_be_spliced(server, admin, exported, third_party, unhurried):
-    """The checkpoint of a later export with the events of an earlier one, and the other way round."""
+    """The checkpoint of one with the events of another does not verify."""
     export, key = exported
     await server.services.store.write(lambda tx: tx.audit(event()))
     later = (await server.http.get("/api/audit/export?format=signed", headers=admin)).content
@@ -76,7 +76,7 @@ async def test_two_exports_cannot_be_spliced(server, admin, exported, third_part
         assert third_party(spliced, key).returncode == 1
 
 
-async def test_another_key_does_not_verify_it(exported, third_party):
+async def test_another_key_does_not_verify_an_export(exported, third_party):
     """The key of another Server has not signed it."""
     from lyftdata.core.audit_checkpoints import CheckpointKey
 
@@ -88,10 +88,10 @@ async def test_another_key_does_not_verify_it(exported, third_party):
 
 
 @pytest.mark.parametrize("number", range(1, 8))
-async def test_a_third_party_verifies_the_proof_of_each_event(
+async def test_a_third_party_can_verify_the_proof_of_each_event(
     server, admin, exported, third_party, number, unhurried
 ):
-    """Whichever event it is, first, last or between; the proof has the event in it, and nothing of the others."""
+    """First, last or in between; the proof contains this event, and nothing of the others."""
     _, key = exported
     proof = await server.http.get(f"/api/audit/{number}/proof", headers=admin)
     done = third_party(proof.content, key, "verify_proof.py")
@@ -103,7 +103,7 @@ async def test_a_third_party_verifies_the_proof_of_each_event(
 
 
 async def test_the_proof_of_an_event_uses_the_first_checkpoint_after_it(server, admin, unhurried):
-    """It stays the same however the log grows."""
+    """So it stays the same when the log grows."""
     store, checkpoints = server.services.store, server.services.checkpoints
     first = await checkpoints.sign(Occasion.HOUR)
     before = (await server.http.get(f"/api/audit/{first.size}/proof", headers=admin)).text
@@ -114,8 +114,10 @@ async def test_the_proof_of_an_event_uses_the_first_checkpoint_after_it(server, 
     assert before.endswith(first.note)
 
 
-async def test_there_is_no_proof_of_what_is_not_in_the_log(server, admin, third_party, exported, unhurried):
-    """An unknown number is 404, one that cannot be is 422; and a proof with another event in it does not verify."""
+async def test_there_is_no_proof_of_an_event_that_is_not_in_the_log(
+    server, admin, third_party, exported, unhurried
+):
+    """An unknown number is answered 404, an invalid one 422; a proof with another event in it does not verify."""
     import base64
 
     _, key = exported
@@ -131,14 +133,14 @@ async def test_there_is_no_proof_of_what_is_not_in_the_log(server, admin, third_
         assert "NOT VERIFIED" in done.stderr
 
 
-async def test_a_viewer_may_export_and_prove_and_a_unknown_caller_may_not(server, exported):
-    """Both need a sign-in; neither changes anything that a viewer may not change."""
+async def test_export_proof_and_checkpoint_need_a_sign_in(server, exported):
+    """An unknown caller gets none of them."""
     for path in ("/api/audit/export?format=signed", "/api/audit/1/proof", "/api/audit/checkpoint"):
         assert (await server.http.get(path)).status_code == 401
 
 
-async def test_an_event_that_was_changed_is_not_proven(server, admin, exported, unhurried):
-    """The database holds another event than the one that was signed."""
+async def test_there_is_no_proof_of_an_event_that_was_changed(server, admin, exported, unhurried):
+    """The database contains another event than the one that was signed."""
     from tests.store.conftest import run_directly
 
     await server.services.checkpoints.sign(Occasion.HOUR)

@@ -1,4 +1,4 @@
-"""Who could get in at an earlier time, and by what, after everything has changed since."""
+"""Which Workers could connect at an earlier time, and with what, even if everything has changed since."""
 
 import pytest
 from tests.builders import NOON, FakeClock
@@ -9,12 +9,12 @@ from lyftdata.core.identity_keys import generate_identity_key
 
 @pytest.fixture
 async def history(opened, unhurried):
-    """Run a Server through a day: at each hour one thing changes. Return it with the headers of the operator."""
+    """Run a Server through a day with one change each hour; return it, the operator's headers, and the ID of the enrolled Worker."""
     async with opened(FakeClock(NOON)) as server:
         admin = await server.sign_in()
 
         async def post(path, body=None):
-            # What cannot be undone asks again those who signed in long ago.
+            # Irreversible actions need a recent sign-in.
             admin.update(await server.sign_in())
             answer = await server.http.post(f"/api{path}", json=body or {}, headers=admin)
             assert answer.status_code < 300, answer.text
@@ -44,7 +44,7 @@ async def history(opened, unhurried):
 
 
 async def access_at(history, hour, **query):
-    """Return what could get in at half past an hour of that day, by Worker."""
+    """Return the access of each Worker at half past an hour of that day."""
     server, admin, _ = history
     asked = {"at": f"2026-03-01T{hour}:30:00Z"} | query
     answer = await server.http.get("/api/audit/access", params=asked, headers=admin)
@@ -55,8 +55,8 @@ async def access_at(history, hour, **query):
     }
 
 
-async def test_each_hour_is_as_it_was(history):
-    """Entries, names, disabled Workers, keys and their Workers: as they were, also of a Worker that was deleted since."""
+async def test_access_is_reconstructed_for_each_hour(history):
+    """Entries, names, disabled Workers, keys and their Workers, also of a Worker that was deleted since."""
     _, _, enrolled = history
 
     assert await access_at(history, 11) == {}
@@ -77,8 +77,8 @@ async def test_each_hour_is_as_it_was(history):
 
 
 @pytest.mark.parametrize("action", ["disable", "delete"])
-async def test_workers_that_an_incident_cut_off_could_get_in_before(history, action):
-    """All of them by one event, also those that are gone; one that was disabled before could not get in before."""
+async def test_workers_cut_off_in_an_incident_had_access_before(history, action):
+    """One event cuts off all of them, including those deleted; one that was disabled before had no access before."""
     server, _, enrolled = history
     body = {
         "subject": "worker:w-1",
@@ -97,14 +97,14 @@ async def test_workers_that_an_incident_cut_off_could_get_in_before(history, act
     assert now["w-1"][0]
 
 
-async def test_one_worker_is_asked_for(history):
-    """The others are left out; one that there never was is not there."""
+async def test_access_can_be_queried_for_one_worker(history):
+    """Others are left out; a Worker that never existed is not in the answer."""
     assert set(await access_at(history, 20, worker_id="w-1")) == {"w-1"}
     assert await access_at(history, 20, worker_id="w-9") == {}
 
 
-async def test_a_time_that_cannot_be_answered_for_is_refused(history):
-    """The future, and a time before the first event that was kept; a time without a zone is no time."""
+async def test_a_time_without_an_answer_is_rejected(history):
+    """A time in the future or without a zone, and one before the first event that was kept."""
     server, admin, _ = history
 
     async def refused(at):
@@ -122,8 +122,8 @@ async def test_a_time_that_cannot_be_answered_for_is_refused(history):
     assert await refused("2026-03-01T12:30:00Z") == (409, "audit_log_begins_later")
 
 
-async def test_an_enrollment_key_is_in_force_until_it_is_used_up(opened, unhurried):
-    """Before its last use it could add a Worker; after it, it could not, though it had neither expired nor been revoked."""
+async def test_an_enrollment_key_counts_as_valid_until_it_is_used_up(opened, unhurried):
+    """After its last use it could add no Worker, although it had neither expired nor been revoked."""
     async with opened(FakeClock(NOON)) as server:
         admin = await server.sign_in()
         rules = {"name": "one-host", "max_uses": 1}

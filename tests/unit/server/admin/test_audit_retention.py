@@ -1,4 +1,4 @@
-"""Old events are removed up to a signed checkpoint, and the log goes on verifying; a removal by others is found."""
+"""Old events are removed up to a signed checkpoint, and the log still verifies; any other removal is detected."""
 
 import json
 from datetime import timedelta
@@ -17,7 +17,7 @@ KEEP = timedelta(days=30)
 
 
 def retention_of(server):
-    """Return the removal of events after 30 days."""
+    """Return a retention of 30 days."""
     services = server.services
     return AuditRetention(
         store=services.store, checkpoints=services.checkpoints, keep=KEEP, clock=services.clock
@@ -48,8 +48,8 @@ def sql(server, *statements):
     return run_directly(f"sqlite:///{file}", *statements)
 
 
-async def test_old_events_are_removed_and_the_log_is_whole(aged):
-    """What is left begins behind a checkpoint, with nothing that is older; the removal is an event."""
+async def test_old_events_are_removed_and_the_log_still_verifies(aged):
+    """The rest begins after a checkpoint, and has no older event; the removal is itself an event."""
     report = await aged.services.audit_queries.verify()
     page = await aged.services.audit_queries.list_page(limit=1000)
     (pruned,) = [shown for shown in page.items if shown.action == "audit_log.pruned"]
@@ -62,7 +62,7 @@ async def test_old_events_are_removed_and_the_log_is_whole(aged):
 
 
 async def test_nothing_is_removed_twice_or_too_early(aged):
-    """A second look finds nothing; as the days go by the next events go, and the log stays whole."""
+    """A second run removes nothing; later the next events are removed, and the log still verifies."""
     before = await aged.services.audit_queries.verify()
     await retention_of(aged).prune()
     assert (await aged.services.audit_queries.verify()).removed == before.removed
@@ -73,7 +73,7 @@ async def test_nothing_is_removed_twice_or_too_early(aged):
     assert (after.ok, after.removed) == (True, before.removed + 2)
 
 
-async def test_a_log_without_a_checkpoint_that_is_old_enough_is_kept(opened):
+async def test_a_log_without_an_old_enough_checkpoint_is_kept(opened):
     """Events are removed up to a checkpoint, never past it."""
     async with opened(FakeClock(NOON)) as server:
         server.clock.forward(days=100)
@@ -96,8 +96,8 @@ async def test_a_log_without_a_checkpoint_that_is_old_enough_is_kept(opened):
         "UPDATE audit_events SET previous = hash WHERE number = (SELECT min(number) FROM audit_events)",
     ],
 )
-async def test_a_removal_that_no_server_made_is_found(aged, statement):
-    """Further events, the event that names the removal, the checkpoint from which the log goes on."""
+async def test_a_removal_that_no_server_made_is_detected(aged, statement):
+    """Of more events, of the event that records the removal, or of the checkpoint where the log continues."""
     assert (await aged.services.audit_queries.verify()).ok
     sql(aged, statement)
 
@@ -106,8 +106,8 @@ async def test_a_removal_that_no_server_made_is_found(aged, statement):
     assert report.problem
 
 
-async def test_what_is_left_is_exported_and_proven(aged, third_party, unhurried):
-    """The third party is told how many events were removed; an export that lacks more than the log says is not verified."""
+async def test_the_remaining_events_can_be_exported_and_proven(aged, third_party, unhurried):
+    """The third party learns how many events were removed."""
     admin = await aged.sign_in()
     export = (await aged.http.get("/api/audit/export?format=signed", headers=admin)).content
     key = (await aged.http.get("/.well-known/lyftdata-audit-key")).text
@@ -121,8 +121,8 @@ async def test_what_is_left_is_exported_and_proven(aged, third_party, unhurried)
     assert third_party(proof.content, key, "verify_proof.py").returncode == 0
 
 
-async def test_an_old_event_cannot_be_hidden_as_one_that_was_removed(server, admin, third_party, unhurried):
-    """The root fits, but the log names no removal: the script says that the oldest events are missing."""
+async def test_an_event_cannot_be_hidden_as_a_removed_one(server, admin, third_party, unhurried):
+    """The root matches, but the log records no removal: the script says that the oldest events are missing."""
     for _ in range(3):
         await server.services.store.write(lambda tx: tx.audit(event()))
     export = (await server.http.get("/api/audit/export?format=signed", headers=admin)).content
@@ -139,8 +139,8 @@ async def test_an_old_event_cannot_be_hidden_as_one_that_was_removed(server, adm
     assert "does not say that they were removed" in done.stderr
 
 
-async def test_the_next_start_goes_on_from_what_is_left(opened, aged):
-    """The tree is read from the checkpoint of the removal or a later one; nothing is reported."""
+async def test_the_next_start_continues_from_the_remaining_events(opened, aged):
+    """The tree is read from the checkpoint of the removal or a later one, and no problem is reported."""
     signed = await aged.services.checkpoints.sign(Occasion.HOUR)
     later = FakeClock(aged.clock())
     staging = aged.services.settings.staging_dir
@@ -151,7 +151,7 @@ async def test_the_next_start_goes_on_from_what_is_left(opened, aged):
     assert read_checkpoint((staging / FILE).read_text()).size >= signed.size
 
 
-async def test_nothing_is_removed_from_a_log_that_was_changed(opened):
+async def test_nothing_is_removed_from_a_changed_log(opened):
     """It is evidence."""
     async with opened(FakeClock(NOON)) as server:
         await write_days(server, 40)

@@ -1,4 +1,4 @@
-"""A tampered audit log is found by the Server itself, and told where operators look."""
+"""The Server itself detects a tampered audit log, and reports it where operators look."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,13 @@ def state(request, tmp_path):
 
 
 def tamper(url: str, statement: str) -> None:
-    """Change the database past the Server."""
+    """Change the database behind the Server's back."""
     with contextlib.closing(create_engine(url, poolclass=NullPool).connect()) as conn, conn.begin():
         conn.execute(text(statement))
 
 
 async def checked(server):
-    """Wait until the Server has checked its audit log of its own accord; return the gauge and the warnings of it."""
+    """Wait until the Server has checked its audit log by itself; return the gauge and the warnings about it."""
     await asyncio.wait_for(server.services.store.verify_audit(), 180)
     metrics = (await server.http.get("/metrics")).text
     [gauge] = [line for line in metrics.splitlines() if line.startswith("lyftdata_audit_log_intact ")]
@@ -36,7 +36,7 @@ async def checked(server):
 
 
 def warnings_of(server):
-    """Return what operators are warned of that is about the audit log."""
+    """Return the warnings to operators about the audit log."""
     return [warning for warning in server.services.warnings if "audit log" in warning.lower()]
 
 
@@ -51,8 +51,8 @@ def warnings_of(server):
         "UPDATE audit_head SET number = 1",
     ],
 )
-async def test_a_start_finds_a_log_that_was_changed_meanwhile(opened, state, statement):
-    """A row changed, removed in the middle or from the end, the record of the end: a warning and the gauge at 0."""
+async def test_a_log_changed_while_the_server_was_down_is_detected(opened, state, statement):
+    """A row changed, removed in the middle or at the end, or the record of the end changed: a warning, and the gauge is 0."""
     environ, url = state
     async with opened(**environ) as server:
         for _ in range(3):
@@ -67,8 +67,8 @@ async def test_a_start_finds_a_log_that_was_changed_meanwhile(opened, state, sta
     assert "lyftdata audit verify" in warnings[-1]
 
 
-async def test_a_log_that_nobody_changed_is_intact(opened, state):
-    """No warning, and the gauge at 1, also at the next start."""
+async def test_an_unchanged_log_raises_no_warning(opened, state):
+    """The gauge is 1, also after the next start."""
     environ, _ = state
     for _ in range(2):
         async with opened(**environ) as server:
@@ -76,8 +76,8 @@ async def test_a_log_that_nobody_changed_is_intact(opened, state):
             assert await checked(server) == ("1.0", [])
 
 
-async def test_what_a_later_check_finds_counts_as_well(opened, state):
-    """A requested check makes the gauge fall, at a Server that runs."""
+async def test_a_requested_check_updates_the_gauge(opened, state):
+    """If it finds a change, the gauge of a running Server drops to 0."""
     environ, url = state
     async with opened(**environ) as server:
         admin = await server.sign_in()
@@ -90,8 +90,8 @@ async def test_what_a_later_check_finds_counts_as_well(opened, state):
         assert "lyftdata_audit_log_intact 0.0" in (await server.http.get("/metrics")).text
 
 
-async def test_a_long_check_does_not_hold_up_the_end(opened, monkeypatch):
-    """A Server that stops while its log is being checked ends the check."""
+async def test_a_long_check_does_not_delay_shutdown(opened, monkeypatch):
+    """A Server that stops during a check cancels it."""
     monkeypatch.setattr("lyftdata.store.audit_log._AT_ONCE", 1)
     monkeypatch.setattr("lyftdata.store.audit_check._REST_S", 3_600)
     async with asyncio.timeout(180):

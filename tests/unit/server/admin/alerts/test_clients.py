@@ -1,4 +1,4 @@
-"""What alerts say about copies of identities."""
+"""What alerts say about copied identities."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,8 +28,8 @@ def copy_of(worker_id: str, **fields: Any) -> IdentityCopyRecord:
 @pytest.mark.parametrize(
     ("minutes", "shown"), [(60, ["The identity of press is used from a second directory"]), (61, [])]
 )
-async def test_a_copy_that_still_asks_is_an_alert_for_an_hour(server, admin, minutes, shown):
-    """Both sides of the hour; then it is on its Worker's page only."""
+async def test_a_copy_raises_an_alert_for_an_hour_after_its_last_request(server, admin, minutes, shown):
+    """Both sides of the limit; after that, only its Worker's page shows it."""
     await server.http.post("/api/workers", json={"name": "press", "id": "w-1"}, headers=admin)
     now = NOON + timedelta(minutes=minutes)
     found = copied_identities([copy_of("w-1")], server.services.directory, now)
@@ -37,12 +37,12 @@ async def test_a_copy_that_still_asks_is_an_alert_for_an_hour(server, admin, min
 
 
 async def test_an_alert_about_a_copy_names_both_hosts(server, admin):
-    """A host that is not known is shown as a question mark."""
+    """An unknown host is shown as a question mark."""
     await server.http.post("/api/workers", json={"name": "press", "id": "w-1"}, headers=admin)
     found = copied_identities([copy_of("w-1")], server.services.directory, NOON)
     assert [one.detail for one in found] == ["Accepted: ? (203.0.113.1). Refused: rack9 (203.0.113.9)."]
 
 
-async def test_a_copy_of_a_deleted_worker_is_not_an_alert(server):
-    """Nothing can be decided about it any more."""
+async def test_a_copy_of_a_deleted_worker_raises_no_alert(server):
+    """No decision about it is possible any more."""
     assert copied_identities([copy_of("w-gone")], server.services.directory, NOON) == []

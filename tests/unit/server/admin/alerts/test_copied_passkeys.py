@@ -26,13 +26,13 @@ async def use_a_copy(server, actor, name="desk"):
 
 
 async def copied(server):
-    """Return the alerts about copied passkeys: whose, and what they say."""
+    """Return the alerts about copied passkeys: operator, title and detail."""
     found = await server.services.alerts.find()
     return [(one.subject, one.title, one.detail) for one in found if one.kind == "passkey_copied"]
 
 
-async def test_a_passkey_that_may_have_been_copied_is_an_alert(server, actor):
-    """With its operator, its name and the address; and an event that is delivered."""
+async def test_a_passkey_that_may_have_been_copied_raises_an_alert(server, actor):
+    """It names the operator, the passkey and the address, and is delivered as one event."""
     assert await copied(server) == []
     await use_a_copy(server, actor)
 
@@ -46,8 +46,8 @@ async def test_a_passkey_that_may_have_been_copied_is_an_alert(server, actor):
 
 
 @pytest.mark.parametrize("how", ["removed", "a day later", "made again"])
-async def test_the_alert_ends(server, actor, how):
-    """Once the passkey is removed, also where another one has its name by then; or after a day without another attempt."""
+async def test_the_alert_about_a_copied_passkey_ends(server, actor, how):
+    """When the passkey is removed, even if a new one has its name by then; or after a day without another attempt."""
     await use_a_copy(server, actor)
     if how == "a day later":
         server.clock.forward(hours=24, seconds=1)

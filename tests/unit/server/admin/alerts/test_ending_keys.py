@@ -1,22 +1,22 @@
-"""Which keys end soon."""
+"""Alerts about keys that expire soon."""
 
-from tests.unit.server.admin.alerts.test_finder import concerns
+from tests.unit.server.admin.alerts.test_finder import found_alerts
 
 
-async def test_a_key_that_ends_within_a_week_is_shown_until_it_has(server, admin):
-    """Both sides of both boundaries."""
+async def test_a_key_that_expires_within_a_week_is_shown_until_it_expires(server, admin):
+    """Both sides of both limits."""
     body = {"name": "press-keys", "expires_in_s": 8 * 86_400}
     await server.http.post("/api/api-keys", json=body, headers=admin)
     shown = {("key_expires", "press-keys")}
     for hours, expected in ((24, shown), (7 * 24 - 1, shown), (1, set())):
         server.clock.forward(hours=hours, seconds=-1)
         if hours == 24:
-            assert await concerns(server, await server.sign_in()) == set()
+            assert await found_alerts(server, await server.sign_in()) == set()
         server.clock.forward(seconds=1)
-        assert await concerns(server, await server.sign_in()) == expected
+        assert await found_alerts(server, await server.sign_in()) == expected
 
 
-async def test_a_snoozed_key_takes_the_place_of_no_other(server, admin):
+async def test_a_snoozed_key_does_not_hide_another(server, admin):
     """Five keys that expire soon are shown at once, and a sixth as soon as one of them is snoozed."""
     for number in range(6):
         body = {"name": f"press-{number}", "expires_in_s": (number + 1) * 86_400}

@@ -1,4 +1,4 @@
-"""Alerts about destinations of events to which nothing is delivered."""
+"""Alerts about event destinations to which nothing is delivered."""
 
 from datetime import timedelta
 from typing import Any
@@ -46,7 +46,7 @@ def destination(**fields):
 
 
 def rejected(times):
-    """Return an event that the receiver has rejected so often."""
+    """Return an event that the receiver has rejected so many times."""
     return RejectedEvent(
         number=41,
         at=NOON,
@@ -62,14 +62,14 @@ def rejected(times):
     )
 
 
-def said(one, *, after=timedelta()):
+def shown(one, *, after=timedelta()):
     """Return kind, title and detail of each alert."""
     return [(alert.kind, alert.title, alert.detail) for alert in event_alerts([one], now=NOON + after)]
 
 
 @pytest.mark.parametrize(("minutes", "is_raised"), [(59, False), (60, True)])
-def test_a_destination_may_be_paused_for_an_hour(minutes, is_raised):
-    """Longer is an alert that says since when, and how many events wait; while it is paused, nothing else is said of it."""
+def test_a_destination_that_is_paused_for_an_hour_raises_an_alert(minutes, is_raised):
+    """The alert says since when, and how many events wait; it is the only alert about a paused destination."""
     one = destination(paused_at=NOON, failures=9, rejected=rejected(9))
 
     expected = (
@@ -77,21 +77,21 @@ def test_a_destination_may_be_paused_for_an_hour(minutes, is_raised):
         "Events for siem have been paused since 2026-03-01 12:00 UTC",
         "2 events wait.",
     )
-    assert said(one, after=minutes * MINUTE) == [expected] * is_raised
+    assert shown(one, after=minutes * MINUTE) == [expected] * is_raised
 
 
 @pytest.mark.parametrize(("failures", "is_raised"), [(2, False), (3, True)])
-def test_a_destination_that_fails_again_and_again_is_an_alert(failures, is_raised):
-    """With what went wrong the last time."""
+def test_a_destination_that_fails_repeatedly_raises_an_alert(failures, is_raised):
+    """With the last error."""
     one = destination(failures=failures, last_error="siem.example.com:443: no answer in time.")
 
     expected = ("events_wait", "2 events wait for siem", "siem.example.com:443: no answer in time.")
-    assert said(one) == [expected] * is_raised
+    assert shown(one) == [expected] * is_raised
 
 
-def test_an_event_that_is_rejected_is_named_by_its_number_alone():
-    """The alert is an event itself: with the text for which the other was rejected, it would be rejected too."""
-    (found,) = said(destination(failures=3, rejected=rejected(3), waiting=1))
+def test_a_rejected_event_is_named_only_by_its_number():
+    """The alert is an event itself: with the text that made the receiver reject the other one, it would be rejected too."""
+    (found,) = shown(destination(failures=3, rejected=rejected(3), waiting=1))
 
     assert found == (
         "events_wait",
@@ -100,6 +100,6 @@ def test_an_event_that_is_rejected_is_named_by_its_number_alone():
     )
 
 
-def test_an_event_that_was_rejected_twice_may_be_a_bad_moment():
-    """Three times is what counts as a rejection of the event."""
-    assert said(destination(failures=2, rejected=rejected(2))) == []
+def test_two_rejections_raise_no_alert():
+    """Only the third is taken as a rejection of this event."""
+    assert shown(destination(failures=2, rejected=rejected(2))) == []

@@ -1,24 +1,24 @@
-"""What the overview shows as in need of an operator."""
+"""What the overview shows as needing an operator."""
 
 
-async def concerns(server, admin):
-    """Return what needs attention, as kind and subject."""
+async def found_alerts(server, admin):
+    """Return the kind and subject of each alert."""
     answer = await server.http.get("/api/attention", headers=admin)
     return {(c["kind"], c["subject"]) for c in answer.json()["items"]}
 
 
-async def test_a_quiet_server_needs_nothing(server, admin, press):
-    """A Worker that connects as it should, and an unknown caller's single guess: nothing to do."""
+async def test_normal_operation_raises_no_alert(server, admin, press):
+    """A Worker that gets its token, and a single wrong guess."""
     await server.token_by_key(*press)
     await server.token_by_key("press-01", "nonsense")
-    assert await concerns(server, admin) == set()
+    assert await found_alerts(server, admin) == set()
 
 
-async def test_a_published_secret_and_a_coming_signing_key_are_shown(opened):
-    """What the log warned of at the start stays in sight; a key published ahead says when it will sign."""
+async def test_a_published_secret_and_the_next_signing_key_raise_alerts(opened):
+    """A warning logged at startup stays visible; a signing key published ahead is shown with the time from which it signs."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="c3s3R0s1T5QAQr7lz1KsT00pKh3adnma") as server:
-        assert await concerns(server, await server.sign_in()) == {("setting", "")}
+        assert await found_alerts(server, await server.sign_in()) == {("setting", "")}
         server.clock.forward(days=40)
         await server.services.signing_keys.refresh()
-        found = await concerns(server, await server.sign_in())
+        found = await found_alerts(server, await server.sign_in())
         assert ("signing_key", "") in found

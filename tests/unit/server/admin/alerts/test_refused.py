@@ -1,24 +1,24 @@
-"""Who is refused repeatedly, and how alerts name them."""
+"""Which repeated refusals raise alerts, and how these name the caller."""
 
 import pytest
-from tests.unit.server.admin.alerts.test_finder import concerns
+from tests.unit.server.admin.alerts.test_finder import found_alerts
 from tests.unit.server.api.test_oauth_token import unknown_api_key
 
 from lyftdata.core.identity_keys import generate_identity_key
 
 
-async def test_a_worker_refused_again_and_again_is_shown_for_an_hour(server, admin, press):
-    """Three times is a setting that is wrong; the reference leads to the cause; an hour later it is old."""
+async def test_a_worker_refused_three_times_is_shown_for_an_hour(server, admin, press):
+    """Three refusals mean a wrong setting; the reference leads to the cause; after an hour the alert ends."""
     for _ in range(2):
         await server.token_by_key("press-01", "nonsense")
     refused = await server.token_by_key("press-01", "nonsense")
-    assert await concerns(server, admin) == {("refused", refused.json()["reference"])}
+    assert await found_alerts(server, admin) == {("refused", refused.json()["reference"])}
     server.clock.forward(hours=1, seconds=1)
-    assert await concerns(server, admin) == set()
+    assert await found_alerts(server, admin) == set()
 
 
 async def refuse(server, worker_id, key="nonsense", *, times=3, address="203.0.113.5"):
-    """Have a Worker refused by its key."""
+    """Let a Worker be refused because of its key."""
     async with server.from_address(address) as http:
         form = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key}
         for _ in range(times):
@@ -27,13 +27,13 @@ async def refuse(server, worker_id, key="nonsense", *, times=3, address="203.0.1
 
 
 async def titles(server):
-    """Return what the overview says of those who are refused."""
+    """Return the titles of the alerts about refusals."""
     return [c.title for c in await server.services.alerts.find() if c.kind == "refused"]
 
 
 @pytest.mark.parametrize("how", ["token", "session", "ended session"])
-async def test_a_worker_that_was_let_in_since_needs_nothing(server, admin, press, how):
-    """Once it has a token or has connected, what was wrong is past; refused once more, it is shown again."""
+async def test_an_accepted_worker_raises_no_alert(server, admin, press, how):
+    """A token or a session since the refusals ends the alert; another refusal raises it again."""
     await refuse(server, "press-01")
     assert await titles(server) == ["press-01 at 203.0.113.5 was refused 3 times"]
     server.clock.forward(seconds=10)
@@ -52,8 +52,8 @@ async def test_a_worker_that_was_let_in_since_needs_nothing(server, admin, press
     assert await titles(server) == ["press-01 at 203.0.113.5 was refused 4 times"]
 
 
-async def test_a_connected_workers_tokens_do_not_hide_a_second_host(server, admin, press):
-    """What is refused elsewhere under the same ID stays in sight while the first host goes on."""
+async def test_the_tokens_of_a_connected_worker_do_not_hide_a_second_host(server, admin, press):
+    """Refusals of the same ID elsewhere stay visible while the first host continues."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     await server.http.post("/api/worker/session", json={"boot_id": "boot-0001"}, headers=headers)
@@ -64,8 +64,8 @@ async def test_a_connected_workers_tokens_do_not_hide_a_second_host(server, admi
     assert await titles(server) == ["press-01 at 203.0.113.5 was refused 3 times"]
 
 
-async def test_one_line_a_worker_and_cause(server, admin, press):
-    """From however many addresses; another cause is another line, since what to do is another thing."""
+async def test_there_is_one_alert_per_worker_and_cause(server, admin, press):
+    """However many addresses there are; another cause is another alert, because its remedy differs."""
     for n in range(4):
         await refuse(server, "press-01", times=1, address=f"203.0.113.{n}")
     await refuse(server, "press-01", unknown_api_key())
@@ -76,8 +76,8 @@ async def test_one_line_a_worker_and_cause(server, admin, press):
     ]
 
 
-async def test_a_worker_is_called_by_its_name(server, admin):
-    """Also one that enrolled and is refused by its ID, or by its name; unknown callers have a line an address and cause."""
+async def test_an_alert_names_the_worker(server, admin):
+    """Also an enrolled one, refused by its ID or by its name; unknown callers have one alert per address and cause."""
     worker_id, _ = await server.enrolled("binder-02")
     await refuse(server, worker_id)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Alerts that are snoozed: for whom, until when, and what brings them back."""
+"""Snoozed alerts: for whom, until when, and what ends the snooze."""
 
 import pytest
 from tests.builders import ENROLLMENT_KEY
@@ -9,15 +9,15 @@ from lyftdata.server.admin.alerts.finder import Alerts
 from lyftdata.server.admin.schemas.status import Alert, AlertKind
 
 
-async def attention(server, admin):
-    """Return what needs attention, and what is snoozed, both by ID."""
+async def listed_alerts(server, admin):
+    """Return the alerts, and the snoozed ones, both by ID."""
     answer = (await server.http.get("/api/attention", headers=admin)).json()
     return ({one["id"]: one for one in answer["items"]}, {one["id"]: one for one in answer["snoozed"]})
 
 
 async def refused_alert(server, admin):
-    """Return the ID of the one alert of refusals."""
-    items, _ = await attention(server, admin)
+    """Return the ID of the only alert about refusals."""
+    items, _ = await listed_alerts(server, admin)
     (found,) = [one["id"] for one in items.values() if one["kind"] == "refused"]
     return found
 
@@ -35,11 +35,11 @@ async def alert_id(server, admin, press):
     return await refused_alert(server, admin)
 
 
-async def test_a_snoozed_alert_comes_back_at_its_end(server, admin, alert_id):
-    """To the second; until then it is listed as snoozed: until when, by whom and why, and the audit log has it."""
+async def test_a_snoozed_alert_returns_when_the_snooze_ends(server, admin, alert_id):
+    """To the second; until then it is listed as snoozed, with end, operator and note, and the snooze is audited."""
     assert (await snooze(server, admin, alert_id)).status_code == 204
 
-    items, snoozed = await attention(server, admin)
+    items, snoozed = await listed_alerts(server, admin)
     assert alert_id not in items
     until = f"{server.clock().replace(hour=13):%Y-%m-%dT%H:%M:%SZ}"
     assert snoozed[alert_id]["snoozed"] == {
@@ -54,51 +54,51 @@ async def test_a_snoozed_alert_comes_back_at_its_end(server, admin, alert_id):
     assert event["details"]["until"] == until
     assert event["details"]["note"] == "known"
     server.clock.forward(seconds=3_599)
-    assert alert_id in (await attention(server, admin))[1]
+    assert alert_id in (await listed_alerts(server, admin))[1]
     server.clock.forward(seconds=1)
     await refuse_from(server, "192.0.2.7")
-    assert alert_id in (await attention(server, admin))[0]
+    assert alert_id in (await listed_alerts(server, admin))[0]
 
 
-async def test_it_comes_back_when_it_gets_worse(server, admin, alert_id):
-    """More refusals of the same caller are not worse; another Worker, and the same one from another network, are."""
+async def test_a_snoozed_alert_returns_when_it_gets_worse(server, admin, alert_id):
+    """It does if another Worker is refused, or the same one from another network; more refusals of the same caller do not count."""
     await snooze(server, admin, alert_id)
     await refuse_from(server, "192.0.2.8")
-    assert alert_id in (await attention(server, admin))[1]
+    assert alert_id in (await listed_alerts(server, admin))[1]
 
     await refuse_from(server, "198.51.100.9")
-    items, snoozed = await attention(server, admin)
+    items, snoozed = await listed_alerts(server, admin)
     assert (alert_id in items, alert_id in snoozed) == (True, False)
 
     await snooze(server, admin, alert_id)
-    assert alert_id in (await attention(server, admin))[1]
+    assert alert_id in (await listed_alerts(server, admin))[1]
     body = {"name": "press-02", "id": "press-02"}
     await server.http.post("/api/workers", json=body, headers=admin)
     await refuse(server, "press-02")
-    assert alert_id in (await attention(server, admin))[0]
+    assert alert_id in (await listed_alerts(server, admin))[0]
 
 
-async def test_anyone_in_charge_ends_a_snooze(server, admin, alert_id):
-    """It is shared, and not of the operator who decided; ended twice, there is none."""
+async def test_any_admin_can_end_a_snooze(server, admin, alert_id):
+    """A snooze applies to every operator; ending it twice is an error."""
     await snooze(server, admin, alert_id)
     body = {"name": "olga", "role": "admin", "password": PASSWORD}
     await server.http.post("/api/operators", json=body, headers=admin)
     own = {"current_password": PASSWORD, "new_password": "yyy " + PASSWORD}
     await server.http.post("/api/me/password", json=own, headers=await server.sign_in("olga"))
     olga = await server.sign_in("olga", "yyy " + PASSWORD)
-    assert alert_id in (await attention(server, olga))[1]
+    assert alert_id in (await listed_alerts(server, olga))[1]
 
     path = f"/api/attention/{alert_id}/unsnooze"
     answers = [(await server.http.post(path, headers=olga)).status_code for _ in range(2)]
 
     assert answers == [204, 404]
-    assert alert_id in (await attention(server, admin))[0]
+    assert alert_id in (await listed_alerts(server, admin))[0]
     events = (await server.http.get("/api/audit", headers=admin)).json()["items"]
     assert [e["actor"] for e in events if e["action"] == "attention.unsnoozed"] == ["operator:olga"]
 
 
-async def test_events_are_delivered_as_before(server, admin, alert_id):
-    """An alert that is snoozed has not ended, and stays the same one for a webhook."""
+async def test_snoozing_does_not_affect_events(server, admin, alert_id):
+    """A snoozed alert has not ended, and stays the same alert for a webhook."""
     found = {alert.id: alert for alert in await server.services.alerts.find()}
     await snooze(server, admin, alert_id)
     again = {alert.id: alert for alert in await server.services.alerts.find()}
@@ -117,13 +117,13 @@ async def test_events_are_delivered_as_before(server, admin, alert_id):
         ({"for_ever": True}, 422),
     ],
 )
-async def test_only_for_a_week_and_with_a_short_note(server, admin, alert_id, body, status):
-    """Nothing stays hidden because somebody forgot it."""
+async def test_a_snooze_lasts_a_week_at_most_and_has_a_short_note(server, admin, alert_id, body, status):
+    """So that no alert stays hidden because it was forgotten."""
     assert (await snooze(server, admin, alert_id, **body)).status_code == status
 
 
-async def test_what_is_not_there_cannot_be_snoozed(server, admin, alert_id):
-    """Nor can an empty ID name the lines that only say how many more there are."""
+async def test_an_unknown_alert_cannot_be_snoozed(server, admin, alert_id):
+    """Nor does an empty ID match the lines that only count further alerts."""
     for unknown in ("000000000000", alert_id[:-1], alert_id.upper() + "0", "%20", "..%2f"):
         assert (await snooze(server, admin, unknown)).status_code in {404, 405}, unknown
 
@@ -138,14 +138,14 @@ NEVER = [
 
 
 @pytest.mark.parametrize("alert", NEVER, ids=lambda alert: f"{alert.kind}")
-async def test_what_must_not_be_hidden_cannot_be_snoozed(server, admin, monkeypatch, alert):
-    """An attacker with an admin's session must not hide what gives the attack away; no page offers it either."""
+async def test_an_alert_that_must_not_be_hidden_cannot_be_snoozed(server, admin, monkeypatch, alert):
+    """An attacker with an admin's session must not be able to hide what reveals the attack."""
 
     async def found(*_):
         return [alert]
 
     monkeypatch.setattr(Alerts, "_find", found)
-    items, _ = await attention(server, admin)
+    items, _ = await listed_alerts(server, admin)
     (shown,) = items.values()
 
     answer = await snooze(server, admin, shown["id"])
@@ -154,8 +154,8 @@ async def test_what_must_not_be_hidden_cannot_be_snoozed(server, admin, monkeypa
     assert (answer.status_code, answer.json()["code"]) == (409, "alert_not_snoozable")
 
 
-async def test_so_many_are_snoozed_at_once(server, admin, monkeypatch):
-    """A limit, and the one that is snoozed already can be snoozed again."""
+async def test_the_number_of_snoozed_alerts_is_limited(server, admin, monkeypatch):
+    """At the limit, an alert that is already snoozed can be snoozed again."""
     many = [
         Alert(kind=AlertKind.SETTING, subject="", title=f"Warning {number}", key=f"w{number}")
         for number in range(3)
@@ -173,10 +173,10 @@ async def test_so_many_are_snoozed_at_once(server, admin, monkeypatch):
     assert answers == [204, 204, 409, 204]
 
 
-async def test_a_note_holds_no_credential(server, admin, alert_id):
-    """The note of a snooze is shown to every operator and stays in the audit log."""
+async def test_a_note_with_a_credential_is_rejected(server, admin, alert_id):
+    """The note is shown to every operator and stays in the audit log."""
     answer = await snooze(server, admin, alert_id, note=f"see {ENROLLMENT_KEY}")
 
     assert (answer.status_code, answer.json()["field"]) == (422, "note")
     assert ENROLLMENT_KEY not in answer.text
-    assert alert_id in (await attention(server, admin))[0]
+    assert alert_id in (await listed_alerts(server, admin))[0]

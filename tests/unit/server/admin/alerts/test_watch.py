@@ -1,4 +1,4 @@
-"""Alerts as events of the audit log."""
+"""Alerts as audit events."""
 
 import msgspec
 from tests.identity_directories import IdentityDirectory
@@ -16,7 +16,7 @@ async def look(server):
 
 
 async def alerts(server):
-    """Return the alerts in the audit log, the earliest first: action, subject, title."""
+    """Return the alerts in the audit log, earliest first: action, subject, title."""
     found = (await server.services.audit_queries.list_page(limit=200)).items
     return [
         (event.action, event.subject, event.details.get("title", ""))
@@ -42,14 +42,14 @@ async def poll(server, token, **more):
 
 
 def lose(server, *worker_ids):
-    """Let Workers be gone without a word, as when their host loses its power."""
+    """Let Workers disappear without signing off, as when their host loses power."""
     for worker_id in worker_ids:
         session = server.services.sessions.find_here(worker_id)
         server.services.sessions._end(session, PollEnd.HELD, SessionEnd.LOST)
 
 
 async def test_many_workers_that_are_lost_at_once_raise_one_alert(server):
-    """After two minutes, once; one that comes back before the others does not raise another."""
+    """After two minutes, once; a Worker that reconnects before the others raises no second one."""
     server.clock.forward(minutes=5)
     lost = [await connect(server, f"press-{number}") for number in range(8)]
     _, signed_off = await connect(server, "goodbye")
@@ -70,8 +70,8 @@ async def test_many_workers_that_are_lost_at_once_raise_one_alert(server):
     assert await alerts(server) == raised
 
 
-async def test_an_alert_ends_when_everybody_is_back(server):
-    """Ten minutes after its cause was last seen: what comes and goes is one alert."""
+async def test_an_alert_ends_ten_minutes_after_its_cause(server):
+    """A cause that comes and goes within that time is one alert."""
     server.clock.forward(minutes=5)
     worker_id, token = await connect(server, "press")
     lose(server, worker_id)
@@ -91,8 +91,8 @@ async def test_an_alert_ends_when_everybody_is_back(server):
     ]
 
 
-async def test_a_worker_that_is_refused_again_and_again_raises_one_alert(server, admin, press):
-    """However often it tries, and whichever reference the last refusal has; it is about that Worker."""
+async def test_a_worker_that_is_refused_repeatedly_raises_one_alert(server, admin, press):
+    """However often it tries, whatever the reference of the last refusal; the alert is about that Worker."""
     for _ in range(3):
         for _ in range(3):
             await server.token_by_key("press-01", "nonsense")
@@ -103,8 +103,8 @@ async def test_a_worker_that_is_refused_again_and_again_raises_one_alert(server,
     assert found[:2] == ("alert.refused", "worker:press-01")
 
 
-async def test_a_copy_that_asks_again_and_again_raises_one_alert(server, tmp_path):
-    """A client that does not keep its reference gets another one at each request; it is one alert of that Worker all the same."""
+async def test_a_copy_that_is_refused_repeatedly_raises_one_alert(server, tmp_path):
+    """A client that does not keep its reference gets a new one with each request; it is still one alert for that Worker."""
     host = await IdentityDirectory.enroll(server, tmp_path / "host")
     await host.token(server)
     copies = [host.copy(tmp_path / f"copy-{number}") for number in range(3)]
@@ -120,7 +120,7 @@ async def test_a_copy_that_asks_again_and_again_raises_one_alert(server, tmp_pat
 
 
 async def test_an_audit_log_that_was_changed_raises_an_alert(server, monkeypatch):
-    """In addition to the log event and the metric: it reaches those who do not look at this Server."""
+    """In addition to the log event and the metric: it reaches operators who do not look at this Server."""
     monkeypatch.setattr(type(server.services.store), "audit_is_intact", False)
 
     await look(server)
@@ -128,8 +128,8 @@ async def test_an_audit_log_that_was_changed_raises_an_alert(server, monkeypatch
     assert [action for action, _, _ in await alerts(server)] == ["alert.audit_log"]
 
 
-async def test_what_is_raised_is_what_the_overview_shows(server, admin, press):
-    """One source; what could merely be set up better is on the overview alone."""
+async def test_events_and_overview_have_the_same_alerts(server, admin, press):
+    """They have one source; only the overview also shows settings that could be improved."""
     for _ in range(3):
         await server.token_by_key("press-01", "nonsense")
     await server.http.post("/api/api-keys", json={"name": "brief-key", "expires_in_s": 86_400}, headers=admin)
@@ -141,7 +141,7 @@ async def test_what_is_raised_is_what_the_overview_shows(server, admin, press):
 
 
 async def test_a_later_outage_raises_another_alert(server):
-    """While Workers of the first are still missing: one that never comes back hides nothing."""
+    """Even while Workers of the first are still missing: one that never returns hides nothing."""
     first, _ = await connect(server, "press")
     second, _ = await connect(server, "other")
     lose(server, first)
@@ -156,8 +156,8 @@ async def test_a_later_outage_raises_another_alert(server):
     assert [subject for _, subject, _ in await alerts(server)] == [f"worker:{first}", f"worker:{second}"]
 
 
-async def test_one_server_of_several_watches(server):
-    """The one that started first; the others see the same, and write nothing."""
+async def test_only_the_oldest_server_watches(server):
+    """The others find the same alerts, and write nothing."""
     (me,) = await server.services.cluster.all_servers()
     earlier = msgspec.structs.replace(me, id="another")
     server.clock.forward(minutes=5)

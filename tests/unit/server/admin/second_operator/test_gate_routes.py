@@ -1,4 +1,4 @@
-"""Every route by the actions that a second operator must confirm: none is forgotten, and none does it alone."""
+"""Every route, and whether a second operator must confirm it: none is missing, and none of these works without the confirmation."""
 
 import ast
 from pathlib import Path
@@ -15,7 +15,7 @@ import lyftdata
 from lyftdata.core.change_requests import Operation
 from lyftdata.store.tables import change_requests, fleet_policy, signing_keys
 
-# Every route that does what a second operator can be asked to confirm, with what it asks for and the operation that this is.
+# Every route that a second operator may have to confirm, with a body and the operation that it requests.
 STOPPED: list[tuple[str, str, Any, str]] = [
     ("DELETE", "/api/workers/w-1", None, "change_workers"),
     ("PATCH", "/api/workers/w-1", {"enabled": False}, "change_workers"),
@@ -44,7 +44,7 @@ STOPPED: list[tuple[str, str, Any, str]] = [
     ("DELETE", "/api/operators/carol/passkeys/PASSKEY", None, "remove_passkey"),
     ("PUT", "/api/second-operator", {"actions": []}, "change_rules"),
 ]
-# Every other route that changes something, and why it takes one operator.
+# Every other route that changes something, and why one operator is enough.
 BY_ONE = {
     "signs somebody in or out, or is about one's own account": [
         ("POST", "/api/login"),
@@ -115,7 +115,7 @@ BY_ONE = {
         ("POST", "/api/change-requests/{request_id}/reason"),
     ],
 }
-# What changes such a thing in the database, and the modules that may call it: those that pass the gate, and those that are no operator's.
+# The functions that make such changes in the database, and the modules that may call them: those that ask the gate, and those that act without an operator.
 CALLERS = {
     "delete_workers": {"worker_changes", "incident_response", "ephemeral_workers", "repeated_registrations"},
     "insert_operator": {"operators", "accounts", "operator_recovery"},
@@ -132,7 +132,7 @@ CALLERS = {
 
 @pytest.fixture
 async def pair(server, unhurried):
-    """Return two admins, and others about whom one of them asks for something."""
+    """Return two admins, and the operators and Workers that the routes are about."""
     admin = await server.sign_in()
     carol = await actor_of(server, await add_operator(server, admin, "carol"))
     await register(server, carol, Authenticator())
@@ -147,8 +147,8 @@ async def pair(server, unhurried):
     return made
 
 
-def test_every_route_has_its_place():
-    """A new route that changes something is entered above: as one that is stopped, or with why it is not."""
+def test_every_route_is_classified():
+    """A new route that changes something must be added above: as one that needs confirmation, or with the reason why not."""
     changing = {(method, path) for method, path in OPERATIONS if method != "GET"}
     stopped = {_template(method, path) for method, path, _, _ in STOPPED}
     by_one = {route for routes in BY_ONE.values() for route in routes}
@@ -157,22 +157,22 @@ def test_every_route_has_its_place():
     assert not stopped & by_one
 
 
-def test_every_operation_is_asked_for_by_a_route():
-    """Each kind of operation is in the table of routes."""
+def test_every_operation_is_requested_by_a_route():
+    """Every kind of operation is in the table of routes."""
     kinds = {kind.__struct_config__.tag for kind in Operation.__args__}
 
     assert {kind for *_, kind in STOPPED} == kinds
 
 
-async def test_no_route_does_it_alone(pair, subtests):
-    """Every route, with everything protected: nothing is changed, and a request waits for what was asked for."""
+async def test_no_route_works_without_confirmation(pair, subtests):
+    """If every action is protected, each route changes nothing and makes a request."""
     server = pair.server
     (kid,) = [record.kid for record in await server.services.signing_keys.read_all()]
     (passkey,) = await server.services.passkeys.list("carol")
     before = await _state(server)
     for method, path, body, kind in STOPPED:
         if body == {"now": True, "withdraw": ["KID"]}:
-            body = {"now": True, "withdraw": [kid]}  # noqa: PLW2901 - as it is only known here
+            body = {"now": True, "withdraw": [kid]}  # noqa: PLW2901 - only known here
         request_id = await pair.ask(
             method, path.replace("PASSKEY", passkey.id).replace("NUMBER", str(pair.number)), body
         )
@@ -185,8 +185,8 @@ async def test_no_route_does_it_alone(pair, subtests):
             assert await _state(server) == before
 
 
-async def test_a_password_that_the_requester_has_chosen_is_in_no_request(pair):
-    """It would be stored, and known to the one person who must not have two accounts."""
+async def test_a_request_cannot_contain_a_password_chosen_by_the_requester(pair):
+    """It would be stored, and known to the one person who must not have both accounts."""
     for method, path, body in (
         ("POST", "/api/operators", {"name": "eve", "role": "admin", "password": PASSWORD}),
         ("PATCH", "/api/operators/ben", {"password": PASSWORD}),
@@ -196,8 +196,8 @@ async def test_a_password_that_the_requester_has_chosen_is_in_no_request(pair):
         assert (answer.status_code, answer.json()["field"]) == (422, "password")
 
 
-def test_what_is_protected_is_written_by_those_who_ask_the_gate():
-    """In the database it is changed by the modules of the table alone: another one would be a way around the gate."""
+def test_only_known_modules_write_what_is_protected():
+    """A module that is not in the table could bypass the gate."""
     found: dict[str, set[str]] = {name: set() for name in CALLERS}
     for path in Path(lyftdata.__file__).parent.joinpath("server").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -210,7 +210,7 @@ def test_what_is_protected_is_written_by_those_who_ask_the_gate():
 
 
 def _template(method, path):
-    """Return the route that a path is of."""
+    """Return the route that a path belongs to."""
     parts = path.split("/")
     return next(
         (method, route)

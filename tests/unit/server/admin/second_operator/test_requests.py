@@ -1,4 +1,4 @@
-"""Requests that a second operator decides about, and the ways around the second operator."""
+"""Requests to a second operator, and attempts to avoid the second operator."""
 
 import asyncio
 from datetime import timedelta
@@ -31,13 +31,13 @@ ADD_EVE = ("POST", "/api/operators", {"name": "eve", "role": "admin"})
 
 @pytest.fixture
 async def pair(server, unhurried):
-    """Return two admins, for whom everything is protected, and two Workers."""
+    """Return two admins, for whom every action is protected, and two Workers."""
     await add_workers(server, "w-1", "w-2")
     return await colleagues_of(server)
 
 
-async def test_what_another_operator_confirms_is_carried_out(pair):
-    """Nothing happens before; then all of it, with both operators, reason and note in the audit log."""
+async def test_a_confirmed_request_is_carried_out(pair):
+    """Nothing happens before; then everything, with both operators, reason and note in the audit log."""
     request_id = await pair.ask(*DELETE_ALL)
     await pair.call("POST", f"/api/change-requests/{request_id}/reason", {"reason": "rack 7 is gone"})
     assert worker_ids(pair.server) == ["w-1", "w-2"]
@@ -56,8 +56,8 @@ async def test_what_another_operator_confirms_is_carried_out(pair):
     assert deleted["details"] | {"request": request_id, "confirmed_by": "operator:ben"} == deleted["details"]
 
 
-async def test_the_requester_learns_what_waits_for_whom(pair):
-    """The answer names the request, what will be done, until when, and who can confirm it; asked again it is the same request."""
+async def test_the_requester_learns_what_waits_and_who_can_confirm(pair):
+    """The answer has the request, its effect, and who can confirm it; the same action again returns the same request."""
     first, second = [await pair.call(*DELETE_ALL) for _ in range(2)]
 
     body = first.json()
@@ -69,8 +69,8 @@ async def test_the_requester_learns_what_waits_for_whom(pair):
     assert (await pair.actions()).count("change_request.made") == 1
 
 
-async def test_who_asks_cannot_confirm(pair):
-    """Not in another session, and not by an API token of their own: these are the same person."""
+async def test_the_requester_cannot_confirm(pair):
+    """Neither in another session nor with their own API token: it is the same person."""
     request_id = await pair.ask(*DELETE_ALL)
     elsewhere = await pair.server.sign_in()
     issued = await pair.call("POST", "/api/api-tokens", {"name": "self-confirm", "role": "admin"})
@@ -86,8 +86,8 @@ async def test_who_asks_cannot_confirm(pair):
     assert (await pair.state(request_id), worker_ids(pair.server)) == ("pending", ["w-1", "w-2"])
 
 
-async def test_what_a_token_asks_for_its_operator_cannot_confirm(pair):
-    """The other way round: a pipeline asks, and the operator for whom it acts is no second person."""
+async def test_an_operator_cannot_confirm_the_request_of_their_own_token(pair):
+    """The reverse: a pipeline makes the request, and the operator whose token it uses is not a second person."""
     issued = await pair.call("POST", "/api/api-tokens", {"name": "ci-clean-up", "role": "admin"})
     token = {"Authorization": f"Bearer {issued.json()['token']}"}
     request_id = await pair.ask(*DELETE_ALL, by=token)
@@ -102,8 +102,8 @@ async def test_what_a_token_asks_for_its_operator_cannot_confirm(pair):
     assert deleted["actor"] == "api_token:ci-clean-up"
 
 
-async def test_an_api_token_of_another_operator_is_no_second_operator(pair):
-    """Only a person who has proved lately who they are confirms."""
+async def test_an_api_token_cannot_confirm(pair):
+    """Only a person who has recently authenticated can."""
     request_id = await pair.ask(*DELETE_ALL)
     body = {"name": "bens-token", "role": "admin"}
     issued = await pair.call("POST", "/api/api-tokens", body, by=pair.ben)
@@ -116,8 +116,8 @@ async def test_an_api_token_of_another_operator_is_no_second_operator(pair):
     assert worker_ids(pair.server) == ["w-1", "w-2"]
 
 
-async def test_a_viewer_confirms_nothing(server, unhurried):
-    """Who could not do it themselves cannot confirm it."""
+async def test_a_viewer_cannot_confirm(server, unhurried):
+    """To confirm an action, an operator must be allowed to take it."""
     await add_workers(server, "w-1", "w-2")
     admin = await server.sign_in()
     vera = await add_operator(server, admin, "vera", role="viewer")
@@ -129,7 +129,7 @@ async def test_a_viewer_confirms_nothing(server, unhurried):
 
 
 async def test_a_confirmation_counts_once(pair):
-    """Replay: of two at the same time one is carried out; a later one finds it decided."""
+    """Replay: of concurrent confirmations one is carried out; a later one is refused as decided."""
     request_id = await pair.ask(*ADD_EVE)
 
     answers = await asyncio.gather(*(pair.confirm(request_id) for _ in range(3)))
@@ -141,7 +141,7 @@ async def test_a_confirmation_counts_once(pair):
 
 
 async def test_a_request_expires(pair):
-    """After 24 hours, and not a second before, nothing can be confirmed; the log says so once."""
+    """After 24 hours it cannot be confirmed; the audit log says so once."""
     request_id = await pair.ask(*DELETE_ALL)
     pair.server.clock.forward(hours=24)
     admin, ben = await pair.server.sign_in(), await pair.server.sign_in("ben")
@@ -157,8 +157,8 @@ async def test_a_request_expires(pair):
     assert worker_ids(pair.server) == ["w-1", "w-2"]
 
 
-async def test_a_request_counts_until_its_end(pair):
-    """A second before the end it is carried out."""
+async def test_a_request_can_be_confirmed_until_it_expires(pair):
+    """Up to the last second."""
     request_id = await pair.ask(*DELETE_ALL)
     pair.server.clock.forward(hours=23, minutes=59, seconds=59)
 
@@ -166,7 +166,7 @@ async def test_a_request_counts_until_its_end(pair):
 
 
 async def reset_password(pair):
-    """Set another password of the requester."""
+    """Change the requester's password."""
     change = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
     assert (await pair.call("POST", "/api/me/password", change)).status_code == 204
 
@@ -177,7 +177,7 @@ async def end_sessions(pair):
 
 
 async def end_one_session(pair):
-    """End the session of the requester in which it was asked for, as another operator."""
+    """End the session in which the request was made, as another operator."""
     sessions = (await pair.call("GET", "/api/admin-sessions", by=pair.ben)).json()["items"]
     for one in sessions:
         if one["operator"] == "admin":
@@ -203,8 +203,8 @@ async def delete(pair):
 
 
 @pytest.mark.parametrize("happens", [reset_password, end_sessions, end_one_session, demote, limit, delete])
-async def test_what_was_asked_for_is_void_once_the_account_changes(server, unhurried, happens):
-    """Persistence: a thief who got hold of an operator's session has nothing carried out after being thrown out."""
+async def test_a_request_is_void_once_the_account_changes(server, unhurried, happens):
+    """Persistence: after an operator's account is recovered, nothing that a thief requested in their session is carried out."""
     await add_workers(server, "w-1", "w-2")
     await add_operator(server, await server.sign_in(), "carol")
     pair = await colleagues_of(server)
@@ -221,8 +221,8 @@ async def test_what_was_asked_for_is_void_once_the_account_changes(server, unhur
     assert [one["actor"] for one in log] == ["server"]
 
 
-async def test_a_new_operator_with_the_name_of_the_requester_is_another_one(server, unhurried):
-    """Re-created: what the one before had asked for stays void, also for the new one."""
+async def test_a_request_stays_void_if_the_requester_is_created_again(server, unhurried):
+    """A new operator with the same name is another person."""
     await add_workers(server, "w-1", "w-2")
     await add_operator(server, await server.sign_in(), "carol")
     pair = await colleagues_of(server)
@@ -237,16 +237,16 @@ async def test_a_new_operator_with_the_name_of_the_requester_is_another_one(serv
     assert answer.json()["code"] == "request_void"
 
 
-async def test_signing_out_keeps_what_was_asked_for(pair):
-    """An operator who goes home is still who asked."""
+async def test_signing_out_does_not_void_a_request(pair):
+    """An operator who goes home is still the requester."""
     request_id = await pair.ask(*DELETE_ALL)
     assert (await pair.call("POST", "/api/logout")).status_code == 204
 
     assert (await pair.confirm(request_id)).status_code == 200
 
 
-async def test_what_a_revoked_token_asked_for_is_void(pair):
-    """A leaked token that was revoked has nothing carried out afterwards."""
+async def test_a_request_of_a_revoked_token_is_void(pair):
+    """Nothing that a leaked token requested is carried out after it was revoked."""
     issued = await pair.call("POST", "/api/api-tokens", {"name": "leaked-token", "role": "admin"})
     token = {"Authorization": f"Bearer {issued.json()['token']}"}
     request_id = await pair.ask(*DELETE_ALL, by=token)
@@ -255,8 +255,8 @@ async def test_what_a_revoked_token_asked_for_is_void(pair):
     assert (await pair.confirm(request_id)).json()["code"] == "request_void"
 
 
-async def test_others_than_those_that_were_shown_are_not_deleted(pair):
-    """The Workers are those of the request by ID: one that came since stays, and one that left is left out."""
+async def test_only_the_workers_of_the_request_are_deleted(pair):
+    """They are fixed by ID: a Worker added since stays, and one deleted since is skipped."""
     server = pair.server
     await add_workers(server, "w-3")
     request_id = await pair.ask(
@@ -271,8 +271,8 @@ async def test_others_than_those_that_were_shown_are_not_deleted(pair):
     assert (answer.status_code, worker_ids(server)) == (200, ["w-4"])
 
 
-async def test_a_worker_that_got_the_id_again_was_not_meant(pair):
-    """Changed effect: the ID of a Worker that is gone was given to another one, which stays."""
+async def test_a_new_worker_with_the_id_of_a_deleted_one_is_not_affected(pair):
+    """Changed effect: the ID now belongs to another Worker, which stays."""
     request_id = await pair.ask(*DELETE_ALL)
     pair.server.clock.forward(seconds=1)
     assert (await pair.call("DELETE", "/api/workers/w-1", by=pair.ben)).status_code == 204
@@ -283,8 +283,8 @@ async def test_a_worker_that_got_the_id_again_was_not_meant(pair):
     assert worker_ids(pair.server) == ["w-1"]
 
 
-async def test_nothing_is_done_where_nothing_of_it_is_left(pair):
-    """Where every Worker is gone, or it is so already, that is said, and nobody has confirmed anything."""
+async def test_a_request_without_any_remaining_effect_cannot_be_confirmed(pair):
+    """If every Worker is gone, or the change was already made, the answer says so and the request stays pending."""
     both = await pair.ask(*DELETE_ALL)
     carol = await pair.ask("POST", "/api/operators", {"name": "carol", "role": "admin"})
     eve = await pair.ask(*ADD_EVE)
@@ -300,8 +300,8 @@ async def test_nothing_is_done_where_nothing_of_it_is_left(pair):
         assert await pair.state(request_id) == "pending"
 
 
-async def test_another_state_than_the_one_that_was_asked_about_is_another_effect(pair):
-    """A policy that replaces another one than was shown, and an operator whose limit was changed since, are not what was asked for."""
+async def test_a_policy_changed_since_the_request_is_another_effect(pair):
+    """The request would replace another policy than the one shown, so it is not carried out."""
     policy = await pair.ask("PUT", "/api/fleet/policy", {"refuse_below": "1.2"})
     assert (await pair.call("PUT", "/api/fleet/policy", {"warn_below": "1.9"})).status_code == 200
 
@@ -311,8 +311,8 @@ async def test_another_state_than_the_one_that_was_asked_about_is_another_effect
     assert "warn below 1.9" in answer.json()["detail"]
 
 
-async def test_the_first_password_is_shown_to_who_confirms(pair):
-    """In the one answer; the requester, who would be two people with it, does not see it."""
+async def test_the_first_password_is_shown_to_the_confirming_operator(pair):
+    """In one answer; the requester, who could use both accounts with it, does not see it."""
     request_id = await pair.ask(*ADD_EVE)
     confirmed = (await pair.confirm(request_id)).json()
 
@@ -324,7 +324,7 @@ async def test_the_first_password_is_shown_to_who_confirms(pair):
 
 
 async def test_small_changes_are_counted_together(server, unhurried):
-    """Evasion: many changes of one Worker within an hour, by sessions and tokens, are a change of many; what was confirmed is not counted."""
+    """Evasion: many changes of one Worker each within an hour, by sessions and tokens, count as one of many; confirmed ones do not count."""
     await add_workers(server, *(f"w-{number}" for number in range(8)))
     pair = await colleagues_of(server, above=2)
     issued = await pair.call("POST", "/api/api-tokens", {"name": "in-small-steps", "role": "admin"})
@@ -345,8 +345,8 @@ async def test_small_changes_are_counted_together(server, unhurried):
     assert (await pair.call("DELETE", "/api/workers/x-1")).status_code == 204
 
 
-async def test_undoing_that_many_were_enabled_is_disabling_them(server, unhurried):
-    """Evasion: an undo takes no search and no IDs, and cuts off as many. What one operator may disable alone, they may undo alone."""
+async def test_undoing_an_enable_counts_as_disabling(server, unhurried):
+    """Evasion: an undo needs no search and no IDs, but disables as many. Undoing a few needs one operator, like disabling them."""
     pair = await colleagues_of(server, ["disable_workers"], above=2)
     await add_workers(server, "w-1", "w-2", "w-3", "w-4", "w-5", enabled=False)
 
@@ -365,8 +365,8 @@ async def test_undoing_that_many_were_enabled_is_disabling_them(server, unhurrie
     assert enabled_ids(server) == []
 
 
-async def test_small_changes_that_are_sent_at_once_are_counted_together(server, unhurried):
-    """Evasion: what waits for the database at once is one transaction, in which no query finds the events of those before."""
+async def test_concurrent_small_changes_are_counted_together(server, unhurried):
+    """Evasion: concurrent writes are one transaction, in which a query does not find the events of earlier ones."""
     await add_workers(server, *(f"w-{number}" for number in range(8)))
     pair = await colleagues_of(server, above=2)
     actor = await actor_of(server, pair.admin)
@@ -383,8 +383,8 @@ async def test_small_changes_that_are_sent_at_once_are_counted_together(server, 
     assert len(worker_ids(server)) == 6
 
 
-async def test_what_is_confirmed_and_voided_at_once_is_void(pair):
-    """Persistence: in the order of the audit log, and in one transaction too."""
+async def test_a_request_that_is_confirmed_and_voided_concurrently_is_void(pair):
+    """Persistence: the order of the audit log decides, also within one transaction."""
     ben = await actor_of(pair.server, pair.ben)
     request_id = await pair.ask(*DELETE_ALL)
     store, now = pair.server.services.store, pair.server.clock()
@@ -401,8 +401,8 @@ async def test_what_is_confirmed_and_voided_at_once_is_void(pair):
 
 
 @pytest.mark.parametrize("by_token", [False, True])
-async def test_who_was_thrown_out_meanwhile_asks_for_nothing(pair, by_token):
-    """Persistence: the request would be younger than that, and not void by it."""
+async def test_an_operator_whose_session_has_just_ended_cannot_make_a_request(pair, by_token):
+    """Persistence: the request would be newer than the end of the session, and so not void."""
     actor = await actor_of(pair.server, pair.admin)
     if by_token:
         await pair.call("POST", "/api/api-tokens", {"name": "long-running", "role": "admin"})
@@ -419,8 +419,8 @@ async def test_who_was_thrown_out_meanwhile_asks_for_nothing(pair, by_token):
     assert (await pair.call("GET", "/api/change-requests", by=pair.ben)).json()["items"] == []
 
 
-async def test_what_one_operator_may_do_by_now_is_not_done_by_an_old_request(server, unhurried):
-    """Stale: nothing would use the request up, and what it does now is not what was confirmed."""
+async def test_a_request_that_no_longer_needs_confirmation_cannot_be_confirmed(server, unhurried):
+    """Stale: nothing would mark the request as used, and its effect is not the confirmed one any more."""
     admin = await server.sign_in()
     await add_operator(server, admin, "tess", scope={"team": "etl", "site": "a"})
     await add_operator(server, admin, "vera", role="viewer")
@@ -445,8 +445,8 @@ async def test_what_one_operator_may_do_by_now_is_not_done_by_an_old_request(ser
     assert (await pair.call("GET", "/api/fleet/policy")).json()["policy"]["warn_below"] == ""
 
 
-async def test_a_cut_off_takes_what_enrolls_until_it_is_confirmed(server, unhurried):
-    """All of an incident's Workers were meant: those that enroll with the leaked key meanwhile are cut off too, others are not."""
+async def test_a_cut_off_includes_workers_that_enroll_before_it_is_confirmed(server, unhurried):
+    """All Workers of an incident are meant: those that enroll with the leaked key meanwhile are cut off too, others are not."""
     pair = await colleagues_of(server)
     issued = await pair.call("POST", "/api/enrollment/keys", {"name": "leaked-key"})
     key = issued.json()["key"]
@@ -472,8 +472,8 @@ async def test_a_cut_off_takes_what_enrolls_until_it_is_confirmed(server, unhurr
     assert progress.json()["workers"] == 3
 
 
-async def test_a_scope_wider_than_that_of_who_confirms(server, unhurried):
-    """An admin of a team sees and confirms what their team asks for, and nothing of others; nobody sees what is outside."""
+async def test_a_limited_admin_sees_and_confirms_only_requests_within_the_scope(server, unhurried):
+    """The scope is that of the admin's team: requests of others, and the names of operators outside, are hidden."""
     labels = {"labels": {"team": "etl"}}
     await add_workers(server, "w-1", "w-2", **labels)
     await add_workers(server, "o-1", "o-2")
@@ -491,15 +491,15 @@ async def test_a_scope_wider_than_that_of_who_confirms(server, unhurried):
     listed = (await pair.call("GET", "/api/change-requests", by=emil)).json()["items"]
     assert [(one["id"], one["confirmers"], one["can_decide"]) for one in listed] == [(of_team, [], True)]
     assert (await pair.call("GET", "/api/change-requests", by=olga)).json()["items"] == []
-    # Where the names of others are outside the scope, the answer has none.
+    # Names outside the scope are left out.
     assert (await pair.call(*DELETE_ALL, by=anna)).json().get("confirmers") is None
 
     assert (await pair.confirm(of_team, by=emil)).status_code == 200
     assert worker_ids(server) == ["o-1", "o-2"]
 
 
-async def test_who_declines_says_why(pair):
-    """Nothing is done, the requester reads the note, and it cannot be confirmed afterwards."""
+async def test_a_declined_request_shows_why(pair):
+    """Nothing is done, the requester can read the note, and the request cannot be confirmed afterwards."""
     request_id = await pair.ask(*DELETE_ALL)
     path = f"/api/change-requests/{request_id}"
     answer = await pair.call("POST", f"{path}/decline", {"note": "they are in use"}, by=pair.ben)
@@ -515,8 +515,8 @@ async def test_who_declines_says_why(pair):
     assert "change_request.declined" in await pair.actions()
 
 
-async def test_only_the_requester_withdraws_and_explains(pair):
-    """A reason is given once: what others have read does not change; a withdrawn request is not carried out."""
+async def test_only_the_requester_can_withdraw_or_give_a_reason(pair):
+    """A reason is given once, so that what others have read does not change; a withdrawn request is not carried out."""
     request_id = await pair.ask(*DELETE_ALL)
     path = f"/api/change-requests/{request_id}"
     assert (await pair.call("POST", f"{path}/withdraw", by=pair.ben)).status_code == 403
@@ -531,8 +531,8 @@ async def test_only_the_requester_withdraws_and_explains(pair):
     assert worker_ids(pair.server) == ["w-1", "w-2"]
 
 
-async def test_texts_hold_no_credential(pair, press):
-    """A key that is pasted to say which one leaked would be in the audit log."""
+async def test_reasons_and_notes_with_a_credential_are_rejected(pair, press):
+    """A leaked key pasted into the text would be in the audit log."""
     request_id = await pair.ask(*DELETE_ALL)
     path = f"/api/change-requests/{request_id}"
 
@@ -542,7 +542,7 @@ async def test_texts_hold_no_credential(pair, press):
         assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
-async def test_requests_of_one_operator_are_limited(pair):
+async def test_the_pending_requests_of_an_operator_are_limited(pair):
     """A stolen session cannot bury a request under thousands of others."""
     for number in range(20):
         await pair.ask("POST", "/api/operators", {"name": f"eve-{number}", "role": "viewer"})
@@ -553,8 +553,8 @@ async def test_requests_of_one_operator_are_limited(pair):
     assert await pair.ask("POST", "/api/operators", {"name": "two-more", "role": "viewer"}, by=pair.ben)
 
 
-async def test_who_asks_and_withdraws_without_end_is_stopped(pair):
-    """Resource exhaustion: a request that was withdrawn is kept, with all its Workers."""
+async def test_withdrawn_requests_count_towards_the_limit(pair):
+    """Resource exhaustion: a withdrawn request is kept, with all its Workers."""
     operation = AddOperator(name="eve", role=Role.VIEWER, scope=None)
     record = ChangeRequestRecord(
         id="",
@@ -589,8 +589,8 @@ async def test_who_asks_and_withdraws_without_end_is_stopped(pair):
     assert await pair.ask(*ADD_EVE)
 
 
-async def test_a_session_that_was_ended_confirms_nothing(pair):
-    """A confirmation whose session is ended while it is on its way does nothing."""
+async def test_a_session_that_has_just_ended_cannot_confirm(pair):
+    """A confirmation whose session ends while it is in transit does nothing."""
     request_id = await pair.ask(*DELETE_ALL)
     ben = await actor_of(pair.server, pair.ben)
     await pair.call("DELETE", "/api/operators/ben/sessions")
@@ -602,7 +602,7 @@ async def test_a_session_that_was_ended_confirms_nothing(pair):
 
 
 async def test_old_requests_are_dropped(pair):
-    """Thirty days after the decision the audit log alone has them."""
+    """Thirty days after the decision they are only in the audit log."""
     request_id = await pair.ask(*DELETE_ALL)
     await pair.call("POST", f"/api/change-requests/{request_id}/withdraw")
     pair.server.clock.forward(seconds=timedelta(days=31).total_seconds())
@@ -612,8 +612,8 @@ async def test_old_requests_are_dropped(pair):
     assert (await pair.call("GET", "/api/change-requests")).json()["items"] == []
 
 
-async def test_off_is_as_before(server, unhurried):
-    """Nobody is asked for anything until an admin turns it on."""
+async def test_without_rules_one_operator_is_enough(server, unhurried):
+    """No confirmation is needed until an admin turns it on."""
     await add_workers(server, "w-1", "w-2")
     admin = await server.sign_in()
 
@@ -623,15 +623,15 @@ async def test_off_is_as_before(server, unhurried):
     assert (await server.http.get("/api/change-requests", headers=admin)).json()["items"] == []
 
 
-async def test_requests_are_alerts_until_they_are_decided(pair):
-    """What waits for a second operator needs somebody's attention, and is an event that a webhook gets."""
+async def test_pending_requests_raise_alerts(pair):
+    """A request that waits for a second operator is an alert until it is decided."""
     request_id = await pair.ask(*DELETE_ALL)
     waiting = (await pair.call("GET", "/api/attention", by=pair.ben)).json()["items"]
     assert [(one["kind"], one["subject"]) for one in waiting if one["kind"] == "change_request"] == [
         ("change_request", request_id)
     ]
     [title] = [one["title"] for one in waiting if one["kind"] == "change_request"]
-    # Pages show such a time in the zone of who reads it.
+    # Pages show such a time in the reader's time zone.
     assert any(isinstance(part, tuple) for part in split_times(title))
     await pair.confirm(request_id)
 
@@ -639,8 +639,8 @@ async def test_requests_are_alerts_until_they_are_decided(pair):
     assert "change_request" not in {one["kind"] for one in left}
 
 
-async def test_note_and_end_of_disabling_are_part_of_what_was_asked_for(pair):
-    """As an end that is a time: what was typed as `2h` counts from when it was asked for, and an end that has come is no end."""
+async def test_a_request_to_disable_includes_note_and_end(pair):
+    """A duration such as `2h` counts from the request; if the end has passed, the request cannot be confirmed."""
     body = {
         "action": "disable",
         "q": "id:w-",
@@ -665,8 +665,8 @@ async def test_note_and_end_of_disabling_are_part_of_what_was_asked_for(pair):
     assert enabled_ids(pair.server) == ["x-1", "x-2"]
 
 
-async def test_one_with_a_first_password_confirms_nothing(pair):
-    """It was shown to another operator: the one who made the account could be both."""
+async def test_an_operator_with_a_first_password_cannot_confirm(pair):
+    """It was shown to another operator, who could use both accounts."""
     eve = await pair.ask(*ADD_EVE)
     password = (await pair.confirm(eve)).json()["password"]
     request_id = await pair.ask(*DELETE_ALL, by=pair.ben)
@@ -677,15 +677,15 @@ async def test_one_with_a_first_password_confirms_nothing(pair):
     assert worker_ids(pair.server) == ["w-1", "w-2"]
 
 
-async def test_two_changes_of_an_operator_at_once_are_refused(pair):
-    """One would be made, and the other wait: no answer says both."""
+async def test_two_changes_of_an_operator_in_one_request_are_rejected(pair):
+    """One would be made and the other would wait, and no answer can say both."""
     answer = await pair.call("PATCH", "/api/operators/ben", {"role": "viewer", "reset_password": True})
 
     assert (answer.status_code, answer.json()["field"]) == (422, "role")
 
 
-async def test_no_request_is_buried_under_others(pair):
-    """However many were made and withdrawn since, what waits is listed first."""
+async def test_pending_requests_are_listed_first(pair):
+    """However many others were made and withdrawn since."""
     waiting = await pair.ask(*DELETE_ALL)
     for _ in range(3):
         other = await pair.ask(*ADD_EVE, by=pair.ben)

@@ -1,4 +1,4 @@
-"""Turning it on takes one operator, relaxing it two; and two must be left who can."""
+"""The rules: one operator can turn them on, relaxing them takes two; and two who can confirm must remain."""
 
 from datetime import timedelta
 
@@ -17,8 +17,8 @@ async def put(server, headers, *actions, above=1):
     return await server.http.put(PATH, json=body, headers=headers)
 
 
-async def test_with_one_admin_nothing_could_be_confirmed(server, admin, unhurried):
-    """It is not turned on with fewer than two who could confirm: viewers, and admins of a team, do not count."""
+async def test_the_rules_need_two_operators_who_can_confirm(server, admin, unhurried):
+    """With fewer they cannot be turned on: viewers, and admins limited to a team, do not count."""
     await add_operator(server, admin, "vera", role="viewer")
     await add_operator(server, admin, "tess", scope={"team": "etl"})
     refused = await put(server, admin, "delete_workers")
@@ -37,8 +37,8 @@ async def test_with_one_admin_nothing_could_be_confirmed(server, admin, unhurrie
     ]
 
 
-async def test_an_emergency_that_is_over_confirms_nothing(server, admin, unhurried):
-    """An operator whose password for an emergency has expired does not count."""
+async def test_an_operator_with_an_expired_emergency_password_does_not_count(server, admin, unhurried):
+    """They could not confirm anything."""
     await add_operator(server, admin, "ben")
     record = await server.services.operators.get("ben")
     over = server.clock() - timedelta(seconds=1)
@@ -59,8 +59,8 @@ async def test_an_emergency_that_is_over_confirms_nothing(server, admin, unhurri
         ([], 5, True),
     ],
 )
-async def test_relaxing_takes_two(server, unhurried, actions, above, needs_two):
-    """To take out an action, raise the number or turn it off is itself confirmed by another operator."""
+async def test_relaxing_the_rules_needs_confirmation(server, unhurried, actions, above, needs_two):
+    """Removing an action, raising the number, or turning the rules off."""
     pair = await colleagues_of(server, above=5)
     before = (await pair.call("GET", PATH)).json()
 
@@ -77,7 +77,7 @@ async def test_relaxing_takes_two(server, unhurried, actions, above, needs_two):
 
 
 async def test_rules_that_were_changed_since_are_not_replaced(server, unhurried):
-    """Relaxing other rules than those that were shown is another effect."""
+    """Relaxing other rules than the ones shown would be another effect."""
     pair = await colleagues_of(server, ["delete_workers"], above=5)
     request_id = await pair.ask("PUT", PATH, {"actions": [], "above": 5})
     await turn_on(server, pair.ben, EVERY_ACTION, above=5)
@@ -91,8 +91,8 @@ async def test_rules_that_were_changed_since_are_not_replaced(server, unhurried)
     ("method", "body"),
     [("DELETE", None), ("PATCH", {"role": "viewer"}), ("PATCH", {"scope": {"team": "etl"}})],
 )
-async def test_two_who_can_confirm_are_left(server, unhurried, method, body):
-    """Deadlock: of two admins neither is deleted, demoted or limited; of three one is, at once."""
+async def test_two_operators_who_can_confirm_must_remain(server, unhurried, method, body):
+    """Deadlock: of two admins neither can be deleted, demoted or limited; of three, one can."""
     pair = await colleagues_of(server)
     refused = await pair.call(method, "/api/operators/ben", body)
     assert (refused.status_code, refused.json()["code"]) == (409, "second_operator_needed")
@@ -100,7 +100,7 @@ async def test_two_who_can_confirm_are_left(server, unhurried, method, body):
     carol = await pair.ask("POST", "/api/operators", {"name": "carol", "role": "admin"})
     assert (await pair.confirm(carol)).status_code == 200
     still = await pair.call(method, "/api/operators/ben", body)
-    # Ben has seen her first password, and could be both.
+    # Ben has seen her first password, and could use both accounts.
     assert still.json()["code"] == "second_operator_needed"
     await server.services.store.write(let_keep_passwords)
 
@@ -109,8 +109,8 @@ async def test_two_who_can_confirm_are_left(server, unhurried, method, body):
     assert third.json()["code"] == "second_operator_needed"
 
 
-async def test_what_is_outside_the_number_still_ends(server, unhurried):
-    """A viewer, or an admin of a team, is deleted whatever the number of admins is."""
+async def test_operators_who_cannot_confirm_can_be_deleted(server, unhurried):
+    """A viewer, or an admin limited to a team, whatever the number of admins."""
     admin = await server.sign_in()
     await add_operator(server, admin, "vera", role="viewer")
     await add_operator(server, admin, "tess", scope={"team": "etl"})
