@@ -1,4 +1,4 @@
-"""Changes to many Workers: those that were meant, as one group, and taken back only where nobody has changed them since."""
+"""Changes to many Workers: exactly the intended ones, as one group, and undone only where they have not been changed since."""
 
 from datetime import timedelta
 
@@ -56,7 +56,7 @@ async def undo(server, number, actor=ANN):
 
 
 async def events_after(server, number):
-    """Return the action, subject and details of the audit events from a number on."""
+    """Return action, subject and details of the audit events from a number on."""
     found = await server.services.store.read(
         lambda conn: audit_log.events_after(conn, after=number - 1, limit=100)
     )
@@ -64,7 +64,7 @@ async def events_after(server, number):
 
 
 async def test_a_change_is_one_group_in_the_audit_log(fleet):
-    """The first event says what was done to how many; one for each Worker that was changed follows, with its number."""
+    """The first event has the action and the count; an event for each changed Worker follows, with the number of the first."""
     done = await change(fleet, BulkAction.DISABLE, [*IDS, "gone"])
 
     assert (done.changed, done.unchanged, done.gone) == (["w-1", "w-2", "w-3"], ["w-4"], ["gone"])
@@ -77,8 +77,8 @@ async def test_a_change_is_one_group_in_the_audit_log(fleet):
     assert (again.number, again.undo_until, again.unchanged) == (None, None, IDS)
 
 
-async def test_one_worker_that_cannot_be_changed_stops_all(fleet):
-    """A Worker that would have too many labels is named, and no other gets one."""
+async def test_one_worker_that_cannot_be_changed_stops_the_whole_change(fleet):
+    """A Worker that would get too many labels is named, and no other is changed."""
     full = {f"k{number}": "" for number in range(32)}
     await fleet.services.workers.change("w-3", labels=full, actor=ANN)
 
@@ -88,8 +88,8 @@ async def test_one_worker_that_cannot_be_changed_stops_all(fleet):
     assert "rack" not in entries(fleet)["w-1"].labels
 
 
-async def test_only_those_that_were_shown_are_changed(fleet):
-    """A Worker that came to match, another number, and a search alone change nothing; fewer of those shown are changed."""
+async def test_only_workers_that_were_shown_are_changed(fleet):
+    """If other Workers match, or the count differs, or neither is given, nothing is changed; if fewer match, those are changed."""
 
     async def change_found(search, **which):
         wanted = {"match": None, "expected": None} | which
@@ -116,8 +116,8 @@ async def test_only_those_that_were_shown_are_changed(fleet):
     assert (await events_after(fleet, done.number))[0][2]["search"] == "id:w- -id:=w-1"
 
 
-async def test_a_secret_that_was_searched_for_is_not_in_the_log(fleet):
-    """An API key that somebody pasted into the search is hidden."""
+async def test_a_secret_in_a_search_is_not_in_the_audit_log(fleet):
+    """An API key pasted into the search is hidden."""
     _, key = await fleet.services.workers.add("p", worker_id="p", labels={}, issue_key=True, actor=ANN)
     search = f"-name:{key.text.reveal()} id:w-"
     done = await fleet.services.bulk_changes.change(
@@ -128,8 +128,8 @@ async def test_a_secret_that_was_searched_for_is_not_in_the_log(fleet):
 
 
 @pytest.mark.parametrize("action", [BulkAction.DISABLE, BulkAction.ENABLE])
-async def test_an_undone_switch_leaves_all_as_before(fleet, action):
-    """Those that the change has switched are switched back, and the one that was so before is not."""
+async def test_undoing_a_change_restores_each_worker(fleet, action):
+    """The Workers that were changed are changed back, those that were not stay as they are."""
     before = enabled(fleet)
     done = await change(fleet, action)
 
@@ -142,7 +142,7 @@ async def test_an_undone_switch_leaves_all_as_before(fleet, action):
 
 
 def disabling(server):
-    """Return whether each Worker is enabled, its note and its end."""
+    """Return for each Worker whether it is enabled, its note and its end."""
     return {
         worker_id: (record.enabled, record.disabled_note, record.disabled_until)
         for worker_id, record in entries(server).items()
@@ -155,8 +155,8 @@ async def disable_until(server, worker_id, until):
     await server.services.workers.change(worker_id, enabled=False, disabling=with_note, actor=ANN)
 
 
-async def test_enabling_that_is_undone_brings_back_note_and_end(fleet):
-    """And so does undoing it for a Worker that had neither."""
+async def test_undoing_an_enable_restores_note_and_end(fleet):
+    """A Worker that had no end stays disabled."""
     await disable_until(fleet, "w-1", "2h")
     await disable_until(fleet, "w-2", "")
     before = disabling(fleet)
@@ -170,8 +170,8 @@ async def test_enabling_that_is_undone_brings_back_note_and_end(fleet):
     assert await fleet.services.disabled_workers.enable_due() == 1
 
 
-async def test_enabling_stays_where_the_end_has_come_since(fleet):
-    """The Worker would be enabled by now; the others are disabled again."""
+async def test_undoing_an_enable_skips_a_worker_whose_end_has_passed(fleet):
+    """It would be enabled by now; the others are disabled again."""
     await disable_until(fleet, "w-1", "10m")
     done = await change(fleet, BulkAction.ENABLE)
     fleet.clock.forward(minutes=10)
@@ -182,8 +182,8 @@ async def test_enabling_stays_where_the_end_has_come_since(fleet):
     assert disabling(fleet)["w-1"] == (True, None, None)
 
 
-async def test_disabling_that_is_undone_leaves_no_note_and_no_end(fleet):
-    """Those that were enabled are so again, without any."""
+async def test_undoing_a_disable_leaves_no_note_and_no_end(fleet):
+    """Workers that were enabled are enabled again."""
     before = disabling(fleet)
     done = await change(fleet, BulkAction.DISABLE)
 
@@ -193,8 +193,8 @@ async def test_disabling_that_is_undone_leaves_no_note_and_no_end(fleet):
     assert before["w-1"] == (True, None, None)
 
 
-async def test_disabling_many_takes_the_end_away_until_it_is_undone(fleet):
-    """A Worker that was disabled until a time counts as changed, and gets its end back but is not enabled."""
+async def test_disabling_many_removes_an_end_and_undo_restores_it(fleet):
+    """A Worker that was disabled until a time counts as changed; the undo restores the end and leaves it disabled."""
     await disable_until(fleet, "w-4", "2h")
     before = disabling(fleet)
 
@@ -221,8 +221,8 @@ async def disable_many(server, disabling, *, action=BulkAction.DISABLE, labels=N
     )
 
 
-async def test_many_are_disabled_with_a_note_until_a_time(fleet):
-    """The Server enables them then, without those that were disabled before; each event has both, and so has the group."""
+async def test_many_workers_are_disabled_with_a_note_until_a_time(fleet):
+    """The Server enables them then, except those that were disabled before; note and end are in each event."""
     done = await disable_many(fleet, WINDOW)
 
     shown = {"note": "power is switched off", "until": "2026-03-01 14:00:00 UTC"}
@@ -236,8 +236,8 @@ async def test_many_are_disabled_with_a_note_until_a_time(fleet):
     assert enabled(fleet) == ["w-1", "w-2", "w-3"]
 
 
-async def test_who_was_kept_out_for_longer_stays_out(fleet):
-    """A Worker that an incident has cut off does not come back with a maintenance window that somebody else had it in."""
+async def test_a_worker_disabled_for_longer_stays_disabled(fleet):
+    """A Worker cut off in an incident is not enabled at the end of somebody else's maintenance window."""
     await fleet.services.incident_response.cut_off(
         Wanted(subject="worker:w-1", worker_ids=["w-1"], revoke_key=False), actor=BEN
     )
@@ -255,8 +255,8 @@ async def test_who_was_kept_out_for_longer_stays_out(fleet):
     assert enabled(fleet) == ["w-3"]
 
 
-async def test_an_end_that_was_put_off_comes_back_when_that_is_undone(fleet):
-    """And those that were enabled are so again."""
+async def test_undo_restores_an_end_that_was_postponed(fleet):
+    """Workers that were enabled are enabled again."""
     await disable_until(fleet, "w-3", "1h")
     before = disabling(fleet)
     done = await disable_many(fleet, WINDOW)
@@ -267,8 +267,8 @@ async def test_an_end_that_was_put_off_comes_back_when_that_is_undone(fleet):
     assert disabling(fleet) == before
 
 
-async def test_a_note_or_an_end_that_cannot_be_meant_changes_nothing(fleet):
-    """A bad end, a secret as a note, and a note for something else than disabling."""
+async def test_an_invalid_note_or_end_changes_nothing(fleet):
+    """A malformed end, a secret in the note, or a note on another action than disabling."""
     _, key = await fleet.services.workers.add("p", worker_id="p", labels={}, issue_key=True, actor=ANN)
     before = disabling(fleet)
     for wanted, action, labels, field in (
@@ -283,8 +283,8 @@ async def test_a_note_or_an_end_that_cannot_be_meant_changes_nothing(fleet):
     assert disabling(fleet) == before
 
 
-async def test_undone_labels_are_what_they_were(fleet):
-    """A value that was replaced is back, and a label that was added is gone."""
+async def test_undo_restores_labels(fleet):
+    """A replaced value is restored, and an added label is removed."""
     before = {worker_id: record.labels for worker_id, record in entries(fleet).items()}
     done = await change(fleet, BulkAction.LABEL, zone="eu-2", rack="", old="")
 
@@ -294,8 +294,8 @@ async def test_undone_labels_are_what_they_were(fleet):
     assert {worker_id: record.labels for worker_id, record in entries(fleet).items()} == before
 
 
-async def test_what_somebody_has_changed_since_stays(fleet):
-    """Enabled and disabled again, renamed, deleted, or named in a cut-off: such a Worker is left alone, and named."""
+async def test_undo_skips_workers_that_were_changed_since(fleet):
+    """A Worker that was enabled and disabled again, renamed, deleted or cut off is skipped, and listed."""
     done = await change(fleet, BulkAction.DISABLE)
     one = fleet.services.workers
     await one.change("w-1", enabled=True, actor=BEN)
@@ -316,12 +316,12 @@ async def test_what_somebody_has_changed_since_stays(fleet):
     assert "rack" in entries(fleet)["w-4"].labels
 
 
-async def test_whom_somebody_disables_again_stays_disabled(fleet):
-    """The answer was that the Worker is disabled: an undo, by a team perhaps that knows of no incident, must not enable it."""
+async def test_undo_does_not_enable_a_worker_that_was_disabled_again(fleet):
+    """The other operator read that the Worker is disabled: an undo, perhaps by a team that knows of no incident, must not enable it."""
     done = await change(fleet, BulkAction.DISABLE, ["w-1", "w-2", "w-3"])
     await fleet.services.workers.change("w-1", enabled=False, actor=BEN)
     again = await change(fleet, BulkAction.DISABLE, ["w-2", "w-4"], actor=BEN)
-    # Of one that no undo would enable there is nothing to say.
+    # No event for w-4, which an undo would not enable.
     events = await events_after(fleet, done.number + 4)
     assert [(action, subject) for action, subject, _ in events] == [
         ("worker.disabled", "worker:w-1"),
@@ -335,8 +335,8 @@ async def test_whom_somebody_disables_again_stays_disabled(fleet):
     assert enabled(fleet) == ["w-3"]
 
 
-async def test_what_is_outside_the_scope_is_not_there(fleet):
-    """An operator with a scope changes and undoes what is within it, and takes nothing out of it."""
+async def test_workers_outside_the_scope_count_as_missing(fleet):
+    """An operator with a scope changes and undoes only Workers within it, and cannot move one out of it."""
     team = Actor(
         operator="ann",
         role=Role.ADMIN,
@@ -358,8 +358,8 @@ async def test_what_is_outside_the_scope_is_not_there(fleet):
     assert (undone.restored, undone.gone) == (["w-1"], ["w-3"])
 
 
-async def test_a_team_labels_none_of_its_workers_into_a_resource_outside(fleet, monkeypatch):
-    """Nor by an undo; resources are read once, however many Workers there are, since every writer waits for it."""
+async def test_a_limited_operator_cannot_label_workers_into_a_resource_outside(fleet, monkeypatch):
+    """Nor by an undo; resources are read once, however many Workers there are, because every writer waits meanwhile."""
     team = msgspec.structs.replace(ANN, scope=scope_of({"team": "etl"}))
     await change(fleet, BulkAction.LABEL, team="etl")
     chosen = ResourceRecord(
@@ -385,8 +385,8 @@ async def test_a_team_labels_none_of_its_workers_into_a_resource_outside(fleet, 
     assert {record.labels["role"] for record in entries(fleet).values()} == {"etl"}
 
 
-async def test_who_may_undo_and_until_when(fleet):
-    """Only who has made the change, once, for some minutes, and only what can be taken back."""
+async def test_only_the_operator_who_made_a_change_can_undo_it(fleet):
+    """Once, for some minutes, and only if the change is reversible."""
     first, second = await change(fleet, BulkAction.DISABLE, ["w-1"]), await change(fleet, BulkAction.ENABLE)
     with pytest.raises(ForbiddenError):
         await undo(fleet, first.number, BEN)

@@ -1,4 +1,4 @@
-"""Sign-in by device code (RFC 8628): the whole exchange, and what an attacker would try with each code."""
+"""Sign-in by device code (RFC 8628): the whole exchange, and attacks on each code."""
 
 import asyncio
 from datetime import datetime
@@ -11,7 +11,7 @@ from lyftdata.core.device_login import LIFE, make_user_code, read_user_code
 
 
 async def begin(server, **body):
-    """Begin as a command line does."""
+    """Begin a sign-in, as a command line does."""
     given = {"host": "laptop-7"} | body
     answer = await server.http.post("/api/login/device", json=given)
     assert answer.status_code == 200, answer.text
@@ -19,7 +19,7 @@ async def begin(server, **body):
 
 
 async def ask(server, code, *, wait_s=5):
-    """Ask with a device code; return the status and the error, or the answer of a session."""
+    """Poll with a device code; return the session, or status and error code."""
     server.clock.forward(seconds=wait_s)
     answer = await server.http.post("/api/login/device/token", json={"device_code": code})
     return answer.json() if answer.status_code == 200 else (answer.status_code, answer.json()["code"])
@@ -49,8 +49,8 @@ def headers_of(session):
     return {"Authorization": f"Bearer {session['token']}"}
 
 
-async def test_a_command_line_is_signed_in_by_the_operator_who_confirms(server, browsers):
-    """It reads that it must wait, then gets one session, which the audit log ties to the browser."""
+async def test_a_command_line_is_signed_in_as_the_operator_who_approves(server, browsers):
+    """It is asked to wait, then gets one session, which the audit log links to the browser."""
     begun = await begin(server)
     assert begun["verification_uri"] == "https://lyft.example/device"
     assert begun["verification_uri_complete"].endswith(f"/device?user_code={begun['user_code']}")
@@ -74,12 +74,12 @@ async def test_a_command_line_is_signed_in_by_the_operator_who_confirms(server, 
     }
     assert found["operator.device_login_approved"]["requested_from"] == "127.0.0.1"
     opened, browser = (await server.services.operator_sessions.list("admin"))[:2]
-    # Confirming a code proves no more than the session in which that was done.
+    # Approving a code proves no more than the session in which it was done.
     assert opened.authenticated_at == browser.authenticated_at < opened.created_at
 
 
-async def test_a_copied_session_does_not_prolong_itself(server, browsers):
-    """However often it confirms a code: twelve hours after the sign-in all that came of it has ended."""
+async def test_a_session_cannot_be_extended_by_approving_codes(server, browsers):
+    """Persistence: twelve hours after the sign-in, every session that came from it has expired."""
     browser = (await server.services.operator_sessions.list("admin"))[0]
     server.clock.forward(hours=2)
     begun = await begin(server)
@@ -90,7 +90,7 @@ async def test_a_copied_session_does_not_prolong_itself(server, browsers):
     assert datetime.fromisoformat(session["expires_at"]) == browser.expires_at
 
 
-async def test_one_that_asks_in_a_loop_writes_nothing(server):
+async def test_polling_in_a_loop_writes_nothing(server):
     """Any caller can begin a sign-in; there is one writer, and Workers wait for it."""
     begun = await begin(server)
     assert await ask(server, begun["device_code"]) == (400, "authorization_pending")
@@ -104,8 +104,8 @@ async def test_one_that_asks_in_a_loop_writes_nothing(server):
     assert await server.services.store.read(row) == before
 
 
-async def test_a_viewer_approves_a_viewers_session(server, browsers):
-    """Not what the one who asked would like to be."""
+async def test_a_sign_in_approved_by_a_viewer_has_the_viewers_role(server, browsers):
+    """Whatever the requester would like."""
     begun = await begin(server)
     await browsers["viewer"].post("/device", user_code=begun["user_code"], decision="approve")
     session = await ask(server, begun["device_code"])
@@ -114,8 +114,8 @@ async def test_a_viewer_approves_a_viewers_session(server, browsers):
     assert refused.status_code == 403
 
 
-async def test_a_device_code_is_worth_one_session(server, browsers):
-    """Replayed it has expired, also for two that redeem it at the same moment."""
+async def test_a_device_code_opens_one_session(server, browsers):
+    """A replayed one is refused, also if several are redeemed at the same moment."""
     begun = await begin(server)
     await browsers["admin"].post("/device", user_code=begun["user_code"], decision="approve")
     server.clock.forward(seconds=5)
@@ -128,7 +128,7 @@ async def test_a_device_code_is_worth_one_session(server, browsers):
 
 
 async def test_a_code_is_decided_once(server, browsers):
-    """Denied it is denied, and an approval after that is of no code."""
+    """After a denial, an approval finds no such code."""
     begun = await begin(server)
     await browsers["admin"].post("/device", user_code=begun["user_code"], decision="deny")
     late = await browsers["viewer"].post("/device", user_code=begun["user_code"], decision="approve")
@@ -138,7 +138,7 @@ async def test_a_code_is_decided_once(server, browsers):
 
 
 async def test_codes_expire_after_ten_minutes(server, browsers):
-    """To the second: neither approved nor redeemed from then on."""
+    """To the second: from then on a code can be neither approved nor redeemed."""
     begun, approved = await begin(server), await begin(server)
     await browsers["admin"].post("/device", user_code=approved["user_code"], decision="approve")
     server.clock.forward(seconds=LIFE.total_seconds() - 1)
@@ -149,8 +149,8 @@ async def test_codes_expire_after_ten_minutes(server, browsers):
         assert await ask(server, each["device_code"], wait_s=0) == (400, "expired_token")
 
 
-async def test_one_that_asks_too_often_must_wait_longer_each_time(server):
-    """RFC 8628, section 3.5: five seconds more; then it may ask again."""
+async def test_a_client_that_polls_too_often_must_wait_longer(server):
+    """RFC 8628, section 3.5: five seconds more each time; then it may poll again."""
     begun = await begin(server)
     code = begun["device_code"]
     assert await ask(server, code, wait_s=0) == (400, "authorization_pending")
@@ -160,7 +160,7 @@ async def test_one_that_asks_too_often_must_wait_longer_each_time(server):
 
 
 async def test_user_codes_cannot_be_guessed(server, browsers):
-    """34 bits, unbiased; after ten wrong ones an operator must wait, and a right one is not looked up either."""
+    """They have 34 unbiased bits; after ten wrong ones an operator must wait, even with a right one."""
     codes = {(await begin(server))["user_code"] for _ in range(5)}
     assert len(codes) == 5
     assert all(read_user_code(code) == code for code in codes)
@@ -171,12 +171,12 @@ async def test_user_codes_cannot_be_guessed(server, browsers):
     assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
     posted = await browsers["viewer"].post("/device", user_code=right, decision="approve")
     assert posted.status_code == 429
-    # It is that operator's limit and nobody else's.
+    # Other operators are not limited.
     assert (await browsers["admin"].get(f"/device?user_code={right}")).status_code == 200
 
 
-async def test_an_address_begins_only_so_many(server):
-    """Each is a row: a flood fills no table."""
+async def test_the_sign_ins_begun_from_an_address_are_limited(server):
+    """Each is a row in a table, which a flood must not fill."""
     answers = [await server.http.post("/api/login/device", json={}) for _ in range(21)]
     assert [answer.status_code for answer in answers] == [200] * 20 + [429]
 
@@ -194,8 +194,8 @@ async def test_an_address_begins_only_so_many(server):
         (FROM_OUR_PAGE, {"decision": ""}, 303, "access_denied"),
     ],
 )
-async def test_another_site_approves_nothing(server, browsers, headers, fields, status, outcome):
-    """Neither does opening the link, nor a form without a decision: that one denies."""
+async def test_another_site_cannot_approve_a_code(server, browsers, headers, fields, status, outcome):
+    """Opening the link does not approve either; a form without a decision denies."""
     begun, browser = await begin(server), browsers["admin"]
     await browser.get(f"/device?user_code={begun['user_code']}")
     form = {"csrf": browser.csrf, "user_code": begun["user_code"], "decision": "approve"} | fields
@@ -204,15 +204,15 @@ async def test_another_site_approves_nothing(server, browsers, headers, fields, 
     assert await ask(server, begun["device_code"]) == (400, outcome)
 
 
-async def test_another_site_begins_and_redeems_nothing(server):
-    """A page in a browser cannot sign its visitor in as somebody, nor itself."""
+async def test_another_site_cannot_begin_or_redeem_a_sign_in(server):
+    """A page in a browser can sign in neither itself nor its visitor."""
     cross = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
     for path, body in (("/api/login/device", {}), ("/api/login/device/token", {"device_code": "x"})):
         assert (await server.http.post(path, json=body, headers=cross)).status_code == 403
 
 
-async def test_a_link_leads_past_the_sign_in_to_the_code(server):
-    """By whichever means the operator signs in there: the code is kept."""
+async def test_the_link_keeps_the_code_during_the_sign_in(server):
+    """However the operator signs in there."""
     begun = await begin(server)
     answer = await server.http.get(f"/device?user_code={begun['user_code']}")
     assert (answer.status_code, answer.headers["location"]) == (
@@ -221,8 +221,8 @@ async def test_a_link_leads_past_the_sign_in_to_the_code(server):
     )
 
 
-async def test_an_api_token_and_a_session_approve_nothing_by_the_api(server, admin):
-    """There is no such route: a person confirms on a page."""
+async def test_a_code_cannot_be_approved_by_the_api(server, admin):
+    """There is no such route: a person approves on a page."""
     begun = await begin(server)
     for path, status in (("/api/login/device/approve", 404), ("/device", 403)):
         answer = await server.http.post(path, json={"user_code": begun["user_code"]}, headers=admin)
@@ -230,16 +230,16 @@ async def test_an_api_token_and_a_session_approve_nothing_by_the_api(server, adm
     assert await ask(server, begun["device_code"]) == (400, "authorization_pending")
 
 
-async def test_signing_out_before_it_is_redeemed_ends_an_approval(server, browsers):
-    """So does a new password, and the end of the operator."""
+async def test_signing_out_voids_an_approval_that_was_not_redeemed(server, browsers):
+    """The command line reads that it was denied."""
     begun = await begin(server)
     await browsers["admin"].post("/device", user_code=begun["user_code"], decision="approve")
     await browsers["admin"].post("/account/sign-out-everywhere")
     assert await ask(server, begun["device_code"]) == (400, "access_denied")
 
 
-async def test_a_browser_elsewhere_is_told_so(server, browsers):
-    """The sign of a code that somebody else has sent (RFC 8628, section 5.4)."""
+async def test_the_page_warns_if_the_request_came_from_another_network(server, browsers):
+    """It may be a code sent by an attacker (RFC 8628, section 5.4)."""
     begun = await begin(server)
     shown = await browsers["admin"].get(f"/device?user_code={begun['user_code']}")
     assert "in a different network" in shown.text
@@ -251,7 +251,7 @@ async def test_a_browser_elsewhere_is_told_so(server, browsers):
     )
 
 
-async def test_the_database_holds_no_code(server):
+async def test_the_database_contains_no_codes(server):
     """Neither of the two can be read from a copy of it."""
     begun = await begin(server)
 
@@ -275,12 +275,12 @@ async def test_the_database_holds_no_code(server):
     ],
 )
 def test_a_code_is_read_as_people_type_it(typed, code):
-    """Upper or lower case, with a dash, a space or nothing (RFC 8628, section 6.1)."""
+    """Upper or lower case, with a dash, a space or neither (RFC 8628, section 6.1)."""
     assert read_user_code(typed) == code
 
 
-def test_codes_are_made_without_bias():
-    """A byte that would make some characters likelier is left out."""
+def test_codes_are_generated_without_bias():
+    """Bytes that would make some characters more likely are skipped."""
     assert make_user_code(bytes([255] * 16)) is None
     assert make_user_code(bytes([240, 0, 19, 20, 239, 1, 2, 3, 4])) == "BZBZ-CDFG"
 
@@ -289,7 +289,7 @@ def test_codes_are_made_without_bias():
     ("decision", "said"), [("approve", "Signed in: the command line on laptop-7"), ("deny", "Denied.")]
 )
 async def test_a_decision_leads_to_the_list_of_sessions(server, browsers, decision, said):
-    """And not to the form again: another code would look like something that is left to do."""
+    """Not to the form again, which would look like something left to do."""
     begun = await begin(server)
 
     done = await browsers["admin"].post("/device", user_code=begun["user_code"], decision=decision)

@@ -19,13 +19,13 @@ async def shown(server, admin, worker_id="press-01"):
 
 
 async def events(server, worker_id="press-01"):
-    """Return who did what to a Worker, with the details, the latest first."""
+    """Return actor, action and details of the events about a Worker, latest first."""
     log = await server.services.audit_queries.list_page(limit=20, subject=f"worker:{worker_id}")
     return [(event.actor, event.action, event.details) for event in log.items]
 
 
-async def test_the_server_enables_it_when_the_time_has_come(server, admin, press):
-    """Once, as its own action; tokens from before do not come back."""
+async def test_the_server_enables_a_worker_when_the_time_has_come(server, admin, press):
+    """Once, with the Server as the actor; older tokens stay refused."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     body = {"enabled": False, "disabled_note": "disk is replaced", "disabled_until": "2h"}
     assert (await change(server, admin, body)).status_code == 200
@@ -55,8 +55,8 @@ async def test_the_server_enables_it_when_the_time_has_come(server, admin, press
     assert (await server.token_by_key(*press)).status_code == 200
 
 
-async def test_the_worker_is_not_told_the_note(server, admin, press):
-    """What it is answered is the same with and without one."""
+async def test_the_worker_does_not_get_the_note(server, admin, press):
+    """Its answer is the same with and without a note."""
     await change(server, admin, {"enabled": False})
     without = (await server.token_by_key(*press)).json()
     await change(server, admin, {"disabled_note": "quarantined: ask Ann", "disabled_until": "2h"})
@@ -83,7 +83,7 @@ async def test_the_worker_is_not_told_the_note(server, admin, press):
     ],
 )
 async def test_note_and_end_are_changed_and_cleared(server, admin, press, body, note, until):
-    """To disable again without an end is to disable without an end."""
+    """To disable it again without an end removes the end."""
     await change(server, admin, {"enabled": False, "disabled_note": "why", "disabled_until": "2h"})
 
     assert (await change(server, admin, body)).status_code == 200
@@ -106,8 +106,8 @@ async def test_note_and_end_are_changed_and_cleared(server, admin, press, body, 
         ({"disabled_until": "2h"}, 409, None),
     ],
 )
-async def test_what_cannot_be_meant_changes_nothing(server, admin, press, body, status, field):
-    """The field is named."""
+async def test_an_invalid_note_or_end_changes_nothing(server, admin, press, body, status, field):
+    """The error names the field."""
     answer = await change(server, admin, body)
 
     assert (answer.status_code, answer.json().get("field")) == (status, field)
@@ -122,8 +122,8 @@ async def test_a_secret_is_not_accepted_as_a_note(server, admin, press):
 
 
 @pytest.mark.parametrize("how", ["incident", "many"])
-async def test_a_later_decision_without_an_end_takes_the_end_away(server, admin, press, how):
-    """A cut-off, or disabling together with others: it must not come back by itself after that."""
+async def test_a_later_decision_without_an_end_removes_the_end(server, admin, press, how):
+    """After a cut-off, or a bulk change, the Worker must not be enabled by itself."""
     await change(server, admin, {"enabled": False, "disabled_note": "why", "disabled_until": "2h"})
     if how == "incident":
         body = {"subject": "worker:press-01", "workers": "all", "revoke_key": False}
@@ -140,8 +140,8 @@ async def test_a_later_decision_without_an_end_takes_the_end_away(server, admin,
     assert await server.services.disabled_workers.enable_due() == 0
 
 
-async def test_an_operator_who_is_quicker_is_not_overruled(server, admin, press):
-    """Enabled and disabled again by hand: the end of before does not hold."""
+async def test_a_previous_end_does_not_apply_to_a_worker_disabled_again(server, admin, press):
+    """An operator enabled and disabled it again without an end."""
     await change(server, admin, {"enabled": False, "disabled_until": "2h"})
     await change(server, admin, {"enabled": True})
     await change(server, admin, {"enabled": False})

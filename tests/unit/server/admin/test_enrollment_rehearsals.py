@@ -1,4 +1,4 @@
-"""Rehearsals of enrollment keys: which recorded attempts are found, and what operators read of them."""
+"""Rehearsals of enrollment keys: which recorded attempts are found, and what operators see of them."""
 
 import threading
 from datetime import timedelta
@@ -36,7 +36,7 @@ async def issue(server, name="etl-hosts", **rules):
 
 
 async def enroll(server, secret, name="etl-1"):
-    """Enroll by a proof of a secret, from 127.0.0.1."""
+    """Enroll with a proof of a secret, from 127.0.0.1."""
     identity = generate_identity_key()
     return await server.register(identity, name, credential=server.proof(identity, name, secret=secret))
 
@@ -49,7 +49,7 @@ async def rehearse(server, name="etl-hosts", *, status=200, **rules):
 
 
 def listed(found):
-    """Return what is listed, in short."""
+    """Return the listed attempts in short form."""
     return [
         (item["worker_name"], item["attempts"], item["recorded"], item["outcome"], item["codes"])
         for item in found["items"]
@@ -57,7 +57,7 @@ def listed(found):
 
 
 async def test_admitted_and_refused_attempts_are_replayed(either):
-    """A stricter rule refuses who got in, a looser one lets in who was refused; the key itself stays as it is."""
+    """A stricter rule refuses admitted attempts, a looser one admits refused ones; the key itself is not changed."""
     key = await issue(either, worker_name="etl-*")
     await enroll(either, key, "etl-1")
     for _ in range(2):
@@ -85,7 +85,7 @@ async def test_admitted_and_refused_attempts_are_replayed(either):
     assert (shown["worker_name"], shown["networks"], shown["uses"]) == ("etl-*", [], 1)
 
 
-async def test_an_attempt_is_found_before_and_after_it_is_written_and_counted_once(either):
+async def test_an_attempt_is_counted_once_before_and_after_it_is_written(either):
     """A refusal is written a moment later; the answer does not depend on it."""
     key = await issue(either, worker_name="etl-*")
     await enroll(either, key, "press-1")
@@ -104,7 +104,7 @@ async def test_an_attempt_is_found_before_and_after_it_is_written_and_counted_on
 
 
 async def test_a_key_that_warns_is_rehearsed_as_one_that_refuses(server):
-    """The question is who would be refused; asked for by name, its own mode warns again."""
+    """The question is which attempts would be refused; with mode `warn` in the request it only warns."""
     key = await issue(server, worker_name="etl-*", mode="warn")
     worker_id = (await enroll(server, key, "press-1")).json()["client_id"]
 
@@ -117,7 +117,7 @@ async def test_a_key_that_warns_is_rehearsed_as_one_that_refuses(server):
 
 
 async def test_the_key_of_the_settings_can_be_rehearsed(server):
-    """It has no rules: this is how to find out which a key with rules may have."""
+    """It has no rules: so operators find out which rules a key could have."""
     await server.register(generate_identity_key(), "press-1")
 
     found = await rehearse(server, "startup", worker_name="etl-*")
@@ -126,8 +126,8 @@ async def test_the_key_of_the_settings_can_be_rehearsed(server):
     assert listed(await rehearse(server, "startup")) == []
 
 
-async def test_attempts_by_other_keys_and_of_earlier_days_are_left_out(server):
-    """`days` bounds the replay; uses from before it still count."""
+async def test_attempts_with_other_keys_and_from_earlier_days_are_left_out(server):
+    """`days` limits the replay; earlier uses still count towards `max_uses`."""
     key, other = await issue(server), await issue(server, "other-hosts")
     await enroll(server, key, "etl-1")
     server.clock.forward(days=10)
@@ -142,7 +142,7 @@ async def test_attempts_by_other_keys_and_of_earlier_days_are_left_out(server):
 
 
 async def test_every_generation_of_a_rotated_key_is_replayed(server):
-    """The life of each begins when it was made, and its uses are its own."""
+    """Each generation has its own creation time and its own uses."""
     old = await issue(server, expires_in_s=int(timedelta(days=30).total_seconds()))
     await enroll(server, old, "etl-1")
     server.clock.forward(days=3)
@@ -168,22 +168,22 @@ async def test_every_generation_of_a_rotated_key_is_replayed(server):
         ({"ephemeral": True}, "ephemeral"),
     ],
 )
-async def test_what_cannot_be_a_rule_is_refused(server, rules, field):
-    """A rule that was mistyped would otherwise rehearse another one."""
+async def test_an_invalid_rule_is_rejected(server, rules, field):
+    """A mistyped rule would otherwise rehearse another one."""
     await issue(server)
 
     assert field in str(await rehearse(server, status=422, **rules))
 
 
-async def test_a_key_that_does_not_exist_is_not_rehearsed(opened):
-    """Nor is `startup` where Auto-Enrollment has no key of the settings."""
+async def test_a_key_that_does_not_exist_cannot_be_rehearsed(opened):
+    """Nor can `startup` if the settings have no enrollment key."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY="") as server:
         for name in ("startup", "no-such-key"):
             await rehearse(server, name, status=404)
 
 
-async def test_where_attempts_are_missing_the_answer_says_so(server, monkeypatch):
-    """Refusals that a flood has evicted, and attempts beyond what is read: no silent gap."""
+async def test_the_answer_says_since_when_attempts_are_complete(server, monkeypatch):
+    """Refusals may have been evicted by a flood, and attempts beyond a limit are not read: there is no silent gap."""
     key = await issue(server, worker_name="etl-*")
     assert (found := await rehearse(server))["complete_since"] == found["since"]
     monkeypatch.setattr(refusals, "MAX_ATTEMPTS", 1)
@@ -204,8 +204,8 @@ async def test_where_attempts_are_missing_the_answer_says_so(server, monkeypatch
     assert (found["admitted"], found["newly_refused"]) == (1, 1)
 
 
-async def test_a_rehearsal_holds_up_nothing_and_is_charged(server, monkeypatch):
-    """Replaying tens of thousands of attempts takes seconds: it is done outside of the event loop, at the cost of who asks."""
+async def test_a_rehearsal_blocks_nothing_and_is_charged(server, monkeypatch):
+    """Replaying tens of thousands of attempts takes seconds: it runs outside the event loop, and is charged to the operator."""
     threads, charged = [], []
     replay, charge = enrollment_rehearsals._replay, server.services.budget.charge_check
 
@@ -230,8 +230,8 @@ async def test_a_rehearsal_holds_up_nothing_and_is_charged(server, monkeypatch):
     assert charged == [("admin", 2)]
 
 
-def test_the_networks_of_a_key_are_read_once():
-    """To read one takes many times as long as to compare it, and a rehearsal compares each attempt with each of them."""
+def test_the_networks_of_a_key_are_parsed_once():
+    """Parsing one takes many times as long as comparing it, and a rehearsal compares each attempt with each network."""
     record = EnrollmentKeyRecord(
         public_id="a",
         name="etl-hosts",

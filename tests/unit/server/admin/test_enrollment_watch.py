@@ -1,4 +1,4 @@
-"""Who comes in by an enrollment key, for an operator who waits for hosts."""
+"""Which Workers enroll with a key, for an operator who waits for hosts."""
 
 from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.scopes import UNLIMITED, scope_of
@@ -15,7 +15,7 @@ async def issue(server, admin, name="etl-hosts", **rules):
 
 
 async def enroll(server, secret, name, *, address="127.0.0.1"):
-    """Enroll by a proof of a key; return the answer and the identity key."""
+    """Enroll with a proof of a key; return the answer and the identity key."""
     identity = generate_identity_key()
     async with server.from_address(address) as http:
         answer = await http.post(
@@ -27,7 +27,7 @@ async def enroll(server, secret, name, *, address="127.0.0.1"):
 
 
 async def connect(server, answer, identity):
-    """Have a Worker that has enrolled connected."""
+    """Connect a Worker that has enrolled."""
     worker_id = answer.json()["client_id"]
     token = (await server.token_by_assertion(server.assertion(identity, worker_id))).json()["access_token"]
     polled = await server.http.post(
@@ -44,8 +44,8 @@ async def seen(server, name="etl-hosts", *, scope=UNLIMITED, with_wrong_keys=Tru
     return await watch.find(key.fingerprint, since=since, scope=scope, with_wrong_keys=with_wrong_keys)
 
 
-async def test_workers_of_the_key_are_counted_and_named(server, admin):
-    """Those that came by it, the latest first; those of another key, and of the generation before a rotation, are not among them."""
+async def test_workers_of_the_key_are_counted_and_listed(server, admin):
+    """Those that enrolled with it, latest first; not those of another key, nor of the previous generation."""
     key, other = await issue(server, admin), await issue(server, admin, "other-hosts")
     first, identity = await enroll(server, key, "etl-1")
     server.clock.forward(seconds=1)
@@ -61,8 +61,8 @@ async def test_workers_of_the_key_are_counted_and_named(server, admin):
     assert (await seen(server)).total == 0
 
 
-async def test_who_waits_for_approval_is_counted(server, admin):
-    """It has enrolled, and an operator must do something; one that was denied is not waited for."""
+async def test_workers_that_wait_for_approval_are_counted(server, admin):
+    """An operator must decide about them; a denied one does not count any more."""
     key = await issue(server, admin, mode="approve")
     answer, _ = await enroll(server, key, "etl-1")
 
@@ -72,8 +72,8 @@ async def test_who_waits_for_approval_is_counted(server, admin):
     assert ((await seen(server)).total, (await seen(server)).pending) == (0, 0)
 
 
-async def test_what_the_rules_have_refused_is_shown_until_that_worker_enrolls(server, admin):
-    """With its cause, written already or not; of another key, and from before the key was made, nothing is shown."""
+async def test_a_refusal_by_a_rule_is_shown_until_that_worker_enrolls(server, admin):
+    """With its cause, whether written or not; refusals of another key, or from before the key was issued, are not shown."""
     key = await issue(server, admin, networks=["10.4.0.0/16"])
     await enroll(server, await issue(server, admin, "other-hosts", worker_name="x"), "etl-9")
     await enroll(server, key, "etl-1", address="192.0.2.1")
@@ -95,8 +95,8 @@ async def test_what_the_rules_have_refused_is_shown_until_that_worker_enrolls(se
     assert ((await seen(server)).total, (await seen(server)).refused) == (1, [])
 
 
-async def test_a_wrong_key_is_shown_to_who_may_read_refusals(server, admin):
-    """The commonest mistake is another text in its place; who is limited to a team is not shown what other teams' hosts do."""
+async def test_a_wrong_key_is_shown_to_operators_who_may_read_refusals(server, admin):
+    """The most common mistake is a wrong value; an operator limited to a team must not see attempts of other teams' hosts."""
     await enroll(server, "x" * 40, "before")
     server.clock.forward(seconds=1)
     await issue(server, admin)
@@ -109,7 +109,7 @@ async def test_a_wrong_key_is_shown_to_who_may_read_refusals(server, admin):
 
 
 async def test_workers_outside_the_scope_are_left_out(server, admin):
-    """An operator may have given one to another team since."""
+    """A Worker may have been given to another team since."""
     key = await issue(server, admin, labels={"team": "etl"})
     answer, _ = await enroll(server, key, "etl-1")
     await enroll(server, key, "etl-2")

@@ -19,7 +19,7 @@ KEYS = "/api/enrollment/keys"
 
 @pytest.fixture(autouse=True)
 def _patient_sessions(monkeypatch):
-    """Keep sessions between their polls, however slow this machine is."""
+    """Keep sessions between polls, however slow this machine is."""
     monkeypatch.setattr(registry, "GRACE_AFTER_ANSWER_S", 3_600)
 
 
@@ -57,7 +57,7 @@ def lose(server, worker_id):
 
 
 async def watched(server, minutes):
-    """Let time pass, with the looks of the background task."""
+    """Let time pass, with the background task running each minute."""
     for _ in range(minutes):
         server.clock.forward(minutes=1)
         await remove_absent(server.services)
@@ -69,13 +69,13 @@ def exists(server, worker_id):
 
 
 async def events_of(server, worker_id):
-    """Return the audit events of a Worker, the latest first."""
+    """Return the audit events of a Worker, latest first."""
     log = await server.services.audit_queries.list_page(limit=9, subject=f"worker:{worker_id}")
     return log.items
 
 
 async def test_a_worker_that_signs_off_is_removed_at_once(server):
-    """Entry and name are free when it reads the answer, the counts are right, and the audit event says who it was."""
+    """Entry and name are free when it gets the answer, the counts are right, and the audit event names it."""
     secret = await issue(server)
     worker_id, token = await enrolled(server, secret)
     assert (await poll(server, token))[0] == 200
@@ -100,7 +100,7 @@ async def test_a_worker_that_signs_off_is_removed_at_once(server):
 
 
 async def test_an_absent_worker_is_removed(server):
-    """15 minutes after it was last connected, and not a minute before."""
+    """About 15 minutes after it was last connected, not earlier."""
     secret = await issue(server)
     worker_id, token = await enrolled(server, secret)
     await poll(server, token)
@@ -127,7 +127,7 @@ async def test_a_connected_worker_stays(server):
     assert exists(server, worker_id)
 
 
-async def test_tokens_alone_keep_a_worker(server):
+async def test_token_requests_alone_keep_a_worker(server):
     """A client that never connects is absent once its last token has expired and the time is over."""
     secret = await issue(server)
     key = generate_identity_key()
@@ -143,7 +143,7 @@ async def test_tokens_alone_keep_a_worker(server):
 
 
 async def test_other_workers_stay(server):
-    """Workers of other keys, and an ephemeral one that an operator has disabled: it must not come back as another."""
+    """Workers of other keys, and an ephemeral one that an operator has disabled: it must not return as another Worker."""
     secret = await issue(server)
     plain, _ = await server.enrolled()
     disabled, token = await enrolled(server, secret)
@@ -155,8 +155,8 @@ async def test_other_workers_stay(server):
     assert exists(server, disabled)
 
 
-async def test_another_start_that_is_connected_keeps_the_worker(server):
-    """The sign-off of an earlier start of the program, which comes late, removes nothing."""
+async def test_a_late_sign_off_of_a_previous_boot_removes_nothing(server):
+    """Another boot of the Worker is connected."""
     worker_id, token = await enrolled(server, await issue(server))
     await poll(server, token, "boot-0002")
 
@@ -166,8 +166,8 @@ async def test_another_start_that_is_connected_keeps_the_worker(server):
     assert server.services.sessions.is_online(worker_id)
 
 
-async def test_a_start_that_connects_while_the_entry_is_removed_is_not_connected(server, monkeypatch):
-    """It waits for the decision, and then there is no entry for it: no session without one."""
+async def test_a_boot_that_connects_while_the_entry_is_removed_gets_no_session(server, monkeypatch):
+    """It waits for the removal, and is then refused because there is no entry."""
     worker_id, token = await enrolled(server, await issue(server))
     await poll(server, token)
     write, started, may_write = server.services.store.write, asyncio.Event(), asyncio.Event()
@@ -199,8 +199,8 @@ async def test_a_start_that_connects_while_the_entry_is_removed_is_not_connected
     assert server.services.sessions.online_count() == 0
 
 
-async def test_a_start_of_the_server_begins_the_time_again(opened):
-    """A Worker could not connect while the Server was down; it gets the whole time, and is removed after it."""
+async def test_a_restart_of_the_server_restarts_the_absence(opened):
+    """A Worker could not connect while the Server was down; it gets the whole time again, and is removed after it."""
     async with opened() as server:
         worker_id, token = await enrolled(server, await issue(server))
         await poll(server, token)
@@ -215,8 +215,8 @@ async def test_a_start_of_the_server_begins_the_time_again(opened):
 
 
 @pytest.mark.parametrize("kind", ["database", "machine"])
-async def test_an_outage_begins_the_time_again(server, monkeypatch, kind):
-    """Of the database, in which no Worker can connect, and a machine that was suspended."""
+async def test_an_outage_restarts_the_absence(server, monkeypatch, kind):
+    """An outage of the database, during which no Worker can connect, or a suspended machine."""
     worker_id, token = await enrolled(server, await issue(server))
     await poll(server, token)
     lose(server, worker_id)
@@ -242,8 +242,8 @@ async def test_an_outage_begins_the_time_again(server, monkeypatch, kind):
     assert not exists(server, worker_id)
 
 
-async def test_the_key_of_a_rotation_is_ephemeral_too(server):
-    """The rules stay: the next generation's Workers leave as those of the last one do."""
+async def test_a_rotated_key_is_ephemeral_too(server):
+    """The rules are kept: Workers of the next generation are removed like those of the previous one."""
     await issue(server)
     rotated = await server.http.post(f"{KEYS}/runners/rotate", json={}, headers=await server.sign_in())
     assert rotated.json()["enrollment_key"]["ephemeral"] is True
@@ -253,8 +253,8 @@ async def test_the_key_of_a_rotation_is_ephemeral_too(server):
     assert not exists(server, worker_id)
 
 
-async def test_the_audit_log_knows_who_could_get_in_before(server):
-    """A Worker that has left had access at a time at which it was there."""
+async def test_a_removed_worker_still_has_access_in_the_audit_log(server):
+    """At a time before it was removed."""
     worker_id, token = await enrolled(server, await issue(server))
     server.clock.forward(minutes=1)
     then = server.clock()

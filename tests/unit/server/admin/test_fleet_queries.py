@@ -1,4 +1,4 @@
-"""Whether the fleet is complete, as operators read it: from entries, sessions and how they ended."""
+"""Whether the fleet is complete, as shown to operators: from entries, sessions and how they ended."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from lyftdata.core.worker_query import search_terms
 
 
 async def connected(server, worker_id, key):
-    """Have a Worker connected; return the headers of its token."""
+    """Connect a Worker; return the headers of its token."""
     answer = await server.token_by_key(worker_id, key)
     headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
     body = {"boot_id": "boot-0001"}
@@ -20,12 +20,12 @@ async def connected(server, worker_id, key):
 
 
 async def lose(server, worker_id):
-    """Have the session of a Worker end as when its connection is lost and it does not come back."""
+    """End the session of a Worker as when its connection is lost and it does not return."""
     server.services.sessions._expire(server.services.sessions.find_here(worker_id))
 
 
 async def fleet(server, admin):
-    """Return what the API says of the fleet."""
+    """Return the fleet as the API shows it."""
     answer = await server.http.get("/api/fleet", headers=admin)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -46,7 +46,7 @@ async def test_a_server_without_workers_expects_none(server, admin):
 
 
 async def test_a_worker_is_expected_for_seven_days_and_lost_for_an_hour(server, press):
-    """Connected, all are here; its connection lost, it is named as lost; an hour later it is away; after a week it is forgotten."""
+    """While connected, nothing is missing; when its connection is lost it is *lost*, an hour later *away*, and after a week not expected any more."""
     await connected(server, *press)
     found = await fleet(server, await server.sign_in())
     assert (found["level"], found["title"]) == ("good", "The one Worker that is expected is connected")
@@ -70,7 +70,7 @@ async def test_a_worker_is_expected_for_seven_days_and_lost_for_an_hour(server, 
 
 
 async def test_a_worker_that_signs_off_is_not_lost(server, admin, press):
-    """It said so itself."""
+    """It announced that it leaves."""
     headers = await connected(server, *press)
     off = {"boot_id": "boot-0001", "sign_off": True}
     await server.http.post("/api/worker/session", json=off, headers=headers)
@@ -79,8 +79,8 @@ async def test_a_worker_that_signs_off_is_not_lost(server, admin, press):
     assert (found["lost"], found["away"], found["level"]) == (0, 1, "warning")
 
 
-async def test_a_worker_whose_key_was_revoked_was_disconnected_by_the_server(server, admin, press):
-    """It is missed, since its entry lets it in; but its connection did not break."""
+async def test_a_worker_whose_key_was_revoked_is_shown_as_disconnected_by_the_server(server, admin, press):
+    """It is missing, since its entry is in good standing; but its connection was not lost."""
     await connected(server, *press)
     keys = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
     revoked = await server.http.post(f"/api/api-keys/{keys[0]['name']}/revoke", headers=admin)
@@ -95,8 +95,8 @@ async def test_a_worker_whose_key_was_revoked_was_disconnected_by_the_server(ser
 @pytest.mark.parametrize(
     "change", [{"enabled": False}, {"labels": {"always": "no"}}], ids=["disabled", "labelled"]
 )
-async def test_an_operator_takes_a_worker_out(server, admin, press, change):
-    """By disabling it, or by the label for Workers that come and go."""
+async def test_an_operator_can_exclude_a_worker_from_the_expected_ones(server, admin, press, change):
+    """By disabling it, or with the label for Workers that come and go."""
     await connected(server, *press)
     await lose(server, "press-01")
     assert (await fleet(server, admin))["lost"] == 1
@@ -111,8 +111,8 @@ async def test_an_unknown_presence_is_an_error(server, admin):
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_an_outage_of_a_fleet_is_told_in_one_sentence(opened):
-    """312 of 3,000 Workers: how many, since when, what they share, and exactly they are listed."""
+async def test_an_outage_is_described_in_one_sentence(opened):
+    """312 of 3,000 Workers: how many, since when, and what they have in common; the list has exactly these."""
     lost = range(2_688, 3_000)
     async with opened() as server:
         now = server.clock()

@@ -29,19 +29,19 @@ def verdict(*, online=0, returning=0, away=0, lost=(), refused=0, common=()):
         ({"online": 9, "lost": [3_600]}, "1 Worker went offline in the last hour"),
     ],
 )
-def test_titles(given, title):
-    """One sentence, with the time rounded up so that it holds for all."""
+def test_the_title_is_one_sentence(given, title):
+    """The time is rounded up so that it is true for all."""
     assert describe_title(verdict(**given), now=NOON) == title
 
 
-def test_most_of_them_went_later():
-    """A first one long before does not hide that the others went together."""
+def test_the_detail_says_when_most_of_them_went():
+    """One that was lost long before does not hide that the others were lost together."""
     detail = describe_detail(verdict(online=9, lost=[3_000, 200, 200, 199, 198]), now=NOON)
     assert detail == "4 of them in the last 4 minutes. None signed off. 9 are connected."
 
 
-def test_what_they_share():
-    """All of them or most of them."""
+def test_the_detail_says_what_lost_workers_have_in_common():
+    """All of them, or most of them."""
     label = Trait(TraitKind.LABEL, "zone=eu-2")
     for number, who in ((3, "All"), (4, "Most")):
         found = verdict(online=9, lost=[5] * number, common=[SharedTrait(label, 3)])
@@ -58,8 +58,8 @@ def test_what_they_share():
         (3, 1, "The Server disconnected 1 of them: see Refusals. The others did not sign off."),
     ],
 )
-def test_those_that_the_server_refuses_are_not_said_to_have_vanished(lost, refused, detail):
-    """A fleet policy or a key that was revoked ends sessions too, and the network has nothing to do with it."""
+def test_workers_disconnected_by_the_server_are_not_described_as_lost(lost, refused, detail):
+    """A fleet policy or a revoked key ends sessions too, and the network is not the cause."""
     found = verdict(online=9, lost=[5] * lost, refused=refused)
     assert describe_detail(found, now=NOON) == f"{detail} 9 are connected."
 
@@ -67,15 +67,15 @@ def test_those_that_the_server_refuses_are_not_said_to_have_vanished(lost, refus
     assert ("network" in no_one_left) == (refused < lost)
 
 
-def test_no_worker_is_left():
-    """Where no expected Worker is connected, the reason is likely to be in front of the Server."""
+def test_if_no_worker_is_connected_the_detail_points_to_the_network():
+    """Then the cause is probably in front of the Server."""
     assert "look at the network in front of this Server first" in describe_detail(
         verdict(lost=[5, 5]), now=NOON
     )
 
 
-def test_after_a_restart():
-    """Workers that may still reconnect are not called lost."""
+def test_workers_that_may_reconnect_after_a_restart_are_not_called_lost():
+    """They are counted separately."""
     detail = describe_detail(verdict(online=9, returning=3, away=1), now=NOON)
     assert detail == (
         "3 may still reconnect to the Server that was restarted. "

@@ -9,15 +9,15 @@ from lyftdata.server.admin.kept_checkpoint import FILE, KeptCheckpoint
 
 
 @pytest.mark.parametrize("directory", ["there", "missing/further"])
-def test_a_host_that_has_run_no_server_has_kept_none(tmp_path, directory):
-    """With a data directory or without one: a host that was reinstalled has none to compare the log with."""
+def test_a_host_that_has_run_no_server_has_no_checkpoint(tmp_path, directory):
+    """With or without a data directory: a reinstalled host has no checkpoint to compare the log with."""
     (tmp_path / "there").mkdir(mode=0o700)
 
     assert KeptCheckpoint(tmp_path / directory).load() is None
 
 
 def test_a_checkpoint_that_others_can_change_is_not_read(tmp_path):
-    """Those who put the database back could have put it back too."""
+    """Anyone who rolled back the database could have replaced the checkpoint too."""
     (tmp_path / FILE).write_text("a checkpoint")
     (tmp_path / FILE).chmod(0o666)
 
@@ -25,8 +25,8 @@ def test_a_checkpoint_that_others_can_change_is_not_read(tmp_path):
         KeptCheckpoint(tmp_path).load()
 
 
-def test_a_late_process_does_not_put_back_an_older_checkpoint(tmp_path):
-    """The processes of a Server share the file: what it says must not shrink, or a log that was cut down to that would pass."""
+def test_a_late_process_does_not_replace_a_newer_checkpoint(tmp_path):
+    """The processes of a Server share the file: its size must not shrink, or a log truncated to it would pass."""
     tmp_path.chmod(0o700)
     key = CheckpointKey(bytes(32), issuer="https://lyft.example")
     tree = CompactRange()

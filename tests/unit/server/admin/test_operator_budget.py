@@ -1,4 +1,4 @@
-"""However an operator asks, Workers are answered in between: one budget for all ways in, and slots for long answers."""
+"""Whatever an operator requests, Workers are answered in between: one budget for all routes, and slots for long answers."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ API = sorted(
     for method in methods
     if not path.startswith("/login")
 )
-# Starlette answers HEAD by the route of GET.
+# Starlette answers HEAD with the route of GET.
 PAGE_REQUESTS = sorted(
     {
         (method, entry.path)
@@ -37,7 +37,7 @@ PAGE_REQUESTS = sorted(
 
 
 class Monotonic:
-    """Seconds that pass when they are told to."""
+    """A clock that a test sets."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -47,7 +47,7 @@ class Monotonic:
 
 
 class Stream:
-    """A request whose answer goes on, as a client that can go away."""
+    """A request with an endless answer, whose client can disconnect."""
 
     def __init__(self, app, path, headers, *, method="GET"):
         self.status = asyncio.get_running_loop().create_future()
@@ -100,8 +100,8 @@ async def statuses(streams):
 # --- the budget ------------------------------------------------------------------------------------------
 
 
-def test_a_budget_is_earned_and_saved_up_to_a_bound():
-    """What was saved is spent in a row, then what is earned; longer rest saves no more than the bound."""
+def test_a_budget_is_earned_and_saved_up_to_a_limit():
+    """Savings can be spent at once, then only what is earned; a longer pause saves no more than the limit."""
     clock = Monotonic()
     budget = OperatorBudget(earned_per_s=10, most_saved=100, monotonic=clock)
 
@@ -120,8 +120,8 @@ def test_a_budget_is_earned_and_saved_up_to_a_bound():
     assert taken() == 11
 
 
-def test_one_operator_does_not_spend_anothers_budget():
-    """Each has one of their own."""
+def test_each_operator_has_a_budget():
+    """One cannot use up another's."""
     budget = OperatorBudget(earned_per_s=10, most_saved=100, monotonic=Monotonic())
     budget.charge("vera", 500)
 
@@ -132,11 +132,11 @@ def test_one_operator_does_not_spend_anothers_budget():
     assert refused.value.wait_s == 40
 
 
-async def test_every_route_of_the_api_takes_from_the_budget(server, admin, subtests):
-    """Whatever answers a session refuses one whose operator is in debt; so a new route cannot be free by mistake."""
+async def test_every_route_of_the_api_is_charged(server, admin, subtests):
+    """Every route refuses an operator in debt; so a new route cannot be free by mistake."""
     server.services.budget.charge("admin", 1_000_000)
     for method, path in API:
-        # Past the gate, which knows sessions that were seen before: where the operator is identified.
+        # Forget the session, so that the request passes the gate and is refused where the operator is identified.
         server.services.budget._operators.clear()
         target = path.replace("{", "").replace("}", "")
 
@@ -147,8 +147,8 @@ async def test_every_route_of_the_api_takes_from_the_budget(server, admin, subte
             assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_every_page_takes_from_the_budget(server, admin, subtests):
-    """Pages by GET, HEAD and POST, the event stream and the export among them."""
+async def test_every_page_is_charged(server, admin, subtests):
+    """By GET, HEAD and POST, including the event stream and the export."""
     token = admin["Authorization"].split()[1]
     server.services.budget.charge("admin", 1_000_000)
     headers = FROM_OUR_PAGE | {"Cookie": f"__Host-lyftdata={token}"}
@@ -163,8 +163,8 @@ async def test_every_page_takes_from_the_budget(server, admin, subtests):
 
 
 @pytest.mark.parametrize("path", ["/api/workers", "/workers"])
-async def test_the_gate_turns_away_without_asking_the_database(server, admin, monkeypatch, path):
-    """The next request of an operator in debt costs next to nothing, whichever way it comes."""
+async def test_the_gate_refuses_without_reading_the_database(server, admin, monkeypatch, path):
+    """Further requests of an operator in debt cost next to nothing, by API or page."""
     monkeypatch.setattr("lyftdata.server.api.operator_gate._HELD_FOR_S", 0)
     token = admin["Authorization"].split()[1]
     headers = admin | {"Cookie": f"__Host-lyftdata={token}"}
@@ -182,7 +182,7 @@ async def test_the_gate_turns_away_without_asking_the_database(server, admin, mo
 
 
 def gate_for(app, budget, token="lyftdata_session_" + "a" * 44):
-    """Return a gate that knows a session of vera's, and how she asks by it."""
+    """Return a function that sends a request, with a known session of vera's, through a gate."""
     budget.remember_session(session_digest(token.encode()), "vera")
     gate = OperatorGate(app, budget)
 
@@ -203,7 +203,7 @@ def gate_for(app, budget, token="lyftdata_session_" + "a" * 44):
 
 
 async def test_a_large_answer_costs_more_than_a_small_one():
-    """What was sent is charged: a list of thousands is not had for the price of one line."""
+    """The size of the answer is charged: a list of thousands costs more than one line."""
     budget = OperatorBudget(earned_per_s=1, most_saved=100, monotonic=Monotonic())
 
     async def answers(scope, _receive, send):
@@ -223,8 +223,8 @@ async def test_a_large_answer_costs_more_than_a_small_one():
 
 
 @pytest.mark.parametrize("decoys", [4, 100])
-async def test_a_session_does_not_hide_behind_others(server, admin, decoys):
-    """Tokens that nobody has, before the real one, change nothing: the gate knows whose request it is."""
+async def test_made_up_tokens_do_not_hide_the_session(server, admin, decoys):
+    """Unknown tokens before the real one change nothing: the gate finds the operator."""
     cookies = "; ".join(f"c{i}=lyftdata_session_{i}" for i in range(decoys))
     assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
 
@@ -234,8 +234,8 @@ async def test_a_session_does_not_hide_behind_others(server, admin, decoys):
 
 
 @pytest.mark.parametrize("path", ["/api/refusals", "/refusals"])
-async def test_an_answer_is_charged_to_whose_session_it_was(server, admin, monkeypatch, path):
-    """By its size too, when the gate did not know the session, or took the request for another operator's."""
+async def test_an_answer_is_charged_to_the_operator_of_the_session(server, admin, monkeypatch, path):
+    """Its size too, even if the gate did not know the session, or took the request for another operator's."""
     budget = server.services.budget
     token = admin["Authorization"].split()[1]
     unknown_session = "lyftdata_session_" + "b" * 44
@@ -262,15 +262,15 @@ async def test_an_answer_is_charged_to_whose_session_it_was(server, admin, monke
         assert sum(cost for _, cost in charged[1:]) == pytest.approx(len(answer.content) / 1024 * 0.08)
 
 
-async def test_workers_are_not_held_up_by_an_operators_debt(server, admin, press):
-    """What Workers call knows no operator's budget."""
+async def test_workers_are_not_affected_by_an_operators_debt(server, admin, press):
+    """Routes for Workers have no budget."""
     server.services.budget.charge("admin", 1_000_000)
 
     assert (await server.token_by_key(*press)).status_code == 200
 
 
-async def test_three_requests_of_an_operator_are_answered_at_once():
-    """The others wait for their turn, and an event stream does not keep its place."""
+async def test_three_requests_of_an_operator_are_answered_concurrently():
+    """The others wait, and an event stream does not count once it has begun."""
     running, let_go = [], asyncio.Event()
 
     async def slow(scope, _receive, send):
@@ -295,7 +295,7 @@ async def test_three_requests_of_an_operator_are_answered_at_once():
 
 
 def test_a_slot_is_released_once():
-    """Releasing twice does not make room for two."""
+    """Releasing it twice does not free two."""
     slots = StreamLimiter(total=2, per_operator=1)
     first, other = slots.take("vera"), slots.take("ada")
     assert first is not None
@@ -313,8 +313,8 @@ def test_a_slot_is_released_once():
 @pytest.mark.parametrize(
     ("path", "asked", "allowed"), [("/api/events", 65, 40), ("/events", 65, 40), ("/api/audit/export", 9, 2)]
 )
-async def test_a_burst_gets_no_more_than_is_allowed(server, admin, monkeypatch, path, asked, allowed):
-    """The place is taken where it is looked for: of requests sent at once none counts before the others are counted."""
+async def test_a_burst_gets_no_more_slots_than_allowed(server, admin, monkeypatch, path, asked, allowed):
+    """Checking and taking a slot is one step: concurrent requests cannot all find it free."""
     monkeypatch.setattr("lyftdata.server.api.operator_gate._AT_ONCE", asked)
     held = asyncio.Event()
     if "export" in path:
@@ -326,7 +326,7 @@ async def test_a_burst_gets_no_more_than_is_allowed(server, admin, monkeypatch, 
         monkeypatch.setattr(server.services.operator_sessions, "is_signed_in", waits)
     token = admin["Authorization"].split()[1]
     app = create_app(server.services)
-    # As a browser whose operator has a password of their own.
+    # As the browser of an operator who has changed the first password.
     if path == "/events":
         await _own_password(server, admin)
     headers = admin | {"Cookie": f"__Host-lyftdata={token}"}
@@ -350,8 +350,8 @@ async def _own_password(server, admin):
     assert answer.status_code == 204
 
 
-async def test_a_client_that_goes_before_its_stream_begins_keeps_no_place(server, admin):
-    """Forty that vanish at once leave room for the next one."""
+async def test_a_client_that_leaves_before_its_stream_begins_holds_no_slot(server, admin):
+    """45 clients that disconnect at once leave room for the next one."""
     app = create_app(server.services)
     for _ in range(45):
         stream = Stream(app, "/api/events", admin)
@@ -364,7 +364,7 @@ async def test_a_client_that_goes_before_its_stream_begins_keeps_no_place(server
     assert server.services.events.session_ids() == set()
 
 
-async def test_one_operator_does_not_take_every_place_of_the_listeners(server):
+async def test_one_operator_cannot_take_every_slot_for_streams(server):
     """Forty streams of one operator leave room for another's."""
     events = server.services.events
     ada = Actor(operator="ada", role=Role.VIEWER, session_id="a", address="192.0.2.1")
@@ -380,8 +380,8 @@ async def test_one_operator_does_not_take_every_place_of_the_listeners(server):
 # --- events ----------------------------------------------------------------------------------------------
 
 
-async def test_an_event_is_rendered_once_for_all_listeners(server, admin, press, monkeypatch):
-    """Thirty streams read the same event, and it was looked up and rendered once."""
+async def test_an_event_is_rendered_once_for_all_streams(server, admin, press, monkeypatch):
+    """Thirty streams get the same event, looked up and rendered once."""
     rendered = []
 
     view = WorkerQueries.view
@@ -403,8 +403,8 @@ async def test_an_event_is_rendered_once_for_all_listeners(server, admin, press,
     await asyncio.gather(*(stream.disconnect() for stream in streams))
 
 
-async def test_of_many_events_of_one_worker_the_last_is_rendered(server, admin, press):
-    """What is shown is the Worker as it is then; a deleted one is told as deleted."""
+async def test_of_many_events_about_one_worker_one_is_rendered(server, admin, press):
+    """With the Worker as it is then; a deleted one is reported as deleted."""
     app = create_app(server.services)
     stream = Stream(app, "/api/events", admin)
     await stream.status
@@ -423,7 +423,7 @@ async def test_of_many_events_of_one_worker_the_last_is_rendered(server, admin, 
 
 @pytest.mark.parametrize("path", ["/api/events", "/events"])
 async def test_a_live_stream_ends_with_its_session(server, admin, press, path):
-    """Who was signed out does not go on listening, in the API and in the pages."""
+    """An operator who signed out gets no more events, by the API and on the pages."""
     await _own_password(server, admin)
     token = admin["Authorization"].split()[1]
     app = create_app(server.services)
@@ -441,8 +441,8 @@ async def test_a_live_stream_ends_with_its_session(server, admin, press, path):
 
 
 @pytest.mark.parametrize("since", ["as it is", "older", "another Server's"])
-async def test_a_pages_stream_begins_with_what_the_page_does_not_show(server, admin, press, since):
-    """A page is fetched again only if something has happened since it was made, or another Server made it."""
+async def test_a_pages_stream_begins_with_an_update_if_the_page_is_outdated(server, admin, press, since):
+    """A page is loaded again only if something has happened since it was made, or another Server made it."""
     await _own_password(server, admin)
     token = admin["Authorization"].split()[1]
     events = server.services.events
@@ -461,8 +461,8 @@ async def test_a_pages_stream_begins_with_what_the_page_does_not_show(server, ad
     await stream.disconnect()
 
 
-async def test_a_session_that_runs_out_ends_its_streams(opened):
-    """After twelve hours the stream ends too."""
+async def test_an_expired_session_ends_its_streams(opened):
+    """After twelve hours."""
     clock = FakeClock()
     async with opened(clock) as server:
         stream = Stream(create_app(server.services), "/api/events", await server.sign_in())
@@ -474,7 +474,7 @@ async def test_a_session_that_runs_out_ends_its_streams(opened):
 
 
 async def test_a_listener_that_does_not_read_is_ended():
-    """What waits for one reader is bounded."""
+    """The queue of a listener is limited."""
     events = Events()
     listener = events.admit(Actor(operator="ada", role=Role.VIEWER, session_id="a", address=""))
     for _ in range(1_001):

@@ -1,4 +1,4 @@
-"""Challenges of passkeys: whose they are, for how long, and that any Server knows another's."""
+"""Passkey challenges: whose they are, how long they are valid, and that every Server of a deployment accepts them."""
 
 from datetime import timedelta
 
@@ -14,8 +14,8 @@ def server(clock, key=b"k" * 32):
     return PasskeyChallenges(key=key, clock=clock, random_bytes=random_bytes)
 
 
-def test_any_server_of_a_deployment_knows_a_challenge():
-    """By the key that they share, and by one name: used up at one, it is used up at all. Another deployment knows none of it."""
+def test_every_server_of_a_deployment_accepts_a_challenge():
+    """They share a key and identify the challenge alike, so one used at a Server is used at all; another deployment rejects it."""
     clock = FakeClock()
     made = server(clock).issue("session 1")
 
@@ -28,8 +28,8 @@ def test_any_server_of_a_deployment_knows_a_challenge():
         server(clock, b"o" * 32).open(made, "session 1")
 
 
-def test_it_ends_after_five_minutes():
-    """In the very second."""
+def test_a_challenge_expires_after_five_minutes():
+    """To the second."""
     clock = FakeClock()
     made = server(clock).issue("x")
     clock.forward(seconds=(CHALLENGE_LIFE - timedelta(seconds=1)).total_seconds())
@@ -39,8 +39,8 @@ def test_it_ends_after_five_minutes():
         server(clock).open(made, "x")
 
 
-def test_every_byte_of_it_counts():
-    """A later end, other random bytes, another owner, a part of it, or nothing."""
+def test_a_changed_challenge_is_rejected():
+    """With any byte changed, for another owner, truncated, extended or empty."""
     clock = FakeClock()
     made = server(clock).issue("x")
     changed = [made[:at] + bytes([made[at] ^ 1]) + made[at + 1 :] for at in range(len(made))]

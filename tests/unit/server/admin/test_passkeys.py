@@ -1,4 +1,4 @@
-"""Passkeys: registered, signed in with, attacked, lost."""
+"""Passkeys: registered, used to sign in, attacked, lost."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ async def register(server, actor, authenticator, name="desk", **how):
 
 
 async def begin(server, name="admin", password=PASSWORD):
-    """Prove the password; return the ticket, and what the browser is asked."""
+    """Prove the password; return the ticket, and the options for the browser."""
     sign_in = server.services.password_sign_in
     begun = await sign_in.begin_sign_in(name, Secret(password), **CALLER)
     assert isinstance(begun, PasswordRight)
@@ -49,24 +49,24 @@ async def begin(server, name="admin", password=PASSWORD):
 
 
 async def finish(server, ticket, answer):
-    """Give a passkey's answer in the second step of a sign-in."""
+    """Send a passkey's answer in the second step of a sign-in."""
     return await server.services.password_sign_in.finish_sign_in(ticket, passkey=Secret(answer), **CALLER)
 
 
 async def asked(server, actor):
-    """Return what the browser of a session is asked before what cannot be undone."""
+    """Return the options for the browser when a session must authenticate again."""
     return (await server.services.reauthentication.choices(actor=actor)).passkey_options
 
 
 async def prove(server, actor, answer):
-    """Answer that, with the right password."""
+    """Authenticate again, with the right password and a passkey's answer."""
     return await server.services.reauthentication.reauthenticate(
         Secret(PASSWORD), passkey=Secret(answer), actor=actor
     )
 
 
 async def audited(server, *actions):
-    """Return the events of these actions, the oldest first."""
+    """Return the events of these actions, oldest first."""
     headers = {"Authorization": f"Bearer {(await emergency(server)).reveal()}"}
     items = (await server.http.get("/api/audit?limit=100", headers=headers)).json()["items"]
     return [
@@ -118,7 +118,7 @@ async def ada(server, admin):
 
 
 async def test_a_sign_in_needs_password_and_passkey(server, key):
-    """Downgrade: the password alone opens nothing, by the pages and by the API; both open a session, and the audit log says by what."""
+    """Downgrade: the password alone opens no session, by page or API; both together do, and the audit log names the factor."""
     ticket, options = await begin(server)
     with pytest.raises(SecondFactorRequiredError):
         await server.services.password_sign_in.sign_in("admin", Secret(PASSWORD), **CALLER)
@@ -137,8 +137,8 @@ async def test_a_sign_in_needs_password_and_passkey(server, key):
     ]
 
 
-async def test_what_is_asked_names_ones_own_passkeys_alone(server, actor, ada, key):
-    """The host comes from the public URL; an authenticator that holds one already is told so at a registration."""
+async def test_the_options_name_only_the_operators_own_passkeys(server, actor, ada, key):
+    """The relying party is the host of the public URL; a registration excludes authenticators that have one already."""
     import json
 
     from lyftdata.core.encoding import base64url
@@ -157,7 +157,7 @@ async def test_what_is_asked_names_ones_own_passkeys_alone(server, actor, ada, k
     assert creation["challenge"] != request["challenge"]
 
 
-# What is wrong with an answer whose rest is right.
+# What is wrong with an otherwise right answer.
 WRONG: dict[str, Any] = {
     "origin of another site": {"origin": "https://evil.example"},
     "origin with another port": {"origin": "https://lyft.example:8443"},
@@ -174,16 +174,16 @@ WRONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-async def test_an_answer_with_one_thing_wrong_is_refused(server, actor, key, wrong):
-    """Phishing, embedding, a stolen key without its PIN, forgery; the same answer without it is accepted."""
+async def test_an_answer_with_one_flaw_is_refused(server, actor, key, wrong):
+    """Phishing, embedding, a stolen key without its PIN, forgery; without the flaw it is accepted."""
     with pytest.raises(SecondFactorFailedError):
         await prove(server, actor, key.get(await asked(server, actor), **wrong))
 
     await prove(server, actor, key.get(await asked(server, actor), user_handle=key.user_handle))
 
 
-async def test_an_answer_counts_once(server, actor):
-    """Replay, with one that does not count: neither later nor at once with itself."""
+async def test_an_answer_is_accepted_once(server, actor):
+    """Replay, of an authenticator without a counter: neither concurrently nor later."""
     key = Authenticator(counts=False)
     await register(server, actor, key)
     answer = key.get(await asked(server, actor))
@@ -195,8 +195,8 @@ async def test_an_answer_counts_once(server, actor):
         await prove(server, actor, answer)
 
 
-async def test_a_challenge_counts_for_five_minutes(server, actor, key):
-    """And not in the second in which they are over."""
+async def test_an_answer_is_accepted_for_five_minutes(server, actor, key):
+    """To the second."""
     for seconds, is_good in ((299, True), (300, False)):
         answer = key.get(await asked(server, actor))
         server.clock.forward(seconds=seconds)
@@ -208,7 +208,7 @@ async def test_a_challenge_counts_for_five_minutes(server, actor, key):
 
 
 async def test_a_challenge_belongs_to_one_session_and_one_purpose(server, actor, key):
-    """What was signed for another session, another sign-in or a registration opens nothing here."""
+    """An answer signed for another session, another sign-in or a registration is refused."""
     ticket, options = await begin(server)
     other_ticket, other_options = await begin(server)
     other = await actor_of(
@@ -230,8 +230,8 @@ async def test_a_challenge_belongs_to_one_session_and_one_purpose(server, actor,
         )
 
 
-async def test_the_passkey_of_another_operator_is_wrong(server, actor, ada, key):
-    """However genuine: it signs its own operator in, and no other; nor can it be registered for two."""
+async def test_the_passkey_of_another_operator_is_refused(server, actor, ada, key):
+    """Even if it is genuine: it signs in only its own operator, and cannot be registered for two."""
     hers = Authenticator()
     await register(server, ada, hers, "hers")
 
@@ -246,8 +246,8 @@ async def test_the_passkey_of_another_operator_is_wrong(server, actor, ada, key)
     assert (await finish(server, ticket, hers.get(options))).operator.name == "ada"
 
 
-async def test_a_copied_passkey_is_noticed(server, actor, key):
-    """Once one of the two has counted on, the other is refused, and the audit log says so."""
+async def test_a_copied_passkey_is_detected(server, actor, key):
+    """Once one of the two has increased the counter, the other is refused, and the audit log says so."""
     copied = key.copy()
     for _ in range(2):
         await prove(server, actor, key.get(await asked(server, actor)))
@@ -261,8 +261,8 @@ async def test_a_copied_passkey_is_noticed(server, actor, key):
     await prove(server, actor, key.get(await asked(server, actor)))
 
 
-async def test_nobody_without_the_key_has_a_copy_recorded(server, actor, key):
-    """The signature is verified before the counter is looked at."""
+async def test_a_copy_is_recorded_only_with_a_valid_signature(server, actor, key):
+    """The signature is verified before the counter is compared."""
     await prove(server, actor, key.get(await asked(server, actor)))
 
     with pytest.raises(SecondFactorFailedError):
@@ -273,8 +273,8 @@ async def test_nobody_without_the_key_has_a_copy_recorded(server, actor, key):
     assert await audited(server, "operator.passkey_counter_regressed") == []
 
 
-async def test_guessing_ends(server, key):
-    """Answers that are wrong are counted with wrong codes: five, then a wait, also for the right one."""
+async def test_wrong_answers_are_limited(server, key):
+    """They are counted together with wrong codes: after five, even the right one must wait."""
     for _ in range(5):
         ticket, options = await begin(server)
         with pytest.raises(SecondFactorFailedError):
@@ -297,8 +297,8 @@ async def test_guessing_ends(server, key):
         "[" * 9_000,
     ],
 )
-async def test_what_is_no_answer_is_refused(server, actor, key, answer):
-    """As a wrong one is, without an error of the parser's; too large a one too."""
+async def test_a_malformed_answer_is_refused(server, actor, key, answer):
+    """Like a wrong one, without an internal error; so is one that is too large."""
     for given in (answer, answer + " " * 10_000):
         with pytest.raises(SecondFactorFailedError):
             await prove(server, actor, given)
@@ -323,8 +323,8 @@ CREATED_WRONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("wrong", CREATED_WRONG.values(), ids=CREATED_WRONG)
-async def test_a_registration_with_one_thing_wrong_stores_nothing(server, actor, wrong):
-    """The same without it is stored."""
+async def test_a_registration_with_one_flaw_stores_nothing(server, actor, wrong):
+    """Without the flaw it is stored."""
     key = Authenticator()
     with pytest.raises(InvalidInputError) as refused:
         await register(server, actor, key, **wrong)
@@ -334,8 +334,8 @@ async def test_a_registration_with_one_thing_wrong_stores_nothing(server, actor,
     await register(server, actor, key)
 
 
-async def test_a_registration_counts_once_and_for_five_minutes(server, actor):
-    """Neither an answer that was used, nor one that comes too late, adds a passkey."""
+async def test_a_registration_is_accepted_once_and_for_five_minutes(server, actor):
+    """Neither a used answer nor a late one adds a passkey."""
     passkeys = server.services.passkeys
     options = await passkeys.begin(actor=actor)
     await passkeys.add("one", Secret(Authenticator().create(options)), actor=actor)
@@ -349,11 +349,11 @@ async def test_a_registration_counts_once_and_for_five_minutes(server, actor):
     assert [one.name for one in await passkeys.list("admin")] == ["one"]
 
 
-async def test_a_session_that_was_ended_meanwhile_changes_no_second_factor(server, admin, actor, key):
+async def test_a_session_that_has_just_ended_changes_no_second_factor(server, admin, actor, key):
     """
-    Persistence: a thief's request that was let in just before leaves nothing behind.
+    Persistence: a thief's request that was accepted just before leaves nothing behind.
 
-    Of two who are to set up their first one, the quicker one ends the other's session; so does an admin's reset.
+    When the first factor is set up, other sessions end, a thief's among them; so they do when an admin resets it.
     """
     passkeys, factors = server.services.passkeys, server.services.second_factors
     (first,) = await passkeys.list("admin")
@@ -377,8 +377,8 @@ async def test_a_session_that_was_ended_meanwhile_changes_no_second_factor(serve
     assert await factors.status("admin") == before
 
 
-async def test_the_first_makes_recovery_codes_and_ends_sessions_of_the_password(server, admin, actor):
-    """A second one does neither; its name must be another, and twenty are enough."""
+async def test_the_first_passkey_makes_recovery_codes_and_ends_other_sessions(server, admin, actor):
+    """A second one does neither; names must be unique, and twenty passkeys are the limit."""
     thief = await server.sign_in()
     codes = await register(server, actor, Authenticator(), "one")
 
@@ -398,8 +398,8 @@ async def test_the_first_makes_recovery_codes_and_ends_sessions_of_the_password(
     assert signed_in.session.second_factor == "recovery_code"
 
 
-async def test_app_and_passkey_stand_side_by_side(server, admin, actor, key):
-    """Either signs in; each is removed by itself, and with the last one the recovery codes go."""
+async def test_an_operator_can_have_an_app_and_a_passkey(server, admin, actor, key):
+    """Either signs in; each is removed separately, and with the last one the recovery codes are removed."""
     app, _ = await set_up(server, admin)
     assert (await server.services.second_factors.status("admin")).passkeys
     login = {"username": "admin", "password": PASSWORD, "code": app.code()}
@@ -424,8 +424,8 @@ async def test_app_and_passkey_stand_side_by_side(server, admin, actor, key):
     await server.sign_in()
 
 
-async def test_removing_one_ends_the_other_sessions(server, admin, actor, key):
-    """A thief's, who has used it; nothing is removed without proving lately who one is."""
+async def test_removing_a_passkey_ends_the_other_sessions(server, admin, actor, key):
+    """A thief may have used it; removal needs recent authentication."""
     ticket, options = await begin(server)
     thief = {"Authorization": f"Bearer {(await finish(server, ticket, key.get(options))).token.reveal()}"}
     [record] = await server.services.passkeys.list("admin")
@@ -441,8 +441,8 @@ async def test_removing_one_ends_the_other_sessions(server, admin, actor, key):
     assert (await server.http.get("/api/whoami", headers=headers)).status_code == 200
 
 
-async def test_an_admin_removes_anothers(server, admin, actor, ada):
-    """One of them, or all; the operator's sessions end, it is audited, and an ID of another operator's finds nothing."""
+async def test_an_admin_can_remove_another_operators_passkeys(server, admin, actor, ada):
+    """One of them, or all; the operator's sessions end, it is audited, and the ID of another operator's passkey is not found."""
     keys = {name: Authenticator() for name in ("one", "two")}
     for name, key in keys.items():
         await register(server, ada, key, name)
@@ -474,8 +474,8 @@ async def test_an_admin_removes_anothers(server, admin, actor, ada):
     )
 
 
-async def test_the_last_one_stays_where_one_is_required(opened):
-    """Downgrade: an operator who must have a second factor cannot leave their password alone, by whichever route; an admin's reset can."""
+async def test_the_last_required_factor_cannot_be_removed(opened):
+    """Downgrade: an operator who must have a second factor cannot remove the last one by any route; another admin can reset it."""
     async with opened(FakeClock(), LYFTDATA_SECOND_FACTOR="all") as server:
         headers = await server.sign_in()
         actor = await actor_of(server, headers)
@@ -510,8 +510,8 @@ async def test_the_last_one_stays_where_one_is_required(opened):
 
 
 @pytest.mark.parametrize("url", ["https://192.0.2.7", "https://[2001:db8::7]:8443", "http://lyft.example"])
-async def test_where_browsers_make_none_it_says_so(opened, url):
-    """By the public URL; a passkey from before is not asked for, and codes still sign in."""
+async def test_passkeys_are_unavailable_if_the_public_url_does_not_allow_them(opened, url):
+    """An existing passkey is not requested, and recovery codes still sign in."""
     async with opened(FakeClock()) as server:
         codes = await register(server, await actor_of(server, await server.sign_in()), Authenticator())
     async with opened(FakeClock(), LYFTDATA_PUBLIC_URL=url) as server:
@@ -528,8 +528,8 @@ async def test_where_browsers_make_none_it_says_so(opened, url):
         assert refused.value.code == "passkeys_unavailable"
 
 
-async def test_what_is_stored_signs_nobody_in(server, actor, key):
-    """The database holds the public key, and knows the operator's name by nothing that the authenticator was given."""
+async def test_the_stored_passkey_cannot_be_used_to_sign_in(server, actor, key):
+    """The database has only the public key, and the handle given to the authenticator does not reveal the operator's name."""
     [record] = await server.services.store.read(lambda conn: table.passkeys_of(conn, "admin"))
 
     assert record.credential_id == key.credential_id
@@ -539,8 +539,8 @@ async def test_what_is_stored_signs_nobody_in(server, actor, key):
     assert private not in record.public_key
 
 
-async def test_a_removed_operator_leaves_none(server, admin, ada):
-    """And one who is added under the same name has none."""
+async def test_a_deleted_operator_leaves_no_passkeys(server, admin, ada):
+    """A new operator with the same name has none."""
     await register(server, ada, Authenticator())
     assert (await server.http.delete("/api/operators/ada", headers=admin)).status_code == 204
 

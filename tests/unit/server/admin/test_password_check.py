@@ -1,4 +1,4 @@
-"""Guessing passwords is slowed down, and unknown callers lock no operator out."""
+"""Guessing passwords is slowed down, and unknown callers cannot lock out an operator."""
 
 import asyncio
 import itertools
@@ -22,12 +22,12 @@ RIGHT = {"username": "admin", "password": PASSWORD}
 
 
 def begin(lockout, name, address, *, now=NOON, exists=True, **more):
-    """Ask for an attempt."""
+    """Begin an attempt."""
     return lockout.begin(Claim(name=name, address=address, exists=exists, **more), now=now)
 
 
 def fail(lockout, name, address, *, times=1, now=NOON, **more):
-    """Fail so often; return how many of the passwords were looked at."""
+    """Fail so many times; return how many of the passwords were checked."""
     seen = 0
     for _ in range(times):
         attempt = begin(lockout, name, address, now=now, **more)
@@ -39,7 +39,7 @@ def fail(lockout, name, address, *, times=1, now=NOON, **more):
 
 
 def sign_in(lockout, name, address, *, now=NOON, **more):
-    """Sign in with the right password if it is looked at; return whether it was."""
+    """Try to sign in with the right password; return whether it was checked."""
     attempt = begin(lockout, name, address, now=now, **more)
     if attempt.wait_s:
         return False
@@ -48,8 +48,8 @@ def sign_in(lockout, name, address, *, now=NOON, **more):
     return True
 
 
-def test_a_guesser_in_one_place_gets_five():
-    """The sixth password is not looked at for a minute; after the wait one more is, and then the wait doubles."""
+def test_one_network_gets_five_guesses():
+    """The sixth password is not checked for a minute; after that, one more is, and the wait doubles."""
     lockout = Lockout()
 
     assert fail(lockout, "admin", HOME, times=20) == 5
@@ -60,7 +60,7 @@ def test_a_guesser_in_one_place_gets_five():
 
 
 def test_made_up_names_do_not_evict_a_count():
-    """Failures under 25,000 other names, from anywhere, leave those of `admin` counted."""
+    """Failures with 25,000 other names, from anywhere, leave those of `admin` counted."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=5)
     for i in range(25_000):
@@ -69,8 +69,8 @@ def test_made_up_names_do_not_evict_a_count():
     assert fail(lockout, "admin", HOME, times=5) == 0
 
 
-def test_one_ipv6_network_is_one_place():
-    """A /64 has 2^64 addresses and five guesses."""
+def test_an_ipv6_network_counts_as_one():
+    """A /64 has 2^64 addresses, and gets five guesses."""
     lockout = Lockout()
 
     assert sum(fail(lockout, "admin", f"2001:db8::{i:x}") for i in range(1, 200)) == 5
@@ -79,8 +79,8 @@ def test_one_ipv6_network_is_one_place():
 
 @pytest.mark.parametrize("exists", [True, False])
 @pytest.mark.parametrize("place", ["198.18.{}.{}", "2001:db8:{:x}:{:x}::1"])
-def test_many_places_share_a_count_by_name(exists, place):
-    """Fifty guesses at a name, from however many networks of either kind, whether or not there is such an operator."""
+def test_many_networks_share_a_count_by_name(exists, place):
+    """Fifty guesses of a name's password, from any number of networks of either kind, whether or not the operator exists."""
     lockout = Lockout()
 
     guesses = sum(
@@ -89,8 +89,8 @@ def test_many_places_share_a_count_by_name(exists, place):
     assert guesses == 50
 
 
-def test_a_known_network_answers_for_its_own_failures_only():
-    """Guesses elsewhere, and at made-up names in the same network, do not make an operator in a known network wait."""
+def test_a_known_network_is_limited_only_by_its_own_failures():
+    """Guesses elsewhere, and with made-up names in the same network, do not delay an operator in a known network."""
     lockout = Lockout()
     for i in range(100):
         fail(lockout, "admin", f"198.18.0.{i}")
@@ -100,8 +100,8 @@ def test_a_known_network_answers_for_its_own_failures_only():
     assert not sign_in(lockout, "admin", "203.0.113.5")
 
 
-def test_a_marked_device_answers_for_its_own_failures_only():
-    """Not even guesses at the same name from the same network make a marked device wait."""
+def test_a_marked_device_is_limited_only_by_its_own_failures():
+    """Not even guesses for the same name from the same network delay a marked device."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=100)
     for i in range(100):
@@ -111,8 +111,8 @@ def test_a_marked_device_answers_for_its_own_failures_only():
     assert sign_in(lockout, "admin", HOME, device="laptop")
 
 
-def test_a_stolen_mark_is_worth_five_guesses_wherever_it_is_used():
-    """The count goes with the mark, over any number of networks; then its thief is an unknown caller like others."""
+def test_a_stolen_mark_is_worth_five_guesses():
+    """The count belongs to the mark, in any number of networks; after that, its thief is an unknown caller."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=5)
     for i in range(100):
@@ -121,8 +121,8 @@ def test_a_stolen_mark_is_worth_five_guesses_wherever_it_is_used():
     assert sum(fail(lockout, "admin", f"198.18.0.{i}", device="stolen") for i in range(200)) == 5
 
 
-def test_a_stolen_mark_gets_no_more_guesses_when_its_owner_signs_in():
-    """The owner's sign-ins take back the owner's own mistakes, in the owner's network, and not the thief's failures."""
+def test_a_stolen_mark_gets_no_more_guesses_after_its_owner_signs_in():
+    """The owner's sign-ins forgive the owner's own mistakes, in the owner's network, not the thief's failures."""
     lockout = Lockout()
     for i in range(60):
         fail(lockout, "admin", f"203.0.113.{i}")
@@ -134,16 +134,16 @@ def test_a_stolen_mark_gets_no_more_guesses_when_its_owner_signs_in():
     assert guesses == 5
 
 
-def test_an_owners_mistakes_do_not_use_up_the_mark():
-    """Four mistyped passwords before each sign-in, time and again, leave the mark good."""
+def test_the_mistakes_of_the_owner_do_not_use_up_the_mark():
+    """Four mistyped passwords before each sign-in, again and again, leave the mark valid."""
     lockout = Lockout()
     for _ in range(10):
         assert fail(lockout, "admin", HOME, times=4, device="laptop") == 4
         assert sign_in(lockout, "admin", HOME, device="laptop")
 
 
-def test_a_mark_that_its_owner_has_used_up_is_good_again_after_a_sign_in():
-    """Five mistakes, and then the right password from the network that is known: the mark is good elsewhere as before."""
+def test_a_mark_used_up_by_its_owner_is_valid_again_after_a_sign_in():
+    """After five mistakes and the right password from a known network, the mark is valid elsewhere too."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=5, device="laptop")
     later = NOON + timedelta(minutes=2)
@@ -155,12 +155,12 @@ def test_a_mark_that_its_owner_has_used_up_is_good_again_after_a_sign_in():
 
 
 def guesses_in(seconds, every_s, attempt):
-    """Return how many guesses are looked at of one every so many seconds."""
+    """Return how many guesses are checked if there is one every so many seconds."""
     return sum(attempt(NOON + timedelta(seconds=second)) for second in range(0, seconds, every_s))
 
 
-def test_the_security_model_states_how_many_guesses_there_are():
-    """The numbers of guesses an hour and a day in docs/explanation/security-model.md are those of the counts themselves."""
+def test_the_security_model_states_the_number_of_guesses():
+    """The numbers per hour and day in docs/explanation/security-model.md are those of the code."""
     text = " ".join((ROOT / "docs" / "explanation" / "security-model.md").read_text(encoding="utf-8").split())
     hour, day = 3_600, 86_400
     lockout = Lockout()
@@ -173,7 +173,7 @@ def test_the_security_model_states_how_many_guesses_there_are():
     lockout = Lockout()
 
     def with_mark(now):
-        # What unknown callers may guess anyway, they do.
+        # Unknown callers use up their own guesses.
         for i in range(60):
             fail(lockout, "admin", f"203.0.113.{i}", now=now)
         return fail(lockout, "admin", HOME, now=now, device="stolen")
@@ -187,15 +187,15 @@ def test_the_security_model_states_how_many_guesses_there_are():
 
 
 def test_a_thief_of_a_mark_does_not_lock_out_its_owner():
-    """A mark that was used up leaves its operator what they have without it: a network that is known."""
+    """With a used-up mark, the operator can still sign in from a known network."""
     lockout = Lockout()
     fail(lockout, "admin", "198.18.0.1", times=20, device="laptop")
 
     assert sign_in(lockout, "admin", HOME, device="laptop", is_known_network=True)
 
 
-def test_failures_with_a_mark_count_for_everybody():
-    """Ten stolen marks make no more guesses at a name from unmarked devices than there would be without them."""
+def test_failures_with_a_mark_count_for_the_name_too():
+    """Ten stolen marks do not allow more guesses from unmarked devices than there would be without them."""
     lockout = Lockout()
     marked = sum(fail(lockout, "admin", HOME, times=9, device=f"stolen-{i}") for i in range(10))
 
@@ -203,8 +203,8 @@ def test_failures_with_a_mark_count_for_everybody():
     assert sum(fail(lockout, "admin", f"198.18.0.{i}") for i in range(100)) == 0
 
 
-def test_a_sign_in_from_a_marked_device_gives_its_neighbours_no_new_guesses():
-    """A guesser behind the operator's own router does not start again each time the operator signs in."""
+def test_a_sign_in_from_a_marked_device_does_not_reset_the_network():
+    """An attacker behind the operator's own router gets no new guesses whenever the operator signs in."""
     lockout = Lockout()
     guesses = 0
     for _ in range(10):
@@ -215,7 +215,7 @@ def test_a_sign_in_from_a_marked_device_gives_its_neighbours_no_new_guesses():
 
 
 def test_failures_are_forgotten_after_an_hour():
-    """Four mistyped passwords today and one next week lock nobody out."""
+    """Four mistyped passwords today and one next week lock out no operator."""
     lockout = Lockout()
     fail(lockout, "admin", HOME, times=4)
     later = NOON + timedelta(hours=1)
@@ -223,8 +223,8 @@ def test_failures_are_forgotten_after_an_hour():
     assert fail(lockout, "admin", HOME, times=9, now=later) == 5
 
 
-def test_guesses_at_the_same_time_count_before_they_are_looked_at():
-    """Of a hundred passwords sent at once, five are looked at; so with a mark."""
+def test_concurrent_guesses_count_before_they_are_checked():
+    """Of a hundred passwords sent at once, five are checked; also with a mark."""
     lockout = Lockout()
     attempts = [begin(lockout, "admin", HOME) for _ in range(100)]
     marked = [begin(lockout, "ada", HOME, device="laptop") for _ in range(100)]
@@ -233,8 +233,8 @@ def test_guesses_at_the_same_time_count_before_they_are_looked_at():
     assert sum(not attempt.wait_s for attempt in marked) == 5
 
 
-def test_right_passwords_at_the_same_time_lock_nothing():
-    """Beyond five at once the wait is a second, and nothing is held against the name."""
+def test_concurrent_right_passwords_lock_nothing():
+    """Beyond five at once, the wait is a second, and no failure is counted."""
     lockout = Lockout()
     attempts = [begin(lockout, "admin", HOME) for _ in range(6)]
     assert attempts[5].wait_s == 1
@@ -246,8 +246,8 @@ def test_right_passwords_at_the_same_time_lock_nothing():
     assert not len(lockout._names[True])
 
 
-def test_an_unlock_forgets_what_was_counted_before_it():
-    """Name, name and network, devices, and for this name the network: all are free once more, and count from there on."""
+def test_an_unlock_forgets_earlier_failures():
+    """Of the name, of its networks and devices; counting then starts again."""
     lockout = Lockout(unlocks={"admin": 3})
     fail(lockout, "admin", HOME, times=9, unlocks=3)
     for i in range(40):
@@ -260,15 +260,15 @@ def test_an_unlock_forgets_what_was_counted_before_it():
     assert fail(lockout, "ada", HOME, times=9) == 0
 
 
-def test_an_unlock_counts_once():
-    """The number that was in force at the start forgives nothing, and neither does the same one again."""
+def test_an_unlock_takes_effect_once():
+    """The number at startup forgives nothing, and neither does the same number again."""
     lockout = Lockout(unlocks={"admin": 3})
 
     assert sum(fail(lockout, "admin", HOME, times=9, unlocks=3) for _ in range(9)) == 5
 
 
-def test_an_unlock_reaches_what_another_server_has_counted():
-    """Failures heard of before the first attempt here are forgotten by an unlock after them."""
+def test_an_unlock_forgets_failures_counted_by_a_peer():
+    """Failures received before the first attempt here are forgotten by a later unlock."""
     here, there = Lockout(), Lockout(is_shared=True)
     fail(there, "admin", HOME, times=5)
     for event in there.take_unpublished():
@@ -278,8 +278,8 @@ def test_an_unlock_reaches_what_another_server_has_counted():
     assert sign_in(here, "admin", HOME, unlocks=1)
 
 
-def test_a_mark_has_five_guesses_at_all_servers_together():
-    """What one Server counts against a device counts at the others."""
+def test_a_mark_gets_five_guesses_at_all_servers_together():
+    """Failures with a mark at one Server count at the others."""
     here, there = Lockout(is_shared=True), Lockout(is_shared=True)
     fail(there, "admin", "198.18.0.1", times=5, device="stolen")
     for i in range(60):
@@ -290,8 +290,8 @@ def test_a_mark_has_five_guesses_at_all_servers_together():
     assert fail(here, "admin", HOME, times=5, device="stolen") == 0
 
 
-async def test_a_flood_at_once_through_the_server(server):
-    """Of twenty wrong passwords sent together five are answered as wrong, and the others are not looked at."""
+async def test_of_a_flood_of_passwords_five_are_checked(server):
+    """Of twenty wrong passwords sent at once, five are answered as wrong, and the others are not checked."""
     answers = await asyncio.gather(*(server.http.post("/api/login", json=WRONG) for _ in range(20)))
 
     assert sorted({a.status_code for a in answers}) == [401, 429]
@@ -299,7 +299,7 @@ async def test_a_flood_at_once_through_the_server(server):
 
 
 async def flood(server, *, times=60):
-    """Guess at `admin` from many networks until the name is locked for unknown callers."""
+    """Guess the password of `admin` from many networks until the name is locked for unknown callers."""
     for i in range(times):
         async with server.from_address(f"198.18.0.{i}") as unknown_caller:
             await unknown_caller.post("/api/login", json=WRONG)
@@ -308,8 +308,8 @@ async def flood(server, *, times=60):
 
 
 @pytest.mark.parametrize(("days", "status"), [(89, 200), (90, 429)])
-async def test_a_network_is_known_for_90_days_over_restarts(opened, days, status):
-    """An operator who signed out, and whose Server was started again since, is let in from there under a flood."""
+async def test_a_network_is_known_for_90_days(opened, days, status):
+    """An operator who signed out can sign in from there during a flood, also after a restart of the Server."""
     clock = FakeClock()
     async with opened(clock) as server:
         session = await server.sign_in()
@@ -321,7 +321,7 @@ async def test_a_network_is_known_for_90_days_over_restarts(opened, days, status
 
 
 async def test_a_network_is_known_for_one_operator(server, admin):
-    """That one operator signs in from a network makes it known for no other."""
+    """The sign-in of one operator does not make the network known for another."""
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     assert (await server.http.post("/api/operators", json=body, headers=admin)).status_code == 201
     for i in range(60):
@@ -332,8 +332,8 @@ async def test_a_network_is_known_for_one_operator(server, admin):
     assert (await server.http.post("/api/login", json=right)).status_code == 429
 
 
-async def test_which_networks_are_known_cannot_be_read_from_the_database(server, admin, tmp_path):
-    """They are kept as keyed hashes: no address of a sign-in, and no unkeyed hash of one, is in the table."""
+async def test_known_networks_cannot_be_read_from_the_database(server, admin, tmp_path):
+    """They are stored as keyed hashes: the table has no address, and no unkeyed hash of one."""
     from lyftdata.store.schema import known_networks
 
     rows = await server.services.store.read(lambda conn: conn.execute(known_networks.select()).all())
@@ -342,8 +342,8 @@ async def test_which_networks_are_known_cannot_be_read_from_the_database(server,
     assert "127.0.0.1" not in str(rows)
 
 
-async def test_the_networks_of_one_operator_are_bounded(opened):
-    """The one used longest ago is dropped beyond a hundred."""
+async def test_the_known_networks_of_an_operator_are_limited(opened):
+    """Beyond a hundred, the least recently used one is dropped."""
     clock = FakeClock()
     from lyftdata.store.schema import known_networks as table
     from lyftdata.store.tables import known_networks
@@ -367,8 +367,8 @@ async def signed_in(client, **body):
     return answer.json()["device"]
 
 
-async def test_a_mark_lets_an_operator_in_past_a_neighbour_who_guesses(server):
-    """Behind one address (a router, or a proxy that is not named) five guesses lock all out but marked devices."""
+async def test_a_mark_lets_an_operator_sign_in_despite_guesses_from_the_same_address(server):
+    """Behind a shared address (a router, or a proxy that is not configured) five guesses lock out all but marked devices."""
     mark = await signed_in(server.http)
     for _ in range(9):
         await server.http.post("/api/login", json=WRONG)
@@ -377,8 +377,8 @@ async def test_a_mark_lets_an_operator_in_past_a_neighbour_who_guesses(server):
     assert await signed_in(server.http, device=mark)
 
 
-async def test_a_mark_proves_nothing(server):
-    """With a mark a wrong password is wrong, five times; and a mark is no session."""
+async def test_a_mark_does_not_authenticate(server):
+    """A wrong password with a mark is wrong, five times; and a mark is not a session."""
     mark = await signed_in(server.http)
     await flood(server)
     async with server.from_address("203.0.113.77") as elsewhere:
@@ -404,7 +404,7 @@ async def test_a_mark_proves_nothing(server):
     ],
 )
 async def test_a_forged_mark_is_rejected(server, forge):
-    """Whatever was not made here, for this operator, selects no count of its own."""
+    """Unless it was made by this Server for this operator, a mark is ignored."""
     mark = await signed_in(server.http)
     await flood(server)
     async with server.from_address("203.0.113.77") as elsewhere:
@@ -412,8 +412,8 @@ async def test_a_forged_mark_is_rejected(server, forge):
         assert await signed_in(elsewhere, device=mark)
 
 
-async def test_a_mark_that_is_no_text_is_not_looked_at(server):
-    """Neither it nor the right password beside it: no guess is made, and none is counted."""
+async def test_a_mark_with_control_characters_is_rejected(server):
+    """The password sent with it is not checked, and no guess is counted."""
     await flood(server)
     async with server.from_address("203.0.113.77") as elsewhere:
         answer = await elsewhere.post("/api/login", json=RIGHT | {"device": "\x00.."})
@@ -421,8 +421,8 @@ async def test_a_mark_that_is_no_text_is_not_looked_at(server):
     assert (answer.status_code, answer.json()["field"]) == (422, "device")
 
 
-async def test_a_mark_is_one_operators(server, admin):
-    """What Ada's browser keeps is no mark of the admin's, however the request names it."""
+async def test_a_mark_belongs_to_one_operator(server, admin):
+    """The mark of Ada's browser is not valid for admin."""
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     await server.http.post("/api/operators", json=body, headers=admin)
     right = {"username": "ada", "password": "ada's long password"}
@@ -433,8 +433,8 @@ async def test_a_mark_is_one_operators(server, admin):
         assert (await elsewhere.post("/api/login", json=RIGHT | {"device": mark})).status_code == 429
 
 
-async def test_a_mark_lives_90_days_from_the_last_sign_in_and_keeps_its_count(opened):
-    """A sign-in with a mark renews it under the same ID, so that signing in often makes no more guesses."""
+async def test_a_mark_is_valid_for_90_days_after_the_last_sign_in(opened):
+    """A sign-in renews the mark with the same ID, so that frequent sign-ins do not allow more guesses."""
     clock = FakeClock()
     async with opened(clock) as server:
         mark = await signed_in(server.http)
@@ -448,8 +448,8 @@ async def test_a_mark_lives_90_days_from_the_last_sign_in_and_keeps_its_count(op
             assert await signed_in(elsewhere, device=renewed)
 
 
-async def test_every_new_password_ends_all_marks(server, admin):
-    """Reset by another or changed by the operator: a mark from before is not valid; the device that changed it gets a new one."""
+async def test_a_new_password_invalidates_all_marks(server, admin):
+    """Whether reset by an admin or changed by the operator; the device that changed it gets a new mark."""
     old = await signed_in(server.http)
     change = {"current_password": PASSWORD, "new_password": "another long password", "device": old}
     changed = await server.http.post("/api/me/password", json=change, headers=admin)
@@ -476,7 +476,7 @@ async def test_every_new_password_ends_all_marks(server, admin):
 
 
 async def test_a_reset_password_can_be_used_at_once(server, admin):
-    """Anyone who is given a new password because they are locked out is not kept waiting by the failures before it."""
+    """The failures before the reset do not delay an operator who was locked out."""
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     await server.http.post("/api/operators", json=body, headers=admin)
     for i in range(60):
@@ -489,8 +489,8 @@ async def test_a_reset_password_can_be_used_at_once(server, admin):
         assert (await from_known_network.post("/api/login", json=right)).status_code == 200
 
 
-async def test_a_checked_password_is_guessed_at_no_more_than_at_a_sign_in(server, admin):
-    """A check that changes nothing counts a wrong current password as a change does; locked out, the right one reads the same."""
+async def test_checking_a_new_password_counts_wrong_current_passwords(server, admin):
+    """Like a change of the password does; when locked, the answer to the right one is the same."""
     bad = {"current_password": "wrong wrong wrong", "new_password": "another long password"}
     paths = ["/api/me/password/check", "/api/me/password"] * 30
     statuses = [(await server.http.post(path, json=bad, headers=admin)).status_code for path in paths]
@@ -503,7 +503,7 @@ async def test_a_checked_password_is_guessed_at_no_more_than_at_a_sign_in(server
 
 
 async def test_guesses_do_not_keep_a_signed_in_operator_from_changing_the_password(server, admin):
-    """An open session has a count of its own; guesses with a stolen session are slowed down all the same."""
+    """An open session has its own count; guesses with a stolen session are slowed down all the same."""
     for _ in range(9):
         await server.http.post("/api/login", json=WRONG)
     await flood(server)
@@ -515,8 +515,8 @@ async def test_guesses_do_not_keep_a_signed_in_operator_from_changing_the_passwo
     assert (await server.http.post("/api/me/password", json=good, headers=admin)).status_code == 204
 
 
-async def test_a_browser_keeps_its_mark_over_sign_outs(server):
-    """The cookie is out of scripts' reach, sent to this site alone, stays after signing out, and lets its browser in."""
+async def test_a_browser_keeps_its_mark_after_signing_out(server):
+    """Scripts cannot read the cookie, it is sent only to this site, and it still works after the session cookie is gone."""
     async with server.from_address(HOME) as http:
         browser = Browser(http)
         answer = await browser.sign_in("admin", PASSWORD)
@@ -555,7 +555,7 @@ async def test_changing_the_password_renews_the_mark_of_that_browser(server):
         assert (await browser.sign_in("admin", "another long password")).status_code == 303
 
 
-async def test_operators_who_share_a_browser_have_a_mark_each(server, admin):
+async def test_operators_who_share_a_browser_each_have_a_mark(server, admin):
     """Signing in as another operator does not replace the first one's mark."""
     body = {"name": "ada", "role": "viewer", "password": "ada's long password"}
     await server.http.post("/api/operators", json=body, headers=admin)
@@ -570,8 +570,8 @@ async def test_operators_who_share_a_browser_have_a_mark_each(server, admin):
         assert (await browser.sign_in("admin", PASSWORD)).status_code == 303
 
 
-async def test_a_flood_of_unknown_callers_keeps_no_known_operator_waiting(server, admin, monkeypatch):
-    """However many passwords wait to be checked: operators in a known network have a queue of their own."""
+async def test_a_flood_of_unknown_callers_does_not_delay_known_operators(server, admin, monkeypatch):
+    """However many passwords wait to be checked: operators in a known network have their own queue."""
     passwords = server.services.password_check._passwords
     hold = asyncio.Event()
 
@@ -595,8 +595,8 @@ async def test_a_flood_of_unknown_callers_keeps_no_known_operator_waiting(server
     assert {type(outcome).__name__ for outcome in outcomes} == {"bool", "TooBusyError"}
 
 
-async def test_an_unlock_with_an_address_outlasts_guesses_that_go_on(server, tmp_path):
-    """The network given to `admin unlock --from` is known: guesses from everywhere lock nobody out there any more."""
+async def test_an_unlock_with_an_address_survives_continued_guesses(server, tmp_path):
+    """The network given to `admin unlock --from` is known: later guesses from elsewhere do not lock it out."""
     place = read_state_location({"LYFTDATA_STAGING_DIR": str(tmp_path / "staging")})
     await flood(server)
 

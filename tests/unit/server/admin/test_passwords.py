@@ -1,4 +1,4 @@
-"""Operators' passwords are checked in the same way, whether the operator exists or not."""
+"""Passwords are checked in the same way whether the operator exists or not."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from argon2.exceptions import VerificationError
 from lyftdata.core.secret import Secret
 from lyftdata.server.admin.passwords import Passwords
 
-# Those of a Server, the cheapest, and such as no default has.
+# The costs of a Server, the cheapest ones, and unusual ones.
 CHEAPEST = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
 COSTS = {
     "default": {},
@@ -19,7 +19,7 @@ COSTS = {
 
 
 class Watched(PasswordHasher):
-    """A hasher that notes what it is asked and what came of it."""
+    """A hasher that records its verifications and their results."""
 
     hashed = 0
 
@@ -28,12 +28,12 @@ class Watched(PasswordHasher):
         self.verified: list[Any] = []
 
     def hash(self, password, *, salt=None):
-        """Hash and count."""
+        """Hash, and count."""
         self.hashed += 1
         return super().hash(password, salt=salt)
 
     def verify(self, password_hash, password):
-        """Verify, and note by which costs and how it ended."""
+        """Verify, and record the costs and the result."""
         try:
             return super().verify(password_hash, password)
         except VerificationError as error:
@@ -42,8 +42,8 @@ class Watched(PasswordHasher):
 
 
 @pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
-async def test_an_unknown_name_costs_the_same_check_as_a_wrong_password(costs):
-    """Both go through one whole Argon2 of the same parameters, and end by the same mismatch."""
+async def test_an_unknown_name_costs_the_same_as_a_wrong_password(costs):
+    """Both run one full Argon2 with the same parameters, and end with the same mismatch."""
     watched = Watched(costs)
     passwords = Passwords(watched)
     real = watched.hash("correct horse battery")
@@ -55,8 +55,8 @@ async def test_an_unknown_name_costs_the_same_check_as_a_wrong_password(costs):
     assert wrong == unknown
 
 
-async def test_a_start_hashes_no_password():
-    """What is checked for an unknown name is there without the time of a hash."""
+async def test_no_password_is_hashed_at_startup():
+    """The hash that is checked for an unknown name needs no computation."""
     watched = Watched(CHEAPEST)
     passwords = Passwords(watched)
 

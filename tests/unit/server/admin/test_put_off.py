@@ -1,4 +1,4 @@
-"""What operators put off has an end and a note, by one rule."""
+"""Everything that operators postpone has an end and a note, by one rule."""
 
 from datetime import timedelta
 
@@ -16,12 +16,12 @@ DAY = timedelta(days=1)
 
 
 def decide(for_, note=""):
-    """Put something off for a time, of which a day is the longest."""
+    """Postpone something, for at most a day."""
     return put_off(for_, note, at_most=DAY, actor=OLGA, now=NOON, known_secrets=KnownSecrets(()))
 
 
-def test_it_has_an_end_and_says_who_and_why():
-    """To the second; without a note the audit log has none."""
+def test_a_postponement_has_an_end_an_operator_and_a_note():
+    """The end is exact to the second; without a note the audit event has none."""
     decision = decide(DAY, "  the host is being moved\n")
 
     assert (decision.at, decision.until, decision.by) == (NOON, NOON + DAY, "operator:olga")
@@ -30,16 +30,16 @@ def test_it_has_an_end_and_says_who_and_why():
 
 
 @pytest.mark.parametrize("for_", [timedelta(), -DAY, DAY + timedelta(seconds=1), timedelta.max])
-def test_nothing_is_put_off_for_good(for_):
-    """Nor for no time."""
+def test_an_end_beyond_the_limit_is_rejected(for_):
+    """And so is one that is not in the future."""
     with pytest.raises(InvalidInputError) as refused:
         decide(for_)
 
     assert refused.value.field == "for"
 
 
-def test_a_long_note_is_refused():
-    """200 characters fit."""
+def test_a_long_note_is_rejected():
+    """200 characters are the limit."""
     assert decide(DAY, "n" * 200).note == "n" * 200
     with pytest.raises(InvalidInputError):
         decide(DAY, "n" * 201)

@@ -1,4 +1,4 @@
-"""QR codes, read back by what reads them."""
+"""QR codes, decoded from their drawings."""
 
 import re
 
@@ -10,7 +10,7 @@ URI = "otpauth://totp/lyftdata%20lyft.example%3Aadmin?secret=ABCDEFGHIJKLMNOPQRS
 
 
 def modules_of_text(text):
-    """Return the rows of a code that is drawn in half blocks: whether each module is dark."""
+    """Return the rows of a code drawn in half blocks: whether each module is dark."""
     halves = {"█": (False, False), "▀": (False, True), "▄": (True, False), " ": (True, True)}
     rows = []
     for line in text.rstrip("\n").splitlines():
@@ -20,7 +20,7 @@ def modules_of_text(text):
 
 
 def modules_of_svg(svg):
-    """Return the rows of a code that is drawn as a path of horizontal lines."""
+    """Return the rows of a code drawn as a path of horizontal lines."""
     viewed = re.search(r'viewBox="0 0 (\d+) \d+"', svg)
     drawn = re.search(r'd="M(4 4\.5[^"]+)"', svg)
     assert viewed
@@ -53,14 +53,14 @@ def test_page_and_terminal_draw_the_same_code():
 
 
 @pytest.mark.parametrize("draw", [qr_svg, qr_text])
-def test_nothing_of_the_text_can_be_read_without_decoding(draw):
-    """A search of a log or a page for the secret finds nothing in the drawing."""
+def test_the_text_cannot_be_read_without_decoding(draw):
+    """Searching a log or a page for the secret does not find it in the drawing."""
     assert "ABCDEF" not in draw(URI)
     assert draw(URI) != draw(URI + "8")
 
 
 def test_the_drawing_needs_no_style():
-    """The policy of the pages allows none; it is white in dark mode too, which cameras need."""
+    """The pages' content security policy allows no styles; it is white in dark mode too, as cameras need it."""
     svg = qr_svg(URI)
 
     assert "style" not in svg

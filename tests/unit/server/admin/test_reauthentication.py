@@ -1,4 +1,4 @@
-"""What cannot be undone asks operators again who they are, by the API; and sessions that nobody uses end."""
+"""Irreversible actions need recent authentication, in the API too; and idle sessions end."""
 
 from datetime import timedelta
 
@@ -8,8 +8,8 @@ from tests.unit.server.api.admin.test_access import OWN_PASSWORD, callers_of
 
 from lyftdata.core.policy import ACTIONS
 
-# Every route that asks again, with a body that is about something.
-FINAL: dict[tuple[str, str], dict[str, object] | None] = {
+# Every route that needs recent authentication, with a valid body.
+IRREVERSIBLE: dict[tuple[str, str], dict[str, object] | None] = {
     ("POST", "/api/operators"): {"name": "eve", "role": "admin"},
     ("PATCH", "/api/operators/vera"): {"role": "admin"},
     ("DELETE", "/api/operators/vera"): None,
@@ -37,15 +37,15 @@ FINAL: dict[tuple[str, str], dict[str, object] | None] = {
     ("POST", "/api/change-requests/x/confirm"): {},
     ("PUT", "/api/second-operator"): {"actions": []},
 }
-# What the same routes do without asking.
-UNDONE: dict[tuple[str, str], dict[str, object] | None] = {
+# What some of these routes do without it.
+REVERSIBLE: dict[tuple[str, str], dict[str, object] | None] = {
     ("POST", "/api/signing-keys/rotate"): {"now": True},
     ("PATCH", "/api/event-destinations/x"): {"paused": False},
 }
 
 
-async def is_asked(server, headers, method, path, body):
-    """Return whether the Server asks who it is, before it looks at anything else."""
+async def is_asked_to_authenticate(server, headers, method, path, body):
+    """Return whether the Server requires authentication before it looks at anything else."""
     answer = await server.http.request(method, path, json=body, headers=headers)
     return (answer.status_code, answer.json().get("code") if answer.content else None) == (
         401,
@@ -54,38 +54,40 @@ async def is_asked(server, headers, method, path, body):
 
 
 async def prove(server, headers, password=PASSWORD):
-    """Prove again who it is; return the answer."""
+    """Authenticate again; return the answer."""
     return await server.http.post("/api/me/reauthenticate", json={"password": password}, headers=headers)
 
 
-async def test_what_cannot_be_undone_asks_again_after_a_while(server, admin, unhurried, subtests):
-    """Fifteen minutes after the sign-in, and not a second before; what can be undone never asks."""
+async def test_irreversible_actions_need_recent_authentication(server, admin, unhurried, subtests):
+    """From 15 minutes after the sign-in, to the second; reversible actions never do."""
     server.clock.forward(minutes=14, seconds=59)
     early = await server.http.delete("/api/workers/nobody", headers=admin)
     server.clock.forward(seconds=1)
 
     assert (early.status_code, early.json()["code"]) == (404, "worker_not_found")
-    for (method, path), body in FINAL.items():
+    for (method, path), body in IRREVERSIBLE.items():
         with subtests.test(f"{method} {path}"):
-            assert await is_asked(server, admin, method, path, body)
-    for (method, path), change in UNDONE.items():
+            assert await is_asked_to_authenticate(server, admin, method, path, body)
+    for (method, path), change in REVERSIBLE.items():
         with subtests.test(f"{method} {path}"):
-            assert not await is_asked(server, admin, method, path, change)
+            assert not await is_asked_to_authenticate(server, admin, method, path, change)
     answer = await server.http.delete("/api/workers/nobody", headers=admin)
     assert answer.headers["www-authenticate"] == (
         'Bearer realm="lyftdata", error="insufficient_user_authentication", max_age="900"'
     )
 
 
-async def test_who_pauses_a_destination_of_events_is_asked(server, admin):
-    """Session theft: otherwise a copied session keeps all that it does from who watches, its pausing among it."""
+async def test_pausing_an_event_destination_needs_recent_authentication(server, admin):
+    """Session theft: otherwise a copied session could hide all that it does from those who watch the events."""
     server.clock.forward(minutes=15)
 
-    assert await is_asked(server, admin, "PATCH", "/api/event-destinations/x", {"paused": True})
+    assert await is_asked_to_authenticate(
+        server, admin, "PATCH", "/api/event-destinations/x", {"paused": True}
+    )
 
 
-def test_every_final_action_is_tried():
-    """An action that asks again, added to the policy table, gets a row above."""
+def test_every_irreversible_action_is_tested():
+    """An action added to the policy table with `asks_again` needs a row above."""
     assert {name for name, rule in ACTIONS.items() if rule.asks_again} == {
         "api_keys.end",
         "api_tokens.issue",
@@ -103,8 +105,8 @@ def test_every_final_action_is_tried():
     }
 
 
-async def test_proving_it_opens_the_way_and_changes_the_token(server, admin):
-    """Session theft: a copy of the token from before is worth nothing after it; the session is the same one."""
+async def test_authenticating_again_allows_the_action_and_replaces_the_token(server, admin):
+    """Session theft: a copy of the previous token is refused from then on; the session stays the same."""
     server.clock.forward(minutes=15)
     sessions = (await server.http.get("/api/admin-sessions", headers=admin)).json()["items"]
 
@@ -115,7 +117,7 @@ async def test_proving_it_opens_the_way_and_changes_the_token(server, admin):
         "+00:00", "Z"
     )
     new = {"Authorization": f"Bearer {answer.json()['token']}"}
-    assert not await is_asked(server, new, "DELETE", "/api/workers/nobody", None)
+    assert not await is_asked_to_authenticate(server, new, "DELETE", "/api/workers/nobody", None)
     assert (await server.http.get("/api/whoami", headers=admin)).status_code == 401
     after = (await server.http.get("/api/admin-sessions", headers=new)).json()["items"]
     assert [one["id"] for one in after] == [one["id"] for one in sessions]
@@ -123,18 +125,18 @@ async def test_proving_it_opens_the_way_and_changes_the_token(server, admin):
     assert (log[0]["action"], log[0]["subject"]) == ("operator.reauthenticated", "operator:admin")
 
 
-async def test_it_counts_for_the_session_in_which_it_was_proved(server, admin):
-    """Step-up of another session: the same operator's other session, a thief's perhaps, is asked as before."""
+async def test_authenticating_again_applies_to_one_session(server, admin):
+    """Another session of the same operator, perhaps a thief's, still needs authentication."""
     other = await server.sign_in()
     server.clock.forward(minutes=15)
 
     assert (await prove(server, admin)).status_code == 200
 
-    assert await is_asked(server, other, "DELETE", "/api/workers/nobody", None)
+    assert await is_asked_to_authenticate(server, other, "DELETE", "/api/workers/nobody", None)
 
 
-async def test_a_wrong_password_opens_nothing_and_is_counted(server, admin):
-    """Brute force by a stolen session: after five wrong ones even the right one must wait, and the session is not changed."""
+async def test_wrong_passwords_are_counted(server, admin):
+    """Brute force with a stolen session: after five wrong ones even the right one must wait, and the session is not changed."""
     server.clock.forward(minutes=15)
     for _ in range(5):
         answer = await prove(server, admin, "wrong wrong wrong")
@@ -143,11 +145,11 @@ async def test_a_wrong_password_opens_nothing_and_is_counted(server, admin):
     answer = await prove(server, admin)
 
     assert (answer.status_code, answer.json()["code"]) == (429, "login_locked")
-    assert await is_asked(server, admin, "DELETE", "/api/workers/nobody", None)
+    assert await is_asked_to_authenticate(server, admin, "DELETE", "/api/workers/nobody", None)
 
 
-async def test_a_viewer_and_another_operators_password(server):
-    """An operator's session is confirmed by that operator's password alone."""
+async def test_another_operators_password_is_refused(server):
+    """A session is confirmed only by the password of its operator."""
     headers_of = await callers_of(server)
     viewer = await headers_of("viewer")
 
@@ -155,20 +157,20 @@ async def test_a_viewer_and_another_operators_password(server):
     assert (await prove(server, viewer, "another long one")).status_code == 200
 
 
-async def test_an_api_token_is_not_asked_where_tokens_are_let(server):
-    """It proves its secret each time; what needs a person stays forbidden to it."""
+async def test_an_api_token_needs_no_recent_authentication(server):
+    """It proves its secret each time; actions that need a person stay forbidden."""
     headers_of = await callers_of(server)
     token = await headers_of("admin token")
     server.clock.forward(hours=1)
 
-    assert not await is_asked(server, token, "DELETE", "/api/workers/nobody", None)
+    assert not await is_asked_to_authenticate(server, token, "DELETE", "/api/workers/nobody", None)
     for path in ("/api/operators", "/api/api-tokens", "/api/me/reauthenticate"):
         answer = await server.http.post(path, json={}, headers=token)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_a_password_that_was_reset_meanwhile_proves_nothing(server, admin, monkeypatch):
-    """An admin resets the password while the old one is being checked: the thief's session does not come out of it renewed."""
+async def test_a_password_reset_during_its_check_is_refused(server, admin, monkeypatch):
+    """An admin resets the password while the old one is being checked: the thief's session is not renewed."""
     from lyftdata.server.admin.passwords import Passwords
 
     body = {"name": "vera", "role": "admin", "password": "another long one"}
@@ -191,8 +193,8 @@ async def test_a_password_that_was_reset_meanwhile_proves_nothing(server, admin,
 # --- the idle limit ----------------------------------------------------------------------------------------
 
 
-async def test_a_session_that_nobody_uses_ends(server, admin):
-    """Four hours after the last request it is over, and not a second before."""
+async def test_an_idle_session_ends(server, admin):
+    """Four hours after the last request, to the second."""
     server.clock.forward(hours=4, seconds=-1)
     assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
     server.clock.forward(hours=4)
@@ -201,8 +203,8 @@ async def test_a_session_that_nobody_uses_ends(server, admin):
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-async def test_a_session_that_is_used_goes_on_to_its_end(server, admin, is_written):
-    """Whether the uses were written yet or not; twelve hours after the sign-in it ends all the same."""
+async def test_a_session_in_use_lasts_twelve_hours(server, admin, is_written):
+    """Whether or not its uses are written yet."""
     for _ in range(3):
         server.clock.forward(hours=3, minutes=50)
         assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
@@ -213,8 +215,8 @@ async def test_a_session_that_is_used_goes_on_to_its_end(server, admin, is_writt
     assert (await server.http.get("/api/whoami", headers=admin)).status_code == 401
 
 
-async def test_a_session_that_has_ended_for_want_of_use_is_not_listed(server, admin):
-    """Nor does its event stream go on; the list says when each was last used."""
+async def test_an_idle_session_that_has_ended_is_not_listed(server, admin):
+    """Its event stream ends too; the list says when each session was last used."""
     other = await server.sign_in()
     server.clock.forward(hours=2)
     listed = (await server.http.get("/api/admin-sessions", headers=other)).json()["items"]

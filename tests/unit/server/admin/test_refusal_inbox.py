@@ -17,13 +17,13 @@ GIVEN: dict[str, Any] = {
 
 
 async def refuse(server, worker_id="press-01", key="nonsense", *, times=3):
-    """Have a Worker refused."""
+    """Let a Worker be refused."""
     for _ in range(times):
         await server.token_by_key(worker_id, key)
 
 
 async def refuse_from(server, address):
-    """Have someone at an address refused who claims to be a Worker."""
+    """Let a caller at an address be refused that claims to be a Worker."""
     form = {"grant_type": "client_credentials", "client_id": "press-01", "client_secret": "nonsense"}
     async with server.from_address(address) as http:
         for _ in range(3):
@@ -31,19 +31,19 @@ async def refuse_from(server, address):
 
 
 async def states(server):
-    """Return the cases: cause, whom they are about, and how they stand."""
+    """Return the cases: cause, subject and state."""
     return {
         (case.code, case.subject, case.state.value) for case in await server.services.refusal_inbox.cases()
     }
 
 
 async def alerts(server):
-    """Return the causes of refusals that are alerts."""
+    """Return the causes of the alerts about refusals."""
     return [alert.code for alert in await server.services.alerts.find() if alert.kind == "refused"]
 
 
-async def test_an_ignored_case_is_no_alert_until_its_time_is_over(server, admin, press):
-    """To the second; another cause of the same Worker stays open, and the callers stay refused."""
+async def test_an_ignored_case_raises_no_alert_until_its_time_is_over(server, admin, press):
+    """To the second; another caller's case stays open, and the callers stay refused."""
     await refuse(server)
     await refuse(server, "press-99")
     answer = await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
@@ -60,8 +60,8 @@ async def test_an_ignored_case_is_no_alert_until_its_time_is_over(server, admin,
     assert ("malformed_api_key", "worker:press-01", "open") in await states(server)
 
 
-async def test_a_guesser_elsewhere_does_not_hide_under_an_ignored_case(server, admin, press):
-    """The network that the decision was about stays ignored, whatever the address in it; any other is an open case and an alert."""
+async def test_refusals_from_another_network_are_not_covered_by_an_ignored_case(server, admin, press):
+    """All addresses in the network of the decision stay ignored; refusals from any other are an open case and an alert."""
     await refuse_from(server, "192.0.2.7")
     await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
     server.clock.forward(seconds=1)
@@ -81,8 +81,8 @@ async def test_a_guesser_elsewhere_does_not_hide_under_an_ignored_case(server, a
     assert await alerts(server) == []
 
 
-async def test_made_up_names_hide_no_worker(server, press):
-    """However many callers that do not exist are refused after it, a Worker that is refused again and again is an alert."""
+async def test_made_up_names_do_not_hide_a_worker(server, press):
+    """However many unknown callers are refused later, a Worker that is refused repeatedly raises an alert."""
     await refuse(server)
     await server.services.refusals.flush()
     made_up = [
@@ -105,8 +105,8 @@ async def test_made_up_names_hide_no_worker(server, press):
     assert any("press-01 at 127.0.0.1 was refused 3 times" in alert.title for alert in found)
 
 
-async def test_a_case_is_solved_when_its_worker_gets_in(server, press):
-    """And open again when it is refused after that, whether it was ignored or not."""
+async def test_a_case_is_solved_when_its_worker_is_accepted(server, press):
+    """It is open again when the Worker is refused after that."""
     await refuse(server)
     server.clock.forward(seconds=1)
     assert (await server.token_by_key(*press)).status_code == 200
@@ -117,7 +117,7 @@ async def test_a_case_is_solved_when_its_worker_gets_in(server, press):
 
 
 async def test_ignoring_and_reopening_are_in_the_audit_log(server, admin, press):
-    """With cause, end and note; reopening what was not ignored is no event."""
+    """With cause, end and note; reopening a case that was not ignored is not an event."""
     await refuse(server)
     await server.http.post("/api/refusals/ignore", json=GIVEN, headers=admin)
     body = {"code": GIVEN["code"], "subjects": [*GIVEN["subjects"], "worker:press-02"]}
@@ -151,8 +151,8 @@ async def test_ignoring_and_reopening_are_in_the_audit_log(server, admin, press)
         {"note": "x" * 201},
     ],
 )
-async def test_what_cannot_be_ignored(server, admin, change):
-    """A cause or a caller that cannot be, and a time without an end."""
+async def test_an_invalid_request_to_ignore_is_rejected(server, admin, change):
+    """An impossible cause or caller, or an unlimited time."""
     answer = await server.http.post("/api/refusals/ignore", json=GIVEN | change, headers=admin)
     assert answer.status_code == 422
     assert "refusal.ignored" not in await server.services.audit_queries.known_actions()

@@ -1,4 +1,4 @@
-"""Clients that register again at each start do not accumulate: they are grouped, bounded and removed, with an alert; others are untouched."""
+"""Clients that register again at each start do not accumulate: they are grouped, limited and removed, with an alert; others are not affected."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from lyftdata.server.runtime.settings_values import parse_replaced_kept_for
 
 
 async def register(server, name, *, address="10.4.0.9", credential=ENROLLMENT_KEY):
-    """Register as a third-party client does, from an address; return its ID and key."""
+    """Register from an address, as a third-party client does; return ID and key."""
     key = generate_identity_key()
     body = {"client_name": name, "jwks": {"keys": [key.public.as_dict()]}}
     async with server.from_address(address) as http:
@@ -25,7 +25,7 @@ async def register(server, name, *, address="10.4.0.9", credential=ENROLLMENT_KE
 
 
 async def starts(server, count, name="reports-{:04x}a1b2c3"):
-    """Let a client start so many times, five minutes apart, and use each registration once; return the IDs."""
+    """Start a client so many times, five minutes apart, and use each registration once; return the IDs."""
     made = []
     for number in range(count):
         worker_id, key = await register(server, name.format(number))
@@ -36,7 +36,7 @@ async def starts(server, count, name="reports-{:04x}a1b2c3"):
 
 
 async def looked(server, **later):
-    """Let time pass and look; return the IDs of the entries that are left."""
+    """Let time pass, and run the task; return the IDs of the remaining entries."""
     server.clock.forward(**later)
     await look_for_repeated(server.services)
     return {worker.id for worker in server.services.directory.workers()}
@@ -48,8 +48,8 @@ async def alerts(server):
     return [alert.title for alert in found if alert.kind == "repeated_registrations"]
 
 
-async def test_a_client_with_a_new_name_at_each_start(server, admin, capsys):
-    """Alert, log event, metric and list name the host; after 7 days without use all but its last registration are removed."""
+async def test_old_registrations_of_a_client_with_changing_names_are_removed(server, admin, capsys):
+    """Alert, log event, metric and list name the host; after 7 days without use, all but its last registration are removed."""
     made = await starts(server, 8)
     assert await looked(server, hours=3) == set(made)
 
@@ -72,8 +72,8 @@ async def test_a_client_with_a_new_name_at_each_start(server, admin, capsys):
     assert event.details["last_used"] == "2026-03-01 12:00:00 UTC"
 
 
-async def test_a_client_with_one_name(server):
-    """Each start supersedes the entry before; those are removed, and the one that holds the name stays."""
+async def test_old_registrations_of_a_client_with_one_name_are_removed(server):
+    """Each start supersedes the previous entry; those are removed, and the one that has the name stays."""
     made = await starts(server, 7, "reports")
     assert await looked(server, minutes=1) == set(made)
     assert await alerts(server) == ["A client at 10.4.0.9 registers again and again as reports"]
@@ -81,8 +81,8 @@ async def test_a_client_with_one_name(server):
     assert await looked(server, days=8) == {made[-1]}
 
 
-async def test_others_are_untouched(server, press):
-    """Workers of an operator, agents, clients that keep their registration, and clients on other hosts: however long ago."""
+async def test_other_entries_are_not_affected(server, press):
+    """Workers added by an operator, agents, clients that keep their registration, and clients on other hosts: however old they are."""
     agents = [(await server.enrolled(f"etl-{number:04x}a1b2c3"))[0] for number in range(8)]
     kept = [await register(server, f"kept-{number:04x}a1b2c3") for number in range(8)]
     others = [
@@ -103,8 +103,8 @@ async def test_others_are_untouched(server, press):
     assert await alerts(server) == []
 
 
-async def test_a_client_that_starts_without_end_is_bounded(server, monkeypatch):
-    """Beyond a number, replaced entries are removed after two hours, and the latest stay for their time."""
+async def test_the_registrations_of_a_client_that_restarts_endlessly_are_limited(server, monkeypatch):
+    """Beyond a number, replaced entries are removed after two hours; the latest are kept as usual."""
     monkeypatch.setattr(repeated_registrations, "MAX_REPLACED", 6)
     made = await starts(server, 12)
 
@@ -115,7 +115,7 @@ async def test_a_client_that_starts_without_end_is_bounded(server, monkeypatch):
 
 
 async def test_an_entry_that_is_used_again_stays(server):
-    """Between two looks its client has got a token: the removal asks again in its transaction."""
+    """Its client got a token since the task selected it: the removal checks again in its transaction."""
     made = []
     for number in range(7):
         made.append(await register(server, f"reports-{number:04x}a1b2c3"))
@@ -128,15 +128,15 @@ async def test_an_entry_that_is_used_again_stays(server):
 
 
 @pytest.mark.parametrize(("kept_for", "days", "left"), [("forever", 900, 7), ("2d", 3, 1)])
-async def test_how_long_they_are_kept_is_a_setting(opened, kept_for, days, left):
-    """`forever` removes none."""
+async def test_a_setting_says_how_long_replaced_registrations_are_kept(opened, kept_for, days, left):
+    """With `forever`, none is removed."""
     async with opened(LYFTDATA_REPLACED_REGISTRATIONS_KEPT_FOR=kept_for) as server:
         await starts(server, 7)
         assert len(await looked(server, days=days)) == left
 
 
-def test_a_day_is_the_least():
-    """A client that starts once a day must be found before its entries are removed."""
+def test_replaced_registrations_are_kept_for_a_day_at_least():
+    """A client that starts once a day must be detected before its entries are removed."""
     assert parse_replaced_kept_for("1d") == timedelta(days=1)
     with pytest.raises(InvalidInputError):
         parse_replaced_kept_for("23h")

@@ -1,4 +1,4 @@
-"""Second factors by the API: set up, signed in with, attacked, lost."""
+"""Second factors in the API: set up, used to sign in, attacked, lost."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from lyftdata.core.totp import parse_secret_text
 
 
 class App:
-    """An authenticator app, as operators have it."""
+    """An operator's authenticator app."""
 
     codes: list[str]
 
@@ -21,7 +21,7 @@ class App:
         self._clock = clock
 
     def code(self, steps=0):
-        """Return the code that it shows, or that of so many steps later."""
+        """Return the current code, or that of so many steps later."""
         return self._generator.generate(int(self._clock().timestamp()) // 30 + steps).decode()
 
 
@@ -44,7 +44,7 @@ async def log_in(server, code=None, name="admin", password=PASSWORD):
 
 
 def bearer(answer):
-    """Return the headers of the session that an answer has opened."""
+    """Return the headers of the session that an answer opened."""
     assert answer.status_code == 200, answer.text
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
@@ -62,7 +62,7 @@ async def app(server, admin):
 
 
 async def test_a_sign_in_needs_password_and_code(server, admin, app):
-    """Neither alone opens a session; both do, and the audit log says by what."""
+    """Neither alone opens a session; both do, and the audit log names the factor."""
     app, _ = app
     alone = await log_in(server)
     wrong = await log_in(server, app.code(), password="wrong wrong wrong")
@@ -77,8 +77,8 @@ async def test_a_sign_in_needs_password_and_code(server, admin, app):
 
 
 @pytest.mark.parametrize("steps", [-1, 0])
-async def test_a_code_counts_once(server, admin, app, steps):
-    """Replay: a code that was read over a shoulder, or the one before it, does not count; nor does the one that confirmed the setup."""
+async def test_a_code_is_accepted_once(server, admin, app, steps):
+    """Replay: a code read over a shoulder, and any earlier one, is refused, also the one that confirmed the setup."""
     app, _ = app
     assert (await log_in(server, app.code(-1))).json()["code"] == "second_factor_failed"
     assert (await log_in(server, app.code())).status_code == 200
@@ -89,8 +89,8 @@ async def test_a_code_counts_once(server, admin, app, steps):
     assert (await log_in(server, app.code(1))).status_code == 200
 
 
-async def test_the_code_of_another_operator_is_wrong(server, admin, app):
-    """As is their recovery code."""
+async def test_the_code_of_another_operator_is_refused(server, admin, app):
+    """And so is their recovery code."""
     body = {"name": "ada", "role": "admin", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=admin)
     other, codes = await set_up(server, await server.sign_in("ada", "another long one"))
@@ -100,8 +100,8 @@ async def test_the_code_of_another_operator_is_wrong(server, admin, app):
         assert (await log_in(server, code, "ada", "another long one")).status_code == 200
 
 
-async def test_guessing_ends_and_a_right_password_forgives_nothing(server, admin, app):
-    """Brute force with a stolen password: five guesses, then a wait that neither a right code nor a new password check ends."""
+async def test_guesses_of_a_code_are_limited(server, admin, app):
+    """Brute force with a stolen password: after five guesses there is a wait, which neither a right code nor another right password ends."""
     app, codes = app
     for _ in range(5):
         assert (await log_in(server, "000000")).json()["code"] == "second_factor_failed"
@@ -110,13 +110,13 @@ async def test_guessing_ends_and_a_right_password_forgives_nothing(server, admin
     for code in (app.code(), codes[0]):
         answer = await log_in(server, code)
         assert (answer.status_code, answer.json()["code"]) == (429, "login_locked")
-    # From a network of their own, the operator is not locked out by it.
+    # After the wait, the operator can sign in.
     server.clock.forward(minutes=1)
     assert (await log_in(server, app.code())).status_code == 200
 
 
 async def test_a_recovery_code_signs_in_once(server, admin, app):
-    """In place of the app; the audit log says how many are left, and new ones replace them all."""
+    """Instead of the app's code; the audit log says how many are left, and new codes replace them all."""
     _, codes = app
     headers = bearer(await log_in(server, codes[0].lower()))
 
@@ -129,7 +129,7 @@ async def test_a_recovery_code_signs_in_once(server, admin, app):
     assert (await log_in(server, new.json()["recovery_codes"][0])).status_code == 200
 
 
-async def test_what_cannot_be_undone_asks_for_the_code_too(server, admin, app):
+async def test_irreversible_actions_need_the_code_too(server, admin, app):
     """Downgrade: a stolen session and the password are not enough."""
     app, _ = app
     server.clock.forward(minutes=15)
@@ -149,8 +149,8 @@ async def test_what_cannot_be_undone_asks_for_the_code_too(server, admin, app):
     assert (await prove(code=app.code(1))).status_code == 200
 
 
-async def test_setting_it_up_ends_other_sessions(server, admin):
-    """Those that the password alone has opened, a thief's perhaps."""
+async def test_setting_up_a_factor_ends_other_sessions(server, admin):
+    """They were opened with only the password, perhaps by a thief."""
     other = await server.sign_in()
     await set_up(server, admin)
 
@@ -158,8 +158,8 @@ async def test_setting_it_up_ends_other_sessions(server, admin):
     assert (await server.http.get("/api/whoami", headers=admin)).status_code == 200
 
 
-async def test_a_setup_belongs_to_its_session_and_its_quarter_of_an_hour(server, admin):
-    """Begun in another session, too long ago, made up, or with a wrong code, it stores nothing."""
+async def test_a_setup_is_valid_in_its_session_for_15_minutes(server, admin):
+    """If it was begun in another session or too long ago, is made up, or the code is wrong, nothing is stored."""
     begun = (await server.http.post("/api/me/second-factor/totp", headers=admin)).json()
     app = App(begun["secret"], server.clock)
     other = await server.sign_in()
@@ -179,8 +179,8 @@ async def test_a_setup_belongs_to_its_session_and_its_quarter_of_an_hour(server,
     assert (await log_in(server)).status_code == 200
 
 
-async def test_an_admin_resets_anothers(server, admin, app):
-    """The operator's sessions end, and the password alone signs in until there is another app; it is audited."""
+async def test_an_admin_can_reset_another_operators_factor(server, admin, app):
+    """The operator's sessions end, and the password alone signs in until there is a new app; the reset is audited."""
     body = {"name": "ada", "role": "viewer", "password": "another long one"}
     await server.http.post("/api/operators", json=body, headers=admin)
     ada = await server.sign_in("ada", "another long one")
@@ -199,8 +199,8 @@ async def test_an_admin_resets_anothers(server, admin, app):
     assert ("operator.second_factor_reset", "operator:ada") in {(o["action"], o["subject"]) for o in log}
 
 
-async def test_removing_ones_own_leaves_the_password(server, admin, app):
-    """And no recovery code; the status says so."""
+async def test_operators_can_remove_their_own_factor(server, admin, app):
+    """Then the password alone signs in, and there are no recovery codes."""
     status = (await server.http.get("/api/me/second-factor", headers=admin)).json()
     assert ([one["kind"] for one in status["factors"]], status["recovery_codes"]) == (["totp"], 10)
 
@@ -214,8 +214,8 @@ async def test_removing_ones_own_leaves_the_password(server, admin, app):
 
 
 @pytest.mark.parametrize("policy", ["optional", "admins", "all"])
-async def test_a_required_second_factor_is_set_up_before_anything_else(opened, policy):
-    """By the setting, for admins or for all; the account, and the setup itself, are open."""
+async def test_a_required_second_factor_must_be_set_up_first(opened, policy):
+    """Required by the setting for admins or for all; only the account and the setup itself are accessible."""
     async with opened(FakeClock(), LYFTDATA_SECOND_FACTOR=policy) as server:
         admin = await server.sign_in()
         if policy != "optional":
@@ -231,8 +231,8 @@ async def test_a_required_second_factor_is_set_up_before_anything_else(opened, p
         assert seen.status_code == (403 if policy == "all" else 200)
 
 
-async def test_without_a_required_second_factor_an_admin_has_power_over_no_other_session(opened):
-    """A password that was learned: by the routes of one's own account, it neither shows nor ends those of other operators."""
+async def test_an_admin_without_the_required_factor_cannot_access_other_sessions(opened):
+    """An attacker with only a password can neither see nor end the sessions of other operators."""
     async with opened(FakeClock(), LYFTDATA_SECOND_FACTOR="admins") as server:
         admin = await server.sign_in()
         await set_up(server, admin)
@@ -251,8 +251,8 @@ async def test_without_a_required_second_factor_an_admin_has_power_over_no_other
         assert (await server.http.delete(f"/api/admin-sessions/{theirs}", headers=admin)).status_code == 204
 
 
-async def test_an_emergency_password_alone_signs_in(server, admin, app):
-    """It was set on the Server's host, and is audited there: the way in that no lost app closes."""
+async def test_an_emergency_password_needs_no_second_factor(server, admin, app):
+    """It was set on the Server's host, where that is audited: the way in if the app is lost."""
     import msgspec
 
     from lyftdata.store.tables import operators
@@ -268,7 +268,7 @@ async def test_an_emergency_password_alone_signs_in(server, admin, app):
     assert answer.status_code == 204
 
 
-async def test_no_secret_is_stored_in_the_clear(server, admin, caplog):
+async def test_no_secret_is_stored_in_clear_text(server, admin, caplog):
     """Neither the app's secret nor a recovery code is in the database, the audit log or a log line."""
     from lyftdata.store.tables import second_factors
 

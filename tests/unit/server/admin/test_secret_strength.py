@@ -1,4 +1,4 @@
-"""Secrets that a person chose: what can be guessed is refused or warned about, what is random is not."""
+"""Secrets chosen by a person: a guessable one is refused or warned about, a random one is not."""
 
 import base64
 import random
@@ -44,7 +44,7 @@ MONOTONY = [
 PHRASES = [
     "Summer2026Summer2026Autumn2026Wint",
     "Winter2025Winter2025Spring2026Summ",
-    # As long as a generated one, and of its characters.
+    # As long as a generated one, with the same characters.
     "SummerTwentySixSummerTwentySevenWinterIsHer",
     "correct-horse-battery-staple-abcdefgh",
     "correct horse battery staple orange window",
@@ -63,12 +63,12 @@ WEAK = [PUBLISHED_EXAMPLE, *MONOTONY, *PHRASES]
 
 
 def bytes_of(seed, count):
-    """Return random bytes that a test can repeat."""
+    """Return reproducible random bytes."""
     return seeded_bytes(seed)(count)
 
 
 def letters(seed, alphabet, count):
-    """Return random characters."""
+    """Return reproducible random characters."""
     return "".join(random.Random(seed).choices(alphabet, k=count))
 
 
@@ -87,7 +87,7 @@ RANDOM = {
 
 @pytest.mark.parametrize("weak", WEAK)
 def test_a_weak_enrollment_key_is_warned_about(weak):
-    """The Server starts with it, since Workers know it, and names the variable and the command that makes a good one."""
+    """The Server starts with it, because Workers have it, and names the variable and the command that generates a good one."""
     read = read_server_settings(
         {"LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY, "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": weak}
     )
@@ -103,8 +103,8 @@ def test_a_weak_enrollment_key_is_warned_about(weak):
     ("damaged", "flaw"),
     [(ENROLLMENT_KEY[:-1], "this one has 64"), (ENROLLMENT_KEY[:-1] + "w", "its checksum is wrong")],
 )
-def test_a_generated_enrollment_key_that_is_not_whole_is_warned_about(damaged, flaw):
-    """The whole one, on a Worker's host, would not enroll there."""
+def test_an_incomplete_enrollment_key_is_warned_about(damaged, flaw):
+    """A Worker with the complete key could not enroll there."""
     (warning,) = read_server_settings({"LYFTDATA_AUTO_ENROLLMENT_KEY": damaged}).warnings
 
     assert warning.startswith("LYFTDATA_AUTO_ENROLLMENT_KEY: ")
@@ -114,7 +114,7 @@ def test_a_generated_enrollment_key_that_is_not_whole_is_warned_about(damaged, f
 
 @pytest.mark.parametrize("weak", WEAK)
 def test_a_weak_secret_key_is_refused(weak):
-    """Nobody but the Server knows it, so that it costs nothing to take another."""
+    """Only the Server knows it, so it is easy to replace."""
     with pytest.raises(SettingsError) as raised:
         read_server_settings({"LYFTDATA_SECRET_KEY": weak})
     (problem,) = raised.value.problems
@@ -126,7 +126,7 @@ def test_a_weak_secret_key_is_refused(weak):
 
 @pytest.mark.parametrize("weak", [PUBLISHED_EXAMPLE, "a" * 40, PHRASES[0]])
 def test_a_weak_secret_key_in_the_data_directory_is_refused(tmp_path, weak):
-    """The file may have been filled by hand: the same rule, and the file's name."""
+    """The file may have been written by hand: the same rule applies, and the error names the file."""
     directory = PrivateDirectory(tmp_path / "s", named_by="X", child="y")
     directory.make()
     directory.write("secret.key", weak.encode() + b"\n")
@@ -138,14 +138,14 @@ def test_a_weak_secret_key_in_the_data_directory_is_refused(tmp_path, weak):
 @pytest.mark.parametrize("kind", RANDOM)
 @settings(max_examples=10)
 @given(seed=st.integers())
-def test_random_keys_cause_no_false_alarm(kind, seed):
-    """What key generators print draws no warning."""
+def test_random_keys_cause_no_warning(kind, seed):
+    """The output of common key generators is accepted."""
     assert assess_key(Secret(RANDOM[kind](seed))) is None
 
 
 @pytest.mark.parametrize("kind", RANDOM)
 def test_a_random_secret_key_is_accepted(kind):
-    """What key generators print serves as a secret key."""
+    """The output of common key generators is accepted as a secret key."""
     check_secret_key(Secret(RANDOM[kind](1)))
 
 
@@ -171,7 +171,7 @@ def test_a_random_secret_key_is_accepted(kind):
     ],
 )
 def test_a_weak_password_is_refused(weak):
-    """With one sentence that says what was found and what to do; the password is not repeated."""
+    """The message says what was found and what to do, and does not repeat the password."""
     with pytest.raises(InvalidInputError) as raised:
         check_new_password(Secret(weak), operator="ada")
 
@@ -180,8 +180,8 @@ def test_a_weak_password_is_refused(weak):
     assert weak not in raised.value.message
 
 
-def test_what_is_known_of_its_owner_is_tried_first():
-    """The same password is taken from one operator and refused from the one whose name is in it."""
+def test_a_password_with_the_operators_name_is_refused():
+    """The same password is accepted for another operator."""
     check_new_password(Secret("zyxomma-2026!"), operator="ada")
     check_password(Secret("zyxomma-2026!"), min_guesses=MIN_PASSWORD_GUESSES, known=["ada"])
     with pytest.raises(InvalidInputError, match="easy to guess"):
@@ -198,14 +198,14 @@ def test_what_is_known_of_its_owner_is_tried_first():
         "Grüße an Zwölf Boxkämpfer",
     ],
 )
-def test_a_good_password_is_taken(fine):
+def test_a_good_password_is_accepted(fine):
     """Unrelated words, or random characters."""
     check_new_password(Secret(fine), operator="ada")
 
 
 @pytest.mark.parametrize("around", [" x", "x ", "\tx", "\ufeffx"])
-def test_a_password_does_not_begin_or_end_with_what_is_taken_off(around):
-    """Where a password is piped in, white space around it is taken off: its owner could not sign in."""
+def test_a_password_with_surrounding_white_space_is_refused(around):
+    """White space is stripped from a password that is piped in: its owner could not sign in."""
     with pytest.raises(InvalidInputError, match="white space"):
         check_new_password(Secret(around.replace("x", "correct horse battery")), operator="ada")
 
@@ -215,7 +215,7 @@ def test_a_password_does_not_begin_or_end_with_what_is_taken_off(around):
     [("kE2vx9Qa", True), ("bbbbbbbb", False), ("Password123!", False), ("lyftdata2026", False)],
 )
 def test_the_first_password_is_assessed_too(password, taken):
-    """With a lower bound, since it is changed at the first sign-in."""
+    """With a lower limit, because it is changed at the first sign-in."""
     if taken:
         read_server_settings({"LYFTDATA_ADMIN_INIT_PASSWORD": password})
         return
@@ -224,8 +224,8 @@ def test_the_first_password_is_assessed_too(password, taken):
     assert password not in str(raised.value)
 
 
-def test_no_secret_makes_the_assessment_try_thousands_of_spellings():
-    """Zxcvbn matches its dictionaries once for each way to read the symbols: a handful, whatever a password holds."""
+def test_the_number_of_spellings_tried_is_limited():
+    """Zxcvbn searches its dictionaries once for each way to read the symbols: a few, whatever the password contains."""
     from zxcvbn import matching
 
     def spellings(text):
@@ -236,8 +236,8 @@ def test_no_secret_makes_the_assessment_try_thousands_of_spellings():
     assert spellings(text.translate(secret_strength._ONE_SYMBOL_A_LETTER)) < 10
 
 
-def test_assessments_at_once_do_not_mix():
-    """Each of many threads is told about its own operator's name."""
+def test_concurrent_assessments_do_not_mix():
+    """Each of many threads uses its own operator's name."""
     answers = {}
 
     def ask(name):
@@ -256,8 +256,8 @@ def test_assessments_at_once_do_not_mix():
     assert {name for name, answer in answers.items() if answer == "refused"} == {"zyxomma"}
 
 
-async def test_the_api_says_why(server, admin):
-    """422 with the field and the reason, for one's own password and for another operator's; nothing is changed."""
+async def test_the_api_says_why_a_password_is_refused(server, admin):
+    """With 422, the field and the reason, for one's own password and for another operator's; nothing is changed."""
     weak = "bbbbbbbbbbbb"
     await server.http.post("/api/operators", json={"name": "grace", "role": "viewer"}, headers=admin)
     for method, path, body in (
@@ -273,8 +273,8 @@ async def test_the_api_says_why(server, admin):
     await server.sign_in()
 
 
-async def test_the_page_says_why(server):
-    """The form is shown again with the reason, and the old password stays in force."""
+async def test_the_page_says_why_a_password_is_refused(server):
+    """The form is shown again with the reason, and the old password stays valid."""
     browser = Browser(server.from_address("192.0.2.50"))
     await browser.sign_in("admin", PASSWORD)
     await browser.learn_token()
@@ -296,8 +296,8 @@ async def test_a_pasted_password_signs_in(server, written):
     assert answer.status_code == 200
 
 
-def test_a_key_that_is_good_starts():
-    """The keys that other tests use are among those that are taken without a word."""
+def test_the_keys_of_the_tests_cause_no_warning():
+    """Other tests rely on this."""
     read = read_server_settings(
         {"LYFTDATA_SECRET_KEY": SECRET_KEY, "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
     )
@@ -305,7 +305,7 @@ def test_a_key_that_is_good_starts():
 
 
 async def test_the_page_marks_a_weak_key(opened):
-    """The Auto-Enrollment page says which of the two keys is weak, and what to do; it shows neither."""
+    """The Auto-Enrollment page says which of the two keys is weak, and what to do; it shows neither key."""
     weak = PHRASES[0]
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS=weak) as server:
         own = {"current_password": PASSWORD, "new_password": f"xxx {PASSWORD}"}

@@ -5,8 +5,8 @@ from lyftdata.server.admin.schemas.status import Period
 from lyftdata.store.tables import samples
 
 
-async def test_the_server_over_time(server, admin, press):
-    """Admissions and refusals of each minute, the most that were connected; times without the Server have no point."""
+async def test_the_history_has_a_point_for_each_minute_of_activity(server, admin, press):
+    """With admissions, refusals and the peak of connected Workers; while the Server was down there are no points."""
     await server.token_by_key(*press)
     server.clock.forward(minutes=1)
     await server.services.samples.flush()
@@ -27,7 +27,7 @@ async def test_the_server_over_time(server, admin, press):
 
 
 async def test_a_week_of_minutes_is_shown_by_the_hour(server):
-    """What is older than the period is left out; each hour shows its highest count of Workers."""
+    """Older samples are left out; each hour shows its peak of connected Workers."""
     now = server.clock()
     for minutes, online in ((1, 3), (2, 7), (200, 1), (60 * 24 * 7 + 1, 9)):
         at = now.replace(minute=0) - (now - now.replace(minute=0))

@@ -1,4 +1,4 @@
-"""The versions of the fleet's agents over time: counted once an hour, with a bounded number of rows."""
+"""The agent versions of the fleet over time: counted once an hour, in a limited number of rows."""
 
 from datetime import timedelta
 
@@ -26,14 +26,14 @@ def shares(**workers):
 
 
 class Fleet(FleetVersions):
-    """What counts the agents; a test says how many there are."""
+    """Counts the agents; a test sets the numbers."""
 
     def __init__(self):
         self.now = []
         self.asked = 0
 
     async def shares(self):
-        """Return the numbers of this moment."""
+        """Return the current numbers."""
         self.asked += 1
         return self.now
 
@@ -51,7 +51,7 @@ def histories(server, fleet):
 
 
 def points(history):
-    """Return the hours from noon, and the numbers of each."""
+    """Return the hours since noon, and the numbers of each."""
     return [
         ((p.at - NOON) / timedelta(hours=1), {c.version: c.workers for c in p.versions}, p.others)
         for p in history.points
@@ -59,7 +59,7 @@ def points(history):
 
 
 async def test_each_hour_is_counted_once(histories, fleet, server):
-    """By the first look in it that finds Workers; the fleet is not counted again in that hour."""
+    """By the first run in that hour that finds Workers; later runs do not count again."""
     assert not await histories.look()
     fleet.now = shares(v1_3=5, v1_4=1)
     server.clock.forward(minutes=20)
@@ -78,8 +78,8 @@ async def test_each_hour_is_counted_once(histories, fleet, server):
     assert (week.step_s, week.until - week.since) == (3600, timedelta(days=7))
 
 
-async def test_another_server_has_counted_already(histories, fleet, server):
-    """Its numbers stand: the fleet is the same, and is not counted at all a second time."""
+async def test_a_fleet_counted_by_a_peer_is_not_counted_again(histories, fleet, server):
+    """The numbers of the peer are used: the fleet is the same."""
     fleet.now = shares(v1_4=3)
     await histories.look()
     other = Fleet()
@@ -92,8 +92,8 @@ async def test_another_server_has_counted_already(histories, fleet, server):
     assert points(await second.of(VersionPeriod.WEEK)) == [(0, {"1.4": 3}, 0)]
 
 
-def test_of_many_versions_the_rest_is_one_number():
-    """A Worker may report any text, each hour another one: rows are bounded, and no Worker is lost."""
+def test_beyond_a_number_of_versions_the_rest_is_one_number():
+    """A Worker may report any text, a different one each hour: rows are limited, and every Worker is counted."""
     many = {f"v{n}": 50 - n for n in range(40)}
 
     found = most_common(shares(**many), at=NOON)
@@ -105,8 +105,8 @@ def test_of_many_versions_the_rest_is_one_number():
     assert most_common([], at=NOON) == []
 
 
-async def test_a_year_has_one_step_a_day_and_the_last_hour(histories, fleet, server):
-    """Days begin at midnight, whenever they were counted first; of today the last hour is there too."""
+async def test_a_year_has_one_point_per_day_and_the_last_hour(histories, fleet, server):
+    """Days begin at midnight, whenever they were first counted; today's last hour is included."""
     for day in range(3):
         for hour in (0, 3):
             fleet.now = shares(v1_4=10 * day + hour + 1)
@@ -124,7 +124,7 @@ async def test_a_year_has_one_step_a_day_and_the_last_hour(histories, fleet, ser
     assert year.step_s == 86_400
 
 
-async def test_what_is_too_old_is_removed_with_the_next_hour(histories, fleet, server):
+async def test_old_counts_are_removed_with_the_next_hour(histories, fleet, server):
     """Hours after eight days, days after 400: at most about 8,000 rows."""
     fleet.now = shares(v1_4=1)
     for days in (0, 5, 9, 402):

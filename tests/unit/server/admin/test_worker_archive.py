@@ -1,4 +1,4 @@
-"""Workers that have not been active for long are left out of lists and counts, and come back by themselves."""
+"""Workers that have been inactive for a long time are left out of lists and counts, and return by themselves."""
 
 from datetime import timedelta
 
@@ -16,12 +16,12 @@ MONTH = timedelta(days=30)
 
 
 async def state(server, worker_id):
-    """Return the state of a Worker as its page has it."""
+    """Return the state of a Worker as its page shows it."""
     return server.services.worker_queries.state_of(server.services.directory.find_worker(worker_id))
 
 
 async def listed(server, wanted=None):
-    """Return the IDs of the Workers that a list has, and the number of all that are counted."""
+    """Return the IDs of the Workers in the list, whose total is checked too."""
     page = await server.services.worker_queries.page(
         search_terms(None, status=wanted), scope=UNLIMITED, limit=100, after=None
     )
@@ -30,12 +30,12 @@ async def listed(server, wanted=None):
 
 
 async def token(server, worker_id, key):
-    """Get a token; return the answer's status."""
+    """Get a token; return the status of the answer."""
     return (await server.token_by_assertion(server.assertion(key, worker_id))).status_code
 
 
 async def test_an_inactive_worker_is_left_out_until_its_next_token(server):
-    """After 30 days; by default no list and no count has it, its own page and the filter do, and both changes are audited."""
+    """After 30 days it is left out of lists and counts, but not of its own page and the filter; both changes are audited."""
     worker_id, key = await server.enrolled()
     server.clock.now += MONTH - timedelta(seconds=1)
     await archive_inactive(server.services)
@@ -60,8 +60,8 @@ async def test_an_inactive_worker_is_left_out_until_its_next_token(server):
     ]
 
 
-async def test_tokens_alone_keep_a_worker_listed(server):
-    """A client that never connects, and asks for a token now and then, is active; also when the Server has started since."""
+async def test_token_requests_alone_keep_a_worker_listed(server):
+    """A client that never connects, but requests a token now and then, is active."""
     worker_id, key = await server.enrolled()
     for _ in range(3):
         server.clock.now += timedelta(days=20)
@@ -72,8 +72,8 @@ async def test_tokens_alone_keep_a_worker_listed(server):
 
 
 @pytest.mark.parametrize("change", ["disabled", "connected"])
-async def test_who_is_never_archived(server, press, change):
-    """A Worker with an API key, one that an operator has disabled, and one that was connected within the time."""
+async def test_some_workers_are_never_archived(server, press, change):
+    """One with an API key, one that an operator has disabled, and one that was connected recently."""
     worker_id, _ = await server.enrolled()
     if change == "disabled":
         await server.services.workers.change(worker_id, enabled=False, actor=ADMIN)
@@ -88,8 +88,8 @@ async def test_who_is_never_archived(server, press, change):
     assert await listed(server) == {worker_id, press[0]}
 
 
-async def test_more_than_one_batch_is_archived_at_once(server, monkeypatch):
-    """A fleet that was switched off a month ago is out of the lists after one look."""
+async def test_one_run_archives_more_than_one_batch(server, monkeypatch):
+    """A fleet that was switched off a month ago is archived in one run."""
     monkeypatch.setattr(worker_archive, "_AT_ONCE", 2)
     for number in range(3):
         await server.enrolled(f"etl-{number}")
@@ -100,7 +100,7 @@ async def test_more_than_one_batch_is_archived_at_once(server, monkeypatch):
 
 
 async def test_an_archived_worker_keeps_its_name_and_can_be_deleted(server):
-    """Its entry is as it was: a newcomer with its name takes it over as from any Worker that is offline, and it can be deleted."""
+    """Its entry is unchanged: a new Worker with its name supersedes it like any that is offline, and it can be deleted."""
     first, _ = await server.enrolled("etl-1")
     other, _ = await server.enrolled("etl-2")
     server.clock.now += MONTH * 2
@@ -123,8 +123,8 @@ async def test_nothing_is_archived_if_the_setting_says_never(opened):
         assert await listed(server) == {worker_id}
 
 
-async def test_the_archive_is_kept_over_a_restart(opened):
-    """Counts and lists are the same for the Server that reads the entries at its start."""
+async def test_archived_workers_stay_archived_after_a_restart(opened):
+    """Counts and lists are the same after the entries are loaded again."""
     async with opened() as server:
         worker_id, _ = await server.enrolled()
         server.clock.now += MONTH * 2
@@ -137,8 +137,8 @@ async def test_the_archive_is_kept_over_a_restart(opened):
         assert (again.services.directory.worker_count(), again.services.directory.archived_count()) == (0, 1)
 
 
-async def test_workers_with_an_api_key_are_only_flagged(server, admin, press):
-    """An operator added them: an alert counts those that have not been active, and the filter behind it lists them."""
+async def test_an_inactive_worker_with_an_api_key_raises_an_alert(server, admin, press):
+    """An operator added it, so it is not archived: an alert counts such Workers, and its filter lists them."""
     worker_id, key = press
     assert "inactive" not in [alert.kind for alert in await server.services.alerts.find()]
     server.clock.now += MONTH + timedelta(days=1)
@@ -157,8 +157,8 @@ async def test_workers_with_an_api_key_are_only_flagged(server, admin, press):
     assert "inactive" not in [alert.kind for alert in await server.services.alerts.find()]
 
 
-async def test_a_time_that_cannot_be_read_is_refused(server, admin):
-    """A filter that cannot be read lists nothing, nor does one that no calendar reaches back to."""
+async def test_an_invalid_time_is_rejected(server, admin):
+    """A malformed filter, or one beyond the range of the calendar, lists nothing."""
     for text in ("soon", "999999999d", "999999999d999999999d"):
         answer = await server.http.get("/api/workers", params={"inactive_for": text}, headers=admin)
         assert answer.status_code == 422, text

@@ -1,4 +1,4 @@
-"""Filters of many entries at once."""
+"""Filters over many entries at once."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +25,12 @@ PART = [
 
 
 def part_of(text):
-    """Return a pattern for a part of a text."""
+    """Return a pattern that matches part of a text."""
     return TextPattern((text,), is_whole=False)
 
 
-def test_filters_are_joined_without_a_double_and_in_the_order_of_the_part():
-    """A Worker that several leave is there once, and what none leaves is the rest."""
+def test_combined_filters_return_each_worker_once_and_in_order():
+    """A Worker that matches several filters is returned once; `none_of` returns the Workers that match none."""
     press, second = by_name(part_of("press")), by_id({"w-2", "w-3"})
 
     assert any_of([second, press])(PART) == PART
@@ -41,12 +41,12 @@ def test_filters_are_joined_without_a_double_and_in_the_order_of_the_part():
 
 
 def by_text(pattern, workers):
-    """Return what leaves those of some Workers with a label that fits."""
+    """Return a filter for a text in any label of these Workers."""
     return by_any_label(pattern, Directory(workers, ()).label_texts)
 
 
-def test_a_text_in_a_label_is_found_in_each_part():
-    """A text with `=`, or a wildcard, is compared with the whole label."""
+def test_a_text_is_found_in_any_label():
+    """A text with `=` or a wildcard is compared with the whole label."""
     fits = by_text(part_of("gpu"), PART)
 
     assert [fits(part) for part in (PART[:1], PART[1:], PART)] == [[], [PART[1]], [PART[1]]]
@@ -66,8 +66,8 @@ PATTERNS = st.builds(
 
 
 @given(st.lists(LABELS, max_size=6), st.lists(LABELS, max_size=2), PATTERNS)
-def test_labels_of_many_are_searched_as_each_alone(labels, others, pattern):
-    """Also when the fleet has more labels than those among which is searched."""
+def test_searching_many_labels_finds_the_same_as_searching_each(labels, others, pattern):
+    """Also if the fleet has more labels than the Workers that are searched."""
     part = [worker(f"w-{number}", labels=each) for number, each in enumerate(labels)]
     outside = [worker(f"x-{number}", labels=each) for number, each in enumerate(others)]
     alone = [
@@ -79,8 +79,8 @@ def test_labels_of_many_are_searched_as_each_alone(labels, others, pattern):
     assert by_text(pattern, part + outside)(part) == alone
 
 
-def test_a_label_without_a_value_is_not_one_that_is_missing():
-    """`gpu=` finds the label that has no value, and not a Worker without the label."""
+def test_a_label_without_a_value_differs_from_a_missing_label():
+    """`gpu=` finds the label without a value, not a Worker without the label."""
     nothing = TextPattern(("",), is_whole=True)
 
     assert by_label(LabelMatch("gpu", nothing))(PART) == [PART[1]]

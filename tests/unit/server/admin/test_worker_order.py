@@ -1,4 +1,4 @@
-"""Workers in the order of each column."""
+"""Workers sorted by each column."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +11,7 @@ from lyftdata.core.scopes import UNLIMITED
 from lyftdata.core.worker_query import parse_worker_query
 from lyftdata.server.admin.worker_order import Column, first_by_id
 
-# Those that have nothing in the column come last, by name, in both directions.
+# Workers without a value in the column come last, by name, in both directions.
 ORDERS = {
     Column.NAME: "odd binder gpu-7 late press-1 press-10 press-2",
     Column.STATUS: "odd gpu-7 press-1 press-2 binder press-10 late",
@@ -28,15 +28,15 @@ ORDERS = {
 
 @pytest.fixture
 async def fleet(server):
-    """Return a Server with the fleet of the table of searches."""
+    """Return a Server with the fleet of the search table."""
     now = server.clock()
     await server.services.store.write(lambda tx: write_fleet(tx, now))
     server.services.traces.seen |= {"press-1", "press-2", "press-10", "gpu-7", "odd", "old"}
     return server
 
 
-async def test_a_list_is_sorted_by_any_column(fleet):
-    """Versions by their numbers, times by time, states in the order of the facets; reversed, what is missing stays last."""
+async def test_a_list_can_be_sorted_by_any_column(fleet):
+    """Versions as numbers, times as times, states in the order of the facets; in reverse order, missing values stay last."""
     queries = fleet.services.worker_queries
     found = await queries.find(parse_worker_query(""), scope=UNLIMITED)
     orders, reverse = {}, {}
@@ -54,7 +54,7 @@ async def test_a_list_is_sorted_by_any_column(fleet):
 
 
 async def test_a_connected_worker_is_sorted_by_its_session(fleet, press):
-    """It was seen just now, whatever was written of it before."""
+    """It was seen just now, whatever is stored about it."""
     token = (await fleet.token_by_key(*press)).json()["access_token"]
     poll = {"boot_id": "boot-0001", "host": {"hostname": "a-host", "agent_version": "9.0"}}
     headers = {"Authorization": f"Bearer {token}"}
@@ -74,8 +74,8 @@ async def test_a_connected_worker_is_sorted_by_its_session(fleet, press):
 
 
 @pytest.mark.parametrize("descending", [False, True])
-async def test_the_first_of_a_list_are_those_of_the_whole_list(fleet, descending):
-    """However many are asked for, also where many have the same value and some have none."""
+async def test_the_first_n_are_those_of_the_whole_list(fleet, descending):
+    """However many are requested, also if many have the same value and some have none."""
     queries = fleet.services.worker_queries
     found = await queries.find(parse_worker_query(""), scope=UNLIMITED)
     for column in Column:
@@ -91,8 +91,8 @@ NAMES = st.sampled_from(("press", "Press", "PRESS-2", "binder", "Straße", "stra
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(NAMES, max_size=12), limit=st.integers(1, 13), descending=st.booleans())
-async def test_the_first_by_name_are_found_part_by_part(server, monkeypatch, names, limit, descending):
-    """Names that are equal but for their case are in order of ID, and none is lost where parts meet."""
+async def test_the_first_by_name_are_found_in_batches(server, monkeypatch, names, limit, descending):
+    """Names that differ only in case are sorted by ID, and none is lost between batches."""
     monkeypatch.setattr("lyftdata.server.admin.worker_order._AT_ONCE", 3)
     found = [worker(f"w-{-number % 7}{number}", name=name) for number, name in enumerate(names)]
 

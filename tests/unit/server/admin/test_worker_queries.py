@@ -1,4 +1,4 @@
-"""Workers as operators read them: pages, filters, states."""
+"""Workers as operators see them: pages, filters, states."""
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role, State
@@ -15,8 +15,8 @@ async def add(server, worker_id, name=None, labels=None):
     )
 
 
-async def test_pages_are_whole_and_do_not_overlap(server, admin):
-    """Following `next` gives every Worker once, in order, whatever is filtered."""
+async def test_pages_are_complete_and_do_not_overlap(server, admin):
+    """Following `next` returns every Worker once, in order, with any filter."""
     for n in range(25):
         await add(server, f"w-{n:02}", labels={"even": "yes"} if n % 2 == 0 else {})
 
@@ -40,8 +40,8 @@ async def test_pages_are_whole_and_do_not_overlap(server, admin):
         assert len(seen) == expected
 
 
-async def test_workers_are_found_by_their_key_and_their_secret(server, press):
-    """By the key they are connected with, or used last; by the enrollment key that they came with."""
+async def test_workers_are_found_by_api_key_and_by_enrollment_key(server, press):
+    """By the API key they are connected with or used last; by the enrollment key they enrolled with."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     (key,) = await server.services.api_key_queries.list_all(scope=UNLIMITED)
@@ -58,8 +58,8 @@ async def test_workers_are_found_by_their_key_and_their_secret(server, press):
     assert [w.id for w in found] == [enrolled]
 
 
-async def test_what_a_worker_left_behind_stays_when_it_leaves(server, admin, press):
-    """The key it used last, its address and its host are what one asks for once it is gone."""
+async def test_the_last_key_address_and_host_stay_when_a_worker_disconnects(server, admin, press):
+    """Operators look for them once it is offline."""
     session = server.services.sessions
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
@@ -80,7 +80,7 @@ async def test_what_a_worker_left_behind_stays_when_it_leaves(server, admin, pre
 
 
 async def test_a_worker_has_one_state(server, admin, press):
-    """A disabled Worker is not among those that are offline or were never connected."""
+    """A disabled Worker is not counted as offline or never connected."""
     await server.http.patch("/api/workers/press-01", json={"enabled": False}, headers=admin)
     counts = {
         state: (await server.http.get("/api/workers", params={"status": state}, headers=admin)).json()[
@@ -92,7 +92,7 @@ async def test_a_worker_has_one_state(server, admin, press):
 
 
 async def test_a_name_instead_of_an_id_gets_a_hint(server, admin):
-    """Operators know Workers by their names; what is asked for is the ID."""
+    """Operators know Workers by name; the API takes the ID."""
     worker_id, _ = await server.enrolled("scaler")
     answer = (await server.http.get("/api/workers/scaler", headers=admin)).json()
     assert answer["hint"] == f"A Worker is found by its ID: 'scaler' has the ID {worker_id}."

@@ -1,4 +1,4 @@
-"""Searches over a fleet: the same table on both databases, in the API, and for Workers that are connected."""
+"""Searches over a fleet: the same table on both databases, in the API, and for connected Workers."""
 
 import random
 
@@ -37,7 +37,7 @@ async def fleet(opened, request):
 
 
 async def test_each_search_finds_what_the_table_says(fleet):
-    """On either database, alone and in the API."""
+    """On both databases, in queries and in the API."""
     admin = await fleet.sign_in()
     found, listed = {}, {}
     for search, _ in SEARCHES:
@@ -52,8 +52,8 @@ async def test_each_search_finds_what_the_table_says(fleet):
     assert EVERYTHING.isdisjoint(NOT_LISTED)
 
 
-async def test_what_cannot_be_understood_lists_nothing(server, press, admin):
-    """The API answers 422 with the sentence that names the character, and no Worker."""
+async def test_an_invalid_search_lists_nothing(server, press, admin):
+    """The API answers 422 with a message that names the position, and no Worker."""
     for search, position, message in REJECTED:
         answer = await server.http.get("/api/workers", params={"q": search}, headers=admin)
         assert answer.status_code == 422, search
@@ -65,8 +65,8 @@ async def test_what_cannot_be_understood_lists_nothing(server, press, admin):
     assert blank.status_code == 422
 
 
-async def test_of_a_connected_worker_its_session_counts(server, press, admin):
-    """It is found by the host, address, version and key that it has now, and not by those of before."""
+async def test_a_connected_worker_is_found_by_its_session(server, press, admin):
+    """By its current host, address, version and key, not by previous ones."""
 
     async def find(search):
         found = await server.services.worker_queries.find(parse_worker_query(search), scope=UNLIMITED)
@@ -111,7 +111,7 @@ async def test_of_a_connected_worker_its_session_counts(server, press, admin):
 
 
 async def test_an_enrollment_key_is_found_by_its_name(server, admin):
-    """The startup key is `startup`, an issued one has its own name; both are found by fingerprint too."""
+    """The startup key is called `startup`, an issued one has its own name; both are also found by fingerprint."""
     enrolled, _ = await server.enrolled()
     (startup,) = server.services.enrollment.keys
 
@@ -130,8 +130,8 @@ def archived(one, now):
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_search_finds_what_a_plain_one_finds(server, seed):
-    """Over a fleet made at random, of which a part is connected: the same as if each word were asked of each Worker."""
+async def test_a_search_finds_the_same_as_a_simple_one(server, seed):
+    """Over a random fleet, partly connected: the same as checking each word against each Worker."""
     chance, now, services = random.Random(seed), server.clock(), server.services
     keys = [api_key(public_id, name=name) for name, public_id in KEYS.items()]
     described, traces, sessions = random_fleet(chance, 700, now)
@@ -166,13 +166,13 @@ async def test_a_search_finds_what_a_plain_one_finds(server, seed):
 async def test_a_worker_that_leaves_the_scope_while_the_database_answers_is_not_found(
     server, press, monkeypatch
 ):
-    """Nor one that is archived meanwhile: what is shown is looked at after the answer."""
+    """Nor is one that is archived meanwhile: the result is checked after the database answered."""
     directory, now = server.services.directory, server.clock()
     kept = directory.find_worker("press-01")
     scope = scope_of({"team": "etl"})
 
     def then(record):
-        """Return a search of the database during which the entry becomes another."""
+        """Return a database search during which the entry changes."""
 
         async def find_ids(self, terms, among):
             directory.apply([WorkerChanged("press-01", record)])

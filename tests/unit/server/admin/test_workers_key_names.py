@@ -1,4 +1,4 @@
-"""The name of a key that is issued with its Worker: nobody chose it, so it must never be in the way."""
+"""The name of a key that is issued with its Worker: it is generated, so it must never cause an error."""
 
 import random
 
@@ -17,7 +17,7 @@ RACK = "node.rack-17.row-4.eu-central-1.compute.example"
 
 
 def fleet_of(server, random_bytes):
-    """Return the fleet of this Server, with keys from another source of random bytes."""
+    """Return the use case for Workers, with keys from another source of random bytes."""
     common = {
         "store": server.services.store,
         "clock": server.clock,
@@ -29,22 +29,22 @@ def fleet_of(server, random_bytes):
 
 
 async def named_after(fleet, worker_id):
-    """Add a Worker with a key of its own; return the key's name."""
+    """Add a Worker with its own key; return the key's name."""
     _, issued = await fleet.add(worker_id, worker_id=worker_id, labels={}, issue_key=True, actor=ACTOR)
     return issued.record.name
 
 
 @pytest.mark.parametrize("worker_id", ["a", "1.2", "press-01", "x" * 64, "9" + "." * 63, f"{RACK}-0001"])
-async def test_every_worker_id_gives_a_name_that_the_rule_allows(server, worker_id):
-    """One letter, 64 of them, dots: the Worker and its key are there."""
+async def test_every_worker_id_gives_a_valid_key_name(server, worker_id):
+    """One letter, 64 letters, dots: the Worker and its key are added."""
     name = await named_after(fleet_of(server, seeded_bytes(1)), worker_id)
 
     assert parse_api_key_name(name) == name
     assert name.startswith(worker_id[0])
 
 
-async def test_two_draws_that_meet_refuse_nobody(server):
-    """A name that is taken, even by a key of a Worker that was deleted, is drawn again: the Worker is added."""
+async def test_a_name_collision_is_resolved_by_drawing_again(server):
+    """Even with the key of a deleted Worker: the new Worker is added."""
     draws = iter([b"\x01" * 3, b"\x01" * 3, b"\x01" * 3, b"\x02" * 3])
     others = seeded_bytes(2)
     fleet = fleet_of(server, lambda size: next(draws) if size == 3 else others(size))
@@ -56,8 +56,8 @@ async def test_two_draws_that_meet_refuse_nobody(server):
     assert (first, second) == ("press-01-key-010101", "press-01-key-020202")
 
 
-async def test_the_names_of_long_ids_tell_them_apart(server):
-    """Hosts whose IDs differ only at their end are told apart by more than what was drawn."""
+async def test_the_key_names_of_long_ids_are_distinguishable(server):
+    """If IDs differ only at their end, the names differ in more than the random part."""
     fleet = fleet_of(server, seeded_bytes(3))
     numbers = random.Random(4).sample(range(10_000), 3)
     names = [await named_after(fleet, f"{RACK}-{number:04}") for number in numbers]

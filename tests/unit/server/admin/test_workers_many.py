@@ -1,4 +1,4 @@
-"""Many new Workers at once: all of them or none, with a key each, one for all, or one that there is."""
+"""Adding many Workers at once: all or none, with a key each, one for all, or an existing one."""
 
 import pytest
 from tests.builders import worker
@@ -48,8 +48,8 @@ def names_of(server):
     return sorted(record.name for record in server.services.directory.workers())
 
 
-async def test_all_are_added_with_one_group_of_events(server):
-    """Each has its entry and its event, and these name the first one's number."""
+async def test_workers_are_added_with_one_group_of_events(server):
+    """Each has its entry and its event, which has the number of the first event."""
     added = await add(server, labels={"zone": "eu-1"})
 
     assert names_of(server) == ["press-01", "press-02", "press-03"]
@@ -72,16 +72,16 @@ async def test_ids_are_generated_unless_given(server):
     assert all(record.id.startswith("w-") for record in added.records)
 
 
-async def test_each_gets_a_key_of_its_own(server):
-    """A key works for its Worker and for no other."""
+async def test_each_worker_gets_its_own_key(server):
+    """A key works only for its Worker."""
     added = await add(server, new_key=NewKey.EACH)
 
     assert [issued.record.worker_ids for issued in added.issued] == [(record.id,) for record in added.records]
     assert len({issued.text.reveal() for issued in added.issued}) == 3
 
 
-async def test_one_key_is_made_for_all(server):
-    """It is named after the first and the last one, and for these alone."""
+async def test_a_shared_key_is_for_these_workers_only(server):
+    """It is named after the first and the last one."""
     added = await add(server, new_key=NewKey.SHARED)
 
     (issued,) = added.issued
@@ -90,8 +90,8 @@ async def test_one_key_is_made_for_all(server):
     assert issued.record.name.startswith("press-01-to-press-03-key-")
 
 
-async def test_a_key_that_there_is_is_used_by_all(server):
-    """It stays as it is for others."""
+async def test_an_existing_key_can_be_used_for_all(server):
+    """The Workers that used it before keep it."""
     await put(server, worker("w-1", strategy=Strategy.API_KEY))
     await server.services.api_keys.issue("old-key", worker_ids=["w-1"], expires_in=None, actor=ANN)
 
@@ -109,8 +109,8 @@ async def test_a_key_that_there_is_is_used_by_all(server):
         (worker("w-1", name="press-03"), "worker_name_taken", "'press-03'"),
     ],
 )
-async def test_one_that_is_taken_refuses_all(server, there, code, named):
-    """The message names what is taken; nothing is left behind, no key and no event."""
+async def test_one_taken_id_or_name_stops_the_whole_addition(server, there, code, named):
+    """The message names it; nothing is left behind, no key and no event."""
     await put(server, there)
     before = server.services.store.audit_length
 
@@ -123,8 +123,8 @@ async def test_one_that_is_taken_refuses_all(server, there, code, named):
     assert server.services.store.audit_length == before
 
 
-async def test_every_name_that_is_taken_is_listed(server):
-    """Up to ten, and the number of the others; the holder of none."""
+async def test_every_taken_name_is_listed(server):
+    """Up to ten, and the number of the others; but not the Workers that have them."""
     await put(server, *(worker(f"w-{number}", name=f"press-{number:02}") for number in range(1, 13)))
 
     with pytest.raises(ConflictError) as refused:
@@ -135,8 +135,8 @@ async def test_every_name_that_is_taken_is_listed(server):
     assert "w-" not in refused.value.message
 
 
-async def test_a_key_that_is_not_there_refuses_all(server):
-    """No Worker stays without the key that it was to use."""
+async def test_an_unknown_key_stops_the_whole_addition(server):
+    """No Worker is added without the key that it was to use."""
     with pytest.raises(NotFoundError):
         await add(server, existing_key="no-such-key")
 
@@ -153,8 +153,8 @@ async def test_a_key_that_is_not_there_refuses_all(server):
         ({"labels": {"": "x"}}, "labels"),
     ],
 )
-async def test_what_does_not_fit_is_refused(server, options, field):
-    """Ranges of different sizes, a single name, and two ways to a key."""
+async def test_contradictory_options_are_rejected(server, options, field):
+    """Ranges of different sizes, a single name, or two sources of a key."""
     with pytest.raises(InvalidInputError) as refused:
         await add(server, **options)
 
@@ -162,8 +162,8 @@ async def test_what_does_not_fit_is_refused(server, options, field):
     assert names_of(server) == []
 
 
-async def test_a_scope_gives_its_labels_to_all(server):
-    """And refuses others that contradict it, and the keys of others."""
+async def test_an_operator_with_a_scope_adds_workers_within_it(server):
+    """They get its labels; contradicting labels and keys outside the scope are rejected."""
     added = await add(server, actor=ETL, new_key=NewKey.SHARED)
     await server.services.api_keys.issue("for-all", worker_ids=None, expires_in=None, actor=ANN)
 

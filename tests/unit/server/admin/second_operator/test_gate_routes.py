@@ -16,7 +16,7 @@ from lyftdata.core.change_requests import Operation
 from lyftdata.store.tables import change_requests, fleet_policy, signing_keys
 
 # Every route that a second operator may have to confirm, with a body and the operation that it requests.
-STOPPED: list[tuple[str, str, Any, str]] = [
+NEED_CONFIRMATION: list[tuple[str, str, Any, str]] = [
     ("DELETE", "/api/workers/w-1", None, "change_workers"),
     ("PATCH", "/api/workers/w-1", {"enabled": False}, "change_workers"),
     ("POST", "/api/workers/changes", {"action": "delete", "q": "id:w-", "expect": 2}, "change_workers"),
@@ -45,7 +45,7 @@ STOPPED: list[tuple[str, str, Any, str]] = [
     ("PUT", "/api/second-operator", {"actions": []}, "change_rules"),
 ]
 # Every other route that changes something, and why one operator is enough.
-BY_ONE = {
+NEED_ONE_OPERATOR = {
     "signs somebody in or out, or is about one's own account": [
         ("POST", "/api/login"),
         ("POST", "/api/login/device"),
@@ -150,18 +150,18 @@ async def pair(server, unhurried):
 def test_every_route_is_classified():
     """A new route that changes something must be added above: as one that needs confirmation, or with the reason why not."""
     changing = {(method, path) for method, path in OPERATIONS if method != "GET"}
-    stopped = {_template(method, path) for method, path, _, _ in STOPPED}
-    by_one = {route for routes in BY_ONE.values() for route in routes}
+    confirmed = {_template(method, path) for method, path, _, _ in NEED_CONFIRMATION}
+    by_one = {route for routes in NEED_ONE_OPERATOR.values() for route in routes}
 
-    assert stopped | by_one == changing
-    assert not stopped & by_one
+    assert confirmed | by_one == changing
+    assert not confirmed & by_one
 
 
 def test_every_operation_is_requested_by_a_route():
     """Every kind of operation is in the table of routes."""
     kinds = {kind.__struct_config__.tag for kind in Operation.__args__}
 
-    assert {kind for *_, kind in STOPPED} == kinds
+    assert {kind for *_, kind in NEED_CONFIRMATION} == kinds
 
 
 async def test_no_route_works_without_confirmation(pair, subtests):
@@ -170,7 +170,7 @@ async def test_no_route_works_without_confirmation(pair, subtests):
     (kid,) = [record.kid for record in await server.services.signing_keys.read_all()]
     (passkey,) = await server.services.passkeys.list("carol")
     before = await _state(server)
-    for method, path, body, kind in STOPPED:
+    for method, path, body, kind in NEED_CONFIRMATION:
         if body == {"now": True, "withdraw": ["KID"]}:
             body = {"now": True, "withdraw": [kid]}  # noqa: PLW2901 - only known here
         request_id = await pair.ask(
