@@ -97,11 +97,11 @@ def test_guesses_of_others_do_not_lock_out_a_known_device(listen, tmp_path, chan
         host.done("password", "--password-stdin", stdin=f"{PASSWORD}\n{NEW_PASSWORD}\n")
         password = NEW_PASSWORD
     host.done("logout")
-    stranger = CommandHost(tmp_path / "stranger", LYFTDATA_URL=server.url)
-    guesses = [log_in(stranger, "a wrong password").errors for _ in range(5)]
+    other_host = CommandHost(tmp_path / "stranger", LYFTDATA_URL=server.url)
+    guesses = [log_in(other_host, "a wrong password").errors for _ in range(5)]
     assert all("Name or password is wrong" in errors for errors in guesses)
 
-    assert "Too many failed sign-ins" in log_in(stranger, password).errors
+    assert "Too many failed sign-ins" in log_in(other_host, password).errors
     assert log_in(host, password).exit_code == 0
 
 

@@ -11,7 +11,7 @@ from tests.deployment import PASSWORD, Deployment
 FROM_OUR_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": ISSUER}
 
 
-def the(pattern: str, page: httpx2.Response, flags: int = 0) -> str:
+def get_match(pattern: str, page: httpx2.Response, flags: int = 0) -> str:
     """Return the group of the pattern's first match in a page, or the whole match if there is no group."""
     found = re.search(pattern, page.text, flags)
     assert found is not None, pattern
@@ -38,7 +38,7 @@ class Browser:
     async def learn_token(self) -> None:
         """Read the CSRF token from the form of a page."""
         page = await self.http.get("/account/password")
-        self.csrf = the(r'name="csrf" value="([0-9a-f]{64})"', page)
+        self.csrf = get_match(r'name="csrf" value="([0-9a-f]{64})"', page)
 
     async def get(self, path: str, **more: Any) -> httpx2.Response:
         """Open a page."""
@@ -50,7 +50,7 @@ class Browser:
 
     async def post_shown(self, page: str, path: str, **fields: Any) -> httpx2.Response:
         """Post a form with the `before` value that its page shows, which identifies the state it was rendered with."""
-        before = the(r'name="before" value="([0-9a-f]{64})"', await self.get(page))
+        before = get_match(r'name="before" value="([0-9a-f]{64})"', await self.get(page))
         return await self.post(path, before=before, **fields)
 
 

@@ -3,7 +3,7 @@
 import re
 
 from tests.builders import worker
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 
 from lyftdata.store.tables import workers
 
@@ -12,7 +12,7 @@ MENU = r'(?s)<nav aria-label="Main">(.*?)</nav>'
 
 def headings(page):
     """Return the column headings of the list."""
-    head = the(r'(?s)<table class="fleet">\s*<thead>(.*?)</thead>', page)
+    head = get_match(r'(?s)<table class="fleet">\s*<thead>(.*?)</thead>', page)
     titles = re.findall(r"<th[^>]*>(?:<a[^>]*>)?([^<]+)", head)
     return [title for title in titles if title.strip()]
 
@@ -69,9 +69,9 @@ async def test_a_search_error_is_shown_once(browser):
 
 async def test_the_menu_has_api_tokens_and_event_destinations(browser, viewer):
     """Only for operators who may open these pages."""
-    menu = the(MENU, await browser.get("/audit"))
+    menu = get_match(MENU, await browser.get("/audit"))
     assert ('href="/api-tokens"' in menu, 'href="/event-destinations"' in menu) == (True, True)
-    menu = the(MENU, await viewer.get("/audit"))
+    menu = get_match(MENU, await viewer.get("/audit"))
     assert ('href="/api-tokens"' in menu, 'href="/event-destinations"' in menu) == (True, False)
     tokens = await browser.get("/issue-api-token")
     assert '<a href="/api-tokens" aria-current="page">' in tokens.text

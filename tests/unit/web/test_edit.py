@@ -11,7 +11,7 @@ RESOURCE = ("/resources/broker", {"audience": "https://broker.example", "scopes"
 
 
 @pytest.fixture
-async def things(browser, press):
+async def objects(browser, press):
     """Create a Worker with labels and a resource."""
     await browser.post(WORKER[0], **WORKER[1])
     await browser.post("/add-resource", name="broker", **RESOURCE[1])
@@ -44,7 +44,7 @@ async def current(server, path):
     ],
 )
 async def test_the_second_to_save_sees_the_conflict_and_keeps_the_typed_values(
-    server, browser, things, form, first, second, shown
+    server, browser, objects, form, first, second, shown
 ):
     """Nothing is overwritten; the page shows the current value, and saving once more replaces it."""
     path, fields = form
@@ -70,7 +70,7 @@ async def test_the_second_to_save_sees_the_conflict_and_keeps_the_typed_values(
         (RESOURCE, {"scopes": "read write"}, {"labels": "gpu cpu"}),
     ],
 )
-async def test_changes_to_different_fields_are_both_kept(server, browser, things, form, first, second):
+async def test_changes_to_different_fields_are_both_kept(server, browser, objects, form, first, second):
     """Fields that were not edited are not sent."""
     path, fields = form
     opened = seen(await browser.get(path))
@@ -86,7 +86,7 @@ async def test_changes_to_different_fields_are_both_kept(server, browser, things
     assert await current(server, path) == expected
 
 
-async def test_an_input_error_does_not_hide_a_conflict(server, browser, things):
+async def test_an_input_error_does_not_hide_a_conflict(server, browser, objects):
     """After a typing error is corrected, the form is still compared with the values it was first shown with."""
     opened = seen(await browser.get("/workers/press-01"))
     await browser.post("/workers/press-01", name="press-01", labels="owner=ann", seen=opened)
@@ -142,7 +142,7 @@ async def test_a_conflict_is_also_detected_in_the_transaction(server, admin, pre
         ("/api/resources/broker", {"scopes": ["x"]}, {"labels": ["cpu"]}),
     ],
 )
-async def test_the_api_checks_if_match(server, browser, things, path, change, other):
+async def test_the_api_checks_if_match(server, browser, objects, path, change, other):
     """With `If-Match` a change is refused if anything was edited since; without it, the change is made."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     tag = (await server.http.get(path, headers=admin)).headers["etag"]

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 
 from lyftdata.core.change_requests import ChangeRequestRecord, ChangeWorkers, encode_operation
 from lyftdata.core.errors import ConflictError, InvalidInputError, NotFoundError
@@ -118,7 +118,7 @@ SECRETS = {"current", "new", "again", "password", "code"}
 
 
 @pytest.fixture
-async def filled(server, browser, press):
+async def browser_with_objects(server, browser, press):
     """Return an admin's browser, with one of each thing that a form edits."""
     headers = await server.sign_in(password=OWN)
     for path, body in (
@@ -155,7 +155,7 @@ def add_requests(tx, now):
         change_requests.insert_request(tx, record)
 
 
-def within(pattern, text):
+def group_of(pattern, text):
     """Return the group of the pattern's first match in a text."""
     found = re.search(pattern, text, re.DOTALL)
     assert found is not None, pattern
@@ -170,30 +170,32 @@ def tags_at_fault(page):
 async def post(browser, path, fields):
     """Post a form, with the hidden values that its page gives it."""
     if path == "/account/second-factor":
-        fields = fields | {"setup": the(r'name="setup" value="([^"]+)"', await browser.get(path))}
+        fields = fields | {"setup": get_match(r'name="setup" value="([^"]+)"', await browser.get(path))}
     if "/rotate" in path:
-        fields = fields | {"before": the(r'name="before" value="([0-9a-f]{64})"', await browser.get(path))}
+        fields = fields | {
+            "before": get_match(r'name="before" value="([0-9a-f]{64})"', await browser.get(path))
+        }
     return await browser.post(path, **fields)
 
 
-async def test_every_input_error_is_shown_at_its_field(filled, subtests):
+async def test_every_input_error_is_shown_at_its_field(browser_with_objects, subtests):
     """The field is marked, has the message and the focus, and is linked from the top; the typed value is kept."""
     for path, fields, name in CASES:
         with subtests.test(path=path, name=name):
-            answer = await post(filled, path, fields)
+            answer = await post(browser_with_objects, path, fields)
             text = answer.text
             assert answer.status_code >= 400
             (tag,) = tags_at_fault(text)
             assert f'name="{name}"' in tag
             assert f'id="field-{name}"' in tag
-            described = within(r'aria-describedby="([^"]+)"', tag).split()
+            described = group_of(r'aria-describedby="([^"]+)"', tag).split()
             assert described[0] == f"error-{name}"
             assert [text.count(f'id="{each}"') for each in described] == [1] * len(described)
-            sentence = html.unescape(within(rf'<p class="fault" id="error-{name}">(.*?)</p>', text))
+            sentence = html.unescape(group_of(rf'<p class="fault" id="error-{name}">(.*?)</p>', text))
             assert re.fullmatch(r"[A-Z].*[.?]", sentence)
             assert re.search(r"--[a-z]|`|[a-z]_[a-z]", sentence) is None
             assert text.count(" autofocus") == tag.count(" autofocus") == 1
-            assert f'<a href="#field-{name}">' in within(r'data-say="alarm">(.*?)</p>', text)
+            assert f'<a href="#field-{name}">' in group_of(r'data-say="alarm">(.*?)</p>', text)
             if name in SECRETS or tag.startswith("<select") or (path == "/incident" and name == "subject"):
                 assert len(fields[name]) < 7 or fields[name] not in text
             else:

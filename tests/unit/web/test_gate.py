@@ -155,12 +155,12 @@ HTML = {"Accept": "text/html"}
 async def test_an_error_page_keeps_the_menu(server, viewer, press, path, status):
     """A signed-in operator finds the menu, their name and *Sign out* on every error; an unknown caller finds none of it."""
     page = await viewer.get(path, headers=HTML)
-    strange = await server.http.get(path, headers=HTML)
+    signed_out = await server.http.get(path, headers=HTML)
 
     assert page.status_code == status
     assert '<nav aria-label="Main">' in page.text
     assert "vera" in page.text
-    assert '<nav aria-label="Main">' not in strange.text
+    assert '<nav aria-label="Main">' not in signed_out.text
 
 
 async def test_an_unexpected_error_is_a_page_with_the_menu(server, viewer, press, monkeypatch):
@@ -531,10 +531,10 @@ async def test_a_cookie_set_by_a_neighbouring_host_is_rejected(server, browser, 
     for cookie in (before + b"__Host-lyftdata=" + token, b"a=b; " + before + b"__Host-lyftdata=" + token):
         alone = await server.http.get("/account", headers=[(b"cookie", cookie)])
         assert alone.headers["location"].startswith("/login")
-        beside = await server.http.get(
+        with_own = await server.http.get(
             "/account", headers=[(b"cookie", b"__Host-lyftdata=" + own + b"; " + cookie)]
         )
-        assert "<h1>admin</h1>" in beside.text
+        assert "<h1>admin</h1>" in with_own.text
 
 
 async def test_a_duplicate_session_cookie_is_rejected(server, browser, viewer):

@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import Browser, the
+from tests.unit.web.conftest import Browser, get_match
 from tests.unit.web.test_gate import GETS, fill, name_of, state_of
 
 from lyftdata.core.actor import Actor
@@ -28,7 +28,7 @@ def text_of(answer):
 
 def seen(page):
     """Return the `seen` value of a page's first form: the values that it was shown with."""
-    return the(r'name="seen" value="([^"]+)"', page)
+    return get_match(r'name="seen" value="([^"]+)"', page)
 
 
 async def names(server):
@@ -45,7 +45,7 @@ async def test_a_new_worker_gets_a_key_of_its_own(server, browser):
         "/add-worker", name="press-01", id="press-01", labels="zone=eu-1,gpu", **{"with": "own"}
     )
 
-    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
+    key = get_match(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
     assert (await server.token_by_key("press-01", key)).status_code == 200
     record = server.services.directory.find_worker("press-01")
     assert (record.labels, record.created_by) == ({"zone": "eu-1", "gpu": ""}, "operator:admin")
@@ -124,7 +124,7 @@ async def test_a_filter_is_kept_across_pages(server, browser):
             "/add-worker", name=f"w-{n:03}", id=f"w-{n:03}", labels="even=yes" if labels else ""
         )
     first = await browser.get("/workers?q=even%3Dyes")
-    way = html.unescape(the(r'href="(/workers\?[^"]*)" rel="next"', first))
+    way = html.unescape(get_match(r'href="(/workers\?[^"]*)" rel="next"', first))
 
     second = await browser.get(way)
 
@@ -202,7 +202,7 @@ async def test_archived_workers_are_a_click_away(server, browser, press):
     page = await browser.get("/workers")
     assert "1 Worker; 1 archived" in text_of(page)
     assert worker_id not in page.text
-    archived = await browser.get(the(r'href="(/workers\?q=status:archived)"', page))
+    archived = await browser.get(get_match(r'href="(/workers\?q=status:archived)"', page))
     assert "1 Worker of 1 archived" in text_of(archived)
     assert f"/workers/{worker_id}" in archived.text
     assert "its next token brings it back" in text_of(await browser.get(f"/workers/{worker_id}"))
@@ -309,7 +309,7 @@ async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, pres
     form = {"name": "press-keys", "for": "chosen", "workers": "press-01, press-01", "life": "30d"}
     issued = await browser.post("/issue-api-key", **form)
     pattern = r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
-    first = the(pattern, issued)
+    first = get_match(pattern, issued)
     assert (await server.token_by_key("press-02", first)).status_code == 401
     await browser.post("/api-keys/press-keys/allow", worker="press-02")
     assert (await server.token_by_key("press-02", first)).status_code == 200
@@ -317,7 +317,7 @@ async def test_a_key_is_issued_rotated_allowed_and_revoked(server, browser, pres
     rotate = "/api-keys/press-keys/rotate"
     rotated = await browser.post_shown(rotate, rotate, grace="0s")
 
-    second = the(pattern, rotated)
+    second = get_match(pattern, rotated)
     assert (await server.token_by_key("press-02", first)).status_code == 401
     assert (await server.token_by_key("press-02", second)).status_code == 200
     assert "No Worker is connected with it now" in text_of(await browser.get("/api-keys/press-keys/revoke"))
@@ -360,7 +360,7 @@ async def test_a_refusal_is_found_by_its_reference_and_remedied(server, browser,
 
     found = await browser.get(f"/refusals?q={reference.lower()}")
     page = await browser.get(found.headers["location"])
-    way = html.unescape(the(r'class="button" href="(/api-keys/[^"]+)"', page))
+    way = html.unescape(get_match(r'class="button" href="(/api-keys/[^"]+)"', page))
     assert way == "/api-keys/press-keys/allow?worker=press-02"
     await browser.post(way.partition("?")[0], worker="press-02")
 
@@ -441,14 +441,14 @@ async def test_a_viewer_is_offered_nothing_that_they_may_not_do(server, browser,
 async def test_operators_are_added_changed_reset_and_deleted(server, browser):
     """A first password is shown once and opens only the page that changes it; the last admin cannot be deleted or demoted."""
     added = await browser.post("/operators", name="ada", role="viewer", scope="")
-    password = the(r'data-copy="([^"]+)"', added)
+    password = get_match(r'data-copy="([^"]+)"', added)
     ada = Browser(server.from_address("192.0.2.60"))
     assert (await ada.sign_in("ada", password)).status_code == 303
     assert (await ada.get("/")).headers["location"] == "/account/password"
     await browser.post("/operators/ada/role", role="admin")
     reset = await browser.post_shown("/operators/ada/reset", "/operators/ada/reset")
     assert (await ada.get("/")).headers["location"] == "/login"
-    again = the(r'data-copy="([^"]+)"', reset)
+    again = get_match(r'data-copy="([^"]+)"', reset)
     assert (await ada.sign_in("ada", again)).status_code == 303
     assert (await browser.post("/operators/ada/delete")).headers["location"] == "/operators"
     for path, form in (("/operators/admin/delete", {}), ("/operators/admin/role", {"role": "viewer"})):
@@ -461,7 +461,7 @@ async def test_an_operators_scope_can_be_set_changed_and_removed(server, browser
     """The list shows it, and a form that was shown with another scope changes nothing."""
     await browser.post("/operators", name="ada", role="admin", scope="team=etl")
     assert "team=etl" in (await browser.get("/operators")).text
-    seen = the(r'name="seen" value="([^"]+)"', await browser.get("/operators/ada/scope"))
+    seen = get_match(r'name="seen" value="([^"]+)"', await browser.get("/operators/ada/scope"))
     wider = await browser.post("/operators/ada/scope", scope="team=etl,zone=eu", seen=seen)
     assert wider.headers["location"] == "/operators"
     assert (await server.services.operators.get("ada")).scope == {"team": "etl", "zone": "eu"}
@@ -684,8 +684,8 @@ async def test_a_resent_form_makes_no_second_secret(server, browser, press, what
         "reset": ("/operators/ada/reset", "/operators/ada/reset", {}),
         "resource": ("/resources/broker", "/resources/broker/key", {}),
     }[what]
-    before = the(r'name="before" value="([0-9a-f]{64})"', await browser.get(page))
-    secret = the(r'data-copy="([^"]+)"', await browser.post(path, before=before, **fields))
+    before = get_match(r'name="before" value="([0-9a-f]{64})"', await browser.get(page))
+    secret = get_match(r'data-copy="([^"]+)"', await browser.post(path, before=before, **fields))
 
     again = await browser.post(path, before=before, **fields)
 
@@ -700,7 +700,7 @@ async def test_a_resent_form_makes_no_second_secret(server, browser, press, what
         case "resource":
             asked = {"client_id": "broker", "client_secret": secret, "token": "x"}
             assert (await server.http.post("/oauth2/introspect", data=asked)).json() == {"active": False}
-    once_more = the(r'name="before" value="([0-9a-f]{64})"', again)
+    once_more = get_match(r'name="before" value="([0-9a-f]{64})"', again)
     assert (await browser.post(path, before=once_more, **fields)).status_code == 200
 
 
@@ -752,7 +752,7 @@ async def test_a_resource_is_defined_changed_and_deleted(server, browser, press)
     await browser.post("/resources/broker", **form, worker_names="other\nthe press")
     assert (await server.token_by_key(*press, **asked)).status_code == 400
     shown = await browser.post_shown("/resources/broker", "/resources/broker/key")
-    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", shown)
+    key = get_match(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", shown)
     page = await browser.get("/resources/broker")
     assert (key[20:] not in page.text, "the press" in page.text) == (True, True)
     again = await browser.post("/resources/broker", **(form | {"audience": "no url"}))
@@ -847,7 +847,7 @@ async def test_a_form_with_an_error_keeps_the_filter_the_selection_and_the_text(
     assert re.search(r'value="press-01" id="tick-press-01"[^>]* checked', again.text)
     assert 'name="labels" value="a b=c"' in again.text
     assert '<input type="hidden" name="q" value="press status:never_connected">' in again.text
-    instead = html.unescape(the(r'data-instead="([^"]+)"', again))
+    instead = html.unescape(get_match(r'data-instead="([^"]+)"', again))
     assert instead == "/workers?q=press+status%3Anever_connected&labels=a+b%3Dc&id=press-01"
     shown = await browser.get(instead)
     assert re.search(r'value="press-01" id="tick-press-01"[^>]* checked', shown.text)

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import signed_in, the
+from tests.unit.web.conftest import get_match, signed_in
 from tests.unit.web.test_gate import fill, name_of
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -456,7 +456,7 @@ async def test_a_team_approves_only_its_own_workers(server, anna):
 async def test_a_teams_api_token_has_its_operators_scope(server, root, anna):
     """It is listed for its operator, who can revoke it."""
     made = await anna.post("/issue-api-token", name="etl-ci", role="admin", life="7d", scope="")
-    token = the(r"lyftdata_token_[A-Za-z0-9_]+", made)
+    token = get_match(r"lyftdata_token_[A-Za-z0-9_]+", made)
     bearer = {"Authorization": f"Bearer {token}"}
 
     listed = (await server.http.get("/api/workers", headers=bearer)).json()["items"]

@@ -105,7 +105,7 @@ def test_the_instructions_of_snippets_are_whole_sentences(url):
 
 
 @pytest.fixture
-async def lived(server, browser, press):
+async def browser_with_history(server, browser, press):
     """Make changes on a Server that leave details, times and durations in its pages."""
     await browser.post("/workers/press-01", name="press-01", labels="gpu,rack=7")
     await browser.post(
@@ -127,10 +127,10 @@ async def lived(server, browser, press):
     return browser
 
 
-async def test_no_page_shows_text_for_machines(lived, unhurried, subtests):
+async def test_no_page_shows_text_for_machines(browser_with_history, unhurried, subtests):
     """No time with a zone as Python writes it, no field names, and no labels with a bare `=`."""
     for path in sorted({entry.path for entry in GETS} - {"/events", "/audit/export"}):
-        page = await lived.get(fill(path))
+        page = await browser_with_history.get(fill(path))
 
         shown = re.sub(r"(?s)<pre.*?</pre>", "", page.text.partition("<main")[2])
         with subtests.test(path):

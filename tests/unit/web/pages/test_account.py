@@ -5,7 +5,7 @@ import html
 import pytest
 from tests.builders import ISSUER
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import FROM_OUR_PAGE, the
+from tests.unit.web.conftest import FROM_OUR_PAGE, get_match
 
 from lyftdata.core.policy import ACTIONS
 from lyftdata.web.routes import PAGES
@@ -15,7 +15,7 @@ FINAL = [entry for entry in PAGES if ACTIONS[entry.action].asks_again]
 CUT_OFF = "/incident/cut-off?subject=press-keys&whom=all&action=disable&revoke=yes"
 
 
-def way_to(page):
+def confirm_url(page):
     """Return the URL of the confirmation page that leads back to a page."""
     from urllib.parse import urlencode
 
@@ -24,8 +24,8 @@ def way_to(page):
 
 async def confirm(browser, wanted, password=OWN):
     """Fill in the confirmation form; return the answer."""
-    form = await browser.get(way_to(wanted))
-    destination = html.unescape(the(r'name="next" value="([^"]*)"', form))
+    form = await browser.get(confirm_url(wanted))
+    destination = html.unescape(get_match(r'name="next" value="([^"]*)"', form))
     return await browser.post("/account/confirm", password=password, next=destination)
 
 
@@ -58,7 +58,7 @@ async def test_every_page_of_an_irreversible_action_asks_for_confirmation(
         with subtests.test(f"{entry.method} {entry.path}"):
             assert answer.status_code == 303
             wanted = path if entry.method == "GET" else "/operators?page=2"
-            assert answer.headers["location"] == way_to(wanted)
+            assert answer.headers["location"] == confirm_url(wanted)
 
 
 async def test_confirming_returns_to_the_requested_page(server, browser, press):
@@ -66,7 +66,7 @@ async def test_confirming_returns_to_the_requested_page(server, browser, press):
     server.clock.forward(minutes=15)
     before = dict(browser.http.cookies)
     asked = await browser.get(CUT_OFF)
-    assert asked.headers["location"] == way_to(CUT_OFF)
+    assert asked.headers["location"] == confirm_url(CUT_OFF)
 
     answer = await confirm(browser, CUT_OFF)
 
@@ -103,7 +103,7 @@ async def test_deleting_many_workers_asks_for_confirmation(server, browser, pres
     ask = "/change-workers?action={}&id=press-01"
 
     assert (await browser.get(ask.format("disable"))).status_code == 200
-    assert (await browser.get(ask.format("delete"))).headers["location"] == way_to(ask.format("delete"))
+    assert (await browser.get(ask.format("delete"))).headers["location"] == confirm_url(ask.format("delete"))
     sent = await browser.post("/workers", action="delete", id="press-01", confirmed="yes")
     assert sent.headers["location"] == "/account/confirm"
     assert server.services.directory.find_worker("press-01") is not None

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 
 from lyftdata.core.actor import Actor
 from lyftdata.core.records import Role
@@ -13,7 +13,9 @@ TOKEN = r"lyftdata_token_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
 
 async def issue(browser, name="ci-deploy", role="viewer", scope=""):
     """Issue a token with the form; return its text."""
-    return the(TOKEN, await browser.post("/issue-api-token", name=name, role=role, life="90d", scope=scope))
+    return get_match(
+        TOKEN, await browser.post("/issue-api-token", name=name, role=role, life="90d", scope=scope)
+    )
 
 
 async def test_a_token_is_issued_by_the_form_and_shown_once(server, browser):

@@ -1,7 +1,7 @@
 """The page of Workers that wait for approval: what it shows, and deciding about several at once."""
 
 import pytest
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.test_pages import ACTOR, text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -10,7 +10,7 @@ from lyftdata.server.admin.enrollment_keys import EnrollmentKeyRules
 
 
 @pytest.fixture
-async def two_wait(server):
+async def waiting_workers(server):
     """Return the IDs and identity keys of two waiting Workers."""
     rules = EnrollmentKeyRules(mode=EnrollmentMode.APPROVE)
     issued = await server.services.enrollment_keys.issue("etl-hosts", rules, actor=ACTOR)
@@ -28,22 +28,22 @@ def approval_of(server, worker_id):
     return server.services.directory.find_worker(worker_id).approval
 
 
-async def test_the_page_shows_what_an_operator_compares(server, browser, two_wait):
+async def test_the_page_shows_what_an_operator_compares(server, browser, waiting_workers):
     """Name, fingerprint, host and key of each; the overview, the enrollment pages and the Worker's own page link to it."""
     page = await browser.get("/approvals")
 
-    assert the(r'<a href="([^"]*)" aria-current="page">', page) == "/enrollment"
-    for worker_id, key in two_wait:
+    assert get_match(r'<a href="([^"]*)" aria-current="page">', page) == "/enrollment"
+    for worker_id, key in waiting_workers:
         assert worker_id in page.text
         assert key.public.thumbprint in page.text
     assert "etl-1.example" in page.text
     assert 'href="/enrollment/etl-hosts"' in page.text
-    for path in ("/", "/enrollment", "/enrollment/etl-hosts", f"/workers/{two_wait[0][0]}"):
+    for path in ("/", "/enrollment", "/enrollment/etl-hosts", f"/workers/{waiting_workers[0][0]}"):
         assert 'href="/approvals"' in (await browser.get(path)).text, path
     assert "2 Workers wait for approval" in text_of(await browser.get("/"))
 
 
-async def test_a_viewer_is_not_offered_a_decision(browser, viewer, two_wait):
+async def test_a_viewer_is_not_offered_a_decision(browser, viewer, waiting_workers):
     """On the overview, a viewer's button only says that it shows who waits."""
     assert 'href="/approvals">Decide<' in (await browser.get("/")).text
 
@@ -52,13 +52,13 @@ async def test_a_viewer_is_not_offered_a_decision(browser, viewer, two_wait):
     assert ">Decide<" not in overview
 
 
-async def test_ticked_workers_are_approved_after_one_confirmation(server, browser, two_wait):
+async def test_ticked_workers_are_approved_after_one_confirmation(server, browser, waiting_workers):
     """The confirmation repeats the fingerprints; it applies only to the ticked Workers."""
-    (first, key), (second, _) = two_wait
+    (first, key), (second, _) = waiting_workers
     asked = await browser.get(f"/decide-approvals?action=approve&id={first}")
     assert key.public.thumbprint in asked.text
     assert second not in asked.text
-    assert the(r'name="id" value="([^"]*)"', asked) == first
+    assert get_match(r'name="id" value="([^"]*)"', asked) == first
 
     done = await browser.post("/approvals", action="approve", id=first)
 
@@ -67,9 +67,9 @@ async def test_ticked_workers_are_approved_after_one_confirmation(server, browse
     assert "1 Worker was approved." in text_of(await browser.get("/approvals"))
 
 
-async def test_a_denied_worker_can_be_approved_on_its_own_page(server, browser, two_wait):
+async def test_a_denied_worker_can_be_approved_on_its_own_page(server, browser, waiting_workers):
     """It is no longer listed as waiting; its page says that it was denied and has the button."""
-    first = two_wait[0][0]
+    first = waiting_workers[0][0]
     await browser.post("/approvals", action="deny", id=first)
     assert approval_of(server, first) is Approval.DENIED
     assert first not in (await browser.get("/approvals")).text
@@ -84,9 +84,9 @@ async def test_a_denied_worker_can_be_approved_on_its_own_page(server, browser, 
     assert approval_of(server, first) is None
 
 
-async def test_a_decision_that_is_impossible_is_explained(server, browser, two_wait):
+async def test_a_decision_that_is_impossible_is_explained(server, browser, waiting_workers):
     """A name taken in the meantime, a deleted Worker, nothing ticked: each has its own sentence, and nothing is changed."""
-    first, second = two_wait[0][0], two_wait[1][0]
+    first, second = waiting_workers[0][0], waiting_workers[1][0]
     await server.services.workers.add("etl-1", worker_id="etl-1", labels={}, issue_key=False, actor=ACTOR)
     await server.services.workers.delete(second, actor=ACTOR)
 

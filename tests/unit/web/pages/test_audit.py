@@ -5,7 +5,7 @@ import re
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 
 
 def rows(page):
@@ -28,7 +28,7 @@ async def yesterday(server, browser):
     await browser.post(
         "/add-worker", name="press-01", id="press-01", labels="owner=ann,rack=6", **{"with": "own"}
     )
-    seen = the(r'name="seen" value="([^"]+)"', await browser.get("/workers/press-01"))
+    seen = get_match(r'name="seen" value="([^"]+)"', await browser.get("/workers/press-01"))
     await browser.post("/workers/press-01", name="press-01", labels="rack=7,gpu", seen=html.unescape(seen))
     server.clock.forward(seconds=1)
     midnight = server.clock.now
@@ -72,7 +72,7 @@ async def test_a_change_of_labels_is_shown_as_a_difference(browser, yesterday):
 async def test_an_export_has_only_the_filtered_events(browser, yesterday):
     """The links carry the filter; the signed export always has the whole log, and a filter is an error."""
     page = await browser.get("/audit?actor=admin&action=worker.disabled")
-    path = html.unescape(the(r'href="(/audit/export\?format=jsonl[^"]*)"', page))
+    path = html.unescape(get_match(r'href="(/audit/export\?format=jsonl[^"]*)"', page))
     exported = (await browser.get(path)).text.splitlines()
     assert len(exported) == 1
     assert '"worker.disabled"' in exported[0]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from tests.unit.server.admin import test_enrollment_watch as watch
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.test_pages import ACTOR, text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -34,7 +34,7 @@ async def enroll(server, secret, name="etl-1"):
 async def test_a_key_is_issued_by_the_form_and_shown_once(server, browser):
     """The rules are as filled in; neither its page nor the list shows the key again."""
     made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
-    key = the(KEY, made)
+    key = get_match(KEY, made)
 
     assert (await enroll(server, key)).status_code == 201
     assert await server.cause(await enroll(server, key, "etl-2")) == "enrollment_key_used_up"
@@ -63,10 +63,10 @@ async def test_the_page_of_a_new_key_has_snippets_and_waits_for_workers(server, 
     pasted = re.findall("<pre.*?</pre>", text, re.DOTALL)
     assert ["LYFTDATA_WORKER_NAME" in each for each in pasted] == [True] * 4
     assert "lyftdata run worker -- python /opt/etl/run.py" in text
-    assert the(KEY, made)[27:] not in "".join(pasted)
-    path = the(r'hx-get="(/enrollment/etl-hosts/waiting)"', made)
+    assert get_match(KEY, made)[27:] not in "".join(pasted)
+    path = get_match(r'hx-get="(/enrollment/etl-hosts/waiting)"', made)
 
-    answer, identity = await watch.enroll(server, the(KEY, made), "etl-1")
+    answer, identity = await watch.enroll(server, get_match(KEY, made), "etl-1")
     enrolled = text_of(await browser.get(path))
     await watch.connect(server, answer, identity)
     connected = await browser.get(path)
@@ -81,7 +81,7 @@ async def test_the_page_of_a_new_key_shows_refusals(server, browser):
     """By the key's rules, with the remedy, and those with a wrong key. A host's name is always escaped."""
     made = await browser.post("/issue-enrollment-key", name="etl-hosts", **RULES)
     hostile = "<b>press</b>"
-    await watch.enroll(server, the(KEY, made), hostile)
+    await watch.enroll(server, get_match(KEY, made), hostile)
     await watch.enroll(server, "y" * 40, "etl-2", address="192.0.2.1")
 
     panel = await browser.get("/enrollment/etl-hosts/waiting")
@@ -102,7 +102,7 @@ async def test_the_panel_stops_refreshing_when_the_key_has_ended(server, browser
     if end == "revoke":
         await browser.post("/enrollment/etl-hosts/revoke")
     else:
-        await watch.enroll(server, the(KEY, made), "etl-1")
+        await watch.enroll(server, get_match(KEY, made), "etl-1")
 
     panel = await browser.get("/enrollment/etl-hosts/waiting")
 
@@ -123,8 +123,8 @@ async def test_the_form_defaults_to_one_use_and_one_day(browser):
     """An operator who changes nothing gets the safest key."""
     page = await browser.get("/issue-enrollment-key")
 
-    assert the(r'name="uses" value="([^"]*)"', page) == "1"
-    assert the(r'<option value="([^"]*)" selected>', page) == "24h"
+    assert get_match(r'name="uses" value="([^"]*)"', page) == "1"
+    assert get_match(r'<option value="([^"]*)" selected>', page) == "24h"
 
 
 async def test_an_emptied_field_means_no_limit(server, browser):
@@ -185,12 +185,12 @@ async def test_a_resent_rotate_form_rotates_once(server, browser):
     """A second rotation would end the key that was just copied."""
     await server.services.enrollment_keys.issue("etl-hosts", EnrollmentKeyRules(), actor=ACTOR)
     page = await browser.get("/enrollment/etl-hosts/rotate")
-    before = the(r'name="before" value="([0-9a-f]{64})"', page)
+    before = get_match(r'name="before" value="([0-9a-f]{64})"', page)
 
     first = await browser.post("/enrollment/etl-hosts/rotate", before=before, grace="0s")
     again = await browser.post("/enrollment/etl-hosts/rotate", before=before, grace="0s")
 
-    key = the(KEY, first)
+    key = get_match(KEY, first)
     assert again.status_code == 409
     assert (await server.services.enrollment_key_queries.get("etl-hosts", scope=UNLIMITED)).generation == 2
     assert (await enroll(server, key)).status_code == 201
@@ -222,7 +222,7 @@ async def test_the_key_from_the_settings_has_no_page(browser, name):
 async def test_a_key_in_mode_warn_shows_how_many_workers_broke_its_rules(server, browser):
     """On its page and in the list: the Workers that its rules would have refused."""
     rules = {**RULES, "uses": "", "worker_name": "press-*", "mode": "warn"}
-    key = the(KEY, await browser.post("/issue-enrollment-key", name="etl-hosts", **rules))
+    key = get_match(KEY, await browser.post("/issue-enrollment-key", name="etl-hosts", **rules))
 
     assert (await enroll(server, key)).status_code == 201
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 from tests.event_destinations import deliver
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.test_pages import text_of
 
 from lyftdata.server.runtime import background
@@ -25,7 +25,7 @@ ONE = "/event-destinations/siem"
 async def test_a_webhook_is_added_and_its_secret_shown_once(server, browser):
     """The filter is as filled in; no other page shows the secret."""
     made = await browser.post("/add-event-destination", **FORM)
-    secret = the(r'data-copy="(whsec_[^"]+)"', made)
+    secret = get_match(r'data-copy="(whsec_[^"]+)"', made)
 
     for path in (ONE, "/event-destinations", "/audit"):
         assert secret not in (await browser.get(path)).text
@@ -37,7 +37,7 @@ async def test_a_webhook_is_added_and_its_secret_shown_once(server, browser):
 async def test_a_destination_is_changed_paused_resumed_and_deleted(server, browser):
     """Each step says what it did, and a field that is not edited stays."""
     await browser.post("/add-event-destination", **FORM)
-    seen = the(r'name="seen" value="([^"]+)"', await browser.get(ONE))
+    seen = get_match(r'name="seen" value="([^"]+)"', await browser.get(ONE))
 
     changed = await browser.post(ONE, **(FORM | {"events": "worker.*", "seen": seen}))
 
@@ -56,7 +56,7 @@ async def test_a_destination_is_changed_paused_resumed_and_deleted(server, brows
 async def test_a_resent_form_rotates_a_destinations_secret_once(server, browser):
     """After a second rotation, the receiver would have neither of the secrets that sign."""
     await browser.post("/add-event-destination", **FORM)
-    before = the(r'name="before" value="([0-9a-f]{64})"', await browser.get(ONE))
+    before = get_match(r'name="before" value="([0-9a-f]{64})"', await browser.get(ONE))
 
     shown = await browser.post(f"{ONE}/secret", before=before)
 
@@ -123,7 +123,7 @@ def _no_background_delivery(monkeypatch):
     monkeypatch.setattr(background, "_DELIVER_EVERY_S", 86_400.0)
 
 
-async def rejected(server, number=None):
+async def reject_first_event(server, number=None):
     """Let the receiver have rejected the first waiting event three times; return the event's number."""
     view = await server.services.event_destination_queries.get("siem")
     number = number or view.queue.first
@@ -149,7 +149,7 @@ async def test_an_event_is_shown_before_it_is_skipped(server, browser):
     await browser.post("/add-event-destination", **(FORM | {"url": "https://127.0.0.1/"}))
     await browser.post("/add-worker", name="press <b>1</b>", **{"with": "own"})
     queue = (await server.services.event_destination_queries.get("siem")).queue
-    number = await rejected(server, queue.first)
+    number = await reject_first_event(server, queue.first)
     assert f"siem rejects event {number}." in text_of(await browser.get(ONE))
 
     asked = await browser.get(f"{ONE}/skip")
@@ -160,7 +160,7 @@ async def test_an_event_is_shown_before_it_is_skipped(server, browser):
     assert "press <b>1</b>" not in asked.text
     assert "Rejected 3 times since" in found
     assert "Answer 192.0.2.7:443 answered 403." in found
-    assert the(r'name="number" value="(\d+)"', asked) == str(number)
+    assert get_match(r'name="number" value="(\d+)"', asked) == str(number)
     again = await browser.post(f"{ONE}/skip", number=str(number), reason="")
     assert again.status_code == 422
     done = await browser.post(f"{ONE}/skip", number=str(number), reason="its text")
@@ -174,7 +174,7 @@ async def test_an_event_is_shown_before_it_is_skipped(server, browser):
 async def test_a_form_without_a_valid_number_skips_no_event(server, browser, number):
     """Never whichever event happens to be first."""
     await browser.post("/add-event-destination", **(FORM | {"events": "", "url": "https://127.0.0.1/"}))
-    await rejected(server)
+    await reject_first_event(server)
 
     answer = await browser.post(f"{ONE}/skip", number=number, reason="its text")
 
@@ -186,8 +186,8 @@ async def test_a_stale_page_skips_nothing(server, browser):
     """The event that it showed has been delivered, and another one now holds up the queue."""
     await browser.post("/add-event-destination", **(FORM | {"events": "", "url": "https://127.0.0.1/"}))
     await browser.post("/add-worker", name="press-1", **{"with": "own"})
-    first = await rejected(server)
-    await rejected(server, first + 1)
+    first = await reject_first_event(server)
+    await reject_first_event(server, first + 1)
 
     answer = await browser.post(f"{ONE}/skip", number=str(first), reason="its text")
 

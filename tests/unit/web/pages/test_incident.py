@@ -5,7 +5,7 @@ import json
 
 import pytest
 from tests.fleets import worker_record
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 
 from lyftdata.core.records import Strategy
 from lyftdata.server.sessions.session import Boot
@@ -52,7 +52,7 @@ async def test_the_report_names_workers_tokens_and_what_is_not_recorded(browser,
         "<code>lyftdata refusals list</code>",
     ):
         assert text in html.unescape(page.text)
-    assert the(r'<b class="n online">(\d+)</b> connected now', page) == "1"
+    assert get_match(r'<b class="n online">(\d+)</b> connected now', page) == "1"
     exported = await browser.get("/incident/export", params=INCIDENT)
     assert "attachment" in exported.headers["content-disposition"]
     assert json.loads(exported.text)["workers_total"] == 2
@@ -174,7 +174,7 @@ async def test_only_the_leaked_api_key_is_revoked_unless_more_is_chosen(browser,
     assert 'href="/issue-api-key"' in page.text
 
     made = await browser.post("/issue-api-key", name="press-keys-2", **{"for": "all"}, life="")
-    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]+", made)
+    key = get_match(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]+", made)
     server.clock.forward(minutes=1)
     token = (await server.token_by_key("press-02", key)).json()["access_token"]
     poll, headers = {"boot_id": "boot-0001"}, {"Authorization": f"Bearer {token}"}
@@ -191,7 +191,7 @@ async def test_the_progress_links_to_the_workers_that_stay_disabled(browser, ser
     page = await browser.get(done.headers["location"])
     assert "2 Workers are disabled" in page.text
 
-    listed = await browser.get(the(r'href="(/workers\?q=key[^"]+)"', page))
+    listed = await browser.get(get_match(r'href="(/workers\?q=key[^"]+)"', page))
 
     assert "press-02" in listed.text
 

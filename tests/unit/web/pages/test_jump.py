@@ -4,7 +4,7 @@ import re
 
 from tests.builders import worker
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.test_pages import text_of
 
 from lyftdata.store.tables import workers
@@ -73,7 +73,7 @@ async def test_keys_references_and_pages_are_found(server, browser):
     admin = await server.sign_in(password="xxx " + PASSWORD)
     await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
     refused = await server.token_by_key("nobody", "wrong")
-    reference = the(r"[0-9A-HJKMNP-TV-Z]{8}", refused)
+    reference = get_match(r"[0-9A-HJKMNP-TV-Z]{8}", refused)
 
     assert "/api-keys/press-keys" in targets(await browser.get("/jump?q=press", headers=PART))
     assert "/enrollment/startup" not in targets(await browser.get("/jump?q=press", headers=PART))
@@ -94,7 +94,7 @@ async def test_a_viewer_is_shown_only_what_a_viewer_may_do(viewer):
 async def test_a_pasted_key_is_neither_searched_for_nor_shown(server, browser):
     """Without scripts it was sent: the answer does not repeat it, but links to the Incident page."""
     made = await browser.post("/add-worker", name="p", id="p", **{"with": "own"})
-    key = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
+    key = get_match(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", made)
 
     page = await browser.get("/jump", params={"q": key})
 

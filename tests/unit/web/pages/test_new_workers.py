@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from tests.certificates import self_signed
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import signed_in, the
+from tests.unit.web.conftest import get_match, signed_in
 
 from lyftdata.store.schema import metadata
 
@@ -18,7 +18,9 @@ OWN = {"name": "press-[01-20]", "id": "press-[01-20]", "labels": "zone=eu-1", "w
 
 def files_of(page):
     """Return the files of the archive that a page offers, by name."""
-    packed = base64.b64decode(the(r'href="data:application/zip;base64,([A-Za-z0-9+/=]+)" download="', page))
+    packed = base64.b64decode(
+        get_match(r'href="data:application/zip;base64,([A-Za-z0-9+/=]+)" download="', page)
+    )
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name).decode() for name in archive.namelist()}
@@ -62,7 +64,7 @@ async def test_a_shared_key_is_shown_and_in_each_file(browser):
     """It can be copied, as for a single Worker."""
     made = await browser.post("/add-worker", **OWN | {"with": "one"}, confirmed="yes")
 
-    key = the(r"<code>(lyftdata_\w+)</code>", made)
+    key = get_match(r"<code>(lyftdata_\w+)</code>", made)
     assert all(f"LYFTDATA_WORKER_API_KEY={key}\n" in text for text in files_of(made).values())
 
 
@@ -138,7 +140,7 @@ async def test_a_resent_form_adds_no_worker_twice(server, browser):
 async def test_the_panel_counts_online_missing_and_refused_workers(server, browser):
     """Refusals count from the time at which the Workers were added."""
     made = await browser.post("/add-worker", **OWN | {"name": "p-[1-3]", "id": "p-[1-3]"}, confirmed="yes")
-    path = the(r'hx-get="(/added-workers/\d+/waiting)"', made)
+    path = get_match(r'hx-get="(/added-workers/\d+/waiting)"', made)
     await server.http.post(
         "/oauth2/token", data={"grant_type": "client_credentials"}, auth=("p-2", "lyftdata_wrong")
     )

@@ -6,7 +6,7 @@ import re
 import pytest
 from tests.deployment import PASSWORD
 from tests.fleets import add_past, connect
-from tests.unit.web.conftest import signed_in, the
+from tests.unit.web.conftest import get_match, signed_in
 
 OWN = "xxx " + PASSWORD
 KEY = r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}"
@@ -129,11 +129,13 @@ async def test_more_than_four_alerts_are_folded(server, browser):
     for number in (1, 2, 3):
         name = f"press-0{number}"
         await browser.post("/add-worker", name=name, id=name, labels="", **{"with": "own"})
-    other = the(
+    other = get_match(
         KEY,
         await browser.post("/issue-api-key", name="other", workers="press-03", **{"for": "chosen"}),
     )
-    revoked = the(KEY, await browser.post("/issue-api-key", name="revoked", workers="", **{"for": "all"}))
+    revoked = get_match(
+        KEY, await browser.post("/issue-api-key", name="revoked", workers="", **{"for": "all"})
+    )
     await browser.post("/api-keys/revoked/revoke")
     wrong = {"press-01": "x", "press-02": other, "press-03": revoked, "press-98": "x", "press-99": other}
     for worker_id, secret in wrong.items():
@@ -161,7 +163,7 @@ async def ending(server, browser):
 async def test_an_expiring_key_is_snoozed_where_it_is_listed(browser, viewer, ending):
     """For every operator, with the end, by whom and why; an admin can end the snooze there, and a viewer has neither button."""
     page = await browser.get("/")
-    path = the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', page)
+    path = get_match(r'href="(/alerts/[0-9a-f]{12}/snooze)"', page)
     assert path not in (await viewer.get("/")).text
     assert "API key short expires at" in text_of(await browser.get(path))
 
@@ -170,7 +172,9 @@ async def test_an_expiring_key_is_snoozed_where_it_is_listed(browser, viewer, en
     end = path.replace("/snooze", "/unsnooze")
     for reader, may in ((browser, True), (viewer, False)):
         page = await reader.get("/")
-        aside = the(r'<details class="snoozed" id="snoozed-keys" data-kept>(.*?)</details>', page, re.DOTALL)
+        aside = get_match(
+            r'<details class="snoozed" id="snoozed-keys" data-kept>(.*?)</details>', page, re.DOTALL
+        )
         assert "1 snoozed" in aside
         assert ">short</a>" in aside
         assert "by admin: waits for Ann" in aside
@@ -185,14 +189,16 @@ async def test_an_expiring_key_is_snoozed_where_it_is_listed(browser, viewer, en
 
 async def test_a_rotation_is_snoozed_until_it_gets_worse(server, browser):
     """While a Worker still uses the generation that ends; a second such Worker ends the snooze."""
-    key = the(KEY, await browser.post("/issue-api-key", name="press-keys", workers="", **{"for": "all"}))
+    key = get_match(
+        KEY, await browser.post("/issue-api-key", name="press-keys", workers="", **{"for": "all"})
+    )
     for number in (1, 2):
         name = f"press-0{number}"
         await browser.post("/add-worker", name=name, id=name, labels="", **{"with": "own"})
     assert (await server.token_by_key("press-01", key)).status_code == 200
     await browser.post_shown("/api-keys/press-keys/rotate", "/api-keys/press-keys/rotate", grace="24h")
     server.clock.forward(seconds=2)
-    path = the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
+    path = get_match(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
     await browser.post(path, **{"for": "1h", "note": ""})
     page = await browser.get("/")
     assert path not in page.text
@@ -220,7 +226,7 @@ async def test_every_key_in_rotation_can_be_reached(server, browser):
 
     assert page.text.count('<div class="credential" id="credential-key-') == 12
     assert "<summary>10 more keys</summary>" in page.text
-    path = the(r'href="([^"]+)">2 more keys are being rotated<', page)
+    path = get_match(r'href="([^"]+)">2 more keys are being rotated<', page)
     listed = await browser.get(html.unescape(path))
     assert listed.status_code == 200
     assert "key-13" in listed.text

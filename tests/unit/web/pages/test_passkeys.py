@@ -5,7 +5,7 @@ import html
 import pytest
 from tests.authenticator import Authenticator
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, the
+from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, get_match
 
 OWN = "xxx " + PASSWORD
 SESSION = "__Host-lyftdata"
@@ -14,7 +14,7 @@ ADD = "/account/passkeys/add"
 
 def options_of(page):
     """Return the options that a page passes to the browser's authenticator."""
-    return html.unescape(the(r'data-options="([^"]+)"', page))
+    return html.unescape(get_match(r'data-options="([^"]+)"', page))
 
 
 async def register(browser, name="desk", key=None):
@@ -34,7 +34,7 @@ async def key(browser):
     """Return the admin's passkey, registered in the browser, with its recovery codes."""
     made, done = await register(browser)
     assert done.status_code == 200, done.text
-    made.codes = the(r"<pre[^>]*>([A-Z2-7\s-]+)</pre>", done).split()
+    made.codes = get_match(r"<pre[^>]*>([A-Z2-7\s-]+)</pre>", done).split()
     return made
 
 
@@ -120,7 +120,7 @@ async def test_confirming_needs_the_passkey(server, browser, key):
 
 async def test_removing_a_passkey_says_what_is_left(browser, key):
     """Without the last one, the password alone signs in; the recovery codes are removed too."""
-    path = the(r"/account/passkeys/[0-9a-f]{32}/remove", await browser.get("/account"))
+    path = get_match(r"/account/passkeys/[0-9a-f]{32}/remove", await browser.get("/account"))
     assert "your password alone signs you in then" in (await browser.get(path)).text
 
     assert (await browser.post(path)).headers["location"] == "/account"
@@ -135,7 +135,7 @@ async def test_an_admin_removes_another_operators_passkey(browser, viewer):
     _, done = await register(viewer, "hers")
     assert done.status_code == 200
     listed = await browser.get("/operators/vera/second-factor")
-    path = the(r"/operators/vera/passkeys/[0-9a-f]{32}/remove", listed)
+    path = get_match(r"/operators/vera/passkeys/[0-9a-f]{32}/remove", listed)
     assert (await viewer.post(path)).status_code == 403
     assert "Make sure that it is they who ask for it." in (await browser.get(path)).text
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from tests.deployment import PASSWORD
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.test_pages import text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -89,7 +89,7 @@ async def test_a_refusal_links_to_its_api_key(server, browser, press):
     await browser.post("/issue-api-key", name="other-keys", **{"for": "chosen", "workers": "press-01"})
     rotate = "/api-keys/other-keys/rotate"
     rotated = await browser.post_shown(rotate, rotate, grace="1h")
-    first = the(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", rotated)
+    first = get_match(r"lyftdata_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}", rotated)
     server.clock.forward(minutes=5)
     await browser.post_shown(rotate, rotate, grace="0s")
 
@@ -134,7 +134,7 @@ async def test_refusals_are_open_ignored_or_solved(server, browser, viewer, pres
         assert shown.text.count(">What to do<") == 2
 
     path = html.unescape(
-        the(r'href="(/ignore-refusals\?code=malformed_api_key&amp;subject=worker[^"]+)"', page)
+        get_match(r'href="(/ignore-refusals\?code=malformed_api_key&amp;subject=worker[^"]+)"', page)
     )
     assert "They are still refused, counted and logged" in text_of(await browser.get(path))
     wrong = await browser.post(

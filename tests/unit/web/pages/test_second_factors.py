@@ -3,7 +3,7 @@
 import pytest
 from tests.deployment import PASSWORD
 from tests.unit.server.admin.test_second_factors import App
-from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, the
+from tests.unit.web.conftest import FROM_OUR_PAGE, Browser, get_match
 
 OWN = "xxx " + PASSWORD
 SESSION = "__Host-lyftdata"
@@ -14,13 +14,13 @@ TICKET = "__Host-lyftdata_second_factor"
 async def app(server, browser):
     """Return the admin's authenticator app, set up in the browser."""
     page = await browser.get("/account/second-factor")
-    made = App(the(r"<code[^>]*>([A-Z2-7 ]+)</code>", page), server.clock)
-    setup = the(r'name="setup" value="([^"]+)"', page)
+    made = App(get_match(r"<code[^>]*>([A-Z2-7 ]+)</code>", page), server.clock)
+    setup = get_match(r'name="setup" value="([^"]+)"', page)
     wrong = await browser.post("/account/second-factor", setup=setup, code="000000")
-    assert (wrong.status_code, the(r'name="setup" value="([^"]+)"', wrong)) == (422, setup)
+    assert (wrong.status_code, get_match(r'name="setup" value="([^"]+)"', wrong)) == (422, setup)
     done = await browser.post("/account/second-factor", setup=setup, code=made.code())
     assert done.status_code == 200, done.text
-    made.codes = the(r"<pre[^>]*>([A-Z2-7\s-]+)</pre>", done).split()
+    made.codes = get_match(r"<pre[^>]*>([A-Z2-7\s-]+)</pre>", done).split()
     server.clock.forward(seconds=30)
     return made
 
@@ -44,9 +44,9 @@ async def test_an_app_is_set_up_by_a_text_or_a_link(server, browser):
     """The link that an app opens has the same secret; the account page links to the setup."""
     page = await browser.get("/account/second-factor")
 
-    secret = the(r"<code[^>]*>([A-Z2-7 ]+)</code>", page).replace(" ", "")
+    secret = get_match(r"<code[^>]*>([A-Z2-7 ]+)</code>", page).replace(" ", "")
     assert f"secret={secret}&amp;issuer=" in page.text
-    drawn = the(r'<svg [^>]*class="qr".*?</svg>', page)
+    drawn = get_match(r'<svg [^>]*class="qr".*?</svg>', page)
     assert "style=" not in drawn
     assert secret not in drawn
     assert "Set up an authenticator app" in (await browser.get("/account")).text

@@ -1,6 +1,6 @@
 """The page of the signing keys: what it shows, and that each step is confirmed and done once."""
 
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 
 
 def published(server):
@@ -14,7 +14,7 @@ async def test_an_admin_rotates_and_withdraws_a_key(server, browser):
     assert first in (await browser.get("/signing-keys")).text
     server.clock.forward(seconds=1)
     question = await browser.get("/signing-keys/rotate")
-    before = the(r'name="before" value="([0-9a-f]{64})"', question)
+    before = get_match(r'name="before" value="([0-9a-f]{64})"', question)
 
     done = await browser.post("/signing-keys/rotate", before=before)
     again = await browser.post("/signing-keys/rotate", before=before)

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.server.admin.test_refusal_inbox import refuse
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.test_pages import ACTOR, text_of
 
 from lyftdata.core.identity_keys import generate_identity_key
@@ -24,7 +24,7 @@ async def path(server, browser):
     key = generate_identity_key()
     proof = server.proof(key, "etl-1", secret=issued.text.reveal())
     assert (await server.register(key, "etl-1", credential=proof)).status_code == 201
-    return the(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
+    return get_match(r'href="(/alerts/[0-9a-f]{12}/snooze)"', await browser.get("/"))
 
 
 async def test_an_alert_is_snoozed_by_its_button(browser, viewer, path):

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.builders import NOON
-from tests.unit.web.conftest import the
+from tests.unit.web.conftest import get_match
 from tests.unit.web.pages.test_workers_all_that_match import add, hidden_fields
 from tests.unit.web.test_pages import text_of
 
@@ -44,8 +44,8 @@ async def test_the_note_and_the_end_can_be_changed_while_disabled(server, browse
     """The form has the current values; an emptied one is removed."""
     await browser.post("/workers/press-01/disable", note="disk", until="2h")
     form = await browser.get("/workers/press-01/disable")
-    assert the(r'name="note"[^>]* value="([^"]*)"', form) == "disk"
-    assert the(r'name="until"[^>]* value="([^"]*)"', form) == "2026-03-01T14:00:00Z"
+    assert get_match(r'name="note"[^>]* value="([^"]*)"', form) == "disk"
+    assert get_match(r'name="until"[^>]* value="([^"]*)"', form) == "2026-03-01T14:00:00Z"
     assert ">Save</button>" in form.text
 
     await browser.post("/workers/press-01/disable", note="disk and fan", until="")
@@ -113,7 +113,7 @@ async def test_an_invalid_end_for_many_workers_is_shown_at_its_field(server, bro
         in again.text
     )
     assert 'value="disk"' in again.text
-    back = html.unescape(the(r'data-instead="([^"]*)"', again))
+    back = html.unescape(get_match(r'data-instead="([^"]*)"', again))
     assert parse_qs(urlsplit(back).query) == parse_qs(urlsplit(path).query)
     await browser.post("/workers", **hidden_fields(again) | ticked(form) | {"until": "2h"})
     assert {enabled for enabled, _, _ in states(server).values()} == {False}
