@@ -1,12 +1,12 @@
 """
-Records which refusals the Servers of a run of the tests really answered.
+Records which refusals the Servers actually answered in a test run.
 
-A cause counts when a Worker, a service or a proxy was sent an answer that was decided by it, or when an answer has its
-reference in it. A line in a test, or an error that a test makes itself, is not an answer, nor is what an operator's request
-does to a Worker that has not been told yet. Each process appends what it answered to one file: test
+A cause counts when it decided an answer that was sent to a Worker, a service or a proxy, or when an answer contains its
+reference. A line in a test, or an error that a test makes itself, does not count. Neither does what an operator's request
+does to a Worker that has not been notified yet. Each process appends its answers to one file: test
 processes, those of pytest-xdist, and the Servers that `tests/prefork.py` forks.
 
-Without pytest, which the processes of Servers do not import. `tests/whole_run.py` reads the file.
+This module does not import pytest, since Server processes do not. `tests/whole_run.py` reads the file.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-# Given to the process that forks Servers, which inherits nothing else.
+# Passed to the process that forks Servers, which inherits nothing else.
 FILE_VARIABLE = "ANSWERED_REFUSALS_FILE"
 _REFERENCE = re.compile(rb'"reference": ?"([0-9A-Z]{8})"')
 _MAX_REFERENCES = 10_000
@@ -31,10 +31,10 @@ _decided: ContextVar[set[str] | None] = ContextVar("decided", default=None)
 
 class Recorder:
     """
-    Notes what the Servers of this process answer.
+    Records what the Servers in this process answer.
 
     Args:
-        file: To which codes are appended, one a line.
+        file: Codes are appended to it, one per line.
     """
 
     def __init__(self, file: Path) -> None:
@@ -44,7 +44,7 @@ class Recorder:
         self._installed = False
 
     def install(self) -> None:
-        """Watch the Servers of this process from now on; not before the Server has been imported for another reason."""
+        """Start to watch the Servers in this process, unless the Server has not been imported yet for another reason."""
         if self._installed or "lyftdata.app" not in sys.modules:
             return
         self._installed = True
@@ -77,7 +77,7 @@ class Recorder:
             decided: set[str] = set()
 
             async def send_and_note(message: MutableMapping[str, Any]) -> None:
-                # Before it is sent: a test that has read it may end this Server at once.
+                # Before it is sent, since a test may end this Server as soon as it has read it.
                 if message["type"] == "http.response.body":
                     self._note(decided | self._codes_in(message.get("body", b"")))
                 await send(message)
@@ -92,12 +92,12 @@ class Recorder:
         return watched
 
     def _codes_in(self, body: bytes) -> set[str]:
-        """Return the causes of the references that a body has: what ends a session is decided before the answer to it."""
+        """Return the causes of the references in a body, since the end of a session is decided before it is answered."""
         found = (self._by_reference.get(reference.decode()) for reference in _REFERENCE.findall(body))
         return {code for code in found if code is not None}
 
     def _note(self, codes: set[str]) -> None:
-        # One short line is appended whole, whichever process writes at the same time.
+        # A short line is appended in one piece, even if other processes write at the same time.
         for code in codes - self._noted:
             with contextlib.suppress(OSError), self.file.open("ab", buffering=0) as stream:
                 stream.write(f"{code}\n".encode())
@@ -105,7 +105,7 @@ class Recorder:
 
 
 def recorder_of_forked_servers() -> Recorder | None:
-    """Return what watches the Servers that this process will fork, or None where the test process has named no file."""
+    """Return the recorder for Servers that this process will fork, or None if the test process named no file."""
     file = os.environ.get(FILE_VARIABLE)
     return Recorder(Path(file)) if file else None
 

@@ -12,7 +12,7 @@ _PACKAGES = ("cryptography", "cffi", "_cffi_backend", "pycparser")
 
 
 def run_script(name: str, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of the page, given by the name in its first line; `root` is where its files are."""
+    """Run the script of the page that has this name in its first line; `root` is the directory of its files."""
     found = [
         code
         for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
@@ -23,7 +23,7 @@ def run_script(name: str, root: Path, *arguments: str) -> subprocess.CompletedPr
     only = root / "only-cryptography"
     _link_packages(only)
     return subprocess.run(
-        # -S: without the packages of the environment, of which lyftdata is one.
+        # -S: without the packages of the environment, which include lyftdata.
         [sys.executable, "-S", name, *arguments],
         cwd=root,
         env={"PYTHONPATH": str(only)},

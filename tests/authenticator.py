@@ -1,4 +1,4 @@
-"""An authenticator and its browser, in software: makes passkeys and signs with them as WebAuthn Level 3 has it, or not quite."""
+"""A software authenticator and its browser: makes passkeys and signs with them per WebAuthn Level 3, or deliberately not quite."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
 
 class Authenticator:
     """
-    A security key with a PIN, plugged into a browser that shows pages of `origin`.
+    A security key with a PIN, plugged into a browser that shows a page of `origin`.
 
     Args:
-        counts: Whether it counts; those that are synchronised do not.
-        origin: Of the page that asks.
+        counts: Whether it has a signature counter; synchronised passkeys do not.
+        origin: The origin of the page that asks.
     """
 
     def __init__(self, *, counts: bool = True, origin: str = ISSUER) -> None:
@@ -33,7 +33,7 @@ class Authenticator:
         self._key = ec.generate_private_key(ec.SECP256R1())
 
     def copy(self) -> "Authenticator":
-        """Return another one that holds the same key, as a thief would make it."""
+        """Return a clone that holds the same key, as a thief would make."""
         made = Authenticator(counts=self.counts, origin=self.origin)
         made.__dict__.update(self.__dict__)
         return made
@@ -53,7 +53,7 @@ class Authenticator:
         return self._answer(response)
 
     def get(self, options: str, **how: Any) -> str:
-        """Answer `navigator.credentials.get()`; `how` says what is to be wrong with it."""
+        """Answer `navigator.credentials.get()`; `how` overrides parts of the answer to make them wrong."""
         asked = json.loads(options)
         if self.counts:
             self.sign_count += 1

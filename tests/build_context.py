@@ -1,8 +1,8 @@
 """
-What `docker build` sends to the builder, and what each COPY takes of it: no daemon is needed to ask.
+What `docker build` sends to the builder, and what each COPY takes from it, computed without a daemon.
 
-The patterns are those of a `.dockerignore` (moby/patternmatcher): the last one that fits a path or a directory above it
-decides; `*` and `?` stop at a slash, `**` does not; `!` takes back in. Compared with what buildah 1.28 copies.
+The patterns are those of a `.dockerignore` (moby/patternmatcher): the last one that matches a path or a parent directory
+decides; `*` and `?` stop at a slash, `**` does not; `!` includes again. Checked against what buildah 1.28 copies.
 """
 
 import posixpath
@@ -34,7 +34,7 @@ def read_patterns(text: str) -> list[Pattern]:
 
 
 def _regex(pattern: str) -> str:
-    """Translate as moby does, character by character."""
+    """Translate a pattern as moby does, character by character."""
     made, rest = "", pattern
     while rest:
         if rest.startswith("**"):
@@ -50,7 +50,7 @@ def _regex(pattern: str) -> str:
 
 
 def is_left_out(path: str, patterns: Sequence[Pattern]) -> bool:
-    """Return whether a file stays out of the context: the last pattern that fits it, or a directory above it, decides."""
+    """Return whether a file is left out of the context: the last pattern that matches it or a parent directory decides."""
     parts = path.split("/")
     above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     left_out = False
@@ -66,7 +66,7 @@ def context_of(root: Path, dockerfile: str = "Dockerfile") -> list[str]:
 
     Args:
         root: The directory.
-        dockerfile: The Dockerfile's path in it; `NAME.dockerignore` beside it goes before `.dockerignore`.
+        dockerfile: The Dockerfile's path in it; `NAME.dockerignore` next to it takes precedence over `.dockerignore`.
     """
     own, common = root / f"{dockerfile}.dockerignore", root / ".dockerignore"
     ignore = own if own.exists() else common
@@ -76,14 +76,14 @@ def context_of(root: Path, dockerfile: str = "Dockerfile") -> list[str]:
 
 
 class Instruction(NamedTuple):
-    """An instruction of a Dockerfile: `FROM`, `COPY` and so on, and what follows it."""
+    """An instruction of a Dockerfile (`FROM`, `COPY` and so on) and its arguments."""
 
     name: str
     rest: str
 
 
 def read_dockerfile(text: str) -> Iterator[Instruction]:
-    """Take a Dockerfile apart: comments dropped, continued lines joined."""
+    """Parse a Dockerfile: drop comments and join continued lines."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         if line.strip():
@@ -92,7 +92,7 @@ def read_dockerfile(text: str) -> Iterator[Instruction]:
 
 
 def copied(instructions: Sequence[Instruction], context: Sequence[str]) -> list[str]:
-    """Return which files of the context some COPY or ADD takes, from whichever stage."""
+    """Return the files of the context that a COPY or ADD takes, in any stage."""
     taken: set[str] = set()
     for name, rest in instructions:
         words = shlex.split(rest)

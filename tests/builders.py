@@ -1,4 +1,4 @@
-"""Small builders that tests share: a fixed noon, records with sensible fields, keys made from a seeded source."""
+"""Small builders that tests share: a fixed noon, records with sensible defaults, keys from a seeded source."""
 
 import random
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from lyftdata.core.records import ApiKeyRecord, AuditEvent, Strategy, WorkerReco
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ISSUER = "https://lyft.example"
-# Made by `lyftdata enrollment generate-key`. One that a person chose is stretched, which takes a third of a second a program.
+# Made by `lyftdata enrollment generate-key`. A key chosen by a person is stretched, which takes each program a third of a second.
 ENROLLMENT_KEY = "lyftdata_enroll_uuiKgFhuYc_EdJdIedgM3UCplFIa81OhKlDHkOOFXVV2WbURv"
 CHOSEN_ENROLLMENT_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6Ua"
 SECRET_KEY = "LvKbzGCBPeQhng5MvCn4ZjdLj5ymzlqykhg2tAVo8ik"
@@ -17,7 +17,7 @@ OTHER_SECRET_KEY = "lYjNbOYroxCWHha4cnNQHt7YihGjI0vRYiaFnDxQ2aU"
 
 
 def seeded_bytes(seed: int = 1) -> Callable[[int], bytes]:
-    """Return a source of bytes that a test can repeat."""
+    """Return a repeatable source of random bytes."""
     return random.Random(seed).randbytes
 
 
@@ -53,7 +53,7 @@ def event(action: str = "worker.created", **fields: Any) -> AuditEvent:
 
 
 class FakeClock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until it is moved forward."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self.now = now
@@ -67,5 +67,5 @@ class FakeClock:
 
 
 def case(_value: object) -> str:
-    """Name a parameter `case`: values made at random must not name tests, since each process would name them differently."""
+    """Name a parameter `case`: random values must not be in test names, since each process would name the tests differently."""
     return "case"

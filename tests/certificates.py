@@ -26,13 +26,13 @@ def issued(
     valid: tuple[timedelta, timedelta] = _ONE_DAY_AROUND_NOW,
 ) -> tuple[Path, Path, Path]:
     """
-    Return the certificate of an authority, one for localhost by it, and the latter's key: not everybody trusts what signs itself.
+    Return a CA's certificate, one that it issued for localhost, and the latter's key; not every client trusts a self-signed one.
 
     Args:
-        directory: Where they are written.
-        is_complete: Whether they have all that RFC 5280 requires, as Python 3.13 insists.
-        name: For which host, instead of localhost.
-        valid: From when and until when, from now on.
+        directory: Where the files are written.
+        is_complete: Whether they have everything that RFC 5280 requires, as Python 3.13 insists.
+        name: A host name instead of localhost.
+        valid: Start and end of the validity period, relative to now.
     """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = "tests of lyftdata"
@@ -58,7 +58,7 @@ def issued(
 
 
 def issued_by_intermediate(directory: Path) -> tuple[Path, Path, Path]:
-    """Return the certificate of a root, and one for localhost by an intermediate that is in neither file, and the latter's key."""
+    """Return a root certificate, one for localhost issued by an intermediate that is in neither file, and the latter's key."""
     root_key, middle_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     root = _certificate("root", root_key, issuer="root", issuer_key=root_key, is_authority=True)
     certificate = _certificate(
@@ -69,7 +69,7 @@ def issued_by_intermediate(directory: Path) -> tuple[Path, Path, Path]:
 
 
 def issued_without_authority(directory: Path) -> tuple[Path, Path, Path]:
-    """Return the certificate of a root, a chain for localhost issued by a certificate that is not a CA's, and the chain's key."""
+    """Return a root certificate, a chain for localhost whose issuer is not a CA, and the chain's key."""
     root_key, middle_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     root = _certificate("root", root_key, issuer="root", issuer_key=root_key, is_authority=True)
     middle = _certificate("no CA", middle_key, issuer="root", issuer_key=root_key, is_authority=False)

@@ -1,4 +1,4 @@
-"""A whole Server in this process, without sockets: real rules, real store, a clock that stands still."""
+"""A whole Server in this process, without sockets: real rules, real store, a fake clock."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from lyftdata.server.runtime.services import Services
 PASSWORD = "correct horse battery"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-# Argon2's smallest costs: what is slow on purpose need not be slow in tests.
+# Argon2's lowest costs: hashing that is slow on purpose need not be slow in tests.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
@@ -35,7 +35,7 @@ class Deployment:
         self._app: ASGIApp | None = None
 
     def jti_from(self, number: int) -> None:
-        """Go on with other identifiers than those that were used before a restart."""
+        """Continue from this number, so that identifiers used before a restart are not used again."""
         self._jti = number
 
     def from_address(self, address: str) -> httpx2.AsyncClient:
@@ -52,7 +52,7 @@ class Deployment:
         return {"Authorization": f"Bearer {answer.json()['token']}"}
 
     async def token_by_key(self, worker_id: str, key: str, **form: str) -> httpx2.Response:
-        """Ask for a token by `client_secret_post`."""
+        """Request a token with `client_secret_post`."""
         given = {"grant_type": "client_credentials", "client_id": worker_id, "client_secret": key} | form
         return await self.http.post("/oauth2/token", data=given)
 
@@ -70,7 +70,7 @@ class Deployment:
     async def token_by_assertion(
         self, assertion: str, *, http: httpx2.AsyncClient | None = None
     ) -> httpx2.Response:
-        """Ask for a token by `private_key_jwt`."""
+        """Request a token with `private_key_jwt`."""
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
@@ -79,7 +79,7 @@ class Deployment:
         return await (http or self.http).post("/oauth2/token", data=form)
 
     def proof(self, key: IdentityKey, name: str, *, secret: str = ENROLLMENT_KEY, **changes: Any) -> str:
-        """Make a proof of the enrollment key."""
+        """Make a proof of possession of the enrollment key."""
         self._jti += 1
         proof_key = derive_proof_key(Secret(secret), audience=changes.pop("audience", ISSUER))
         given: dict[str, Any] = {
@@ -93,7 +93,7 @@ class Deployment:
     async def register(
         self, key: IdentityKey, name: str, *, credential: str | None = None, **metadata: Any
     ) -> httpx2.Response:
-        """Enroll, by a proof unless another credential is given."""
+        """Enroll, with a proof unless another credential is given."""
         body = {"client_name": name, "jwks": {"keys": [key.public.as_dict()]}} | metadata
         bearer = self.proof(key, name) if credential is None else credential
         return await self.http.post(
@@ -101,18 +101,18 @@ class Deployment:
         )
 
     async def enrolled(self, name: str = "press") -> tuple[str, IdentityKey]:
-        """Return the ID and the key of a Worker just enrolled."""
+        """Enroll a Worker; return its ID and its key."""
         key = generate_identity_key()
         answer = await self.register(key, name)
         assert answer.status_code == 201, answer.text
         return answer.json()["client_id"], key
 
     async def verify(self, token: str) -> httpx2.Response:
-        """Ask whether a token lets its bearer through."""
+        """Ask `/auth/verify` about a token."""
         return await self.http.get("/auth/verify", headers={"Authorization": f"Bearer {token}"})
 
     async def cause(self, answer: httpx2.Response) -> str:
-        """Return the code that an operator finds under the reference of a refusal."""
+        """Return the code that an operator finds by the reference in a refusal."""
         await self.services.refusals.flush()
         from lyftdata.store.tables import refusals
 

@@ -1,4 +1,4 @@
-"""What tests of event delivery do often."""
+"""Steps that tests of event delivery share."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.webhook_receiver import Receiver
 async def add_webhook(
     server: Deployment, admin: dict[str, str], hook: Receiver, name: str = "hook", **more: Any
 ) -> None:
-    """Add a receiver as a destination, and give it the secret."""
+    """Add a receiver as a destination, and give the receiver the secret."""
     body = {"name": name, "transport": "webhook", "url": f"http://127.0.0.1:{hook.port}/in/x"} | more
     answer = await server.http.post("/api/event-destinations", json=body, headers=admin)
     assert answer.status_code == 201, answer.text
@@ -17,15 +17,15 @@ async def add_webhook(
 
 
 async def add_worker(server: Deployment, admin: dict[str, str], worker_id: str, **more: Any) -> None:
-    """Make an event."""
+    """Cause an event by adding a Worker."""
     body = {"name": worker_id, "id": worker_id} | more
     answer = await server.http.post("/api/workers", json=body, headers=admin)
     assert answer.status_code == 201, answer.text
 
 
 async def deliver(server: Deployment) -> None:
-    """Deliver what can be delivered now."""
-    # A delivery that had begun before may have read what there was then.
+    """Deliver everything that can be delivered now."""
+    # A delivery that was already running may have read an older state.
     await server.services.event_delivery.wait_until_idle()
     await server.services.event_delivery.look()
     await server.services.event_delivery.wait_until_idle()

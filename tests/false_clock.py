@@ -1,4 +1,4 @@
-"""Clocks that are off, by libfaketime: seen from programs, the whole system's time is another."""
+"""Wrong system clocks, faked by libfaketime for the programs of a test."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 
 class FalseClock:
     """
-    The clock of hosts, which can be put forward and back while their programs run.
+    The clock of some hosts, which can be moved forward and back while their programs run.
 
     Args:
-        file: Where its difference is kept; programs read it.
-        off: How far it is off, such as `+5h`.
-        read_every_s: How long programs may use what they have read. Zero reads the file whenever a program asks for the time.
+        file: Holds the clock's offset; programs read it.
+        off: The offset, such as `+5h`.
+        read_every_s: How long programs may cache the offset. With zero, the file is read whenever a program asks for the time.
     """
 
     def __init__(self, file: Path, off: str, *, read_every_s: int = 0) -> None:
@@ -24,13 +24,13 @@ class FalseClock:
         self.put(off)
 
     def put(self, off: str) -> None:
-        """Be off by so much, from now on."""
+        """Set the offset."""
         draft = self._file.with_suffix(".new")
         draft.write_text(f"{off}\n", encoding="utf-8")
         draft.replace(self._file)
 
     def environ(self) -> dict[str, str]:
-        """Return what makes programs believe it."""
+        """Return the environment variables that make programs use this clock."""
         cache = (
             {"FAKETIME_CACHE_DURATION": str(self._read_every_s)}
             if self._read_every_s
@@ -40,6 +40,6 @@ class FalseClock:
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             **cache,
-            # A clock that is put forward leaves the monotonic one alone.
+            # Setting the clock does not affect the monotonic one.
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }

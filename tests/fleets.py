@@ -1,4 +1,4 @@
-"""A fleet: entries, keys and identity keys straight into a Server's database, and what its Workers ask for a token with."""
+"""Fleets: writes entries, keys and identity keys straight into a Server's database, and makes their Workers' token requests."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ def secret_body(client_id: str, secret: str, **more: str) -> str:
 
 
 def worker_record(number: int, kind: str, strategy: Strategy, **fields: Any) -> WorkerRecord:
-    """Return an entry whose ID and name are made of its kind and number."""
+    """Return an entry whose ID and name consist of its kind and number."""
     return WorkerRecord(
         id=f"{kind}-{number:06}",
         name=f"{kind} {number:06}",
@@ -47,7 +47,7 @@ def worker_record(number: int, kind: str, strategy: Strategy, **fields: Any) -> 
 
 
 def add_with_keys(tx: WriteTx, numbers: range) -> list[tuple[str, str]]:
-    """Add Workers with an API key of their own, as the UI issues them; return IDs and keys."""
+    """Add Workers with an API key each, as the UI issues them; return IDs and keys."""
     made = [
         (worker_record(number, "w", Strategy.API_KEY), generate_api_key(random_bytes)) for number in numbers
     ]
@@ -76,7 +76,7 @@ def key_row(key: NewApiKey, name: str, *, for_all: bool) -> dict[str, Any]:
 
 
 def add_enrolled(tx: WriteTx, numbers: range) -> list[tuple[str, ec.EllipticCurvePrivateKey]]:
-    """Add Workers with an identity key; return IDs and keys."""
+    """Add Workers with an identity key each; return IDs and keys."""
     made = []
     for number in numbers:
         private = ec.generate_private_key(ec.SECP256R1())
@@ -88,15 +88,15 @@ def add_enrolled(tx: WriteTx, numbers: range) -> list[tuple[str, ec.EllipticCurv
 
 
 def insert_rows(tx: WriteTx, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Add rows, many at once."""
-    # Not one by one as operators make them, with an audit event each: a hundred thousand would take minutes.
+    """Add many rows at once."""
+    # Not one by one with an audit event each, as operators do: a hundred thousand would take minutes.
     tx.conn.execute(insert(table), rows)
 
 
 def assertion_body(
     key: ec.EllipticCurvePrivateKey, worker_id: str, audience: str, *, now: int, nonce: str = ""
 ) -> str:
-    """Return the form of a token request by `private_key_jwt` (RFC 7523), good once and for four minutes."""
+    """Return the form of a token request with `private_key_jwt` (RFC 7523); single use, valid for four minutes."""
     claims = {"iss": worker_id, "sub": worker_id, "aud": audience, "jti": random_id(random_bytes)}
     claims |= {"nonce": nonce} if nonce else {}
     parts = ({"alg": "ES256", "typ": "JWT"}, claims | {"iat": now, "exp": now + 240})
@@ -112,10 +112,10 @@ def _base64url(raw: bytes) -> bytes:
 
 def add_past(tx: WriteTx, numbers: range, *, lost: range, now: datetime, key: str = "press-keys") -> None:
     """
-    Add Workers with what they leave behind once they have been connected: traces and a session each.
+    Add Workers with the records of an earlier connection: traces and a session each.
 
-    Those whose numbers are in `lost` were lost within the last four minutes: their network, hosts and zone are their own. The sessions
-    of the others have no end; `connect` makes them connected.
+    Those with a number in `lost` lost their connection within the last four minutes; they share a network, hosts and a zone of
+    their own. The sessions of the others have no end; `connect` makes them connected.
     """
     workers, traces, sessions = [], [], []
     for number in numbers:
@@ -148,7 +148,7 @@ def add_past(tx: WriteTx, numbers: range, *, lost: range, now: datetime, key: st
 
 
 def boot_of(number: int, *, is_lost: bool = False) -> Boot:
-    """Return what a Worker of `add_past` says of itself."""
+    """Return what a Worker of `add_past` reports about itself."""
     rack = "eu9-rack" if is_lost else f"eu{number % 7}-rack"
     host = {"hostname": f"{rack}{number % 40}-n{number}", "agent_version": "0.1.0"}
     network = 9 if is_lost else number // 200 % 8
@@ -157,7 +157,7 @@ def boot_of(number: int, *, is_lost: bool = False) -> Boot:
 
 
 def connect(sessions: Sessions, numbers: range, *, public_id: str, now: datetime) -> None:
-    """Have Workers of `add_past` connected, as if to another Server: no timer of this one ends that."""
+    """Make Workers of `add_past` appear connected to another Server, so that no timer of this Server ends their sessions."""
     for number in numbers:
         worker_id = f"f-{number:06}"
         session = Session(worker_id, boot_of(number), f"key.{public_id}.0", now - timedelta(days=1))

@@ -1,4 +1,4 @@
-"""Directories of enrolled Workers, as they are on hosts: they count their signatures, and can be copied."""
+"""Identity directories of enrolled Workers, as on hosts: they count signatures, and can be copied."""
 
 import secrets
 import shutil
@@ -14,7 +14,7 @@ from lyftdata.core.identity_keys import IdentityKey
 
 class IdentityDirectory:
     """
-    The directory of one Worker, which signs with a number from it.
+    The directory of one Worker, which signs with the next number of its counter.
 
     Args:
         path: Where it is.
@@ -31,12 +31,12 @@ class IdentityDirectory:
 
     @classmethod
     async def enroll(cls, server: Deployment, path: Path, *, name: str = "press") -> Self:
-        """Enroll a Worker with a directory of its own."""
+        """Enroll a Worker and make its directory."""
         worker_id, key = await server.enrolled(name)
         return cls(path, worker_id, key)
 
     def copy(self, path: Path) -> Self:
-        """Copy the directory, as a thief or a template of virtual machines does."""
+        """Copy the directory, as a thief or a virtual machine template does."""
         shutil.copytree(self.path, path)
         return type(self)(path, self.worker_id, self.key)
 
@@ -48,7 +48,7 @@ class IdentityDirectory:
     async def token(
         self, server: Deployment, *, http: httpx2.AsyncClient | None = None, **changes: Any
     ) -> httpx2.Response:
-        """Ask a Server for a token, as the agent does: what it answers is kept in the directory."""
+        """Request a token as the agent does, and record the outcome in the directory."""
         answer = await server.token_by_assertion(self.sign(server, **changes), http=http)
         if answer.status_code == 200:
             self.counter.note_accepted()

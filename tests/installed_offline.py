@@ -1,7 +1,7 @@
 """
-Runs the commands of docs/how-to/install-without-internet.md, for a Server and for a Worker; used by `make wheel`.
+Runs the commands of docs/how-to/install-without-internet.md, for a Server and a Worker; used by `make wheel`.
 
-    python tests/installed_offline.py DIRECTORY    leave the environments `server` and `worker` in it
+    python tests/installed_offline.py DIRECTORY    make the environments `server` and `worker` in it
 """
 
 import os
@@ -17,7 +17,7 @@ SIDES = ("server", "worker")
 
 
 def halves() -> list[list[str]]:
-    """Return the commands of the machine with internet access, and of the one without."""
+    """Return the commands for the machine with internet access, and for the one without."""
     blocks = re.findall(
         r"^```console\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -26,7 +26,7 @@ def halves() -> list[list[str]]:
 
 
 def without_network() -> list[str]:
-    """Return what starts a program in a network namespace of its own, or nothing where that is not allowed."""
+    """Return the prefix that starts a program in its own network namespace; empty where that is not allowed."""
     argv = ["unshare", "--net"]
     if shutil.which("unshare") is None:
         return []
@@ -35,10 +35,10 @@ def without_network() -> list[str]:
 
 
 def main(directory: Path) -> int:
-    """Run both halves; `make dist` has been run, and its result is used as it is."""
+    """Run both halves with the result of a `make dist` that was run before."""
     connected, offline = halves()
     assert connected[0] == "make dist"
-    # A checkout as the page sees it: the commands write into its `dist`, which is what a release publishes.
+    # A checkout as the page assumes it: the commands write into its `dist`, which a release publishes.
     (directory / ".venv").symlink_to(ROOT / ".venv")
     shutil.copytree(ROOT / "dist", directory / "dist")
     run([], connected[1:], directory)
@@ -53,7 +53,7 @@ def main(directory: Path) -> int:
 
 
 def run(prefix: list[str], commands: list[str], directory: Path) -> None:
-    """Run commands in one shell, which ends at the first that fails."""
+    """Run commands in one shell, which stops at the first that fails."""
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "1"}
     subprocess.run([*prefix, "sh", "-euc", "\n".join(commands)], cwd=directory, env=environment, check=True)
 

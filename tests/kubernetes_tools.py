@@ -1,4 +1,4 @@
-"""Helm and kubectl, which `make test` unpacks beside the environment, and what they render."""
+"""Helm and kubectl, which `make test` unpacks into the environment, and what they render."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def pods(objects: list[Object]) -> list[Object]:
 
 
 def check_restricted(pod: Object) -> None:
-    """Check what Pod Security asks for at its level *restricted*, a read-only root and no token of the cluster."""
+    """Check that a pod meets Pod Security's level *restricted*, with a read-only root and no cluster token."""
     spec = pod["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True

@@ -1,8 +1,8 @@
 """
-Thousands of Workers in one process: each on a connection of its own, by the rules of the real agent, without its weight.
+Thousands of Workers in one process, each with its own connection and the rules of the real agent, without its overhead.
 
-What the agent does is `lyftdata.worker.agent`; here are its token, its polls and its waits (the very `Backoff`), over bare
-sockets, so that ten thousand fit on a core. What is not here: a COMMAND, logs, TLS.
+The real agent is `lyftdata.worker.agent`. Here are its tokens, polls and waits (with the same `Backoff`) over bare
+sockets, so that ten thousand fit on a core. There is no COMMAND, log or TLS.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _POLL_SLACK_S = 15.0
 
 
 class Line(asyncio.Protocol):
-    """One kept-alive connection: a request at a time, its answer as status and body."""
+    """A kept-alive connection that sends one request at a time and returns status, headers and body."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -39,7 +39,7 @@ class Line(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Look whether the answer is whole."""
+        """Return the answer to the caller once it is complete."""
         self._data += data
         head, separator, body = bytes(self._data).partition(b"\r\n\r\n")
         if not separator or self._answer is None or self._answer.done():
@@ -53,7 +53,7 @@ class Line(asyncio.Protocol):
             self._answer.set_result((int(lines[0].split()[1]), headers, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who waits."""
+        """Raise an error in the caller that waits for an answer."""
         self._transport = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionResetError())
@@ -79,7 +79,7 @@ class Line(asyncio.Protocol):
 
 
 def post(path: bytes, body: bytes, *, bearer: str = "", forwarded: str = "") -> bytes:
-    """Return a request: JSON with a bearer's token, a form without one; as from a proxy that says from where it is."""
+    """Return a request: JSON if there is a bearer token, else a form; `forwarded` is the client's address as a proxy reports it."""
     kind = b"application/json" if bearer else b"application/x-www-form-urlencoded"
     more = b"Authorization: Bearer %b\r\n" % bearer.encode() if bearer else b""
     more += b"X-Forwarded-For: %b\r\n" % forwarded.encode() if forwarded else b""
@@ -88,17 +88,17 @@ def post(path: bytes, body: bytes, *, bearer: str = "", forwarded: str = "") -> 
 
 
 class Tally:
-    """What Workers have seen, second by second and in all."""
+    """What Workers have sent and received, per second and in total."""
 
     def __init__(self) -> None:
         self.requests: collections.Counter[int] = collections.Counter()
         self.answers: collections.Counter[str] = collections.Counter()
         self.online: set[str] = set()
-        # With status 0 where there was none.
+        # The status is 0 if there was no answer.
         self.on_answer: Callable[[str, int, dict[str, Any]], None] = lambda *_answer: None
 
     def per_second(self, since_s: float) -> list[int]:
-        """Return how many requests were sent in each second from then on."""
+        """Return how many requests were sent in each second since then."""
         last = max(self.requests, default=int(since_s))
         return [self.requests[second] for second in range(int(since_s), last + 1)]
 
@@ -110,12 +110,12 @@ class LeanWorker:
     Args:
         worker_id: Its ID.
         credential: Its API key, or its identity key.
-        host: Where the Server listens.
-        port: Where the Server listens.
-        tally: Where it notes what it sees.
-        address: From which address it calls; whichever the system chooses unless given.
-        forwarded: From where a proxy says that it calls; nothing unless given.
-        facts: What it says of its host instead of a name made of its ID.
+        host: The Server's address.
+        port: The Server's port.
+        tally: Where it records what it sends and receives.
+        address: The local address that it calls from; the system chooses one unless given.
+        forwarded: The address in X-Forwarded-For; no such header unless given.
+        facts: What it reports about its host, instead of a host name made from its ID.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class LeanWorker:
                 try:
                     await self._poll_once()
                 except OSError:
-                    # An answer that came too late would be taken for that to the next request.
+                    # A late answer would be taken for the answer to the next request.
                     self.hang_up()
                     self._tally.answers["no connection"] += 1
                     self._tally.on_answer(self.worker_id, 0, {})
@@ -177,7 +177,7 @@ class LeanWorker:
         status, headers, body = await self._ask(b"/oauth2/token", self._token_body(), within_s=240)
         nonce = headers.get(b"lyftdata-nonce", b"").decode()
         if status == 401 and nonce and not isinstance(self._credential, str):
-            # As the agent does: after a crash, or once it was disabled, a Worker signs for a time that the Server has named.
+            # As the agent does: after a crash, or after it was disabled, a Worker signs with a nonce of the Server.
             self._tally.answers["/oauth2/token 401"] -= 1
             self._tally.answers["nonce"] += 1
             status, headers, body = await self._ask(b"/oauth2/token", self._token_body(nonce), within_s=240)
@@ -204,7 +204,7 @@ class LeanWorker:
         status, headers, raw = await self._ask(
             b"/api/worker/session", self._poll, within_s=self._hold_s + _POLL_SLACK_S, bearer=self._token.text
         )
-        # A balancer's own answer is no JSON.
+        # A load balancer's own answer is not JSON.
         body = json.loads(raw) if headers.get(b"content-type", b"").startswith(b"application/json") else {}
         self._tally.on_answer(self.worker_id, status, body)
         if status == 200:
@@ -222,7 +222,7 @@ class LeanWorker:
         await self._wait_before_retry(headers.get(b"retry-after"))
 
     async def _obey(self) -> None:
-        """Do what the Server says: `stop` ends a Worker of this kind, and others are not part of a measurement."""
+        """Obey a directive: `stop` ends this Worker, and no measurement uses others."""
         await asyncio.Event().wait()
 
     async def _wait_before_retry(self, retry_after: bytes | None) -> None:
@@ -254,13 +254,13 @@ class LeanWorker:
 
 
 def allow_many_connections() -> None:
-    """Raise this process's limit of open files to what the system allows."""
+    """Raise this process's limit of open files to the maximum that the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def spread(work: Sequence[Callable[[], Awaitable[None]]], *, at_once: int) -> None:
-    """Do all of it, so many at a time."""
+    """Run all jobs, at most `at_once` at a time."""
     todo = iter(work)
 
     async def one() -> None:
@@ -271,7 +271,7 @@ async def spread(work: Sequence[Callable[[], Awaitable[None]]], *, at_once: int)
 
 
 async def until(is_true: Callable[[], bool], *, within_s: float, what: str) -> float:
-    """Wait until it is true; return the seconds that took."""
+    """Wait until `is_true` returns True; return how many seconds that took."""
     begin = time.monotonic()
     while not is_true():
         if time.monotonic() - begin > within_s:

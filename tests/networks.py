@@ -1,10 +1,10 @@
 """
-Machines with cables of their own: network namespaces, a router between them, and what can go wrong with that.
+Machines with their own network links: network namespaces with a router between them, and faults in that network.
 
     server (10.77.0.2) ---- router ---- worker 1 (10.77.1.2)
                               +-------- worker 2 (10.77.2.2) ...
 
-All of it is inside of namespaces: nothing here listens on, or changes, the machine's own network.
+Everything is inside namespaces: nothing here listens on the machine's own network or changes it.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ NAMES = Path("/etc/netns")
 
 
 def ip(*arguments: str) -> None:
-    """Run `ip` and insist on it."""
+    """Run `ip`; raise if it fails."""
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
 
 
 def need_namespaces() -> None:
-    """Skip the test where no namespace can be made."""
+    """Skip the test if no namespace can be made."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     if shutil.which("ip") is None:
@@ -56,17 +56,17 @@ class Machine:
         return subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True).stdout
 
     def remove(self) -> None:
-        """Remove it with what is in it; what still runs there keeps it until its end."""
+        """Remove it and its files; processes that still run in it keep it until they end."""
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
         shutil.rmtree(NAMES / self.name, ignore_errors=True)
 
 
 class Network:
     """
-    A router, the Server's machine, and one for each Worker; close it with `close()`.
+    A router, the Server's machine, and a machine for each Worker; remove it with `close()`.
 
     Args:
-        workers: How many Workers' machines there are.
+        workers: The number of Workers' machines.
     """
 
     def __init__(self, workers: int) -> None:
@@ -94,7 +94,7 @@ class Network:
         return machine
 
     def _join(self, machine: Machine, number: int) -> None:
-        """Lay a cable from a machine to the router."""
+        """Connect a machine to the router."""
         ip(
             *("-n", self.router.name, "link", "add", f"to{number}", "type", "veth"),
             *("peer", "name", "eth0", "netns", machine.name),
@@ -105,26 +105,26 @@ class Network:
         self.plug_in(machine, number)
 
     def plug_in(self, machine: Machine, number: int) -> None:
-        """Put the cable in: the link comes up, and with it the way out."""
+        """Plug in a machine's cable: its link and its default route come up."""
         machine.ip("link", "set", "eth0", "up")
         machine.ip("route", "replace", "default", "via", f"10.77.{number}.1")
 
     def pull_out(self, number: int) -> None:
-        """Pull a Worker's cable out; its machine sees that."""
+        """Pull out a Worker's cable; its machine notices that."""
         self.workers[number - 1].ip("link", "set", "eth0", "down")
 
     def drop(self, address: str) -> None:
-        """Let nothing through from or to an address, and tell nobody: neither end can see why it hears nothing."""
+        """Silently drop all packets from and to an address; neither end can see why it gets no answer."""
         self.router.ip("rule", "add", "from", address, "prio", "100", "blackhole")
         self.router.ip("rule", "add", "to", address, "prio", "101", "blackhole")
 
     def let_through(self, address: str) -> None:
-        """Let it through again."""
+        """Stop dropping an address's packets."""
         self.router.ip("rule", "del", "from", address, "prio", "100")
         self.router.ip("rule", "del", "to", address, "prio", "101")
 
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove the whole network."""
         for machine in self._machines:
             with contextlib.suppress(OSError):
                 machine.remove()

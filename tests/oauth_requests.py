@@ -16,7 +16,7 @@ OTHER = "https://other.example"
 
 
 def claims_of(token):
-    """Read a token's claims without checking it."""
+    """Return a token's claims without verifying it."""
     payload = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
@@ -30,7 +30,7 @@ async def define(server, admin, name="broker", audience=AUDIENCE, **fields):
 
 
 def dpop(key, server, *, method="POST", url=f"{ISSUER}/oauth2/token", header=None, **claims):
-    """Make a proof."""
+    """Make a DPoP proof."""
     server._jti += 1
     given = {"htm": method, "htu": url, "iat": int(server.clock().timestamp()), "jti": f"d{server._jti}"}
     token = claims.pop("token", None)
@@ -41,7 +41,7 @@ def dpop(key, server, *, method="POST", url=f"{ISSUER}/oauth2/token", header=Non
 
 
 async def ask_bound(server, press, proof):
-    """Ask for a token with a proof."""
+    """Request a token with a DPoP proof."""
     form = {"grant_type": "client_credentials", "client_id": press[0], "client_secret": press[1]}
     return await server.http.post("/oauth2/token", data=form, headers={"DPoP": proof})
 
@@ -58,7 +58,7 @@ async def bound(server, press, key):
 
 
 async def show_bound(server, token, proof, scheme="DPoP"):
-    """Show a bound token at `/auth/verify`."""
+    """Present a bound token to `/auth/verify`."""
     return await server.http.get(
         "/auth/verify", headers={"Authorization": f"{scheme} {token}", "DPoP": proof}
     )
@@ -68,7 +68,7 @@ VERIFY = {"method": "GET", "url": f"{ISSUER}/auth/verify"}
 
 
 async def enrolled_by_secret(server, name="press"):
-    """Enroll as a third-party client does; return the answer, and its key."""
+    """Enroll as a third-party client does; return the answer and the key."""
     key = generate_identity_key()
     answer = await server.register(key, name, credential=ENROLLMENT_KEY)
     assert answer.status_code == 201, answer.text
@@ -76,5 +76,5 @@ async def enrolled_by_secret(server, name="press"):
 
 
 def bearer(token):
-    """Return the header."""
+    """Return the Authorization header."""
     return {"Authorization": f"Bearer {token}"}

@@ -1,7 +1,7 @@
 """
-An OpenID Connect issuer on loopback that really signs, and lies as a test likes: about its name, its keys and its tokens.
+An OpenID Connect issuer on loopback that really signs, and lies as a test requires: about its name, its keys and its tokens.
 
-Issuers that others wrote are asked in tests/peers; none of them sends a wrong token.
+Third-party issuers are tested in tests/peers; none of them sends a wrong token.
 """
 
 import base64
@@ -25,10 +25,10 @@ CLIENT_SECRET = "a+secret/with:signs%and=spaces in it"
 
 class LyingIssuer:
     """
-    The issuer; what a test changes is what it answers from then on.
+    The issuer; a test changes its attributes to change its answers.
 
     Args:
-        now: Gives the time of its tokens.
+        now: Returns the time for its tokens.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -59,14 +59,14 @@ class LyingIssuer:
         } | more
 
     def authorize(self, location: str) -> dict[str, str]:
-        """Sign the person in whom a Server has sent here; return the query with which the browser goes back."""
+        """Sign in the person whom a Server redirected here; return the query with which the browser goes back."""
         asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query, strict_parsing=True))
         code = f"code-{len(self.begun)}"
         self.begun[code] = asked
         return {"code": code, "state": asked["state"]}
 
     def make_id_token(self, nonce: str) -> str:
-        """Return an ID token for a sign-in, with the lies that were asked for."""
+        """Return an ID token for a sign-in, with the lies that the test requires."""
         now = int(self._now().timestamp())
         claims = {
             "iss": self.url,
@@ -93,25 +93,25 @@ class LyingIssuer:
         return self.sign({name: value for name, value in claims.items() if value is not None})
 
     def sign(self, claims: Mapping[str, Any], **header: Any) -> str:
-        """Sign claims by the current key; a value of None removes a member of the header."""
+        """Sign claims with the current key; a value of None removes a header parameter."""
         algorithm = "ES256" if isinstance(self.key, ECKey) else "RS256"
         protected = {"alg": algorithm, "kid": self.key.kid} | header
         protected = {name: value for name, value in protected.items() if value is not None}
         return jws.serialize_compact(protected, json.dumps(claims), self.key, algorithms=[protected["alg"]])
 
     def rotate(self) -> None:
-        """Sign by a new key, and publish both."""
+        """Sign with a new key from now on, and publish both."""
         self.key = new_key(f"key-{len(self.published)}")
         self.published.append(self.key)
 
     def close(self) -> None:
-        """Go away."""
+        """Stop."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def answer(self, path: str, form: Mapping[str, str], authorization: str) -> tuple[int, Any]:
-        """Answer a request of the Server."""
+        """Answer a request from the Server."""
         match path:
             case "/.well-known/openid-configuration":
                 return 200, {
@@ -170,7 +170,7 @@ class LyingIssuer:
                 self.wfile.write(content)
 
             def log_message(self, *arguments: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
@@ -182,7 +182,7 @@ def new_key(kid: str) -> ECKey:
 
 @contextmanager
 def lying_issuer(now: Callable[[], datetime]) -> Iterator[LyingIssuer]:
-    """Run an issuer for a while."""
+    """Run an issuer."""
     issuer = LyingIssuer(now)
     try:
         yield issuer

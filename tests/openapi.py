@@ -1,4 +1,4 @@
-"""Values made from the shapes in our OpenAPI document."""
+"""Example values for the schemas in our OpenAPI document."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ NOON_TEXT = "2026-03-01T12:00:00Z"
 
 def example(schema: dict[str, Any], document: dict[str, Any], *, text: str = "press-01") -> Any:
     """
-    Return a value of a shape.
+    Return a value that fits a schema.
 
     Args:
-        schema: The shape.
-        document: Where its references lead.
-        text: What stands wherever any text may stand, names in tables of text among them.
+        schema: The schema.
+        document: The document that its references point into.
+        text: Used wherever any text is allowed, including as a key.
     """
     if "$ref" in schema:
         return example(

@@ -1,7 +1,7 @@
 """
-What must not be in a text that people paste: each rule reads one and names what it finds.
+Rules for texts that people paste: each rule reads a text and reports what must not be in it.
 
-A placeholder (`…`, `KEY`, `PASSWORD`) is not a secret, and one that is shown to be refused (`wrong`, `guess`) neither.
+A placeholder (`…`, `KEY`, `PASSWORD`) is not a secret, and neither is a value whose refusal is shown (`wrong`, `guess`).
 """
 
 import re
@@ -19,13 +19,13 @@ RULES: list[Rule] = []
 
 
 def rule(function: Rule) -> Rule:
-    """Have a rule applied to every text."""
+    """Register a rule, which is then applied to every text."""
     RULES.append(function)
     return function
 
 
 def faults(text: str) -> list[str]:
-    """Return what a text must not hold, a sentence each."""
+    """Return the faults of a text, a sentence each."""
     joined = re.sub(r"\\\n\s*", " ", text)
     return [fault for apply in RULES for fault in apply(joined)]
 
@@ -41,7 +41,7 @@ _PIP = re.compile(
 
 @rule
 def installs_by_bare_name(text: str) -> Iterator[str]:
-    """pip: only by hash, or a file of one's own without anything else; others: only from a lock file or by version."""
+    """With pip, install only by hash, or a local file without dependencies; with others, only from a lock file or by version."""
     for match in _PIP.finditer(text):
         words = _words(match["rest"])
         if "--extra-index-url" in words:
@@ -106,7 +106,7 @@ def images_without_a_version(text: str) -> Iterator[str]:
 
 @rule
 def scripts_from_the_network(text: str) -> Iterator[str]:
-    """Nothing that was just fetched is run."""
+    """A script is not piped from the network into an interpreter."""
     for match in re.finditer(
         r"\b(?:curl|wget)\b[^\n|]*\|\s*(?:sudo\s+(?:-\S+\s+)*)?(?:ba|z|da|k)?sh\b"
         r"|\b(?:ba|z|da|k)?sh\s+(?:-c\s+)?[\"']?(?:<\(|\$\()\s*(?:curl|wget)\b"
@@ -123,7 +123,7 @@ _INSTALLS = re.compile(
 
 @rule
 def installs_at_start(text: str) -> Iterator[str]:
-    """Nothing is installed when a container or a service starts, with the secret already there."""
+    """Nothing is installed when a container or a service starts, since its secret is already there then."""
     for line in text.splitlines():
         if re.match(r"\s*(?:-\s*)?(?:command|args|entrypoint|CMD|ENTRYPOINT|ExecStart\w*)\b", line) and (
             _INSTALLS.search(line)
@@ -138,7 +138,7 @@ def installs_at_start(text: str) -> Iterator[str]:
 
 @rule
 def copies_of_everything(text: str) -> Iterator[str]:
-    """An image is given what it needs by name."""
+    """An image gets only the files that it needs, by name."""
     for match in re.finditer(r"^\s*(?:COPY|ADD)\s+(?:--chown=\S+\s+)?\.?/?\s+\S+", text, re.MULTILINE):
         yield f"everything goes into the image: {match[0].strip()}"
     for match in re.finditer(r"^\s*ADD\s+\S+", text, re.MULTILINE):
@@ -150,7 +150,7 @@ _PLACEHOLDER = r"(?:…|KEY|PASSWORD|password|wrong|guess|\*{3}|%s|<[^>]*>|\{…
 
 @rule
 def secrets_in_arguments(text: str) -> Iterator[str]:
-    """Arguments are shown by `ps` to everybody on the machine."""
+    """No secret is in an argument: `ps` shows arguments to every user of the machine."""
     for match in re.finditer(r"\bcurl\b[^\n|]*", text):
         shown = re.search(
             r"(?:\s-u|--user|--proxy-user|--oauth2-bearer)[ =]?[\"']?\S+"
@@ -187,8 +187,8 @@ def secrets_in_arguments(text: str) -> Iterator[str]:
 
 @rule
 def secrets_in_environments(text: str) -> Iterator[str]:
-    """Where a file can carry a secret, no text sets it as a variable: environments are inherited, shown and committed."""
-    # `X=…`, ENV X …, and "X": … of a program; in YAML as a key, or as the name beside a value.
+    """A secret that can be in a file is not set as a variable: environments are inherited, shown and committed."""
+    # `X=…`, ENV X …, and "X": … in a program; in YAML as a key, or as a name next to a value.
     written = (
         rf"(?<![\w`])(?:(?:{_SECRETS})=|ENV (?:{_SECRETS})\s+|[\"'](?:{_SECRETS})[\"']\s*:\s*)(?P<value>\S*)"
     )
@@ -204,12 +204,12 @@ def secrets_in_environments(text: str) -> Iterator[str]:
 _SECRETS = "|".join(
     [*SECRET_VARIABLES, "POSTGRES_PASSWORD", "PGPASSWORD", "REDISCLI_AUTH", "VAULT_TOKEN", "BAO_TOKEN"]
 )
-# Shown to be refused, or nothing at all.
+# A value whose refusal is shown, or none at all.
 _IS_NO_SECRET = re.compile(r"(?:wrong|guess|)")
 
 
 def _named_values(manifest: Any) -> Iterator[tuple[str, Any]]:
-    """Kubernetes' way: `{name: X, value: …}`."""
+    """Yield pairs written in Kubernetes' way: `{name: X, value: …}`."""
     for _, value in _walk({"": manifest}):
         for entry in value if isinstance(value, list) else []:
             if isinstance(entry, dict) and "name" in entry and "value" in entry:
@@ -218,7 +218,7 @@ def _named_values(manifest: Any) -> Iterator[tuple[str, Any]]:
 
 @rule
 def plain_http(text: str) -> Iterator[str]:
-    """Http to another machine is readable on the way; upstreams that the same text names are not machines."""
+    """Plain HTTP to another machine can be read in transit; names of upstreams in the same text are not machines."""
     upstreams = set(re.findall(r"\bupstream (\w+)|^\s*backend (\w+)", text, re.MULTILINE))
     names = {name for pair in upstreams for name in pair if name}
     for match in re.finditer(r"\b(?:http|ws|amqp|redis|mqtt|ldap|nats)://[^\s\"'`<>)\]};,]+", text):
@@ -231,13 +231,13 @@ def plain_http(text: str) -> Iterator[str]:
         yield f"plain text to another machine: {match[0]}"
 
 
-# The machine itself, and names that are compared and never asked (an XML namespace).
+# The machine itself, and names that are compared and never connected to (an XML namespace).
 _OURS = {"localhost", "www.w3.org"}
 
 
 @rule
 def checks_switched_off(text: str) -> Iterator[str]:
-    """No text switches a check off that it needs."""
+    """No text switches off a check that it needs."""
     for match in re.finditer(
         r"\b(?-i:curl\b[^\n|]*\s(?:-[a-zA-Z]*k[a-zA-Z]*|--insecure)(?=\s))|--no-check-certificate|--trusted-host|[?&]sslmode=(?:disable|allow|prefer|require)\b"
         r"|\bverify\s*=\s*False|InsecureSkipVerify:?\s*true|insecureSkipVerify|ssl_verify\s+off|verify none|StrictHostKeyChecking[= ]no"
@@ -251,7 +251,7 @@ def checks_switched_off(text: str) -> Iterator[str]:
 
 @rule
 def databases_without_a_checked_certificate(text: str) -> Iterator[str]:
-    """PostgreSQL on another machine is asked for its certificate; `database` is a container's name in the same file."""
+    """PostgreSQL's certificate is verified if it is on another machine; `database` is a container's name in the same file."""
     for match in re.finditer(r"\bpostgres(?:ql)?://[^\s\"'`)]+", text):
         try:
             host = urlsplit(match[0]).hostname or ""
@@ -263,7 +263,7 @@ def databases_without_a_checked_certificate(text: str) -> Iterator[str]:
 
 @rule
 def secrets_in_readable_files(text: str) -> Iterator[str]:
-    """A file with a secret is made with --output (0600), or under a umask that keeps others out."""
+    """A file with a secret is made with --output (0600), or with a umask that keeps other users out."""
     for match in re.finditer(
         r"lyftdata (?:enrollment (?:generate-key|issue)|api-key (?:issue|rotate)|resources issue-key|token issue)\b[^\n`|\"]*>\s*\S+",
         text,
@@ -274,7 +274,7 @@ def secrets_in_readable_files(text: str) -> Iterator[str]:
 
 @rule
 def secrets_that_a_shell_keeps(text: str) -> Iterator[str]:
-    """What is typed or pasted into a shell stays in its history, here-documents too; and a file that is there stays as open as it was."""
+    """A secret typed or pasted into a shell stays in its history, also in a here-document; and an existing file keeps its permissions."""
     for match in re.finditer(r"umask 0?77[;&\s]+(?:cat|tee)\b[^\n)]*", text):
         yield f"a file that is there keeps its permissions: {match[0]}"
     secret_file = r"[^\n|]*(?:\.key|\.secret|[/\s](?:key|secret|password|token))(?=[\s'\"`);]|$)"
@@ -288,7 +288,7 @@ def secrets_that_a_shell_keeps(text: str) -> Iterator[str]:
 
 @rule
 def ports_open_to_all(text: str) -> Iterator[str]:
-    """A published port is this machine's own, unless TLS ends there."""
+    """A published port is reachable from this machine only, unless TLS ends there."""
     for manifest in _manifests(text):
         for key, value in _walk(manifest):
             if key == "ports" and isinstance(value, list):
@@ -298,7 +298,7 @@ def ports_open_to_all(text: str) -> Iterator[str]:
 
 
 def _manifests(text: str) -> list[Any]:
-    """Return what of a text is YAML: all of it, or its blocks in a page or a here-document."""
+    """Return the YAML in a text: all of it, or its blocks in a page or a here-document."""
     blocks = [
         *re.findall(r"```ya?ml\n(.*?)```", text, re.DOTALL),
         *re.findall(r"<<'END'\n(.*?)\nEND", text, re.DOTALL),

@@ -1,5 +1,5 @@
 """
-What people paste: every text of the project from which commands, units and manifests are copied.
+Every text of the project from which people copy commands, units and manifests.
 """
 
 import ast
@@ -30,7 +30,7 @@ _LEFT_OUT = {
 
 
 class Text(NamedTuple):
-    """A text to paste, and where it is from."""
+    """A text to paste, and where it comes from."""
 
     where: str
     text: str
@@ -38,12 +38,12 @@ class Text(NamedTuple):
 
 @functools.cache
 def all_texts() -> list[Text]:
-    """Return every text that somebody may paste, wherever the project keeps it; read once, when the first test asks."""
+    """Return every text that people may paste, wherever the project keeps it; read once, when the first test asks."""
     return [*pages(), *examples(), *build_files(), *from_the_ui(), *from_the_command_line(), *messages()]
 
 
 def pages() -> Iterator[Text]:
-    """The README, the changelog and the pages of docs/: prose too, since a command in it is pasted as well."""
+    """The README, the changelog and the pages of docs/, with their prose, since commands in it are pasted too."""
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         yield _file(page)
 
@@ -56,7 +56,7 @@ def examples() -> Iterator[Text]:
 
 
 def build_files() -> Iterator[Text]:
-    """What builds and checks the project: Makefile, Dockerfiles, what CI runs, and whatever has a shell's or YAML's name."""
+    """What builds and checks the project: Makefile, Dockerfiles, what CI runs, and every shell script and YAML file."""
     for file in sorted(ROOT.rglob("*")):
         parts = file.relative_to(ROOT).parts
         is_one = (
@@ -69,7 +69,7 @@ def build_files() -> Iterator[Text]:
 
 
 def from_the_ui() -> Iterator[Text]:
-    """What the web UI gives to paste, filled in, for both strategies; and the text of its templates."""
+    """The snippets of the web UI, filled in, for both strategies; and the text of its templates."""
     for secret, name in (("LYFTDATA_WORKER_API_KEY", "press-01"), ("LYFTDATA_AUTO_ENROLLMENT_KEY", "worker")):
         for url, ca in (
             ("https://lyft.example", None),
@@ -98,12 +98,12 @@ def from_the_command_line() -> Iterator[Text]:
                 assert below is not None
                 yield from walk(below, click.Context(below, info_name=name, parent=context))
 
-    # click keeps what a command's options are called from the first context that asks.
+    # click keeps the names of a command's options from the first context that asks for them.
     yield from walk(cli, click.Context(cli, info_name="lyftdata", **cli.context_settings))
 
 
 def messages() -> Iterator[Text]:
-    """Every string of the program: errors, hints and what is printed."""
+    """Every string of the program: errors, hints and output."""
     for file in sorted((ROOT / "src").rglob("*.py")):
         nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
         joined = [node for node in nodes if isinstance(node, ast.JoinedStr)]

@@ -1,5 +1,5 @@
 """
-A plain evaluation of searches, Worker by Worker and condition by condition, to compare the fast one with; and fleets made at random.
+A plain evaluation of searches, Worker by Worker and condition by condition, to compare with the fast one; and random fleets.
 """
 
 import random
@@ -63,7 +63,7 @@ _TERMS = (
 
 
 class Described(msgspec.Struct, frozen=True):
-    """One Worker as a search looks at it: what its session says, or what it left behind."""
+    """A Worker as a search sees it: what its session says, or the traces of its last one."""
 
     record: WorkerRecord
     is_online: bool
@@ -75,7 +75,7 @@ class Described(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> State:
-        """Return how it stands; none of these fleets has other states."""
+        """Return its state; these fleets have no other states."""
         if not self.record.enabled:
             return State.DISABLED
         if self.is_online:
@@ -93,14 +93,14 @@ def random_query(chance: random.Random) -> str:
 
 
 def quoted_word(word: str) -> str:
-    """Return a word that stands for itself, but for a wildcard."""
+    """Return a word quoted so that it is taken literally, unless it has a wildcard."""
     return word if word.isalnum() or "*" in word else f'"{word}"'
 
 
 def random_fleet(
     chance: random.Random, count: int, now: datetime
 ) -> tuple[list[Described], list[WorkerTraces], list[Session]]:
-    """Return Workers, what they left behind, and who of them is connected."""
+    """Return Workers, their traces, and the sessions of those that are connected."""
     described, traces, sessions = [], [], []
     for number in range(count):
         one, left, session = _random_worker(chance, number, now)

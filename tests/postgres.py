@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of the tests' own, started from Debian's package as a user without privileges; ended with the tests."""
+"""PostgreSQL servers for tests, started from Debian's package as an unprivileged user, and stopped when the tests end."""
 
 import contextlib
 import os
@@ -22,17 +22,17 @@ _UNPRIVILEGED = ("postgres", "nobody")
 
 
 def find_programs() -> Path | None:
-    """Return where initdb, pg_ctl and pg_basebackup are, or None."""
+    """Return the directory of initdb, pg_ctl and pg_basebackup, or None."""
     on_path = shutil.which("initdb")
     if on_path is not None:
-        # A link to it may stand there alone.
+        # It may be a link, without the other programs next to it.
         return Path(on_path).resolve().parent
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[4]))
     return found[-1].parent if found else None
 
 
 class _Postgres:
-    """A PostgreSQL server on a port of this machine, a free one unless given, whose data directory is made by the subclass."""
+    """A PostgreSQL server on this machine, on a free port unless one is given; the subclass makes its data directory."""
 
     def __init__(
         self, place: Path | None = None, *, port: int | None = None, environ: Mapping[str, str] | None = None
@@ -59,7 +59,7 @@ class _Postgres:
         self._run("pg_ctl", "start", "--pgdata", self.data, "--wait", "--log", str(self.root / "log"))
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it; `immediate` is as a crash would."""
+        """Stop it; `immediate` stops it like a crash."""
         self._run("pg_ctl", "stop", "--pgdata", self.data, "--wait", "--mode", mode)
 
     def is_running(self) -> bool:
@@ -67,7 +67,7 @@ class _Postgres:
         return (self.root / "data" / "postmaster.pid").exists()
 
     def answers(self) -> bool:
-        """Return whether it answers a question."""
+        """Return whether it answers a query."""
         try:
             return self.ask("SELECT 1") == 1
         except psycopg.OperationalError:
@@ -90,18 +90,18 @@ class _Postgres:
             conn.execute(statement if isinstance(statement, sql.Composed) else sql.SQL(statement))
 
     def ask(self, question: str) -> object:
-        """Return the one value that a question has for its answer."""
+        """Return the single value that a query yields."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as conn:
             row = conn.execute(sql.SQL(question)).fetchone()
         return row[0] if row else None
 
     def allow_all_logins(self) -> None:
-        """Ask nobody for a password, as somebody would who only looks like the database."""
+        """Accept every login without a password, as an impostor of the database would."""
         (self.root / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
         self.execute("SELECT pg_reload_conf()")
 
     def serve_tls(self, certificate: Path, key: Path) -> None:
-        """Take TLS connections too, under a certificate."""
+        """Accept TLS connections too, with a certificate."""
         for file in (certificate, key):
             copy = self.root / file.name
             copy.write_bytes(file.read_bytes())
@@ -114,7 +114,7 @@ class _Postgres:
         until(lambda: self.ask("SHOW ssl") == "on", "PostgreSQL takes TLS connections")
 
     def close(self) -> None:
-        """End it and remove all of it."""
+        """Stop it and remove its files."""
         if self.is_running():
             self.stop()
         shutil.rmtree(self.root)
@@ -124,7 +124,7 @@ class _Postgres:
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.root),
-            # A test machine that loses power has nothing to lose.
+            # Nothing is lost if a test machine loses power.
             "fsync": "off",
             **settings,
         }
@@ -135,7 +135,7 @@ class _Postgres:
         result = subprocess.run(
             [self.programs / program, *arguments],
             user=self.user,
-            # pg_ctl waits for a minute by itself.
+            # By default pg_ctl waits for a minute.
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PGCTLTIMEOUT": "170", **self.environ},
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -154,12 +154,12 @@ class _Postgres:
 
 class Cluster(_Postgres):
     """
-    A PostgreSQL server with a data directory of its own.
+    A PostgreSQL server with its own data directory.
 
     Args:
         place: Where its directory is made.
-        environ: What else is set for it.
-        settings: Its own settings, by name.
+        environ: Additional environment variables.
+        settings: PostgreSQL settings, by name.
     """
 
     def __init__(
@@ -180,12 +180,12 @@ class Cluster(_Postgres):
 
 class Standby(_Postgres):
     """
-    A copy of a server that follows it, without which that one commits nothing; takes its place once promoted.
+    A synchronous standby: its primary commits nothing without it, and it replaces the primary once promoted.
 
     Args:
-        primary: The one to follow, which may have been a standby itself.
+        primary: The server to follow, which may have been a standby itself.
         place: Where its directory is made.
-        port: Where it listens; at a free port unless given.
+        port: Where it listens; a free port unless given.
     """
 
     def __init__(
@@ -206,12 +206,12 @@ class Standby(_Postgres):
         )
 
     def promote(self) -> None:
-        """Let it be the primary from now on."""
+        """Make it the primary."""
         self._run("pg_ctl", "promote", "--pgdata", self.data, "--wait")
 
 
 def _unprivileged_user() -> str | None:
-    """Return as whom it runs, None for the user who runs the tests; PostgreSQL refuses to run as root."""
+    """Return the user that it runs as, None for the user who runs the tests; PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
@@ -219,7 +219,7 @@ def _unprivileged_user() -> str | None:
 
 
 class Cable:
-    """The line between one Server and the database, which can be cut: what is sent then is lost, and nobody is told."""
+    """The network link between a Server and the database, which can be cut: data is then lost, and neither end is notified."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -231,26 +231,26 @@ class Cable:
         self._accepting.start()
 
     def url(self, database_url: str) -> str:
-        """Return the URL of a database by this line."""
+        """Return the URL of a database through this link."""
         return database_url.replace(f":{self._cluster.port}/", f":{self._listening.getsockname()[1]}/")
 
     def cut(self) -> None:
-        """Let nothing through any more."""
+        """Stop passing data on."""
         self._is_whole.clear()
 
     def restore(self) -> None:
-        """Let new connections through; those that were cut are lost."""
-        # In this order: one that is made meanwhile is whole, and lost with the others, not left without an answer.
+        """Pass data on again for new connections; close those that were cut."""
+        # In this order: a connection made in between works and is then closed with the others, instead of never being answered.
         self._is_whole.set()
         self._hang_up()
 
-    def let_through_but_for_those(self) -> None:
-        """Let new connections through; those that were cut stay, and what is sent by them is never answered."""
+    def restore_for_new_connections(self) -> None:
+        """Pass data on again for new connections; those that were cut stay open and are never answered."""
         self._is_whole.set()
 
     def close(self) -> None:
-        """End every connection."""
-        # Closing alone wakes nobody who waits for a connection; the one who does hangs up on what came last.
+        """Close every connection."""
+        # Closing alone does not wake the thread that waits for a connection; it must end before the last ones are closed.
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
@@ -261,7 +261,7 @@ class Cable:
     def _hang_up(self) -> None:
         while self._open:
             end = self._open.pop()
-            # Closing alone says nothing to the other side while a thread still reads.
+            # Closing alone does not notify the other side while a thread still reads.
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()

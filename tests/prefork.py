@@ -1,15 +1,15 @@
 """
-Starts `python -m lyftdata`, or a module of the tests that changes it first, without paying for its imports each time.
+Starts `python -m lyftdata`, or a test module that patches it first, without importing everything each time.
 
-Nine tenths of what a start costs are imports, the same ones each time. One process for each test process imports them
-once, and forks for each program that a test starts. What it forks is a program like any other, a child of the test
-process with a PID, an environment, a directory, streams and a session of its own; only `/proc/PID/cmdline` and
-`/proc/PID/environ` are not its own. A program is started by itself where the
-command is another, where its environment has a variable that an interpreter or a library reads when it starts, and where
+Nine tenths of the cost of a start are imports, the same ones each time. Each test process has a fork server that imports
+them once, and forks for each program that a test starts. A forked program is like any other: a child of the test
+process with its own PID, environment, directory, streams and session; only `/proc/PID/cmdline` and
+`/proc/PID/environ` are not its own. A program is started as a new interpreter instead if the
+command is a different one, if its environment has a variable that an interpreter or a library reads when it starts, or if
 `LYFTDATA_TEST_FRESH` is set: by hand for everything, or by the fixture `fresh_programs` for what one test starts.
 
-Forked Servers share what each would work out at its start with the same result, and hash passwords at Argon2's smallest
-costs (`tests/shared_starts.py`); one that is started by itself does all of it.
+Forked Servers share what each would compute at its start with the same result, and hash passwords at Argon2's lowest
+costs (`tests/shared_starts.py`). A Server started as a new interpreter does neither.
 """
 
 import atexit
@@ -38,19 +38,19 @@ import lyftdata
 _ROOT = Path(__file__).parents[1]
 _INTERPRETER = (sys.executable, "-m")
 _IN_NAMESPACE = ("ip", "netns", "exec")
-# A namespace with files of its own there needs mounts as well, which are left to `ip netns exec`.
+# A namespace with its own files there also needs mounts, which are left to `ip netns exec`.
 _FILES_OF_NAMESPACES = Path("/etc/netns")
 _CLONE_NEWNET = 0x40000000
-# The same for every program, so that it is not what keeps one from being forked.
+# The same for every program, so these variables do not prevent a fork.
 _ENVIRON = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
-# What measures the run: not what a test gives its programs.
+# Variables that measure the test run; tests do not set them for their programs.
 _OF_THE_RUN = (FILE_VARIABLE, "COVERAGE_PROCESS_CONFIG")
 # Read when an interpreter starts, or when a library is loaded.
 _READ_AT_START = ("LD_", "PYTHON", "LANG", "LC_", "OPENSSL_", "GLIBC_", "MALLOC_")
 _MAX_MESSAGE_BYTES = 200_000
 _PR_SET_CHILD_SUBREAPER = 36
 
-# Imported when the first program of a kind is started: the parts of `lyftdata` that it may need, and what others import late.
+# Imported when the first program of a kind is started: the parts of `lyftdata` that it may need, and late imports of libraries.
 _NOT_OF_A_PROGRAM = {"__main__", "pytest_plugin", "testing", "verify"}
 _PROGRAM = {"cli", "core", "worker"}
 _HTTP_CLIENT = ("anyio._backends._asyncio", "encodings.idna", "httpcore2", "h11", "stringprep", "truststore")
@@ -69,7 +69,7 @@ _SERVER = (
 
 def start(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> "subprocess.Popen[Any]":
     """
-    Start a program, forked where nothing speaks against it.
+    Start a program, forked if possible.
 
     Args:
         command: The program and its arguments.
@@ -80,7 +80,7 @@ def start(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> 
     if not _is_known(program):
         return subprocess.Popen(command, env=dict(env), **options)
     if not _can_be_forked(env):
-        # Where the modules of the tests are found.
+        # So that the test modules are found.
         path = {"PYTHONPATH": str(_ROOT)} if program[2].startswith("tests.") else {}
         return subprocess.Popen(command, env=path | dict(env), **options)
     return _Forked(command, env=dict(env), **options)
@@ -89,7 +89,7 @@ def start(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> 
 def run(
     command: Sequence[str], *, stdin: str, timeout_s: float, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, as `start` starts it; return its output."""
+    """Run a program to its end, started as by `start`; return its output."""
     pipe = subprocess.PIPE
     with start(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options) as process:
         try:
@@ -101,7 +101,7 @@ def run(
 
 
 def _network_and_program(command: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Return in which network namespace `ip netns exec` would run a command, and the command; None for this one."""
+    """Return the network namespace in which `ip netns exec` would run a command (None for this one), and the command."""
     if tuple(command[:3]) != _IN_NAMESPACE or (_FILES_OF_NAMESPACES / command[3]).exists():
         return None, tuple(command)
     return command[3], tuple(command[4:])
@@ -117,7 +117,7 @@ def _can_be_forked(env: Mapping[str, str]) -> bool:
 
 
 class _Forked(subprocess.Popen[Any]):
-    """A program that was forked; as far as `subprocess` can tell, started as usual."""
+    """A forked program that `subprocess` treats as if it had started it."""
 
     def _execute_child(  # as `subprocess` calls it
         self, args, _executable, _preexec_fn, _close_fds, _pass_fds, cwd, env, _startupinfo, _creationflags, _shell,
@@ -132,7 +132,7 @@ class _Forked(subprocess.Popen[Any]):
 
 
 class _ForkServer:
-    """The process that has imported everything, as the test process sees it."""
+    """The test process's handle of the process that has imported everything."""
 
     def __init__(self) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -158,7 +158,7 @@ class _ForkServer:
             "umask": _umask(),
             "files": resource.getrlimit(resource.RLIMIT_NOFILE),
         }
-        # A forked process loses its parent at once, and comes to the nearest ancestor that adopts: to this process.
+        # A forked process loses its parent immediately, and is adopted by the nearest subreaper: this process.
         _adopt_orphans(adopt=True)
         try:
             socket.send_fds(self._line, [json.dumps(request).encode()], streams)
@@ -167,7 +167,7 @@ class _ForkServer:
             _adopt_orphans(adopt=False)
 
     def close(self) -> None:
-        """End it; what it has started goes on."""
+        """End it; the programs that it has started keep running."""
         self._line.close()
         self._process.wait(60)
 
@@ -177,7 +177,7 @@ _running: list[_ForkServer] = []
 
 
 def _fork(command: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[int]) -> int:
-    """Fork one program at a time; a request that was interrupted leaves no answer for the next one to read."""
+    """Fork one program at a time; an interrupted request leaves no answer for the next one to read."""
     with _LOCK:
         if not _running:
             _running.append(_ForkServer())
@@ -205,7 +205,7 @@ def _umask() -> int:
 
 
 def _serve(line: socket.socket) -> dict[str, Any] | None:
-    """Fork for each request; return what a forked process shall become, and None when no more will be asked for."""
+    """Fork for each request; return the request in the forked process, and None in this one after the last request."""
     recorder = recorder_of_forked_servers()
     while True:
         message, streams, _, _ = socket.recv_fds(line, _MAX_MESSAGE_BYTES, 3)
@@ -215,7 +215,7 @@ def _serve(line: socket.socket) -> dict[str, Any] | None:
         _import_for(request["arguments"])
         if recorder is not None:
             recorder.install()
-        # Kept out of collections: a program that walks through all of this would copy it.
+        # Kept out of garbage collections, which would touch and so copy all of these pages in each program.
         gc.freeze()
         reading, writing = os.pipe()
         between = os.fork()
@@ -230,7 +230,7 @@ def _serve(line: socket.socket) -> dict[str, Any] | None:
             _set_up(request, streams)
             return dict(request)
         os.close(writing)
-        # Once this one has ended, its child has come to the test process.
+        # Once this one has ended, the test process has adopted its child.
         os.waitpid(between, 0)
         line.send(os.read(reading, 100))
         for number in (reading, *streams):
@@ -238,7 +238,7 @@ def _serve(line: socket.socket) -> dict[str, Any] | None:
 
 
 def _import_for(arguments: Sequence[str]) -> None:
-    """Import what a program needs, and others of its kind; what is there already costs nothing."""
+    """Import what this kind of program needs; what is already imported costs nothing."""
     is_server = list(arguments[:2]) == ["run", "server"]
     for module in (*_HTTP_CLIENT, *(_SERVER if is_server else ())):
         importlib.import_module(module)
@@ -249,7 +249,7 @@ def _import_for(arguments: Sequence[str]) -> None:
             try:
                 importlib.import_module(found.name)
             except ModuleNotFoundError as error:
-                # An adapter for a library that is not installed here; no program needs it.
+                # An adapter for a library that is not installed; no program needs it.
                 if (error.name or "lyftdata").partition(".")[0] == "lyftdata":
                     raise
     if is_server:
@@ -258,15 +258,15 @@ def _import_for(arguments: Sequence[str]) -> None:
 
 @functools.cache
 def _prepare_servers() -> None:
-    """Do what each Server does at its start."""
-    # Imports the Server, which most programs do without.
+    """Prepare what each Server does at its start."""
+    # Here, because it imports the Server, which most programs do not need.
     from tests.shared_starts import prepare_starts
 
     prepare_starts(setattr)
 
 
 def _set_up(request: Mapping[str, Any], streams: Sequence[int]) -> None:
-    """Give this process all that belongs to the program that it becomes."""
+    """Set up this process for the program that it becomes."""
     os.setsid()
     if request["network"] is not None:
         _enter_network(request["network"])
@@ -292,7 +292,7 @@ def _enter_network(name: str) -> None:
 
 
 def _run(module: str, arguments: Sequence[str]) -> None:
-    """Run the program in this process; return only where the interpreter must end it by itself."""
+    """Run the program in this process; return only if the interpreter must end it."""
     sys.argv = ["-m", *arguments]
     code = 0
     try:
@@ -306,19 +306,19 @@ def _run(module: str, arguments: Sequence[str]) -> None:
 
 def _end(code: int) -> None:
     """
-    End this process as an interpreter does at its end, except that nothing is freed.
+    End this process like an interpreter, except that nothing is freed.
 
-    Freeing touches every object that was imported before the fork, so the kernel copies each page of them: four fifths of the
-    processor time of a short command.
+    Freeing touches every object that was imported before the fork, so the kernel copies each of their pages: four fifths of
+    a short command's CPU time.
     """
-    # Waits for the threads that are not daemons.
+    # Waits for non-daemon threads.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except OSError:
-        # The interpreter reports it, and has an exit code of its own for it.
+        # The interpreter reports it and has its own exit code for it.
         sys.exit(code)
     os._exit(code)
 
@@ -327,7 +327,7 @@ if __name__ == "__main__":
     with socket.socket(fileno=os.dup(0)) as _line:
         _program = _serve(_line)
         if _program is not None:
-            # Its descriptor is closed already.
+            # Its descriptor is already closed.
             _line.detach()
     if _program is not None:
         _run(_program["module"], _program["arguments"])

@@ -1,4 +1,4 @@
-"""Real programs on "hosts" of their own: own directory, own environment, nothing inherited."""
+"""Real programs, each on a "host": its own directory and environment, nothing inherited."""
 
 import copy
 import fcntl
@@ -24,9 +24,9 @@ WITHIN_S = 240.0
 
 def free_port() -> int:
     """
-    Return a port that nobody listens on, each one once, and none that another process with tests was given.
+    Return a port that no program listens on, each only once across all processes that run tests.
 
-    Of those that the kernel gives to no connection: one of these could be taken by any client before the Server binds it.
+    It is outside the kernel's range for outgoing connections, from which any client could take it before the Server binds it.
     """
     while True:
         port = random.SystemRandom().randint(10_000, _first_of_connections() - 1)
@@ -46,9 +46,9 @@ _given_ports: set[int] = set()
 
 def _reserve(port: int) -> bool:
     """
-    Reserve a port until this process ends; return False if another process of this user has done that.
+    Reserve a port until this process ends; return False if another process of this user has reserved it.
 
-    A Server that was stopped, or is not up yet, does not hold its port, and must find it free when it starts.
+    A Server that is stopped or not up yet does not hold its port, but must find it free when it starts.
     """
     try:
         fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
@@ -59,13 +59,13 @@ def _reserve(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> int:
-    """Return a file of which each process locks a byte for each of its ports; a lock is not inherited, and ends with its process."""
-    # Not in TMPDIR: two runs at the same time may have different ones.
+    """Return a file in which a process locks a byte for each of its ports; a lock is not inherited and ends with its process."""
+    # Not in TMPDIR, which may differ between two runs at the same time.
     return os.open(f"/tmp/lyftdata-test-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _first_of_connections() -> int:
-    """Return the first port that the kernel gives to connections; Linux's default where it does not say."""
+    """Return the first port of the kernel's range for outgoing connections, or Linux's default."""
     setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
     return int(setting.read_text(encoding="ascii").split()[0]) if setting.exists() else 32_768
 
@@ -73,7 +73,7 @@ def _first_of_connections() -> int:
 def until(
     question: Callable[[], Any], what: str, *, within_s: float = WITHIN_S, every_s: float = 0.02
 ) -> Any:
-    """Ask until the answer is true, and return it; fail after a while."""
+    """Call `question` until its answer is true, and return the answer; fail after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
         answer = question()
@@ -87,13 +87,13 @@ def until(
 
 class Host:
     """
-    A machine, as far as our programs can tell: a home directory and an environment of its own.
+    A machine, as far as our programs can tell: its own home directory and environment.
 
     Args:
         home: An empty directory.
-        prefix: What its programs are started by, such as `ip netns exec NAME`; must become them.
-        module: What is run; `lyftdata` unless a test needs it changed.
-        environ: What is set on this host.
+        prefix: A command that execs its programs, such as `ip netns exec NAME`.
+        module: What is run; `lyftdata` unless a test needs it patched.
+        environ: Environment variables on this host.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Host:
         self._count = 0
 
     def start(self, *arguments: str, **environ: str) -> "Program":
-        """Start `lyftdata ARGUMENTS` and go on."""
+        """Start `lyftdata ARGUMENTS` in the background."""
         self._count += 1
         log = self.home / f"{self._count}-{arguments[1] if len(arguments) > 1 else arguments[0]}.log"
         command = (*self.python, *arguments)
@@ -134,12 +134,12 @@ class Host:
         return result.stdout
 
     def json(self, *arguments: str) -> Any:
-        """Run a command with `--json`; return what it printed."""
+        """Run a command with `--json`; return its parsed output."""
         return json.loads(self.done(*arguments, "--json"))
 
 
 class Program:
-    """A running `lyftdata`, its log in a file; ended with the test."""
+    """A running `lyftdata` with its log in a file; ended with the test."""
 
     def __init__(self, command: tuple[str, ...], environ: Mapping[str, str], log: Path, *, cwd: Path) -> None:
         self.log_file = log
@@ -164,7 +164,7 @@ class Program:
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON log lines of an event."""
         found = []
-        # What stands behind the last line feed may be half a line.
+        # What follows the last line feed may be half a line.
         for line in self.log.split("\n")[:-1]:
             if line.startswith("{") and line.endswith("}"):
                 entry = json.loads(line)
@@ -173,7 +173,7 @@ class Program:
         return found
 
     def wait_for(self, name: str, *, count: int = 1, within_s: float = WITHIN_S) -> dict[str, Any]:
-        """Wait until an event was logged that often; return the last of them."""
+        """Wait until an event was logged `count` times; return the last of them."""
         try:
             until(
                 lambda: len(self.events(name)) >= count or self.process.poll() is not None,
@@ -191,7 +191,7 @@ class Program:
         return self.exit_code()
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it without warning, as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -209,12 +209,12 @@ STARTED: list[Program] = []
 
 class Site:
     """
-    A Server on a host of its own, an operator's host, and Workers' hosts.
+    A Server on its own host, an operator's host, and Workers' hosts.
 
     Args:
         root: An empty directory.
-        module: What the Server runs; `lyftdata` unless a test needs it changed.
-        environ: What else is set for the Server.
+        module: What the Server runs; `lyftdata` unless a test needs it patched.
+        environ: Additional environment variables of the Server.
     """
 
     def __init__(self, root: Path, *, module: str = "lyftdata", **environ: str) -> None:
@@ -223,7 +223,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         given = {
             "LYFTDATA_BIND_ADDRESS": f"127.0.0.1:{self.port}",
-            # With a certificate, which is for that name.
+            # The certificate is for that name.
             "LYFTDATA_PUBLIC_URL": f"https://localhost:{self.port}"
             if "LYFTDATA_TLS_CERT" in environ
             else self.url,
@@ -239,7 +239,7 @@ class Site:
         self.server = self.start_server()
 
     def seen_from(self, root: Path) -> "Site":
-        """Return this very site for another test: its Workers' hosts are made in another directory."""
+        """Return this same site for another test, with a different directory for its Workers' hosts."""
         other = copy.copy(self)
         other.root = root
         return other
@@ -258,12 +258,12 @@ class Site:
         return self.operator
 
     def worker_host(self, name: str, **environ: str) -> Host:
-        """Return another host, for a Worker."""
+        """Return a host for a Worker."""
         home = self.root / name
         return Host(home, **{"LYFTDATA_URL": self.url, "LYFTDATA_JOBS_DIR": str(home / "jobs"), **environ})
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Return what `lyftdata workers list --json` says, by ID."""
+        """Return the output of `lyftdata workers list --json`, by ID."""
         return {worker["id"]: worker for worker in self.operator.json("workers", "list")}
 
     def status(self, worker_id: str) -> str:
@@ -276,7 +276,7 @@ class Site:
 
 
 def end_started() -> None:
-    """End every program that was started, those too that were stopped."""
+    """End every program that was started, including stopped ones."""
     while STARTED:
         program = STARTED.pop()
         if program.alive():

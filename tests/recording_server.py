@@ -1,4 +1,4 @@
-"""The Server's HTTP protocol over real sockets, with an application behind it that records each request."""
+"""The Server's HTTP protocol over real sockets, in front of an application that records each request."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from lyftdata.server.http.protocol import BoundedHttpProtocol
 
 @dataclass(frozen=True)
 class Received:
-    """A request as the application was given it, once its body was whole."""
+    """A request as the application received it, once its body was complete."""
 
     method: str
     target: bytes
@@ -59,7 +59,7 @@ class Line:
         self.writer = writer
 
     async def send(self, *pieces: bytes) -> bool:
-        """Send, each piece on its own; return whether the other side still listens."""
+        """Send each piece separately; return False if the other side has closed."""
         for piece in pieces:
             self.writer.write(piece)
             try:
@@ -73,7 +73,7 @@ class Line:
         return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 180)
 
     async def closed(self) -> bytes:
-        """Wait until the other side closes; return what it said before."""
+        """Wait until the other side closes; return what it sent before."""
         with contextlib.suppress(ConnectionResetError):
             return await asyncio.wait_for(self.reader.read(), 180)
         return b""
@@ -81,7 +81,7 @@ class Line:
 
 def new_protocol(app: Any) -> BoundedHttpProtocol:
     """Return the protocol for one connection."""
-    # Without an access log, as the Server's: with one, no answer would go out in one step.
+    # Without an access log, like the Server: with one, no answer would be sent in one step.
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=75)
     config.load()
     return BoundedHttpProtocol(config=config, server_state=ServerState(), app_state={})
@@ -94,7 +94,7 @@ async def connected(app: Any, **tls: Any) -> AsyncIterator[Line]:
 
     Args:
         app: The application.
-        tls: `server` and `client`, an SSL context each, to speak TLS.
+        tls: `server` and `client`, an SSL context each, to use TLS.
     """
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: new_protocol(app), "127.0.0.1", 0, ssl=tls.get("server"))
@@ -109,7 +109,7 @@ async def connected(app: Any, **tls: Any) -> AsyncIterator[Line]:
 
 
 class Wire(asyncio.Transport):
-    """A transport without a socket: keeps what is sent."""
+    """A transport without a socket that keeps what is sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,15 +117,15 @@ class Wire(asyncio.Transport):
         self._closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Keep it."""
+        """Keep what is sent."""
         self.sent += data
 
     def close(self) -> None:
-        """Note it."""
+        """Record that it was closed."""
         self._closing = True
 
     def abort(self) -> None:
-        """Note it."""
+        """Record that it was closed."""
         self._closing = True
 
     def is_closing(self) -> bool:
@@ -133,7 +133,7 @@ class Wire(asyncio.Transport):
         return self._closing
 
     def pause_reading(self) -> None:
-        """Do nothing: what comes is given by hand."""
+        """Do nothing: the test passes on each piece itself."""
 
     def resume_reading(self) -> None:
         """Do nothing."""
@@ -141,19 +141,19 @@ class Wire(asyncio.Transport):
 
 async def read_in_pieces(pieces: Sequence[bytes]) -> tuple[list[Received], bytes, bool]:
     """
-    Give the protocol exactly these pieces, one read each, which a socket does not promise.
+    Give the protocol exactly these pieces, one read each, which a socket does not guarantee.
 
     Returns:
-        The requests that reached the application whole, what was answered, and whether the connection is closed.
+        The requests that reached the application complete, what was answered, and whether the connection is closed.
     """
     app = Recorder()
     protocol = new_protocol(app)
     wire = Wire()
     protocol.connection_made(wire)
     for piece in pieces:
-        # Closed or not: a TLS connection that still has something to send is read until it is gone.
+        # Even if closed: a TLS connection that still has something to send is read until it is gone.
         protocol.data_received(piece)
-        # Until the application has done all that it can do with this piece, and a next request was started.
+        # Until the application has done all that it can with this piece, and the next request has started.
         for _ in range(20):
             await asyncio.sleep(0)
     closed = wire.is_closing()

@@ -1,9 +1,9 @@
 """
-Runs the few tests that failed in the last run once more, one after the other, with nothing else running.
+Reruns the few tests that failed in the last run, one after the other, with nothing else running.
 
-One of thousands of tests with real processes and browsers that fails in the whole run and passes alone has a fault, but
-says nothing against the change that it would stop: CI names it and goes on. CI does not go on if more than a few tests failed,
-if the run did not come to its end, or if one fails again.
+A test with real processes and browsers that fails in the whole run and passes alone has a fault, but that is not a reason
+to block a change: CI reports it and continues. CI stops if more than a few tests failed, if the run did not finish, or if a
+test fails again.
 """
 
 import json
@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 AT_MOST = 3
-# Where pytest's cache keeps a value, by its key; of the directory that the tests are run in.
+# Where pytest's cache keeps each value by its key, relative to the directory that the tests are run in.
 CACHE = Path(".pytest_cache/v")
 OUTCOME = "lyftdata/outcome"
 FAILED = "cache/lastfailed"
 
 
 def remember(config: pytest.Config, exit_status: int, missing_causes: list[str]) -> None:
-    """Record how a run ended; which tests failed in it is recorded by pytest."""
-    # The cache may be switched off.
+    """Record how a run ended; pytest itself records which tests failed."""
+    # The cache may be disabled.
     if cache := getattr(config, "cache", None):
         cache.set(OUTCOME, {"exit_status": int(exit_status), "missing_causes": missing_causes})
 
 
 def failed_tests() -> list[str]:
-    """Return the tests that failed in the last run; exit with the reason if they do not get a second run."""
+    """Return the tests that failed in the last run; exit with the reason if they are not run again."""
     outcome = _read(OUTCOME)
     if outcome.get("exit_status") != pytest.ExitCode.TESTS_FAILED:
         sys.exit("not run again: the last run did not come to its end, or no test failed in it")
@@ -41,9 +41,9 @@ def failed_tests() -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what failed; return the exit code."""
+    """Rerun the failed tests; return the exit code."""
     failed = failed_tests()
-    # Without the cache: what failed in the whole run stays on record.
+    # Without the cache, so that the failures of the whole run stay on record.
     code = pytest.main(["-p", "no:cacheprovider", *arguments, *failed])
     if code == pytest.ExitCode.OK:
         print("These tests failed in the whole run and passed alone. Each has a fault, which is to be fixed:")

@@ -1,5 +1,5 @@
 """
-Becomes a program under the restrictions of a systemd unit, as far as they can be had without systemd as PID 1.
+Execs a program under the restrictions of a systemd unit, as far as possible without systemd as PID 1.
 
     python sandbox.py UNIT PROGRAM [ARGUMENT …]
 
@@ -34,7 +34,7 @@ class _Comparison(ctypes.Structure):
 
 
 def missing() -> str:
-    """Return why a unit cannot be applied on this machine; empty if it can."""
+    """Return why a unit cannot be applied on this machine; an empty text if it can."""
     try:
         ctypes.CDLL("libseccomp.so.2")
         _groups()
@@ -45,7 +45,7 @@ def missing() -> str:
 
 @functools.cache
 def _groups() -> dict[str, list[str]]:
-    """Return the groups of system calls that systemd knows, and what is in each."""
+    """Return the groups of system calls that systemd knows, with the members of each."""
     listed = subprocess.run(
         ["systemd-analyze", "syscall-filter", "--no-pager"], capture_output=True, text=True, check=True
     ).stdout
@@ -69,8 +69,8 @@ def _calls(names: Sequence[str]) -> Iterator[str]:
 
 
 def allowed_calls(filters: Sequence[str]) -> set[str]:
-    """Return the system calls that SystemCallFilter= lines leave, as systemd.exec(5) has it."""
-    # systemd always leaves what a program needs to start and to end.
+    """Return the system calls that SystemCallFilter= lines allow, by the rules of systemd.exec(5)."""
+    # systemd always allows what a program needs to start and to exit.
     allowed = {*_calls(["@default", "execve"])}
     for line in filters:
         if line.startswith("~"):
@@ -87,7 +87,7 @@ def _filter_system_calls(allowed: set[str], families: Sequence[str]) -> None:
     add = library.seccomp_rule_add_array
     for name in sorted(allowed - {"socket"}):
         number = library.seccomp_syscall_resolve_name(name.encode())
-        # Negative: of another architecture.
+        # Negative: it belongs to another architecture.
         if number >= 0 and add(context, _ALLOW, number, 0, None):
             sys.exit(f"sandbox: {name} cannot be allowed")
     number = library.seccomp_syscall_resolve_name(b"socket")
@@ -100,12 +100,12 @@ def _filter_system_calls(allowed: set[str], families: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Apply a unit to this process and become the program."""
+    """Apply a unit to this process and exec the program."""
     unit = Unit(Path(sys.argv[1]).read_text(encoding="utf-8"))
     libc = ctypes.CDLL(None, use_errno=True)
     allowed = allowed_calls(unit.values("SystemCallFilter"))
     if unit.values("CapabilityBoundingSet") == [""]:
-        # Ends at the first number that is not a capability. Without root there are none to lose.
+        # Stops at the first number that is not a capability. Without root there are no capabilities to drop.
         for capability in range(64):
             if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
                 break

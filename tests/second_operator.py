@@ -1,4 +1,4 @@
-"""A Server with several admins, for whom a second operator must confirm, and the requests that its tests make often."""
+"""A Server with several admins where a second operator must confirm actions, and the requests that tests of this make often."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ Headers = dict[str, str]
 
 class Colleagues:
     """
-    A Server with the admins `admin` and `ben`, of whom one must confirm what the other asks for.
+    A Server with the admins `admin` and `ben`, each of whom must confirm what the other requests.
 
     Attributes:
         server: The Server.
-        admin: The headers of a session of `admin`.
-        ben: The headers of a session of `ben`.
-        number: The number of a change of many Workers, where a test has made one.
+        admin: The headers of `admin`'s session.
+        ben: The headers of `ben`'s session.
+        number: The number of a mass change of Workers, if a test has made one.
     """
 
     number = 0
@@ -33,24 +33,24 @@ class Colleagues:
         self.ben = ben
 
     async def ask(self, method: str, path: str, body: Any = None, *, by: Headers | None = None) -> str:
-        """Ask for something that a second operator must confirm; return the ID of the request."""
+        """Request something that a second operator must confirm; return the ID of the change request."""
         answer = await self.call(method, path, body, by=by)
         assert (answer.status_code, answer.json()["code"]) == (409, "second_operator_required"), answer.text
         return str(answer.json()["request_id"])
 
     async def confirm(self, request_id: str, *, by: Headers | None = None, note: str = "") -> httpx2.Response:
-        """Confirm a request, as `ben` unless it is by another."""
+        """Confirm a change request, as `ben` unless `by` is given."""
         path = f"/api/change-requests/{request_id}/confirm"
         return await self.call("POST", path, {"note": note}, by=by or self.ben)
 
     async def call(
         self, method: str, path: str, body: Any = None, *, by: Headers | None = None
     ) -> httpx2.Response:
-        """Send a request, as `admin` unless it is by another."""
+        """Send a request, as `admin` unless `by` is given."""
         return await self.server.http.request(method, path, json=body, headers=by or self.admin)
 
     async def state(self, request_id: str) -> str:
-        """Return how a request stands."""
+        """Return the state of a change request."""
         return str((await self.call("GET", f"/api/change-requests/{request_id}")).json()["state"])
 
     async def actions(self) -> list[str]:
@@ -61,7 +61,7 @@ class Colleagues:
 async def add_operator(
     server: Deployment, headers: Headers, name: str, role: str = "admin", **more: Any
 ) -> Headers:
-    """Add an operator while nothing must be confirmed; return the headers of their session."""
+    """Add an operator while no confirmation is required; return the headers of their session."""
     body = {"name": name, "role": role, "password": PASSWORD, **more}
     answer = await server.http.post("/api/operators", json=body, headers=headers)
     assert answer.status_code == 201, answer.text
@@ -72,7 +72,7 @@ async def add_operator(
 async def turn_on(
     server: Deployment, headers: Headers, actions: list[str] | None = None, *, above: int = 1
 ) -> None:
-    """Let a second operator confirm these actions, by default all."""
+    """Require a second operator for these actions, by default all."""
     body = {"actions": EVERY_ACTION if actions is None else actions, "above": above}
     answer = await server.http.put("/api/second-operator", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
@@ -81,7 +81,7 @@ async def turn_on(
 async def colleagues_of(
     server: Deployment, actions: list[str] | None = None, *, above: int = 1
 ) -> Colleagues:
-    """Add `ben`, and let a second operator confirm these actions."""
+    """Add `ben`, and require a second operator for these actions."""
     admin = await server.sign_in()
     ben = await add_operator(server, admin, "ben")
     await turn_on(server, admin, actions, above=above)
@@ -89,7 +89,7 @@ async def colleagues_of(
 
 
 def let_keep_passwords(tx: WriteTx) -> None:
-    """Let every operator keep their first password: with one that must be changed they issue no API token, and confirm nothing."""
+    """Let every operator keep their first password, since with one that must be changed they cannot issue API tokens or confirm."""
     for record in operators.all_operators(tx.conn):
         operators.replace_operator(tx, msgspec.structs.replace(record, must_change_password=False))
 
@@ -105,7 +105,7 @@ async def add_workers(server: Deployment, *worker_ids: str, **fields: Any) -> No
 
 
 def worker_ids(server: Deployment) -> list[str]:
-    """Return the IDs of the Workers that there are."""
+    """Return the IDs of all Workers."""
     return sorted(record.id for record in server.services.directory.workers())
 
 

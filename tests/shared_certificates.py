@@ -1,4 +1,4 @@
-"""The system's certificates, read once: reading them takes 50 ms of CPU time, and each `httpx2.get` would do it."""
+"""Reads the system's certificates once: reading them takes 50 ms of CPU time, and each `httpx2.get` would do it again."""
 
 import functools
 import ssl
@@ -14,5 +14,5 @@ def _default_ssl_context(*, _trust_env: bool = True) -> ssl.SSLContext:
 
 
 def share_certificates() -> None:
-    """Give each HTTP client of this process the same default TLS context."""
+    """Give each HTTP client in this process the same default TLS context."""
     httpcore2.default_ssl_context = _default_ssl_context

@@ -1,8 +1,8 @@
 """
-What every Server works out at its start with the same result: worked out once, for Servers in this process or forked from it.
+Computes once what every Server computes at its start with the same result, for Servers in this process or forked from it.
 
-The real code makes each of these the first time. The migrations, the assessment of secrets and the admin API's routes took four
-fifths of the CPU time of a start, and hundreds of tests start a Server each.
+The real code computes each of these the first time. The migrations, the assessment of secrets and the admin API's routes took
+four fifths of the CPU time of a start, and hundreds of tests start a Server each.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ Estimate = Callable[..., dict[str, Any]]
 
 def share_starts(replace: Replace) -> None:
     """
-    Keep what Servers in this process need at each start.
+    Keep and reuse what Servers in this process need at each start.
 
     Args:
         replace: Sets an attribute as `setattr` does.
@@ -38,7 +38,7 @@ def share_starts(replace: Replace) -> None:
     replace(secret_strength, "_estimate", _estimate_once(secret_strength._estimate))
     stretch_once = functools.lru_cache(1_000)(enrollment_secrets._stretch)
     replace(enrollment_secrets, "_stretch", stretch_once)
-    # Private to FastAPI: without it the tests are slower, and do not fail.
+    # Private to FastAPI: without it the tests are slower, but do not fail.
     context = getattr(fastapi.routing, "_EffectiveRouteContext", None)
     if context is not None:
         replace(context, "from_api_route", _build_route_once(context.from_api_route))
@@ -46,9 +46,9 @@ def share_starts(replace: Replace) -> None:
 
 def prepare_starts(replace: Replace) -> None:
     """
-    Do now, for the Servers that this process will be forked into, what they need at each start.
+    Compute now what the Servers forked from this process need at each start.
 
-    Their passwords have Argon2's smallest costs. A Server that is started by itself has the real ones.
+    They hash passwords with Argon2's lowest costs. A Server started as a new interpreter uses the real ones.
 
     Args:
         replace: Sets an attribute as `setattr` does.
@@ -66,7 +66,7 @@ def prepare_starts(replace: Replace) -> None:
 
 def share_migrations(replace: Replace) -> None:
     """
-    Give an empty database the tables that the migrations have made in the first one of its kind.
+    Give each empty database the tables that the migrations made in the first one of its kind.
 
     Args:
         replace: Sets an attribute as `setattr` does.
@@ -76,7 +76,7 @@ def share_migrations(replace: Replace) -> None:
 
 def share_compiled_statements(replace: Replace) -> None:
     """
-    Compile each statement to SQL once for all databases of a kind, and not once a Server: SQLAlchemy keeps what it compiles by engine.
+    Compile each statement to SQL once per kind of database, not once per Server: SQLAlchemy caches compiled statements per engine.
 
     Args:
         replace: Sets an attribute as `setattr` does.
@@ -92,10 +92,10 @@ def _create_with_shared_dialect(url: URL, **options: Any) -> Engine:
     engine = create_engine(url, **options)
     kind = type(engine.dialect), options.get("isolation_level")
     if kind in _shared_dialects:
-        # What was compiled is found by its dialect, which is the same for all databases of one kind.
+        # Compiled statements are cached by dialect, which all databases of one kind share.
         engine.dialect, engine._compiled_cache = _shared_dialects[kind]
     else:
-        # Not before it knows what the database can do, which it asks at the first connection.
+        # Not before the dialect knows the database's features, which it asks at the first connection.
         event.listen(
             engine.pool,
             "first_connect",
@@ -106,7 +106,7 @@ def _create_with_shared_dialect(url: URL, **options: Any) -> Engine:
 
 @functools.cache
 def _upgrade_by_repeating(upgrade: Upgrade) -> Upgrade:
-    """Return an `upgrade` that repeats what the migrations have executed in the first empty database of the same kind."""
+    """Return an `upgrade` that repeats what the migrations executed in the first empty database of the same kind."""
     executed: dict[str, list[tuple[str, Any]]] = {}
 
     def upgrade_by_repeating(conn: Connection) -> bool:
@@ -119,7 +119,7 @@ def _upgrade_by_repeating(upgrade: Upgrade) -> Upgrade:
                 upgrade(conn)
             executed[conn.dialect.name] = _what_is_there(conn) if is_sqlite else statements
         elif is_sqlite:
-            # By the driver itself: what SQLAlchemy does around a statement takes longer than the statement.
+            # Directly with the driver: SQLAlchemy's overhead takes longer than the statement.
             for statement, parameters in statements:
                 sqlite.raw(conn).execute(statement, parameters)
         else:
@@ -131,7 +131,7 @@ def _upgrade_by_repeating(upgrade: Upgrade) -> Upgrade:
 
 
 def _what_is_there(conn: Connection) -> list[tuple[str, Any]]:
-    """Return statements that make the tables and rows of an SQLite database: half as many as led to them."""
+    """Return statements that make the tables and rows of an SQLite database: half as many as the migrations'."""
     statements: list[tuple[str, Any]] = []
     found = conn.exec_driver_sql("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
     for kind, name, sql in found:
@@ -146,7 +146,7 @@ def _what_is_there(conn: Connection) -> list[tuple[str, Any]]:
 
 @contextlib.contextmanager
 def _recorded(conn: Connection) -> Iterator[list[tuple[str, Any]]]:
-    """Give the statements that change something, with their parameters, as they are executed."""
+    """Record the executed statements that change something, with their parameters."""
     statements: list[tuple[str, Any]] = []
 
     def record(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -174,11 +174,11 @@ def _estimate_once(estimate: Estimate) -> Estimate:
 
 @functools.cache
 def _build_route_once(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a builder of the admin API's routes; they differ from Server to Server by nothing that a request meets."""
+    """Return a builder of the admin API's routes that builds each once; for a request they are the same in every Server."""
     made: dict[int, tuple[object, Any]] = {}
 
     def build_once(*, original_route: Any, include_context: Any) -> Any:
-        # The route is kept, so that no other has its identity.
+        # The route is kept, so that no other object gets the same id.
         if id(original_route) not in made:
             route = build(original_route=original_route, include_context=include_context)
             made[id(original_route)] = original_route, route

@@ -1,4 +1,4 @@
-"""Disks that are small enough to be full, and can be made read-only."""
+"""Disks that are small enough to fill, and can be made read-only."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ _PIECE = 4096
 
 class SmallDisk:
     """
-    A disk of 256 KiB, mounted at a path that is short enough for a socket; take it off with `close()`.
+    A disk of 256 KiB, mounted at a path that is short enough for a socket; unmount it with `close()`.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class SmallDisk:
         return self.path / "ballast"
 
     def fill(self) -> None:
-        """Leave no room."""
+        """Fill the disk."""
         with contextlib.suppress(OSError), self._ballast.open("ab", buffering=0) as stream:
             while True:
                 stream.write(b"x" * _PIECE)
 
     def make_room(self) -> None:
-        """Remove what fills it."""
+        """Remove the file that fills it."""
         self._ballast.unlink()
 
     def remount(self, how: str) -> None:

@@ -1,4 +1,4 @@
-"""Starts an installed `lyftdata quickstart` and waits until it says that both Workers are online; run by CI."""
+"""Starts an installed `lyftdata quickstart` and waits until it reports both Workers online; run by CI."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import threading
 
 
 def main(program: str) -> int:
-    """Return 0 when both Workers came online within a minute and Ctrl-C ended it cleanly."""
+    """Return 0 if both Workers came online within a minute and Ctrl-C ended it cleanly."""
     with tempfile.TemporaryDirectory() as home:
         environment = {"PATH": os.environ["PATH"], "HOME": home, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Programs on a terminal of their own, where they could ask somebody something."""
+"""Programs on their own terminal, where they could prompt a user."""
 
 import os
 import pty
@@ -17,19 +17,19 @@ def run_on_a_terminal(
     command: Sequence[str], environ: Mapping[str, str], *, within_s: float = 240.0, columns: int = 0
 ) -> tuple[int, str]:
     """
-    Run a program whose controlling terminal nobody types at.
+    Run a program on a controlling terminal with no user who types.
 
     Args:
-        command: What is run.
+        command: The program and its arguments.
         environ: Its environment.
-        within_s: How long it has.
-        columns: How wide the terminal is; it does not say if 0.
+        within_s: How long it may take.
+        columns: The width of the terminal; unknown if 0.
 
     Returns:
-        Its exit code and all that it has written to the terminal.
+        Its exit code and everything that it wrote to the terminal.
 
     Raises:
-        AssertionError: It has not ended; with what it has written, such as a question.
+        AssertionError: It has not ended; with what it has written, such as a prompt.
     """
     child, terminal = pty.fork()
     if child == 0:
@@ -43,7 +43,7 @@ def run_on_a_terminal(
             try:
                 written += os.read(terminal, 65_536)
             except OSError:
-                # Linux has a terminal end like that, once the last program has left it.
+                # On Linux, reading a terminal fails like this once the last program has closed it.
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), written.decode()
         os.kill(child, 9)
         os.waitpid(child, 0)
@@ -55,10 +55,10 @@ def run_on_a_terminal(
 
 class Typist:
     """
-    Somebody at the terminal of a program, who reads what it writes and types.
+    A user at the terminal of a program, who reads what it writes and types.
 
     Attributes:
-        written: All that was on the terminal so far, what was typed and echoed included; a return is an end of line.
+        written: Everything on the terminal so far, including echoed input; carriage returns become line feeds.
     """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, cwd: Path) -> None:
@@ -70,20 +70,20 @@ class Typist:
             os.execvpe(command[0], list(command), dict(environ))
 
     def enter(self, text: str) -> None:
-        """Type a text."""
+        """Type some text."""
         os.write(self._terminal, text.encode())
 
     def wait_for(self, text: str, *, within_s: float = 240.0) -> None:
-        """Wait until a text is written, behind the one that was waited for before."""
+        """Wait until a text is written after the one that was last waited for."""
         self._read_until(lambda: text in self.written[self._read_to :], text, within_s)
         self._read_to = self.written.index(text, self._read_to) + len(text)
 
     def wait_until_hidden(self, *, within_s: float = 240.0) -> None:
-        """Wait until what is typed is not shown."""
+        """Wait until the terminal does not echo input."""
         until(lambda: not termios.tcgetattr(self._terminal)[3] & termios.ECHO, "no echo", within_s=within_s)
 
     def wait_for_end(self, *, within_s: float = 240.0) -> None:
-        """Wait until the program has left the terminal."""
+        """Wait until the program has closed the terminal."""
         self._read_until(lambda: False, "the end", within_s)
 
     def _read_until(self, done: Callable[[], bool], what: str, within_s: float) -> None:

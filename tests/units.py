@@ -1,4 +1,4 @@
-"""The units of examples/systemd/, as systemd reads them: their lines, and the environment that a service gets."""
+"""The units of examples/systemd/ as systemd reads them: their lines, and the environment that a service gets."""
 
 import os
 import shlex
@@ -19,20 +19,20 @@ class Unit:
         ]
 
     def values(self, name: str) -> list[str]:
-        """Return what all lines of a name say, in their order."""
+        """Return the values of all lines with a name, in order."""
         return [value for key, _, value in self._lines if key == name]
 
     def value(self, name: str) -> str:
-        """Return what the only line of a name says."""
+        """Return the value of the only line with a name."""
         (value,) = self.values(name)
         return value
 
     def environ(self, root: Path) -> dict[str, str]:
         """
-        Return the variables of the service, its directories made below a root.
+        Return the service's environment variables, and make its directories below a root.
 
         Args:
-            root: Instead of `/`; what LoadCredential= names is read below it.
+            root: Used instead of `/`, also for the files that LoadCredential= names.
         """
         credentials = root / "run" / "credentials" / "unit"
         self._load_credentials(root, credentials)
@@ -70,21 +70,21 @@ class Unit:
 
 
 class NotifySocket:
-    """A socket as systemd listens at, and the states that were sent to it."""
+    """A socket like the one systemd listens at, and the states that were sent to it."""
 
     def __init__(self, listening: socket.socket, environ: Mapping[str, str]) -> None:
         self._listening = listening
         self.environ = environ
 
     def wait_for(self, assignment: str) -> dict[str, str]:
-        """Return the first message with an assignment; fail when none comes."""
+        """Return the first message with an assignment; fail if none comes."""
         while True:
             lines = self._listening.recv(4096).decode().splitlines()
             if assignment in lines:
                 return dict(line.split("=", 1) for line in lines)
 
     def waiting(self) -> list[str]:
-        """Return the assignments that have come and were not read."""
+        """Return the assignments that have arrived and were not read yet."""
         found: list[str] = []
         self._listening.setblocking(False)
         try:
@@ -97,11 +97,11 @@ class NotifySocket:
 @contextmanager
 def notify_socket(directory: Path, *, within_s: float, watchdog_s: float = 2.0) -> Iterator[NotifySocket]:
     """
-    Listen as systemd does; `environ` is what it gives a service of Type=notify with a watchdog.
+    Listen as systemd does; `environ` has what it sets for a service of Type=notify with a watchdog.
 
-    The kernel keeps ten messages: a service that sent more while nobody reads would lose the next, whatever it says.
+    The kernel keeps ten unread messages: a service that sends more loses the next one, whatever its content.
     """
-    # A path in a test's directory may be too long for a socket: it is bound by a short name.
+    # A path in a test's directory may be too long for a socket, so it is bound to a short name.
     name = f"\0lyftdata-test-{os.getpid()}-{directory.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(name)

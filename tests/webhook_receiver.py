@@ -1,4 +1,4 @@
-"""A receiver of webhooks over a real socket, which verifies each by PyPI's `standardwebhooks`."""
+"""A receiver of webhooks over a real socket, which verifies each with PyPI's `standardwebhooks`."""
 
 import json
 import ssl
@@ -14,11 +14,11 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 class Receiver:
     """
-    What was received.
+    The receiver, with what it received.
 
     Args:
         port: Where it listens.
-        at_any_time: Whether messages are accepted whose time is not now: the Server's clock may be a test's.
+        at_any_time: Whether to accept messages with a time other than now, since the Server's clock may be fake.
     """
 
     def __init__(self, port: int, *, at_any_time: bool) -> None:
@@ -28,7 +28,7 @@ class Receiver:
         """Messages are verified with it; unsigned ones are answered 401."""
         self.status = 204
         self.filtered = ""
-        """A message with this text is answered 403, as by a firewall that filters by content; "" filters nothing."""
+        """A message with this text is answered 403, as by a firewall that filters content; "" filters nothing."""
         self.headers: dict[str, str] = {}
         """Sent with each answer."""
         self.accepted: list[tuple[str, dict[str, Any]]] = []
@@ -36,22 +36,22 @@ class Receiver:
         self.requests: list[dict[str, str]] = []
         """Headers of each request."""
         self.after: tuple[int, Callable[[], object]] | None = None
-        """After so many accepted messages, what is called before the answer, once."""
+        """A number of accepted messages, and what is called once, before the last of them is answered."""
         self.arrived = threading.Condition()
 
     @property
     def numbers(self) -> list[int]:
-        """Return the numbers of the events that were accepted."""
+        """Return the numbers of the accepted events."""
         return [message["data"]["number"] for _, message in self.accepted if "number" in message["data"]]
 
     @property
     def subjects(self) -> list[str]:
-        """Return what the events that were accepted are about."""
+        """Return the subjects of the accepted events."""
         return [message["data"].get("subject", "") for _, message in self.accepted]
 
     @property
     def types(self) -> list[str]:
-        """Return the types of the events that were accepted."""
+        """Return the types of the accepted events."""
         return [message["type"] for _, message in self.accepted]
 
     def answer(self, headers: dict[str, str], body: bytes) -> int:

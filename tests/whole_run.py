@@ -1,7 +1,7 @@
 """
-Fails a whole run of the tests in which no Server answered with one of the causes of refusals.
+Fails a whole test run if any cause of refusals was not answered by a Server in it.
 
-A run of selected tests is not judged. As a plugin of another pytest: `-p tests.whole_run`.
+A run of selected tests is not checked. To use it as a plugin of another pytest: `-p tests.whole_run`.
 """
 
 import os
@@ -17,19 +17,19 @@ _WORKER_INPUT = "answered_refusals_file"
 
 
 class RunPlugin:
-    """Watches one process of a run."""
+    """Watches one process of a test run."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        """Watch from the first test on whose module imports the Server."""
+        """Watch from the first test whose module imports the Server."""
         self._recorder.install()
 
 
 class WholeRunPlugin:
-    """Judges a whole run, in the process that was started by hand."""
+    """Checks a whole run, in the main process."""
 
     def __init__(self, config: pytest.Config, file: Path) -> None:
         self._config = config
@@ -38,12 +38,12 @@ class WholeRunPlugin:
         self._missing: list[str] = []
 
     def pytest_deselected(self) -> None:
-        """Notice a test that was left out."""
+        """Note that a test was left out."""
         self._deselected = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a process of pytest-xdist where to write."""
+        """Give each pytest-xdist process the file to write to."""
         node.workerinput[_WORKER_INPUT] = str(self._file)
 
     @pytest.hookimpl(tryfirst=True)
@@ -56,7 +56,7 @@ class WholeRunPlugin:
         run_again.remember(self._config, session.exitstatus, self._missing)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Name the causes that are missing."""
+        """List the missing causes."""
         if self._missing:
             terminalreporter.section("refusals that no Server answered in this run", red=True)
             for code in self._missing:
@@ -85,7 +85,7 @@ class WholeRunPlugin:
 
 
 def _names_all_tests(config: pytest.Config) -> bool:
-    """Return whether the arguments are all that the project has: none, its `testpaths`, or a directory that holds these."""
+    """Return whether the arguments select all tests: none, the `testpaths`, or a directory that contains these."""
     whole = {(config.rootpath / path).resolve() for path in config.getini("testpaths")}
     named = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
     return bool(whole) and all(named & {path, *path.parents} for path in whole)
@@ -93,7 +93,7 @@ def _names_all_tests(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to record in this process."""
+    """Start recording in this process."""
     given = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
     if given is None:
         handle, name = tempfile.mkstemp(prefix="answered-refusals-")

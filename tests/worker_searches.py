@@ -1,5 +1,5 @@
 """
-A small fleet, and what searches find in it: one table for the parser, both databases, the API and the command line.
+A small fleet and what searches find in it: one table for the parser, both databases, the API and the command line.
 """
 
 from datetime import datetime, timedelta
@@ -193,7 +193,7 @@ REJECTED: list[tuple[str, int, str]] = [
 
 
 def write_fleet(tx: WriteTx, now: datetime) -> None:
-    """Write the Workers that `SEARCHES` finds; the key `press-keys` with two generations is the caller's."""
+    """Write the Workers that `SEARCHES` finds; the caller makes the key `press-keys` with two generations."""
     day = timedelta(days=1)
     for record in _records(now):
         workers.insert_worker(tx, record, unique_name=False)
@@ -211,7 +211,7 @@ def write_fleet(tx: WriteTx, now: datetime) -> None:
 
 
 def write_origins(tx: WriteTx, now: datetime, first: str, second: str) -> None:
-    """Note by which generation of `press-keys`, given by their public IDs, Workers got tokens."""
+    """Record which generation of `press-keys`, given by public ID, Workers got tokens with."""
     token_origins.merge_origins(
         tx,
         [

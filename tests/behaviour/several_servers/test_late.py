@@ -165,7 +165,7 @@ async def test_a_server_whose_connections_hang_recovers_with_new_ones(
 
         cable.cut()
         await until(lambda: _trusts_nothing(second, token), "the Server knows that its copy is stale")
-        cable.let_through_but_for_those()
+        cable.restore_for_new_connections()
 
         async def is_back():
             is_fresh = second.services.store.is_current()

@@ -51,7 +51,7 @@ async def test_no_caller_waits_for_ever_for_its_database(database_url: str, cabl
             writing = asyncio.create_task(add_workers(store, worker("press-02")))
             with pytest.raises(StoreError):
                 await reading
-            cable.let_through_but_for_those()
+            cable.restore_for_new_connections()
             # Answered if its next connection came late enough to be let through.
             with contextlib.suppress(StoreError):
                 await writing
