@@ -1,13 +1,13 @@
 """
-What a change saves: this checkout and an older one, by processor time and function calls, where others use the machine too.
+Compares this checkout with an older one by CPU time and function calls, also on a machine that others use.
 
     git worktree add /tmp/before COMMIT
     .venv/bin/python benchmarks/compare.py /tmp/before [OPERATION …]
     .venv/bin/python benchmarks/compare.py /tmp/before --start 100000
 
-Both Servers run at once, each in a process of its own without sockets, and take turns of a few thousand operations (old, new, old,
-new): what else the machine does meets both alike. Processor time leaves out what others use, though not how they crowd the caches:
-only ratios of one run mean anything. The number of function calls is exact.
+Both Servers run at the same time, each in its own process without sockets, and take turns of a few thousand operations (old,
+new, old, new), so that other load on the machine affects both alike. CPU time excludes other processes, but not their effect on
+the caches: only ratios within one run are meaningful. The number of function calls is exact.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-# By operation: how many are asked for in a turn. Of what is dear to prepare, fewer.
+# How many of each operation are done in a turn; fewer of those that are expensive to prepare.
 OPERATIONS = {
     "token by API key": 2_000,
     "token by private_key_jwt": 1_000,
@@ -36,7 +36,7 @@ STARTS = int(os.environ.get("COMPARE_STARTS", "5"))
 
 
 def _command(checkout: Path, *arguments: str) -> dict[str, Any]:
-    """Return how to run a checkout's Server: its own source and helpers, and this file's neighbour."""
+    """Return how to run a checkout's Server: its own source and helpers, with this checkout's `operations.py`."""
     return {
         "args": [sys.executable, str(HERE / "operations.py"), *arguments],
         "env": os.environ | {"PYTHONPATH": f"{checkout / 'src'}:{checkout}", "PYTHONHASHSEED": "0"},
@@ -53,7 +53,7 @@ class Side:
         self._answer()
 
     def ask(self, order: str) -> float:
-        """Have it do something, and return its number."""
+        """Send an order, and return the number that it answers."""
         print(order, file=self._process.stdin, flush=True)
         return float(self._answer())
 
@@ -65,7 +65,7 @@ class Side:
 
 @contextlib.contextmanager
 def running(checkout: Path) -> Iterator[Side]:
-    """Run one until the end of the block."""
+    """Run a checkout's Server until the end of the block."""
     with subprocess.Popen(stdin=subprocess.PIPE, **_command(checkout, "operations")) as process:
         try:
             yield Side(process)
@@ -74,7 +74,7 @@ def running(checkout: Path) -> Iterator[Side]:
 
 
 def compare_operations(before: Path, now: Path, names: list[str]) -> None:
-    """Print processor time and calls of each operation, before and now."""
+    """Print CPU time and calls of each operation, before and now."""
     with running(before) as old, running(now) as new:
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for turn in range(TURNS + 1):
@@ -85,7 +85,7 @@ def compare_operations(before: Path, now: Path, names: list[str]) -> None:
                 if turn:
                     taken[name].append(pair)
         print(
-            f"{'processor time and calls each':30} {'before µs':>10} {'now µs':>10} {'ratio':>7} {'calls before':>13} {'now':>6}"
+            f"{'CPU time and calls each':30} {'before µs':>10} {'now µs':>10} {'ratio':>7} {'calls before':>13} {'now':>6}"
         )
         for name, pairs in taken.items():
             old_us, new_us = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -95,7 +95,7 @@ def compare_operations(before: Path, now: Path, names: list[str]) -> None:
 
 
 def compare_starts(before: Path, now: Path, size: int) -> None:
-    """Print processor time and memory of a start with so many entries, before and now."""
+    """Print CPU time and memory of a start with `size` entries, before and now."""
     with tempfile.TemporaryDirectory() as directory:
         sides = {"before": before, "now": now}
         for name, checkout in sides.items():
@@ -105,7 +105,7 @@ def compare_starts(before: Path, now: Path, size: int) -> None:
             for name, checkout in sides.items():
                 done = subprocess.run(**_command(checkout, "start", f"{directory}/{name}"), check=True)
                 found[name].append(json.loads(done.stdout))
-    print(f"{'a start with ' + format(size, ',') + ' entries':30} {'processor s':>12} {'memory MB':>10}")
+    print(f"{'a start with ' + format(size, ',') + ' entries':30} {'CPU s':>12} {'memory MB':>10}")
     for name, starts in found.items():
         cpu, memory = (
             statistics.median(one[key] for one in starts) for key in ("start_cpu_s", "resident_mb")
@@ -114,16 +114,16 @@ def compare_starts(before: Path, now: Path, size: int) -> None:
 
 
 def main() -> None:
-    """Compare, and print."""
+    """Compare and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("before", type=Path, help="a checkout to compare with")
     parser.add_argument(
-        "operations", nargs="*", metavar="OPERATION", help=f"of {', '.join(OPERATIONS)}; all of them"
+        "operations", nargs="*", metavar="OPERATION", help=f"any of {', '.join(OPERATIONS)}; by default all"
     )
     parser.add_argument(
-        "--start", type=int, metavar="ENTRIES", help="compare starts with so many entries instead"
+        "--start", type=int, metavar="ENTRIES", help="compare starts with this many entries instead"
     )
     given = parser.parse_args()
     if unknown := set(given.operations) - OPERATIONS.keys():

@@ -1,10 +1,10 @@
 """
-What the number of a signature costs the Server: processor time for a token by `private_key_jwt`, with a number and without.
+What signature numbers cost the Server: CPU time for a token by `private_key_jwt`, with and without a number.
 
-    .venv/bin/python -m benchmarks.counted_tokens        (COUNTED_DATABASE_URL=postgresql://… for several Servers' way)
+    .venv/bin/python -m benchmarks.counted_tokens        (COUNTED_DATABASE_URL=postgresql://… measures the code path of several Servers)
 
-A whole Server in this process, without sockets; its writer's thread counts too. Both kinds alternate in rounds of one run, by
-different Workers, each assertion signed beforehand. Only the ratio means anything.
+A whole Server in this process, without sockets; its writer thread is counted too. Both kinds alternate in the rounds of a run,
+with different Workers, and each assertion is signed beforehand. Only the ratio is meaningful.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ def signed(identity: Identity, number: int | None) -> dict[str, str]:
 
 
 async def ask(app: ASGIApp, body: bytes) -> int:
-    """Post a form to the token endpoint, past any client library; return the status."""
+    """Post a form to the token endpoint without a client library; return the status."""
     statuses: list[int] = []
     headers = [(b"host", b"bench.example"), (b"content-type", b"application/x-www-form-urlencoded")]
     scope = {
@@ -92,7 +92,7 @@ async def ask(app: ASGIApp, body: bytes) -> int:
 
 
 async def round_of(app: ASGIApp, forms: list[dict[str, str]]) -> float:
-    """Return the processor time for a token, in microseconds."""
+    """Return the CPU time per token, in microseconds."""
     bodies = [urlencode(form).encode() for form in forms]
     begin = time.process_time()
     for start in range(0, len(bodies), _AT_ONCE):
@@ -128,7 +128,7 @@ async def main() -> None:
                     times["with a number"].append(await round_of(app, forms))
     middle = {name: statistics.median(taken) for name, taken in times.items()}
     for name, taken_us in middle.items():
-        print(f"{name:20} {taken_us:8.1f} µs of processor time a token")
+        print(f"{name:20} {taken_us:8.1f} µs of CPU time per token")
     print(f"ratio {middle['with a number'] / middle['without a number']:.3f}")
 
 

@@ -1,10 +1,10 @@
 """
-How many durable changes a second the store takes, one caller at a time and 64 at once.
+How many durable changes per second the store takes, with one caller and with 64 at once.
 
     .venv/bin/python benchmarks/durable_writes.py [DIRECTORY]
 
-DIRECTORY is on the disk to be measured (the system's temporary directory unless given). Each row is a Worker entry,
-alone, with its audit event, and as an enrollment writes it; awaited until it is durable. Prints three runs of each.
+DIRECTORY is on the disk to be measured (default: the system's temporary directory). Each row is a Worker entry: alone,
+with its audit event, and as an enrollment writes it. Each caller waits until its row is durable. Prints three runs of each.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ def row_and_event(tx: WriteTx, n: int) -> None:
 
 
 def enrollment(tx: WriteTx, n: int) -> None:
-    """Do what an enrollment does: spend the proof, look for key and name, write entry and event."""
+    """Do what an enrollment does: spend the proof, look up key and name, write entry and event."""
     enrollment_proofs.spend_proofs(tx, [(f"j{n}", AT)])
     workers.find_by_thumbprint(tx.conn, f"t{n}")
     workers.find_live_by_name(tx.conn, f"w-{n}")
@@ -59,7 +59,7 @@ def enrollment(tx: WriteTx, n: int) -> None:
 async def measure(
     directory: str | None, work: Callable[[WriteTx, int], None], *, callers: int, rows: int
 ) -> None:
-    """Write that many rows by that many callers at once, and print the rate."""
+    """Write `rows` rows with `callers` concurrent callers, and print the rate."""
     with tempfile.TemporaryDirectory(dir=directory) as place:
         store = Store.open(f"sqlite:///{place}/bench.db", audit_key=b"a" * 32)
         commits: list[object] = []

@@ -1,11 +1,11 @@
 """
-Enrollments a second: ours, durable before each answer, and oidc-provider's registration, in memory.
+Enrollments per second: lyftdata's, durable before each answer, and oidc-provider's registration, in memory.
 
     make bench-enrollments        (BENCH_SECONDS a round, 4; BENCH_ROUNDS, 3)
 
-64 kept-alive connections, each request another client with an ES256 key of its own. Ours checks a proof of the enrollment
-key, spends it, and writes entry and audit event in one transaction that is on the disk before the answer; the state begins
-with 10,000 entries. Both stand on one core, the load on the other.
+64 kept-alive connections; each request registers another client with its own ES256 key. lyftdata verifies a proof of the
+enrollment key, spends it, and writes entry and audit event in one transaction that is on disk before the answer; it starts
+with 10,000 entries. Both servers run on one core, the load on the other.
 """
 
 import json
@@ -35,14 +35,14 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WORKERS = 10_000
 _MAX_PER_S = 12_000
 OURS, OIDC = "lyftdata, durable", "oidc-provider 9, in memory"
-# It must be told that no browser will ever come.
+# oidc-provider must know that no browser is involved.
 _FOR_OIDC = {"redirect_uris": [], "response_types": [], "token_endpoint_auth_method": "private_key_jwt"}
 
 
 def registrations(count: int, issuer: str | None) -> list[str]:
-    """Return so many lines for the load: with a proof for this Server, or for another server with the secret as it is."""
+    """Return `count` lines for the load: with a proof for this Server (`issuer`), or with the plain secret for the other server."""
     os.sched_setaffinity(0, {int(ASKING_CORE)})
-    # For the other server nothing is signed.
+    # Nothing is signed for the other server.
     key = derive_proof_key(Secret(ENROLLMENT_KEY), audience=issuer or "")
     now, born = datetime.now(UTC), random_id(random_bytes)[:8]
     lines = []
@@ -61,13 +61,13 @@ def registrations(count: int, issuer: str | None) -> list[str]:
 
 
 def main() -> None:
-    """Measure, write the result and the plot."""
+    """Measure; write the result and the plot."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         place = Path(directory)
         fleet = Fleet(place / "ours", enrolled=WORKERS)
-        nobody = place / "nobody"
-        nobody.touch()
-        command, url = oidc_provider(nobody, "adapter")
+        no_clients = place / "no_clients"
+        no_clients.touch()
+        command, url = oidc_provider(no_clients, "adapter")
         ready = partial(answers, f"{url}/.well-known/openid-configuration")
         environ = {"NODE_ENV": "production", "BENCH_INITIAL_ACCESS_TOKEN": ENROLLMENT_KEY}
         served = stack.enter_context(fleet.served())
@@ -75,7 +75,7 @@ def main() -> None:
 
         def measure(served: object, address: str, issuer: str | None) -> dict[str, float]:
             file = place / "registrations"
-            # Just before, since a proof lives for a minute; elsewhere, so as not to fill this process.
+            # Just before use, since a proof is valid for a minute; in another process, so that this one stays small.
             with ProcessPoolExecutor(1) as elsewhere:
                 lines = elsewhere.submit(registrations, SECONDS * _MAX_PER_S, issuer).result()
             file.write_text("".join(lines), encoding="ascii")
@@ -96,7 +96,7 @@ def main() -> None:
         {"workers": WORKERS, "medians": middle, "rounds": seen, "ratio_to_oidc_provider": ratio},
     )
     bars("enrollments", {name: found["per_s"] for name, found in middle.items()},
-         title="Enrollments a second, one core", unit="enrollments/s")  # fmt: skip
+         title="Enrollments per second, one core", unit="enrollments/s")  # fmt: skip
 
 
 if __name__ == "__main__":

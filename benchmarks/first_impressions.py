@@ -1,5 +1,5 @@
 """
-What a newcomer and a host feel: how fast help answers, how soon a Worker is online, how much memory idles.
+First impressions: how fast `--help` answers, how soon a Worker is online, how much memory an idle process uses.
 
     .venv/bin/python benchmarks/first_impressions.py
 
@@ -32,7 +32,7 @@ def resident_mb(program: Program) -> float:
 
 
 def help_s() -> float:
-    """Return the seconds until `lyftdata --help` has answered."""
+    """Return how many seconds `lyftdata --help` takes."""
     begin = time.perf_counter()
     program = Path(sys.executable).with_name("lyftdata")
     subprocess.run([program, "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -40,7 +40,7 @@ def help_s() -> float:
 
 
 def online_s(site: Site, n: int, **environ: str) -> tuple[float, float]:
-    """Return the seconds from a Worker's start until it says `online`, and its memory then."""
+    """Return the seconds from a Worker's start until it logs `online`, and its memory then."""
     host = site.worker_host(f"host-{n}", **environ)
     begin = time.perf_counter()
     agent = host.start("run", "worker")
@@ -60,7 +60,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def stopped_s(site: Site, session: dict[str, str]) -> float:
-    """Return the seconds from asking the Server to disable a Worker until the Worker's program is gone."""
+    """Return the seconds from the request to disable a Worker until the Worker's program is gone."""
     key = site.operator.done("workers", "add", "stop", "--id", "stop", "--issue-key").strip()
     host = site.worker_host("stop", LYFTDATA_WORKER_ID="stop", LYFTDATA_WORKER_API_KEY=key)
     agent = host.start("run", "worker", "--", "sleep", "600")
@@ -105,7 +105,7 @@ def main() -> None:
         memory = statistics.median(mb for _, mb in seen)
         print(f"Worker online, {name:20}   {taken:6.2f} s   {memory:5.0f} MB")
     print(
-        f"disabled, until its program is gone   {statistics.median(stops):6.3f} s   (longest {max(stops):.3f} s)"
+        f"disabled, until its program is gone   {statistics.median(stops):6.3f} s   (max {max(stops):.3f} s)"
     )
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
 

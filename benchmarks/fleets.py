@@ -1,4 +1,4 @@
-"""A real Server with many Workers: entries, keys and identity keys in its database, credentials in files for the load."""
+"""A real Server with many Workers: entries, keys and identity keys in its database, and credentials in files for the load."""
 
 import asyncio
 import contextlib
@@ -46,14 +46,14 @@ _A_TRANSACTION = 2_000
 
 class Fleet:
     """
-    The state of a Server with so many Workers, half a kilobyte each.
+    The state of a Server with many Workers, half a kilobyte each.
 
     Args:
-        place: A directory of its own.
-        by_key: Workers with an API key of their own, as the UI issues them.
-        enrolled: Workers with an identity key.
-        one_key: Whether those by key share one, re-used as an operator may.
-        environ: More settings of the Server.
+        place: A directory that is not used for anything else.
+        by_key: The number of Workers with an API key each, as the UI issues them.
+        enrolled: The number of Workers with an identity key.
+        one_key: Whether the Workers with an API key all share one.
+        environ: Additional settings of the Server.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Fleet:
         """Worker ID and identity key, PKCS #8 DER."""
         self._one_key = generate_api_key(random_bytes) if one_key else None
         self.key_name = "shared-key"
-        """What the key is called if all share one."""
+        """The name of the shared key."""
         asyncio.run(self._fill(by_key, enrolled))
 
     @property
@@ -111,7 +111,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def served(self) -> Iterator[Served]:
-        """Run the Server on this state, as users run it."""
+        """Run the Server with this state, as users run it."""
         command = [sys.executable, "-m", "lyftdata", "run", "server"]
         with serving(
             command,
@@ -122,7 +122,7 @@ class Fleet:
             yield served
 
     def post_bodies(self) -> Path:
-        """Write one `client_secret_post` body a Worker; return the file."""
+        """Write a `client_secret_post` body for each Worker; return the file."""
         file = self.place / "bodies"
         file.write_text(
             "".join(f"{secret_body(worker_id, key)}\n" for worker_id, key in self.keys), encoding="ascii"
@@ -130,7 +130,7 @@ class Fleet:
         return file
 
     def assertion_bodies(self, count: int) -> Path:
-        """Write so many `private_key_jwt` bodies, Workers in turn, each good once and for four minutes; return the file."""
+        """Write `count` `private_key_jwt` bodies, Workers in turn, single use and valid for four minutes; return the file."""
         file = self.place / "assertions"
         chosen = list(itertools.islice(itertools.cycle(self.identities), count))
         with ProcessPoolExecutor(1) as elsewhere:
@@ -140,7 +140,7 @@ class Fleet:
 
 
 def answers(url: str) -> bool:
-    """Return whether something answers 200 there."""
+    """Return whether the URL answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004

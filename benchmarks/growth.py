@@ -1,10 +1,10 @@
 """
-What a token costs as the fleet grows: 100 to 100,000 entries, each with a key of its own.
+What a token costs as the fleet grows from 100 to 100,000 entries, each with its own key.
 
     make bench-growth        (BENCH_SECONDS a round, 5; BENCH_ROUNDS, 5)
 
-A Server a size on the same core, taking turns; 64 kept-alive connections, every Worker of the fleet in turn. Beside the
-rate: processor time a token, memory, and how long a Server takes until it is ready.
+A Server for each size, in turn on the same core; 64 kept-alive connections, every Worker of the fleet in turn. In addition to
+the rate: CPU time per token, memory, and how long a Server takes to become ready.
 """
 
 import os
@@ -24,7 +24,7 @@ SIZES = (100, 1_000, 10_000, 100_000)
 
 
 def main() -> None:
-    """Measure, write the result and the plot."""
+    """Measure; write the result and the plot."""
     facts: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         measures = {}
@@ -48,7 +48,7 @@ def main() -> None:
         print(f"{name:18} {found['per_s']:8,.0f} tokens/s  {found['cpu_us_each']:6.1f} us  {facts[name]}")
     print(f"from 100 to 100,000 entries: {change:+.1%}")
     save("growth", {"medians": middle, "rounds": seen, "facts": facts, "change": change})
-    lines("growth", {"tokens/s": (SIZES, rates)}, log_x=True, title="Tokens a second as the fleet grows",
+    lines("growth", {"tokens/s": (SIZES, rates)}, log_x=True, title="Tokens per second as the fleet grows",
           x_label="Worker entries", y_label="tokens/s")  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """
-What every benchmark shares: programs pinned to a core, a load that checks each answer, rounds in turn, results in files.
+What every benchmark shares: programs pinned to a core, load that checks each answer, alternating rounds, results in files.
 
-One core serves and the other asks. Peers take turns (A B C, A B C, …), so that whatever else the machine does meets all
-alike, and medians are taken over the rounds. Only ratios within one run mean anything.
+One core runs the server and the other the load. The measured servers take turns (A B C, A B C, …), so that other load on the
+machine affects all alike, and the result is the median of the rounds. Only ratios within one run are meaningful.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 class Served:
     """
-    A server as a process of its own, on the serving core.
+    A server as a separate process, on the serving core.
 
     Args:
         command: Program and arguments.
         log: Where its output goes.
         environ: Added to the environment.
-        cores: Other cores than the serving one, as `taskset` has them.
+        cores: Cores to use instead of the serving one, in the syntax of `taskset`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Served:
             )
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Ask until it is ready; end the run if it never is."""
+        """Wait until it is ready; exit if it does not become ready."""
         deadline = time.monotonic() + _READY_WITHIN_S
         while not is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -67,7 +67,7 @@ class Served:
             time.sleep(0.05)
 
     def cpu_s(self) -> float:
-        """Return the processor time it has used so far, its children's included: what others do does not count there."""
+        """Return the CPU time that it and its children have used so far, which excludes other load on the machine."""
         return sum(_cpu_ticks(pid) for pid in _family(self.process.pid)) / _TICKS_A_SECOND
 
     def resident_kb(self) -> int:
@@ -75,7 +75,7 @@ class Served:
         return sum(_resident_kb(pid) for pid in _family(self.process.pid))
 
     def stop(self) -> None:
-        """End it, and wait for its end."""
+        """Terminate it and wait for its end."""
         self.process.terminate()
         try:
             self.process.wait(20)
@@ -134,17 +134,17 @@ def wrk(
     served: Served | None = None,
 ) -> dict[str, float]:
     """
-    Ask without pause for so long, and return what was seen: rate, latencies, processor time.
+    Send requests without pause, and return the rate, latencies and CPU time.
 
-    Ends the run at the first wrong answer: a number made of errors is worthless.
+    Exits if any answer is wrong: a rate of errors is worthless.
 
     Args:
         script: A file of `load/`.
-        url: Where to ask.
-        arguments: The script's own.
+        url: Where requests are sent.
+        arguments: The script's arguments.
         seconds: For how long.
-        connections: Kept alive, each asking again when it was answered.
-        served: Whose processor time is counted.
+        connections: Kept-alive connections, each with one request at a time.
+        served: The server whose CPU time is measured.
     """
     before_s = served.cpu_s() if served else 0.0
     own = os.times()
@@ -195,7 +195,7 @@ def wrk(
 def in_turn(
     measures: Mapping[str, Callable[[], dict[str, float]]], *, rounds: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Take each measure in turn, so many rounds, and return what each has shown."""
+    """Take each measure in turn for a number of rounds, and return the results of each."""
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in measures}
     for number in range(rounds):
         for name, measure in measures.items():
@@ -219,7 +219,7 @@ def medians(seen: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict
 
 
 def save(measure: str, found: Mapping[str, Any]) -> Path:
-    """Write a result with what it was measured on, and the command that made it; return the file."""
+    """Write a result with the machine and the command that it was measured with; return the file."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{measure}.json"
     whole = {"measure": measure, "command": f"make bench-{measure.replace('_', '-')}", **machine(), **found}
@@ -235,7 +235,7 @@ def load(measure: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Say on what was measured, and whether somebody else was at work there."""
+    """Return a description of the machine, and whether other work ran on it."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -248,7 +248,7 @@ def machine() -> dict[str, Any]:
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {model}, Linux {platform.release().split('-')[0]}",
         "python": platform.python_version(),
-        # BENCH_QUIET=1 says that nothing else ran; whatever was measured beside other work is preliminary.
+        # BENCH_QUIET=1 says that nothing else ran; results measured next to other work are preliminary.
         "preliminary": os.environ.get("BENCH_QUIET") != "1",
     }
 

@@ -1,14 +1,14 @@
 """
-A million Workers, on paper: renewals, polls, an hour's outage and the storm that follows it.
+A simulation of a million Workers: renewals, polls, an hour's outage and the reconnect storm that follows.
 
-    make bench-million        (after the measurements, whose results it reads; BENCH_SEED, 1)
+    make bench-million        (after the measurements whose results it reads; BENCH_SEED, 1)
 
-A simulation in steps of a tenth of a second. Each Worker follows the agent's rules: tokens renewed at two thirds of their
-life, polls held for as long as the Server says, waits that grow from half a second to between 15 and 30. The Servers are
-one queue, first in, first out, and as many cores; what a request costs there was measured (`tokens.json`, `polls.json`).
-A request that nobody waits for any more costs as much. They take what has queued in turns, and a request that is more than a second
-behind in one is told to come back (`lyftdata.server.http.overload`). Before anything else the model is held against the measured
-return of 10,000 Workers to one Server (`restart.json`).
+It runs in steps of a tenth of a second. Each Worker follows the agent's rules: tokens renewed at two thirds of their lifetime,
+polls held for as long as the Server says, backoff from half a second to between 15 and 30. The Servers are one FIFO queue and
+one core each; the cost of a request was measured (`tokens.json`, `polls.json`). A request whose Worker no longer waits costs
+the same. They process the queue in turns, and a request that is more than a second behind in a turn is answered 503 with
+Retry-After (`lyftdata.server.http.overload`). First the model is compared with the measured return of 10,000 Workers to one
+Server (`restart.json`).
 """
 
 import collections
@@ -36,14 +36,14 @@ FLEETS = (10_000, 100_000, 250_000, 500_000, 1_000_000)
 SERVERS = (1, 2, 4, 8, 16, 32, 64)
 
 _TOKEN_TTL_S = 900.0
-# The agent's timeout of a token request. A poll is given up after 40 s at the earliest: taking 15 for all errs on the
-# side of more load.
+# The agent's timeout of a token request. A poll times out after 40 s at the earliest; using 15 s for all overestimates the
+# load.
 _GIVES_UP_AFTER_S = 15.0
 _LAST_OF_OUTAGE_S = 120.0
 _LEAST_WATCHED_S = 90.0
 _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 30.0
 _BUSY_SHARE = 0.6
-# Traces are one row a Worker and second; a session that begins writes one more, and one when it ends.
+# Traces are at most one row per Worker and second; a session writes one more row at its start and one at its end.
 _ROWS_A_TOKEN, _ROWS_A_POLL, _ROWS_A_SESSION = 1, 1, 2
 
 _TOKEN, _FIRST, _HELD, _RENEWAL = range(4)
@@ -53,7 +53,7 @@ Ints = NDArray[np.int64]
 
 
 class Costs(msgspec.Struct, frozen=True):
-    """What a request takes of a core, in seconds, and what a held poll takes of memory."""
+    """CPU time of each kind of request, in seconds, and memory of a held poll."""
 
     token_s: float
     poll_s: float
@@ -62,7 +62,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """Requests of one moment: who sent each, which of its attempts it is, and what is asked."""
+    """Requests sent at the same time: the Worker, the number of its attempt, and the kind of each."""
 
     at_s: float
     who: Ints
@@ -73,23 +73,23 @@ class Batch(msgspec.Struct):
 
 class Fleet:
     """
-    So many connected Workers, their polls and tokens of any age, and so many Servers; time goes on by `second`.
+    Connected Workers with polls and tokens of random age, and their Servers; `second` advances the time.
 
     Args:
-        workers: How many.
-        servers: How many cores serve.
-        costs: What requests take.
-        seed: Of its random numbers.
-        turns_away: Whether who is far behind is told to come back.
+        workers: The number of Workers.
+        servers: The number of Servers, a core each.
+        costs: The costs of requests.
+        seed: The seed of the random numbers.
+        sheds_load: Whether requests that are far behind are answered 503.
     """
 
     def __init__(
-        self, workers: int, servers: int, costs: Costs, *, seed: int = SEED, turns_away: bool = True
+        self, workers: int, servers: int, costs: Costs, *, seed: int = SEED, sheds_load: bool = True
     ) -> None:
         self.random = np.random.default_rng(seed)
         self.servers, self.costs = servers, costs
-        self._turns_away = turns_away
-        # What is left of the turn that is being taken, in batches, and for how long it has taken.
+        self._sheds_load = sheds_load
+        # The batches left in the current turn, and how long it has taken so far.
         self._turn, self._turn_s = 0, 0.0
         self.is_up = True
         self.now_s = self.work_s = self._left_s = self.outage_asked_per_s = 0.0
@@ -103,10 +103,10 @@ class Fleet:
         self.waiting: collections.deque[Batch] = collections.deque()
         names = ("asked", "served", "rows", "online", "queued", "turned_away")
         self.history: dict[str, list[float]] = {name: [] for name in names}
-        self._asked = self._served = self._rows = self._turned_away = 0
+        self._asked = self._served = self._rows = self._shed_requests = 0
 
     def hold_s(self) -> float:
-        """Return for how long the Servers hold polls now."""
+        """Return how long the Servers hold polls at present."""
         here = np.count_nonzero(self.online) / self.servers
         return min(_MAX_HOLD_S, max(_MIN_HOLD_S, here / _MAX_POLLS_PER_S))
 
@@ -114,7 +114,7 @@ class Fleet:
         return _TOKEN_TTL_S * 2 / 3 * self.random.uniform(0.75, 1.25, count)
 
     def step(self) -> None:
-        """Let a tenth of a second pass."""
+        """Advance the time by a tenth of a second."""
         self._send()
         self._give_up()
         if self.is_up:
@@ -122,8 +122,8 @@ class Fleet:
         self.now_s += STEP_S
 
     def second(self) -> None:
-        """Let a second pass, and note what was seen in it."""
-        self._asked = self._served = self._rows = self._turned_away = 0
+        """Advance the time by a second, and record what happened in it."""
+        self._asked = self._served = self._rows = self._shed_requests = 0
         for _ in range(round(1 / STEP_S)):
             self.step()
         queued = sum(len(batch.who) - batch.done for batch in self.queue)
@@ -133,13 +133,13 @@ class Fleet:
             self._rows,
             np.count_nonzero(self.online),
             queued,
-            self._turned_away,
+            self._shed_requests,
         )
         for name, value in zip(self.history, seen, strict=True):
             self.history[name].append(float(value))
 
     def lose_everything(self) -> None:
-        """Let every Server be gone: each poll breaks off, and each Worker asks again after its first wait."""
+        """Stop every Server: each poll is aborted, and each Worker retries after its first wait."""
         self.is_up = False
         self.queue.clear()
         self._turn = 0
@@ -150,13 +150,13 @@ class Fleet:
     def _send(self) -> None:
         due = np.flatnonzero(self.next_at <= self.now_s)
         if not self.is_up:
-            # Nobody listens, which is known at once.
+            # No Server listens, so requests fail immediately.
             self._asked += len(due)
             self._fail(due)
             return
         renewing = np.flatnonzero((self.renew_at <= self.now_s) & self.online & (self.next_at > self.now_s))
         if len(renewing):
-            # Beside the held poll, which goes on.
+            # Concurrently with the held poll, which continues.
             self.renew_at[renewing] = np.inf
             self._enqueue(renewing, np.full(len(renewing), _RENEWAL))
         if len(due):
@@ -173,7 +173,7 @@ class Fleet:
         self.waiting.append(batch)
 
     def _give_up(self) -> None:
-        """Let those go who have waited for longer than the agent waits; their requests stay in the queue all the same."""
+        """Let Workers give up requests that exceeded the agent's timeout; the requests stay in the queue."""
         while self.waiting and self.waiting[0].at_s < self.now_s - _GIVES_UP_AFTER_S:
             batch = self.waiting.popleft()
             rest = slice(batch.done, None)
@@ -198,10 +198,10 @@ class Fleet:
             batch = self.queue[0]
             kind = batch.kind[batch.done :]
             is_token = (kind == _TOKEN) | (kind == _RENEWAL)
-            # Who is turned away changes within a batch only as far as the turn goes on meanwhile: little of it at a time.
-            is_away = self._is_turned_away(is_token)
+            # Which requests are shed changes within a batch as the turn proceeds, so only a little is processed at a time.
+            is_shed = self._is_shed(is_token)
             costs = np.where(is_token, self.costs.token_s, self.costs.poll_s)
-            spent = np.cumsum(np.where(is_away, self.costs.turn_away_s, costs))
+            spent = np.cumsum(np.where(is_shed, self.costs.turn_away_s, costs))
             count = int(np.searchsorted(spent, min(budget_s, STEP_S * self.servers), side="right"))
             if not count:
                 break
@@ -209,24 +209,24 @@ class Fleet:
             self.work_s += float(spent[count - 1])
             self._turn_s += float(spent[count - 1])
             part = np.arange(batch.done, batch.done + count)
-            self._answer(batch, part[~is_away[:count]])
-            self._turn_away(batch, part[is_away[:count]])
+            self._answer(batch, part[~is_shed[:count]])
+            self._shed(batch, part[is_shed[:count]])
             batch.done += count
             if batch.done == len(batch.who):
                 self.queue.popleft()
                 self._turn -= 1
-        # What is left of a request's time is not lost; what is left of idle time is.
+        # Time left while requests are queued is kept; idle time is not.
         self._left_s = budget_s if self.queue else 0.0
 
-    def _is_turned_away(self, is_token: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if not self._turns_away:
+    def _is_shed(self, is_token: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if not self._sheds_load:
             return np.zeros(len(is_token), dtype=bool)
         behind_s = self._turn_s / self.servers - LOOK_EVERY_S
         return np.where(is_token, behind_s >= NO_TOKENS_AFTER_S, behind_s >= NO_POLLS_AFTER_S)
 
-    def _turn_away(self, batch: Batch, part: Ints) -> None:
+    def _shed(self, batch: Batch, part: Ints) -> None:
         who, kind = batch.who[part], batch.kind[part]
-        self._turned_away += len(who)
+        self._shed_requests += len(who)
         self.renew_at[who[kind == _RENEWAL]] = self.now_s + COME_BACK_AFTER_S
         is_waited_for = (self.attempt[who] == batch.attempt[part]) & (kind != _RENEWAL)
         self._fail(who[is_waited_for], retry_after_s=COME_BACK_AFTER_S)
@@ -260,7 +260,7 @@ class Fleet:
 
 
 def steady(workers: int, servers: int, costs: Costs) -> dict[str, float]:
-    """Return what a connected fleet asks for in five minutes, and which share of the Servers' time that takes."""
+    """Return the load of a connected fleet over five minutes, and the share of the Servers' time that it takes."""
     fleet = Fleet(workers, servers, costs)
     for _ in range(300):
         fleet.second()
@@ -272,12 +272,12 @@ def steady(workers: int, servers: int, costs: Costs) -> dict[str, float]:
 
 
 def storm(
-    workers: int, servers: int, costs: Costs, *, outage_s: float, watch_s: int, turns_away: bool = True
+    workers: int, servers: int, costs: Costs, *, outage_s: float, watch_s: int, sheds_load: bool = True
 ) -> Fleet:
-    """Let every Server be gone for so long, and watch what happens when all are back."""
-    fleet = Fleet(workers, servers, costs, turns_away=turns_away)
+    """Stop every Server for `outage_s`, and watch what happens when all are back."""
+    fleet = Fleet(workers, servers, costs, sheds_load=sheds_load)
     fleet.lose_everything()
-    # Long before its end the waits have reached their longest; only the last minutes are gone through step by step.
+    # The waits reach their maximum long before the end, so only the last minutes are simulated step by step.
     for _ in range(int(min(outage_s, _LAST_OF_OUTAGE_S))):
         fleet.second()
     fleet.renew_at -= max(0.0, outage_s - _LAST_OF_OUTAGE_S)
@@ -293,7 +293,7 @@ def storm(
 
 
 def back_after_s(fleet: Fleet, share: float = 1.0) -> float | None:
-    """Return after how many seconds that share is online, None if it never was."""
+    """Return after how many seconds this share of the Workers was online, None if it never was."""
     for second, online in enumerate(fleet.history["online"]):
         if online >= share * len(fleet.online):
             return second + 1.0
@@ -301,7 +301,7 @@ def back_after_s(fleet: Fleet, share: float = 1.0) -> float | None:
 
 
 def check_model(costs: Costs) -> dict[str, Any]:
-    """Return the measured return of 10,000 Workers beside what the model says of it."""
+    """Return the measured return of 10,000 Workers and what the model predicts for it."""
     found = load("restart")
     measured = found["medians"]
     fleet = storm(found["workers"], 1, costs, outage_s=measured["ready_s"], watch_s=200)
@@ -318,16 +318,16 @@ def check_model(costs: Costs) -> dict[str, Any]:
 
 
 def measured_costs() -> Costs:
-    """Return what the measurements say."""
+    """Return the measured costs."""
     token_us = load("tokens")["medians"]["lyftdata"]["cpu_us_each"]
     polls = load("polls")["medians"]["stop by server"]
-    # To turn away is an answer without a question.
+    # Shedding a request costs as much as an empty answer.
     bare_us = load("verify")["medians"]["an empty 204 (plain ASGI)"]["cpu_us_each"]
     return Costs(token_us / 1e6, polls["poll_cpu_us"] / 1e6, bare_us / 1e6, polls["kb_each"])
 
 
 def simulate(workers: int, costs: Costs) -> dict[str, Any]:
-    """Return what a fleet needs in calm and in the storm."""
+    """Return what a fleet needs in normal operation and after an outage."""
     for needed in SERVERS:
         calm = steady(workers, needed, costs)
         if calm["busy_share"] <= _BUSY_SHARE:
@@ -338,7 +338,7 @@ def simulate(workers: int, costs: Costs) -> dict[str, Any]:
     back = {}
     for servers in (servers for servers in SERVERS if servers >= needed):
         fleet = storm(workers, servers, costs, outage_s=OUTAGE_S, watch_s=300)
-        alone = storm(workers, servers, costs, outage_s=OUTAGE_S, watch_s=300, turns_away=False)
+        alone = storm(workers, servers, costs, outage_s=OUTAGE_S, watch_s=300, sheds_load=False)
         back[servers] = {
             "all_back_s": back_after_s(fleet),
             "all_back_s_if_nobody_is_turned_away": back_after_s(alone),
@@ -349,14 +349,14 @@ def simulate(workers: int, costs: Costs) -> dict[str, Any]:
             "longest_queue": max(fleet.history["queued"]),
         }
         if back[servers]["longest_queue"] < workers / 100:
-            # Nobody waits: with more of them nothing would change.
+            # No Worker waits, so more Servers would not change anything.
             break
     memory_gb = workers * costs.kb_each / 1e6
     return {"servers_in_calm": needed, "memory_gb": memory_gb, "calm": calm, "storm": back}
 
 
 def main() -> None:
-    """Simulate, write the result and the plots."""
+    """Simulate; write the result and the plots."""
     costs = measured_costs()
     checked = check_model(costs)
     print(
@@ -373,8 +373,8 @@ def main() -> None:
 
 
 def plot_return(found: dict[str, dict[str, Any]]) -> None:
-    """Draw how long the return takes, by the number of Servers."""
-    drawn, axes = figure("Everyone back after an hour's outage")
+    """Plot how long the return takes by the number of Servers."""
+    drawn, axes = figure("All Workers back after an hour's outage")
     for workers, numbers in found.items():
         points = [
             (servers, back["all_back_s"]) for servers, back in numbers["storm"].items() if back["all_back_s"]
@@ -392,7 +392,7 @@ def plot_return(found: dict[str, dict[str, Any]]) -> None:
 
 
 def plot_storm(costs: Costs, found: dict[str, dict[str, Any]]) -> None:
-    """Draw a million's return, second by second, with as many Servers as calm needs, and with more."""
+    """Plot the return of a million Workers per second, with as many Servers as normal operation needs, and with more."""
     drawn, axes = figure("A million Workers come back")
     few = int(found["1000000"]["servers_in_calm"])
     for servers, colour in ((few, "#c44e52"), (4 * few, "#2456a6")):
@@ -402,7 +402,7 @@ def plot_storm(costs: Costs, found: dict[str, dict[str, Any]]) -> None:
             color=colour,
             linestyle=":",
             linewidth=1,
-            label=f"asked of {servers} Servers",
+            label=f"sent to {servers} Servers",
         )
         axes.plot(fleet.history["served"], color=colour, label=f"served by {servers} Servers")
     axes.set_xlabel("seconds since the Servers are back")

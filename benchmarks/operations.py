@@ -1,15 +1,15 @@
 """
-One checkout's part in `compare.py`: a whole Server in this process, from the bytes of a request to those of its answer, without sockets.
+One checkout's side of `compare.py`: a whole Server in this process, from request bytes to answer bytes, without sockets.
 
     python benchmarks/operations.py operations | starts SIZE
 
-It imports `lyftdata` from PYTHONPATH, which `compare.py` sets, and so runs against this checkout and an older one alike. It takes
-orders by lines on its standard input, and answers each with a line of JSON:
+It imports `lyftdata` from PYTHONPATH, which `compare.py` sets, so that it runs against this checkout or an older one. It reads
+an order per line from its standard input, and answers each with a line of JSON:
 
-    NAME COUNT        processor time of each of so many operations, in microseconds: all threads, the writer's too
-    calls NAME COUNT  function calls for each, Python's and built-in ones, of the thread of the event loop
+    NAME COUNT        CPU time per operation in microseconds, over COUNT operations and all threads
+    calls NAME COUNT  function calls per operation in the event loop's thread, built-in functions included
 
-`starts` answers nothing but one line: processor seconds and memory of a start with so many entries, each with a key of its own.
+`starts` prints a single line: CPU seconds and memory of a start with SIZE entries, each with its own key.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class FakeTransport(asyncio.Transport):
     Stands in for a connection.
 
     Args:
-        answered: Called with the first of what is written after each `expect_answer`.
+        answered: Called with the first data written after each `expect_answer`.
     """
 
     def __init__(self, answered: Callable[[bytes], None]) -> None:
@@ -70,11 +70,11 @@ class FakeTransport(asyncio.Transport):
         self._is_expected = False
 
     def expect_answer(self) -> None:
-        """Take what is written next for an answer."""
+        """Treat the next data written as an answer."""
         self._is_expected = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Report an answer; what uvicorn writes behind its head goes nowhere."""
+        """Report an answer; what uvicorn writes after its head is dropped."""
         if self._is_expected:
             self._is_expected = False
             self._answered(bytes(data))
@@ -100,7 +100,7 @@ class FakeTransport(asyncio.Transport):
 
 
 class Connections:
-    """Connections that are kept alive, as uvicorn has them; every answer is checked."""
+    """Kept-alive connections to uvicorn's protocol; every answer is checked."""
 
     def __init__(self, config: Config, *, expected: bytes) -> None:
         if not config.loaded:
@@ -115,7 +115,7 @@ class Connections:
         self._ends: list[tuple[HttpToolsProtocol, FakeTransport]] = []
 
     def open(self) -> None:
-        """Connect again: a Server ends connections on which nothing is said for some seconds."""
+        """Reconnect, since a Server closes connections that are idle for some seconds."""
         for protocol, _ in self._ends:
             protocol.connection_lost(None)
         self._ends = [self._connect() for _ in range(_CONNECTIONS)]
@@ -128,7 +128,7 @@ class Connections:
         return protocol, transport
 
     async def ask(self, requests: list[Request]) -> list[bytes]:
-        """Send requests, one on each connection at a time, until each was answered; return the answers, in any order."""
+        """Send requests, one at a time per connection; return all answers, in any order."""
         answers = self._answers = []
         for start in range(0, len(requests), _CONNECTIONS):
             asked = requests[start : start + _CONNECTIONS]
@@ -137,7 +137,7 @@ class Connections:
             for (protocol, transport), request in zip(self._ends, asked, strict=False):
                 transport.expect_answer()
                 protocol.data_received(request)
-            # Not by looking again and again, which would be counted as the Server's time while it waits for its disk.
+            # Without busy waiting, which would count as the Server's time while it waits for its disk.
             await self._all_answered
         return answers
 
@@ -153,11 +153,11 @@ class Connections:
 
 
 class Operations:
-    """What can be measured of a Server: by name, the connections to ask and how to make requests, which is not measured."""
+    """The operations to measure, by name: the connections to use and how to make requests, which is not measured."""
 
     def __init__(self, settings: ServerSettings, services: Services) -> None:
         self._services = services
-        config = serving._config(settings, services)  # noqa: SLF001 - the very configuration that is served
+        config = serving._config(settings, services)  # noqa: SLF001 - the real configuration
         ok = Connections(config, expected=b"200")
         self._make: dict[str, tuple[Connections, Callable[[int], list[Request]]]] = {
             "token by API key": (ok, self._by_key),
@@ -168,7 +168,7 @@ class Operations:
         }
 
     async def fill(self) -> None:
-        """Add the Workers, and get a token for some."""
+        """Add the Workers."""
         store = self._services.store
         self._keys = await store.write(partial(add_with_keys, numbers=range(WORKERS)))
         self._identities = await store.write(partial(add_enrolled, numbers=range(WORKERS)))
@@ -182,12 +182,12 @@ class Operations:
         self._tokens_in_turn = itertools.cycle([json.loads(body)["access_token"] for body in bodies])
 
     def prepare(self) -> None:
-        """Begin again with the first Worker."""
+        """Start with the first Worker again."""
         self._keys_in_turn = itertools.cycle(self._keys)
         self._identities_in_turn = itertools.cycle(self._identities)
 
     async def cpu_us(self, name: str, count: int) -> float:
-        """Return the processor time of each of so many operations."""
+        """Return the CPU time per operation."""
         connections, make = self._make[name]
         requests = make(count)
         connections.open()
@@ -197,7 +197,7 @@ class Operations:
         return (time.process_time() - begin) / count * 1e6
 
     async def calls(self, name: str, count: int) -> float:
-        """Return the function calls of each of so many operations."""
+        """Return the function calls per operation."""
         connections, make = self._make[name]
         requests = make(count)
         connections.open()
@@ -265,7 +265,7 @@ def _nothing(count: int) -> list[Request]:
 
 
 def _empty() -> Config:
-    """Return what uvicorn alone does: `peers/empty_204.py` without a socket."""
+    """Return a uvicorn that does nothing else: `peers/empty_204.py` without a socket."""
 
     async def answer(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -303,7 +303,7 @@ async def _opened(place: Path) -> AsyncIterator[Operations]:
 async def _obey(place: Path) -> None:
     async with _opened(place) as operations:
         print(json.dumps("ready"), flush=True)
-        # In a thread: an event loop that stands still would be taken for one that is overloaded.
+        # In a thread: a blocked event loop would look like an overloaded one.
         while line := await asyncio.to_thread(sys.stdin.readline):
             name, _, count = line.strip().rpartition(" ")
             measure = operations.calls if name.startswith("calls ") else operations.cpu_us
@@ -331,7 +331,7 @@ def _resident_mb() -> float:
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the mode that is named in the arguments."""
     configure_logging(format="json", level="error")
     os.umask(0o077)
     sys.setswitchinterval(serving._SWITCH_INTERVAL_S)  # noqa: SLF001 - as it is served

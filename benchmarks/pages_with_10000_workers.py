@@ -1,12 +1,12 @@
 """
-How long the pages take with a large fleet.
+How long the UI's pages take with a large fleet.
 
     .venv/bin/python benchmarks/pages_with_10000_workers.py [WORKERS]
 
-Puts so many Worker entries with traces, a key for each, a week of samples, refusals and audit events into a Server's
-database, starts the Server as a process, signs in, and asks for each page ten times over a kept-alive connection.
-Prints median and longest time until the last byte, and the size. Then the same for the overview that many tabs ask
-for at once, as they do when something has changed: until the last of them has it.
+Puts Worker entries with traces, a key for each, a week of samples, refusals and audit events into a Server's
+database, starts the Server as a process, signs in, and requests each page ten times over a kept-alive connection.
+Prints median and maximum time until the last byte, and the size. Then the same for the overview when many tabs request
+it at once, as they do after a change: until the last tab has it.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ PASSWORD = "correct horse battery"  # noqa: S105 - of this run alone
 NEW_PASSWORD = "another horse battery"  # noqa: S105 - of this run alone
 ROUNDS = 10
 TABS = 20
-# Longer than anything is remembered, and than pages are counted for.
+# Longer than anything is cached, and longer than the window of the page limit.
 _BETWEEN_ROUNDS_S = 2.0
 PAGES = (
     "/",
@@ -65,7 +65,7 @@ PAGES = (
 
 
 def fill(tx: WriteTx, count: int, now: datetime) -> None:
-    """Write everything that a Server with so many Workers would have."""
+    """Write everything that a Server with this many Workers would have."""
     for n in range(count):
         key = ApiKeyRecord(
             public_id=f"{n:010}",
@@ -146,7 +146,7 @@ async def prepare(environ: dict[str, str], count: int) -> None:
 
 
 def measure(url: str) -> None:
-    """Sign in and ask for every page."""
+    """Sign in and request every page."""
     ours = {"Sec-Fetch-Site": "same-origin"}
     with httpx2.Client(base_url=url, headers=ours, timeout=60, trust_env=False) as http:
         until_ready(http)
@@ -154,7 +154,7 @@ def measure(url: str) -> None:
         body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
         http.post("/api/me/password", json=body, headers={"Authorization": f"Bearer {signed_in['token']}"})
         http.post("/login", data={"username": "admin", "password": NEW_PASSWORD})
-        print(f"{'page':44} {'median ms':>10} {'longest ms':>11} {'kB':>7}")
+        print(f"{'page':44} {'median ms':>10} {'max ms':>11} {'kB':>7}")
         for path in PAGES:
             times: list[float] = []
             size = 0
@@ -170,7 +170,7 @@ def measure(url: str) -> None:
 
 
 def measure_tabs(url: str, cookies: httpx2.Cookies) -> None:
-    """Ask for the overview in many tabs at once."""
+    """Request the overview in many tabs at once."""
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(TABS) as pool:
         tabs = [
             stack.enter_context(httpx2.Client(base_url=url, cookies=cookies, timeout=60, trust_env=False))

@@ -1,4 +1,4 @@
-"""Plots of results, one look for all."""
+"""Plots of results in a common style."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,14 +25,14 @@ def figure(title: str, *, width: float = 8.0, height: float = 4.0) -> tuple[Figu
 
 def keep(drawn: Figure, name: str) -> None:
     """Write a figure as `docs/images/bench-NAME.png`."""
-    # Without the version of the library, so that the same numbers give the same file.
+    # Without the library's version, so that the same numbers give the same file.
     drawn.savefig(IMAGES / f"bench-{name}.png", dpi=_DPI, metadata={"Software": None})
     plt.close(drawn)
     print(f"written: docs/images/bench-{name}.png")
 
 
 def bars(name: str, values: Mapping[str, float], *, title: str, unit: str) -> None:
-    """Draw one bar a measure, ours in colour."""
+    """Draw a bar for each measure, lyftdata's in colour."""
     drawn, axes = figure(title, height=0.9 + 0.42 * len(values))
     names = list(values)[::-1]
     colours = [OURS_COLOUR if bar.startswith("lyftdata") else THEIRS_COLOUR for bar in names]
@@ -53,7 +53,7 @@ def lines(
     log_x: bool = False,
     dots: bool = True,
 ) -> None:
-    """Draw one line a series, named at its end."""
+    """Draw a line for each series."""
     drawn, axes = figure(title)
     for label, (x, y) in series.items():
         axes.plot(x, y, marker="o" if dots else None, markersize=4, label=label)

@@ -1,12 +1,12 @@
 """
-Ten thousand connected Workers on one Server process: memory each, and how soon all are told of a stop.
+Ten thousand connected Workers on one Server process: memory per Worker, and how soon all are notified of a stop.
 
     make bench-polls        (BENCH_WORKERS, 10000; BENCH_ROUNDS, 3)
 
-Real long polls on real connections. Memory is the growth of the Server's resident memory from the last token given out
-until all are connected, by the number of Workers; a poll's processor time, its connection included, is taken on the way.
-Two kinds of stop: the API key that all of them share is revoked (each
-is told why, with a reference that operators find), and the Server itself is stopped (each is told to come back).
+Real long polls on real connections. Memory is the growth of the Server's resident memory from the last token issued
+until all are connected, divided by the number of Workers. The CPU time of a poll includes its connection.
+Two kinds of stop: the API key that all of them share is revoked (each gets the cause, with a reference that operators can
+look up), and the Server itself is stopped (each gets 503 with Retry-After).
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def _post(url: str, body: dict[str, Any], headers: dict[str, str], method: str =
 
 
 async def one_round(place: Path, stop: str) -> dict[str, float]:
-    """Connect everybody, stop them in one of two ways, and return what was seen."""
+    """Connect all Workers, stop them in one of the two ways, and return the measurements."""
     fleet = await asyncio.to_thread(Fleet, place, by_key=WORKERS, one_key=True)
     tally = Tally()
     notified_at: dict[str, float] = {}
@@ -64,15 +64,15 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
             tasks.append(asyncio.create_task(worker.run()))
             if number % 64 == 0:
                 await asyncio.sleep(0.02)
-        connected_s = await until(lambda: len(tally.online) == WORKERS, within_s=180, what="everybody online")
+        connected_s = await until(lambda: len(tally.online) == WORKERS, within_s=180, what="all online")
         connected_s = time.monotonic() - begin
-        # Answered once, everybody asks again, and is held.
+        # After the first answer, every Worker polls again and is held.
         await asyncio.sleep(4)
         held_kb = served.resident_kb()
         poll_cpu_us = (served.cpu_s() - before_cpu_s) / tally.requests.total() * 1e6
 
         def note(worker_id: str, status: int, body: dict[str, Any]) -> None:
-            # A Worker that is between two polls just then reads it at the next: 401, or that nobody listens any more.
+            # A Worker between two polls gets it at the next one: 401, or a refused connection.
             if status != 200 or body.get("directives"):  # noqa: PLR2004
                 notified_at.setdefault(worker_id, time.monotonic())
 
@@ -87,7 +87,7 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
         else:
             served.process.terminate()
             asking = None
-        await until(lambda: len(notified_at) == WORKERS, within_s=30, what="everybody told")
+        await until(lambda: len(notified_at) == WORKERS, within_s=30, what="all notified")
         taken = sorted(at - begin for at in notified_at.values())
         if asking is not None:
             await asking
@@ -105,7 +105,7 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and write the result."""
+    """Measure, and write the result."""
     allow_many_connections()
     os.sched_setaffinity(0, {int(ASKING_CORE)})
     seen: dict[str, list[dict[str, float]]] = {"key": [], "server": []}

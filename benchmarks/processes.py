@@ -1,15 +1,15 @@
 """
-One Server as one process and as two, at one address on PostgreSQL: tokens, and how soon a change holds at the other process.
+A Server as one process and as two, at one address on PostgreSQL: tokens, and how soon a change applies in the other process.
 
     make bench-processes     (BENCH_SECONDS a round, 6; BENCH_ROUNDS, 5; BENCH_WORKERS, 2000)
 
 Tokens by API key, 64 kept-alive connections, both Servers on one database, in turn. One process has one core, and the load the
-other. Two processes have both cores, and the load, which shares them, takes part of one. So two numbers: the rates as they
-were, and what the processor time of a token says of two whole cores, twice the time with one process by the time with two. The database,
-which is not asked for such tokens, is not counted.
+other. Two processes have both cores and share them with the load. So there are two numbers: the measured rates, and the ratio
+by CPU time for two whole cores, which is twice the time per token with one process divided by the time with two. The database
+is not counted, since such tokens do not need it.
 
-Each revocation counts from before the operator's request to one process until `/auth/verify`, asked without pause at the other,
-first says no.
+Each revocation is timed from before the operator's request to one process until the first refusal by `/auth/verify`, which is
+called without pause, at the other.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ ONE, TWO = "one process", "two processes"
 
 @contextlib.contextmanager
 def served(fleet: Fleet, processes: int, cores: str) -> Iterator[tuple[Served, str]]:
-    """Run a Server of so many processes; give it and its address."""
+    """Run a Server with a number of processes; yield it and its address."""
     url = f"http://127.0.0.1:{free_port()}"
     log = fleet.place / f"{processes}.log"
     environ = fleet.environ | {
@@ -59,7 +59,7 @@ def served(fleet: Fleet, processes: int, cores: str) -> Iterator[tuple[Served, s
 
 
 async def revocations(fleet: Fleet, url: str) -> list[float]:
-    """Disable Workers at one process; return the milliseconds until the other refuses each one's token."""
+    """Disable Workers at one process; return the milliseconds until the other refuses each Worker's token."""
     async with contextlib.AsyncExitStack() as stack:
         lines: dict[str, httpx2.AsyncClient] = {}
         headers: dict[str, str] = {}
@@ -85,7 +85,7 @@ async def revocations(fleet: Fleet, url: str) -> list[float]:
             )
             disabled.raise_for_status()
             found.append((await watching - begun) * 1000)
-            # As an operator does, not faster than their budget allows.
+            # Not faster than an operator's rate limit allows.
             await asyncio.sleep(0.05)
         return found
 

@@ -1,10 +1,10 @@
 """
-Where the time of a token goes: what py-spy sees of a Server under load.
+Where the time of a token goes: profiles a Server under load with py-spy.
 
     .venv-bench/bin/python -m benchmarks.profile_tokens [post|assertion|verify|register] [SECONDS]
 
-Prints the share of samples in which each function of this project, or of a library, was at the bottom of the stack, and in which
-it was anywhere on it; threads that wait are left out.
+Prints in which share of the samples each function of this project or of a library was at the top of the stack, and in which
+it was anywhere on it; waiting threads are left out.
 """
 
 import collections
@@ -62,7 +62,7 @@ def _server(pid: int) -> int:
 
 
 def show(stacks: str) -> None:
-    """Print shares by function."""
+    """Print the shares by function."""
     alone: collections.Counter[str] = collections.Counter()
     anywhere: collections.Counter[str] = collections.Counter()
     total = 0
@@ -73,7 +73,7 @@ def show(stacks: str) -> None:
         alone[names[-1]] += int(count)
         for name in set(names):
             anywhere[name] += int(count)
-    for title, counts in (("at the bottom", alone), ("on the stack", anywhere)):
+    for title, counts in (("running", alone), ("on the stack", anywhere)):
         print(f"\n{title}, of {total} samples")
         for name, samples in counts.most_common(_SHOWN):
             print(f"{samples / total:7.1%}  {name}")

@@ -1,11 +1,11 @@
 """
-Whether a stopwatch tells one refusal from another.
+Whether refusals can be distinguished by their time.
 
     .venv/bin/python benchmarks/refusals_take_equal_time.py
 
-Asks a whole Server (without sockets) for tokens with credentials that fail for different causes, interleaved, and
-prints for each cause the median and the spread of the time until the answer. What is compared is one run of one
-machine; only the differences between the lines mean anything.
+Requests tokens from a whole Server (without sockets) with credentials that fail for different causes, interleaved, and
+prints for each cause the median and the quartiles of the response time. Only the differences between the lines of one run
+on one machine are meaningful.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 async def prepare(http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
-    """Make Workers and keys; return a form a cause, each failing for that cause."""
+    """Make Workers and keys; return for each cause a form that is refused for it."""
     login = await http.post("/api/login", json={"username": "admin", "password": "correct horse battery"})
     admin = {"Authorization": f"Bearer {login.json()['token']}"}
     for name in ("known", "disabled"):
@@ -65,14 +65,14 @@ async def prepare(http: httpx2.AsyncClient) -> dict[str, dict[str, str]]:
         "unknown Worker, assertion": {"as": "w-nobody"},
         "known Worker, assertion": {"as": enrolled.json()["client_id"]},
         "API-key Worker, assertion": {"as": "known"},
-        # Whatever is done once more for one of them takes the longer, the larger it is: the sender chooses.
+        # The sender chooses the size, and any extra work for one case takes longer with a larger assertion.
         "unknown Worker, large assertion": {"as": "w-nobody", "pad": "x" * 2_500},
         "known Worker, large assertion": {"as": enrolled.json()["client_id"], "pad": "x" * 2_500},
     }
 
 
 def form_of(case: dict[str, str]) -> dict[str, str]:
-    """Return the form to post; assertions are signed for each request, with an unknown key."""
+    """Return the form to post; each assertion is signed for its request, with an unknown key."""
     form = {"grant_type": "client_credentials"}
     if "as" not in case:
         return form | case
@@ -87,7 +87,7 @@ UNKNOWN_IDENTITY_KEY = generate_identity_key()
 
 
 async def measure(http: httpx2.AsyncClient, cases: list[tuple[str, dict[str, str]]]) -> None:
-    """Ask for a token with each case, in random order, and print the times by cause."""
+    """Request a token with each case, in random order, and print the times by cause."""
     times: dict[str, list[float]] = {name: [] for name, _ in cases}
     random.shuffle(cases)
     for name, case in cases:
@@ -103,7 +103,7 @@ async def measure(http: httpx2.AsyncClient, cases: list[tuple[str, dict[str, str
 
 
 async def enroll_many(services: Services, http: httpx2.AsyncClient) -> list[str]:
-    """Enroll Workers whose first request will come after a restart; return their IDs."""
+    """Enroll Workers whose first request follows after a restart; return their IDs."""
     ids = []
     for number in range(FIRSTS):
         body = {
@@ -144,9 +144,9 @@ async def main() -> None:
 
 @contextlib.asynccontextmanager
 async def opened(settings: ServerSettings) -> AsyncIterator[tuple[Services, httpx2.AsyncClient]]:
-    """Open a Server, and a client for it; only failures of an outsider are measured, and none is limited."""
+    """Open a Server and a client for it, without limits on failures from unproven callers."""
     async with open_services(settings) as services:
-        # None is left out either: writing down is part of what is measured.
+        # Every refusal is recorded too, since that is part of what is measured.
         for name in ("_limiter", "_written", "_written_of_a_network"):
             setattr(services.refusals, name, FailureLimiter(burst=10**9))
         transport = httpx2.ASGITransport(create_app(services))

@@ -1,12 +1,12 @@
 """
-Everyone back after a restart: ten thousand connected Workers lose their Server, and it starts again at once.
+All back after a restart: ten thousand connected Workers lose their Server, which restarts immediately.
 
     make bench-restart        (BENCH_WORKERS, 10000; BENCH_ROUNDS, 3; BENCH_WATCH_S, 70)
 
-Lean Workers by the agent's own rules (its `Backoff`, the intervals that the Server gives) over real connections. Counted
-from the moment at which the Server is told to stop: until it answers again, until half and until all are online, the
-requests in each second from then on (the load on a Server that comes back, and whether polls stay in step), and every
-answer that was neither success nor "come back".
+Lean Workers that follow the agent's rules (its `Backoff`, the intervals that the Server gives) over real connections. Measured
+from the signal to stop the Server: the time until it answers again, until half and until all are online, the requests in
+each second (the load on a Server that comes back, and whether polls stay synchronised), and every answer that was neither
+success nor 503.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _EXPECTED = {"no connection", "/oauth2/token 200", "/api/worker/session 200", "/
 
 
 async def one_round(place: Path) -> dict[str, Any]:
-    """Connect everybody, restart the Server, and return what was seen."""
+    """Connect all Workers, restart the Server, and return the measurements."""
     fleet = await asyncio.to_thread(Fleet, place, by_key=WORKERS)
     tally = Tally()
     host, port = fleet.address
@@ -43,13 +43,13 @@ async def one_round(place: Path) -> dict[str, Any]:
         tasks.append(asyncio.create_task(worker.run()))
         if number % 64 == 0:
             await asyncio.sleep(0.02)
-    await until(lambda: len(tally.online) == WORKERS, within_s=180, what="everybody online")
+    await until(lambda: len(tally.online) == WORKERS, within_s=180, what="all online")
     await asyncio.sleep(3)
     tally.answers.clear()
     tally.requests.clear()
     tally.online.clear()
     begin = time.monotonic()
-    # Everybody is told. Started again as a service manager would.
+    # The Server notifies every Worker when it stops. It is then restarted as by a service manager.
     await asyncio.to_thread(running.__exit__, None, None, None)
     running = fleet.served()
     await asyncio.to_thread(running.__enter__)
@@ -82,7 +82,7 @@ async def one_round(place: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, write the result and the plot."""
+    """Measure; write the result and the plot."""
     allow_many_connections()
     os.sched_setaffinity(0, {int(ASKING_CORE)})
     rounds = []

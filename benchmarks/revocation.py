@@ -1,14 +1,14 @@
 """
-From an operator's "disable" until it has effect: at this Server, at another, and for the program that a Worker runs.
+From an operator's "disable" until it takes effect: at this Server, at another, and for the program that a Worker runs.
 
     make bench-revocation        (BENCH_WORKERS, 200; BENCH_AGENTS, 10; BENCH_ROUNDS, 10)
 
-Two Servers on one PostgreSQL database (Debian's, a cluster of its own that writes through to the disk), or one on SQLite where
-there is no PostgreSQL; the programs' Workers are at a Server on SQLite.
+Two Servers on one PostgreSQL database (Debian's, in a separate cluster with fsync), or one on SQLite if there is no
+PostgreSQL; the Workers with programs are at a Server on SQLite.
 
-Each time counts from before the operator's request is sent. *Verify*: until `/auth/verify`, asked without pause with the
-Worker's token, first says no. *Told*: until the Worker's held poll is answered with the directive. *Program*: a real agent
-with a COMMAND; until that process is gone.
+Each time is measured from before the operator's request is sent. *verify*: until the first refusal by `/auth/verify`, which is
+called without pause with the Worker's token. `told`: until the Worker's held poll is answered with the directive. *Program*:
+until the process of a real agent's COMMAND is gone.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _SECRET_KEY = secrets.token_hex(32)
 
 @contextlib.contextmanager
 def database() -> Iterator[dict[str, str]]:
-    """Give the settings of Servers that share a database; none where there is no PostgreSQL."""
+    """Yield the settings of Servers that share a database; none if there is no PostgreSQL."""
     if find_programs() is None:
         yield {}
         return
@@ -49,7 +49,7 @@ def database() -> Iterator[dict[str, str]]:
         yield {
             "LYFTDATA_DATABASE_URL": cluster.new_database(),
             "LYFTDATA_SECRET_KEY": _SECRET_KEY,
-            # What both are called; here each is asked at its own address.
+            # The common name of both; here each is called at its own address.
             "LYFTDATA_PUBLIC_URL": "http://servers.example",
         }
     finally:
@@ -58,7 +58,7 @@ def database() -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def servers(fleet: Fleet) -> Iterator[list[str]]:
-    """Run the Server, and another on the same state where there is one to share; give their addresses."""
+    """Run the Server, and another one on the same database if it can be shared; yield their addresses."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(fleet.served())
         urls = [fleet.url]
@@ -83,7 +83,7 @@ def servers(fleet: Fleet) -> Iterator[list[str]]:
 
 @contextlib.asynccontextmanager
 async def operator(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """Give a client with an operator's session."""
+    """Yield a client with an operator's session."""
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
         answer = await http.post("/api/login", json={"username": "admin", "password": PASSWORD})
         http.headers["Authorization"] = f"Bearer {answer.json()['token']}"
@@ -91,7 +91,7 @@ async def operator(url: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
-    """Disable Workers one by one; return the milliseconds until each Server says no, and until each Worker is told."""
+    """Disable Workers one by one; return the milliseconds until each Server refuses, and until each Worker is notified."""
     tally = Tally()
     notified_at: dict[str, float] = {}
     host, _, port = urls[-1].removeprefix("http://").partition(":")
@@ -104,7 +104,7 @@ async def at_servers(fleet: Fleet, urls: list[str]) -> dict[str, list[float]]:
 
     tally.on_answer = note
     tasks = [asyncio.create_task(worker.run()) for worker in lean_workers]
-    await until(lambda: len(tally.online) == len(lean_workers), within_s=60, what="everybody online")
+    await until(lambda: len(tally.online) == len(lean_workers), within_s=60, what="all online")
     await asyncio.sleep(3)
     found: dict[str, list[float]] = {name: [] for name in (*map(_verified_at, range(len(urls))), "told")}
     async with operator(urls[0]) as admin, contextlib.AsyncExitStack() as stack:
@@ -138,7 +138,7 @@ async def _first_refusal(http: httpx2.AsyncClient, headers: dict[str, str]) -> f
 
 
 async def programs(fleet: Fleet, url: str, place: Path) -> list[float]:
-    """Disable real Workers one by one, round after round; return the milliseconds until each one's program is gone."""
+    """Disable real Workers one by one, in several rounds; return the milliseconds until each Worker's program is gone."""
     agents = []
     for worker_id, key in fleet.keys[:AGENTS]:
         host = Host(
@@ -181,13 +181,13 @@ def _children(pid: int) -> list[int]:
 
 
 def summary(times_ms: list[float]) -> dict[str, float]:
-    """Return median, 99th percentile and the longest."""
+    """Return median, 99th percentile and maximum."""
     cuts = statistics.quantiles(times_ms, n=100, method="inclusive")
     return {"samples": len(times_ms), "median_ms": cuts[49], "p99_ms": cuts[98], "max_ms": max(times_ms)}
 
 
 def main() -> None:
-    """Measure and write the result."""
+    """Measure, and write the result."""
     os.sched_setaffinity(0, {int(ASKING_CORE)})
     with tempfile.TemporaryDirectory() as directory, database() as shared:
         fleet = Fleet(Path(directory) / "ours", by_key=WORKERS, environ=shared)

@@ -1,10 +1,10 @@
 """
-How long a Worker that was taken back goes on at RabbitMQ, by either plugin, and what it can still do.
+How long a revoked Worker can go on using RabbitMQ with either plugin, and what it can still do.
 
     .venv/bin/python benchmarks/revocation_at_rabbitmq.py
 
-Starts a real Server and Debian's RabbitMQ with the files of examples/celery-rabbitmq, one plugin after the other, and prints seconds from the
-moment at which `lyftdata workers disable` has returned. The Worker's host ignores everything: it holds its connection, and tries again.
+Starts a real Server and Debian's RabbitMQ with the files of examples/celery-rabbitmq, one plugin after the other, and prints the
+seconds since `lyftdata workers disable` returned. The Worker's host ignores the revocation: it keeps its connection and retries.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ TTL_S = 60
 def seconds_until(
     question: Callable[[], bool], *, at_most_s: float, begin: float | None = None
 ) -> float | None:
-    """Return the seconds from a moment, or from now, until the answer is true, None if it is not within that time."""
+    """Return the seconds from `begin`, by default now, until the answer is true; None if that takes longer than `at_most_s`."""
     begin = time.monotonic() if begin is None else begin
     while not question():
         if time.monotonic() - begin > at_most_s:
@@ -39,7 +39,7 @@ def seconds_until(
 
 
 def is_kept_out(broker: RabbitMq, worker: str, token: str) -> bool:
-    """Return whether a token logs in no more."""
+    """Return whether a token can no longer log in."""
     try:
         broker.connect(worker, token).close()
     except (amqp.AMQPError, ConnectionError):
@@ -60,7 +60,7 @@ def may_not(consumer: Consumer) -> bool:
 
 
 def declare(broker: RabbitMq, around: TlsSite) -> None:
-    """Declare what Celery declares."""
+    """Declare the exchange and queue that Celery declares."""
     with contextlib.closing(broker.connect("desk", around.token("desk"))) as connection:
         channel = connection.channel()
         channel.exchange_declare("celery", "direct", durable=True, auto_delete=False)
@@ -69,15 +69,15 @@ def declare(broker: RabbitMq, around: TlsSite) -> None:
 
 
 def as_json(values: list[float | None]) -> str:
-    """Return median and longest."""
+    """Return median and maximum as text."""
     if None in values:
         return f"not within {ON_AND_ON_S:.0f} s"
     known = [value for value in values if value is not None]
-    return f"{statistics.median(known):.2f} s (longest {max(known):.2f} s)"
+    return f"{statistics.median(known):.2f} s (max {max(known):.2f} s)"
 
 
 def one_round(broker: RabbitMq, around: TlsSite, number: int, *, closing: bool) -> dict[str, float | None]:
-    """Take a Worker back, and see how long what goes on."""
+    """Disable a Worker, and measure how long each access remains."""
     worker = around.add_worker(f"w-{broker.port}-{closing:d}-{number}")
     token = around.token(worker)
     consumer = Consumer(broker, worker, token)
@@ -89,7 +89,7 @@ def one_round(broker: RabbitMq, around: TlsSite, number: int, *, closing: bool) 
         seen["its consumer ends"] = (
             time.monotonic() - begin if consumer.is_cut_off(within_s=ON_AND_ON_S) else None
         )
-    seen["it logs in no more"] = seconds_until(
+    seen["it can no longer log in"] = seconds_until(
         lambda: is_kept_out(broker, worker, token), begin=begin, at_most_s=2 * TTL_S
     )
     if not closing:
@@ -103,7 +103,7 @@ def one_round(broker: RabbitMq, around: TlsSite, number: int, *, closing: bool) 
 
 
 def measure(around: TlsSite, *, oauth2: bool, root: Path) -> None:
-    """Print the numbers of one plugin."""
+    """Print the measurements of one plugin."""
     root.mkdir()
     broker = RabbitMq(root, around, oauth2=oauth2)
     plugin = "rabbitmq_auth_backend_oauth2" if oauth2 else "rabbitmq_auth_backend_http, cache of 1 s"
@@ -114,7 +114,7 @@ def measure(around: TlsSite, *, oauth2: bool, root: Path) -> None:
             name = f"{plugin}{', close_revoked.py' if closing else ''}"
             rounds = [
                 one_round(broker, around, number, closing=closing)
-                # Until a token has ended takes its time.
+                # Waiting until a token has expired takes long.
                 for number in range(2 if oauth2 else ROUNDS)
             ]
             for what in rounds[0]:

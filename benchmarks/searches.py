@@ -3,11 +3,11 @@ How long a search of Workers takes in a large fleet.
 
     .venv/bin/python benchmarks/searches.py [WORKERS] [DATABASE_URL]
 
-Puts so many Worker entries with traces into a database (SQLite in a temporary directory, unless a URL of an empty PostgreSQL
-database is given), opens a Server on it without sockets, signs in, and asks for each search three times: `GET /api/workers`, a
+Puts Worker entries with traces into a database (SQLite in a temporary directory, unless the URL of an empty PostgreSQL
+database is given), opens a Server on it without sockets, signs in, and runs each search three times: `GET /api/workers`, a
 page of a hundred, and `GET /workers`, the page of the UI with its first fifty. Prints the number of Workers found, and for both
-the median time and the median of this process's processor time, which other programs do not make longer. The last column is the
-longest time for which the event loop was not free.
+the median time and the median of this process's CPU time, which other programs do not affect. The last column is the
+longest time for which the event loop was blocked.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ def _traces(n: int, now: datetime) -> WorkerTraces:
 
 
 async def longest_wait(stop: asyncio.Event) -> float:
-    """Return for how long the event loop was not free at most, until it is told to stop."""
+    """Return the longest time for which the event loop was blocked, until `stop` is set."""
     longest = 0.0
     while not stop.is_set():
         began = time.perf_counter()
@@ -111,7 +111,7 @@ async def longest_wait(stop: asyncio.Event) -> float:
 
 
 async def sign_in(http: httpx2.AsyncClient, password: str) -> str:
-    """Sign in at the pages, with a password of one's own; return the API session's token."""
+    """Change the first password and sign in to the UI; return an API session's token."""
     name = {"username": "admin"}
     first = (await http.post("/api/login", json=name | {"password": password})).raise_for_status().json()
     changed = {"current_password": password, "new_password": PASSWORD}
@@ -124,7 +124,7 @@ async def sign_in(http: httpx2.AsyncClient, password: str) -> str:
 
 
 async def timed(ask: Callable[[], Awaitable[httpx2.Response]]) -> tuple[float, float, httpx2.Response]:
-    """Return the median time and processor time of some requests in milliseconds, and the last answer."""
+    """Return the median time and CPU time of some requests in milliseconds, and the last answer."""
     times, computed = [], []
     answer = await ask()
     for _ in range(ROUNDS):
@@ -132,7 +132,7 @@ async def timed(ask: Callable[[], Awaitable[httpx2.Response]]) -> tuple[float, f
         answer = (await ask()).raise_for_status()
         times.append(time.perf_counter() - began)
         computed.append(time.process_time() - processor)
-        # No answer is shared with the next round, and the operator's budget fills up again.
+        # So that no answer is shared with the next round, and the operator's rate limit refills.
         await asyncio.sleep(PAUSE_S)
     return statistics.median(times) * 1000, statistics.median(computed) * 1000, answer
 
@@ -152,7 +152,7 @@ async def run(count: int, environ: dict[str, str]) -> None:
                 "Authorization": f"Bearer {await sign_in(http, environ['LYFTDATA_ADMIN_INIT_PASSWORD'])}"
             }
             database = "PostgreSQL" if services.store.is_shared else "SQLite"
-            print(f"{count:,} Workers, {database}; time (processor)")
+            print(f"{count:,} Workers, {database}; time (CPU time)")
             print(f"{'found':>8} {'GET /api/workers':>18} {'GET /workers':>18} {'loop':>8}  search")
             for search in SEARCHES:
                 stop = asyncio.Event()
@@ -169,7 +169,7 @@ async def run(count: int, environ: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Run on the database that is given."""
+    """Run on the given database."""
     logging.disable(logging.WARNING)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as root:

@@ -1,5 +1,5 @@
 """
-Rewrites the tables of `docs/explanation/measurements.md` from `benchmarks/results/`, between its two marks.
+Rewrites the tables of `docs/explanation/measurements.md` and `a-million-workers.md` from `benchmarks/results/`, between two marks.
 
     make bench-tables
 """
@@ -15,18 +15,18 @@ ON_PAPER = HERE.parent / "docs" / "explanation" / "a-million-workers.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 
-# Effects of a revocation whose names in the results do not say enough.
+# Clearer names for effects of a revocation than those in the results.
 _EFFECTS = {"told": "the Worker's poll is answered"}
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     lines = [list(head), ["---"] * len(list(head)), *([str(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def tokens(found: dict[str, Any]) -> str:
-    """Tokens side by side."""
+    """Compare tokens side by side."""
     medians = found["medians"]
     by_assertion = medians["lyftdata, private_key_jwt"]["per_s"] / medians["lyftdata"]["per_s"]
     rows = [
@@ -43,7 +43,7 @@ def tokens(found: dict[str, Any]) -> str:
 
 
 def verify(found: dict[str, Any]) -> str:
-    """A repeated token."""
+    """Show the verification of a repeated token."""
     rows = [
         (name, f"{n['per_s']:,.0f}", f"{n['p99_ms']:.1f}", f"{n['cpu_us_each']:,.0f}")
         for name, n in found["medians"].items()
@@ -58,7 +58,7 @@ def verify(found: dict[str, Any]) -> str:
 
 
 def enrollments(found: dict[str, Any]) -> str:
-    """Enrollments side by side."""
+    """Compare enrollments side by side."""
     rows = [
         (name, f"{n['per_s']:,.0f}", f"{n['p99_ms']:.1f}", f"{n['cpu_us_each']:,.0f}")
         for name, n in found["medians"].items()
@@ -70,7 +70,7 @@ def enrollments(found: dict[str, Any]) -> str:
 
 
 def growth(found: dict[str, Any]) -> str:
-    """Tokens by size of the fleet."""
+    """Show tokens by size of the fleet."""
     rows = [
         (
             name,
@@ -87,7 +87,7 @@ def growth(found: dict[str, Any]) -> str:
 
 
 def polls(found: dict[str, Any]) -> str:
-    """Connected Workers."""
+    """Show connected Workers."""
     rows = [
         (
             name,
@@ -104,7 +104,7 @@ def polls(found: dict[str, Any]) -> str:
 
 
 def revocation(found: dict[str, Any]) -> str:
-    """Revocation to effect."""
+    """Show the time from revocation to effect."""
     rows = [
         (
             _EFFECTS.get(name, name),
@@ -121,7 +121,7 @@ def revocation(found: dict[str, Any]) -> str:
 
 
 def processes(found: dict[str, Any]) -> str:
-    """One process and two."""
+    """Compare one process and two."""
     rows = [
         (
             name,
@@ -145,7 +145,7 @@ def processes(found: dict[str, Any]) -> str:
 
 
 def restart(found: dict[str, Any]) -> str:
-    """Everyone back."""
+    """Show the return after a restart."""
     n = found["medians"]
     rows = [
         ("Server ready again", f"{n['ready_s']:.1f} s"),
@@ -162,7 +162,7 @@ def restart(found: dict[str, Any]) -> str:
 
 
 def million(found: dict[str, Any]) -> str:
-    """What the simulation says."""
+    """Show the simulation's results."""
     costs, check = found["costs"], found["check"]
     both = [
         (name, f"{numbers['all_back_s']:.0f}", f"{numbers['requests_per_s_after']:.0f}")
@@ -229,7 +229,7 @@ TITLES: dict[Callable[[dict[str, Any]], str], str] = {
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the pages."""
     parts = []
     for render, title in TITLES.items():
         name = render.__name__
@@ -245,7 +245,7 @@ def main() -> None:
 
 
 def write(page: Path, text: str) -> None:
-    """Put a text between the marks of a page."""
+    """Replace the text between the marks of a page."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     page.write_text(before + BEGIN + "\n" + text + "\n" + END + rest.partition(END)[2], encoding="utf-8")
     print(f"written: docs/{page.name}")

@@ -1,12 +1,12 @@
 """
-Tokens a second: ours, oidc-provider, Authlib on Flask and Django OAuth Toolkit side by side.
+Tokens per second: lyftdata, oidc-provider, Authlib on Flask and Django OAuth Toolkit side by side.
 
     make bench-tokens        (BENCH_SECONDS a round, 8; BENCH_ROUNDS, 3; BENCH_WORKERS, 10000)
 
 `client_credentials` with the secret in the form, ES256 JWTs, 64 kept-alive connections, each of 10,000 clients in turn.
-Each server is one process pinned to one core, the load to the other. Ours is `lyftdata run server` as users run it, its
-state durable, audit and counters on; Authlib and Django keep clients and tokens in SQLite; oidc-provider keeps all in
-memory, which is how it comes.
+Each server is one process pinned to one core, and the load is pinned to the other. lyftdata is `lyftdata run server` as users
+run it, with durable state, audit and counters; Authlib and Django keep clients and tokens in SQLite; oidc-provider keeps
+everything in memory, which is its default.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from tests.processes import free_port
 SECONDS = int(os.environ.get("BENCH_SECONDS", "8"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WORKERS = int(os.environ.get("BENCH_WORKERS", "10000"))
-# Signing for a round takes more than one core: each assertion is good for one token.
+# Assertions are single use, and signing those of a round takes more than one core.
 _MAX_BY_ASSERTION_PER_S = 12_000
 _WARM_UP_S = 2
 
@@ -58,14 +58,14 @@ def gunicorn(app: str) -> tuple[list[str | Path], str]:
     port = free_port()
     command: list[str | Path] = [sys.executable, "-m", "gunicorn", "--chdir", HERE / "peers"]
     command += ["--bind", f"127.0.0.1:{port}"]
-    # One process on one core; threads, since only then does gunicorn keep connections alive.
+    # One process on one core; with threads, since gunicorn keeps connections alive only then.
     command += ["--workers", "1", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "75", app]
     return command, f"http://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
 def run_all(place: Path) -> Iterator[dict[str, Measure]]:
-    """Run every server, and give what measures each."""
+    """Run every server; yield a function that measures each."""
     fleet = Fleet(place / "ours", by_key=WORKERS, enrolled=WORKERS)
     bodies = fleet.post_bodies()
     clients = place / "clients"
@@ -106,13 +106,13 @@ def run_all(place: Path) -> Iterator[dict[str, Measure]]:
             served = stack.enter_context(serving(command, log=log, is_ready=ready, environ=environ))
             measures[name] = partial(by_secret, served, f"{url}/oauth/token")
             if hashed:
-                # Few at once, or each would wait for longer than anybody does.
+                # With few connections, since each request would otherwise wait unrealistically long.
                 measures[name] = partial(by_secret, served, f"{url}/oauth/token", few, connections=2)
         yield measures
 
 
 def main() -> None:
-    """Measure, write the result and the plot."""
+    """Measure; write the result and the plot."""
     chosen = sys.argv[1:]
     with tempfile.TemporaryDirectory() as directory, run_all(Path(directory)) as measures:
         wanted = {name: measure for name, measure in measures.items() if not chosen or name in chosen}
@@ -131,11 +131,11 @@ def main() -> None:
     save("tokens", {"workers": WORKERS, "seconds": SECONDS, "medians": middle, "rounds": seen,
                     "ratio_to_oidc_provider": ratio, "p99_share_of_oidc_provider": share})  # fmt: skip
     bars("tokens", {name: found["per_s"] for name, found in middle.items()},
-         title="Tokens a second, one core, 10,000 clients, ES256", unit="tokens/s")  # fmt: skip
+         title="Tokens per second, one core, 10,000 clients, ES256", unit="tokens/s")  # fmt: skip
 
 
 def _warm(measure: Measure) -> None:
-    """Let just-in-time compilers and caches have been at work before it counts."""
+    """Warm up just-in-time compilers and caches before the measurement."""
     partly = measure
     assert isinstance(partly, partial)  # noqa: S101 - as `run_all` makes them
     partial(partly.func, *partly.args, **(partly.keywords | {"seconds": _WARM_UP_S}))()

@@ -1,11 +1,11 @@
 """
-How fast a token is checked that was seen before: by the Server for a proxy, and by the library in a service.
+How fast a token that was seen before is verified: by the Server for a proxy, and by the library in a service.
 
     make bench-verify        (BENCH_SECONDS a round, 6; BENCH_ROUNDS, 5)
 
-`GET /auth/verify` with the tokens of 1,000 Workers in turn, 64 kept-alive connections, beside routes on the same uvicorn
-that answer 204 and do nothing: one of Starlette, one below any framework. The library is asked in this process, on the
-serving core, after its first look: in its default, and with the arithmetic each time.
+`GET /auth/verify` with the tokens of 1,000 Workers in turn, 64 kept-alive connections, compared with routes on the same uvicorn
+that only answer 204: one of Starlette, one without a framework. The library runs in this process, on the serving core: for a
+token that it has seen, for a new one, and compared with the signature check alone.
 """
 
 import json
@@ -47,7 +47,7 @@ def tokens(fleet: Fleet) -> list[str]:
 
 
 def answers_204(url: str) -> bool:
-    """Return whether something answers 204 there."""
+    """Return whether the URL answers 204."""
     try:
         with urllib.request.urlopen(url) as answer:
             return bool(answer.status == 204)  # noqa: PLR2004
@@ -56,7 +56,7 @@ def answers_204(url: str) -> bool:
 
 
 def library_us(url: str, given: Sequence[str]) -> dict[str, float]:
-    """Return what one check takes in microseconds: repeated, first, and the bare signature."""
+    """Return the microseconds of a repeated check, a first check, and the signature check alone."""
     os.sched_setaffinity(0, {int(SERVING_CORE)})
     private = ec.generate_private_key(ec.SECP256R1())
     algorithm, message = ec.ECDSA(SHA256()), given[0].encode()
@@ -70,7 +70,7 @@ def library_us(url: str, given: Sequence[str]) -> dict[str, float]:
 
 
 def _each_us(call: Callable[[], object], number: int) -> float:
-    # The best of many: whatever else the machine does only ever adds.
+    # The best of many, since other load on the machine only adds time.
     return min(timeit.repeat(call, number=number, repeat=20)) / number * 1e6
 
 
@@ -79,7 +79,7 @@ def _once_us(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure and write the result."""
+    """Measure, and write the result."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         place = Path(directory)
         fleet = Fleet(place / "ours", by_key=WORKERS)

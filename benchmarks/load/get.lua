@@ -1,8 +1,8 @@
--- The same GET with one of many Authorization headers, round and round; every answer must have the status given.
+-- The same GET with each of many Authorization headers in turn; every answer must have the given status.
 --
 --   wrk … -s get.lua URL -- STATUS [TOKENS]
 --
--- TOKENS is a file of one bearer token a line.
+-- TOKENS is a file with a bearer token per line.
 
 local requests, next_one, expected = {}, 0, 204
 local threads = {}

@@ -1,9 +1,9 @@
--- One registration (RFC 7591) a request, each of another client; every answer must be 201 and name a client.
+-- A registration (RFC 7591) of a new client per request; every answer must be 201 with a client ID.
 --
 --   wrk … -s register.lua URL -- REGISTRATIONS
 --
--- REGISTRATIONS is a file of an initial access token, a blank and a JSON body a line. When they have run out the answers
--- are wrong, and the run says so: make enough of them.
+-- REGISTRATIONS is a file with an initial access token, a space and a JSON body per line. Make enough of them: once they have
+-- run out, answers count as wrong and the run fails.
 
 local requests, next_one = {}, 0
 local threads = {}

@@ -1,4 +1,4 @@
--- What a run has shown, as one JSON line behind a mark.
+-- Prints the result of a run as one line: REPORT and JSON.
 
 return function(threads, summary, latency)
   local answers, wrong, first_wrong = 0, 0, ""

@@ -1,9 +1,9 @@
--- One request for a token a client, round and round; every answer must be 200 and hold a JWT.
+-- A token request for each client in turn; every answer must be 200 with a JWT.
 --
 --   wrk … -s tokens.lua URL -- CREDENTIALS [FIRST]
 --
--- CREDENTIALS is a file of one request body a line, the clients in the order in which they are asked for.
--- FIRST is the line to begin at: what is good only once is then not sent again by the next run.
+-- CREDENTIALS is a file with a request body per line, in the order in which they are sent.
+-- FIRST is the line to start at, so that the next run does not send single-use credentials again.
 
 local bodies, next_one = {}, 0
 local headers = { ["Content-Type"] = "application/x-www-form-urlencoded" }

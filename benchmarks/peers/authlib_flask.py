@@ -1,5 +1,5 @@
 """
-Authlib's authorization server on Flask, as its documentation sets it up: clients and tokens in SQLite, ES256 JWTs (RFC 9068).
+Authlib's authorization server on Flask, set up as in its documentation: clients and tokens in SQLite, ES256 JWTs (RFC 9068).
 
     PEER_DATABASE=… PEER_CLIENTS=… gunicorn --worker-class gthread --threads 8 authlib_flask:app
 """
@@ -24,7 +24,7 @@ DATABASE = os.environ["PEER_DATABASE"]
 
 
 class Base(DeclarativeBase):
-    """Tables."""
+    """Base of the tables."""
 
 
 class Client(Base, OAuth2ClientMixin):  # type: ignore[misc]
@@ -35,7 +35,7 @@ class Client(Base, OAuth2ClientMixin):  # type: ignore[misc]
 
 
 class Token(Base, OAuth2TokenMixin):  # type: ignore[misc]
-    """A token that was given out; the mixin's column is made for opaque ones, shorter than a JWT."""
+    """An issued token; the mixin's column is meant for opaque tokens and too short for a JWT."""
 
     __tablename__ = "token"
     id = Column(Integer, primary_key=True)
@@ -52,12 +52,12 @@ class Generator(JWTBearerTokenGenerator):  # type: ignore[misc]
         return self.keys
 
     def get_audiences(self, client: object, user: object, scope: object) -> str:  # noqa: ARG002 - Authlib's signature
-        """Return whom tokens are for."""
+        """Return the audience of tokens."""
         return ISSUER
 
 
 class Grant(ClientCredentialsGrant):  # type: ignore[misc]
-    """`client_credentials`, by a secret in the form."""
+    """`client_credentials` with the secret in the form."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]  # noqa: RUF012 - Authlib's attribute
 
@@ -128,5 +128,5 @@ def issue_token() -> Response:
 
 @app.get("/ready")
 def ready() -> str:
-    """Say that it is."""
+    """Say that the server is ready."""
     return "ready"

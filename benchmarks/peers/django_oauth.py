@@ -1,9 +1,9 @@
 """
-Django OAuth Toolkit, as its documentation sets it up: clients and tokens in SQLite; ES256 JWTs by PyJWT, since its own are opaque.
+Django OAuth Toolkit, set up as in its documentation: clients and tokens in SQLite; ES256 JWTs by PyJWT, since its own tokens are opaque.
 
     PEER_DATABASE=… PEER_CLIENTS=… [PEER_HASHED=yes] gunicorn --worker-class gthread --threads 8 django_oauth:app
 
-PEER_HASHED keeps the default: client secrets hashed with PBKDF2.
+With PEER_HASHED, client secrets are hashed with PBKDF2, which is the default.
 """
 
 import os

@@ -1,9 +1,9 @@
 """
-Servers that answer 204 and do nothing, on the Server's own uvicorn with its own protocol and settings.
+Servers that only answer 204, on uvicorn with the Server's protocol and settings.
 
     python empty_204.py PORT starlette|asgi
 
-`starlette` is one route of Starlette; `asgi` is below any framework.
+`starlette` is a route of Starlette; `asgi` uses no framework.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def _asgi(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until stopped."""
     apps = {"starlette": Starlette(routes=[Route("/auth/verify", _nothing)]), "asgi": _asgi}
     config = uvicorn.Config(
         apps[sys.argv[2]],

@@ -2,8 +2,8 @@
 //
 //   node oidc_provider.mjs PORT CLIENTS static|adapter
 //
-// CLIENTS is a file of an ID and a secret a line. `static` gives them to the provider's configuration, which it checks once
-// and keeps ready; `adapter` keeps them in a store of its own, as anyone who adds clients while it runs must.
+// CLIENTS is a file with an ID and a secret per line. `static` puts them into the provider's configuration, which it checks once
+// and keeps ready; `adapter` puts them into its store, which is necessary to add clients while it runs.
 
 import { createServer } from 'node:http'
 import { generateKeyPairSync } from 'node:crypto'
@@ -24,7 +24,7 @@ const clients = readFileSync(file, 'utf8').split('\n').filter(Boolean).map((line
   }
 })
 
-// Without an end, where the provider's own example holds a thousand things: nothing may be dropped while it is measured.
+// Unbounded, while the provider's example holds a thousand entries: nothing may be dropped while it is measured.
 const stores = new Map()
 class Memory {
   constructor(name) {
