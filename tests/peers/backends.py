@@ -1,8 +1,8 @@
 """
-Services in four styles, each of which answers with everything it has read: CGI, PHP, WSGI and Node.
+Services in different styles that answer with everything they have read: CGI, PHP, WSGI, Node and ASGI.
 
-All but Node make one variable of several headers. RFC 3875, section 4.1.18, turns a hyphen into an underscore, which another header may
-have had to begin with; PHP's server a dot, too; and lighttpd every character that is neither a letter nor a digit.
+CGI, PHP and WSGI can map several headers to one variable. RFC 3875, section 4.1.18, turns a hyphen into an underscore, which another
+header may already contain. PHP's server also replaces a dot, and lighttpd every character that is not a letter or a digit.
 """
 
 import json
@@ -53,7 +53,7 @@ class Backend:
 
     Attributes:
         port: Where it listens.
-        read: Finds an identity header in an answer by its last part (`Id`): as the program would read it.
+        read: Returns an identity header, named by its last part (`Id`), from an answer, as the program would read it.
     """
 
     def __init__(self, port: int, read: Callable[[str, str], str], close: Callable[[], None]) -> None:
@@ -68,11 +68,11 @@ class _QuietServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a test that ends a proxy leaves connections half open."""
+        """Log nothing: a test that ends a proxy leaves connections half open."""
 
 
 def start_cgi(root: Path) -> Backend:
-    """Start a shell script behind a CGI gateway (RFC 3875) that names variables as lighttpd does."""
+    """Start a shell script behind a CGI gateway (RFC 3875) that names variables like lighttpd."""
     script = root / "echo.cgi"
     script.write_text(_CGI)
 
@@ -83,7 +83,7 @@ def start_cgi(root: Path) -> Backend:
             while line := self.rfile.readline().decode("latin-1").rstrip("\r\n"):
                 header, _, value = line.partition(":")
                 name = "HTTP_" + re.sub("[^A-Za-z0-9]", "_", header).upper()
-                # What collides is joined, as the RFC has it for a header that comes twice.
+                # Colliding values are joined, as the RFC says for repeated headers.
                 given[name] = ", ".join([*([given[name]] if name in given else []), value.strip()])
             done = subprocess.run(["/bin/sh", script], env=given, capture_output=True, check=True)
             self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + done.stdout)
@@ -102,7 +102,7 @@ def start_cgi(root: Path) -> Backend:
 
 
 def start_php(root: Path) -> Backend:
-    """Start PHP's own server: it takes an underscore, and a dot, for the hyphen."""
+    """Start PHP's built-in server, which treats underscores and dots like hyphens."""
     script = root / "echo.php"
     script.write_text(_PHP)
     port = free_port()
@@ -120,11 +120,11 @@ def start_php(root: Path) -> Backend:
 
 class _QuietWsgi(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def start_wsgi(_root: Path) -> Backend:
-    """Start the WSGI server of Python's own library, which joins what collides."""
+    """Start the WSGI server of Python's standard library, which joins colliding headers."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "application/json")])
@@ -148,7 +148,7 @@ def start_wsgi(_root: Path) -> Backend:
 
 
 def start_node(root: Path) -> Backend:
-    """Start a server of Node's own library."""
+    """Start a server with Node's standard library."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("no Node.js on this machine (Debian: apt-get install nodejs)")
@@ -162,7 +162,7 @@ def start_node(root: Path) -> Backend:
 
 
 def start_asgi(root: Path) -> Backend:
-    """Start uvicorn with httptools, and an application that reads the body first and its headers then."""
+    """Start uvicorn with httptools, and an application that reads the headers after the body."""
     (root / "application.py").write_text(_ASGI)
     port = free_port()
     peer = Peer(

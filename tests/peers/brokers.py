@@ -1,4 +1,4 @@
-"""RabbitMQ from its Debian package with the files of examples/celery-rabbitmq, beside a Server that speaks TLS."""
+"""RabbitMQ from its Debian package with the files of examples/celery-rabbitmq, and a Server with TLS."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ from tests.peers.proxies import EXAMPLES, ROUND_EVERY_S, Peer, example, program
 from tests.processes import PASSWORD, STARTED, Host, Program, Site, free_port
 
 EXAMPLE = EXAMPLES / "celery-rabbitmq"
-# What starts the example on one machine keeps a RabbitMQ in a directory just as the tests want it.
+# The example's script for one machine keeps RabbitMQ in a directory, as the tests need it.
 _spec: Any = spec_from_file_location("celery_rabbitmq_run", EXAMPLE / "run.py")
 RUN = module_from_spec(_spec)
 _spec.loader.exec_module(RUN)
@@ -50,20 +50,20 @@ class TlsSite:
         )
 
     def add_worker(self, worker_id: str) -> str:
-        """Add a Worker with a key of its own; return its ID."""
+        """Add a Worker with its own API key; return its ID."""
         added = self.operator.done("workers", "add", worker_id, "--id", worker_id, "--issue-key")
         self.keys[worker_id] = added.strip()
         return worker_id
 
     def token(self, worker_id: str, *, resource: str = "rabbitmq") -> str:
-        """Return a token for the broker; with an empty resource one for the Server."""
+        """Return a token for the broker, or for the Server if `resource` is empty."""
         form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
         answer = self._http.post("/oauth2/token", auth=(worker_id, self.keys[worker_id]), data=form)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
     def start_celery(self, worker_id: str, broker: "RabbitMq") -> Program:
-        """Start Celery under the identity of a Worker, as the example does."""
+        """Start Celery as a Worker, like the example."""
         host = Host(
             self.root / worker_id,
             LYFTDATA_URL=self.url,
@@ -81,7 +81,7 @@ class TlsSite:
         )
 
     def close(self) -> None:
-        """End the Server, and nobody else's."""
+        """End this Server, and no other program."""
         self._http.close()
         self.site.server.kill()
         STARTED.remove(self.site.server)
@@ -89,12 +89,12 @@ class TlsSite:
 
 class RabbitMq:
     """
-    A broker in a directory of its own, on free ports of loopback.
+    A broker in its own directory, on free ports of loopback.
 
     Args:
         root: An empty directory.
         around: The Server that it asks, or whose keys it reads.
-        oauth2: Whether it checks tokens by its OAuth 2 plugin instead of asking.
+        oauth2: Whether it verifies tokens with its OAuth 2 plugin instead of asking the Server.
     """
 
     def __init__(self, root: Path, around: TlsSite, *, oauth2: bool = False) -> None:
@@ -113,7 +113,7 @@ class RabbitMq:
         environ = RUN.broker_environ(root, epmd_port)
         environ["RABBITMQ_ADVANCED_CONFIG_FILE"] = str(root / "advanced.config")
         try:
-            self.peer = Peer([command], root=root, port=self.port, beside=[epmd.close], environ=environ)
+            self.peer = Peer([command], root=root, port=self.port, cleanups=[epmd.close], environ=environ)
         except BaseException:
             epmd.close()
             raise
@@ -132,7 +132,7 @@ class RabbitMq:
         password = {"PASSWORD": ADMINISTRATORS_PASSWORD}
         own = example("celery-rabbitmq/lyftdata.conf", secrets | password)
         plugins = example("celery-rabbitmq/enabled_plugins", {})
-        # What closes connections asks the Server, whichever way the broker itself goes.
+        # close_revoked.py asks the Server, whichever plugin the broker uses.
         self.secrets_file = self.root / "secrets.conf"
         self.secrets_file.touch(0o600)
         self.secrets_file.write_text(own)
@@ -155,20 +155,20 @@ class RabbitMq:
 
     @property
     def management_url(self) -> str:
-        """Return where the management API is."""
+        """Return the URL of the management API."""
         return f"http://127.0.0.1:{self.management_port}"
 
     def start_closer(
         self, around: TlsSite, *, management: str = "", server: str = "", health_port: int = 0
     ) -> Peer:
         """
-        Start what closes connections; it trusts the Server's certificate by the environment, like any Python program.
+        Start close_revoked.py, which trusts the Server's certificate by the environment, like any Python program.
 
         Args:
             around: The Server.
-            management: Where it asks in place of the broker itself.
-            server: Where it asks in place of the Server itself.
-            health_port: Where it says how it is.
+            management: A URL to use instead of the broker's.
+            server: A URL to use instead of the Server's.
+            health_port: The port of its health endpoint.
         """
         root = self.root / f"closer-{time.monotonic_ns()}"
         root.mkdir()
@@ -204,7 +204,7 @@ class RabbitMq:
         return connection
 
     def api(self, path: str, *, method: str = "GET", body: Mapping[str, object] | None = None) -> Any:
-        """Ask the management API as the broker's administrator."""
+        """Call the management API as the broker's administrator."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.management_port}/api/{path}",
             None if body is None else json.dumps(body).encode(),
@@ -216,7 +216,7 @@ class RabbitMq:
         return json.loads(content) if content else None
 
     def connections_of(self, user: str) -> int:
-        """Return how many connections a user has, as the broker itself counts them."""
+        """Return how many connections of a user the broker lists."""
         return len(self.api(f"connections/username/{quote(user, safe='')}"))
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ class RabbitMq:
 
 
 class Consumer:
-    """A third-party consumer, which does what its host wants: it keeps its connection, and ignores every instruction."""
+    """A third-party consumer that obeys only its host: it keeps its connection, and ignores every instruction."""
 
     def __init__(self, broker: RabbitMq, user: str, token: str) -> None:
         self.connection = broker.connect(user, token)
@@ -235,18 +235,18 @@ class Consumer:
         self.channel.basic_consume("celery", callback=self.held.append)
 
     def receives(self, count: int, *, within_s: float = 180) -> bool:
-        """Return whether so many messages have come, one after the other, each acknowledged before the next comes."""
+        """Return whether `count` messages in total have been received within the time."""
         deadline = time.monotonic() + within_s
         while len(self.held) < count and time.monotonic() < deadline:
             self._drain()
         return len(self.held) >= count
 
     def acknowledge(self) -> None:
-        """Let the next message come."""
+        """Acknowledge the last message, so that the next one is delivered."""
         self.channel.basic_ack(self.held[-1].delivery_tag)
 
     def is_cut_off(self, *, within_s: float = 180) -> bool:
-        """Return whether the broker ends the connection."""
+        """Return whether the broker closes the connection within the time."""
         deadline = time.monotonic() + within_s
         try:
             while time.monotonic() < deadline:
@@ -261,7 +261,7 @@ class Consumer:
             self.connection.drain_events(timeout=0.1)
 
     def close(self) -> None:
-        """End the connection, if it has not ended."""
+        """Close the connection if it is open."""
         self.connection.collect()
 
 

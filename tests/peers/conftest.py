@@ -1,8 +1,8 @@
 """
-Programs that nobody here wrote, against a Server that runs: what the standards say is what they find.
+Third-party programs against a running Server: it behaves as the standards say.
 
-Each script of `node/` reads its settings as JSON from standard input and answers with one JSON object: a step a key, in
-it what came of it (`ok`) or what the client threw (`refused`).
+Each script of `node/` reads its settings as JSON from standard input and answers with one JSON object. It has a key for each
+step, with the result (`ok`) or the error that the client threw (`refused`).
 """
 
 import json
@@ -27,7 +27,7 @@ RunScript = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def run_script() -> RunScript:
-    """Return a function that runs a script of `node/` with its settings, and gives what it answered."""
+    """Return a function that runs a script of `node/` with its settings and returns its answer."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("no Node.js on this machine (Debian: apt-get install nodejs npm)")
@@ -51,7 +51,7 @@ def run_script() -> RunScript:
 
 class Peers:
     """
-    A Server with a Worker for clients to be, and a resource for services to be.
+    A Server with a Worker that clients act as, and a resource that services act as.
 
     Attributes:
         site: The Server and its operator.
@@ -82,12 +82,12 @@ class Peers:
         return self.site.url
 
     def close(self) -> None:
-        """End the Server, and nobody else's."""
+        """End this Server, and no other program."""
         self.site.server.kill()
         STARTED.remove(self.site.server)
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Return what a client's script is told; `name` is that of the Worker that it registers."""
+        """Return the settings of a client's script; `name` is the name of the Worker that it registers."""
         return {
             "issuer": self.url,
             "basic": {"id": "press-01", "secret": self.key},
@@ -104,7 +104,7 @@ class Peers:
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
-    """Return a Server for a whole module; its tests leave one another's Workers alone."""
+    """Return a Server for a whole module, whose tests do not change each other's Workers."""
     made = Peers(tmp_path_factory.mktemp("peers"))
     yield made
     made.close()
@@ -115,7 +115,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Return a Server and its Workers."""
     made = Fleet(tmp_path_factory.mktemp("fleet"))
     yield made
-    # Whatever a test that failed has left, too.
+    # Also end what a failed test has left.
     while PEERS:
         PEERS.pop().close()
     made.stop()
@@ -125,7 +125,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def guarded(
     request: pytest.FixtureRequest, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:
-    """Return a service behind each of the proxies."""
+    """Return a service behind each proxy."""
     opened = Guarded(KINDS[request.param], fleet, tmp_path_factory.mktemp(request.param))
     yield opened
     opened.close()

@@ -1,9 +1,9 @@
 #!/bin/sh
-# A Worker by hand: token, introspection, revocation. URL, ID, KEY, AUDIENCE, RESOURCE and RESOURCE_KEY are given.
+# A Worker with curl: token, introspection, revocation. Needs URL, ID, KEY, AUDIENCE, RESOURCE and RESOURCE_KEY.
 set -eu
 
 # --- configuration: the pages show this part --- [configuration]
-# Everyone on the machine can read a program's arguments: secrets come on standard input, as curl's configuration.
+# Every user of the machine can read a program's arguments, so secrets are passed on standard input, as curl's configuration.
 user() { printf 'user = "%s:%s"\n' "$1" "$2"; }
 bearer() { printf 'header = "Authorization: Bearer %s"\n' "$1"; }
 token() { printf 'data = "token=%s"\n' "$1"; }
@@ -17,13 +17,13 @@ for_service=$(user "$ID" "$KEY" |
     --data-urlencode "resource=$AUDIENCE" -d scope=read "$URL/oauth2/token" |
   sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
-# What a proxy asks, and what the service asks.
+# The request of a proxy, and the request of the service.
 bearer "$token" | curl -sS -o /dev/null -w '%{http_code}\n' -K - "$URL/auth/verify"
 { user "$RESOURCE" "$RESOURCE_KEY"; token "$for_service"; } |
   curl -sS --fail-with-body -K - "$URL/oauth2/introspect"
 echo
 
-# The Worker takes its token back.
+# The Worker revokes its token.
 { user "$ID" "$KEY"; token "$token"; } | curl -sS --fail-with-body -K - "$URL/oauth2/revoke"
 bearer "$token" | curl -sS -o /dev/null -w '%{http_code}\n' -K - "$URL/auth/verify"
 # --- [/configuration]

@@ -1,4 +1,4 @@
-"""A proxy in front of a real server that lets chosen requests fail, as networks and servers do."""
+"""A proxy in front of a real server that makes chosen requests fail, as networks and servers do."""
 
 import http.client
 import ssl
@@ -16,16 +16,16 @@ class _QuietServer(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing about a client that went away."""
+        """Log nothing about a client that disconnected."""
 
 
 class FaultyProxy:
     """
-    Passes HTTP requests on to a real server, except those that shall fail.
+    Passes HTTP requests on to a real server, except those that are to fail.
 
     Attributes:
-        fault: Decides about each request; passes all of them on at first.
-        failed: How many requests have failed so far.
+        fault: Decides about each request; by default passes all of them on.
+        failed: The number of requests that have failed so far.
     """
 
     def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None) -> None:
@@ -71,7 +71,7 @@ class FaultyProxy:
             do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the library's names
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]

@@ -1,7 +1,7 @@
 """
-Proxies that stand in front of the Server, as an operator would put them there: all is passed on, offers to upgrade too.
+Proxies in front of the Server, as an operator would set them up: everything is passed on, upgrade offers too.
 
-Each sets `X-Forwarded-For` to the address of its client, and keeps what the client has put there from being believed.
+Each sets `X-Forwarded-For` to the address of its client, and prevents the client's own value from being trusted.
 """
 
 import os
@@ -17,12 +17,12 @@ Start = Callable[[Path, int], Peer]
 
 
 def bundled(name: str) -> str:
-    """Return a program that came with a Python package."""
+    """Return the path of a program from a Python package."""
     return str(Path(sys.executable).with_name(name))
 
 
 def caddy(root: Path, server_port: int) -> Peer:
-    """Start Caddy with the line that its documentation gives."""
+    """Start Caddy with the line from its documentation."""
     port = free_port()
     (root / "Caddyfile").write_text(
         "{\n\tadmin off\n\tauto_https off\n}\n"
@@ -32,7 +32,7 @@ def caddy(root: Path, server_port: int) -> Peer:
 
 
 def nginx(root: Path, server_port: int) -> Peer:
-    """Start nginx as for WebSockets: HTTP/1.1 to the Server, connections kept, requests streamed, the offer handed on."""
+    """Start nginx as for WebSockets: HTTP/1.1 to the Server, kept-alive connections, streamed requests, and passed-on upgrade offers."""
     port = free_port()
     places = "".join(
         f"{kind}_temp_path {root}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -52,7 +52,7 @@ def nginx(root: Path, server_port: int) -> Peer:
 
 
 def haproxy(root: Path, server_port: int) -> Peer:
-    """Start HAProxy with connections to the Server shared among clients, which does the most harm."""
+    """Start HAProxy with connections to the Server shared between clients, which is where smuggling does the most harm."""
     port = free_port()
     (root / "haproxy.cfg").write_text(
         "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n http-reuse always\n"
@@ -64,7 +64,7 @@ def haproxy(root: Path, server_port: int) -> Peer:
 
 
 def traefik(root: Path, server_port: int) -> Peer:
-    """Start Traefik with one router; by default it believes no client's `X-Forwarded-For`."""
+    """Start Traefik with one router; by default it trusts no client's `X-Forwarded-For`."""
     port = free_port()
     (root / "dynamic.yml").write_text(
         "http:\n  routers:\n    all:\n      rule: PathPrefix(`/`)\n      service: server\n"
@@ -82,7 +82,7 @@ def traefik(root: Path, server_port: int) -> Peer:
 
 
 def envoy(root: Path, server_port: int) -> Peer:
-    """Start Envoy at the edge (`use_remote_address`), with offers to upgrade handed on."""
+    """Start Envoy as an edge proxy (`use_remote_address`) that passes upgrade offers on."""
     port = free_port()
     (root / "envoy.yaml").write_text(_ENVOY.format(port=port, server_port=server_port))
     command = [

@@ -1,4 +1,4 @@
-"""A service behind a third-party proxy: the Server with its Workers, proofs of possession, and the requests that tests make."""
+"""A service behind a third-party proxy, with the Server, its Workers, proofs of possession, and the requests that tests make."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ LABELS = "zone=eu-1"
 
 
 class Fleet:
-    """A Server, whose operator has allowed every Worker to have tokens for the service, a Worker `press` with labels and one, `plain`, without."""
+    """A Server where every Worker may get tokens for the service, with a Worker `press` with labels and a Worker `plain` without."""
 
     def __init__(self, root: Path, *, module: str = "lyftdata") -> None:
         self.site = Site(root, module=module, LYFTDATA_WORKER_TOKEN_TTL="60s")
@@ -36,7 +36,7 @@ class Fleet:
         return self.operator.done("workers", "add", name, "--id", worker_id, *more, "--issue-key").strip()
 
     def add_worker(self) -> str:
-        """Add a Worker without labels, with a key of its own; return its ID."""
+        """Add a Worker with its own API key and without labels; return its ID."""
         worker_id = f"w-{uuid.uuid4().hex[:8]}"
         self.keys[worker_id] = self._add(worker_id, worker_id)
         return worker_id
@@ -52,7 +52,7 @@ class Fleet:
     def ask_for_token(
         self, worker_id: str, *, for_the_service: bool = False, dpop: str | None = None
     ) -> httpx2.Response:
-        """Ask for a worker token."""
+        """Request a worker token."""
         return httpx2.post(
             f"{self.site.url}/oauth2/token",
             auth=(worker_id, self.keys[worker_id]),
@@ -62,26 +62,26 @@ class Fleet:
         )
 
     def disable(self, worker_id: str) -> None:
-        """Cut a Worker off."""
+        """Disable a Worker."""
         self.operator.done("workers", "disable", worker_id, "--yes")
 
     def stop(self) -> None:
         """
-        Stop this Server in order.
+        Stop this Server cleanly.
 
-        It then knows at its next start which proofs were used. After a crash it would ask for nonces for some seconds.
+        At its next start it then knows which proofs were used. After a crash it would require nonces for some seconds.
         """
         self.site.server.terminate()
         STARTED.remove(self.site.server)
 
     def crash(self) -> None:
-        """End this Server as a power cut would: it then does not know which proofs were used before."""
+        """Kill this Server as a power cut would, so that it does not know which proofs were used before."""
         self.site.server.kill()
         STARTED.remove(self.site.server)
 
 
 class Proof:
-    """A key to which a token can be bound, and proofs of its possession (RFC 9449)."""
+    """A key to which a token can be bound, and proofs of possession of it (RFC 9449)."""
 
     def __init__(self) -> None:
         self._key = ECKey.generate_key("P-256")
@@ -110,7 +110,7 @@ class Proof:
 
 
 class Guarded:
-    """A service behind a proxy of some make."""
+    """A service behind one kind of proxy."""
 
     def __init__(self, kind: Kind, fleet: Fleet, root: Path, *, server_port: int | None = None) -> None:
         self.kind = kind
@@ -133,7 +133,7 @@ class Guarded:
                 raise AssertionError(message) from None
 
     def token(self, worker_id: str = "press") -> str:
-        """Return a token that is good here."""
+        """Return a token that is valid for this service."""
         return self.fleet.token(worker_id, for_the_service=self.kind.for_the_service)
 
     def ask(
@@ -146,7 +146,7 @@ class Guarded:
         body: bytes = b"",
         host: str = HOST,
     ) -> httpx2.Response:
-        """Ask the service something by its public name, with a token if there is one."""
+        """Send the service a request by its public name, with a token if one is given."""
         given = [("Host", host)]
         if token is not None:
             given.append(("Authorization", f"{scheme} {token}"))
@@ -155,7 +155,7 @@ class Guarded:
         )
 
     def reaches(self, token: str | None, *more: tuple[str, str]) -> bool:
-        """Return whether a request reaches the service; if it does not, the answer is 401 or the proxy's own fault."""
+        """Return whether a request reaches the service; if it does not, the answer must be 401 or a proxy error."""
         before = len(self.service.seen)
         answer = self.ask(token, *more)
         reached = len(self.service.seen) > before

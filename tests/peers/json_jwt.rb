@@ -1,4 +1,4 @@
-# Checks a token with Ruby's `json-jwt`: token and JWK Set as JSON on standard input, its version and `sub` on standard output.
+# Verifies a token with Ruby's `json-jwt`: token and JWK Set as JSON on standard input; the library's version and `sub` on standard output.
 
 require 'json/jwt'
 

@@ -1,9 +1,9 @@
 """
-What a Kafka broker does when a client logs in, and nothing else.
+The login of a Kafka broker, and nothing else.
 
-There is no broker among the packages that tests may install. So that the token of a real client can be checked, this answers
-the three requests of a login by SASL/OAUTHBEARER (KIP-255, KIP-152; RFC 7628): ApiVersions, SaslHandshake and
-SaslAuthenticate. An admitted client is not answered any more.
+No broker is among the packages that tests may install. To verify the token of a real client, this answers
+the three requests of a SASL/OAUTHBEARER login (KIP-255, KIP-152; RFC 7628): ApiVersions, SaslHandshake and
+SaslAuthenticate. After the login, requests are not answered.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from lyftdata.verify import InvalidTokenError, WorkerIdentity, WorkerVerifier
 _API_VERSIONS, _SASL_HANDSHAKE, _SASL_AUTHENTICATE = 18, 17, 36
 _UNSUPPORTED_VERSION, _AUTHENTICATION_FAILED = 35, 58
 _MECHANISM = b"OAUTHBEARER"
-# Each request that is answered, in its oldest version that clients still speak.
+# The requests that are answered, each in the oldest version that clients still use.
 _SPOKEN = ((_API_VERSIONS, 0, 0), (_SASL_HANDSHAKE, 0, 1), (_SASL_AUTHENTICATE, 0, 0))
 _BEARER = re.compile(rb"n,.*?,\x01auth=Bearer ([^\x01]+)\x01")
 
 
 class KafkaLogins:
-    """Listens on loopback; `admitted` holds each Worker that has logged in, `refused` why a client was not let in."""
+    """Listens on loopback; `admitted` has each Worker that logged in, `refused` the code of each refusal."""
 
     def __init__(self, verifier: WorkerVerifier) -> None:
         self._verifier = verifier
@@ -36,7 +36,7 @@ class KafkaLogins:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._socket.close()
 
     def _accept(self) -> None:
@@ -80,7 +80,7 @@ class KafkaLogins:
 
 
 def _requests(connection: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
-    """Give each request: its key, version, number, and what stands behind its header."""
+    """Yield the key, version, correlation ID and remaining bytes of each request."""
     stream = connection.makefile("rb")
     while True:
         (length,) = struct.unpack(">i", _exactly(stream.read(4), 4))

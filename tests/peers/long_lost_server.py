@@ -1,4 +1,4 @@
-"""`lyftdata`, whose Server demands nonces for minutes after a crash, however long a client takes to come."""
+"""`lyftdata` with a Server that requires nonces for minutes after a crash, so that a slow client still gets one."""
 
 import sys
 

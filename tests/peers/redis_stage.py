@@ -52,7 +52,7 @@ class Stage:
         self.guard = self.start_guard()
 
     def start_guard(self, *, server: str = "") -> Peer:
-        """Start the guard; `server` is where it asks in place of the Server itself."""
+        """Start the guard; `server` is a URL to use instead of the Server's."""
         home = self.root / f"guard-{uuid.uuid4().hex[:8]}"
         home.mkdir()
         file = self.root / "guard.json"
@@ -65,23 +65,23 @@ class Stage:
         return Peer(command, root=home, port=self.guard_port)
 
     def health(self) -> tuple[int, str | None]:
-        """Return what the guard says of itself: status, and when its last whole round ended."""
+        """Return the guard's health: the status, and when its last complete round ended."""
         answer = httpx2.get(f"http://127.0.0.1:{self.guard_port}/healthz", timeout=180)
         return answer.status_code, answer.json()["last_whole_round"]
 
     def let_in(self, worker_id: str) -> str:
-        """Show a new token of a Worker to the guard; return it."""
+        """Present a new token of a Worker to the guard, which must accept it; return the token."""
         token = self.token(worker_id)
         assert self.show(token) == 204
         return token
 
     def set_scopes(self, *scopes: str) -> None:
-        """Change what Workers may do."""
+        """Change the scopes of the resource."""
         self.operator.done("resources", "set", "redis", *(f"--scope={scope}" for scope in scopes))
 
     @contextlib.contextmanager
     def administrator(self) -> Iterator[Any]:
-        """Return a client that may do everything, as the guard's password can make one."""
+        """Return a client that may do everything, made with the guard's password."""
         with self.client("guard", GUARDS_PASSWORD) as client:
             rights = ("on", f">{ADMINS_PASSWORD}", "~*", "&*", "+@all")
             client.execute_command("ACL", "SETUSER", "administrator", *rights)
@@ -89,14 +89,14 @@ class Stage:
             yield client
 
     def add_worker(self, worker_id: str) -> str:
-        """Add a Worker with a key of its own; return its ID."""
+        """Add a Worker with its own API key; return its ID."""
         self.keys[worker_id] = self.operator.done(
             "workers", "add", worker_id, "--id", worker_id, "--issue-key"
         ).strip()
         return worker_id
 
     def token(self, worker_id: str, *, resource: str = "redis", scope: str = "") -> str:
-        """Return a token for Redis; with an empty resource one for the Server."""
+        """Return a token for Redis, or for the Server if `resource` is empty."""
         form = {"grant_type": "client_credentials"} | ({"resource": resource} if resource else {})
         form |= {"scope": scope} if scope else {}
         answer = httpx2.post(
@@ -105,7 +105,7 @@ class Stage:
         return str(answer.json()["access_token"])
 
     def show(self, token: str) -> int:
-        """Show a token to the guard; return its answer."""
+        """Present a token to the guard; return the status of its answer."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx2.post(
             f"http://127.0.0.1:{self.guard_port}/login", headers=headers, timeout=180
@@ -113,7 +113,7 @@ class Stage:
 
     @contextlib.contextmanager
     def client(self, user: str | None, password: str | None) -> Iterator[Any]:
-        """Return a client of Redis that does not try again."""
+        """Return a Redis client that does not retry."""
         client = redis.Redis(
             port=self.port,
             username=user,
@@ -136,7 +136,7 @@ class Stage:
                 client.xadd("jobs", {"number": number, "seconds": 0.1})
 
     def start_worker(self, worker_id: str) -> Program:
-        """Start the example's worker under the identity of a Worker."""
+        """Start the example's worker as a Worker."""
         host = self.site.worker_host(
             worker_id,
             LYFTDATA_WORKER_ID=worker_id,
@@ -147,7 +147,7 @@ class Stage:
         return host.start("run", "worker", "--", sys.executable, str(EXAMPLE / "worker.py"))
 
     def close(self) -> None:
-        """End it all, and nobody else's."""
+        """End these programs, and no others."""
         self.guard.close()
         self.redis.close()
         self.site.server.kill()

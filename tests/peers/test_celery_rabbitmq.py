@@ -1,8 +1,8 @@
 """
-Celery workers on RabbitMQ, each under its own identity, and what it takes to take one back.
+Celery workers on RabbitMQ, each with its own identity, and what it takes to revoke one.
 
-RabbitMQ is Debian's package with the very files of examples/celery-rabbitmq that a person would copy; the workers are Celery under our
-agent, and clients that do what a hostile host would.
+RabbitMQ is Debian's package with the files of examples/celery-rabbitmq that a person would copy. The workers are Celery under our
+agent, and clients that behave like a hostile host.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
 
 @pytest.fixture(scope="module")
 def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
-    """Return a RabbitMQ that asks the Server; nothing closes connections yet."""
+    """Return a RabbitMQ that asks the Server, without close_revoked.py."""
     made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), around)
     try:
         _declare(made, around)
@@ -64,7 +64,7 @@ def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def by_oauth2(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
-    """Return a RabbitMQ that checks tokens by itself."""
+    """Return a RabbitMQ that verifies tokens by itself."""
     made = RabbitMq(tmp_path_factory.mktemp("oauth2"), around, oauth2=True)
     try:
         _declare(made, around)
@@ -75,7 +75,7 @@ def by_oauth2(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def closing(around: TlsSite, broker: RabbitMq) -> Iterator[None]:
-    """Let connections be closed from now on."""
+    """Start close_revoked.py, which closes the connections of revoked Workers."""
     closer = broker.start_closer(around)
     yield
     closer.close()
@@ -104,12 +104,12 @@ def _wait_until_ready(worker_id: str, program: Program) -> None:
 
 @pytest.fixture
 def worker(around: TlsSite) -> str:
-    """Return the ID of a Worker of this test's own."""
+    """Return the ID of a Worker that only this test uses."""
     return around.add_worker(f"w-{uuid.uuid4().hex[:8]}")
 
 
 def _declare(broker: RabbitMq, around: TlsSite) -> None:
-    """Declare what Celery declares, as a Worker: it may."""
+    """Declare what Celery declares, as a Worker, which may do so."""
     with contextlib.closing(broker.connect(DESK, around.token(DESK))) as connection:
         channel = connection.channel()
         channel.exchange_declare("celery", "direct", durable=True, auto_delete=False)
@@ -125,7 +125,7 @@ def _publish(broker: RabbitMq, around: TlsSite, count: int) -> None:
 
 
 def _send_tasks(broker: RabbitMq, around: TlsSite, numbers: range) -> None:
-    """Send tasks as Celery does, with a password that is fetched when it connects."""
+    """Send tasks like Celery, with a password that is fetched on connecting."""
     app = Celery(broker=broker.url, set_as_current=False)
     app.conf.update(broker_user=DESK, broker_password=lambda: around.token(DESK), broker_login_method="PLAIN")
     with app.connection_for_write() as connection:
@@ -140,7 +140,7 @@ def _done(program: Program) -> set[int]:
 
 
 def _forged(around: TlsSite, token: str, **changes: object) -> str:
-    """Return a token that differs from a good one by these claims alone."""
+    """Return a token that differs from a valid one only by these claims."""
     key = server_signing_key(around.site.root / "server" / "staging")
     assert isinstance(key.private, EllipticCurvePrivateKey)
     return signed(
@@ -153,17 +153,17 @@ def _forged(around: TlsSite, token: str, **changes: object) -> str:
 
 
 def _refused(attempt: Callable[[], object]) -> str:
-    """Return how the broker refuses, in its word."""
+    """Return the name of the error with which the broker refuses."""
     with pytest.raises((amqp.AMQPError, ConnectionError)) as caught:
         attempt()
     return type(caught.value).__name__
 
 
-# --- who gets in, and what it may do ----------------------------------------------------------------------
+# --- logging in, and permissions --------------------------------------------------------------------------
 
 
 def test_no_other_credential_logs_in(around, broker, worker):
-    """Of another Worker, of another kind, ended, or taken back: each is refused, and none is in a log."""
+    """A credential of another Worker, of another kind, or that has expired is refused, and none is in a log."""
     token = around.token(worker)
     now = int(time.time())
     fresh = _forged(around, token)
@@ -181,7 +181,7 @@ def test_no_other_credential_logs_in(around, broker, worker):
     for what, (user, password) in shown.items():
         assert _refused(functools.partial(broker.connect, user, password)) == "AccessRefused", what
 
-    # The forge is good: by its end alone the token was refused.
+    # The forged tokens are valid otherwise: the expired one was refused only because it has expired.
     broker.connect(worker, fresh).close()
     log = broker.log + around.site.server.log
     for secret in (token, fresh, ended, around.keys[worker], around.resource_key, ADMINISTRATORS_PASSWORD):
@@ -191,7 +191,7 @@ def test_no_other_credential_logs_in(around, broker, worker):
 
 
 def test_a_worker_with_the_longest_token_logs_in(around, broker, worker):
-    """A token that says as much as it may is still one with which the broker lets its Worker in."""
+    """The broker accepts a token with the longest allowed claims."""
     around.operator.done("workers", "rename", worker, "\U0001f600" * 64)
     labels = [f"k{n:02}={'v' * 22}" for n in range(32)]
     around.operator.done("workers", "label", worker, *labels)
@@ -200,7 +200,7 @@ def test_a_worker_with_the_longest_token_logs_in(around, broker, worker):
     around.operator.done("resources", "set", "rabbitmq", *granted, *scopes)
     try:
         token = around.token(worker)
-        # Other clients say more of themselves than this one does when they log in.
+        # Other clients send more properties at login than this one does.
         connection = amqp.Connection(
             f"127.0.0.1:{broker.port}",
             worker,
@@ -218,8 +218,8 @@ def test_a_worker_with_the_longest_token_logs_in(around, broker, worker):
         around.operator.done("resources", "set", "rabbitmq", *granted)
 
 
-def test_a_worker_may_do_what_it_was_granted_and_nothing_else(around, broker, worker):
-    """Its queue and its exchange; not others, not the nameless exchange, not another virtual host, no administration."""
+def test_a_worker_may_do_only_what_it_was_granted(around, broker, worker):
+    """It may use its queue and its exchange, but no others, not the default exchange, and no other virtual host."""
     broker.api("vhosts/other", method="PUT", body={})
     token = around.token(worker)
     connection = broker.connect(worker, token)
@@ -244,15 +244,15 @@ def test_a_worker_may_do_what_it_was_granted_and_nothing_else(around, broker, wo
 def _publish_confirmed(connection: amqp.Connection, exchange: str) -> None:
     channel = connection.channel()
     channel.basic_publish(amqp.Message("x"), exchange, "celery")
-    # A refusal comes by itself; a question makes sure that it has come.
+    # A refusal arrives asynchronously; the answer to a further request makes sure that it has arrived.
     channel.exchange_declare("celery", "direct", passive=True)
 
 
-# --- taken back -------------------------------------------------------------------------------------------
+# --- revoked ----------------------------------------------------------------------------------------------
 
 
 def test_the_plugin_alone_does_not_end_a_consumer(around, broker, worker):
-    """Login, and what the channel has not asked for before, end at once; deliveries to a living consumer go on and on."""
+    """Logins and uncached operations are refused after a revocation, but deliveries to an open consumer continue."""
     token = around.token(worker)
     consumer = Consumer(broker, worker, token)
     _publish(broker, around, 3)
@@ -270,7 +270,7 @@ def test_the_plugin_alone_does_not_end_a_consumer(around, broker, worker):
         "the cache has forgotten",
     )
     consumer.acknowledge()
-    consumer.connection.channel()  # what was acknowledged has arrived when this is answered
+    consumer.connection.channel()  # the acknowledgement has arrived when this is answered
     consumer.close()
 
 
@@ -283,8 +283,8 @@ def _is_refused(attempt: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize("how", ["disable", "delete", "revoke its key", "take it out of the resource"])
-def test_a_worker_that_was_taken_back_is_cut_off(around, broker, closing, worker, how):
-    """However it is done, also where the host holds on; what it held unacknowledged goes to another, and it stays out."""
+def test_a_revoked_worker_is_disconnected(around, broker, closing, worker, how):
+    """Even if its host keeps the connection open; its unacknowledged message goes to another Worker, and it cannot log in again."""
     token = around.token(worker)
     consumer = Consumer(broker, worker, token)
     _publish(broker, around, 1)
@@ -316,8 +316,8 @@ def _key_name(around: TlsSite, worker: str) -> str:
     return str(name)
 
 
-def test_others_stay_when_one_is_cut_off(around, broker, closing, worker):
-    """And so do the broker's own users, of whom the Server knows nothing."""
+def test_others_stay_connected_when_one_is_disconnected(around, broker, closing, worker):
+    """So do the broker's own users, which the Server does not know."""
     stays = broker.connect(DESK, around.token(DESK))
     own = broker.connect(ADMINISTRATOR, ADMINISTRATORS_PASSWORD)
     goes = Consumer(broker, worker, around.token(worker))
@@ -330,8 +330,8 @@ def test_others_stay_when_one_is_cut_off(around, broker, closing, worker):
         connection.close()
 
 
-def test_an_outage_of_what_closes_is_made_good(around, broker, worker):
-    """Taken back while nothing closes connections, a Worker is cut off by the first question of the next start."""
+def test_close_revoked_catches_up_after_an_outage(around, broker, worker):
+    """A Worker that was revoked while close_revoked.py did not run is disconnected by its first round after the next start."""
     consumer = Consumer(broker, worker, around.token(worker))
     until(lambda: broker.connections_of(worker) == 1, "the broker has the connection")
     around.operator.done("workers", "disable", worker, "--yes")
@@ -347,8 +347,8 @@ def test_an_outage_of_what_closes_is_made_good(around, broker, worker):
 # --- Celery -----------------------------------------------------------------------------------------------
 
 
-def test_celery_works_under_each_workers_own_identity(around, broker, celeries):
-    """Every task is done, by the workers that were there, and the broker knows each worker by its ID."""
+def test_celery_works_with_each_workers_own_identity(around, broker, celeries):
+    """Every task is done, every worker does some, and the broker knows each worker by its ID."""
     _send_tasks(broker, around, range(30))
 
     until(lambda: set.union(*map(_done, celeries.values())) >= set(range(30)), "all is done", within_s=240)
@@ -357,8 +357,8 @@ def test_celery_works_under_each_workers_own_identity(around, broker, celeries):
         assert _done(program), f"{worker_id} had nothing to do"
 
 
-def test_a_worker_whose_host_ignores_the_order_consumes_no_more(around, broker, celeries):
-    """Its agent stopped, Celery goes on; cut off by the broker it begins nothing more, the others go on, and no task is lost."""
+def test_a_revoked_worker_whose_host_ignores_the_order_consumes_no_more(around, broker, celeries):
+    """With its agent stopped, Celery continues; once the broker disconnects it, it begins no task, the others work, and no task is lost."""
     numbers = range(100, 124)
     rebel = celeries["press-01"]
     os.kill(rebel.process.pid, signal.SIGSTOP)
@@ -374,7 +374,7 @@ def test_a_worker_whose_host_ignores_the_order_consumes_no_more(around, broker, 
         wanted = {*numbers, *later}
         until(lambda: set.union(*map(_done, celeries.values())) >= wanted, "all is done", within_s=240)
         assert not _begun(rebel) & set(later)
-        # What it had begun and not acknowledged was done by another.
+        # Tasks that it had begun and not acknowledged were done by another worker.
         others = [celeries["press-02"], celeries["press-03"]]
         assert set.union(*map(_done, others)) >= wanted - _done(rebel)
         assert all(_done(other) & wanted for other in others)
@@ -383,8 +383,8 @@ def test_a_worker_whose_host_ignores_the_order_consumes_no_more(around, broker, 
         around.operator.done("workers", "enable", "press-01")
 
 
-def test_a_worker_that_is_enabled_again_is_back_by_itself(around, broker, celeries):
-    """Its agent stops Celery as it was told to, and starts it again once it may."""
+def test_a_worker_that_is_enabled_again_returns_by_itself(around, broker, celeries):
+    """Its agent stops Celery when the Worker is disabled, and starts it again once it is enabled."""
     back = celeries["press-02"]
     around.operator.done("workers", "disable", "press-02", "--yes")
     back.wait_for("refused")
@@ -405,7 +405,7 @@ def _begun(program: Program) -> set[int]:
 
 
 def test_the_oauth2_plugin_checks_tokens_and_scopes(around, by_oauth2, worker):
-    """By the Server's keys and the resource's scopes, which are the same as for the other plugin."""
+    """It uses the Server's keys and the resource's scopes, which are the same as for the other plugin."""
     connection = by_oauth2.connect(worker, around.token(worker))
     connection.channel().queue_declare("celery", durable=True, auto_delete=False)
     assert _refused(lambda: connection.channel().queue_declare("payroll")) == "AccessRefused"
@@ -415,8 +415,8 @@ def test_the_oauth2_plugin_checks_tokens_and_scopes(around, by_oauth2, worker):
         assert _is_kept_out(by_oauth2, worker, password)
 
 
-def test_the_oauth2_plugin_takes_a_bound_token_without_its_proof(around, by_oauth2, broker, worker):
-    """It knows no proofs of possession (RFC 9449): who has stolen such a token logs in. The other plugin's question is answered no."""
+def test_the_oauth2_plugin_accepts_a_bound_token_without_a_proof(around, by_oauth2, broker, worker):
+    """It does not support proofs of possession (RFC 9449), so a stolen token logs in; with the other plugin the Server refuses it."""
     bound = _forged(around, around.token(worker), cnf={"jkt": "A" * 43})
 
     by_oauth2.connect(worker, bound).close()
@@ -424,16 +424,16 @@ def test_the_oauth2_plugin_takes_a_bound_token_without_its_proof(around, by_oaut
     assert _is_kept_out(broker, worker, bound)
 
 
-def test_the_oauth2_plugin_goes_by_the_token_and_not_by_the_name(around, by_oauth2, worker):
-    """Whatever user is named, the connection is that of the token's Worker."""
+def test_the_oauth2_plugin_uses_the_token_and_not_the_name(around, by_oauth2, worker):
+    """Whatever the user name, the connection belongs to the token's Worker."""
     connection = by_oauth2.connect("somebody", around.token(worker))
 
     until(lambda: by_oauth2.connections_of(worker) == 1, "it is the Worker's")
     connection.close()
 
 
-def test_the_oauth2_plugin_knows_of_no_revocation(around, by_oauth2, worker):
-    """A Worker that was taken back goes on, and closing its connections is in vain: it logs in again until its token ends."""
+def test_the_oauth2_plugin_ignores_revocations(around, by_oauth2, worker):
+    """A revoked Worker continues, and closing its connections does not help: it can log in again until its token expires."""
     token = around.token(worker)
     consumer = Consumer(by_oauth2, worker, token)
     _publish(by_oauth2, around, 2)
@@ -454,8 +454,8 @@ def test_the_oauth2_plugin_knows_of_no_revocation(around, by_oauth2, worker):
     again.connection.close()
 
 
-def test_the_oauth2_plugin_ends_no_consumer_with_its_token(around, by_oauth2, worker):
-    """From its end on the token does not log in; the consumer that it has opened receives on, and nothing can renew it there."""
+def test_the_oauth2_plugin_does_not_end_a_consumer_with_its_token(around, by_oauth2, worker):
+    """An expired token cannot log in, but a consumer that was opened with it goes on receiving."""
     # Long enough to log in on a busy machine.
     short = _forged(around, around.token(worker), exp=int(time.time()) + 12)
     consumer = Consumer(by_oauth2, worker, short)
@@ -480,7 +480,7 @@ def _is_kept_out(broker: RabbitMq, user: str, password: str) -> bool:
 
 
 def test_one_command_starts_the_example(tmp_path: Path):
-    """Server, broker and Workers, tasks done by each of them, and nothing left after Ctrl-C."""
+    """It starts Server, broker and Workers, each Worker does tasks, and nothing is left after Ctrl-C."""
     shown = tmp_path / "shown"
     with shown.open("wb") as stream:
         example = subprocess.Popen(
@@ -511,7 +511,7 @@ def test_one_command_starts_the_example(tmp_path: Path):
 
 
 def _processes_of(directory: Path) -> list[str]:
-    """Return the command lines of processes whose home is in a directory."""
+    """Return the command lines of processes whose HOME is this directory."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -521,7 +521,7 @@ def _processes_of(directory: Path) -> list[str]:
 
 
 def test_the_page_shows_the_example():
-    """The how-to holds every file that a person would copy, letter for letter, and names each; its picture is there."""
+    """The how-to shows every file that a person would copy, verbatim, and names each; its pictures exist."""
     page_file = EXAMPLE.parents[1] / "docs" / "how-to" / "celery-on-rabbitmq.md"
     page = page_file.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

@@ -1,7 +1,7 @@
 """
-What close_revoked.py of examples/celery-rabbitmq does when something fails for one connection.
+How close_revoked.py of examples/celery-rabbitmq handles failures of single connections.
 
-RabbitMQ and the Server are real; a proxy in front of either does not pass chosen requests on.
+RabbitMQ and the Server are real; a proxy in front of each makes chosen requests fail.
 """
 
 import functools
@@ -32,7 +32,7 @@ FAULTS: tuple[int | bytes, ...] = (
 
 
 class Closing:
-    """A closer between two proxies, and consumers that hold on."""
+    """A close_revoked.py between two proxies, and consumers that keep their connections."""
 
     def __init__(self, around: TlsSite, broker: RabbitMq) -> None:
         self.around = around
@@ -50,7 +50,7 @@ class Closing:
         )
 
     def connect(self, count: int) -> list[tuple[str, Consumer]]:
-        """Return new Workers with a connection each, which the broker knows of."""
+        """Return new Workers with a connection each, which the broker lists."""
         made = []
         for _ in range(count):
             worker = self.around.add_worker(f"w-{uuid.uuid4().hex[:8]}")
@@ -68,17 +68,17 @@ class Closing:
         self.around.operator.done("workers", "disable", worker, "--yes")
 
     def name_of(self, worker: str) -> str:
-        """Return what the broker calls a Worker's connection."""
+        """Return the broker's name for a Worker's connection."""
         (connection,) = self.broker.api(f"connections/username/{worker}")
         return str(connection["name"])
 
     def health(self) -> tuple[int, str | None]:
-        """Return what the closer says of itself."""
+        """Return the health of close_revoked.py: the status, and when its last complete round ended."""
         answer = httpx2.get(f"http://127.0.0.1:{self.health_port}/healthz", timeout=180)
         return answer.status_code, answer.json()["last_whole_round"]
 
     def close(self) -> None:
-        """End it all."""
+        """Close everything."""
         for consumer in self.consumers:
             consumer.close()
         self.closer.close()
@@ -96,7 +96,7 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
 
 @pytest.fixture(scope="module")
 def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
-    """Return a RabbitMQ with the queue that consumers read."""
+    """Return a RabbitMQ with the consumers' queue."""
     made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), around)
     made.api("queues/jobs/celery", method="PUT", body={"durable": True})
     yield made
@@ -105,14 +105,14 @@ def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def closing(around: TlsSite, broker: RabbitMq) -> Iterator[Closing]:
-    """Return a closer that runs."""
+    """Return a running close_revoked.py."""
     made = Closing(around, broker)
     yield made
     made.close()
 
 
-def test_a_connection_that_cannot_be_closed_stops_no_other(closing: Closing):
-    """However its DELETE fails, all others are closed, and it is once it can be."""
+def test_a_connection_that_cannot_be_closed_does_not_affect_others(closing: Closing):
+    """However its DELETE fails, all others are closed, and it is closed as soon as that is possible."""
     (first, _), (stuck, held), (last, _) = closing.connect(3)
     name = urllib.parse.quote(closing.name_of(stuck), safe="")
     faults = itertools.cycle(FAULTS)
@@ -134,8 +134,8 @@ def test_a_connection_that_cannot_be_closed_stops_no_other(closing: Closing):
     assert held.is_cut_off()
 
 
-def test_a_question_that_fails_for_one_connection_stops_no_other(closing: Closing):
-    """Whatever is answered when one of them is asked about, what becomes of the others is asked and done."""
+def test_a_query_that_fails_for_one_connection_does_not_affect_others(closing: Closing):
+    """Whatever the answer about one connection, the Server is asked about the others, and they are closed."""
     (first, _), (odd, held), (last, _) = closing.connect(3)
     faults = itertools.cycle(fault for fault in FAULTS if fault not in {401, b""})
     closing.server.fault = lambda _line, body: next(faults) if odd in body.decode() else None
@@ -152,8 +152,8 @@ def test_a_question_that_fails_for_one_connection_stops_no_other(closing: Closin
     assert held.is_cut_off()
 
 
-def test_a_server_that_is_busy_is_not_asked_more(closing: Closing):
-    """When it answers 503 there is one question a round, however many connections there are."""
+def test_a_busy_server_is_asked_once_per_round(closing: Closing):
+    """If it answers 503, there is one request per round, however many connections there are."""
     closing.connect(3)
     asked: list[int] = []
 
@@ -182,8 +182,8 @@ def test_a_server_that_is_busy_is_not_asked_more(closing: Closing):
         None,
     ],
 )
-def test_a_connection_that_reads_oddly_stops_no_other(closing: Closing, odd: dict[str, Any] | None):
-    """A list of the broker's with a strange entry is worked through to its end."""
+def test_a_malformed_connection_entry_does_not_affect_others(closing: Closing, odd: dict[str, Any] | None):
+    """The broker's list is processed to its end even if an entry is malformed."""
     (goes, held), (strange, _) = closing.connect(2)
 
     def listed(line: str, _body: bytes) -> bytes | None:
@@ -200,8 +200,8 @@ def test_a_connection_that_reads_oddly_stops_no_other(closing: Closing, odd: dic
     assert held.is_cut_off()
 
 
-def test_the_health_answer_tells_the_last_whole_round(closing: Closing):
-    """It moves on while all is well, stands still while something fails, says 503 when that lasts, and recovers."""
+def test_the_health_answer_has_the_time_of_the_last_complete_round(closing: Closing):
+    """The time advances while all is well and stops while something fails; the status is 503 if that lasts, and recovers."""
     until(lambda: closing.health()[0] == 200, "it is well")
     _, first = closing.health()
     until(lambda: closing.health()[1] != first, "it moves on")

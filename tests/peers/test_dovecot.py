@@ -1,4 +1,4 @@
-"""Dovecot as a judge of introspection (RFC 7662): Workers log in at IMAP with their token, with the files of examples/dovecot."""
+"""Dovecot as a client of introspection (RFC 7662): Workers log in to IMAP with their token, with the files of examples/dovecot."""
 
 import imaplib
 import os
@@ -44,7 +44,7 @@ service imap-login {{
     port = 0
   }}
 }}
-# Who guesses is slowed down: each refused login of the tests would take up to 15 seconds.
+# By default failed logins are delayed: each refusal in the tests would take up to 15 seconds.
 auth_failure_delay = 0
 service anvil {{
   chroot =
@@ -112,14 +112,14 @@ class Mail:
         self.keys: dict[str, str] = {}
 
     def add_worker(self, worker_id: str = "") -> str:
-        """Add a Worker with a key of its own; return its ID."""
+        """Add a Worker with its own API key; return its ID."""
         worker_id = worker_id or f"w-{uuid.uuid4().hex[:8]}"
         added = self.operator.done("workers", "add", worker_id, "--id", worker_id, "--issue-key")
         self.keys[worker_id] = added.strip()
         return worker_id
 
     def ask_for_token(self, worker_id: str, audience: str = AUDIENCE) -> httpx2.Response:
-        """Ask for a worker token."""
+        """Request a worker token."""
         form = {"grant_type": "client_credentials"} | ({"resource": audience} if audience else {})
         return httpx2.post(
             f"{self.url}/oauth2/token",
@@ -136,19 +136,19 @@ class Mail:
         return str(answer.json()["access_token"])
 
     def log_in(self, user: str, token: str, mechanism: str = "OAUTHBEARER") -> imaplib.IMAP4:
-        """Log in by SASL; raises imaplib.IMAP4.error if Dovecot refuses."""
+        """Log in with SASL; raises imaplib.IMAP4.error if Dovecot refuses."""
         introspection = {
             "OAUTHBEARER": f"n,a={user},\x01auth=Bearer {token}\x01\x01",
             "XOAUTH2": f"user={user}\x01auth=Bearer {token}\x01\x01",
         }[mechanism]
         imap = imaplib.IMAP4("127.0.0.1", self.port, timeout=180)
         try:
-            # Of a refusal Dovecot tells more, and waits for an answer (RFC 7628, section 3.2.3).
+            # On a refusal Dovecot sends an error challenge and waits for a response (RFC 7628, section 3.2.3).
             answers = iter([introspection.encode(), b"\x01"])
             imap.authenticate(mechanism, lambda _challenge: next(answers))
         except BaseException as error:
             imap.shutdown()
-            # Not a refusal: Dovecot could not ask.
+            # This would not be a refusal: Dovecot could not ask the Server.
             assert "UNAVAILABLE" not in str(error), self.log_file.read_text(encoding="utf-8")[-3_000:]
             raise
         return imap
@@ -163,7 +163,7 @@ class Mail:
         return True
 
     def close(self) -> None:
-        """End both."""
+        """End Dovecot and the Server."""
         self.peer.close()
         self.site.server.kill()
         STARTED.remove(self.site.server)
@@ -171,7 +171,7 @@ class Mail:
 
 @pytest.fixture(scope="module")
 def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
-    """Return a Dovecot that asks a Server; its processes are of users whom pytest's directories keep out."""
+    """Return a Dovecot that asks a Server; its processes run as users who cannot read pytest's directories."""
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         made = Mail(tmp_path_factory.mktemp("mail"), Path(place))
@@ -181,7 +181,7 @@ def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
 
 @pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
 def test_a_worker_logs_in_with_its_token(mail, mechanism):
-    """By either SASL mechanism, as the user that its ID names; then it has a mailbox."""
+    """With either SASL mechanism, as the user named like its ID; it then has a mailbox."""
     worker = mail.add_worker()
 
     imap = mail.log_in(worker, mail.token(worker), mechanism)
@@ -191,7 +191,7 @@ def test_a_worker_logs_in_with_its_token(mail, mechanism):
 
 
 def test_a_token_is_for_one_user(mail):
-    """With another Worker's ID it is refused; also with its own ID in another case, by which Dovecot would know it as another user."""
+    """It is refused with another Worker's ID, and with its own ID in another case, which Dovecot would treat as another user."""
     lower, mixed = mail.add_worker("press-a"), mail.add_worker("Press-B")
     other = mail.add_worker()
 
@@ -201,17 +201,17 @@ def test_a_token_is_for_one_user(mail):
         assert not mail.is_let_in(user, mail.token(worker)), (user, worker)
 
 
-def test_tokens_that_are_not_active_are_refused(mail):
-    """For the Server itself or another service, with a wrong signature, taken back, and text that is no token."""
+def test_inactive_tokens_are_refused(mail):
+    """Tokens for the Server or another service, with a wrong signature or revoked are refused, and so is text that is not a token."""
     worker = mail.add_worker()
     mail.operator.done(
         "resources", "add", f"r-{worker}", "--audience", "https://else.example", "--all-workers"
     )
-    good, taken_back = mail.token(worker), mail.token(worker)
+    good, revoked = mail.token(worker), mail.token(worker)
     answer = httpx2.post(
         f"{mail.url}/oauth2/revoke",
         auth=(worker, mail.keys[worker]),
-        data={"token": taken_back},
+        data={"token": revoked},
         verify=mail.trusted,
         timeout=180,
     )
@@ -222,15 +222,15 @@ def test_tokens_that_are_not_active_are_refused(mail):
         mail.token(worker, ""),
         mail.token(worker, "https://else.example"),
         f"{good[:-4]}AAAA",
-        taken_back,
+        revoked,
         mail.keys[worker],
         "nonsense",
     ):
         assert not mail.is_let_in(worker, token)
 
 
-def test_a_revoked_worker_does_not_log_in_again(mail):
-    """From that moment on, although its token has not ended; what is logged in already stays until it is kicked."""
+def test_a_revoked_worker_cannot_log_in_again(mail):
+    """It is refused although its token has not expired; an open session stays until an operator kicks it."""
     worker = mail.add_worker()
     token = mail.token(worker)
     imap = mail.log_in(worker, token)
@@ -261,7 +261,7 @@ def still_answers(imap: imaplib.IMAP4) -> bool:
 
 
 def test_the_longest_token_logs_in(mail):
-    """Name, labels and scopes at their longest still fit into what Dovecot reads of a client."""
+    """A token with the longest name, labels and scopes fits into what Dovecot reads from a client."""
     worker = mail.add_worker("w".ljust(64, "x"))
     mail.operator.done("workers", "rename", worker, "\U0001f600" * 64)
     mail.operator.done("workers", "label", worker, *(f"k{n:02}={'v' * 22}" for n in range(32)))
@@ -275,13 +275,13 @@ def test_the_longest_token_logs_in(mail):
 
 
 def test_no_secret_is_in_the_log(mail):
-    """Neither tokens nor the resource's key."""
+    """Dovecot logs neither tokens nor the resource's key."""
     worker = mail.add_worker()
     token = mail.token(worker)
     mail.is_let_in(worker, token)
     mail.is_let_in(worker, token[:-4] + "AAAA")
 
-    # A process of Dovecot's own writes it, after the client was answered.
+    # A separate process of Dovecot writes the log, after the client was answered.
     until(lambda: mail.log_file.read_text(errors="replace").count(worker) >= 2, "both logins are in the log")
     log = mail.log_file.read_text(errors="replace")
     assert token.split(".")[2][:40] not in log
@@ -290,7 +290,7 @@ def test_no_secret_is_in_the_log(mail):
 
 @pytest.mark.parametrize("name", ["lyftdata.conf", "lyftdata-oauth2.conf.ext"])
 def test_the_page_shows_the_example(name):
-    """What a reader copies is what was tried here."""
+    """The page shows the file that is tested here, verbatim."""
     page = Path(__file__).parents[2] / "docs" / "how-to" / "use-any-oauth-client.md"
 
     assert example(f"dovecot/{name}", {}) in page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Envoy as a Worker: it gets tokens by OAuth 2.0 client credentials and adds one to what a program sends (examples/envoy/worker.yaml)."""
+"""Envoy as a Worker: it gets tokens with client credentials and adds one to a program's requests (examples/envoy/worker.yaml)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ FOR_THE_SERVICE = """\
 
 
 class Outbound:
-    """A program's way out: Envoy with an API key, in front of it a service behind a proxy."""
+    """An outbound proxy: Envoy with an API key, which sends a program's requests to a service behind a proxy."""
 
     def __init__(self, guarded: Guarded, root: Path, *, key: str) -> None:
         self._root = root
@@ -37,13 +37,13 @@ class Outbound:
         self.peer: Peer = start_envoy_with(root / "worker.yaml", port=port)
 
     def write_key(self, key: str) -> None:
-        """Move a file with this key into the place of the one before."""
+        """Replace the key file atomically."""
         draft = self._root / "draft"
         draft.write_text(example("envoy/key.yaml", {"inline_string: KEY": f"inline_string: {key}"}))
         draft.replace(self._root / "key.yaml")
 
     def status(self) -> int:
-        """Ask the service something, with a token of the program's own making."""
+        """Send the service a request with a token that the program made up; return the status."""
         return httpx2.get(
             f"{self.peer.url}/orders", headers={"Authorization": "Bearer nonsense"}, timeout=180
         ).status_code
@@ -53,14 +53,14 @@ class Outbound:
 def service(
     request: pytest.FixtureRequest, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:
-    """Return a service behind a proxy that takes tokens for the Server, and behind one that takes tokens for the service."""
+    """Return a service behind a proxy that accepts tokens for the Server, then behind one that accepts tokens for the service."""
     opened = Guarded(KINDS[request.param], fleet, tmp_path_factory.mktemp(request.param))
     yield opened
     opened.close()
 
 
 def test_envoy_adds_the_workers_token(service, tmp_path):
-    """A program that knows nothing of tokens reaches the service as the Worker; a token of its own does not count."""
+    """A program that does not know tokens reaches the service as the Worker; a token that it sends itself is replaced."""
     outbound = Outbound(service, tmp_path, key=service.fleet.keys["plain"])
 
     until(lambda: outbound.status() == 200, "Envoy has a token")
@@ -74,7 +74,7 @@ def test_envoy_adds_the_workers_token(service, tmp_path):
 
 
 def test_envoy_sends_nothing_without_a_token(service, tmp_path):
-    """With a wrong key nothing reaches the service; once the right one is in the file, requests pass without a restart."""
+    """With a wrong key no request reaches the service; once the right key is in the file, requests pass without a restart."""
     before = len(service.service.seen)
     outbound = Outbound(service, tmp_path, key="lyftdata_AAAAAAAAAA_wrong")
     assert {outbound.status() for _ in range(5)} == {401}
@@ -86,8 +86,8 @@ def test_envoy_sends_nothing_without_a_token(service, tmp_path):
     outbound.peer.close()
 
 
-def test_envoy_writes_neither_key_nor_token_to_its_log(service, tmp_path):
-    """Envoy's log holds no credential."""
+def test_envoy_logs_neither_key_nor_token(service, tmp_path):
+    """Envoy's log contains no credential."""
     key = service.fleet.keys["plain"]
     outbound = Outbound(service, tmp_path, key=key)
     until(lambda: outbound.status() == 200, "Envoy has a token")
@@ -97,8 +97,8 @@ def test_envoy_writes_neither_key_nor_token_to_its_log(service, tmp_path):
     outbound.peer.close()
 
 
-def test_a_worker_that_is_disabled_is_refused(fleet, tmp_path, tmp_path_factory):
-    """Behind a proxy that asks the Server, the token that Envoy holds is refused at once."""
+def test_a_disabled_worker_is_refused(fleet, tmp_path, tmp_path_factory):
+    """A proxy that asks the Server refuses the token that Envoy still holds."""
     guarded = Guarded(KINDS["nginx"], fleet, tmp_path_factory.mktemp("nginx"))
     outbound = Outbound(guarded, tmp_path, key=fleet.keys["plain"])
     until(lambda: outbound.status() == 200, "Envoy has a token")

@@ -1,4 +1,4 @@
-"""librdkafka gets a token by its own OIDC method, which can send a scope and no resource, and logs in with it."""
+"""librdkafka gets a token with its own OIDC method, which can send a scope but no resource, and logs in with it."""
 
 import contextlib
 import logging
@@ -36,7 +36,7 @@ def kafka_settings(server_url: str, worker_id: str, api_key: str, scope: str) ->
 
 
 class Deployed:
-    """A Server with a Worker, a resource for Kafka and one for something else."""
+    """A Server with a Worker, a resource for Kafka and another resource."""
 
     def __init__(self, root: Path) -> None:
         self.site = Site(root)
@@ -64,14 +64,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @pytest.fixture
 def logins(deployed: Deployed) -> Iterator[KafkaLogins]:
-    """Return what a broker does at a login, for one test."""
+    """Return the login of a broker, for one test."""
     made = KafkaLogins(WorkerVerifier(deployed.site.url, audience=AUDIENCE))
     yield made
     made.close()
 
 
 class Lines(logging.Handler):
-    """Keeps what was logged."""
+    """Keeps the lines that are logged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Lines(logging.Handler):
 
 
 class Client:
-    """A real producer, what it logs and the errors that it reports to its program."""
+    """A real producer, its log, and the errors that it reports to its program."""
 
     def __init__(
         self, deployed: Deployed, logins: KafkaLogins, *, scope: str, key: str | None = None
@@ -106,16 +106,16 @@ class Client:
         self.producer = Producer(settings, logger=logger)
 
     def wait_for(self, text: str) -> None:
-        """Wait until the client has logged something."""
+        """Wait until the client has logged this text."""
         until(lambda: self.has_logged(text), f"librdkafka logs {text!r}: {self.log.lines[-20:]}")
 
     def has_logged(self, text: str) -> bool:
-        """Let the client work, and return whether it has logged something."""
+        """Let the client work, and return whether it has logged this text."""
         self.producer.poll(0.1)
         return any(text in line for line in self.log.lines)
 
     def refusal(self) -> KafkaError:
-        """Wait for the client's word that it gets no token."""
+        """Wait until the client reports that it gets no token; return the error."""
 
         def found() -> KafkaError | None:
             self.producer.poll(0.1)
@@ -128,7 +128,7 @@ class Client:
 
 
 def test_it_logs_in_with_a_token_for_the_one_resource_of_its_scope(deployed, logins):
-    """The client says that it has a token and is let in; the token is for the broker, with this scope, this Worker's."""
+    """The client logs in, and its token is the Worker's, for the broker, with this scope."""
     client = Client(deployed, logins, scope="kafka:produce")
     client.wait_for("after setting OAUTHBEARER token")
     client.wait_for("Broker changed state AUTH_REQ -> UP")
@@ -137,8 +137,8 @@ def test_it_logs_in_with_a_token_for_the_one_resource_of_its_scope(deployed, log
     assert (worker.worker_id, worker.audience, worker.scopes) == ("press-01", AUDIENCE, {"kafka:produce"})
 
 
-def test_a_token_for_another_resource_is_not_let_in(deployed, logins):
-    """A scope of another service names that one, and the broker refuses its token."""
+def test_a_token_for_another_resource_is_refused(deployed, logins):
+    """A scope of another service gives a token for that service, which the broker refuses."""
     client = Client(deployed, logins, scope="files:read")
     client.wait_for("SASL authentication error")
 
@@ -151,6 +151,6 @@ def test_a_token_for_another_resource_is_not_let_in(deployed, logins):
     ("scope", "key", "reason"),
     [("kafka:delete", None, "invalid_scope"), ("kafka:produce", "wrong", "invalid_client")],
 )
-def test_the_program_is_told_why_there_is_no_token(deployed, logins, scope, key, reason):
-    """A scope that no resource of this Worker has, and a wrong key: an error for the program, with the Server's code."""
+def test_the_program_learns_why_there_is_no_token(deployed, logins, scope, key, reason):
+    """For a scope that no resource of this Worker has, and for a wrong key, the program gets an error with the Server's code."""
     assert reason in Client(deployed, logins, scope=scope, key=key).refusal().str()

@@ -1,4 +1,4 @@
-"""`jose` and PyJWT keep the Server's JWKS through a rotation: nobody who checks tokens has to be told of it."""
+"""`jose` and PyJWT follow a rotation of the signing key by the Server's JWKS: services that verify tokens need no change."""
 
 import asyncio
 import contextlib
@@ -31,10 +31,10 @@ from lyftdata.store.tables import signing_keys
 
 # --- configuration: the pages show this part --- [configuration]
 class Checker:
-    """A service that checks tokens with PyJWT."""
+    """A service that verifies tokens with PyJWT."""
 
     def __init__(self, issuer: str, audience: str) -> None:
-        # Once, when the service starts: it fetches when it must, and keeps what it has.
+        # Once, when the service starts: it fetches the keys when it must, and keeps them.
         self.jwks = jwt.PyJWKClient(f"{issuer}/.well-known/jwks.json")
         self.issuer, self.audience = issuer, audience
 
@@ -45,7 +45,7 @@ class Checker:
         )
         if checked["header"]["typ"] != "at+jwt":
             raise jwt.InvalidTokenError("not an access token")
-        # Bound to a key (DPoP): stolen, it must be worth nothing without a proof, which is not checked here.
+        # Bound to a key (DPoP): it must be useless without a proof if stolen, and proofs are not checked here.
         if "cnf" in checked["payload"]:
             raise jwt.InvalidTokenError("a bound token")
         return {**checked["payload"], "kid": key.key_id}
@@ -64,7 +64,7 @@ class Deployed:
         self.key = self.site.operator.done("api-key", "issue", "press-key", "--worker", "press-01").strip()
 
     def restart_after(self, change: Callable[[Services, FakeClock], Awaitable[None]]) -> None:
-        """Stop the Server, change its state by its own parts and under a clock that stands at now, start it."""
+        """Stop the Server, change its state with its own code and a clock fixed at the present, and start it."""
         self.site.server.terminate()
 
         async def live() -> None:
@@ -77,7 +77,7 @@ class Deployed:
         self.site.start_server()
 
     def token(self) -> str:
-        """Ask for a token as a Worker does."""
+        """Request a token like a Worker."""
         form = {"grant_type": "client_credentials"}
         answer = httpx2.post(
             f"{self.site.url}/oauth2/token", data=form, auth=("press-01", self.key), timeout=180
@@ -96,7 +96,7 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
 
 @contextlib.contextmanager
 def jose(issuer: str) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Run a service that checks tokens with `jose`; what is yielded asks it about one."""
+    """Run a service that verifies tokens with `jose`; yield a function that asks it about a token."""
     given = {"jwks_uri": f"{issuer}/.well-known/jwks.json", "issuer": issuer, "audience": issuer}
     with subprocess.Popen(
         [shutil.which("node") or "node", NODE / "jose.mjs"],
@@ -119,14 +119,14 @@ def jose(issuer: str) -> Iterator[Callable[[str], dict[str, Any]]]:
 
 
 async def publish_the_next_key(services: Services, clock: FakeClock) -> None:
-    """Let 29 days and an hour have passed since the first key began to sign."""
+    """Make the first key's signing start 29 days and an hour ago."""
     began = clock() - timedelta(days=29, hours=1)
     await services.store.write(lambda tx: tx.conn.execute(update(table).values(signs_from=began)))
     await prune_and_rotate(services)
 
 
 async def sign_with_the_next_key(services: Services, clock: FakeClock) -> None:
-    """Let its time have come."""
+    """Make the signing start of the next key a second ago."""
 
     def op(tx: Any) -> None:
         upcoming = signing_keys.all_signing_keys(tx.conn)[-1].kid
@@ -138,17 +138,17 @@ async def sign_with_the_next_key(services: Services, clock: FakeClock) -> None:
 
 
 async def retire_the_first_key(services: Services, clock: FakeClock) -> None:
-    """Let the time have come that the Server itself has set for it."""
+    """Make the time at which the Server set the first key to retire the present."""
     first = signing_keys.all_signing_keys
     oldest = (await services.store.read(first))[0]
     assert oldest.retires_at is not None
-    # A day in which services notice the new key, and the life of a token.
+    # A day in which services notice the new key, and the lifetime of a token.
     assert oldest.retires_at - clock() > timedelta(hours=24)
     await services.store.write(lambda tx: signing_keys.set_retires_at(tx, oldest.kid, clock()))
 
 
-def test_services_notice_nothing_of_a_rotation(deployed, run_script):
-    """Old and new tokens pass, without refetching the JWKS; a key that was retired is gone for anyone who comes then."""
+def test_a_rotation_does_not_affect_services(deployed, run_script):
+    """Old and new tokens pass without refetching the JWKS; a service that starts after the old key was retired does not accept it."""
     issuer = deployed.site.url
     deployed.restart_after(publish_the_next_key)
     pyjwt = Checker(issuer, issuer)
@@ -163,7 +163,7 @@ def test_services_notice_nothing_of_a_rotation(deployed, run_script):
         second = ask(new)
         assert second["kid"] != first["kid"]
         assert ask(old)["kid"] == first["kid"]
-        # Published a day before it signed: nobody had to ask for it.
+        # Published a day before its first signature, so it was already fetched.
         assert second["fetched"] == 1
         assert [pyjwt.claims(token)["kid"] for token in (old, new)] == [first["kid"], second["kid"]]
 
@@ -177,8 +177,8 @@ def test_services_notice_nothing_of_a_rotation(deployed, run_script):
         late.claims(old)
 
 
-def test_a_token_for_another_is_refused(peers):
-    """A service that is not the audience refuses a token."""
+def test_a_token_for_another_audience_is_refused(peers):
+    """A service that is not the audience refuses the token."""
     form = {"grant_type": "client_credentials", "resource": AUDIENCE}
     answer = httpx2.post(f"{peers.url}/oauth2/token", data=form, auth=("press-01", peers.key), timeout=180)
     token = answer.json()["access_token"]
@@ -187,8 +187,8 @@ def test_a_token_for_another_is_refused(peers):
         Checker(peers.url, "https://other.example").claims(token)
 
 
-def test_a_token_that_is_bound_to_a_key_is_refused(peers, run_script):
-    """Both libraries know no proofs of possession, and would take a stolen one like any other: the page's lines refuse it."""
+def test_a_bound_token_is_refused(peers, run_script):
+    """Neither library supports proofs of possession, so both would accept a stolen token: the page's lines refuse it."""
     proof, url = Proof(), f"{peers.url}/oauth2/token"
 
     def ask_for_token(**headers: str) -> httpx2.Response:

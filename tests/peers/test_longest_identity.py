@@ -1,4 +1,4 @@
-"""The longest identity that may be stored passes every proxy, each with the limits that it comes with."""
+"""The longest identity that can be stored passes every proxy with the proxy's default limits."""
 
 from collections.abc import Iterator
 from urllib.parse import unquote
@@ -16,7 +16,7 @@ SCOPES = [f"{n:02}".ljust(26, "s") for n in range(32)]
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Return a Server with a Worker and a resource that are as long as they may be."""
+    """Return a Server with a Worker and a resource of maximum length."""
     made = Fleet(tmp_path_factory.mktemp("fleet"))
     scopes = [f"--scope={scope}" for scope in SCOPES]
     made.operator.done("resources", "set", "service", *scopes)
@@ -30,7 +30,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_longest_identity_passes(fleet, kind, tmp_path):
-    """The token passes, and the service reads name and labels whole."""
+    """The token passes, and the service reads the whole name and labels."""
     guarded = Guarded(KINDS[kind], fleet, tmp_path)
     try:
         token = guarded.token(ID)
@@ -51,7 +51,7 @@ def test_the_longest_identity_passes(fleet, kind, tmp_path):
         guarded.close()
 
 
-def test_the_identity_of_this_test_is_as_long_as_it_may_be(fleet):
+def test_the_identity_in_this_test_has_the_maximum_length(fleet):
     """Labels and scopes one character longer are refused, with the reason."""
     labels = [f"{key}={value}" for key, value in (LABELS | {"k31": "v" * 54}).items()]
     longer = fleet.operator.run("workers", "label", ID, *labels)

@@ -1,8 +1,8 @@
 """
-Both MCP SDKs call a tool of a real MCP server as Workers, told no more than its address and the issuer they trust.
+Both MCP SDKs call a tool of a real MCP server as Workers, knowing only its address and the issuer that they trust.
 
-What they do by themselves: they are refused, read the server's protected resource metadata (RFC 9728) and this Server's
-metadata (RFC 8414), ask for a token for that resource (RFC 8707), and come back with it.
+The rest they do by themselves: they are refused, read the server's protected resource metadata (RFC 9728) and this Server's
+metadata (RFC 8414), request a token for that resource (RFC 8707), and repeat the call with it.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ WITHIN_S = 180
 
 
 class Hall:
-    """A Server, an MCP server that is a resource of it, and Workers of both strategies that may use it."""
+    """A Server, an MCP server that is one of its resources, and Workers of both strategies that may use it."""
 
     def __init__(self, root: Path) -> None:
         self.site = Site(root, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
@@ -62,11 +62,11 @@ class Hall:
 
     @property
     def pem(self) -> str:
-        """Return the private key as clients read it."""
+        """Return the private key in PEM, as clients read it."""
         return self.key.as_pem(private=True).decode()
 
     def answers(self) -> bool:
-        """Return whether the MCP server can be reached; it must not have ended."""
+        """Return whether the MCP server accepts connections; fail if it has ended."""
         assert self.process.poll() is None
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
@@ -100,21 +100,21 @@ def call(hall: Hall, auth: Any) -> object:
 
 
 def innermost(error: BaseException) -> list[BaseException]:
-    """Return the errors that a group holds, at any depth."""
+    """Return the errors in an exception group, at any depth."""
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for inner in error.exceptions for leaf in innermost(inner)]
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-def test_the_python_sdk_with_an_api_key(hall, method):
-    """The tool knows which Worker calls."""
+def test_the_python_sdk_works_with_an_api_key(hall, method):
+    """The tool learns which Worker calls it."""
     auth = mcp_client.by_api_key(hall.url, hall.site.url, "press-01", hall.api_keys["press-01"], method)
     assert call(hall, auth) == "press-01"
 
 
-def test_the_python_sdk_with_an_identity_key(hall):
-    """`private_key_jwt`: an enrolled Worker needs no secret."""
+def test_the_python_sdk_works_with_an_identity_key(hall):
+    """With `private_key_jwt`, an enrolled Worker needs no secret."""
     auth = mcp_client.by_identity_key(hall.url, hall.site.url, hall.enrolled, hall.pem)
     assert call(hall, auth) == hall.enrolled
 
@@ -122,8 +122,8 @@ def test_the_python_sdk_with_an_identity_key(hall):
 @pytest.mark.parametrize(
     ("worker", "error"), [("press-01", "invalid_client"), ("not-granted", "invalid_target")]
 )
-def test_the_python_sdk_is_told_why_it_gets_no_token(hall, worker, error):
-    """A wrong key, and a Worker to which the resource is not granted: the client raises what the Server answered."""
+def test_the_python_sdk_learns_why_it_gets_no_token(hall, worker, error):
+    """With a wrong key, or for a Worker to which the resource is not granted, the client raises the Server's error."""
     key = "wrong" if worker == "press-01" else hall.api_keys[worker]
     auth = mcp_client.by_api_key(hall.url, hall.site.url, worker, key)
     with pytest.raises(BaseException) as refused:
@@ -146,22 +146,22 @@ def walk(hall: Hall, run_script: RunScript) -> dict[str, Any]:
     return run_script("mcp_client.mjs", **settings)
 
 
-def test_the_typescript_sdk_with_either_key(hall, walk):
-    """An API key by Basic, and `private_key_jwt`."""
+def test_the_typescript_sdk_works_with_either_key(hall, walk):
+    """With an API key in a Basic header, and with `private_key_jwt`."""
     assert walk["api_key"] == {"ok": "press-01"}, walk
     assert walk["identity_key"] == {"ok": hall.enrolled}, walk
 
 
-def test_the_typescript_sdk_is_told_why_it_gets_no_token(walk):
-    """The same two as for Python; its error for `invalid_target` has the code in its message."""
+def test_the_typescript_sdk_learns_why_it_gets_no_token(walk):
+    """The same two cases as in Python; its errors have the Server's text in their message."""
     assert "refused" in walk["wrong_key"], walk
     assert "refused" in walk["not_granted"], walk
     assert "Authentication failed" in walk["wrong_key"]["refused"]["message"]
     assert "may have none for" in walk["not_granted"]["refused"]["message"]
 
 
-def test_what_the_mcp_server_tells_a_client(hall):
-    """Without a token it answers 401 and where its metadata is; those name the resource, its scopes, and this Server."""
+def test_the_mcp_server_points_a_client_to_this_server(hall):
+    """Without a token it answers 401 with the URL of its metadata, which names the resource, its scopes and this Server."""
     bare = httpx2.post(hall.url, json={}, timeout=WITHIN_S)
     assert bare.status_code == 401
     where = bare.headers["www-authenticate"].partition('resource_metadata="')[2].partition('"')[0]
@@ -173,8 +173,8 @@ def test_what_the_mcp_server_tells_a_client(hall):
     )
 
 
-def test_tokens_that_open_no_tool(hall):
-    """One for the Server itself, one that was altered, none of a Worker: 401 each, and never an answer of a tool."""
+def test_other_tokens_are_refused_by_the_mcp_server(hall):
+    """A token for the Server itself, an altered one, and text that is not a token are all answered 401."""
     own, good = hall.token(), hall.token(resource=hall.url)
     for token in (own, good[:-4] + "AAAA", "nonsense"):
         answer = httpx2.post(

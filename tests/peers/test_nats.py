@@ -1,8 +1,8 @@
 """
-Workers on NATS, each under its own identity, and what it takes to revoke one.
+Workers on NATS, each with its own identity, and what it takes to revoke one.
 
-nats-server is the real program with the files of examples/nats that a person would copy; the workers are the example's, under our agent, and
-clients that do what a hostile host would.
+nats-server is the real program with the files of examples/nats that a person would copy. The workers are the example's, under our
+agent, and clients that behave like a hostile host.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsStage]:
 
 @pytest.fixture(scope="module")
 def working(stage: NatsStage) -> Iterator[dict[str, Program]]:
-    """Return two workers that work."""
+    """Return two connected workers."""
     started = {worker_id: stage.start_worker(worker_id) for worker_id in WORKERS}
     for worker_id, program in started.items():
         until(lambda w=worker_id, p=program: f"{w} is connected" in p.log, f"{worker_id} is in")  # type: ignore[misc]
@@ -61,7 +61,7 @@ def working(stage: NatsStage) -> Iterator[dict[str, Program]]:
 
 @pytest.fixture
 async def connect(stage: NatsStage) -> AsyncIterator[Callable[..., "asyncio.Future[Connection]"]]:
-    """Return a function that logs a Worker in."""
+    """Return a function that logs in as a Worker."""
     opened = []
 
     async def open_connection(worker_id: str, token: str = "") -> Connection:
@@ -77,7 +77,7 @@ async def connect(stage: NatsStage) -> AsyncIterator[Callable[..., "asyncio.Futu
 
 @pytest.fixture
 def worker(stage: NatsStage) -> str:
-    """Return the ID of a Worker of this test's own."""
+    """Return the ID of a Worker that only this test uses."""
     return stage.add_worker()
 
 
@@ -94,23 +94,23 @@ def faulty(stage: NatsStage) -> Iterator[FaultyProxy]:
 
 
 async def settle(question: Callable[[], object], what: str) -> None:
-    """Wait until something is so, while the event loop goes on."""
+    """Wait until the answer is true, without blocking the event loop."""
     await asyncio.to_thread(until, question, what)
 
 
 def is_in(worker_id: str, program: Program) -> bool:
-    """Return whether the example's worker is connected, by the last that it says of its connection."""
+    """Return whether the example's worker is connected, according to its last log line about the connection."""
     decisions = re.findall(
         rf"{re.escape(worker_id)} (is connected|is disconnected|cannot connect)", program.log
     )
     return decisions[-1:] == ["is connected"]
 
 
-# --- who gets in, and what it may do ----------------------------------------------------------------------
+# --- logging in, and permissions --------------------------------------------------------------------------
 
 
 async def test_no_other_credential_logs_in(stage, worker):
-    """Nothing, another Worker's token, one for another service, an API key: each is refused, and none is in a log."""
+    """No password, another Worker's token, one for another service and an API key are refused, and none is in a log."""
     token = stage.token(worker)
     shown = {
         "nothing": (None, None),
@@ -135,7 +135,7 @@ async def test_no_other_credential_logs_in(stage, worker):
 
 
 async def test_a_long_token_logs_in(stage, connect):
-    """A Worker with as many labels and scopes as it may have: its token is a long line for nats-server."""
+    """nats-server accepts the token of a Worker with the most labels and scopes, which is a long line."""
     worker = stage.add_worker("w" * 64, *(f"{'k' * 58}{n}={'v' * 60}" for n in range(7)))
     long = [f"publish:{'a' * 47}{n}" for n in range(10, 24)]
     stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in long))
@@ -149,8 +149,8 @@ async def test_a_long_token_logs_in(stage, connect):
         stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in SCOPES))
 
 
-async def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, connect, worker):
-    """Its subjects and its own inbox; not others, not another Worker's inbox, not the system."""
+async def test_a_worker_may_do_only_what_it_was_granted(stage, connect, worker):
+    """It may use its subjects and its own inbox, but no other subjects, no other Worker's inbox and no system subjects."""
     connection = await connect(worker)
 
     assert await connection.may_publish("jobs.a", "jobs.a.b", "done") == [True] * 3
@@ -165,8 +165,8 @@ async def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, conne
     )
 
 
-async def test_a_reply_subject_opens_no_other_subject(stage, connect, worker):
-    """A message that it sent itself does not let it answer where it may not publish: NATS' `allow_responses` would."""
+async def test_a_reply_subject_does_not_allow_publishing_to_it(stage, connect, worker):
+    """A Worker cannot send itself a message to be allowed to answer on any subject, as NATS' `allow_responses` would permit."""
     connection = await connect(worker)
     received = await connection.client.subscribe("done")
     await connection.client.flush()
@@ -178,7 +178,7 @@ async def test_a_reply_subject_opens_no_other_subject(stage, connect, worker):
 
 
 async def test_without_a_scope_a_worker_may_do_nothing(stage, connect, worker):
-    """In NATS an empty list of permissions allows everything; and scopes that lift all limits are left out."""
+    """Although in NATS an empty list of permissions allows everything; scopes that allow every subject are left out."""
     stage.operator.done(
         "resources",
         "set",
@@ -198,7 +198,7 @@ async def test_without_a_scope_a_worker_may_do_nothing(stage, connect, worker):
 
 
 async def test_each_worker_works_as_itself(stage, working, connect):
-    """Every job is done and answered by one of the two; the one who asks is a Worker too."""
+    """Every job is done and answered by one of the two workers; the requester is a Worker too."""
     desk = await connect(DESK)
 
     answers = [await desk.client.request(f"jobs.{n}", f"{n}".encode(), timeout=180) for n in range(30)]
@@ -215,8 +215,8 @@ def _done(program: Program) -> set[int]:
 
 
 @pytest.mark.parametrize("how", ["disable", "delete", "revoke its key", "take it out of the resource"])
-async def test_a_worker_that_was_revoked_is_cut_off(stage, connect, worker, how):
-    """However it is done, also where the client holds on; its token logs in no more, and others stay."""
+async def test_a_revoked_worker_is_disconnected(stage, connect, worker, how):
+    """Even if its client keeps the connection open; its token can no longer log in, and other Workers stay connected."""
     stays = await connect(DESK)
     token = stage.token(worker)
     goes = await connect(worker, token)
@@ -247,8 +247,8 @@ def _key_name(stage: NatsStage, worker: str) -> str:
     return str(name)
 
 
-async def test_a_worker_that_loses_a_scope_comes_back_without_it(stage, connect, worker):
-    """What a connection may do was said when it was opened: it is closed, and the next one may do less."""
+async def test_a_worker_that_loses_a_scope_reconnects_without_it(stage, connect, worker):
+    """Permissions are fixed when a connection is opened, so it is closed, and the next one has fewer."""
     token = stage.token(worker)
     connection = await connect(worker, token)
     assert await connection.may_publish("done") == [True]
@@ -263,15 +263,17 @@ async def test_a_worker_that_loses_a_scope_comes_back_without_it(stage, connect,
         stage.operator.done("resources", "set", "nats", *(f"--scope={scope}" for scope in SCOPES))
 
 
-async def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working, worker, connect):
-    """Its agent stopped, its program goes on; once cut off it does no more jobs, and the others do them all."""
+async def test_a_revoked_worker_whose_host_ignores_the_order_gets_no_more_jobs(
+    stage, working, worker, connect
+):
+    """With its agent stopped, its program continues; once disconnected it gets no jobs, and the others do them all."""
     rebel = stage.start_worker(worker)
     await settle(lambda: f"{worker} is connected" in rebel.log, "it is connected")
     os.kill(rebel.process.pid, signal.SIGSTOP)
     try:
         await asyncio.to_thread(stage.disable, worker)
         await settle(lambda: f"{worker} is disconnected" in rebel.log, "it is cut off")
-        # A test before this one may have cut them off too.
+        # An earlier test may have disconnected them too.
         await settle(lambda: all(is_in(w, p) for w, p in working.items()), "the others are connected")
         desk = await connect(DESK)
 
@@ -287,8 +289,8 @@ async def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, workin
     STARTED.remove(rebel)
 
 
-async def test_a_callout_that_restarts_knows_no_connection(stage, working, connect, worker):
-    """It closes all of them, the one too that was revoked meanwhile; good Workers are back by themselves."""
+async def test_a_restarted_callout_closes_all_connections(stage, working, connect, worker):
+    """It does not know which Workers were revoked meanwhile; those that were not reconnect by themselves."""
     held = await connect(worker)
     before = working["press.02"].log.count("press.02 is connected")
     stage.callout.close()
@@ -301,8 +303,8 @@ async def test_a_callout_that_restarts_knows_no_connection(stage, working, conne
     await settle(lambda: working["press.02"].log.count("press.02 is connected") > before, "it is back")
 
 
-async def test_without_the_callout_nobody_logs_in(stage, worker):
-    """nats-server waits for an answer, and takes none for a no."""
+async def test_without_the_callout_all_logins_are_refused(stage, worker):
+    """nats-server waits for an answer, and treats a missing one as a refusal."""
     token = stage.token(worker)
     stage.callout.close()
     try:
@@ -313,7 +315,7 @@ async def test_without_the_callout_nobody_logs_in(stage, worker):
 
 
 async def test_a_connection_ends_with_its_token(stage, faulty, connect, worker):
-    """nats-server sees to that by itself, also while neither callout nor Server answers."""
+    """nats-server closes it when the token expires, even while neither callout nor Server answers."""
     import json
     import time
 
@@ -352,8 +354,8 @@ FAULTS: tuple[int | bytes, ...] = (
 )
 
 
-async def test_a_question_that_fails_is_one_workers(stage, faulty, connect):
-    """Whatever is answered about one Worker, the others are cut off; it is too, once that can be known."""
+async def test_a_query_that_fails_affects_only_its_worker(stage, faulty, connect):
+    """Whatever the answer about one Worker, other revoked ones are disconnected; it is too, once the Server answers."""
     first, asked, last = (stage.add_worker() for _ in range(3))
     token = stage.token(asked)
     opened = {first: await connect(first), asked: await connect(asked, token), last: await connect(last)}
@@ -374,7 +376,7 @@ async def test_a_question_that_fails_is_one_workers(stage, faulty, connect):
 
 
 async def test_a_login_that_cannot_be_checked_is_refused(stage, faulty, worker):
-    """Whatever the Server answers that is not a yes about this token: no login."""
+    """Any answer of the Server other than a valid "active" refuses the login."""
     token = stage.token(worker)
     for fault in FAULTS:
         faulty.fault = lambda _line, _body, fault=fault: fault
@@ -384,8 +386,8 @@ async def test_a_login_that_cannot_be_checked_is_refused(stage, faulty, worker):
     await wait_until_let_in(stage.url, worker, token)
 
 
-async def test_the_health_answer_tells_the_last_whole_round(stage, faulty, connect, worker):
-    """It moves on while all is well, says 503 when something fails for long, and recovers."""
+async def test_the_health_answer_has_the_time_of_the_last_complete_round(stage, faulty, connect, worker):
+    """The time advances while all is well; the status is 503 if something fails for long, and recovers."""
     await connect(worker)
     await settle(lambda: stage.health()[0] == 200, "it is well")
     _, first = stage.health()
@@ -397,8 +399,8 @@ async def test_the_health_answer_tells_the_last_whole_round(stage, faulty, conne
     await settle(lambda: stage.health()[0] == 200, "it is well again")
 
 
-async def test_a_forged_question_is_not_answered(stage):
-    """Only nats-server asks who may log in: what another signs, or changes, gets no answer."""
+async def test_a_forged_callout_request_is_not_answered(stage):
+    """The callout answers only requests signed by nats-server."""
     client = await nats.connect(
         stage.url, user="callout", password=CALLOUT_PASSWORD, allow_reconnect=False, connect_timeout=180
     )
@@ -414,8 +416,8 @@ async def test_a_forged_question_is_not_answered(stage):
 # --- the page ---------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_made_for_its_owner_alone(stage, tmp_path):
-    """The seed is in a file of mode 0600, which is never overwritten; the public key is what is printed."""
+def test_a_new_key_is_readable_only_by_its_owner(stage, tmp_path):
+    """The seed is in a file of mode 0600 that is never overwritten; only the public key is printed."""
     import subprocess
     import sys
 
@@ -430,7 +432,7 @@ def test_a_key_is_made_for_its_owner_alone(stage, tmp_path):
 
 
 def test_the_page_shows_the_example():
-    """The how-to holds every file that a person would copy, letter for letter, and names each."""
+    """The how-to shows every file that a person would copy, verbatim, and names each."""
     page = (EXAMPLE.parents[1] / "docs" / "how-to" / "workers-on-nats.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""`oauth4webapi` and `openid-client` on Node.js: every endpoint, by clients that check what they are answered."""
+"""`oauth4webapi` and `openid-client` on Node.js: every endpoint, with clients that check the answers."""
 
 from typing import Any
 
@@ -21,24 +21,24 @@ REGISTERED = {
 
 @pytest.fixture(scope="module")
 def oauth4webapi(run_script: RunScript, peers: Peers) -> dict[str, Any]:
-    """Return what `oauth4webapi` found on its walk."""
+    """Return the results of `oauth4webapi`, by step."""
     return run_script("oauth4webapi.mjs", **peers.settings("by oauth4webapi"))
 
 
 @pytest.fixture(scope="module")
 def openid_client(run_script: RunScript, peers: Peers) -> dict[str, Any]:
-    """Return what `openid-client` found on its walk."""
+    """Return the results of `openid-client`, by step."""
     return run_script("openid_client.mjs", **peers.settings("by openid-client"))
 
 
 @pytest.fixture(params=["oauth4webapi", "openid_client"])
 def walk(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return the walk of each client in turn."""
+    """Return the results of each client in turn."""
     return request.getfixturevalue(request.param)
 
 
 def ok(walk: dict[str, Any], step: str) -> Any:
-    """Return what came of a step that must succeed."""
+    """Return the result of a step that must succeed."""
     assert "ok" in walk[step], f"{step}: {walk[step]}"
     return walk[step]["ok"]
 
@@ -50,15 +50,15 @@ def refused(walk: dict[str, Any], step: str) -> tuple[int | None, str | None]:
 
 
 @pytest.mark.parametrize("step", ["basic", "post", "private_key_jwt"])
-def test_a_token_by_each_way_to_authenticate(walk, step):
-    """A secret in the header, in the form, and an assertion signed by the key that was registered."""
+def test_each_authentication_method_gets_a_token(walk, step):
+    """A secret in the header, a secret in the form, and an assertion signed by the registered key."""
     answer = ok(walk, step)
     assert answer["token_type"] == "bearer"
     assert answer["expires_in"] == 900
 
 
-def test_a_token_for_a_resource(walk):
-    """RFC 8707 and RFC 9068: audience, scope, type; `oauth4webapi` checks signature and claims besides."""
+def test_a_token_for_a_resource_has_its_audience_and_scope(walk):
+    """As in RFC 8707 and RFC 9068; `oauth4webapi` also checks signature and claims."""
     answer = ok(walk, "resource")
     assert answer["scope"] == "read"
     assert (answer["header"]["alg"], answer["header"]["typ"]) == ("ES256", "at+jwt")
@@ -71,62 +71,62 @@ def test_a_token_for_a_resource(walk):
     )
 
 
-def test_requests_that_break_a_rule(walk):
-    """The errors of the RFCs, as clients tell them apart."""
+def test_wrong_requests_get_the_errors_of_the_rfcs(walk):
+    """Clients can distinguish a wrong secret, an unsupported grant and an unknown resource."""
     assert refused(walk, "wrong_secret")[0] == 401
     assert refused(walk, "other_grant") == (400, "unsupported_grant_type")
     assert refused(walk, "other_resource") == (400, "invalid_target")
 
 
-def test_registration_with_the_enrollment_key(walk):
-    """The raw enrollment key as initial access token (RFC 7591), and all that a client needs in the answer."""
+def test_a_client_registers_with_the_enrollment_key(walk):
+    """The raw enrollment key is the initial access token (RFC 7591), and the answer has everything that a client needs."""
     assert set(ok(walk, "register")) >= REGISTERED
 
 
-def test_introspection_by_the_resource(walk):
-    """A service asks about a token that is for it (RFC 7662)."""
+def test_a_resource_can_introspect_its_tokens(walk):
+    """A service asks about a token that was issued for it (RFC 7662)."""
     answer = ok(walk, "introspect_by_resource")
     assert (answer["active"], answer["aud"], answer["scope"]) == (True, AUDIENCE, "read")
 
 
-def test_a_revoked_token_is_dead(walk):
-    """Active before, not after (RFC 7009)."""
+def test_a_revoked_token_is_not_active(walk):
+    """It is active before the revocation (RFC 7009) and not after it."""
     assert ok(walk, "revoke") == [True, False]
 
 
 def test_a_bound_token_is_accepted_with_a_proof_and_refused_without(walk):
-    """DPoP with the Server's nonce (RFC 9449), then `/auth/verify`."""
+    """The client uses DPoP with the Server's nonce (RFC 9449), and then `/auth/verify`."""
     answer = ok(walk, "dpop")
     assert (answer["token_type"], answer["with"], answer["without"]) == ("dpop", 204, 401)
 
 
 def test_a_client_manages_its_registration(walk):
-    """Read, another key, removed (RFC 7592); afterwards it is nobody."""
+    """It reads it, replaces its key and deletes itself (RFC 7592); after that it is refused."""
     assert ok(walk, "read")["status"] == 200
     assert ok(walk, "update")["status"] == 200
     assert ok(walk, "delete")["status"] == 204
     assert refused(walk, "deleted")[0] == 401
 
 
-def test_the_metadata_name_what_there_is(oauth4webapi, peers):
-    """RFC 8414, as `oauth4webapi` has checked it; whatever the client then used was found there."""
+def test_the_metadata_are_valid(oauth4webapi, peers):
+    """`oauth4webapi` checks them by RFC 8414, and finds everything that it uses in them."""
     metadata = ok(oauth4webapi, "metadata")
     assert metadata["issuer"] == peers.url
     assert "ES256" in metadata["dpop_signing_alg_values_supported"]
 
 
 def test_both_discoveries_lead_to_the_same_endpoint(openid_client):
-    """RFC 8414 and OpenID Connect Discovery."""
+    """Discovery by RFC 8414 and OpenID Connect Discovery name the same token endpoint."""
     assert ok(openid_client, "discovery") is True
 
 
-def test_nobody_learns_whether_a_client_exists(oauth4webapi):
-    """An unknown client and a wrong secret are told in the same words."""
+def test_an_unproven_caller_does_not_learn_whether_a_client_exists(oauth4webapi):
+    """An unknown client and a wrong secret get the same answer."""
     assert oauth4webapi["unknown_client"] == oauth4webapi["wrong_secret"]
 
 
-def test_a_proof_of_another_key_does_not_help_a_thief(oauth4webapi):
-    """The token is bound to one key; the client's first proof was refused for want of a nonce."""
+def test_a_stolen_bound_token_is_refused_with_a_proof_of_another_key(oauth4webapi):
+    """The client's own first proof is refused because it has no nonce, and the second one is accepted."""
     answer = ok(oauth4webapi, "dpop")
     assert (answer["stolen"], answer["retried"]) == (401, True)
     assert ok(oauth4webapi, "dpop_at_resource") is True
@@ -134,25 +134,25 @@ def test_a_proof_of_another_key_does_not_help_a_thief(oauth4webapi):
 
 
 def test_an_assertion_is_used_once(oauth4webapi):
-    """The same `jti` again: refused."""
+    """The same `jti` is refused the second time."""
     assert refused(oauth4webapi, "private_key_jwt_twice")[0] == 401
 
 
-def test_another_key_replaces_the_first(oauth4webapi):
-    """After the update the old key proves nothing."""
+def test_a_new_key_replaces_the_old_one(oauth4webapi):
+    """After the update, assertions signed by the old key are refused."""
     assert refused(oauth4webapi, "old_key")[0] == 401
     assert ok(oauth4webapi, "new_key")["token_type"] == "bearer"
 
 
-def test_what_is_not_ones_own_is_left_alone(oauth4webapi):
-    """Another's token reads as not active and stays alive; another's entry is not changed."""
+def test_a_client_cannot_affect_another_client(oauth4webapi):
+    """Another client's token is shown as not active and cannot be revoked; another client's entry cannot be changed."""
     assert ok(oauth4webapi, "introspect_of_another") == {"active": False}
     assert ok(oauth4webapi, "revoke_of_another") is True
     assert ok(oauth4webapi, "update_of_another")["status"] == 400
 
 
-def test_scopes_that_a_resource_does_not_have(oauth4webapi):
-    """Refused; without any named, all are given, and a token for one resource is not valid for another."""
+def test_a_token_has_only_scopes_of_its_resource(oauth4webapi):
+    """Other scopes are refused; a request without scopes gets all of them; a token is not valid for another resource."""
     assert refused(oauth4webapi, "other_scope") == (400, "invalid_scope")
     assert ok(oauth4webapi, "resource_without_scope")["scope"] == "read write"
     assert refused(oauth4webapi, "other_audience") == (None, None)

@@ -1,4 +1,4 @@
-"""`schemathesis` reads our OpenAPI document, asks for everything in it, and holds us to every answer."""
+"""`schemathesis` reads our OpenAPI document, requests everything in it, and checks every answer against it."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ CHECKS = (
     "use_after_free",
     "ensure_resource_availability",
 )
-# Those that would end the session with which it asks, and the stream that never ends.
+# Paths that would end the session that it uses, and the stream that never ends.
 LEFT_OUT = (
     "/logout",
     "/logout-everywhere",
@@ -30,7 +30,7 @@ LEFT_OUT = (
 )
 
 
-# More in chains than alone: only where something random is accepted does a chain begin.
+# More examples in chains, since a chain begins only if a random value is accepted.
 CONFIGURATION = """
 [phases.fuzzing.generation]
 max-examples = 8
@@ -41,17 +41,17 @@ max-examples = 40
 
 @pytest.fixture(scope="module")
 def session(peers) -> str:
-    """Return an operator's session, opened before the passwords are guessed at and the operator is locked out."""
+    """Return an operator's session, opened before schemathesis guesses passwords and the operator is locked out."""
     body = {"username": "admin", "password": PASSWORD}
     answer = httpx2.post(f"{peers.url}/api/login", json=body, timeout=180)
     return f"Bearer {answer.raise_for_status().json()['token']}"
 
 
-def test_every_answer_is_as_the_openapi_document_says(peers, session, tmp_path: Path):
+def test_every_answer_conforms_to_the_openapi_document(peers, session, tmp_path: Path):
     """
-    No answer of the 500s, none of a status, type or shape that is not documented, none without a session.
+    No answer is a 5xx, has an undocumented status, type or schema, or is given without a session.
 
-    Alone and in chains, where an answer names what the next request is about.
+    Requests are sent alone and in chains, where an answer names the object of the next request.
     """
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION, encoding="utf-8")
@@ -61,9 +61,9 @@ def test_every_answer_is_as_the_openapi_document_says(peers, session, tmp_path: 
         *("--header", f"Authorization: {session}"),
         *("--checks", ",".join(CHECKS)),
         *(part for path in LEFT_OUT for part in ("--exclude-path", path)),
-        # No time limit: it would be spent to its end, and on a busy machine before the chains begin.
+        # No time limit: it would always be used up, on a busy machine before the chains begin.
         "--generation-deterministic",
-        # Below what one operator may ask for: an answer that only says "too fast" checks nothing.
+        # Below an operator's rate limit, since an answer that only says "too fast" checks nothing.
         *("--rate-limit", "60/s"),
         *("--no-color", "--warnings", "off"),
     ]
@@ -71,14 +71,14 @@ def test_every_answer_is_as_the_openapi_document_says(peers, session, tmp_path: 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    # The chains were there, and the session lived to the end.
+    # The chains ran, and the session was valid to the end.
     assert "API Links:    0 covered" not in done.stdout
     whoami = httpx2.get(f"{peers.url}/api/whoami", headers={"Authorization": session}, timeout=180)
     assert whoami.status_code == 200
 
 
-def test_a_path_that_reaches_no_application_is_answered_like_the_others(peers, session):
-    """Found by the chains: an ID with a line break in it is not found, and says so as every other."""
+def test_an_id_with_a_line_break_is_answered_like_any_unknown_id(peers, session):
+    """The answer is a problem document with `not_found`, although no route matches; found by the chains."""
     headers = {"Authorization": session}
     answer = httpx2.get(f"{peers.url}/api/workers/a%0Ab", headers=headers, timeout=180)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

@@ -1,4 +1,4 @@
-"""Workers at OpenBao's JWT auth method: the files of examples/openbao, with a real OpenBao and a real Server."""
+"""Workers log in with OpenBao's JWT auth method: the files of examples/openbao, a real OpenBao and a real Server."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class Bao:
         self.root, self.site = root, site
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        # Found by scripts before any other `bao` and `lyftdata`.
+        # So that scripts find this `bao` and `lyftdata` before any other.
         self.path = f"{program.parent}:{os.environ['PATH']}"
         command = [
             str(program),
@@ -69,7 +69,7 @@ class Bao:
     def ask(
         self, method: str, path: str, *, token: str = ROOT, body: Mapping[str, object] | None = None
     ) -> httpx2.Response:
-        """Ask the HTTP API."""
+        """Call the HTTP API."""
         headers = {"X-Vault-Token": token} if token else {}
         return httpx2.request(method, f"{self.url}/v1/{path}", headers=headers, json=body, timeout=180)
 
@@ -79,18 +79,18 @@ class Bao:
         assert answer.status_code == 200, answer.text
 
     def login(self, jwt: str, role: str = "worker") -> httpx2.Response:
-        """Log in with a worker token, by a role of the example or, of the plain kind, of a test."""
+        """Log in with a worker token, by a role of the example (CEL) or a plain role that a test has made."""
         kind = "cel/" if role in {"worker", "zone-eu"} else ""
         return self.ask("POST", f"auth/lyftdata/{kind}login", token="", body={"role": role, "jwt": jwt})
 
     def logged_in(self, jwt: str, role: str = "worker") -> dict[str, Any]:
-        """Log in; return what OpenBao says of the token it gives."""
+        """Log in; return OpenBao's description of its token."""
         answer = self.login(jwt, role)
         assert answer.status_code == 200, answer.text
         return dict(answer.json()["auth"])
 
     def reads(self, token: str, path: str) -> str | None:
-        """Return the secret that a token reads at a path, or None if it may not."""
+        """Return the secret at a path, or None if the token may not read it."""
         answer = self.ask("GET", f"secret/data/{path}", token=token)
         assert answer.status_code in {200, 403, 404}, answer.text
         return str(answer.json()["data"]["data"]["password"]) if answer.status_code == 200 else None
@@ -108,7 +108,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def bao(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
-    """Return an OpenBao that lets Workers in."""
+    """Return an OpenBao that accepts Workers."""
     made = Bao(tmp_path_factory.mktemp("bao"), site)
     yield made
     made.peer.close()
@@ -125,7 +125,7 @@ class Press:
         self.key = added.strip()
 
     def ask_for_token(self, audience: str = AUDIENCE, *, dpop: str | None = None) -> httpx2.Response:
-        """Ask for a worker token, bound to a key if a proof of possession is given."""
+        """Request a worker token, bound to a key if a proof of possession is given."""
         return httpx2.post(
             f"{self.site.url}/oauth2/token",
             auth=(self.id, self.key),
@@ -142,7 +142,7 @@ class Press:
 
 
 class Forge:
-    """Signs a worker token again, with other claims; as the Server would, or as an unknown caller."""
+    """Signs a worker token again with other claims, with the Server's key or an unknown key."""
 
     def __init__(self, site: Site) -> None:
         key = server_signing_key(site.root / "server" / "staging")
@@ -155,8 +155,8 @@ class Forge:
         return signed(claims_of(token) | changes, key=key, alg="ES256", typ="at+jwt", kid=self._kid)
 
 
-def test_a_worker_reads_its_own_secret_and_no_other(site, bao):
-    """By its ID; another's it may not read, nor list what there is."""
+def test_a_worker_reads_only_its_own_secret(site, bao):
+    """It reads the secret at its ID, cannot read another Worker's, and cannot list secrets."""
     one, other = Press(site), Press(site)
     for worker in (one, other):
         bao.put_secret(f"workers/{worker.id}", f"secret of {worker.id}")
@@ -169,8 +169,8 @@ def test_a_worker_reads_its_own_secret_and_no_other(site, bao):
     assert auth["policies"] == ["worker"]
 
 
-def test_no_worker_is_taken_for_another_whose_id_differs_in_case(site, bao):
-    """OpenBao ignores the case of names, and would give `PRESS-…` the secret of `press-…`: the Server has no two such Workers."""
+def test_the_server_has_no_two_workers_whose_ids_differ_only_in_case(site, bao):
+    """OpenBao ignores the case of names, and would give `PRESS-…` the secret of `press-…`."""
     one = Press(site)
     entity = bao.logged_in(one.token())["entity_id"]
     accessor = bao.ask("GET", "sys/auth").json()["data"]["lyftdata/"]["accessor"]
@@ -187,8 +187,8 @@ def test_no_worker_is_taken_for_another_whose_id_differs_in_case(site, bao):
 
 
 @pytest.mark.parametrize("labels", [[], ["zone=us-1"], ["zone=*"], ["zone=+"], ["zone=eu-10"]])
-def test_a_label_opens_its_role_and_no_other_does(site, bao, labels):
-    """A Worker with the label logs in by that role; one without, with another, or with a wildcard does not."""
+def test_only_a_worker_with_the_label_can_use_its_role(site, bao, labels):
+    """A Worker without the label, with another value, or with a wildcard is refused."""
     bao.put_secret("zones/eu-1", "secret of the zone")
     inside, outside = Press(site, "zone=eu-1"), Press(site, *labels)
 
@@ -199,7 +199,7 @@ def test_a_label_opens_its_role_and_no_other_does(site, bao, labels):
 
 
 def test_tokens_that_are_not_for_openbao_are_refused(site, bao):
-    """For the Server or another service, ended, of another issuer, or signed by somebody else."""
+    """Tokens that are for the Server or another service, expired, from another issuer, or signed with another key."""
     worker = Press(site)
     site.operator.done(
         "resources", "add", f"s-{worker.id}", "--audience", "https://else.example", "--all-workers"
@@ -217,8 +217,8 @@ def test_tokens_that_are_not_for_openbao_are_refused(site, bao):
         assert bao.login(jwt).status_code == 400
 
 
-def test_a_token_that_is_bound_to_a_key_is_refused(site, bao):
-    """OpenBao cannot check its proof. A plain role takes it all the same, stolen or not, which is why the example's are CEL."""
+def test_a_bound_token_is_refused(site, bao):
+    """OpenBao cannot check its proof. A plain role would accept it even if stolen, so the example's roles are CEL."""
     role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": [AUDIENCE]}
     bao.ask("POST", "auth/lyftdata/role/plain", body=role)
     worker, proof = Press(site, "zone=eu-1"), Proof()
@@ -233,8 +233,8 @@ def test_a_token_that_is_bound_to_a_key_is_refused(site, bao):
         assert bao.login(worker.token(), name).status_code == 200
 
 
-def test_a_revoked_worker_cannot_renew_and_cannot_come_back(site, bao):
-    """It gets no worker token any more; OpenBao's token cannot be renewed, and what is in hand serves until it ends."""
+def test_a_revoked_worker_cannot_renew_its_tokens(site, bao):
+    """It gets no new worker token, and cannot renew OpenBao's token; tokens that it has remain valid until they expire."""
     worker = Press(site)
     bao.put_secret(f"workers/{worker.id}", "secret")
     last = worker.token()
@@ -246,14 +246,14 @@ def test_a_revoked_worker_cannot_renew_and_cannot_come_back(site, bao):
 
     assert worker.ask_for_token().status_code == 400
     assert bao.ask("POST", "auth/token/renew-self", token=auth["client_token"]).status_code == 403
-    # As the page says: OpenBao asks nobody. Its own token, and a worker token that has not ended, still serve.
+    # As the page says, OpenBao does not ask the Server. Its own token and an unexpired worker token are still accepted.
     assert bao.reads(auth["client_token"], f"workers/{worker.id}") == "secret"
     assert bao.login(last).status_code == 200
 
 
 @pytest.mark.parametrize(("kind", "status"), [("batch", 400), ("service", 200)])
 def test_only_a_batch_token_cannot_be_renewed(site, bao, kind, status):
-    """Why the example gives them: the default kind is renewed without asking the Server, where a policy allows that."""
+    """This is why the example uses batch tokens: if a policy allows it, the default kind is renewed without asking the Server."""
     role = {
         "role_type": "jwt",
         "user_claim": "sub",
@@ -275,8 +275,8 @@ def test_only_a_batch_token_cannot_be_renewed(site, bao, kind, status):
     ("zone", "path", "is_open"),
     [("*", "us-1", False), ("+", "us-1", False), ("us-1/inner", "us-1/inner", False), ("us-1", "us-1", True)],
 )
-def test_a_label_in_a_policy_opens_no_other_path(site, bao, zone, path, is_open):
-    """OpenBao refuses a claim with a wildcard or a slash where a policy makes it part of a path."""
+def test_a_label_in_a_policy_does_not_open_other_paths(site, bao, zone, path, is_open):
+    """If a policy makes a claim part of a path, OpenBao refuses a wildcard or a slash in it."""
     accessor = bao.ask("GET", "sys/auth").json()["data"]["lyftdata/"]["accessor"]
     template = f"secret/data/zones/{{{{identity.entity.aliases.{accessor}.metadata.zone}}}}"
     policy = f'path "{template}" {{ capabilities = ["read"] }}'
@@ -297,8 +297,8 @@ def test_a_label_in_a_policy_opens_no_other_path(site, bao, zone, path, is_open)
     assert (answer.status_code == 200) is is_open
 
 
-def test_without_the_leeway_settings_a_token_would_live_on(site, bao):
-    """Why the example sets them: by default OpenBao accepts a worker token for a while after its end."""
+def test_without_the_leeway_settings_an_expired_token_would_be_accepted(site, bao):
+    """This is why the example sets them: by default OpenBao accepts a worker token for a while after it has expired."""
     role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": [AUDIENCE]}
     bao.ask("POST", "auth/lyftdata/role/lenient", body=role)
     ended = Forge(site)(Press(site).token(), exp=int(time.time()) - 30)
@@ -307,8 +307,8 @@ def test_without_the_leeway_settings_a_token_would_live_on(site, bao):
     assert bao.login(ended, "worker").status_code == 400
 
 
-def test_what_an_operator_can_cut_off_at_once(site, bao):
-    """The page's command disables the Worker's entity at OpenBao: its tokens are refused from then on."""
+def test_an_operator_can_cut_off_a_worker_immediately(site, bao):
+    """The page's command disables the Worker's entity in OpenBao, whose tokens are then refused."""
     worker = Press(site)
     bao.put_secret(f"workers/{worker.id}", "secret")
     auth = bao.logged_in(worker.token())
@@ -320,8 +320,8 @@ def test_what_an_operator_can_cut_off_at_once(site, bao):
     assert bao.login(worker.token()).status_code in {400, 403}
 
 
-def test_discovery_works_as_well(site, bao):
-    """With `oidc_discovery_url` OpenBao finds the keys by itself."""
+def test_openbao_can_use_discovery(site, bao):
+    """With `oidc_discovery_url`, OpenBao finds the keys by itself."""
     bao.ask("POST", "sys/auth/found", body={"type": "jwt"})
     config = {"oidc_discovery_url": site.url, "bound_issuer": site.url}
     answer = bao.ask("POST", "auth/found/config", body=config)
@@ -335,8 +335,8 @@ def test_discovery_works_as_well(site, bao):
     assert answer.status_code == 200, answer.text
 
 
-def test_a_program_of_the_agent_reads_its_secret(site, bao):
-    """`secret.sh`, run by `lyftdata run worker`, prints it; no token stands in an argument or in the log."""
+def test_a_program_under_the_agent_reads_its_secret(site, bao):
+    """`secret.sh`, run by `lyftdata run worker`, prints the secret; the log has no token."""
     worker = Press(site)
     bao.put_secret(f"workers/{worker.id}", "from the safe")
     host = site.worker_host(worker.id, LYFTDATA_WORKER_ID=worker.id, LYFTDATA_WORKER_API_KEY=worker.key)
@@ -352,7 +352,7 @@ def test_a_program_of_the_agent_reads_its_secret(site, bao):
 
 @pytest.mark.parametrize("name", ["setup.sh", "secret.sh", "cut_off.sh"])
 def test_the_page_shows_the_example(name):
-    """What a reader copies is what was tried here."""
+    """The page shows the script that is tested here, verbatim."""
     page = (EXAMPLES.parent / "docs" / "how-to" / "secrets-from-openbao.md").read_text(encoding="utf-8")
 
     assert (EXAMPLES / "openbao" / name).read_text(encoding="utf-8") in page

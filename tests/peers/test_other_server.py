@@ -1,7 +1,7 @@
 """
-One client's walk through two servers: ours, and `oidc-provider`, which nobody here wrote.
+The same client steps against two servers: ours and the third-party `oidc-provider`.
 
-Where they differ the page says so, and why; a difference that comes or goes fails here.
+The page lists and explains the differences; a difference that appears or disappears fails here.
 """
 
 import json
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-any-oauth-client.md"
 
 @pytest.fixture(scope="module")
 def other_server(run_script: RunScript, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Run `oidc-provider`, and return the settings for a walk through it."""
+    """Run `oidc-provider`, and return the settings for a client of it."""
     url = f"http://127.0.0.1:{free_port()}"
     settings = {
         "issuer": url,
@@ -32,7 +32,7 @@ def other_server(run_script: RunScript, tmp_path_factory: pytest.TempPathFactory
         "resource": {"audience": AUDIENCE, "scope": "read", "scopes": SCOPES},
         "initial_access_token": ENROLLMENT_KEY,
         "name": "press",
-        # Its registrations are OpenID Connect's: they must say that no browser will ever come.
+        # Its registrations are OpenID Connect's, and must say that no browser is involved.
         "metadata": {
             "redirect_uris": [],
             "response_types": [],
@@ -62,7 +62,7 @@ def other_server(run_script: RunScript, tmp_path_factory: pytest.TempPathFactory
 
 
 def summary(outcome: dict[str, Any]) -> str:
-    """Say in a word or two what came of a step."""
+    """Describe the result of a step in a word or two."""
     if "ok" in outcome:
         return _answer(outcome["ok"])
     refusal = outcome["refused"]
@@ -96,22 +96,22 @@ def _answer(ok: Any) -> str:
 
 @pytest.fixture(scope="module")
 def rows(run_script: RunScript, peers: Peers, other_server: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return what came of each step here and there."""
+    """Return the results of each step, with our server and with the other one."""
     ours = run_script("oauth4webapi.mjs", **(peers.settings("compared") | {"verify": None}))
     theirs = run_script("oauth4webapi.mjs", **other_server)
     assert list(ours) == list(theirs)
     return {step: (summary(ours[step]), summary(theirs[step])) for step in ours}
 
 
-def test_the_page_tells_every_difference(rows):
-    """The table of differences holds those steps that end otherwise, and says how."""
+def test_the_page_lists_every_difference(rows):
+    """The table of differences has exactly the steps with different results, and both results."""
     differing = {step: pair for step, pair in rows.items() if pair[0] != pair[1]}
     documented = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", _section("What differs"), re.MULTILINE)
     assert {step: (ours, theirs) for step, ours, theirs in documented} == differing
 
 
-def test_the_page_tells_what_both_do(rows):
-    """The table of what is the same holds the rest."""
+def test_the_page_lists_what_both_do(rows):
+    """The table of equal results has the other steps."""
     same = {step: ours for step, (ours, theirs) in rows.items() if ours == theirs}
     documented = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", _section("What both do"), re.MULTILINE)
     assert dict(documented) == same

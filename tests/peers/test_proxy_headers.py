@@ -1,7 +1,7 @@
 """
-Who a service takes a request to be from, when the client has sent the identity headers itself, under every spelling.
+Which identity a service reads if the client has sent identity headers itself, in every spelling.
 
-Every proxy of examples/ in front of real services in four styles: what the client has sent is not read, and what the Server says is.
+Every proxy of examples/ in front of real services in four styles: services read the Server's identity headers, not the client's.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tests.peers.proxy_kinds import HOST, KINDS, Around, Kind, start_traefik
 from tests.processes import until
 
 PARTS = ("Id", "Name", "Strategy", "Labels")
-# What RFC 9110, section 5.6.2, allows in a name besides letters, digits and the hyphen; and some that it does not.
+# What RFC 9110, section 5.6.2, allows in a header name in addition to letters, digits and hyphens; and characters that it does not.
 ALLOWED = "!#$%&'*+.^_`|~"
 NOT_ALLOWED = ' \t"(),/;<=>?@[\\]{}\x7f\x80\xff\0'
 
@@ -32,7 +32,7 @@ def _spelled(part: str, *separators: str) -> str:
 
 
 def _spellings(part: str, character: str) -> list[str]:
-    """Return the names in which this character stands for some of the hyphens, and for all."""
+    """Return the names in which this character replaces some or all of the hyphens."""
     return [_spelled(part, *separators) for separators in product(f"-{character}", repeat=3)]
 
 
@@ -52,9 +52,9 @@ def _cases(part: str) -> list[str]:
 
 class Listener:
     """
-    A service that keeps the bytes that it is sent, and answers once a chunked body, trailers included, or 3 bytes are there.
+    A service that records the bytes that it receives, and answers once it has a chunked body with its trailers, or 3 bytes.
 
-    It does what a client offers: it switches to another protocol, and goes on reading after a CONNECT.
+    It accepts every offer: it switches to another protocol, and goes on reading after a CONNECT.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Listener:
         with connection, contextlib.suppress(OSError):
             received = self._read(connection)
             if received.startswith(b"CONNECT"):
-                # By its default, Go's server answers as to any other method, and reads on.
+                # By default, Go's server answers like to any other method, and continues to read.
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 received = self._read(connection)
             offer = re.search(rb"(?im)^upgrade: *(.*?)\r$", received)
@@ -108,7 +108,7 @@ class Listener:
 
 
 class Fronted:
-    """A proxy in front of a service that keeps what reaches it, to the byte."""
+    """A proxy in front of a service that records every byte that reaches it."""
 
     def __init__(self, kind: Kind, fleet: Fleet, service: Listener, peer: Peer) -> None:
         self.kind = kind
@@ -122,10 +122,10 @@ class Fronted:
         return self._fleet.token("plain", for_the_service=self.kind.for_the_service)
 
     def ask(self, names: Iterable[str], token: str) -> tuple[int, bytes]:
-        """Ask with these headers, forged; return the status, and what has reached the service if it is 200."""
+        """Send a request with these headers, forged; return the status, and what reached the service if it is 200."""
         self.service.received.clear()
         forged = "".join(f"{name}: forged\r\n" for name in names)
-        # Before the token and after it: which of two is taken must not depend on their order.
+        # Before and after the token, since the result must not depend on the order.
         request = (
             f"GET / HTTP/1.1\r\nHost: {HOST}\r\n{forged}Authorization: Bearer {token}\r\n{forged}"
             "Connection: close\r\n\r\n"
@@ -136,12 +136,12 @@ class Fronted:
         return status, reached
 
     def expected(self) -> list[str]:
-        """Return what the Server says: ID, name, strategy and labels."""
+        """Return the Server's values: ID, name, strategy and labels."""
         return ["plain", "plain" if self.kind.passes_name else "", "api_key", ""]
 
 
 def exchange(port: int, request: str) -> int:
-    """Send a request as it is; return the status of the answer, 400 where the connection is ended without one."""
+    """Send a raw request; return the status of the answer, or 400 if the connection is closed without one."""
     with socket.create_connection(("127.0.0.1", port), timeout=180) as connection:
         connection.sendall(request.encode("latin-1"))
         answer = HTTPResponse(connection)
@@ -149,13 +149,13 @@ def exchange(port: int, request: str) -> int:
             answer.begin()
         except (BadStatusLine, ConnectionError):
             return 400
-        # To its end and no further: Envoy keeps a connection for a second after it has rejected a request.
+        # Read the answer and not until the connection closes, since Envoy keeps it for a second after a rejected request.
         answer.read()
         return answer.status
 
 
 def body_of_answer(port: int, request: bytes) -> str:
-    """Send a request as it is; return the body of the answer."""
+    """Send a raw request; return the body of the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=180) as connection:
         connection.sendall(request)
         answer = HTTPResponse(connection)
@@ -183,7 +183,7 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Bac
 def fronted(
     request: pytest.FixtureRequest, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fronted]:
-    """Return a proxy of each make."""
+    """Return a proxy of each kind."""
     kind = KINDS[request.param]
     service = Listener()
     around = Around(
@@ -202,19 +202,19 @@ def misread(
     fronted: Fronted, backends: Mapping[str, Backend], spellings: Mapping[str, Iterable[str]]
 ) -> Iterator[tuple[object, ...]]:
     """
-    Yield what went wrong: for which spelling, and what was read by a service of which style.
+    Yield each fault: the spelling, the style of the service, and what it read.
 
-    What a proxy passes on does not depend on who reads it: each style is sent the very bytes that have reached the service.
+    What a proxy passes on does not depend on the service, so each style is sent exactly the bytes that reached the listener.
     """
     token = fronted.token()
     for spelled, names in spellings.items():
         status, reached = fronted.ask(names, token)
-        # A whole request may be refused for a strange name, but not for one that a program could send by mistake.
+        # A request may be refused for a strange name, but not for one that a program could send by mistake.
         if status != 200:
             if spelled in MUST_PASS:
                 yield spelled, status
             continue
-        # Nor does it pass under a name that another service might take for an identity header.
+        # The value must not pass under any name that another service might read as an identity header.
         if b"forged" in reached and spelled != "cases":
             yield spelled, reached
         for style, backend in backends.items():
@@ -226,13 +226,13 @@ def misread(
 MUST_PASS = {"none", "-_", "cases"}
 
 
-def test_the_service_reads_who_the_worker_is(fronted, backends):
-    """Without anything forged: the identity that the Server has given."""
+def test_the_service_reads_the_workers_identity(fronted, backends):
+    """Without forged headers, it reads the identity that the Server gave."""
     assert list(misread(fronted, backends, {"none": []})) == []
 
 
 def test_a_forged_identity_is_not_read(fronted, backends):
-    """Under any spelling, any number of times and in any order: the service reads the Server's identity headers, not the client's."""
+    """In any spelling, number and order: the service reads the Server's identity headers, not the client's."""
     spellings = {"cases": [name for part in PARTS for name in _cases(part)]} | {
         separator: [name for part in PARTS for name in _spellings(part, separator[-1])]
         for separator in ("-_", *ALLOWED)
@@ -241,8 +241,8 @@ def test_a_forged_identity_is_not_read(fronted, backends):
     assert list(misread(fronted, backends, spellings)) == []
 
 
-def test_a_forged_identity_is_not_read_from_a_broken_name(fronted, backends):
-    """A character that no name may hold does not get one past the proxy either; most proxies refuse the whole request."""
+def test_a_forged_identity_is_not_read_from_an_invalid_name(fronted, backends):
+    """A header name with a forbidden character does not pass the proxy either; most proxies refuse the whole request."""
     spellings = {
         character: [name for part in PARTS for name in _spellings(part, character)[1:]]
         for character in NOT_ALLOWED
@@ -252,7 +252,7 @@ def test_a_forged_identity_is_not_read_from_a_broken_name(fronted, backends):
 
 
 def test_traefik_needs_its_static_option(fleet, tmp_path, backends):
-    """Without `aliasHeadersStrategy` spellings with underscores are still removed, and those with dots are not: PHP reads them."""
+    """Without `aliasHeadersStrategy`, spellings with underscores are removed, but those with dots are not, and PHP reads them."""
     service = Listener()
     peer = start_traefik(
         Around(tmp_path, fleet.site.port, service.port), without="      aliasHeadersStrategy: delete\n"
@@ -275,7 +275,7 @@ TRAILERS = "X-Lyftdata-Worker-Id: forged\r\nX_Lyftdata_Worker_Id: forged\r\n"
 
 
 def chunked(token: str, *, trailers: str) -> str:
-    """Return a request with a chunked body, and with trailers."""
+    """Return a request with a chunked body and trailers."""
     return (
         f"POST / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n"
         "Trailer: X-Lyftdata-Worker-Id\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n"
@@ -284,7 +284,7 @@ def chunked(token: str, *, trailers: str) -> str:
 
 
 def test_no_trailer_reaches_the_service(fronted, run_script):
-    """What a client sends after a body, over HTTP/1.1 or HTTP/2, is dropped; HAProxy, which cannot, rejects such bodies."""
+    """Trailers over HTTP/1.1 and HTTP/2 are dropped; HAProxy cannot drop them, and rejects chunked bodies."""
     token = fronted.token()
     make = next(name for name, kind in KINDS.items() if kind is fronted.kind)
     fronted.service.received.clear()
@@ -294,7 +294,7 @@ def test_no_trailer_reaches_the_service(fronted, run_script):
     over_http2 = run_script("http2_trailers.mjs", port=fronted.port, host=HOST, token=token)
 
     assert (status, without_trailers) == ((411, 411) if make == "haproxy" else (200, 200))
-    # The rest speak HTTP/2 over TLS only, if at all.
+    # The others use HTTP/2 only over TLS, if at all.
     speaks_http2 = {"haproxy": 505, "traefik": 200, "envoy": 200, "envoy_jwt": 200}
     assert over_http2.get("status") == speaks_http2.get(make)
     assert len(fronted.service.received) == (0 if make == "haproxy" else 3 if make in speaks_http2 else 2)
@@ -303,8 +303,8 @@ def test_no_trailer_reaches_the_service(fronted, run_script):
         assert b"forged" not in received
 
 
-def test_a_service_on_uvicorn_would_take_a_trailer_for_a_header(tmp_path):
-    """Why trailers must not reach it: with httptools, uvicorn appends them to the headers that the application reads."""
+def test_a_service_on_uvicorn_would_read_a_trailer_as_a_header(tmp_path):
+    """This is why trailers must not reach it: with httptools, uvicorn appends them to the headers that the application reads."""
     service = start_asgi(tmp_path)
 
     answer = body_of_answer(service.port, chunked("token", trailers=TRAILERS).encode())
@@ -315,7 +315,7 @@ def test_a_service_on_uvicorn_would_take_a_trailer_for_a_header(tmp_path):
 
 @pytest.mark.parametrize(("style", "character"), [("cgi", "~"), ("php", "."), ("wsgi", "_"), ("node", "-")])
 def test_without_a_proxy_the_forged_identity_would_be_read(backends, style, character):
-    """The services are as trusting as real ones: it is the proxies that stand in between."""
+    """The services trust headers like real ones: only the proxies prevent forgery."""
     name = _spelled("Id", "-", character, "-")
     request = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n{name}: forged\r\nConnection: close\r\n\r\n"
 
@@ -338,14 +338,14 @@ TUNNELS = {
     "CONNECT": f"CONNECT {HOST}:80 HTTP/1.1\r\n",
     "CONNECT, HTTP/1.0": f"CONNECT {HOST}:80 HTTP/1.0\r\nConnection: keep-alive\r\n",
     "CONNECT to a path": "CONNECT / HTTP/1.1\r\n",
-    # httptools, and so uvicorn, does not look at the length of a CONNECT: its body is the next request.
+    # httptools, and so uvicorn, ignores the length of a CONNECT, so that its body is the next request.
     "CONNECT with a body": f"CONNECT {HOST}:80 HTTP/1.1\r\nConnection: close\r\nContent-Length: LENGTH\r\n",
     "CONNECT with a body later": f"CONNECT {HOST}:80 HTTP/1.1\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: LENGTH\r\n",
 }
 
 
-def test_the_address_is_the_one_that_the_proxy_saw(fronted):
-    """A service that goes by X-Forwarded-For is not told another address by the client."""
+def test_the_service_reads_the_address_that_the_proxy_saw(fronted):
+    """A client cannot set the address in X-Forwarded-For."""
     fronted.service.received.clear()
     forged = "X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-For: 198.51.100.8\r\n"
     request = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n{forged}Authorization: Bearer {fronted.token()}\r\nConnection: close\r\n\r\n"
@@ -359,7 +359,7 @@ def test_the_address_is_the_one_that_the_proxy_saw(fronted):
 
 
 def ask_for_a_tunnel(port: int, request: str, forged: str) -> bytes:
-    """Send a request, and a second one behind it whatever the answer; return all that comes back."""
+    """Send a request, and a second one after it whatever the answer; return everything that is received."""
     answer = b""
     # A proxy that refuses the first request may end the connection before the second one is sent.
     with (
@@ -375,7 +375,7 @@ def ask_for_a_tunnel(port: int, request: str, forged: str) -> bytes:
 
 
 def test_no_client_gets_a_tunnel_to_the_service(fronted):
-    """A Worker with a token of its own cannot have the proxy step aside, and then tell the service that it is another Worker."""
+    """A Worker cannot use its own token to get a tunnel through the proxy, and then send the service another Worker's identity."""
     fronted.service.received.clear()
     token = fronted.token()
 
@@ -388,7 +388,7 @@ def test_no_client_gets_a_tunnel_to_the_service(fronted):
             return ask_for_a_tunnel(fronted.port, first + forged, "")
         return ask_for_a_tunnel(fronted.port, first, forged)
 
-    # At once: Envoy keeps a connection for a second after it has rejected a request.
+    # Concurrently, since Envoy keeps a connection for a second after a rejected request.
     with ThreadPoolExecutor(len(TUNNELS)) as pool:
         answers = dict(zip(TUNNELS, pool.map(ask, TUNNELS), strict=True))
 
@@ -396,5 +396,5 @@ def test_no_client_gets_a_tunnel_to_the_service(fronted):
     received = b"".join(fronted.service.received)
     assert re.findall(b"forged by .*", received) == []
     assert re.findall(b"(?m)^CONNECT .*", received) == []
-    # It is what stands behind the offer that must not pass; a plain request of the same Worker does.
+    # Only the request after the offer must not pass; a plain request of the same Worker does.
     assert fronted.ask([], fronted.token())[0] == 200

@@ -1,8 +1,8 @@
 """
-A service that a Worker trusts uses what the Worker has sent it (token and proof of possession) at another service.
+A service that a Worker trusts relays the Worker's token and proof of possession to another service.
 
-A proof names the host that it is for, so it must be worth nothing elsewhere: behind the proxies of examples/, and behind proxies that
-are configured as their own documentation shows, or carelessly.
+A proof names the host that it is for, so it must be refused elsewhere: behind the proxies of examples/, and behind proxies that
+are configured as in their own documentation, or carelessly.
 """
 
 import socket
@@ -20,20 +20,20 @@ OTHER = "other.example.com"
 
 @pytest.fixture(scope="module")
 def both_named(fleet: Fleet) -> Fleet:
-    """Return a Server that knows the service of the proxies, and the one that relays: both are the operator's own."""
+    """Return a Server that knows both the service behind the proxies and the one that relays."""
     fleet.operator.done("resources", "add", "other", "--audience", f"https://{OTHER}", "--all-workers")
     return fleet
 
 
 @dataclass
 class Captured:
-    """What a Worker has sent to the other service, and what that one can do with it."""
+    """What a Worker has sent to the other service, which relays it."""
 
     token: str
     proof: str
 
     def relay(self, guarded: Guarded, head: str) -> bytes:
-        """Send it to a proxy with a head of one's own choice; return the first line of the answer."""
+        """Send it to a proxy with any request line and headers; return the status line of the answer."""
         request = (
             f"{head}\r\nAuthorization: DPoP {self.token}\r\nDPoP: {self.proof}\r\nConnection: close\r\n\r\n"
         )
@@ -46,7 +46,7 @@ class Captured:
 
 
 def captured(fleet: Fleet, url: str = f"https://{OTHER}/orders") -> Captured:
-    """Return a token and a proof for a request to the other service, which that service has never used itself."""
+    """Return a token and an unused proof for a request to the other service."""
     proof = Proof()
     token = proof.bound_token(fleet)
     return Captured(token, proof("GET", url, token=token))
@@ -74,20 +74,20 @@ HEADS = {
 @pytest.mark.parametrize("guarded", ASKING, indirect=True)
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_a_proof_for_another_service_opens_nothing(both_named, guarded, head, scheme):
-    """With any host, target and headers that the other service writes, the proxy does not take it for the Worker."""
+def test_a_proof_for_another_service_is_refused(both_named, guarded, head, scheme):
+    """Whatever host, target and headers the other service sends, the proxy does not accept it as the Worker."""
     before = len(guarded.service.seen)
 
     status = captured(both_named, f"{scheme}://{OTHER}/orders").relay(guarded, head)
 
-    # 403 is Envoy's to an https URL on a plain connection.
+    # Envoy answers 403 to an https URL on a plain connection.
     assert status.split()[1] in {b"400", b"401", b"403", b"404"}
     assert len(guarded.service.seen) == before
 
 
 @pytest.mark.parametrize("guarded", ASKING, indirect=True)
-def test_the_workers_own_proof_opens_its_service(both_named, guarded):
-    """What is refused above is refused for the host alone: with a proof for this service the same request passes."""
+def test_the_workers_own_proof_is_accepted(both_named, guarded):
+    """The requests above are refused only for the host: with a proof for this service the same request passes."""
     status = captured(both_named, f"{AUDIENCE}/orders").relay(
         guarded, f"GET /orders HTTP/1.1\r\nHost: {HOST}"
     )
@@ -176,7 +176,7 @@ def _traefik(around: Around) -> Peer:
     return traefik(arguments, around)
 
 
-# Whether the proxy says which request it asks about, so that the operator is told what is missing.
+# Whether the proxy sends the facts of the request, so that the refusal can tell the operator what is missing.
 FOREIGN = {
     "nginx": (_nginx(NGINX_HEADERS), True),
     "nginx that passes everything": (_nginx(""), False),
@@ -190,7 +190,7 @@ FOREIGN = {
 def foreign(
     request: pytest.FixtureRequest, both_named: Fleet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Guarded, bool]]:
-    """Return a service behind a proxy whose configuration is not ours."""
+    """Return a service behind a proxy with a third-party configuration."""
     start, is_notified = FOREIGN[request.param]
     opened = Guarded(Kind(start, asks_the_server=True), both_named, _directory(tmp_path_factory))
     yield opened, is_notified
@@ -201,8 +201,8 @@ def _directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("foreign")
 
 
-def test_a_proxy_that_names_no_service_is_closed(foreign, both_named):
-    """Behind a proxy that names no service no proof opens anything, neither a relayed one nor the Worker's own; bearer tokens pass."""
+def test_proofs_are_refused_behind_a_proxy_that_names_no_service(foreign, both_named):
+    """Both relayed proofs and the Worker's own are refused there; bearer tokens pass."""
     guarded, is_notified = foreign
     assert guarded.reaches(both_named.token())
     before = len(guarded.service.seen)

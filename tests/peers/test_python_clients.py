@@ -1,4 +1,4 @@
-"""Authlib and requests-oauthlib: the clients that most programs in Python use."""
+"""Authlib and requests-oauthlib, the clients that most Python programs use."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,13 +41,13 @@ def requests_oauthlib_by_api_key(url: str, worker_id: str, api_key: str) -> Requ
 
 @pytest.fixture(autouse=True)
 def plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let requests-oauthlib talk to this machine without TLS."""
+    """Allow requests-oauthlib plain HTTP to this machine."""
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
 
 
 @pytest.fixture
 def sessions(peers: Peers) -> Iterator[list[requests.Session]]:
-    """Return a list whose sessions are closed at the end."""
+    """Return a list of sessions that are closed at the end."""
     opened: list[requests.Session] = []
     yield opened
     for session in opened:
@@ -55,7 +55,7 @@ def sessions(peers: Peers) -> Iterator[list[requests.Session]]:
 
 
 def register(peers: Peers, name: str, key: ECKey) -> str:
-    """Register a key with the raw enrollment key: neither library has a client for it, so this is plain requests."""
+    """Register a key with the raw enrollment key, with plain requests, since neither library has a client for it."""
     body: dict[str, Any] = {"client_name": name, "jwks": {"keys": [key.as_dict(private=False)]}}
     headers = {"Authorization": f"Bearer {ENROLLMENT_KEY}"}
     answer = requests.post(f"{peers.url}/oauth2/register", json=body, headers=headers, timeout=180)
@@ -64,8 +64,8 @@ def register(peers: Peers, name: str, key: ECKey) -> str:
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-def test_authlib_with_an_api_key(peers, sessions, method):
-    """A token, a request with it, introspection, revocation."""
+def test_authlib_works_with_an_api_key(peers, sessions, method):
+    """It gets a token, uses it, introspects it and revokes it."""
     session = authlib_by_api_key("press-01", peers.key, method)
     sessions.append(session)
     token = session.fetch_token(f"{peers.url}/oauth2/token", grant_type="client_credentials")
@@ -82,8 +82,8 @@ def test_authlib_with_an_api_key(peers, sessions, method):
     assert session.get(f"{peers.url}/auth/verify").status_code == 401
 
 
-def test_authlib_for_a_resource_and_the_resource_that_asks(peers, sessions):
-    """Audience and scope as asked for; the service introspects with Authlib as well."""
+def test_authlib_works_with_a_resource(peers, sessions):
+    """A token has the requested audience and scope; the service introspects it with Authlib too."""
     session = authlib_by_api_key("press-01", peers.key)
     service = authlib_by_api_key("broker", peers.resource_key)
     sessions += [session, service]
@@ -95,8 +95,8 @@ def test_authlib_for_a_resource_and_the_resource_that_asks(peers, sessions):
     assert (introspected["active"], introspected["aud"], introspected["scope"]) == (True, AUDIENCE, "read")
 
 
-def test_authlib_with_a_key_that_it_registered(peers, sessions):
-    """`private_key_jwt` for a token, and for introspection."""
+def test_authlib_works_with_a_registered_key(peers, sessions):
+    """It uses `private_key_jwt` to get a token."""
     key = ECKey.generate_key("P-256")
     session = authlib_enrolled(peers.url, register(peers, "by authlib", key), key)
     sessions.append(session)
@@ -104,8 +104,8 @@ def test_authlib_with_a_key_that_it_registered(peers, sessions):
     assert session.get(f"{peers.url}/auth/verify").status_code == 204
 
 
-def test_authlib_is_told_what_is_wrong(peers, sessions):
-    """Its errors carry the RFCs' codes; assertions as grants (RFC 7523, section 2.1) are another grant, refused."""
+def test_authlib_raises_the_errors_of_the_rfcs(peers, sessions):
+    """Its errors have the RFCs' codes; assertions as grants (RFC 7523, section 2.1) are an unsupported grant."""
     with_wrong_key = authlib_by_api_key("press-01", "wrong")
     grant = AssertionSession(
         f"{peers.url}/oauth2/token",
@@ -124,8 +124,8 @@ def test_authlib_is_told_what_is_wrong(peers, sessions):
     assert other.value.error == "unsupported_grant_type"
 
 
-def test_requests_oauthlib_with_an_api_key(peers, sessions):
-    """`client_secret_basic` by itself, `client_secret_post` when told; a resource as an extra parameter."""
+def test_requests_oauthlib_works_with_an_api_key(peers, sessions):
+    """It uses `client_secret_basic` by default, `client_secret_post` if configured, and a resource as an extra parameter."""
     session = requests_oauthlib_by_api_key(peers.url, "press-01", peers.key)
     posting = RequestsSession(client=BackendApplicationClient("press-01", scope=["read"]))
     sessions += [session, posting]
@@ -136,7 +136,7 @@ def test_requests_oauthlib_with_an_api_key(peers, sessions):
     assert token["scope"] == ["read"]
 
 
-def test_requests_oauthlib_is_told_what_is_wrong(peers):
-    """Its own exception for `invalid_client`."""
+def test_requests_oauthlib_raises_invalid_client(peers):
+    """A wrong key raises its own exception for `invalid_client`."""
     with pytest.raises(InvalidClientError):
         requests_oauthlib_by_api_key(peers.url, "press-01", "wrong")

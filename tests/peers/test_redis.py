@@ -1,8 +1,8 @@
 """
-Workers on Redis, each as a user of its own, and what it takes to take one back.
+Workers on Redis, each as its own user, and what it takes to revoke one.
 
-Redis is Debian's package with the files of examples/redis that a person would copy; the workers are the example's, under our agent, and
-clients that do what a hostile host would.
+Redis is Debian's package with the files of examples/redis that a person would copy. The workers are the example's, under our agent,
+and clients that behave like a hostile host.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from tests.processes import STARTED, Program, until
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Return a stage for the whole module, its stream and group made."""
+    """Return a stage for the whole module, with its stream and group."""
     made = Stage(tmp_path_factory.mktemp("redis"))
     try:
         token = made.token(DESK)
@@ -34,7 +34,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def working(stage: Stage) -> Iterator[dict[str, Program]]:
-    """Return two workers that work."""
+    """Return two connected workers."""
     started = {worker_id: stage.start_worker(worker_id) for worker_id in WORKERS}
     for worker_id, program_ in started.items():
         until(lambda w=worker_id, p=program_: f"{w} is connected" in p.log, f"{worker_id} is in")  # type: ignore[misc]
@@ -50,7 +50,7 @@ def working(stage: Stage) -> Iterator[dict[str, Program]]:
 
 @pytest.fixture
 def worker(stage: Stage) -> str:
-    """Return the ID of a Worker of this test's own."""
+    """Return the ID of a Worker that only this test uses."""
     return stage.add_worker(f"w-{uuid.uuid4().hex[:8]}")
 
 
@@ -63,15 +63,15 @@ def _all_done(working: dict[str, Program], numbers: range) -> bool:
 
 
 def test_each_worker_works_as_itself(stage, working):
-    """Every job is done, by the workers that were there."""
+    """Every job is done, and every worker does some."""
     stage.send(range(20))
 
     until(lambda: _all_done(working, range(20)), "all is done")
     assert all(_numbers("finished", program_) for program_ in working.values())
 
 
-def test_a_job_that_cannot_be_done_stops_nobody(stage, working):
-    """What is malformed is reported and acknowledged; the Workers go on with what came after it."""
+def test_a_malformed_job_does_not_stop_workers(stage, working):
+    """It is reported and acknowledged, and the Workers continue with the next jobs."""
     token = stage.let_in(DESK)
     with stage.client(f"worker:{DESK}", token) as client:
         for fields in ({"wrong": "1"}, {"number": "x"}, {"number": "1", "seconds": "soon"}):
@@ -87,7 +87,7 @@ def test_a_job_that_cannot_be_done_stops_nobody(stage, working):
 
 
 def test_no_other_credential_logs_in(stage, worker):
-    """Neither at the guard nor, without having been there, at Redis."""
+    """Other credentials are refused by the guard, and by Redis if they were not presented to the guard."""
     token = stage.token(worker)
     for shown in ("", "x", stage.token(worker, resource=""), stage.keys[worker]):
         assert stage.show(shown) == 401
@@ -111,8 +111,8 @@ def test_no_other_credential_logs_in(stage, worker):
         client.xack("jobs", "workers", "0-1")
 
 
-def test_a_worker_has_so_many_tokens_at_once(stage, worker):
-    """Each costs a question a second; beyond the bound none is taken, and none that was is forgotten."""
+def test_a_worker_has_a_limited_number_of_tokens(stage, worker):
+    """Each token costs a request per second; beyond the limit a new one is refused, and accepted ones are kept."""
     assert [stage.show(stage.token(worker)) for _ in range(33)] == [204] * 32 + [401]
 
     stage.operator.done("workers", "disable", worker, "--yes")
@@ -122,7 +122,7 @@ def test_a_worker_has_so_many_tokens_at_once(stage, worker):
     "command",
     ["GET secret", "XADD other * a b", "CONFIG GET *", "ACL WHOAMI", "KEYS *", "XLEN jobs", "FLUSHALL"],
 )
-def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, worker, command):
+def test_a_worker_may_do_only_what_it_was_granted(stage, worker, command):
     """Commands and keys that no scope names are refused."""
     token = stage.token(worker)
     assert stage.show(token) == 204
@@ -132,8 +132,8 @@ def test_a_worker_may_do_what_it_was_granted_and_nothing_else(stage, worker, com
     assert isinstance(refused.value, redis.exceptions.NoPermissionError)
 
 
-def test_a_worker_that_holds_on_is_cut_off(stage, worker):
-    """In the middle of waiting for a job; its token opens nothing any more, and the entry that it held is another's."""
+def test_a_revoked_worker_that_keeps_its_connection_is_disconnected(stage, worker):
+    """Even while it waits for a job; its token is refused from then on."""
     token = stage.token(worker)
     assert stage.show(token) == 204
     with stage.client(f"worker:{worker}", token) as client:
@@ -149,8 +149,8 @@ def test_a_worker_that_holds_on_is_cut_off(stage, worker):
         client.xack("jobs", "workers", "0-1")
 
 
-def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working):
-    """Its agent stopped, its program goes on; cut off it begins nothing more, the other goes on, and no job is lost."""
+def test_a_revoked_worker_whose_host_ignores_the_order_gets_no_more_jobs(stage, working):
+    """With its agent stopped, its program continues; once disconnected it begins no job, the other worker works, and no job is lost."""
     rebel = working["press-01"]
     os.kill(rebel.process.pid, signal.SIGSTOP)
     stage.send(range(100, 140))
@@ -166,27 +166,27 @@ def test_a_worker_whose_host_ignores_the_order_takes_no_more(stage, working):
 
 
 def _connections_of(stage: Stage, worker_id: str) -> set[str]:
-    """Return the numbers of a Worker's connections, as Redis counts them."""
+    """Return the IDs of a Worker's connections in Redis."""
     with stage.administrator() as administrator:
         clients = administrator.client_list()
     return {client["id"] for client in clients if client["user"] == f"worker:{worker_id}"}
 
 
-def test_a_guard_that_starts_again_knows_nobody(stage, working):
-    """Revoked Workers are out, and a Worker that is good is in again by itself."""
+def test_a_restarted_guard_removes_all_users(stage, working):
+    """Every Worker is disconnected, and one that is not revoked reconnects by itself."""
     before = _connections_of(stage, "press-02")
     stage.guard.close()
 
     stage.guard = stage.start_guard()
 
-    # A program that is between two commands does not notice: its next command opens another connection.
+    # A program between two commands does not notice, since its next command opens a new connection.
     until(lambda: not before & _connections_of(stage, "press-02"), "it was out")
     stage.send(range(300, 305))
     until(lambda: _all_done(working, range(300, 305)), "it works again")
 
 
 def test_the_page_shows_the_example():
-    """The how-to holds every file that a person would copy, letter for letter, and names each."""
+    """The how-to shows every file that a person would copy, verbatim, and names each."""
     page = (EXAMPLE.parents[1] / "docs" / "how-to" / "workers-on-redis.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 

@@ -1,8 +1,8 @@
 """
-What the guard of examples/redis does when something fails: the Server, Redis, one rule, one Worker's question.
+How the guard of examples/redis handles failures: of the Server, of Redis, of one rule, and of one Worker's introspection.
 
-Redis and the Server are real; what fails is a right that Redis takes from the guard, a scope that Redis does not know, or a request
-that a proxy in front of the Server does not pass on.
+Redis and the Server are real. A failure is a permission that Redis takes from the guard, a scope that Redis does not know, or a
+request that a proxy in front of the Server does not pass on.
 """
 
 import functools
@@ -26,7 +26,7 @@ MAX_THREADS = 32 + 8 + 2
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Return a stage for the whole module, its stream and group made."""
+    """Return a stage for the whole module, with its stream and group."""
     made = Stage(tmp_path_factory.mktemp("redis"))
     try:
         with made.client(f"worker:{DESK}", made.let_in(DESK)) as client:
@@ -50,7 +50,7 @@ def faulty(stage: Stage) -> Iterator[FaultyProxy]:
 
 @pytest.fixture
 def scopes(stage: Stage) -> Iterator[None]:
-    """Put the scopes back after a test."""
+    """Restore the scopes after a test."""
     yield
     stage.set_scopes(*SCOPES)
 
@@ -72,13 +72,13 @@ def is_gone(stage: Stage, worker_id: str) -> bool:
 
 
 def wait_for_failures(proxy: FaultyProxy, count: int) -> None:
-    """Wait until so many more requests have failed."""
+    """Wait until `count` more requests have failed."""
     before = proxy.failed
     until(lambda: proxy.failed >= before + count, f"{count} more requests fail")
 
 
 def may(stage: Stage, worker_id: str, token: str, *command: str) -> bool:
-    """Return whether Redis lets a Worker do something."""
+    """Return whether Redis allows a Worker a command."""
     with stage.client(f"worker:{worker_id}", token) as client:
         try:
             client.execute_command(*command)
@@ -88,13 +88,13 @@ def may(stage: Stage, worker_id: str, token: str, *command: str) -> bool:
 
 
 def may_not(stage: Stage, worker_id: str, token: str, *command: str) -> bool:
-    """Return whether Redis keeps a Worker, which it lets in, from doing something."""
+    """Return whether Redis accepts a Worker's login but refuses it a command."""
     try:
         return not may(stage, worker_id, token, *command)
     except redis.AuthenticationError:
         raise
     except redis.ConnectionError:
-        # Ended with the right, in the middle of the question.
+        # The connection was closed during the command, together with the permission.
         return False
 
 
@@ -106,8 +106,8 @@ def disable(stage: Stage, worker_id: str) -> None:
 # --- a rule that Redis refuses ----------------------------------------------------------------------------
 
 
-def test_a_mistyped_scope_is_left_out_and_stops_nothing(stage, scopes):
-    """A Worker is let in without that right, the log says so once, and Workers are cut off as before."""
+def test_a_mistyped_scope_is_left_out_and_does_no_harm(stage, scopes):
+    """A Worker can log in without that permission, the log says so once, and revoked Workers are still disconnected."""
     mistyped = ("+xak", "+config|nope", "%R~*", "~*", "allkeys", "nopass", "+@all", ">password", "(+get")
     goes, stays = workers_of(stage, 2)
     before = stage.let_in(goes)
@@ -127,8 +127,8 @@ def test_a_mistyped_scope_is_left_out_and_stops_nothing(stage, scopes):
     assert stage.health()[0] == 200
 
 
-def test_a_refused_rule_keeps_no_right_that_was_taken(stage, scopes):
-    """Though Redis refuses a command as a whole for one rule, a right that the Server took is gone."""
+def test_a_refused_rule_does_not_preserve_a_removed_permission(stage, scopes):
+    """Although Redis refuses a whole ACL command for one bad rule, a permission that was removed at the Server is gone."""
     (worker,) = workers_of(stage, 1)
     stage.set_scopes("+xak", *SCOPES)
     token = stage.let_in(worker)
@@ -140,8 +140,8 @@ def test_a_refused_rule_keeps_no_right_that_was_taken(stage, scopes):
     assert may(stage, worker, token, "XADD", "jobs", "*", "number", "0", "seconds", "0")
 
 
-def test_a_command_that_waits_ends_with_its_right(stage, scopes):
-    """A read that was allowed when it began would otherwise still be answered with the next job."""
+def test_a_blocking_command_ends_when_its_permission_is_removed(stage, scopes):
+    """A blocking read would otherwise still be answered with the next job."""
     (worker,) = workers_of(stage, 1)
     token = stage.let_in(worker)
     ended: list[BaseException] = []
@@ -167,8 +167,8 @@ def test_a_command_that_waits_ends_with_its_right(stage, scopes):
     assert not may(stage, worker, token, "XREADGROUP", "GROUP", "workers", "x", "STREAMS", "jobs", ">")
 
 
-def test_a_worker_that_loses_a_right_keeps_its_user(stage, scopes):
-    """It comes back at once with the token that it has; between the old user and the new one it would be refused."""
+def test_a_worker_that_loses_a_permission_keeps_its_user(stage, scopes):
+    """It can reconnect immediately with the token that it has; without its user it would be refused meanwhile."""
     (worker,) = workers_of(stage, 1)
     token = stage.let_in(worker)
     found: set[bool] = set()
@@ -194,8 +194,8 @@ def test_a_worker_that_loses_a_right_keeps_its_user(stage, scopes):
     assert found == {True}
 
 
-def test_two_tokens_of_a_worker_give_what_both_allow(stage):
-    """Redis cannot tell which of them opened a connection, so that a narrow one must not give what a wide one may do."""
+def test_two_tokens_of_a_worker_grant_only_what_both_allow(stage):
+    """Redis does not know which token opened a connection, so a narrow token must not grant what a wide one allows."""
     (worker,) = workers_of(stage, 1)
     narrow = stage.token(worker, scope="~jobs +xadd")
     assert stage.show(narrow) == 204
@@ -209,8 +209,8 @@ def test_two_tokens_of_a_worker_give_what_both_allow(stage):
 # --- Redis refuses the guard ------------------------------------------------------------------------------
 
 
-def test_who_is_revoked_is_cut_off_though_no_user_can_be_set(stage):
-    """What ends access depends on nothing else: each Worker that is revoked goes, in whatever order they came."""
+def test_revoked_workers_are_disconnected_even_if_no_user_can_be_set(stage):
+    """Ending access depends on nothing else: each revoked Worker is disconnected, in whatever order they connected."""
     workers = workers_of(stage, 4)
     for worker in workers:
         stage.let_in(worker)
@@ -224,18 +224,18 @@ def test_who_is_revoked_is_cut_off_though_no_user_can_be_set(stage):
             until(lambda: "cannot be set" in stage.guard.log_file.read_text(), "the log says so")
         finally:
             administrator.execute_command("ACL", "SETUSER", "guard", "+acl|setuser")
-    # Without a right to set users the guard cannot tell what the others have: they are out too, and may come back.
+    # Without the permission to set users, the guard does not know the others' permissions: they are removed too, and may return.
     for worker in (workers[0], workers[3]):
         assert may(stage, worker, stage.let_in(worker), "XACK", "jobs", "workers", "0-1")
 
 
 def exists_now(administrator: redis.Redis, worker_id: str) -> bool:
-    """Return whether Redis has a Worker's user; the guard need not be able to make an administrator."""
+    """Return whether Redis has a Worker's user, without the guard's permission to make an administrator."""
     return f"worker:{worker_id}" in administrator.execute_command("ACL", "USERS")
 
 
 def test_a_user_that_cannot_be_deleted_is_deleted_later(stage):
-    """The failure is of that user alone, is tried again, and is not forgotten when its Worker logs in meanwhile."""
+    """The failure affects only that user; the guard retries, and still does if the Worker logs in meanwhile."""
     gone, back, stays = workers_of(stage, 3)
     stage.let_in(gone)
     held = stage.let_in(back)
@@ -274,8 +274,8 @@ FAULTS: dict[str, int | bytes] = {
 }
 
 
-def test_a_question_that_fails_is_one_workers(stage, faulty):
-    """Whatever is answered about one Worker, those asked about before and after it are cut off, and it is once that can be known."""
+def test_an_introspection_that_fails_affects_only_its_worker(stage, faulty):
+    """Whatever the answer about one Worker, other revoked ones are disconnected; it is too, once the Server answers."""
     first, asked, last = workers_of(stage, 3)
     _, token, _ = [stage.let_in(worker) for worker in (first, asked, last)]
     faults = itertools.cycle(FAULTS.values())
@@ -283,7 +283,7 @@ def test_a_question_that_fails_is_one_workers(stage, faulty):
     def fault(_line: str, body: bytes) -> int | bytes | None:
         if token in body.decode():
             return next(faults)
-        # Answered after the one that fails, which so comes first in its round: nobody is behind it by chance only.
+        # Answered after the failing request, which so is always the first in its round.
         failed, ends_s = faulty.failed, time.monotonic() + 0.2
         while faulty.failed == failed and time.monotonic() < ends_s:
             time.sleep(0.01)
@@ -291,7 +291,7 @@ def test_a_question_that_fails_is_one_workers(stage, faulty):
 
     faulty.fault = fault
     wait_for_failures(faulty, len(FAULTS))
-    # A yes, though without its scope, is no failure: a round in which it came would be a whole one.
+    # "Active" without a scope is not a failure: a round with that answer would be complete.
     faults = itertools.cycle(answer for kind, answer in FAULTS.items() if kind != "a yes without the rest")
     for goes in (first, last):
         disable(stage, goes)
@@ -306,8 +306,8 @@ def test_a_question_that_fails_is_one_workers(stage, faulty):
     until(lambda: not exists(stage, asked), "it is cut off once there is an answer")
 
 
-def test_a_login_that_fails_lets_nobody_in(stage, faulty):
-    """An answer that is neither yes nor no is 503, and no user is made."""
+def test_a_login_that_cannot_be_checked_is_refused(stage, faulty):
+    """The guard answers 503 if the Server's answer is invalid, and makes no user."""
     (worker,) = workers_of(stage, 1)
     token = stage.token(worker)
     faults = itertools.cycle(FAULTS.values())
@@ -318,11 +318,11 @@ def test_a_login_that_fails_lets_nobody_in(stage, faulty):
     assert not exists(stage, worker)
 
 
-def test_a_token_that_ends_during_an_outage_opens_nothing_new(stage, faulty):
-    """A connection stays while the Server cannot be asked, as promised; who has the old token alone does not get in."""
+def test_a_token_that_expires_during_an_outage_opens_no_new_connection(stage, faulty):
+    """An open connection stays while the Server cannot be asked, as documented, but the expired token cannot log in."""
     (worker,) = workers_of(stage, 1)
     token = stage.let_in(worker)
-    # The Server's answer, but for its end: the shortest life that the Server gives a token is long for a test.
+    # The Server's answer except for `exp`, since even the shortest lifetime of a token is long for a test.
     introspection = {
         "active": True,
         "token_type": "Bearer",
@@ -333,7 +333,7 @@ def test_a_token_that_ends_during_an_outage_opens_nothing_new(stage, faulty):
     body = json.dumps(introspection).encode()
     with stage.client(f"worker:{worker}", token) as client:
         client.xack("jobs", "workers", "0-1")
-        # Shown again once there is a connection, however long that took.
+        # Presented again once there is a connection, however long that took.
         faulty.fault = lambda _line, _body: (
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         )
@@ -352,8 +352,8 @@ def test_a_token_that_ends_during_an_outage_opens_nothing_new(stage, faulty):
         until(lambda: not is_kept_out(), "the Server says that it is good")
 
 
-def test_the_health_answer_tells_the_last_whole_round(stage, faulty):
-    """It moves on while all is well, stands still while something fails, says 503 when that lasts, and recovers."""
+def test_the_health_answer_has_the_time_of_the_last_complete_round(stage, faulty):
+    """The time advances while all is well and stops while something fails; the status is 503 if that lasts, and recovers."""
     (worker,) = workers_of(stage, 1)
     stage.let_in(worker)
     until(lambda: stage.health()[0] == 200, "it is well")
@@ -373,7 +373,7 @@ def test_the_health_answer_tells_the_last_whole_round(stage, faulty):
 
 
 def test_a_guard_waits_for_redis(stage):
-    """Started before Redis answers, it lets nobody in, says so, and goes on by itself."""
+    """Started before Redis answers, it refuses all logins and reports that, and recovers by itself."""
     (worker,) = workers_of(stage, 1)
     token = stage.let_in(worker)
     with stage.administrator() as administrator:
@@ -393,7 +393,7 @@ def test_a_guard_waits_for_redis(stage):
 
 
 def test_threads_are_bounded_and_slow_clients_are_dropped(stage):
-    """However many connect and say nothing, or a byte at a time, the guard's threads stay few and logins work again."""
+    """However many clients connect and send nothing, or a byte at a time, the guard has few threads, and logins work again."""
     (worker,) = workers_of(stage, 1)
     token = stage.token(worker)
     slow = [socket.create_connection(("127.0.0.1", stage.guard_port)) for _ in range(200)]

@@ -1,9 +1,9 @@
 """
-Real proxies in front of a real Server: it never carries out a request that the proxy did not send.
+Real proxies in front of a real Server, which never executes a request that the proxy did not send.
 
-Each attack hides a request for a token in another request. It brings an `X-Forwarded-For` of its own, which the Server would
-believe if the request came by itself over the proxy's connection, since it trusts that proxy; the refusal under that address
-would show it. (What a proxy takes for a request, and sends with the address of its client, is not hidden.)
+Each attack hides a token request in another request. The hidden request has its own `X-Forwarded-For`, which the Server would
+trust if it executed the request, since it trusts the proxy; a refusal with that address would show it. (A request that the proxy
+recognises, and sends with the address of its client, is not hidden.)
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from tests.peers.front_proxies import FRONT_PROXIES
 from tests.peers.proxies import PEERS
 from tests.processes import STARTED, Site
 
-# Where clients come from: not from the proxies' address, and each from one of its own, so that the Server limits none of them.
+# Clients' addresses: not the proxies', and a different one for each client, so that the Server limits none of them.
 CLIENTS = "127.1."
 FORGED = "198.51."
 _FORM = b"grant_type=client_credentials"
@@ -41,7 +41,7 @@ def request_for_a_token(worker_id: str, *headers: bytes) -> bytes:
 @dataclass(frozen=True)
 class Attack:
     """
-    A way to hide a request: headers that promise a body, and how that body begins and ends.
+    A way to hide a request: headers that announce a body, and how that body begins and ends.
 
     `%(length)d` is the length of the whole body.
     """
@@ -67,7 +67,7 @@ _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _NO_CHUNK = b"0\r\n\r\n"
 
 ATTACKS = {
-    # The case that was found: any offer, the head and the body apart.
+    # The original case: an upgrade offer, with head and body sent separately.
     "h2c": Attack(
         b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
         + _LENGTH
@@ -132,14 +132,14 @@ ATTACKS = {
     "two hosts": Attack(b"Host: other.example\r\n" + _LENGTH),
     "a request without a body": Attack(b"", b"\r\n"),
 }
-# What stands behind these is a request of its own by any reading.
+# What follows these is a separate request by any interpretation.
 REALLY_ENDED = {
     "upgrade, chunks",
     "a coding named by Connection",
     "an offer as a trailer",
     "a request without a body",
 }
-# A path whose endpoint reads the body, one whose endpoint answers without, one that does not exist, and URLs.
+# A path whose endpoint reads the body, one whose endpoint does not, one that does not exist, and absolute URLs.
 PATHS = [
     b"/oauth2/token",
     b"/auth/verify",
@@ -147,12 +147,12 @@ PATHS = [
     b"http://lyftdata.example/oauth2/token",
     b"http://other.example/nowhere",
 ]
-# Between head and body; it makes it likely, not sure, that they are read apart. Nothing here fails for lack of it.
+# Between head and body; makes it likely, but not certain, that they are read separately. No test depends on it.
 PAUSES_S = [0.0, 0.05]
 
 
 async def send(port: int, client: str, pieces: tuple[bytes, bytes], pause_s: float) -> None:
-    """Send head and body, then a request of its own, and read what comes until all is answered or closed."""
+    """Send head and body, then a separate request, and read until everything is answered or the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(client, 0))
     try:
         for piece in pieces:
@@ -161,7 +161,7 @@ async def send(port: int, client: str, pieces: tuple[bytes, bytes], pause_s: flo
             await asyncio.sleep(pause_s)
         async with asyncio.timeout(1):
             await reader.read(65_536)
-            # A request behind the body is what a proxy that shares its connections sends for the next client.
+            # A proxy that shares connections sends a request like this one after the body, for the next client.
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: lyftdata.example\r\nConnection: close\r\n\r\n")
             while await reader.read(65_536):
                 pass
@@ -173,11 +173,11 @@ async def send(port: int, client: str, pieces: tuple[bytes, bytes], pause_s: flo
 
 async def attack(port: int, *, clients: str = CLIENTS) -> int:
     """
-    Try everything, a few at a time; return how many hidden requests were sent.
+    Try all attacks, a few at a time; return how many hidden requests were sent.
 
     Args:
-        port: Where to.
-        clients: An address to come from, or the beginning of one for each.
+        port: The port to connect to.
+        clients: The client's address, or the prefix of a different address for each request.
     """
     at_once = asyncio.Semaphore(24)
     count = 0
@@ -201,23 +201,23 @@ async def _bounded(at_once: asyncio.Semaphore, doing: Any) -> None:
 
 
 class TrustingServer:
-    """A Server that believes proxies of this machine, and what it has refused."""
+    """A Server that trusts proxies on this machine, and its refusals."""
 
     def __init__(self, root: Path) -> None:
         self.site = Site(root, LYFTDATA_TRUSTED_PROXIES="127.0.0.1")
 
     @property
     def port(self) -> int:
-        """Return where it listens."""
+        """Return its port."""
         return self.site.port
 
     def refused(self, address: str) -> list[str]:
-        """Return the Worker IDs that requests for tokens claimed which were refused under addresses that begin so."""
+        """Return the Worker IDs in token requests that were refused for addresses with this prefix."""
         events = self.site.server.events("refused")
         return [event["claimed_worker"] for event in events if event["address"].startswith(address)]
 
     def ask(self, port: int, worker_id: str, *headers: bytes, client: str) -> bytes:
-        """Ask for a token with a wrong key as an honest client; return the status."""
+        """Request a token with a wrong key, without an attack; return the status."""
 
         async def ask() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(client, 0))
@@ -246,7 +246,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrustingServer]
 def behind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[TrustingServer, int]]:
-    """Return a Server and the port of the proxy in front of it, each proxy in turn: a Server writes down so many refusals."""
+    """Return a Server and the port of a proxy in front of it, for each proxy; a new Server each time, since it records limited refusals."""
     running = TrustingServer(tmp_path_factory.mktemp("server"))
     peer = FRONT_PROXIES[request.param](tmp_path_factory.mktemp("proxy"), running.port)
     yield running, peer.port
@@ -255,8 +255,8 @@ def behind(
     running.close()
 
 
-def test_nothing_is_hidden_from_a_proxy(behind):
-    """No request that stands in another's body, or behind an ambiguous one, is carried out for an address it made up."""
+def test_no_request_can_be_hidden_from_a_proxy(behind):
+    """No request in the body of another, or after an ambiguous one, is executed with an address that it claims itself."""
     server, port = behind
 
     assert asyncio.run(attack(port)) == len(ATTACKS) * len(PATHS) * len(PAUSES_S)
@@ -268,14 +268,14 @@ HONEST = {
     "nothing": (),
     "an address": (b"X-Forwarded-For: 198.51.0.1",),
     "addresses": (b"X-Forwarded-For: 198.51.0.1, 127.0.0.1", b"X-Forwarded-For: ::1"),
-    # Asks the proxy to take that header out on the way.
+    # Asks the proxy to remove that header.
     "no address": (b"Connection: close, X-Forwarded-For",),
 }
 
 
 @pytest.mark.parametrize("forwarded", HONEST)
-def test_the_address_is_the_one_that_the_proxy_saw(behind, forwarded):
-    """Whatever the client says about it; a proxy may also reject the request."""
+def test_the_server_records_the_address_that_the_proxy_saw(behind, forwarded):
+    """Whatever address the client claims; a proxy may also reject the request."""
     server, port = behind
     worker_id = f"says-{forwarded.replace(' ', '-')}"
     client = f"{CLIENTS}255.{1 + list(HONEST).index(forwarded)}"
@@ -286,8 +286,8 @@ def test_the_address_is_the_one_that_the_proxy_saw(behind, forwarded):
     assert server.refused(client) == [worker_id] * server.refused("").count(worker_id)
 
 
-def test_nothing_is_hidden_from_the_server(server):
-    """Sent by a trusted address itself, the hidden requests are carried out only where the one before has really ended."""
+def test_no_request_can_be_hidden_from_the_server(server):
+    """Even from a trusted address, a hidden request is executed only if the request before it has really ended."""
     asyncio.run(attack(server.port, clients="127.0.0.1"))
 
     assert set(server.refused(FORGED)) <= {f"hidden-{name.replace(' ', '-')}" for name in REALLY_ENDED}

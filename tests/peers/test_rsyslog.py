@@ -1,4 +1,4 @@
-"""Events at Debian's rsyslogd, over TCP and TLS."""
+"""Delivery of events to Debian's rsyslogd, over TCP and TLS."""
 
 import json
 import re
@@ -66,7 +66,7 @@ class Rsyslog:
         return all(f":{port:04X} 00000000:0000 0A" in table for port in (self.tls, self.tcp))
 
     def stop(self) -> None:
-        """End it; what it has read, it has written."""
+        """Stop it; it first writes everything that it has read."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(180)
@@ -91,7 +91,7 @@ def rsyslog(tmp_path: Path) -> Iterator[Rsyslog]:
 
 @pytest.mark.parametrize("scheme", ["tls", "tcp"])
 async def test_rsyslog_receives_each_event(opened, rsyslog, scheme):
-    """In order, once, parsed as RFC 5424; what comes while it is down follows when it is back."""
+    """In order, once, in the format of RFC 5424; events during an outage of rsyslogd follow when it is back."""
     port = rsyslog.tls if scheme == "tls" else rsyslog.tcp
     async with opened(LYFTDATA_EVENTS_ALLOWED_NETWORKS="127.0.0.0/8,::1") as server:
         admin = await server.sign_in()
@@ -107,7 +107,7 @@ async def test_rsyslog_receives_each_event(opened, rsyslog, scheme):
         await deliver(server)
         found = await shown(server, admin, "siem")
         assert (found["last_error"], found["delivered"]) == ("", 2)
-        # Syslog is never answered: what rsyslogd has not read when it ends is lost.
+        # Syslog has no acknowledgements: what rsyslogd has not read when it stops is lost.
         until(lambda: len(rsyslog.lines()) == 2, "rsyslogd has written the first events")
 
         rsyslog.stop()

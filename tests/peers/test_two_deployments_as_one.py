@@ -1,4 +1,4 @@
-"""A Worker that is given tokens which are then rejected: two deployments behind one address, by a real proxy."""
+"""A Worker whose new tokens are rejected, because a real proxy has two deployments behind one address."""
 
 import os
 from pathlib import Path
@@ -22,8 +22,8 @@ http {{
 """
 
 
-def test_a_worker_whose_new_tokens_are_rejected_says_so_and_slows_down(tmp_path: Path):
-    """The log has the reference under which the operator finds the Worker, and each wait is longer than the one before."""
+def test_a_worker_whose_new_tokens_are_rejected_reports_it_and_backs_off(tmp_path: Path):
+    """Its log has the reference by which the operator finds the refusal, and each wait is at least as long as the one before."""
     port = free_port()
     url = {"LYFTDATA_PUBLIC_URL": f"http://127.0.0.1:{port}"}
     gives, rejects = Site(tmp_path / "gives", **url), Site(tmp_path / "rejects", **url)
@@ -54,7 +54,7 @@ def test_a_worker_whose_new_tokens_are_rejected_says_so_and_slows_down(tmp_path:
         reported = worker.events("token_rejected")
         waits = [event["wait_s"] for event in reported[:4]]
         assert waits == sorted(waits)
-        # One for each that was reported, one for the first, which is not, and perhaps one when the Worker was stopped.
+        # One for each report, one for the first rejection, which is not reported, and perhaps one when the Worker was stopped.
         assert signed_by(gives) - len(reported) in {1, 2}
     finally:
         nginx.close()

@@ -1,4 +1,4 @@
-"""Clients that offer HTTP/2 with their first request get their answer by HTTP/1.1, over plain HTTP and as they come."""
+"""Clients with default settings that offer HTTP/2 with their first request over plain HTTP get an answer by HTTP/1.1."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ from tests.peers.proxies import program
 JAVA = Path(__file__).parent / "java"
 
 
-def test_the_client_of_the_jdk(peers: Peers):
-    """`java.net.http.HttpClient` gets a token with its default settings, and with an expected 100 too."""
+def test_the_jdks_client_gets_a_token(peers: Peers):
+    """`java.net.http.HttpClient` with its default settings, and also with `Expect: 100-continue`."""
     java = program("java", "default-jdk-headless")
 
     result = subprocess.run(
@@ -31,8 +31,8 @@ def test_the_client_of_the_jdk(peers: Peers):
     assert all(json.loads(body)["token_type"] == "Bearer" for _, _, body in answers)
 
 
-def test_curl_that_offers_http_2(peers: Peers, tmp_path: Path):
-    """`curl --http2` gets a token and, over the same connection, the metadata."""
+def test_curl_with_http2_gets_a_token(peers: Peers, tmp_path: Path):
+    """`curl --http2` gets a token and, over the same connection, the JWKS."""
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("no curl on this machine")

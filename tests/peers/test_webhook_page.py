@@ -1,4 +1,4 @@
-"""The receiver of docs/how-to/deliver-events.md, as it stands there."""
+"""The receiver shown in docs/how-to/deliver-events.md."""
 
 import json
 import re
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deliver-events.md"
 
 
 async def test_the_receiver_of_the_page_verifies_and_deduplicates(tmp_path, opened):
-    """It prints each event once, also one that comes again, and rejects what was signed with another secret."""
+    """It prints each event once, even if it is delivered again, and rejects messages signed with another secret."""
     from tests.behaviour.several_servers.conftest import RealClock
 
     (script,) = re.findall(r"```python\n(# receiver\.py:.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
@@ -54,7 +54,7 @@ async def test_the_receiver_of_the_page_verifies_and_deduplicates(tmp_path, open
 
 
 def _set_back(tx):
-    """Let everything be delivered again, as after a restored backup."""
+    """Make everything be delivered again, as after restoring a backup."""
     from sqlalchemy import update
 
     from lyftdata.store.schema import event_deliveries

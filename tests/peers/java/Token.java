@@ -1,4 +1,4 @@
-// The JDK's own HTTP client as it comes: it prefers HTTP/2, and over plain HTTP offers it with every first request (h2c).
+// The JDK's HTTP client with its default settings: over plain HTTP it offers HTTP/2 (h2c) with the first request of each connection.
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -8,7 +8,7 @@ import java.util.Base64;
 class Token {
     public static void main(String[] arguments) throws Exception {
         String issuer = arguments[0];
-        // The API key comes by standard input: a command line is for all to read.
+        // The API key is read from standard input, since every user can read a command line.
         String key = new String(System.in.readAllBytes()).strip();
         String basic = "Basic " + Base64.getEncoder().encodeToString((arguments[1] + ":" + key).getBytes());
         for (boolean expectsContinue : new boolean[] {false, true}) {
@@ -19,7 +19,7 @@ class Token {
                 .expectContinue(expectsContinue)
                 .POST(HttpRequest.BodyPublishers.ofString("grant_type=client_credentials"))
                 .build();
-            // Twice: the second request goes over the connection of the first, where that was kept.
+            // Twice: the second request uses the connection of the first one if that was kept alive.
             for (int i = 0; i < 2; i++) {
                 HttpResponse<String> answer = client.send(request, HttpResponse.BodyHandlers.ofString());
                 System.out.println(answer.statusCode() + " " + answer.version() + " " + answer.body());

@@ -1,5 +1,5 @@
-// `oauth4webapi` asks a service behind a proxy with a token that is bound to a key. Without `token` it gets one and tells it with the
-// key; with `token` it asks, and asks again with the nonce of the answer if that is what the answer demands.
+// `oauth4webapi` sends a service behind a proxy requests with a token that is bound to a key. Without `token` it gets one and
+// prints it with the key; with `token` it sends a request, and repeats it with a nonce if the answer requires one.
 
 import http from 'node:http'
 import * as oauth from 'oauth4webapi'
@@ -32,7 +32,7 @@ async function getToken() {
   return { token: answer.access_token, publicKey, privateKey }
 }
 
-/** Send to the proxy what is meant for the service's public URL, as DNS and TLS would. */
+/** Send a request for the service's public URL to the proxy, as DNS and TLS would. */
 function toProxy(url, { method, headers }) {
   const { host, pathname } = new URL(url)
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-// One request over HTTP/2 without TLS, with identity headers in its trailers: status and body of the answer, or what went wrong.
+// One request over HTTP/2 without TLS, with identity headers in its trailers: prints the status of the answer, or the error.
 
 import http2 from 'node:http2'
 import { settings } from './steps.mjs'

@@ -1,4 +1,4 @@
-// A service that checks tokens with `jose` and keeps its JWKS: a token a line in, what came of it a line out.
+// A service that verifies tokens with `jose` and keeps the JWKS: reads a token per line, and writes the result on a line.
 
 import { createInterface } from 'node:readline'
 import { createRemoteJWKSet, customFetch, jwtVerify } from 'jose'
@@ -9,19 +9,19 @@ let fetched = 0
 const counting = { [customFetch]: (...request) => ((fetched += 1), fetch(...request)) }
 
 // --- configuration: the pages show this part --- [configuration]
-// Once, when the service starts: it fetches when it must, and keeps what it has.
+// Once, when the service starts: it fetches the keys when it must, and keeps them.
 const jwks = createRemoteJWKSet(new URL(given.jwks_uri), counting)
 
 async function claims(token) {
   const wanted = { issuer: given.issuer, audience: given.audience, typ: 'at+jwt', algorithms: ['ES256'] }
   const { payload, protectedHeader } = await jwtVerify(token, jwks, wanted)
-  // Bound to a key (DPoP): stolen, it must be worth nothing without a proof, which is not checked here.
+  // Bound to a key (DPoP): it must be useless without a proof if stolen, and proofs are not checked here.
   if (payload.cnf) throw new Error('a bound token')
   return { ...payload, kid: protectedHeader.kid }
 }
 // --- [/configuration]
 
 for await (const token of { [Symbol.asyncIterator]: () => lines }) {
-  const told = await claims(token).then(({ sub, kid }) => ({ sub, kid }), ({ code, message }) => ({ code: code ?? message }))
-  console.log(JSON.stringify({ ...told, fetched }))
+  const outcome = await claims(token).then(({ sub, kid }) => ({ sub, kid }), ({ code, message }) => ({ code: code ?? message }))
+  console.log(JSON.stringify({ ...outcome, fetched }))
 }

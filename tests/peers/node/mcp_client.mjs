@@ -18,7 +18,7 @@ function byIdentityKey({ id, pem }, issuer) {
   return new PrivateKeyJwtProvider({ clientId: id, privateKey: pem, algorithm: 'ES256', expectedIssuer: issuer })
 }
 
-/** Call a tool; where the token comes from the client finds out by itself. */
+/** Call a tool; the client discovers by itself where to get a token. */
 async function call(url, authProvider, name) {
   const client = new Client({ name: 'press', version: '1.0.0' })
   await client.connect(new StreamableHTTPClientTransport(new URL(url), { authProvider }))

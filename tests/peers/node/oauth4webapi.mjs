@@ -1,5 +1,5 @@
-// Every endpoint, through `oauth4webapi`: the client that checks most. The same walk is made of another server
-// (oidc_provider.mjs), so nothing here knows whose it is.
+// Every endpoint with `oauth4webapi`, the client with the most checks. The same steps run against another server
+// (oidc_provider.mjs), so nothing here depends on the server.
 
 import * as oauth from 'oauth4webapi'
 import { read, settings, walk } from './steps.mjs'
@@ -14,7 +14,7 @@ const http = { [oauth.allowInsecureRequests]: true }
 const discovered = await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...http })
 const as = await oauth.processDiscoveryResponse(issuer, discovered)
 
-/** A token for `client`, checked as far as a client can. */
+/** A token for `client`, checked as far as a client can check it. */
 async function token(client, auth, parameters = {}, options = {}) {
   const response = await oauth.clientCredentialsGrantRequest(as, client, auth, parameters, { ...http, ...options })
   return oauth.processClientCredentialsResponse(as, client, response)
@@ -51,12 +51,12 @@ async function publicJwk(pair) {
   return { kty, crv, x, y }
 }
 
-/** A proof that repeats itself: one `jti` for all requests. */
+/** An assertion that is replayed: the same `jti` in all requests. */
 function repeating(key) {
   return oauth.PrivateKeyJwt(key, { [oauth.modifyAssertion]: (_header, claims) => (claims.jti = given.once) })
 }
 
-/** One request about one's own registration (RFC 7592). */
+/** A request about the client's own registration (RFC 7592). */
 async function manage(method, change) {
   const headers = new Headers(change && { 'content-type': 'application/json' })
   const uri = new URL(registered.registration_client_uri)
@@ -64,9 +64,9 @@ async function manage(method, change) {
   const response = await oauth.protectedResourceRequest(
     registered.registration_access_token, method, uri, headers, body, http,
   )
-  const told = response.status === 204 ? {} : await response.json()
-  if (response.ok && told.registration_access_token) registered = { ...registered, ...told }
-  return { status: response.status, error: told.error, fields: Object.keys(told).sort(), jwks: told.jwks }
+  const found = response.status === 204 ? {} : await response.json()
+  if (response.ok && found.registration_access_token) registered = { ...registered, ...found }
+  return { status: response.status, error: found.error, fields: Object.keys(found).sort(), jwks: found.jwks }
 }
 
 await walk({
@@ -75,7 +75,7 @@ await walk({
   basic: async () => token(...basic),
   post: async () => token(...post),
   wrong_secret: async () => token(basic[0], oauth.ClientSecretBasic('wrong')),
-  unknown_client: async () => token({ client_id: 'nobody' }, oauth.ClientSecretBasic('wrong')),
+  unknown_client: async () => token({ client_id: 'unknown-client' }, oauth.ClientSecretBasic('wrong')),
   wrong_secret_post: async () => token(post[0], oauth.ClientSecretPost('wrong')),
   other_grant: async () => {
     const response = await oauth.genericTokenEndpointRequest(as, ...basic, 'urn:example:other', {}, http)
@@ -132,7 +132,7 @@ await walk({
   introspect_by_resource: async () => introspect(asker, (await token(...basic, wanted)).access_token),
   introspect_of_another: async () => introspect(post, (await token(...byKey)).access_token),
   introspect_nonsense: async () => introspect(basic, 'nonsense'),
-  introspect_stranger: async () => introspect([basic[0], oauth.ClientSecretBasic('wrong')], 'nonsense'),
+  introspect_unauthenticated: async () => introspect([basic[0], oauth.ClientSecretBasic('wrong')], 'nonsense'),
   revoke: async () => {
     const { access_token: accessToken } = await token(...basic)
     const before = await introspect(basic, accessToken)
@@ -160,8 +160,8 @@ await walk({
       retried = true
       return token(...basic, given.verify ? {} : wanted, { DPoP })
     })
-    const told = { retried, token_type: answer.token_type, cnf: read(answer.access_token).claims.cnf }
-    if (!given.verify) return told
+    const found = { retried, token_type: answer.token_type, cnf: read(answer.access_token).claims.cnf }
+    if (!given.verify) return found
     const shown = async (options) => {
       const url = new URL(given.verify)
       return oauth
@@ -169,7 +169,7 @@ await walk({
         .then((response) => response.status, (error) => error.response?.status ?? error.status ?? error.message)
     }
     const thief = oauth.DPoP(basic[0], await oauth.generateKeyPair('ES256'))
-    return { ...told, with: await shown({ DPoP }), without: await shown({}), stolen: await shown({ DPoP: thief }) }
+    return { ...found, with: await shown({ DPoP }), without: await shown({}), stolen: await shown({ DPoP: thief }) }
   },
   dpop_at_resource: async () => {
     const DPoP = oauth.DPoP(basic[0], await oauth.generateKeyPair('ES256'))
@@ -177,7 +177,7 @@ await walk({
     const { access_token: accessToken } = await ask().catch(ask)
     const url = new URL(given.resource.audience)
     let proof
-    // Nothing is sent to the resource, which does not exist: only what would be.
+    // Nothing is sent to the resource, which does not exist; the request is only captured.
     const kept = { [oauth.customFetch]: async (_url, { headers }) => ((proof = headers.dpop), new Response()) }
     await oauth.protectedResourceRequest(accessToken, 'GET', url, new Headers(), null, { DPoP, ...kept })
     const claims = await accepted(accessToken, given.resource.audience, 'DPoP', { dpop: proof })
@@ -199,7 +199,7 @@ await walk({
   },
   old_key: async () => token(...byKey),
   new_key: async () => token(registered, oauth.PrivateKeyJwt(fresh.privateKey)),
-  update_of_another: async () => manage('PUT', { client_id: 'nobody', client_name: given.name, ...given.metadata }),
+  update_of_another: async () => manage('PUT', { client_id: 'unknown-client', client_name: given.name, ...given.metadata }),
   delete: async () => manage('DELETE'),
   deleted: async () => token(registered, oauth.PrivateKeyJwt(fresh.privateKey)),
   read_deleted: async () => manage('GET'),

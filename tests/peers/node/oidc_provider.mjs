@@ -1,4 +1,4 @@
-// Another authorization server that is nobody's here: `oidc-provider`, set up to do what ours does, in memory.
+// A third-party authorization server: `oidc-provider`, set up to do what ours does, in memory.
 
 import { createServer } from 'node:http'
 import { randomBytes } from 'node:crypto'
@@ -30,7 +30,7 @@ const provider = new Provider(given.issuer, {
     clientCredentials: { enabled: true },
     introspection: {
       enabled: true,
-      // Like ours: a client reads about its own tokens, a resource about those that are for it.
+      // Like ours: a client may introspect its own tokens, and a resource those that are for it.
       allowedPolicy: (_ctx, caller, token) =>
         caller.clientId === token.clientId || (caller.clientId === given.asker.id && token.aud === given.resource.audience),
     },

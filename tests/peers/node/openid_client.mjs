@@ -1,4 +1,4 @@
-// Every endpoint, through `openid-client`: the client that most programs on Node.js use.
+// Every endpoint with `openid-client`, the client that most programs on Node.js use.
 
 import * as client from 'openid-client'
 import { read, settings, walk } from './steps.mjs'
@@ -32,7 +32,7 @@ const worker = await byApiKey(given.basic)
 const asker = await byApiKey(given.asker)
 let registered
 
-/** The same registration, with another registration access token or another key. */
+/** The same registration with a different registration access token or key. */
 function registration(metadata, auth) {
   const config = new client.Configuration(worker.serverMetadata(), metadata.client_id, metadata, auth)
   client.allowInsecureRequests(config)
@@ -45,7 +45,7 @@ async function manage(method, change) {
   const response = await client.fetchProtectedResource(
     registered, token, new URL(uri), method, change && JSON.stringify(change), headers,
   )
-  return response.status === 204 ? { status: 204 } : { status: response.status, told: await response.json() }
+  return response.status === 204 ? { status: 204 } : { status: response.status, body: await response.json() }
 }
 
 await walk({
@@ -81,7 +81,7 @@ await walk({
   },
   dpop: async () => {
     const DPoP = client.getDPoPHandle(worker, await keys())
-    // It takes the nonce of the first answer and asks again by itself.
+    // It takes the nonce from the first answer and retries by itself.
     const answer = await client.clientCredentialsGrant(worker, {}, { DPoP })
     const shown = async (options) => {
       const url = new URL(given.verify)
@@ -95,9 +95,9 @@ await walk({
   update: async () => {
     const { kty, crv, x, y } = await crypto.subtle.exportKey('jwk', fresh.publicKey)
     const { client_id, client_name } = registered.clientMetadata()
-    const { status, told } = await manage('PUT', { client_id, client_name, jwks: { keys: [{ kty, crv, x, y }] } })
+    const { status, body } = await manage('PUT', { client_id, client_name, jwks: { keys: [{ kty, crv, x, y }] } })
     const old = registered
-    registered = registration(told, client.PrivateKeyJwt(fresh.privateKey))
+    registered = registration(body, client.PrivateKeyJwt(fresh.privateKey))
     const refused = await client.clientCredentialsGrant(old).then(() => false, () => true)
     const { token_type } = await client.clientCredentialsGrant(registered)
     return { status, old_key_refused: refused, token_type }

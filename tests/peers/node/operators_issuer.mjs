@@ -1,4 +1,4 @@
-// An OpenID Connect issuer for operators: `oidc-provider` with its own pages for signing in, groups by the name that is typed, and
+// An OpenID Connect issuer for operators: `oidc-provider` with its own sign-in pages, groups by the name that is entered, and
 // back-channel logout.
 
 import { createServer } from 'node:http'
@@ -26,7 +26,7 @@ const provider = new Provider(given.issuer, {
     claims: () => ({ sub: id, preferred_username: id, groups: given.groups[id] ?? [] }),
   }),
   pkce: { required: () => true },
-  // Without its own connections, which refuse to call back to this machine, and without its time limit, which a busy machine exceeds.
+  // Without its own dispatcher, which refuses to connect to this machine, and without its time limit, which a busy machine exceeds.
   fetch: (url, { dispatcher, signal, ...options }) => fetch(url, options),
   cookies: { keys: ['only for tests'] },
   features: {

@@ -1,4 +1,4 @@
-// Whether `jose` and `oauth4webapi` accept a token, whatever it was signed with.
+// Whether `jose` and `oauth4webapi` accept a token, whatever its signing algorithm.
 
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'

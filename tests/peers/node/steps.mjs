@@ -1,4 +1,4 @@
-// What every client script here shares: settings in on standard input, one JSON object of steps out, and errors as values.
+// What every client script here shares: settings from standard input, one JSON object of steps as output, errors as values.
 
 import { text } from 'node:stream/consumers'
 
@@ -8,23 +8,23 @@ export async function settings() {
 }
 
 /**
- * Run each step in turn; a step that throws is told as what it threw and does not end the others.
+ * Run each step in turn; if a step throws, the error is its result, and the next steps still run.
  *
  * @param {Record<string, () => Promise<unknown>>} steps
  */
 export async function walk(steps) {
-  const told = {}
+  const results = {}
   for (const [name, step] of Object.entries(steps)) {
     try {
-      told[name] = { ok: (await step()) ?? true }
+      results[name] = { ok: (await step()) ?? true }
     } catch (error) {
-      told[name] = { refused: await described(error) }
+      results[name] = { refused: await described(error) }
     }
   }
-  process.stdout.write(JSON.stringify(told))
+  process.stdout.write(JSON.stringify(results))
 }
 
-/** What an error of a client says: its own code, and the server's answer as far as the client has read it. */
+/** A client's error as values: its own code, and the server's answer as far as the client has read it. */
 export async function described(error) {
   const response = error.response ?? (error.cause instanceof Response ? error.cause : undefined)
   const challenge = response?.headers.get('www-authenticate')
@@ -38,7 +38,7 @@ export async function described(error) {
   }
 }
 
-/** The two parts of a JWT that anybody can read. */
+/** The readable parts of a JWT: header and claims. */
 export function read(jwt) {
   const [header, claims] = jwt.split('.').slice(0, 2).map((part) => JSON.parse(Buffer.from(part, 'base64url')))
   return { header, claims }
