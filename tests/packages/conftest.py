@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def pristine_root(tmp_path_factory) -> Iterator[Path]:
-    """Return a Debian that nothing has been installed into; not to be changed."""
+    """Return a minimal Debian that tests must not change."""
     if missing():
         pytest.skip(missing())
     root = make_root(tmp_path_factory.mktemp("debian") / "root")
@@ -23,7 +23,7 @@ def pristine_root(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture
 def debian(pristine_root, tmp_path) -> Iterator[Root]:
-    """Return a Debian of the test's own."""
+    """Return a Debian that only this test uses."""
     directory = tmp_path / "root"
     subprocess.run(["cp", "--archive", "--reflink=auto", pristine_root, directory], check=True)
     yield Root(directory)
@@ -32,7 +32,7 @@ def debian(pristine_root, tmp_path) -> Iterator[Root]:
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory) -> Path:
-    """Return a copy of what `make dist` left, to build packages in."""
+    """Return a copy of the output of `make dist`, to build packages in."""
     directory = tmp_path_factory.mktemp("packages") / "dist"
     shutil.copytree(ROOT / "dist", directory)
     return directory

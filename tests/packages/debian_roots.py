@@ -1,4 +1,4 @@
-"""Throw-away roots of Debian: made by debootstrap from the archive that this machine's apt uses, entered by chroot with a /proc of their own."""
+"""Throw-away Debian roots: made by debootstrap from the archive of this machine's apt, entered by chroot with their own /proc."""
 
 import os
 import re
@@ -7,14 +7,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# What the package depends on, and what an image of Python on Debian has.
+# The package's dependencies, and what an image of Python on Debian has.
 _INCLUDED = "python3,python3-venv,ca-certificates,init-system-helpers,systemd-standalone-sysusers"
 NEEDED = ("debootstrap", "lintian", "dpkg-shlibdeps", "buildah", "unshare", "setpriv")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def missing() -> str:
-    """Return why no root can be made here; empty if one can."""
+    """Return why no root can be made here; an empty text if one can."""
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
         return f"not installed (make packages, as root on Debian): {', '.join(absent)}"
@@ -37,7 +37,7 @@ def make_root(directory: Path) -> Path:
 
 
 class Root:
-    """A root directory, and programs that run in it with nothing of this machine's environment."""
+    """A root directory, and programs that run in it without this machine's environment."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -50,13 +50,13 @@ class Root:
         mounts: Sequence[str] = ('mount -t proc proc "$root/proc"',),
     ) -> list[str]:
         """
-        Return what runs a program in the root, and becomes it.
+        Return a command that execs a program in the root.
 
         Args:
-            argv: The program, found by PATH in the root.
+            argv: The program, found by the PATH in the root, and its arguments.
             user: Its user, by name or as `UID:GID`.
-            environ: Its whole environment; a PATH if it has none.
-            mounts: Lines of shell that are run first, in a mount namespace of the program's own; $root is the root.
+            environ: Its whole environment; a PATH is added if it has none.
+            mounts: Shell commands that are run first, in the program's own mount namespace; $root is the root.
         """
         script = "\n".join(["set -e", "root=$1; shift", *mounts, 'exec "$@"'])
         given = [f"{name}={value}" for name, value in {"PATH": _PATH, **(environ or {})}.items()]

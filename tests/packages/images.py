@@ -1,8 +1,8 @@
 """
-Images by buildah, from the project's Dockerfile, and containers of them without a container engine.
+Images built by buildah from the project's Dockerfile, and their containers, without a container engine.
 
-No registry can be reached where this runs: instead of Python's image, the base is a Debian made by debootstrap, with Debian's Python as
-`python`. A container is a chroot into the image's file system, which is read-only but for what is mounted, as the image's user.
+No registry can be reached where this runs, so the base is not Python's image but a Debian made by debootstrap, with Debian's Python as
+`python`. A container is a chroot into the image's file system, read-only except for mounts, as the image's user.
 """
 
 import json
@@ -19,7 +19,7 @@ _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class Buildah:
-    """Buildah, with its images in a directory of the test's own."""
+    """Buildah with its images in a directory of the test."""
 
     def __init__(self, directory: Path) -> None:
         self._store = [
@@ -27,14 +27,14 @@ class Buildah:
         ]  # fmt: skip
 
     def run(self, command: str, *arguments: str) -> str:
-        """Run a command of buildah's that must succeed; return its standard output."""
+        """Run a buildah command that must succeed; return its standard output."""
         argv = ["buildah", *self._store, command, *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{argv}: {done.stdout[-4000:]}{done.stderr[-4000:]}"
         return done.stdout.strip()
 
     def make_base(self, debian: Path) -> None:
-        """Make what stands for Python's image."""
+        """Make the substitute for Python's image."""
         container = self.run("from", "scratch")
         self.run("copy", "--quiet", container, str(debian), "/")
         mounted = Path(self.run("mount", container))
@@ -45,7 +45,7 @@ class Buildah:
     def build(self, target: str) -> str:
         """Build a stage of the Dockerfile from the checkout; return the image's name."""
         name = f"localhost/lyftdata-{target}:test"
-        # This machine's certificates, since what stands between it and the package index may have one of its own.
+        # With this machine's certificates, since a proxy in front of the package index may have its own.
         options = [
             "--isolation",
             "chroot",
@@ -69,7 +69,7 @@ class Buildah:
         return name
 
     def open(self, image: str) -> "Image":
-        """Return an image's configuration and its file system."""
+        """Return an image with its configuration and file system."""
         container = self.run("from", image)
         described = json.loads(self.run("inspect", "--type", "image", image))
         return Image(described["Docker"]["config"], Path(self.run("mount", container)))
@@ -80,7 +80,7 @@ class Image:
     An image.
 
     Attributes:
-        config: What a container engine goes by: `User`, `Env`, `Cmd`, `Healthcheck`.
+        config: What a container engine uses: `User`, `Env`, `Cmd`, `Healthcheck`.
         files: Its file system.
     """
 
@@ -95,13 +95,13 @@ class Image:
 
     def command(self, *argv: str, volume: Path, secrets: Path, environ: Mapping[str, str]) -> list[str]:
         """
-        Return what runs a program in a container with a read-only root, no shell and a /tmp of its own.
+        Return a command that runs a program in a container with a read-only root, its own /tmp and no shell.
 
         Args:
-            argv: The program; the image's own without one.
-            volume: What is mounted at /var/lib/lyftdata.
-            secrets: What is mounted at /run/secrets, read-only.
-            environ: In addition to the image's.
+            argv: The program; by default the image's own.
+            volume: The directory mounted at /var/lib/lyftdata.
+            secrets: The directory mounted at /run/secrets, read-only.
+            environ: Variables in addition to the image's.
         """
         mounts = [
             'mount --bind "$root" "$root"; mount --make-rprivate "$root"',
@@ -119,7 +119,7 @@ class Image:
         )
 
     def healthcheck(self) -> Sequence[str]:
-        """Return the program that says whether a container is healthy."""
+        """Return the health check's command."""
         kind, *argv = self.config["Healthcheck"]["Test"]
         assert kind == "CMD"
         return argv

@@ -1,4 +1,4 @@
-"""The images of the Dockerfile, built, and run with a read-only root, as a user who is not root, without a shell."""
+"""The images of the Dockerfile are built and run with a read-only root, as an unprivileged user, without a shell."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory, pristine_root):
-    """Return a builder that has the base image."""
+    """Return a builder with the base image."""
     directory = tmp_path_factory.mktemp("buildah")
     made = Buildah(directory)
     made.make_base(pristine_root)
@@ -30,18 +30,18 @@ def buildah(tmp_path_factory, pristine_root):
 
 @pytest.fixture(scope="module")
 def server_image(buildah) -> Image:
-    """Return the image of both sides."""
+    """Return the image with both Server and Worker."""
     return buildah.open(buildah.build("server"))
 
 
 @pytest.fixture(scope="module")
 def worker_image(buildah) -> Image:
-    """Return the image of the Worker alone."""
+    """Return the image with only the Worker."""
     return buildah.open(buildah.build("worker"))
 
 
 class Container:
-    """A directory for the volume and one for the secrets of a container, and what runs in it."""
+    """A container with directories for its volume and its secrets."""
 
     def __init__(self, image: Image, directory: Path, **environ: str) -> None:
         self.image = image
@@ -61,7 +61,7 @@ class Container:
         return f"/run/secrets/{name}"
 
     def command(self, *argv: str) -> list[str]:
-        """Return what runs a program in it; the image's own without one."""
+        """Return a command that runs a program in it, by default the image's own."""
         return self.image.command(*argv, volume=self.volume, secrets=self.secrets, environ=self.environ)
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -71,13 +71,13 @@ class Container:
         )
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
-        """Start a program; the image's own without one."""
+        """Start a program, by default the image's own."""
         with (self.volume.parent / "log").open("w") as log:
             return subprocess.Popen(self.command(*argv), stdout=log, stderr=log, text=True)
 
     @property
     def log(self) -> str:
-        """Return what the program has printed."""
+        """Return the program's output."""
         return (self.volume.parent / "log").read_text()
 
 
@@ -91,13 +91,13 @@ def answers(url: str) -> bool:
 
 
 def end(process: subprocess.Popen[str], container: Container) -> None:
-    """Stop a container as an engine does."""
+    """Stop a container as a container engine does."""
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=WITHIN_S) == 0, container.log
 
 
 def test_one_image_runs_both_sides(server_image, tmp_path):
-    """A Server and a Worker of the same image: read-only root, user 10001, no shell, secrets as files; healthy, and online."""
+    """A Server becomes healthy and a Worker online, both with a read-only root, user 10001, no shell, and secrets in files."""
     url = f"http://127.0.0.1:{free_port()}"
     server = Container(
         server_image,
@@ -138,8 +138,8 @@ def test_one_image_runs_both_sides(server_image, tmp_path):
     assert server.run(*check).returncode != 0
 
 
-def test_the_image_of_the_worker_holds_no_server(worker_image, tmp_path):
-    """It runs a Worker and nothing else: no web framework, database or template is in it."""
+def test_the_workers_image_contains_no_server(worker_image, tmp_path):
+    """It can only run a Worker: it has no web framework, database library or templates."""
     container = Container(worker_image, tmp_path / "worker")
 
     done = container.run("lyftdata", "run", "server")
@@ -149,14 +149,14 @@ def test_the_image_of_the_worker_holds_no_server(worker_image, tmp_path):
     found = {path.name for path in packages.iterdir()}
     assert "cryptography" in found
     assert not found & {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "jinja2"}
-    # Without settings it says which, and ends with the code for that.
+    # Without settings it names the missing ones, and exits with the code for that.
     without = container.run(*worker_image.config["Cmd"])
     assert without.returncode == 2
     assert "LYFTDATA_WORKER_ID" in without.stderr
 
 
-def test_an_image_holds_nothing_of_the_checkout_but_the_program(server_image):
-    """No source, test, list or tool of the build is in it, and only root can change what is."""
+def test_an_image_contains_only_the_program(server_image):
+    """It has no source, tests, requirements or build tools, and only root can change its files."""
     assert not (server_image.files / "src").exists()
     assert not (server_image.files / "dist").exists()
     assert not (server_image.files / "opt" / "build").exists()

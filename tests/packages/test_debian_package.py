@@ -1,4 +1,4 @@
-"""The Debian package, built as `make deb` builds it: installed, configured, upgraded, removed and purged in a Debian of its own."""
+"""The Debian package as `make deb` builds it: installed, configured, upgraded, removed and purged in a separate Debian."""
 
 import os
 import re
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def build(dist: Path, revision: int = 1) -> Path:
-    """Build a package in a directory with a wheel; return its path."""
+    """Build a package in a directory that has a wheel; return its path."""
     command = [sys.executable, str(ROOT / "tools" / "build_deb.py"), str(dist), "--revision", str(revision)]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     return max(dist.glob(f"*-{revision}_*.deb"))
 
 
 def make_newer(package: Path, directory: Path) -> Path:
-    """Return the package of the next version, which is the same but for its number and a line in a unit."""
+    """Return a package of a later version, which differs in its number and one line in a unit."""
     tree = directory / "newer"
     subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
     control = tree / "DEBIAN" / "control"
@@ -51,18 +51,18 @@ def package(dist) -> Path:
 
 
 class Installed:
-    """The package in a root, and its Server under the environment and the credentials of its unit."""
+    """The package in a root, and its Server with the environment and the credentials of its unit."""
 
     def __init__(self, debian) -> None:
         self.debian = debian
         self.url = f"http://127.0.0.1:{free_port()}"
 
     def dpkg(self, *arguments: str) -> str:
-        """Run dpkg as an administrator who is not asked."""
+        """Run dpkg non-interactively."""
         return self.debian.done("dpkg", *arguments, DEBIAN_FRONTEND="noninteractive")
 
     def purge(self, *mounts: str) -> str:
-        """Purge the package, with these mounts; return what it says on standard error."""
+        """Purge the package with these mounts; return its standard error."""
         command = self.debian.command("dpkg", "--purge", "lyftdata", mounts=mounts)
         return subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
@@ -72,7 +72,7 @@ class Installed:
         self.dpkg("--install", f"/tmp/{package.name}")
 
     def record_systemctl(self) -> None:
-        """From now on the maintainer scripts find systemd, as far as they can tell: a systemctl that notes what it is asked."""
+        """Install a fake systemd for the maintainer scripts: a systemctl that records its arguments."""
         self.path("/run/systemd/system").mkdir(parents=True, exist_ok=True)
         program = self.path("/usr/bin/systemctl")
         assert not program.exists()
@@ -80,7 +80,7 @@ class Installed:
         program.chmod(0o755)
 
     def asked_of_systemctl(self) -> list[str]:
-        """Return what systemctl was asked since the last call."""
+        """Return the arguments of each systemctl call since the last time."""
         log = self.path("/var/log/systemctl")
         asked = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ class Installed:
         return self.debian.directory / name.lstrip("/")
 
     def configure(self) -> None:
-        """Do what the page says, with a port that is free here."""
+        """Configure the Server as the page says, with a free port."""
         conf = self.path("/etc/lyftdata/server.conf")
         text = conf.read_text().replace(
             "LYFTDATA_BIND_ADDRESS=127.0.0.1:3000", f"LYFTDATA_BIND_ADDRESS={self.url[7:]}"
@@ -106,7 +106,7 @@ class Installed:
         secret.write_text(f"{PASSWORD}\n")
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that the unit gives the Server, as systemd would: those of its file last."""
+        """Return the Server's environment variables as systemd sets them; those of the EnvironmentFile take precedence."""
         unit = Unit(self.path("/lib/systemd/system/lyftdata-server.service").read_text())
         found = {
             name: value.replace(str(self.debian.directory), "")
@@ -119,7 +119,7 @@ class Installed:
         return found
 
     def serve(self) -> subprocess.Popen[bytes]:
-        """Start the Server as its unit's user, and wait until it can work."""
+        """Start the Server as its unit's user, and wait until it is ready."""
         unit = Unit(self.path("/lib/systemd/system/lyftdata-server.service").read_text())
         argv = unit.value("ExecStart").split()
         server = subprocess.Popen(self.debian.command(*argv, user=unit.value("User"), environ=self.environ()))
@@ -151,7 +151,7 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 
 def keep_what_is_mounted_below(host: Installed, volume: Path, elsewhere: Path, mounts: Sequence[str]) -> None:
-    """Purge the package with an administrator's own directory mounted below the data: it stays, and the data around it."""
+    """Purge the package with an administrator's own directory mounted below the data: both are kept."""
     (volume / "backups").mkdir()
     elsewhere.mkdir()
     (elsewhere / "monday").write_text("kept")
@@ -166,11 +166,11 @@ def keep_what_is_mounted_below(host: Installed, volume: Path, elsewhere: Path, m
 
 
 def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, tmp_path):
-    """Nothing runs before it is configured; an upgrade keeps settings and data; a removal keeps both; a purge keeps neither."""
+    """Nothing runs before it is configured; an upgrade and a removal keep settings and data; a purge removes both."""
     host = Installed(debian)
     host.install(package)
 
-    # The dependencies that it names are all in a minimal Debian with Python: dpkg would have refused.
+    # All its dependencies are in a minimal Debian with Python; otherwise dpkg would have refused.
     assert debian.done("lyftdata", "--version", user="lyftdata").startswith("lyftdata, version ")
     assert not list(host.path("/etc/systemd").rglob("*lyftdata*"))
     for name, mode in (
@@ -209,7 +209,7 @@ def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, t
     assert host.path("/etc/lyftdata/admin-password").exists()
     assert host.path("/var/lib/lyftdata/lyftdata.db").exists()
 
-    # The data directory is often a volume of its own, which cannot be removed.
+    # The data directory is often a separate volume, which cannot be removed.
     volume = tmp_path / "volume"
     host.path("/var/lib/lyftdata").rename(volume)
     host.path("/var/lib/lyftdata").mkdir()
@@ -230,7 +230,7 @@ def test_the_package_is_installed_upgraded_removed_and_purged(debian, package, t
 
 
 def test_lintian_finds_no_error(package):
-    """Debian's own checker finds no error, and no override is there for nothing."""
+    """Debian's own checker finds no errors and no unused overrides."""
     done = subprocess.run(
         ["lintian", "--allow-root", "--fail-on=error", "--tag-display-limit=0", package],
         capture_output=True,
@@ -244,7 +244,7 @@ def test_lintian_finds_no_error(package):
 
 
 def test_the_same_sources_give_the_same_package(dist, package, tmp_path):
-    """The package does not depend on when or by whom it is built."""
+    """The package does not depend on the time of the build or the user."""
     again = tmp_path / "dist"
     shutil.copytree(dist, again, ignore=shutil.ignore_patterns("*.deb"))
     before = os.umask(0o077)
@@ -258,7 +258,7 @@ def test_the_same_sources_give_the_same_package(dist, package, tmp_path):
 
 
 def test_the_package_follows_the_wheel(package, dist):
-    """Name and version are those of the wheel, and no secret is in an argument of a unit."""
+    """Its version is the wheel's, and its units start the installed program."""
     from lyftdata import __version__
 
     assert package.name.startswith(f"lyftdata_{__version__}-1_")

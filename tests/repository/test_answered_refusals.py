@@ -1,4 +1,4 @@
-"""A run of all tests fails if no Server answered with one of the causes of refusals, whatever the tests say in words."""
+"""A run of all tests fails if any cause of refusals was not answered by a Server, whatever is written in the tests."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ FORM = {"grant_type": "client_credentials", "client_id": "press-99", "client_sec
 
 @pytest.fixture
 def answered(tmp_path, monkeypatch):
-    """Return a function that gives what this process's Servers have answered, watched until the end of the test."""
+    """Return a function that returns the causes that this process's Servers have answered during the test."""
     for owner, method in ((RefusalLog, "record"), (RefusalLog, "record_unchecked"), (_App, "__call__")):
         monkeypatch.setattr(owner, method, getattr(owner, method))
     file = tmp_path / "answered"
@@ -31,22 +31,22 @@ def answered(tmp_path, monkeypatch):
     return lambda: set(file.read_text().split())
 
 
-async def test_a_refusal_counts_when_a_server_has_answered_it(server, answered):
-    """What the answer hides from its caller is known here."""
+async def test_a_refusal_counts_once_a_server_has_answered_it(server, answered):
+    """Even if the answer hides the cause from the caller."""
     answer = await server.http.post("/oauth2/token", data=FORM)
 
     assert answered() == {await server.cause(answer)} == {"malformed_api_key"}
 
 
-async def test_a_refusal_that_no_request_led_to_does_not_count(server, answered):
-    """An error that a test makes and records by itself proves nothing about the Server."""
+async def test_a_refusal_without_a_request_does_not_count(server, answered):
+    """An error that a test records itself proves nothing about the Server."""
     server.services.refusals.record(UnknownWorkerError("made by a test"), address="192.0.2.1")
 
     assert answered() == set()
 
 
-async def test_what_ends_a_session_counts_when_the_worker_is_told(server, admin, press, answered):
-    """It is decided while an operator's request is answered, and counts with the answer to the Worker's poll."""
+async def test_the_end_of_a_session_counts_once_the_worker_is_notified(server, admin, press, answered):
+    """It is decided during an operator's request, and counts with the answer to the Worker's poll."""
     worker_id, key = press
     token = (await server.token_by_key(worker_id, key)).json()["access_token"]
     poll = {"boot_id": "boot-0001", "host": {}}
@@ -64,7 +64,7 @@ async def test_what_ends_a_session_counts_when_the_worker_is_told(server, admin,
 
 
 def test_a_forked_server_writes_to_the_file_of_its_test_process(tmp_path, monkeypatch):
-    """What a Server in a process of its own answers counts as well."""
+    """The answers of a Server in another process count too."""
     file = tmp_path / "answered"
     file.touch()
     monkeypatch.setenv(FILE_VARIABLE, str(file))
@@ -83,8 +83,8 @@ def test_a_forked_server_writes_to_the_file_of_its_test_process(tmp_path, monkey
     assert file.read_text().split() == ["malformed_api_key"]
 
 
-def test_the_causes_without_an_answer_are_missing(tmp_path):
-    """Each cause counts by itself, however often it was answered."""
+def test_causes_without_an_answer_are_missing(tmp_path):
+    """However often other causes were answered."""
     file = tmp_path / "answered"
     file.write_text("".join(f"{code}\n" for code in [*CODES[1:], *CODES[1:]]))
 
@@ -105,7 +105,7 @@ def test_answers(number):
 
 @pytest.fixture
 def run(tmp_path):
-    """Return a function that runs a project's tests, which answer with the given codes, and returns what pytest prints."""
+    """Return a function that runs the tests of a small project, which answer with the given codes, and returns the result."""
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
     (tmp_path / "tests").mkdir()
 
@@ -133,7 +133,7 @@ def run(tmp_path):
 
 
 def test_a_whole_run_fails_for_a_cause_that_no_server_answered(run):
-    """It names the cause, though every code stands in a comment of a test, and every test has passed."""
+    """It names the cause, although every code is in a comment of a test, and every test passed."""
     result = run([code for code in CODES if code != "superseded"])
 
     assert result.returncode == 1
@@ -142,8 +142,8 @@ def test_a_whole_run_fails_for_a_cause_that_no_server_answered(run):
     assert lines == ["FAILED no test makes a Server answer: superseded"]
 
 
-def test_a_whole_run_in_several_processes_that_answered_all_passes(run):
-    """Each of the processes has answered some of them."""
+def test_a_whole_run_in_several_processes_passes_if_all_were_answered(run):
+    """Each process answers some of the causes."""
     result = run(CODES, "-n", "2")
 
     assert result.returncode == 0, result.stdout
@@ -153,13 +153,13 @@ def test_a_whole_run_in_several_processes_that_answered_all_passes(run):
     "selection",
     [["tests/test_it.py"], ["-k", "answers"], ["--deselect", "tests/test_it.py::test_answers[0]"]],
 )
-def test_a_run_of_selected_tests_is_not_judged(run, selection):
-    """The result of one file depends on that file alone."""
+def test_a_run_of_selected_tests_is_not_checked(run, selection):
+    """The result of one file depends only on that file."""
     assert run([], *selection).returncode == 0
 
 
 def test_every_directory_of_tests_belongs_to_a_whole_run(pytestconfig):
-    """The order in which `make test` takes them leaves none out, but for what `make packages` and `make soak` run by themselves."""
+    """`make test` runs all of them, except those that `make packages` and `make soak` run separately."""
     listed = pytestconfig.getini("testpaths")
     files = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")]
     for apart in ("tests/packages", "tests/soak"):

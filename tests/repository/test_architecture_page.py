@@ -1,4 +1,4 @@
-"""The architecture page names what is there."""
+"""The architecture page names functions, folders and files that exist."""
 
 import asyncio
 import importlib
@@ -21,7 +21,7 @@ NAMES = NAME.findall(WALKS)
 
 
 def find(name):
-    """Return what a dotted name below the package stands for; raises AttributeError."""
+    """Return the object with a dotted name below the package; raises AttributeError."""
     parts = name.split(".")
     found, rest = importlib.import_module("lyftdata"), parts
     while rest and (
@@ -35,24 +35,24 @@ def find(name):
 
 
 def is_module(parts, rest):
-    """Return whether the next part of a name is a module's file."""
+    """Return whether the next part of a name is a module."""
     return PACKAGE.joinpath(*parts[: len(parts) - len(rest) + 1]).with_suffix(".py").is_file()
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES)))
 def test_each_function_of_a_walk_exists(name):
-    """A function that the page sends its reader to can be called under that name."""
+    """Every name in a walk on the page is a callable."""
     assert callable(find(name))
 
 
 def test_the_walks_are_found():
-    """A change of the page's form does not leave the test above without names."""
+    """A change of the page's format does not leave the test above without names."""
     assert len(set(NAMES)) > 30
     assert WALKS.count("\n### ") == 3
 
 
 def test_each_folder_of_the_server_and_the_store_is_on_the_map():
-    """A newcomer finds a phrase for every package of the Server and of the store."""
+    """The page has a phrase for every package of the Server and of the store."""
     folders = [
         folder.relative_to(PACKAGE).as_posix()
         for room in ("server", "store")
@@ -63,7 +63,7 @@ def test_each_folder_of_the_server_and_the_store_is_on_the_map():
     assert [folder for folder in folders if f"`{folder}/`" not in PAGE] == []
 
 
-# --- how many files a walk goes through --------------------------------------------------------------------
+# --- the number of files in a walk -------------------------------------------------------------------------
 
 STEPS = re.compile(r"^The steps are in (\d+) files\.", re.MULTILINE)
 IN_ALL = re.compile(r"at most (\d+) files")
@@ -71,7 +71,7 @@ SECTIONS = WALKS.split("\n### ")[1:]
 
 
 def file_of(name):
-    """Return the file that defines what a dotted name stands for, below the package."""
+    """Return the file, relative to the package, that defines the object with a dotted name."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         path = PACKAGE.joinpath(*parts[:length]).with_suffix(".py")
@@ -86,7 +86,7 @@ def files_named(section):
 
 
 class Trace:
-    """The files of the package whose functions are called, in the event loop and in the store's writer."""
+    """Records the package's files whose functions are called, in the event loop and in the store's writer."""
 
     def __init__(self, monkeypatch):
         self.files = set()
@@ -116,13 +116,13 @@ class Trace:
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0])
 def test_each_walk_states_how_many_files_its_steps_are_in(section):
-    """The number of files that the page states for a walk is the number that its steps name."""
+    """The number of files that the page states for a walk is the number of files that its steps name."""
     (stated,) = STEPS.findall(section)
     assert int(stated) == len(files_named(section))
 
 
-async def test_a_token_is_given_by_the_files_that_the_page_names(server, monkeypatch):
-    """Each step of the walk of a token is in a file that runs, and no more files run in all than the page states."""
+async def test_a_token_request_runs_the_files_that_the_page_names(server, monkeypatch):
+    """Each step of the walk is in a file that runs, and no more files run in total than the page states."""
     worker_id, key = await server.enrolled()
     assertion = server.assertion(key, worker_id)
 
@@ -134,8 +134,8 @@ async def test_a_token_is_given_by_the_files_that_the_page_names(server, monkeyp
     assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[0])[0])
 
 
-async def test_a_worker_is_enrolled_by_the_files_that_the_page_names(server, monkeypatch):
-    """Each step of Auto-Enrollment at the Server is in a file that runs, and no more files run than the page states."""
+async def test_an_enrollment_runs_the_files_that_the_page_names(server, monkeypatch):
+    """Each step at the Server is in a file that runs, and no more files run in total than the page states."""
     key = generate_identity_key()
 
     with Trace(monkeypatch) as trace:
@@ -147,8 +147,8 @@ async def test_a_worker_is_enrolled_by_the_files_that_the_page_names(server, mon
     assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[1])[0])
 
 
-async def test_a_worker_is_disabled_by_the_files_that_the_page_names(server, admin, press, monkeypatch):
-    """Each step from the operator's request to the end of a held poll is in a file that runs, and no more than stated."""
+async def test_disabling_a_worker_runs_the_files_that_the_page_names(server, admin, press, monkeypatch):
+    """Each step from the operator's request to the end of the held poll is in a file that runs, and no more files run than stated."""
     token = (await server.token_by_key(*press)).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     body = {"boot_id": "boot-0001"}
@@ -166,13 +166,13 @@ async def test_a_worker_is_disabled_by_the_files_that_the_page_names(server, adm
     assert answer.status_code == 200
     assert [one["kind"] for one in stopped.json()["directives"]] == ["stop"]
     named = {file for file in files_named(SECTIONS[2]) if file.startswith(("server/", "store/"))}
-    # Only several Servers on one PostgreSQL write down for each other what has changed.
+    # Only several Servers on one PostgreSQL write a change log for each other.
     assert named - {"store/change_feed/change_log.py", "store/dialects/postgresql.py"} <= trace.files
     assert len(trace.files) <= int(IN_ALL.findall(SECTIONS[2])[0])
 
 
-def test_each_file_of_the_page_on_where_things_live_is_there():
-    """A newcomer who looks a question up is sent to a file that exists."""
+def test_each_file_on_the_page_where_things_live_exists():
+    """Every path on the page is a file of the package."""
     page = PAGES.joinpath("contributing", "where-things-live.md").read_text(encoding="utf-8")
     files = re.findall(r"`([\w/]+\.py)`", page)
 

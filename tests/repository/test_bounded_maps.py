@@ -1,4 +1,4 @@
-"""What callers can fill is bounded, and the least recently used is evicted."""
+"""Maps that callers can fill are bounded, and evict the least recently used entry."""
 
 from datetime import UTC, datetime
 
@@ -10,8 +10,8 @@ from lyftdata.server.admin.operator_budget import OperatorBudget, session_digest
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def test_failed_sign_ins_under_made_up_names_are_bounded(monkeypatch):
-    """Failures under names that do not exist evict older ones of their kind, and never those of an operator that exists."""
+def test_failed_sign_ins_with_made_up_names_are_bounded(monkeypatch):
+    """Failures for names that do not exist evict older ones of that kind, but never those of an existing operator."""
     monkeypatch.setattr(lockout, "_MAX_COUNTS", 8)
     counts = Lockout(per_pair=1, per_network=1_000)
     claims = [Claim(name=f"made-up-{n}", address=f"192.0.2.{n}", exists=False) for n in range(20)]
@@ -28,7 +28,7 @@ def test_failed_sign_ins_under_made_up_names_are_bounded(monkeypatch):
 
 
 def test_remembered_sessions_of_operators_are_bounded(monkeypatch):
-    """Beyond the bound the session that was used least recently is not known by its token any more."""
+    """Beyond the bound, the least recently used session is evicted."""
     monkeypatch.setattr(operator_budget, "_MAX_SESSIONS", 2)
     budget = OperatorBudget()
     tokens = [b"lyftdata_session_%d" % n for n in range(3)]

@@ -1,4 +1,4 @@
-"""The parts of the Debian package that can be judged without building it; `make packages` installs it."""
+"""What can be checked of the Debian package without building it; `make packages` installs it."""
 
 import itertools
 import os
@@ -28,14 +28,14 @@ needs_dpkg = pytest.mark.skipif(shutil.which("dpkg") is None, reason="no dpkg he
         ("0.2.0.post1", "0.2.0+post1-1"),
     ],
 )
-def test_a_version_is_written_as_debian_orders_it(version, debian):
-    """A pre-release is older than its release, which is older than a post-release."""
+def test_a_version_is_converted_to_debians_order(version, debian):
+    """A pre-release sorts before its release, which sorts before a post-release."""
     assert debian_version(version, 1) == debian
 
 
 @needs_dpkg
-def test_dpkg_orders_versions_as_they_were_released():
-    """Dpkg itself finds each newer than the one before."""
+def test_dpkg_orders_versions_by_release():
+    """According to dpkg, each version is newer than the one before."""
     released = ["0.2.0.dev1", "0.2.0a1", "0.2.0b1", "0.2.0rc1", "0.2.0", "0.2.0.post1", "0.2.1"]
     versions = [debian_version(version, 1) for version in released]
     for older, newer in itertools.pairwise(versions):
@@ -43,8 +43,8 @@ def test_dpkg_orders_versions_as_they_were_released():
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_packaged_unit_is_the_unit_of_the_examples(name):
-    """Hardening, credentials and restarts are the same; only program, settings and what is checked before the start differ."""
+def test_a_packaged_unit_is_based_on_the_examples_unit(name):
+    """Hardening, credentials and restarts are the same; only the program, the settings and the assertions differ."""
     example = (ROOT / "examples" / "systemd" / name).read_text()
     packaged = packaged_unit(name)
     side = name.removeprefix("lyftdata-").removesuffix(".service")
@@ -58,13 +58,13 @@ def test_a_packaged_unit_is_the_unit_of_the_examples(name):
         f"ExecStart=/usr/bin/lyftdata run {side}",
         f"EnvironmentFile=/etc/lyftdata/{side}.conf",
     } - set(example.splitlines())
-    # What a site sets is in its own file, where an upgrade keeps it.
+    # A site's settings are in its own file, which an upgrade keeps.
     assert not re.search(r"example\.com|press", packaged)
     assert Unit(packaged).value("ExecStart") == f"/usr/bin/lyftdata run {side}"
 
 
 def write_units(directory):
-    """Write the packaged units, with a program and files that exist where this runs."""
+    """Write the packaged units with a program that exists on this machine."""
     for name in UNITS:
         text = packaged_unit(name).replace("/usr/bin/lyftdata", "/bin/true")
         (directory / name).write_text(text)
@@ -89,8 +89,8 @@ def test_systemd_accepts_the_packaged_units(tmp_path, drop_in):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_settings_hold_no_secret_and_name_none_that_is_not_known():
-    """What the package installs as settings is comments, addresses and IDs; every name is a setting of its side."""
+def test_the_packaged_settings_are_known_and_contain_no_secret():
+    """Every name in the settings file of a Server or Worker is one of its settings, and none is a secret."""
     from lyftdata.core.settings import SECRET_VARIABLES
     from lyftdata.server.runtime.settings_table import TABLE as SERVER
     from lyftdata.worker.settings import TABLE as WORKER
@@ -104,10 +104,10 @@ def test_the_settings_hold_no_secret_and_name_none_that_is_not_known():
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="no shell here")
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm"])
-def test_the_maintainer_scripts_are_shell(script):
-    """Each parses, and ends at the first command that fails."""
+def test_the_maintainer_scripts_are_valid_and_start_nothing(script):
+    """Each parses and stops at the first failing command."""
     text = (SOURCES / script).read_text()
     assert subprocess.run(["sh", "-n", SOURCES / script], check=False).returncode == 0
     assert "\nset -e\n" in text
-    # Neither enables nor starts anything.
+    # They neither enable nor start a service.
     assert not re.search(r"systemctl.*\b(enable|start)\b|deb-systemd-(helper|invoke) (enable|start)", text)

@@ -1,4 +1,4 @@
-"""The reference pages say what the program does, and links lead somewhere."""
+"""The reference pages are current, and links, paths and settings in the docs exist."""
 
 import importlib.util
 import re
@@ -20,27 +20,27 @@ def generator():
     return module
 
 
-def test_reference_pages_are_what_the_program_says():
-    """Settings, command line, refusals and HTTP API are written from the program; a stale page fails here."""
+def test_reference_pages_are_current():
+    """Settings, command line, refusals and HTTP API are generated from the program; a stale page fails here."""
     assert generator().stale_pages() == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    """Every relative link of a page is a file of the project."""
+def test_relative_links_lead_to_files(page):
+    """Every relative link on a page is a file of the project."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
 def test_files_that_the_pages_name_exist():
-    """A path in backquotes under src/ or docs/ is there."""
+    """Every path in backquotes under src/, docs/ or tests/ exists."""
     for page in PAGES:
         for path in re.findall(r"`((?:src|docs|tests)/[\w/.-]+)`", page.read_text(encoding="utf-8")):
             assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
 def test_settings_in_prose_exist():
-    """Every LYFTDATA_ name in the pages is a setting of lyftdata."""
+    """Every LYFTDATA_ name on the pages is a setting of lyftdata."""
     from lyftdata.cli.given_token import TABLE as COMMANDS
     from lyftdata.core.command_tokens import GIVEN_TO_COMMAND
     from lyftdata.server.runtime.settings_table import TABLE as SERVER

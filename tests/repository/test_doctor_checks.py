@@ -1,4 +1,4 @@
-"""Whatever the doctor can name has a test in which it does."""
+"""Every problem that the doctor can report has a test."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 def test_every_check_has_a_test():
-    """Its code is quoted in a test that is about the doctor."""
+    """Its code is quoted in a test about the doctor."""
     files = [file.read_text(encoding="utf-8") for file in TESTS.rglob("test_*.py")]
     about_it = "".join(text for text in files if "doctor" in text)
 

@@ -1,4 +1,4 @@
-"""An exception is given its facts when it is made, and nothing is added to it later."""
+"""An exception gets its facts when it is made, and is not changed later."""
 
 import ast
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "lyftdata"
 CHANGING_METHODS = {"add_note", "with_traceback", "__setattr__"}
 CHAIN = {"__cause__", "__context__", "__traceback__", "__suppress_context__", "__notes__", "args"}
-# One class for each conflict and each noun would be a class for each message: these set a code for each instance,
-# in their constructors, over that of the class.
+# A class for each conflict and each noun would mean a class for each message, so the constructors of these set a code for each
+# instance, which overrides the class's.
 CODES_PER_INSTANCE = {
     ("ConflictError", "code"),
     ("DeviceLoginError", "code"),
@@ -25,12 +25,12 @@ def modules() -> list[Path]:
 
 
 def is_exception_name(name: str) -> bool:
-    """Return whether a name is that of an exception class, as the linter has them named (N818)."""
+    """Return whether a name is an exception class's, by the linter's naming rule (N818)."""
     return name.endswith(("Error", "Exception"))
 
 
 def exceptions_of(scope: ast.AST) -> set[str]:
-    """Return the names that hold an exception within a function: caught, made, or given by annotation."""
+    """Return the names of exceptions in a function: caught, made, or annotated arguments."""
     held: set[str] = set()
     for node in ast.walk(scope):
         if isinstance(node, ast.ExceptHandler) and node.name:
@@ -47,12 +47,12 @@ def exceptions_of(scope: ast.AST) -> set[str]:
 
 
 def is_just_made(node: ast.expr) -> bool:
-    """Return whether an expression makes an exception: what follows is still part of its making."""
+    """Return whether an expression makes an exception, so that a method call on it is still part of making it."""
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and is_exception_name(node.func.id)
 
 
 def changes_of(tree: ast.Module) -> Iterator[ast.Attribute | ast.Call]:
-    """Yield each place that changes an exception after it was made."""
+    """Yield each expression that changes an exception after it was made."""
     for scope in ast.walk(tree):
         if not isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -82,14 +82,14 @@ def changes_of(tree: ast.Module) -> Iterator[ast.Attribute | ast.Call]:
         "made = ValueError()\n        made.code = 'x'",
     ],
 )
-def test_the_check_sees_a_change(line):
+def test_the_check_finds_a_change(line):
     """The check below reports each way to change an exception."""
     source = f"def run():\n    try:\n        work()\n    except ValueError as error:\n        {line}\n"
     assert list(changes_of(ast.parse(source)))
 
 
 def test_no_exception_is_changed_after_it_was_made():
-    """No code sets an attribute, a note, a cause or a traceback on an exception that it has caught, made or been given."""
+    """No code sets an attribute, a note, a cause or a traceback on an exception that it caught, made or received."""
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in modules()
@@ -99,7 +99,7 @@ def test_no_exception_is_changed_after_it_was_made():
 
 
 def test_the_facts_of_an_exception_are_final():
-    """Each attribute that a constructor of an exception sets is Final, so the type checker rejects a later assignment."""
+    """Each attribute that an exception's constructor sets is Final, so the type checker rejects a later assignment."""
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno} {kind.name}.{target.attr}"
         for path in modules()

@@ -1,4 +1,4 @@
-"""Tests of the flowcharts that the documentation site draws."""
+"""The flowcharts of the documentation site."""
 
 from xml.etree import ElementTree as ET
 
@@ -11,7 +11,7 @@ SOURCE = f'flowchart TD{TEXTS}\n  one --> two\n  one --> three["3 < 4"]\n  two -
 
 
 def rows(source):
-    """Return the labels of each row from the top, from left to right."""
+    """Return the labels of each row from top to bottom, each from left to right."""
     found: dict[float, list[tuple[float, str]]] = {}
     for text in ET.fromstring(draw(source)).iter(f"{SVG}text"):
         found.setdefault(float(text.get("y", "")), []).append((float(text.get("x", "")), str(text.text)))
@@ -19,12 +19,12 @@ def rows(source):
 
 
 def test_each_box_is_below_those_that_point_to_it():
-    """In rows, each box once, with its label."""
+    """Boxes are in rows, each once, with its label."""
     assert rows(SOURCE) == [["one"], ["two", "3 < 4"], ["four"]]
 
 
-def test_boxes_of_a_row_are_in_the_order_of_those_above():
-    """So that arrows do not cross without need."""
+def test_boxes_in_a_row_are_in_the_order_of_those_above():
+    """So that arrows do not cross unnecessarily."""
     lines = ["top --> left", "top --> right", "right --> under-right", "left --> under-left"]
     source = f"flowchart TD{TEXTS}\n" + "\n".join(lines).replace("under-", "under_")
 
@@ -32,14 +32,14 @@ def test_boxes_of_a_row_are_in_the_order_of_those_above():
 
 
 def test_each_arrow_is_drawn_from_box_to_box():
-    """As many as the source has, from the bottom of the one to the top of the other."""
+    """There are as many arrows as in the source."""
     drawn = ET.fromstring(draw(SOURCE))
 
     assert len([path for path in drawn.iter(f"{SVG}path") if path.get("marker-end")]) == 4
 
 
 def test_a_flowchart_has_a_name_and_a_description():
-    """For readers who do not see it, in the words of the source; two on one page have their own."""
+    """For readers who cannot see it, with the texts of the source; the element IDs of two charts on one page differ."""
     drawn = ET.fromstring(draw(SOURCE))
     named = {str(element.get("id")): element.text for element in drawn.iter() if element.get("id")}
 
@@ -61,13 +61,13 @@ def test_a_flowchart_has_a_name_and_a_description():
         ("flowchart TD\n  one --> two", "lacks accDescr and accTitle"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(source, problem):
-    """Instead of a picture that is wrong: it would fail the build of the site."""
+def test_unsupported_flowcharts_are_reported(source, problem):
+    """An error fails the build of the site, instead of drawing a wrong picture."""
     with pytest.raises(FlowchartError, match=problem):
         draw(source)
 
 
-def test_labels_are_kept_wherever_they_are_given():
+def test_a_label_can_be_given_at_any_arrow():
     """At the first arrow of a box or at a later one."""
     source = f'flowchart TD{TEXTS}\n  one --> two\n  two["the second"] --> three'
 

@@ -1,4 +1,4 @@
-"""Handlers are given to constructors or to methods, so that "go to definition" finds who calls whom."""
+"""Handlers are passed to constructors or methods, so that "go to definition" finds what calls them."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "lyftdata"
-# Python's own hooks can be set in no other way.
+# Python's own hooks cannot be set in any other way.
 HOOKS_OF_PYTHON = {"sys", "threading"}
 
 
@@ -40,14 +40,14 @@ def handlers_set_from_outside(tree: ast.Module) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("value", ["self._note", "note", "lambda login: None"])
-def test_the_check_sees_a_handler_that_is_set_from_outside(value):
+def test_the_check_finds_a_handler_that_is_set_from_outside(value):
     """The check below reports a method, a function and a lambda."""
     source = f"def note(): ...\nclass A:\n    def _note(self): ...\n    def go(self, brokers):\n        brokers.tell = {value}\n"
     assert list(handlers_set_from_outside(ast.parse(source))) == [5]
 
 
 def test_no_handler_is_set_from_outside():
-    """No module assigns a function to an attribute of an object that it has not made as `self`."""
+    """No module assigns a function to an attribute of an object other than `self`."""
     found = [
         f"{path.relative_to(SOURCE)}:{line}"
         for path in sorted(SOURCE.rglob("*.py"))

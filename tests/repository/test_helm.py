@@ -1,4 +1,4 @@
-"""The charts of packaging/helm/: linted and rendered by Helm, valid for Kubernetes, and the same Servers as with Kustomize."""
+"""The charts of packaging/helm/ pass Helm's lint, render valid Kubernetes objects, and deploy the same Servers as Kustomize."""
 
 import json
 import re
@@ -41,7 +41,7 @@ WORKER_VALUES = (
     *("--set", "secret.name=lyftdata-press-01"),
 )
 OWN_CA = ("--set", "ca.configMap=our-ca")
-# What Helm adds to a name, so that a release knows its own objects.
+# Labels and annotations that Helm adds, so that a release knows its own objects.
 OF_HELM = {
     "app.kubernetes.io/instance",
     "app.kubernetes.io/managed-by",
@@ -52,7 +52,7 @@ OF_HELM = {
 
 
 def refusal(chart: Path, *options: str) -> str:
-    """Return why a chart is not rendered with these values."""
+    """Return why Helm refuses to render a chart with these values."""
     done = subprocess.run(
         [HELM, "template", "any", chart, *options], capture_output=True, text=True, check=False
     )
@@ -61,7 +61,7 @@ def refusal(chart: Path, *options: str) -> str:
 
 
 def values_of_page(name: str, directory: Path) -> list[str]:
-    """Return the option that gives a file of the page."""
+    """Write a values file of the page; return the option for it."""
     [text] = re.findall(rf"^```yaml\n# {re.escape(name)}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     file = directory / name
     file.write_text(text)
@@ -69,7 +69,7 @@ def values_of_page(name: str, directory: Path) -> list[str]:
 
 
 def without_helm(found: object) -> object:
-    """Return objects without what is Helm's, and without what is empty then."""
+    """Return objects without Helm's additions and without values that are then empty."""
     if isinstance(found, dict):
         kept = {key: without_helm(value) for key, value in found.items() if key not in OF_HELM}
         return {key: value for key, value in kept.items() if value not in ({}, "IfNotPresent")}
@@ -77,11 +77,11 @@ def without_helm(found: object) -> object:
 
 
 def by_kind(objects: list[Object]) -> dict[str, object]:
-    """Return objects by their kind, without what only says where they go."""
+    """Return objects by kind, without their namespace and labels."""
     found = {}
     for each in objects:
         each["metadata"].pop("namespace", None)
-        # The Deployment and the Service have a label of their own with Kustomize, and all have it with Helm.
+        # With Kustomize only the Deployment and the Service have the label; with Helm all objects have it.
         each["metadata"].pop("labels", None)
         found[each["kind"]] = without_helm(each)
     return found
@@ -89,8 +89,8 @@ def by_kind(objects: list[Object]) -> dict[str, object]:
 
 @needs_kubernetes_tools
 @pytest.mark.parametrize(("chart", "values"), [(SERVER, SERVER_VALUES), (WORKER, WORKER_VALUES)])
-def test_helm_finds_nothing_to_complain_of(chart, values):
-    """`helm lint --strict`, in which a warning is an error."""
+def test_the_charts_pass_lint(chart, values):
+    """`helm lint --strict` reports nothing; with it, a warning is an error."""
     done = subprocess.run(
         [HELM, "lint", "--strict", chart, *values], capture_output=True, text=True, check=False
     )
@@ -99,8 +99,8 @@ def test_helm_finds_nothing_to_complain_of(chart, values):
 
 
 @needs_kubernetes_tools
-def test_servers_are_those_of_kustomize():
-    """Field by field, but for the namespace, which Helm makes, and Helm's own labels."""
+def test_helm_and_kustomize_deploy_the_same_servers():
+    """Every field is equal, except the namespace, which Helm makes, and Helm's own labels."""
     with_helm = by_kind(templated(SERVER, *SERVER_VALUES, release="lyftdata-server"))
     with_kustomize = by_kind(kustomized(EXAMPLES / "server"))
 
@@ -109,8 +109,8 @@ def test_servers_are_those_of_kustomize():
 
 
 @needs_kubernetes_tools
-def test_a_worker_with_an_api_key_is_that_of_kustomize():
-    """The pod, but for its labels and for which file of the Secret is mounted."""
+def test_helm_and_kustomize_deploy_the_same_worker_with_an_api_key():
+    """The pods are equal, except for labels and for which file of the Secret is mounted."""
     [with_helm] = pods(templated(WORKER, *WORKER_VALUES, "--set", "workerId=press-01", release="press-01"))
     [with_kustomize] = pods(kustomized(EXAMPLES / "worker"))
 
@@ -146,7 +146,7 @@ def test_every_object_is_valid_and_restricted(version, tmp_path):
 
 
 def _installed_workers() -> list[tuple[str, str, list[str]]]:
-    """Return name, chart and options of the page's `helm install`s of Workers."""
+    """Return name, chart and options of each `helm install` of Workers on the page."""
     found = []
     for line in PAGE.replace("\\\n", " ").splitlines():
         if line.startswith("$ helm install press"):
@@ -156,8 +156,8 @@ def _installed_workers() -> list[tuple[str, str, list[str]]]:
 
 
 @needs_kubernetes_tools
-def test_the_commands_of_the_page_start_what_it_says(tmp_path):
-    """One Worker with its ID and key; twenty that enroll under the names of their pods; Servers behind the Ingress of their address."""
+def test_the_commands_on_the_page_deploy_what_it_says(tmp_path):
+    """One Worker with its ID and key, twenty that enroll with the names of their pods, and Servers behind the Ingress."""
     (one, [key, *_]), (twenty, [enrolling, *_]) = (
         (of_kind(objects, "StatefulSet"), pods(objects)[0]["spec"]["containers"])
         for objects in (
@@ -182,8 +182,8 @@ def test_the_commands_of_the_page_start_what_it_says(tmp_path):
 
 
 @needs_kubernetes_tools
-def test_the_first_password_is_taken_out(tmp_path):
-    """With the page's second file, neither a setting nor a mounted file is left of it."""
+def test_the_first_password_can_be_removed(tmp_path):
+    """With the page's second file, no setting and no mounted file of it is left."""
     after = values_of_page("after-the-first-sign-in.yaml", tmp_path)
     objects = templated(SERVER, *SERVER_VALUES, *after, release="lyftdata-server")
 
@@ -191,8 +191,8 @@ def test_the_first_password_is_taken_out(tmp_path):
 
 
 @needs_kubernetes_tools
-def test_a_changed_setting_starts_the_servers_again():
-    """The pods' annotation follows the ConfigMap, which pods that run do not read again."""
+def test_a_changed_setting_restarts_the_servers():
+    """The pods' annotation changes with the ConfigMap, which running pods do not reread."""
     before, same, after = (
         pods(templated(SERVER, *SERVER_VALUES, "--set", f"settings.{given}", release="a"))[0]["metadata"]
         for given in (
@@ -207,8 +207,8 @@ def test_a_changed_setting_starts_the_servers_again():
 
 
 @needs_kubernetes_tools
-def test_a_ca_of_your_own_is_where_the_settings_look_for_it(tmp_path):
-    """The file that the page's URL names, and LYFTDATA_TLS_CA of a Worker; without the value there is neither."""
+def test_a_custom_ca_is_mounted_where_the_settings_expect_it(tmp_path):
+    """At the path in the page's URL, and in a Worker's LYFTDATA_TLS_CA; without the value neither exists."""
     with_ca = values_of_page("with-a-ca-of-your-own.yaml", tmp_path)
     file = "/etc/lyftdata-tls/ca.pem"
     assert f"sslrootcert={file}" in PAGE
@@ -229,7 +229,7 @@ def test_a_ca_of_your_own_is_where_the_settings_look_for_it(tmp_path):
 
 @needs_kubernetes_tools
 def test_traces_can_be_turned_on():
-    """The collector's address is a setting like the Server's own."""
+    """The collector's address is a setting like the Server's own settings."""
     address = "https://collector.example.com:4318"
     options = (
         "--set-string",
@@ -242,9 +242,9 @@ def test_traces_can_be_turned_on():
 
 
 @needs_kubernetes_tools
-def test_each_secret_setting_is_a_file():
-    """None can be given as a value, which would be in a ConfigMap, and each can be given as a file of the Secret."""
-    # Of any program: one file of values may be written for all of them.
+def test_each_secret_setting_must_be_a_file():
+    """It cannot be a value, which would be in a ConfigMap, but it can be a file of the Secret."""
+    # For both programs, since people may use one values file for all of them.
     for chart, values in ((SERVER, SERVER_VALUES), (WORKER, WORKER_VALUES)):
         given = [option for name in SECRET_VARIABLES for option in ("--set", f"settings.{name}=x")]
         complaint = refusal(chart, *values, *given)
@@ -265,7 +265,7 @@ def test_each_secret_setting_is_a_file():
         (SERVER, (*SERVER_VALUES, "--set", "ingress.enabled=true"), "ingress.tlsSecretName"),
         (SERVER, (*SERVER_VALUES, "--set", "secret.files.LYFTDATA_SECRET_KEY_FILE=null"), "SECRET_KEY_FILE"),
         (SERVER, (*SERVER_VALUES, "--set", "settings.LYFTDATA_DISABLE_TLS=no"), "LYFTDATA_DISABLE_TLS"),
-        # Nothing in their place would be every source, and every port.
+        # Without these values, every source and every port would be allowed.
         (SERVER, (*SERVER_VALUES, "--set", "networkPolicy=null"), "'networkPolicy'"),
         (SERVER, (*SERVER_VALUES, "--set", "networkPolicy.enabled=null"), "'enabled'"),
         (SERVER, (*SERVER_VALUES, "--set", "networkPolicy.clientNamespaces=null"), "'clientNamespaces'"),
@@ -278,7 +278,7 @@ def test_each_secret_setting_is_a_file():
     ],
 )
 def test_wrong_values_are_refused(chart, options, complaint):
-    """Before anything is sent to a cluster, with the value's name."""
+    """Before anything is sent to a cluster; the message names the value."""
     assert complaint in refusal(chart, *options)
 
 
@@ -322,13 +322,13 @@ def test_wrong_values_are_refused(chart, options, complaint):
         ),
     ],
 )
-def test_no_value_says_more_than_itself(chart, values, names):
-    """Injection: who may choose a name, in a shared cluster, chooses nothing else of a pod; nor is `1e3` a number."""
+def test_values_cannot_inject_yaml(chart, values, names):
+    """A user of a shared cluster who may choose a name cannot choose anything else of a pod; and `1e3` stays text."""
 
     def rendered(text):
         given = [option for name in names for option in ("--set-json", f"{name}={json.dumps(text)}")]
         objects = templated(chart, *values, *given, release="any")
-        # Its checksum is another for each setting.
+        # The checksum differs for each setting.
         return re.sub(r"[0-9a-f]{64}", "", json.dumps(objects, sort_keys=True))
 
     plain = rendered("plain")
@@ -337,8 +337,8 @@ def test_no_value_says_more_than_itself(chart, values, names):
 
 
 @needs_kubernetes_tools
-def test_a_program_gets_its_arguments_as_they_are_written():
-    """Kubernetes puts no variable into them."""
+def test_a_program_gets_its_arguments_unchanged():
+    """Kubernetes expands no variables in them."""
     options = ("--set-json", 'command=["sh", "-c", "echo \\"$(HOME)\\" $$ \\u00fc: #"]')
     [pod] = pods(templated(WORKER, *WORKER_VALUES, *options, release="press"))
 
@@ -348,7 +348,7 @@ def test_a_program_gets_its_arguments_as_they_are_written():
 
 
 def test_charts_have_the_version_of_the_project():
-    """The image that a chart starts by default is that of its release."""
+    """So the default image of a chart is that of its release."""
     for chart in (SERVER, WORKER):
         said = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8"))
         assert (said["name"], said["version"], said["appVersion"]) == (chart.name, __version__, __version__)

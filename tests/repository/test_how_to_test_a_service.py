@@ -1,4 +1,4 @@
-"""docs/how-to/test-a-service.md: its files are written down as a reader would do it, and its tests run."""
+"""The files of docs/how-to/test-a-service.md, written as a reader would write them, and their tests."""
 
 import os
 import re
@@ -12,13 +12,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "test-a-service.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
-def test_the_tests_of_the_page_pass(tmp_path):
-    """With nothing but the installed package and pytest: the fixture is there, and no warning is given."""
+def test_the_tests_on_the_page_pass(tmp_path):
+    """With only the installed package and pytest, the fixture is available and there are no warnings."""
     files = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
     for name, text in files.items():
         (tmp_path / name).write_text(text)
 
-    # Of the plugins that are installed here, this one gives a warning of its own.
+    # One of the plugins installed here causes a warning itself.
     options = ("-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", "--rootdir", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options],
@@ -36,5 +36,5 @@ def test_the_tests_of_the_page_pass(tmp_path):
 
 
 def test_the_page_lists_every_flaw():
-    """Those of the program, and no others."""
+    """The page lists the program's flaws, and no others."""
     assert re.findall(r"^\| `([A-Z_]+)` \|", TEXT, re.MULTILINE) == [flaw.name for flaw in Flaw]

@@ -1,4 +1,4 @@
-"""What goes into an image, what an example leaves in the checkout, and what git would commit of it."""
+"""What goes into an image, what an example leaves in the checkout, and what git would commit."""
 
 import os
 import re
@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = [
     path
     for path in ROOT.rglob("Dockerfile*")
-    # Not those of `make site` and of installed packages.
+    # Except those of `make site` and of installed packages.
     if not {".venv", "node_modules", "site"} & set(path.relative_to(ROOT).parts)
 ]
 EXAMPLE = ROOT / "examples" / "several-servers"
 
-# What lies about in a checkout that is in use, at the top and wherever a directory is let in.
+# Files that a checkout in use may contain, at the top and in directories that the context includes.
 PLANTED = [
     ".git/config",
     ".venv/pyvenv.cfg",
@@ -49,7 +49,7 @@ PLANTED = [
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """Return a copy of the project's files, with what a checkout in use holds besides."""
+    """Return a copy of the project's files, with the other files of a checkout in use."""
     root = tmp_path_factory.mktemp("checkout")
     for name in ("src", "requirements", "examples"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -85,13 +85,13 @@ def checkout(tmp_path_factory):
         ("src/**", "src/a/b", True),
     ],
 )
-def test_patterns_mean_what_docker_means(patterns, path, left_out):
-    """The reading of `.dockerignore` that the tests below go by, case by case."""
+def test_patterns_mean_the_same_as_in_docker(patterns, path, left_out):
+    """The interpretation of `.dockerignore` that the tests below rely on, case by case."""
     assert is_left_out(path, read_patterns(patterns)) is left_out
 
 
-def test_nothing_that_was_planted_is_in_the_context(checkout):
-    """Secrets, databases, environments and .git stay out, wherever they lie: what goes in is named."""
+def test_no_planted_file_is_in_the_context(checkout):
+    """Secrets, databases, environments and .git are left out, wherever they are, since only named files are included."""
     context = context_of(checkout)
 
     assert not set(PLANTED) & set(context)
@@ -99,8 +99,8 @@ def test_nothing_that_was_planted_is_in_the_context(checkout):
     assert all(re.search(r"\.(py|html|js|css|svg|mako|typed|txt|toml|md)$", path) for path in context)
 
 
-def test_without_the_file_all_of_it_would_be(checkout, tmp_path):
-    """The test above can fail: a context without `.dockerignore` holds every secret."""
+def test_without_dockerignore_planted_files_would_be_in_the_context(checkout, tmp_path):
+    """So the test above can fail."""
     bare = tmp_path / "bare"
     shutil.copytree(checkout, bare)
     (bare / ".dockerignore").unlink()
@@ -108,15 +108,15 @@ def test_without_the_file_all_of_it_would_be(checkout, tmp_path):
     assert set(PLANTED) <= set(context_of(bare))
 
 
-def test_podman_finds_what_is_let_in():
-    """Buildah looks into a directory that is left out only if a line begins with its very name: no `**` lets anything in."""
+def test_podman_finds_the_included_files():
+    """Buildah looks into an excluded directory only if a line begins with its exact name, so no `**` includes anything."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("!") and ("**" in line or "*/" in line)] == []
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_each_copy_takes_what_it_names(checkout, file):
-    """Every COPY from the context finds its files, and takes nothing that was planted."""
+def test_each_copy_takes_only_what_it_names(checkout, file):
+    """Every COPY from the context finds its files, and takes no planted file."""
     instructions = list(read_dockerfile(file.read_text(encoding="utf-8")))
     context = context_of(checkout)
 
@@ -126,8 +126,8 @@ def test_each_copy_takes_what_it_names(checkout, file):
     assert [line for line in instructions if line.name == "ADD"] == []
 
 
-def test_the_last_stage_holds_no_file_of_the_context():
-    """What an image is made of comes from another stage, all of it below /opt/lyftdata; it runs as a user by number."""
+def test_the_last_stage_contains_no_file_of_the_context():
+    """Its files come from another stage, all below /opt/lyftdata; it runs as a numeric user."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     stages = re.split(r"^(?=FROM )", text, flags=re.MULTILINE)[1:]
     final = {re.findall(r"AS (\S+)", stage)[0]: stage for stage in stages if "CMD" in stage}
@@ -141,8 +141,8 @@ def test_the_last_stage_holds_no_file_of_the_context():
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", base, re.MULTILINE)
 
 
-def test_the_wheel_of_the_image_is_that_of_the_checkout(checkout, tmp_path):
-    """The context holds all that the wheel is built from: the same files as from the checkout, and nothing planted."""
+def test_the_images_wheel_has_the_same_files_as_the_checkouts(checkout, tmp_path):
+    """The context contains everything that the wheel is built from, and no planted file is in the wheel."""
     context = tmp_path / "context"
     for name in context_of(checkout):
         (context / name).parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def test_the_wheel_of_the_image_is_that_of_the_checkout(checkout, tmp_path):
 
 
 def built(root, out):
-    """Build a wheel as the Dockerfile does; return the names in it."""
+    """Build a wheel like the Dockerfile; return the names in it."""
     hatchling = Path(sys.executable).with_name("hatchling")
     subprocess.run([hatchling, "build", "-t", "wheel", "-d", out], cwd=root, check=True, capture_output=True)
     (wheel,) = out.glob("*.whl")
@@ -173,7 +173,7 @@ def built(root, out):
 
 
 def test_the_example_builds_the_image_of_the_checkout():
-    """compose.yaml names the checkout as the context, whose .dockerignore is the one that is tested here."""
+    """compose.yaml names the checkout as the context, with the .dockerignore that is tested here."""
     compose = yaml.safe_load((EXAMPLE / "compose.yaml").read_text(encoding="utf-8"))
     for service in compose["services"].values():
         if "build" in service:
@@ -182,7 +182,7 @@ def test_the_example_builds_the_image_of_the_checkout():
 
 
 def test_the_example_makes_its_secrets_outside_the_checkout(checkout, tmp_path):
-    """Its first lines, run as they stand: private, complete, and the checkout is as it was."""
+    """Its first lines make all secrets in a private directory, and do not change the checkout."""
     example = checkout / "examples" / "several-servers"
     before = sorted(checkout.rglob("*"))
     lines = re.findall(
@@ -200,7 +200,7 @@ def test_the_example_makes_its_secrets_outside_the_checkout(checkout, tmp_path):
         file = Path(re.sub(r"\$\{LYFTDATA_SECRETS[^}]*\}", str(made), secret["file"]))
         assert file.parent == made
         assert len(file.read_text()) >= 64
-        # Docker mounts it as it is: the Server in its container is another user, the database begins as root.
+        # Docker mounts the file unchanged: the Server in its container is another user, and the database starts as root.
         assert file.stat().st_mode & 0o777 == (0o600 if file.name == "database-key" else 0o644)
     assert len({file.read_text() for file in made.iterdir()}) == len(list(made.iterdir()))
     assert "one:3000" in (made / "haproxy.cfg").read_text()
@@ -208,8 +208,8 @@ def test_the_example_makes_its_secrets_outside_the_checkout(checkout, tmp_path):
     assert again.returncode != 0
 
 
-def test_git_commits_no_secret_of_a_checkout_in_use(checkout, tmp_path):
-    """What following the pages leaves in a checkout is ignored."""
+def test_git_ignores_the_secrets_of_a_checkout_in_use(checkout, tmp_path):
+    """What a reader of the pages leaves in a checkout is ignored."""
     repository = tmp_path / "repository"
     shutil.copytree(checkout, repository, ignore=shutil.ignore_patterns(".git"))
     git = ["git", "-C", str(repository)]
@@ -230,8 +230,8 @@ def test_git_commits_no_secret_of_a_checkout_in_use(checkout, tmp_path):
     assert ignored == named
 
 
-def test_a_source_distribution_holds_no_secret(checkout, tmp_path):
-    """What hatchling packs leaves out what git ignores."""
+def test_a_source_distribution_contains_no_secret(checkout, tmp_path):
+    """Hatchling leaves out what git ignores."""
     subprocess.run(["git", "-C", str(checkout), "init", "--quiet"], check=True)
     hatchling = Path(sys.executable).with_name("hatchling")
     done = subprocess.run(

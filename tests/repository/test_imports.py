@@ -1,12 +1,12 @@
-"""The rooms import downwards only."""
+"""Packages import only downwards, and each program imports only what it needs."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 
-def test_rooms_import_one_way():
-    """Every import contract of pyproject.toml is kept."""
+def test_the_import_contracts_are_kept():
+    """`lint-imports` finds no import that a contract in pyproject.toml forbids."""
     linter = Path(sys.executable).with_name("lint-imports")
     root = Path(__file__).parents[2]
 
@@ -15,8 +15,8 @@ def test_rooms_import_one_way():
     assert done.returncode == 0, done.stdout
 
 
-def test_the_command_line_starts_light():
-    """Asking for help imports no HTTP client, no table printer, no cryptography and nothing of the Server."""
+def test_the_command_lines_help_imports_little():
+    """`--help` imports no HTTP client, table printer or cryptography, and nothing of the Server."""
     heavy = (
         "httpx2",
         "rich",
@@ -40,7 +40,7 @@ def test_the_command_line_starts_light():
 
 
 def test_a_server_loads_the_dictionaries_only_to_assess_a_secret():
-    """Neither the Server's modules nor its settings load zxcvbn; the first secret that a person chose does."""
+    """Neither the Server's modules nor its settings import zxcvbn; the first secret chosen by a person does."""
     program = (
         "import sys\nimport lyftdata.serving, lyftdata.cli.admin\nfrom lyftdata.server.runtime.settings import read_server_settings\n"
         "read_server_settings({})\nprint('zxcvbn' in sys.modules)\n"
@@ -52,8 +52,8 @@ def test_a_server_loads_the_dictionaries_only_to_assess_a_secret():
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_a_server_loads_the_library_of_passkeys_only_for_the_first_passkey():
-    """It brings CBOR, ASN.1 and OpenSSL along, which most starts of a Server need not wait for."""
+def test_a_server_loads_the_passkey_library_only_for_the_first_passkey():
+    """It imports CBOR, ASN.1 and OpenSSL, which most Servers do not need at the start."""
     program = "import sys\nimport lyftdata.serving, lyftdata.app\nprint('webauthn' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -61,8 +61,8 @@ def test_a_server_loads_the_library_of_passkeys_only_for_the_first_passkey():
     assert done.stdout == "False\n"
 
 
-def test_without_the_server_installed_it_says_how_to_install_it():
-    """`run server` where only the Worker is installed is one clear message, and exit 1."""
+def test_run_server_without_the_server_says_how_to_install_it():
+    """If only the Worker is installed, `run server` prints one clear message and exits with 1."""
     program = (
         "import sys\nfor name in ('fastapi', 'sqlalchemy', 'argon2'): sys.modules[name] = None\n"
         "from lyftdata.cli.main import run\nsys.exit(run(['run', 'server']))"
@@ -76,8 +76,8 @@ def test_without_the_server_installed_it_says_how_to_install_it():
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_host_needs_no_server():
-    """The agent, the command line and the token command import without the Server's libraries."""
+def test_a_worker_host_does_not_need_the_servers_libraries():
+    """The agent, the command line and the token command can be imported without them."""
     absent = (
         "sqlalchemy",
         "fastapi",

@@ -1,4 +1,4 @@
-"""The manifests of examples/kubernetes/: rendered by Kustomize, valid for Kubernetes, as restricted as their page says."""
+"""The manifests of examples/kubernetes/ are rendered by Kustomize, valid for Kubernetes, and as restricted as their page says."""
 
 import re
 import shutil
@@ -39,7 +39,7 @@ def worker() -> list[Object]:
 
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory) -> list[Object]:
-    """Return what the overlay of the page makes of the Server's objects."""
+    """Return the Server's objects with the page's overlay."""
     root = tmp_path_factory.mktemp("overlay")
     shutil.copytree(EXAMPLES, root / "lyftdata" / "examples" / "kubernetes")
     mine = root / "mine"
@@ -52,13 +52,13 @@ def overlay(tmp_path_factory) -> list[Object]:
 @needs_kubernetes_tools
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(server, worker, overlay, version):
-    """By Kubernetes' own JSON schemas, in which an unknown field is an error."""
+    """By Kubernetes' own JSON schemas, where an unknown field is an error."""
     for each in [*server, *worker, *overlay]:
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_an_unknown_field_would_be_found():
-    """The check above can fail."""
+def test_an_unknown_field_is_found():
+    """So the check above can fail."""
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(
             {"apiVersion": "v1", "kind": "Service", "spec": {"port": 1}}, VERSIONS[0], strict=True
@@ -67,7 +67,7 @@ def test_an_unknown_field_would_be_found():
 
 @needs_kubernetes_tools
 def test_pods_are_restricted(server, worker):
-    """What Pod Security asks for at its level *restricted*, a read-only root and no token of the cluster."""
+    """They meet Pod Security's level *restricted*, with a read-only root and no cluster token."""
     assert (
         of_kind(server, "Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
         == "restricted"
@@ -77,8 +77,8 @@ def test_pods_are_restricted(server, worker):
 
 
 @needs_kubernetes_tools
-def test_each_setting_of_the_server_is_one(server, tmp_path):
-    """The Server takes the ConfigMap with the files of the Secret; each that it names is made on the page."""
+def test_the_servers_settings_are_valid(server, tmp_path):
+    """The Server accepts the ConfigMap with the files of the Secret, each of which the page makes."""
     settings = of_kind(server, "ConfigMap")["data"]
     (pod,) = pods(server)
     (container,) = pod["spec"]["containers"]
@@ -98,7 +98,7 @@ def test_each_setting_of_the_server_is_one(server, tmp_path):
     assert read.public_url == "https://lyftdata.example.com"
 
 
-# Such as the page says how to make; the URL as of a database whose certificate is checked.
+# As the page says to make them; the URL is for a database whose certificate is verified.
 SECRETS = {
     "secret-key": "c3s3R0s1T5QAQr7lz1KsT00pKh3adnmaXyZ0123456789",
     "admin-password": "a long first password",
@@ -107,8 +107,8 @@ SECRETS = {
 
 
 @needs_kubernetes_tools
-def test_what_belongs_together_fits(server):
-    """Service, budget and policy select the Server's pods; ports are named as the container names them; the Secret's name is the page's."""
+def test_the_servers_objects_match(server):
+    """Service, budget and policy select the Server's pods, port names are the container's, and the Secret's name is the page's."""
     (pod,) = pods(server)
     labels = pod["metadata"]["labels"]
     (container,) = pod["spec"]["containers"]
@@ -137,8 +137,8 @@ def test_what_belongs_together_fits(server):
 
 
 @needs_kubernetes_tools
-def test_the_overlay_changes_what_it_says(overlay):
-    """Image and settings are those of the page's overlay, and what it does not name stays."""
+def test_the_overlay_changes_only_what_it_names(overlay):
+    """Image and settings are those of the page's overlay, and other settings stay."""
     (pod,) = pods(overlay)
     settings = of_kind(overlay, "ConfigMap")["data"]
 
@@ -147,8 +147,8 @@ def test_the_overlay_changes_what_it_says(overlay):
     assert settings["LYFTDATA_DATABASE_URL_FILE"] == "/run/secrets/lyftdata/database-url"
 
 
-def test_the_worker_is_what_the_ui_gives():
-    """examples/kubernetes/worker/worker.yaml is the manifest of the page New Worker."""
+def test_the_workers_manifest_is_the_uis():
+    """examples/kubernetes/worker/worker.yaml is the manifest on the page New Worker."""
     plain = {"LYFTDATA_URL": "https://lyftdata.example.com", "LYFTDATA_WORKER_ID": "press-01"}
     (text,) = (
         snippet.text
@@ -159,8 +159,8 @@ def test_the_worker_is_what_the_ui_gives():
 
 
 @needs_kubernetes_tools
-def test_no_manifest_holds_a_secret(server, worker):
-    """Secrets are made by a command, from files: none is in what may be committed, and none is an environment variable."""
+def test_no_manifest_contains_a_secret(server, worker):
+    """Secrets are made by a command from files, so none is in a file that may be committed, and none is an environment variable."""
     assert not [each for each in [*server, *worker] if each["kind"] == "Secret"]
     for pod in [*pods(server), *pods(worker)]:
         for container in pod["spec"]["containers"]:

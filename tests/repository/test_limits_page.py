@@ -1,4 +1,4 @@
-"""The numbers in docs/explanation/limits.md are those of the code."""
+"""The numbers in docs/explanation/limits.md are those in the code."""
 
 from pathlib import Path
 
@@ -36,6 +36,6 @@ def hours(life):
         f"up to {hours(new_sessions.SESSION_LIFE)} hours, unless the issuer calls back",
     ],
 )
-def test_the_page_states_the_number_of_the_code(stated):
-    """A limit that is changed in the code fails here until the page says so."""
+def test_the_page_states_the_limits_in_the_code(stated):
+    """A limit that is changed in the code fails here until the page is updated."""
     assert stated in PAGE

@@ -20,12 +20,12 @@ REGISTRIES = {
 }
 EVENTS = [event for module in REGISTRIES.values() for event in events_of(vars(module))]
 LOGGERS = re.compile(r"\b_?log(ger)?\.(debug|info|warning|error|exception|critical|log)\(")
-# Where events are written, and nowhere else.
+# The only modules that write events.
 WRITERS = {SOURCE / "log.py", SOURCE / "library_log.py"}
 
 
 class Call:
-    """One place that logs an event."""
+    """A call that logs an event."""
 
     def __init__(self, path, event, keywords):
         self.path, self.event, self.keywords = path, event, keywords
@@ -37,7 +37,7 @@ class Call:
 
 
 def _imported_events(tree):
-    """Return the events that a module imports, by the name that they have there."""
+    """Return the events that a module imports, by their name in it."""
     found: dict[str, LogEvent] = {}
     for node in ast.walk(tree):
         if (
@@ -70,7 +70,7 @@ def _find_calls():
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_an_event_has_an_identifier_a_sentence_and_a_remedy(event):
-    """Its name is snake_case, its message a sentence, and a warning or an error says what to do."""
+    """The name is snake_case, the message a sentence, and a warning or an error has a remedy."""
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", event.name)
     assert event.message[0].isupper()
     assert event.message.endswith(".")
@@ -81,25 +81,25 @@ def test_an_event_has_an_identifier_a_sentence_and_a_remedy(event):
 
 @pytest.mark.parametrize("program", [(common, server), (common, worker), (client,), (verifier,)])
 def test_no_two_events_of_a_program_have_the_same_name(program):
-    """An identifier found in a log means one thing."""
+    """So an identifier in a log is unambiguous."""
     names = [event.name for module in program for event in events_of(vars(module))]
 
     assert len(names) == len(set(names))
 
 
 def test_each_registered_event_is_logged():
-    """No page promises an event that no code logs."""
+    """So the reference lists no event that no code logs."""
     logged = {id(call.event) for call in _calls()}
 
     assert [event.name for event in EVENTS if id(event) not in logged] == []
 
 
 def test_each_call_logs_a_registered_event_with_fields_it_declares():
-    """No line has an event or a field that the reference does not have."""
+    """So no log line has an event or a field that is not in the reference."""
     wrong = []
     for call in _calls():
         if call.event is None:
-            # FailureLog itself, which passes on the event it was given.
+            # FailureLog itself, which passes its event on.
             assert call.path.name == "failure_log.py", call.path
             continue
         options = {"traceback"} if call.is_of_the_library else {"level", "exc_info", "remedy", "monotonic"}
@@ -118,8 +118,8 @@ def test_each_call_logs_a_registered_event_with_fields_it_declares():
     assert wrong == []
 
 
-def test_a_failure_that_repeats_has_the_fields_of_its_event():
-    """FailureLog.failed takes what an event that counts the lines left out declares."""
+def test_repeated_failures_have_the_fields_of_their_event():
+    """FailureLog.failed gets only fields that an event with `left_out` declares."""
     declared = {field for event in EVENTS if "left_out" in event.fields for field in event.fields}
     passed = {
         keyword.arg
@@ -134,8 +134,8 @@ def test_a_failure_that_repeats_has_the_fields_of_its_event():
     assert {"problem", "work"} <= passed <= declared | {"level", "exception"}
 
 
-def test_nothing_is_logged_but_events():
-    """No module calls a logger itself, with a text that no page knows."""
+def test_only_events_are_logged():
+    """No module calls a logger directly with an undocumented text."""
     found = [
         f"{path.relative_to(SOURCE)}:{number}"
         for path in SOURCE.rglob("*.py")
@@ -147,12 +147,12 @@ def test_nothing_is_logged_but_events():
     assert found == []
 
 
-# The guard of Redis has a log of its own.
+# The Redis guard has its own log.
 QUOTED = re.compile(r"(?<!guard )\b(?:log (?:says|has)|logs)\s`([^`]+)`")
 
 
 def test_the_docs_quote_registered_events():
-    """What a page says to look for in a log can be found there."""
+    """What a page says to look for in a log can occur there."""
     pages = [path.read_text(encoding="utf-8") for path in (SOURCE.parents[1] / "docs").rglob("*.md")]
     quoted = {name for page in pages for name in QUOTED.findall(page)}
 
@@ -172,7 +172,7 @@ EXAMPLE = LogEvent(
 
 @pytest.fixture
 def written():
-    """Return a function that logs in a format and returns the text; logging is left as it was."""
+    """Return a function that logs in a format and returns the text; logging is restored afterwards."""
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
 
     def write(log_format, **options):
@@ -199,12 +199,12 @@ def test_a_json_line_has_the_identifier_the_sentence_and_the_fields(written):
     }
 
 
-def test_a_warning_says_what_to_do(written):
-    """From `warning` on the line has the event's remedy, unless the call has a better one."""
+def test_a_warning_has_a_remedy(written):
+    """At level `warning` and above, a line has the event's remedy, unless the call gives a better one."""
     assert json.loads(written("json", level="warning"))["remedy"] == "Do this."
     assert json.loads(written("json", level="warning", remedy="Do that."))["remedy"] == "Do that."
 
 
 def test_on_a_console_the_sentence_follows_the_identifier(written):
-    """People read what happened without looking the identifier up."""
+    """So people need not look the identifier up."""
     assert "example_failed: It failed." in written("console", problem="p")

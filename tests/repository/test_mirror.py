@@ -1,4 +1,4 @@
-"""Unit tests mirror the source: from a module one guesses where its tests are, and from a test what it is about."""
+"""Unit tests mirror the source, so that a module's tests and a test's module are easy to find."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lyftdata"
 MIRRORS = {ROOT / "tests" / "unit": SOURCE, ROOT / "tests" / "store": SOURCE / "store"}
 
-# About a package as a whole. Each with the reason why no module of the package is its subject.
+# Tests about a package as a whole, each with the reason why its subject is not a module of the package.
 ABOUT_A_PACKAGE = {
     "tests/unit/verify/test_docstrings.py": "every public class",
     "tests/unit/verify/test_fail_closed.py": "every adapter, with a verifier that does anything but verify",
@@ -17,8 +17,8 @@ ABOUT_A_PACKAGE = {
     "tests/unit/verify/test_refusal_log.py": "where a developer reads why a token was refused, whichever part refused it",
 }
 
-# Modules without a file of tests of their own, where each module otherwise has one: parts of several routes, and what is
-# tested elsewhere.
+# Modules without their own test file, in packages where each module must have one: parts of several routes, and modules that
+# are tested elsewhere.
 TESTED_ELSEWHERE = {
     "src/lyftdata/server/api": {
         "approval_wait": "tests/unit/server/api/admin/test_approvals.py",
@@ -40,7 +40,7 @@ TESTED_ELSEWHERE = {
 
 
 def subject_of(test: Path, tests: Path, source: Path) -> str | None:
-    """Return the module or package that a test file is named after, as it is or followed by an aspect; None if there is none."""
+    """Return the module or package that a test file is named after, possibly followed by an aspect; None if there is none."""
     folder = source / test.parent.relative_to(tests)
     named = test.stem.removeprefix("test_")
     inside = [path for path in folder.glob("*") if path.suffix == ".py" or path.is_dir()]
@@ -51,7 +51,7 @@ def subject_of(test: Path, tests: Path, source: Path) -> str | None:
 
 
 def unnamed_tests(mirrors: dict[Path, Path]) -> set[Path]:
-    """Return the test files that no module or package has given its name."""
+    """Return the test files that are not named after a module or package."""
     return {
         test
         for tests, source in mirrors.items()
@@ -61,7 +61,7 @@ def unnamed_tests(mirrors: dict[Path, Path]) -> set[Path]:
 
 
 def test_each_unit_test_is_named_after_its_module():
-    """A test under tests/unit or tests/store has the folder and the name of its module; CONTRIBUTING says where others go."""
+    """A test under tests/unit or tests/store has the folder and the name of its module; CONTRIBUTING.md says where others go."""
     assert {path.relative_to(ROOT).as_posix() for path in unnamed_tests(MIRRORS)} == set(ABOUT_A_PACKAGE)
 
 
@@ -80,8 +80,8 @@ def test_each_unit_test_is_named_after_its_module():
         ("elsewhere/test_keys.py", None),
     ],
 )
-def test_the_check_knows_which_module_a_name_is(tmp_path, name, subject):
-    """The module's name, alone or with an aspect after it; another folder's module does not count."""
+def test_the_check_finds_the_module_of_a_test(tmp_path, name, subject):
+    """A test has the name of a module in the same folder, alone or followed by an aspect."""
     source, tests = tmp_path / "src", tmp_path / "tests"
     for file in ("keys.py", "_private.py", "parts/__init__.py", "parts/inner.py"):
         (source / file).parent.mkdir(parents=True, exist_ok=True)
@@ -102,8 +102,8 @@ def test_the_check_knows_which_module_a_name_is(tmp_path, name, subject):
         ("src/lyftdata/store/tables", "tests/store/tables"),
     ],
 )
-def test_each_module_has_tests_of_its_own(source, tests):
-    """Where every module promises something by itself, each has a file of tests."""
+def test_each_module_has_its_own_test_file(source, tests):
+    """In packages where each module promises something by itself."""
     modules = {path.stem for path in (ROOT / source).glob("*.py")} - {"__init__"}
     tested = {path.stem.removeprefix("test_") for path in (ROOT / tests).glob("test_*.py")}
 

@@ -1,4 +1,4 @@
-"""Alert rules, dashboard and their page: each query asks for metrics that a Server has, each alert is tested and explained."""
+"""Alert rules, dashboard and their page: queries use metrics that a Server has, and each alert is tested and explained."""
 
 import json
 import re
@@ -25,7 +25,7 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no
 
 @pytest.fixture(scope="module")
 def exposed() -> dict[str, set[str]]:
-    """Return each metric of a Server with the names of its labels."""
+    """Return the metrics of a Server with the names of their labels."""
     metrics = Metrics(
         online=lambda: 1,
         workers=lambda: 1,
@@ -48,14 +48,14 @@ def rules() -> list[dict[str, Any]]:
 
 
 def dashboard_queries() -> list[str]:
-    """Return the queries of the dashboard's panels, with values for what Grafana fills in."""
+    """Return the queries of the dashboard's panels, with values for Grafana's variables."""
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
     return [query.replace("$__rate_interval", "5m").replace("$job", "lyftdata") for query in queries]
 
 
 def promtool(*arguments: str, directory: Path) -> str:
-    """Run promtool; return what it prints, or fail with it."""
+    """Run promtool, which must succeed; return its output."""
     command = ["promtool", *arguments]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -64,19 +64,19 @@ def promtool(*arguments: str, directory: Path) -> str:
 
 @needs_promtool
 def test_prometheus_accepts_the_examples():
-    """The rules and the scrape configuration, read by Prometheus' own tool."""
+    """Prometheus' own tool reads the rules and the scrape configuration."""
     assert f"{len(rules())} rules found" in promtool("check", "rules", RULES.name, directory=PROMETHEUS)
     promtool("check", "config", "lyftdata-server.yml", directory=PROMETHEUS)
 
 
 @needs_promtool
-def test_the_rules_do_what_their_tests_say():
+def test_the_rules_pass_their_tests():
     """`promtool test rules` passes."""
     assert "SUCCESS" in promtool("test", "rules", RULE_TESTS.name, directory=PROMETHEUS)
 
 
 def test_each_alert_is_tested_both_ways():
-    """For each there is a time at which it fires, and one at which it does not."""
+    """For each alert there is a time at which it fires, and one at which it does not."""
     cases = [
         case for test in yaml.safe_load(RULE_TESTS.read_text())["tests"] for case in test["alert_rule_test"]
     ]
@@ -88,7 +88,7 @@ def test_each_alert_is_tested_both_ways():
 
 @needs_promtool
 def test_each_query_of_the_dashboard_can_be_evaluated(tmp_path):
-    """Prometheus parses them all; an empty panel would be all that shows a mistake."""
+    """Prometheus parses all of them; otherwise a mistake would only show as an empty panel."""
     made = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(dashboard_queries())]
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": made}]}))
 
@@ -96,7 +96,7 @@ def test_each_query_of_the_dashboard_can_be_evaluated(tmp_path):
 
 
 def asked_for(query: str) -> list[tuple[str, set[str]]]:
-    """Return each metric that a query names, with the labels that it selects by or groups by."""
+    """Return each metric in a query, with the labels that it selects or groups by."""
     grouped = {
         label.strip() for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", query) for label in group.split(",")
     }
@@ -106,20 +106,20 @@ def asked_for(query: str) -> list[tuple[str, set[str]]]:
     ]
 
 
-def test_queries_ask_for_what_a_server_has(exposed):
-    """Every metric of a rule or a panel is exposed, with every label that it is selected or grouped by."""
+def test_queries_use_metrics_that_a_server_has(exposed):
+    """Every metric in a rule or a panel is exposed, with every label that it is selected or grouped by."""
     queries = [*dashboard_queries(), *(rule["expr"] for rule in rules())]
     for query in queries:
         assert asked_for(query), query
         for name, labels in asked_for(query):
             known = exposed | {"up": set()}
             assert name in known, query
-            # Prometheus adds the first two.
+            # Prometheus adds `job` and `instance`.
             assert labels <= {"job", "instance"} | known[name], query
 
 
 def test_every_metric_is_on_the_page_and_on_the_dashboard(exposed):
-    """The table names each with its labels, and nothing that does not exist."""
+    """The page's table lists each metric with its labels, and no metrics that do not exist."""
     table = dict(re.findall(r"^\| `(lyftdata_\w+)` \| \w+ \| (.*?) \|", PAGE, re.MULTILINE))
     on_the_dashboard = {name for query in dashboard_queries() for name, _ in asked_for(query)}
 
@@ -129,8 +129,8 @@ def test_every_metric_is_on_the_page_and_on_the_dashboard(exposed):
         assert all(f"`{label}`" in table[name] for label in labels), name
 
 
-def test_each_alert_leads_to_its_section():
-    """The link's anchor is a heading of the page, whose section says what the alert means, its cause and what to do."""
+def test_each_alert_links_to_its_section():
+    """The link's anchor is a heading of the page, and the section has the alert's meaning, cause and action."""
     sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 
     assert list(sections) == [rule["alert"] for rule in rules()]
@@ -144,8 +144,8 @@ def test_each_alert_leads_to_its_section():
         ] == []
 
 
-def test_commands_and_log_events_of_the_page_exist():
-    """An operator at night pastes them."""
+def test_commands_and_log_events_on_the_page_exist():
+    """An operator pastes them in an incident."""
     events = (ROOT / "docs" / "reference" / "log-events.md").read_text(encoding="utf-8")
     commands = cli_page()
     for quoted in re.findall(r"`(lyftdata [a-z][^`]*)`", PAGE):
@@ -156,7 +156,7 @@ def test_commands_and_log_events_of_the_page_exist():
         assert f"| `{event}` |" in events, event
 
 
-def test_a_copied_identity_is_counted_by_the_code_that_its_alert_asks_for():
+def test_the_alert_for_a_copied_identity_uses_the_code_of_the_refusal():
     """The rule's `cause` is the code of the refusal."""
     (rule,) = (rule for rule in rules() if rule["alert"] == "LyftdataIdentityCloned")
     assert f'cause="{IdentityClonedError.code}"' in rule["expr"]

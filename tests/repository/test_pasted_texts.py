@@ -1,4 +1,4 @@
-"""Nothing that people paste installs by name, shows a secret or switches a check off."""
+"""No text that people paste installs by name, exposes a secret or switches a check off."""
 
 import re
 
@@ -9,8 +9,8 @@ from tests.pasted_texts import ROOT, all_texts
 from lyftdata import __version__
 
 
-def test_what_is_pasted_has_no_fault():
-    """Every page, example, build file, help text, message and text of the UI, read by every rule."""
+def test_pasted_texts_have_no_faults():
+    """Every rule is applied to every page, example, build file, help text, message and UI text."""
     found = [f"{text.where}: {fault}" for text in all_texts() for fault in faults(text.text)]
     assert found == []
 
@@ -30,8 +30,8 @@ def test_what_is_pasted_has_no_fault():
         "pip install --require-hashes -r server.txt",  # a message
     ],
 )
-def test_the_texts_are_found(part):
-    """The collection reaches each kind of text: one that it passed over would never be found faulty."""
+def test_each_kind_of_text_is_collected(part):
+    """A text that is not collected would never be checked."""
     assert any(part in text.text for text in all_texts())
 
 
@@ -115,7 +115,7 @@ def test_the_texts_are_found(part):
     ],
 )
 def test_faults_are_found(text, fault):
-    """Each rule finds its kind, in the spellings that people use."""
+    """Each rule finds its kind of fault, in the spellings that people use."""
     assert any(fault in found for found in faults(text)), faults(text)
 
 
@@ -151,20 +151,20 @@ def test_faults_are_found(text, fault):
         'services:\n  a:\n    ports: ["127.0.0.1:5432:5432"]\n',
     ],
 )
-def test_what_is_right_is_not_called_a_fault(text):
-    """The rules leave alone what the pages recommend."""
+def test_correct_texts_have_no_faults(text):
+    """The rules accept what the pages recommend."""
     assert faults(text) == []
 
 
-def test_texts_name_the_version_that_they_come_with():
-    """An image or a wheel of another version than the Server's is not what was tested with it."""
+def test_texts_name_the_current_version():
+    """An image or a wheel of another version was not tested with this one."""
     for text in all_texts():
         for version in re.findall(r"lyftdata(?:-(?:worker|server))?[:-](\d+\.\d+\.\d+)", text.text):
             assert version == __version__, text.where
 
 
-def test_the_worker_installs_what_the_server_does():
-    """requirements/worker.txt is a part of requirements/run.txt: the same versions, by the same hashes."""
+def test_the_workers_requirements_are_a_subset_of_the_servers():
+    """requirements/worker.txt has the same versions and hashes as requirements/run.txt."""
     worker, server = (_pins((ROOT / "requirements" / name).read_text()) for name in ("worker.txt", "run.txt"))
     assert worker.items() <= server.items()
     assert "sqlalchemy" in set(server) - set(worker)

@@ -1,4 +1,4 @@
-"""A program that was forked for a test is what it would be if it had been started by itself."""
+"""A program that is forked for a test is like one that is started as a new interpreter."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from tests.processes import Host, Site, end_started
 
 from lyftdata.server.runtime.data_dir import database_file
 
-# What the kernel says of a process that others of its kind have too.
+# Properties of a process that are the same for others of its kind.
 _ALIKE = ("PPid", "Umask", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs", "Seccomp", "CapEff")
 
 
 @pytest.fixture
 def host(tmp_path):
-    """Return a host whose Worker waits for a Server that is not there."""
+    """Return a host whose Worker waits for a Server that does not exist."""
     key = "AAAAAAAAAA-lyftdata"
     yield Host(
         tmp_path / "host",
@@ -47,8 +47,8 @@ def _seen_from_outside(program):
     }
 
 
-def test_it_is_like_one_that_was_started_by_itself(host, monkeypatch):
-    """A child with its own session, directory, streams and limits, the same signals, and nothing open but its own."""
+def test_a_forked_program_is_like_a_new_interpreter(host, monkeypatch):
+    """It is a child with its own session, directory, streams and limits, the same signals, and no other open files."""
     forked = host.start("run", "worker")
     monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
     fresh = host.start("run", "worker", LYFTDATA_JOBS_DIR=str(host.home / "other"))
@@ -58,8 +58,8 @@ def test_it_is_like_one_that_was_started_by_itself(host, monkeypatch):
     assert _seen_from_outside(forked) == _seen_from_outside(fresh)
 
 
-def test_it_ends_as_others_do(host):
-    """Its exit code and its output are known, and a signal that ended it."""
+def test_the_end_of_a_forked_program_is_known(host):
+    """Its exit code, its output, and the signal that ended it."""
     program = host.start("run", "worker")
     program.wait_for("retrying")
     program.kill()
@@ -70,8 +70,8 @@ def test_it_ends_as_others_do(host):
     assert "No such command 'no-such-command'" in wrong.stderr
 
 
-def test_output_that_cannot_be_written_is_reported_as_by_others(host, monkeypatch):
-    """Where the standard output is full, a forked program ends with the exit code and the complaint of one started by itself."""
+def test_a_forked_program_reports_output_that_cannot_be_written(host, monkeypatch):
+    """If standard output is full, it ends with the exit code and the error message of a new interpreter."""
     forked = _run_into_full_output(host)
     monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
 
@@ -89,8 +89,8 @@ def _run_into_full_output(host):
     return program.returncode, complaint
 
 
-def test_a_server_that_is_started_by_itself_hashes_passwords_at_the_real_costs(fresh_programs, tmp_path):
-    """Those of RFC 9106 for 64 MiB, not those of forked Servers, and its operator signs in with them."""
+def test_a_server_in_a_new_interpreter_hashes_passwords_at_the_real_costs(fresh_programs, tmp_path):
+    """The costs of RFC 9106 for 64 MiB, not those of forked Servers; its operator can sign in with them."""
     site = Site(tmp_path)
     site.sign_in()
     site.server.terminate()
@@ -104,8 +104,8 @@ def test_a_server_that_is_started_by_itself_hashes_passwords_at_the_real_costs(f
 
 
 @pytest.mark.parametrize("is_forked", [True, False])
-def test_a_program_that_a_test_changes_is_one_too(host, monkeypatch, is_forked):
-    """A module of the tests that changes something and then runs `lyftdata`: forked, and by itself where nothing is forked."""
+def test_a_test_module_that_patches_lyftdata_can_be_forked(host, monkeypatch, is_forked):
+    """It is forked by default, and started as a new interpreter if forks are switched off."""
     if not is_forked:
         monkeypatch.setenv("LYFTDATA_TEST_FRESH", "1")
     changed = Host(
@@ -120,8 +120,8 @@ def test_a_program_that_a_test_changes_is_one_too(host, monkeypatch, is_forked):
     assert (type(program.process) is not subprocess.Popen) is is_forked
 
 
-def test_what_must_be_read_at_a_start_is_not_forked(host):
-    """A library to preload, a locale or a setting of the interpreter: it is started by itself."""
+def test_variables_that_are_read_at_the_start_prevent_a_fork(host):
+    """With a library to preload, a locale or a setting of the interpreter, a program is started as a new interpreter."""
     for name in ("LD_PRELOAD", "LC_ALL", "PYTHONPATH"):
         program = prefork.start([*host.python, "--version"], env={**host.environ, name: ""})
         assert type(program) is subprocess.Popen

@@ -1,4 +1,4 @@
-"""What a release consists of: the same bytes each time, and parts under licences that were argued for."""
+"""The files of a release: reproducible, and with accepted licences only."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from tools import check_licences
 
 ROOT = Path(__file__).parents[2]
-# What a build reads or packs, and nothing that lies about in a checkout beside it.
+# What a build reads or packs, without the other files in a checkout.
 SOURCES = (
     "src",
     "docs",
@@ -38,7 +38,7 @@ def build(checkout: Path, directory: Path) -> dict[str, str]:
 
 @pytest.fixture
 def checkouts(tmp_path) -> list[Path]:
-    """Return two copies of the sources, made at different times by users with different defaults."""
+    """Return two copies of the sources, with different times and umasks."""
     made = []
     for name, mode, at in (("first", 0o022, 1_700_000_000), ("second", 0o077, 1_800_000_000)):
         checkout = tmp_path / name
@@ -57,15 +57,15 @@ def checkouts(tmp_path) -> list[Path]:
 
 
 def test_the_same_sources_give_the_same_bytes(checkouts, tmp_path):
-    """Wheel and sdist do not depend on when, where or by whom they are built."""
+    """Wheel and sdist do not depend on the time, the directory or the user of the build."""
     first, second = (build(checkout, tmp_path / f"dist-{checkout.name}") for checkout in checkouts)
 
     assert len(first) == 2
     assert first == second
 
 
-def test_an_sdist_holds_what_its_makefile_needs(checkouts, tmp_path):
-    """The lists of dependencies are in it, and no file of an environment."""
+def test_an_sdist_contains_what_its_makefile_needs(checkouts, tmp_path):
+    """It has the requirements, and no file of an environment."""
     build(checkouts[0], tmp_path / "dist")
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -100,8 +100,8 @@ def test_an_sdist_holds_what_its_makefile_needs(checkouts, tmp_path):
         ([], "part: no licence is stated"),
     ],
 )
-def test_a_licence_that_was_not_argued_for_is_found(tmp_path, capsys, licences, problem):
-    """A part with a stricter licence, or with none, ends the release."""
+def test_a_licence_that_was_not_accepted_is_found(tmp_path, capsys, licences, problem):
+    """A component with a stricter licence, or without one, stops the release."""
     bill = tmp_path / "sbom.json"
     bill.write_text(json.dumps({"components": [{"name": "part", "version": "1", "licenses": licences}]}))
 
@@ -110,20 +110,20 @@ def test_a_licence_that_was_not_argued_for_is_found(tmp_path, capsys, licences, 
     assert (code, capsys.readouterr().err.strip() or None) == (0 if problem is None else 1, problem)
 
 
-def test_the_drivers_licence_is_argued_for_under_its_name_only():
-    """The LGPL of PostgreSQL's driver is no licence for another part to have it."""
+def test_the_drivers_licence_is_accepted_only_for_the_driver():
+    """The LGPL is accepted for PostgreSQL's driver, but not for another component."""
     assert check_licences.problem("psycopg", {"LGPL-3.0-only"}) is None
     assert check_licences.problem("other", {"LGPL-3.0-only"}) is not None
 
 
-def test_the_list_of_cas_is_argued_for_under_its_name_only():
-    """The MPL of what the extra `otel` brings is no licence for another part to have it."""
+def test_the_licence_of_the_ca_list_is_accepted_only_for_it():
+    """The MPL is accepted for `certifi`, which the extra `otel` needs, but not for another component."""
     assert check_licences.problem("certifi", {"MPL-2.0"}) is None
     assert check_licences.problem("other", {"MPL-2.0"}) is not None
 
 
-def test_a_licence_that_the_bill_leaves_out_is_known_for_that_part_only():
-    """What a bill states for it counts all the same, and a part without an entry has none."""
+def test_a_licence_missing_from_the_bill_is_known_only_for_that_component():
+    """If the bill states a licence, that one counts; other components without a licence have none."""
     strict = {"name": "protobuf", "licenses": [{"license": {"id": "GPL-3.0-only"}}]}
 
     assert check_licences.licences({"name": "protobuf"}) == {"BSD-3-Clause"}
@@ -131,8 +131,8 @@ def test_a_licence_that_the_bill_leaves_out_is_known_for_that_part_only():
     assert check_licences.licences({"name": "other"}) == set()
 
 
-def test_there_is_a_bill_of_materials_for_each_list_that_can_be_installed():
-    """Also for the Server of an image with traces: `make sbom` reads every list that `make dist` writes."""
+def test_there_is_a_bill_of_materials_for_each_requirements_file():
+    """`make sbom` reads every list that `make dist` writes, including the Server's with tracing."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     [recipe] = re.findall(r"^dist: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     [sides] = re.findall(r"for side in ([\w -]+); do", makefile)

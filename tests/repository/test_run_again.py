@@ -1,4 +1,4 @@
-"""CI runs a few failed tests again, and excuses nothing else."""
+"""CI reruns a few failed tests, and tolerates no other failure."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ ALWAYS = "def test_always(): pass\n"
 
 @pytest.fixture
 def run(tmp_path):
-    """Return a function that writes a test file and runs it by the given module of Python."""
+    """Return a function that writes a test file and runs it with the given Python module."""
 
     def run_(module, *arguments, text=None):
         if text is not None:
@@ -45,7 +45,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def fail(run):
-    """Return a function that runs tests that fail, over several processes as `make test` does."""
+    """Return a function that runs failing tests in several processes, like `make test`."""
 
     def fail_(text):
         assert run("pytest", "-p", "tests.whole_run", "-n", "2", text=text).returncode == 1
@@ -53,8 +53,8 @@ def fail(run):
     return fail_
 
 
-def test_a_test_that_passes_alone_is_named(run, fail):
-    """What had passed is not run again."""
+def test_a_test_that_passes_alone_is_reported_as_unreliable(run, fail):
+    """Tests that passed are not run again."""
     fail(ONCE + ALWAYS)
 
     again = run("tests.run_again")
@@ -65,7 +65,7 @@ def test_a_test_that_passes_alone_is_named(run, fail):
 
 
 def test_a_test_that_fails_again_stops_ci(run, fail):
-    """Nor is it named as unreliable."""
+    """It is not reported as unreliable."""
     fail(NEVER)
 
     again = run("tests.run_again")
@@ -75,14 +75,14 @@ def test_a_test_that_fails_again_stops_ci(run, fail):
 
 
 def test_one_of_two_that_fails_again_stops_ci(run, fail):
-    """The other one, which passes, excuses nothing."""
+    """Even if the other one passes."""
     fail(ONCE + NEVER)
 
     assert run("tests.run_again").returncode == 1
 
 
-def test_many_failures_are_no_accident(run, fail, tmp_path):
-    """They are not run again, whatever they would do."""
+def test_many_failures_are_not_run_again(run, fail, tmp_path):
+    """Even if they would pass."""
     one = "def test_{number}():\n    import pathlib\n    assert pathlib.Path('now').exists()\n"
     fail("".join(one.format(number=number) for number in range(run_again.AT_MOST + 1)))
     (tmp_path / "now").touch()
@@ -93,8 +93,8 @@ def test_many_failures_are_no_accident(run, fail, tmp_path):
     assert "4 tests failed, and only 1 to 3 get a second run" in again.stderr
 
 
-def test_a_run_in_which_a_cause_was_never_answered_is_not_excused(run, fail, tmp_path):
-    """Its missing promise is not one of the tests that could run again."""
+def test_a_run_in_which_a_cause_was_never_answered_still_fails(run, fail, tmp_path):
+    """A missing cause cannot be fixed by running tests again."""
     fail(ONCE)
     outcome = tmp_path / run_again.CACHE / run_again.OUTCOME
     outcome.write_text('{"exit_status": 1, "missing_causes": ["superseded"]}')
@@ -105,8 +105,8 @@ def test_a_run_in_which_a_cause_was_never_answered_is_not_excused(run, fail, tmp
     assert "no test made a Server answer superseded" in again.stderr
 
 
-def test_a_run_that_did_not_come_to_its_end_is_not_excused(run, fail):
-    """A file that cannot be imported fails the run before its tests."""
+def test_a_run_that_did_not_finish_still_fails(run, fail):
+    """For example because a file cannot be imported, which fails the run before its tests."""
     fail(ONCE)
     assert run("pytest", "-p", "tests.whole_run", text="import nothing_of_that_name\n").returncode == 2
 
@@ -116,8 +116,8 @@ def test_a_run_that_did_not_come_to_its_end_is_not_excused(run, fail):
     assert "did not come to its end" in again.stderr
 
 
-def test_what_no_server_answered_is_recorded_with_the_outcome(pytestconfig, monkeypatch, tmp_path):
-    """The run that is judged writes what the second one reads."""
+def test_missing_causes_are_recorded_with_the_outcome(pytestconfig, monkeypatch, tmp_path):
+    """The whole run records what the rerun reads."""
     remembered = []
     monkeypatch.setattr(
         run_again, "remember", lambda _config, status, missing: remembered.append((status, missing))
@@ -133,7 +133,7 @@ def test_what_no_server_answered_is_recorded_with_the_outcome(pytestconfig, monk
 
 
 def test_ci_stops_when_a_step_fails():
-    """Each step of `.ci/run` keeps its exit status, and the packages are a chain."""
+    """Each step of `.ci/run` keeps its exit status, and the packages are built in a chain of commands."""
     script = (ROOT / ".ci/run").read_text()
     assert "make wheel && make sbom && make packages" in script
     function = script[script.index("step() {") : script.index("\n}\n") + 3]

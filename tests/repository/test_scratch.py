@@ -1,4 +1,4 @@
-"""Where tests write."""
+"""The directory that tests write to."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from tests.scratch import choose_directory, make_directory
 
 @pytest.fixture(autouse=True)
 def _unset(monkeypatch):
-    """Leave the choice to the function."""
+    """Unset TMPDIR, so that the function chooses."""
     monkeypatch.delenv("TMPDIR", raising=False)
 
 
@@ -20,17 +20,17 @@ def usual():
 
 
 def test_a_directory_with_room_is_used(tmp_path):
-    """Whatever it is called."""
+    """Whatever its name."""
     assert choose_directory(tmp_path, room=1) == tmp_path
 
 
-def test_without_room_tests_write_to_the_usual_directory(tmp_path):
-    """A container's memory file system has 64 MB."""
+def test_a_directory_without_room_is_not_used(tmp_path):
+    """In a container, the file system in memory has 64 MB."""
     assert choose_directory(tmp_path, room=2**60) == usual()
 
 
 def test_a_directory_that_does_not_exist_is_not_used(tmp_path):
-    """Other systems have no file system in memory."""
+    """Other systems than Linux have no /dev/shm."""
     assert choose_directory(tmp_path / "none", room=1) == usual()
 
 
@@ -43,8 +43,8 @@ def test_a_directory_that_does_not_exist_is_not_used(tmp_path):
         (0, True, True),
     ],
 )
-def test_what_is_written_there_can_be_used(tmp_path, monkeypatch, flag, needs_devices, is_used):
-    """Tests start scripts that they have written, and those of packages make roots of systems with devices."""
+def test_a_directory_must_allow_programs_and_devices(tmp_path, monkeypatch, flag, needs_devices, is_used):
+    """Tests start scripts that they have written, and tests of packages make system roots with device files."""
     found = os.statvfs(tmp_path)
     flags = found.f_flag & ~(os.ST_NOEXEC | os.ST_NODEV) | flag
     mounted = os.statvfs_result([*found[:8], flags, found.f_namemax])
@@ -53,14 +53,14 @@ def test_what_is_written_there_can_be_used(tmp_path, monkeypatch, flag, needs_de
     assert chosen == (tmp_path if is_used else usual())
 
 
-def test_a_directory_that_was_chosen_stays(tmp_path, monkeypatch):
-    """TMPDIR, as for every program."""
+def test_tmpdir_takes_precedence(tmp_path, monkeypatch):
+    """As for every program."""
     monkeypatch.setenv("TMPDIR", "/elsewhere")
     assert choose_directory(tmp_path, room=1) == usual()
 
 
-def test_a_run_has_a_directory_of_its_own_with_the_mode_of_tmp(tmp_path, monkeypatch):
-    """Programs that run as another user reach what is in it."""
+def test_each_run_has_its_own_directory_with_the_mode_of_tmp(tmp_path, monkeypatch):
+    """So that programs of another user can access it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     made = make_directory()

@@ -1,4 +1,4 @@
-"""The numbers in docs/explanation/security-model.md are those of the code."""
+"""The numbers in docs/explanation/security-model.md are those in the code."""
 
 import inspect
 from pathlib import Path
@@ -40,7 +40,7 @@ HOUR_S = 3_600
 
 
 def default_of(function, argument):
-    """Return the default of a function's argument."""
+    """Return the default value of a function's argument."""
     return inspect.signature(function).parameters[argument].default
 
 
@@ -60,7 +60,7 @@ def every_s(limiter):
 
 
 def stretching_mib():
-    """Return the memory that one scrypt takes (RFC 7914, section 2: 128 * N * r bytes)."""
+    """Return the memory that a scrypt call takes (RFC 7914, section 2: 128 * N * r bytes)."""
     return 128 * enrollment_secrets._SCRYPT_N * enrollment_secrets._SCRYPT_R // 2**20
 
 
@@ -97,13 +97,13 @@ ENROLLMENTS = EnrollmentLimit()
         f"A form may take {WORDS[int(request_body._BODY_WITHIN_S)]} seconds to arrive",
     ],
 )
-def test_the_page_states_the_number_of_the_code(stated):
-    """A limit that is changed in the code fails here until the page says so."""
+def test_the_page_states_the_limits_in_the_code(stated):
+    """A limit that is changed in the code fails here until the page is updated."""
     assert stated in PAGE
 
 
-def test_what_the_page_says_in_words():
-    """Numbers that stand there as *a minute*, *an hour* or *three* are those of the code."""
+def test_limits_that_the_page_states_in_words_are_those_in_the_code():
+    """Such as *a minute*, *an hour* or *three*."""
     assert default_of(assertions.make_assertion, "ttl_s") == 60
     assert enrollment.MAX_PROOF_LIFE_S == default_of(enrollment.make_proof, "ttl_s") == 60
     assert default_of(enrollment.verify_proof, "leeway_s") == assertions.LEEWAY_S

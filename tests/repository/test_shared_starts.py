@@ -1,4 +1,4 @@
-"""Databases for tests whose tables were made without the migrations are what the migrations make."""
+"""Test databases whose tables are made without the migrations are the same as with them."""
 
 import subprocess
 from pathlib import Path
@@ -32,14 +32,14 @@ def _dump_postgresql(cluster: Cluster) -> str:
     dump = subprocess.run(
         [programs / "pg_dump", "--no-owner", url], capture_output=True, text=True, check=True, timeout=180
     ).stdout
-    # Lines with a random word in them.
+    # Leave out the lines that contain a random word.
     return "\n".join(
         line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))
     )
 
 
 def test_repeated_migrations_make_the_same_sqlite_database(tmp_path, monkeypatch):
-    """The first one is made by the migrations, the next by repeating what they executed: not a table, index or row differs."""
+    """The migrations make the first one, and repeating their statements makes the next; no table, index or row differs."""
     by_migrations = _dump_sqlite(tmp_path / "1.db")
     share_migrations(monkeypatch.setattr)
     _dump_sqlite(tmp_path / "2.db")
@@ -49,7 +49,7 @@ def test_repeated_migrations_make_the_same_sqlite_database(tmp_path, monkeypatch
 
 
 def test_repeated_migrations_make_the_same_postgresql_database(cluster, monkeypatch):
-    """The same on PostgreSQL."""
+    """No line of `pg_dump` differs."""
     by_migrations = _dump_postgresql(cluster)
     share_migrations(monkeypatch.setattr)
     _dump_postgresql(cluster)

@@ -1,4 +1,4 @@
-"""The Python of the pages is what mypy would accept in a reader's own project."""
+"""The Python code on the pages passes mypy as in a reader's own project."""
 
 import re
 import subprocess
@@ -22,9 +22,9 @@ disable_error_code = attr-defined,no-untyped-call,untyped-decorator
 
 def snippets():
     """
-    Return the Python blocks of every page by a module name that says where they stand.
+    Return the Python blocks of every page, by a module name that tells where they are.
 
-    Without those that show a part of a test: `make check` looks at them where they are.
+    Blocks that show a part of a test are left out, since `make check` checks the test.
     """
     found = {}
     tests = [test.read_text(encoding="utf-8") for test in (ROOT / "tests" / "peers").glob("*.py")]
@@ -41,10 +41,10 @@ def snippets():
     return found
 
 
-def test_every_snippet_of_the_pages_is_strictly_typed(tmp_path):
-    """`mypy --strict` finds nothing to say about any of them: neither about what the library gives nor about what it takes."""
+def test_every_snippet_on_the_pages_is_strictly_typed(tmp_path):
+    """`mypy --strict` accepts each of them, with the library's types."""
     blocks = snippets()
-    assert len(blocks) > 20  # a page that the pattern no longer finds would pass unseen
+    assert len(blocks) > 20  # otherwise the pattern does not find the blocks
     for name, block in blocks.items():
         (tmp_path / name).write_text(block)
     (tmp_path / "mypy.ini").write_text(CONFIGURATION)

@@ -1,4 +1,4 @@
-"""The word check finds each banned word in every kind of text, and the project has none."""
+"""The word check finds each banned word in every kind of text, and the project contains none."""
 
 import importlib.util
 from pathlib import Path
@@ -29,7 +29,7 @@ KINDS = {
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_planted_word_is_found(tmp_path, kind, word):
-    """In each kind of text, in lower case and at the start of a sentence, with its line."""
+    """In each kind of text, in lower case and at the start of a sentence."""
     name, text = KINDS[kind]
     for form in (word, word[0].upper() + word[1:]):
         path = tmp_path / name
@@ -40,7 +40,7 @@ def test_a_planted_word_is_found(tmp_path, kind, word):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.word)
 def test_a_planted_word_is_found_in_names_and_over_lines(tmp_path, rule):
-    """Underscores separate words, and a comment's line may end within a phrase; a name may have what prose may not."""
+    """Underscores separate words, and a phrase may continue on the next comment line; names may have words that prose may not."""
     path = tmp_path / "a.py"
     name, comment = rule.word.replace(" ", "_"), f"that {rule.word}".replace(" ", "\n# ")
     path.write_text(f'x_{name}_y = "{name}"  # it is\n# {comment}\n', encoding="utf-8")
@@ -51,7 +51,7 @@ def test_a_planted_word_is_found_in_names_and_over_lines(tmp_path, rule):
 
 @pytest.mark.parametrize("word", [rule.word for rule in RULES if rule.prose_only])
 def test_a_name_in_backquotes_is_not_prose(tmp_path, word):
-    """A docstring may name what is called so."""
+    """A docstring may mention a name with a banned word."""
     path = tmp_path / "a.py"
     path.write_text(f'"""It calls `{word}` and returns."""\n', encoding="utf-8")
 
@@ -70,7 +70,7 @@ def test_what_only_looks_like_a_banned_word_is_allowed(tmp_path, text):
 
 
 def test_every_part_of_the_project_is_checked_and_has_no_banned_word():
-    """Source, templates, docs, tests, examples and the Makefile."""
+    """Source, templates, docs, tests, examples and the Makefile are checked."""
     files = check_words.project_files()
     names = {str(path.relative_to(ROOT)) for path in files}
 
@@ -80,8 +80,8 @@ def test_every_part_of_the_project_is_checked_and_has_no_banned_word():
     assert list(check_words.places(files)) == []
 
 
-def test_blanks_behind_half_a_phrase_do_not_stop_the_check():
-    """What is left of a Python file without its code is mostly blanks, and a phrase's first word may stand before them."""
+def test_blanks_after_half_a_phrase_do_not_slow_down_the_check():
+    """A Python file without its code is mostly blanks, which may follow a phrase's first word."""
     blanks = ("\n" + " " * 120) * 60
 
     assert list(check_words.banned_in(f"all{blanks}", [check_words.Rule("all words", ())])) == []

@@ -1,4 +1,4 @@
-"""The workflows run what the Makefile has, with pinned actions and no more rights than they need."""
+"""The workflows run existing Makefile targets, with pinned actions and no more permissions than they need."""
 
 import itertools
 import re
@@ -22,7 +22,7 @@ def commands(workflow: Path) -> list[str]:
 
 
 def made(script: str) -> set[str]:
-    """Return what the lines of a shell script make; not what its comments and the texts that it prints name."""
+    """Return the Makefile targets that a shell script runs, without those in comments and in printed texts."""
     words = [shlex.split(line, comments=True) for line in script.splitlines()]
     return {
         target
@@ -34,15 +34,15 @@ def made(script: str) -> set[str]:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_action_is_pinned_by_its_hash(workflow):
-    """A tag can be moved to other code, a commit cannot."""
+    """A tag can be moved to other code, but a commit cannot."""
     used = [line.strip() for line in workflow.read_text().splitlines() if "uses:" in line]
     assert used
     assert [line for line in used if not PINNED.search(line)] == []
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_no_job_has_rights_that_it_does_not_name(workflow):
-    """The default is no rights at all, a job gets what it lists, and nobody's credentials are left in the checkout."""
+def test_no_job_has_permissions_that_it_does_not_list(workflow):
+    """By default there are no permissions, a job gets those that it lists, and no credentials are left in the checkout."""
     parsed: dict[str, Any] = yaml.safe_load(workflow.read_text())
     assert parsed["permissions"] == {}
     for job in parsed["jobs"].values():
@@ -54,7 +54,7 @@ def test_no_job_has_rights_that_it_does_not_name(workflow):
 
 
 def test_every_make_command_of_workflows_hooks_and_ci_exists():
-    """What CI, the workflows and the hooks call is in the Makefile."""
+    """CI, the workflows and the hooks call only targets of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     texts = [text for path in WORKFLOWS for text in commands(path)]
@@ -65,7 +65,7 @@ def test_every_make_command_of_workflows_hooks_and_ci_exists():
 
 
 def test_pinned_packages_are_audited_each_week():
-    """A vulnerability that becomes known after the last push is found too, in every list but the one of the lowest versions."""
+    """So a vulnerability published after the last push is found too, in every list except the one of the lowest versions."""
     audit = ROOT / ".github/workflows/audit.yml"
     # YAML 1.1 reads the key `on` as true.
     assert {"push", "schedule"} <= set(yaml.safe_load(audit.read_text())[True])
@@ -79,8 +79,8 @@ def test_pinned_packages_are_audited_each_week():
     assert set(lists.split()) == every - {"requirements/lowest.txt"}
 
 
-def test_a_comment_makes_nothing():
-    """A command that somebody has commented out, or that is only printed, is not one that runs."""
+def test_a_commented_command_does_not_count():
+    """A command in a comment, or one that is only printed, does not run."""
     assert made("# make check\nmake wheel  # and make lowest\necho 'make test'\nsudo make docs X=1") == {
         "wheel",
         "docs",

@@ -1,10 +1,10 @@
 """
-Runs a fleet through a week at random, and checks all the time that nothing is lost: `make soak`.
+Runs a fleet through a week of random events, and continually checks that nothing is lost: `make soak`.
 
     python -m tests.soak --minutes 180 --workers 1000 --agents 20 --seed 7 --output DIRECTORY
 
-The same seed gives the same events in the same order. Writes `soak.jsonl`, a JSON object a line: the settings, each event, each
-measurement, and each violation. Exits with 1 if there was one.
+The same seed gives the same events in the same order. Writes `soak.jsonl`, a JSON object per line: the settings, each event, each
+measurement, and each violation. Exits with 1 if there was a violation.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _BATCH = 50
 
 
 class Record:
-    """The lines that a run leaves, each with the seconds since its begin."""
+    """The lines that a run writes, each with the seconds since its start."""
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
@@ -37,7 +37,7 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Return how long it has gone on."""
+        """Return the seconds since the start."""
         return round(time.monotonic() - self._begun, 2)
 
     def write(self, kind: str, **fields: Any) -> None:
@@ -54,7 +54,7 @@ class Record:
 
 @contextlib.contextmanager
 def measuring(stage: Stage, record: Record) -> Iterator[None]:
-    """Record the memory and the open files of the Servers until the end of the block."""
+    """Record the memory and open files of the Servers until the end of the block."""
     ended = threading.Event()
 
     def measure() -> None:
@@ -71,7 +71,7 @@ def measuring(stage: Stage, record: Record) -> Iterator[None]:
 
 
 def build_fleet(week: Week, *, workers: int, agents: int) -> None:
-    """Add the Workers that there are at the begin, half of each strategy."""
+    """Add the initial Workers, half of them with each strategy."""
     for count in _batches(workers // 2):
         week.add_keyed(count)
     for count in _batches(workers - workers // 2):
@@ -87,13 +87,13 @@ def _batches(count: int) -> Iterator[int]:
 
 def run_week(week: Week, record: Record, *, minutes: float, actions: list[Action] | None = None) -> int:
     """
-    Let things happen until the time is over; return how many violations there were.
+    Run events until the time is over; return the number of violations.
 
     Args:
         week: The fleet.
-        record: Where it is written down.
+        record: Where events and violations are recorded.
         minutes: How long it lasts.
-        actions: Those that happen, each once, in this order; by the dice until the time is over unless given.
+        actions: The events, each once, in this order; if not given, random ones until the time is over.
     """
     violations = 0
     until_s = record.seconds + 60 * minutes
@@ -120,7 +120,7 @@ def run_week(week: Week, record: Record, *, minutes: float, actions: list[Action
             settled_s=round(settled_s, 2),
             clock_h=week.stage.offset_h,
             workers=len(week.model.select(lambda entry: not entry.is_removed)),
-            expected=len(week.model.select(lambda entry: entry.may_come_in)),
+            expected=len(week.model.select(lambda entry: entry.may_connect)),
         )
     return violations
 
@@ -131,7 +131,7 @@ def _chosen(dice: random.Random) -> Action:
 
 
 def main() -> int:
-    """Run it."""
+    """Run the soak test."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
     parser.add_argument("--minutes", type=float, default=180)
     parser.add_argument("--workers", type=int, default=1000)

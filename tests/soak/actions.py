@@ -1,4 +1,4 @@
-"""What happens to a fleet within a week: what operators do, what hosts do, and what breaks. Each is one function."""
+"""The events in a fleet's week: actions of operators and hosts, and faults. Each is a method."""
 
 import random
 import signal
@@ -23,7 +23,7 @@ EFFECTIVE_WITHIN_S = 2.0
 
 
 class ViolationError(Exception):
-    """Something was so that must never be."""
+    """The state violates a rule."""
 
     def __init__(self, rule: str, found: list[str]) -> None:
         super().__init__(f"{rule}: {', '.join(found[:10])}")
@@ -32,30 +32,30 @@ class ViolationError(Exception):
 
 class Week:
     """
-    The fleet, and the dice by which something happens to it.
+    The fleet, and the random events that happen to it.
 
     Args:
-        stage: What there is.
-        dice: From the seed.
+        stage: The running programs.
+        dice: The random source, made from the seed.
     """
 
     def __init__(self, stage: Stage, dice: random.Random) -> None:
         self.stage, self.dice = stage, dice
         self.model = Model()
-        # Names and texts of the keys that teams share, by team.
+        # Name and text of each team's shared key.
         self._key_names: dict[str, str] = {}
         self._team_keys: dict[str, str] = {}
         self._count = 0
 
     def new_id(self, kind: str) -> str:
-        """Return an ID that no Worker has had."""
+        """Return an ID that no Worker has had yet."""
         self._count += 1
         return f"{kind}-{self._count:05}"
 
-    # Setting up, and Workers that come later.
+    # Setup, and Workers that are added later.
 
     def add_keyed(self, count: int) -> None:
-        """Add light Workers that share the key of a team, which is issued with the first of them."""
+        """Add light Workers that share a team's key, which is issued with the first of them."""
         team = self.dice.choice(TEAMS)
         ids = [self.new_id("key") for _ in range(count)]
         if count == 1:
@@ -74,7 +74,7 @@ class Week:
         self.stage.crowd.add((worker_id, self._team_keys[team]) for worker_id in ids)
 
     def enroll(self, count: int) -> None:
-        """Enroll light Workers by the shared secret."""
+        """Enroll light Workers with the shared enrollment key."""
         enrolled = []
         for _ in range(count):
             private = ec.generate_private_key(ec.SECP256R1())
@@ -108,7 +108,7 @@ class Week:
         return str(until(ask, f"{name} is enrolled", within_s=_WITHIN_S, every_s=0.2))
 
     def start_agents(self, count: int) -> None:
-        """Start real agents, half of each strategy."""
+        """Start real agents, half of them with each strategy."""
         for number in range(count):
             if number % 2:
                 name = self.new_id("agent-auto")
@@ -125,28 +125,28 @@ class Week:
                 self.stage.start_agent(name, LYFTDATA_WORKER_ID=name, LYFTDATA_WORKER_API_KEY=key)
                 self.model.add(Entry(name, is_agent=True, team=None, credential=key))
 
-    # What operators do.
+    # Actions of operators.
 
     def add_workers(self) -> None:
-        """Add a few Workers with a key, and enroll a few."""
+        """Add a few Workers with an API key, and enroll a few."""
         self.add_keyed(self.dice.randint(1, 5))
         self.enroll(self.dice.randint(1, 5))
 
     def disable_workers(self) -> None:
-        """Disable up to thirty Workers without an end."""
-        for entry in self._some(lambda entry: entry.may_come_in, 30):
+        """Disable up to thirty Workers indefinitely."""
+        for entry in self._some(lambda entry: entry.may_connect, 30):
             self.stage.api.ask("PATCH", f"/api/workers/{entry.worker_id}", {"enabled": False})
             self.model.change(entry, is_disabled=True)
 
     def disable_workers_for_hours(self) -> None:
-        """Disable up to ten Workers for two hours; the Server enables them by itself."""
-        for entry in self._some(lambda entry: entry.may_come_in, 10):
+        """Disable up to ten Workers for two hours, after which the Server enables them by itself."""
+        for entry in self._some(lambda entry: entry.may_connect, 10):
             body = {"enabled": False, "disabled_until": "2h"}
             self.stage.api.ask("PATCH", f"/api/workers/{entry.worker_id}", body)
             self.model.change(entry, is_disabled=True, disabled_until_h=self.stage.offset_h + 2)
 
     def enable_workers(self) -> None:
-        """Enable every Worker that was disabled without an end."""
+        """Enable every Worker that was disabled indefinitely."""
         for entry in self.model.select(
             lambda entry: entry.is_disabled and not entry.is_removed and entry.disabled_until_h is None
         ):
@@ -154,33 +154,33 @@ class Week:
             self.model.change(entry, is_disabled=False)
 
     def remove_workers(self) -> None:
-        """Remove up to five light Workers, which never come back."""
+        """Remove up to five light Workers for good."""
         for entry in self._some(lambda entry: not entry.is_agent and not entry.is_removed, 5):
             self.stage.api.ask("DELETE", f"/api/workers/{entry.worker_id}", done_already=404)
             self.model.change(entry, is_removed=True)
 
     def rotate_a_team_key(self) -> None:
-        """Rotate a shared key with a grace, give the Workers the new one, and end the grace."""
+        """Rotate a shared key with a grace period, give the Workers the new one, and end the grace period."""
         team = self._any_team()
         name, old = self._key_names[team], self._team_keys[team]
         answer = self.stage.api.ask("POST", f"/api/api-keys/{name}/rotate", {"grace_s": 86_400})
         self._team_keys[team] = answer["key"]
         self._hand_out(team)
-        members = [entry for entry in self._team(team) if entry.may_come_in]
+        members = [entry for entry in self._team(team) if entry.may_connect]
         self._wait_until_online({entry.worker_id for entry in members})
         self.stage.api.ask("POST", f"/api/api-keys/{name}/end-previous")
         for entry in members[:1]:
             self.require_refused(entry.worker_id, old)
 
     def revoke_a_team_key(self) -> None:
-        """Revoke a shared key: its Workers are out, until they have the key that is issued in its place."""
+        """Revoke a shared key: its Workers are refused until they have a newly issued key."""
         team = self._any_team()
         old = self._team_keys[team]
         self.stage.api.ask("POST", f"/api/api-keys/{self._key_names[team]}/revoke")
         for entry in self._team(team):
             self.model.change(entry, is_revoked=True)
         time.sleep(self.dice.uniform(3, 6))
-        self.require_nobody_is_in()
+        self.require_no_breach()
         ids = [entry.worker_id for entry in self._team(team)]
         self._issue_team_key(team, self.new_id(team), ids)
         for worker_id in ids[:1]:
@@ -190,80 +190,80 @@ class Week:
         self._hand_out(team)
 
     def rotate_the_signing_key(self) -> None:
-        """Let another key sign at once; tokens of the one before stay good."""
+        """Sign with a new key immediately; tokens signed by the old one stay valid."""
         self.stage.api.ask("POST", "/api/signing-keys/rotate", {"now": True})
 
     def rotate_identity_keys(self) -> None:
         """Ask every enrolled agent to rotate its identity key."""
         ids = [
             entry.worker_id
-            for entry in self.model.select(lambda entry: entry.is_agent and entry.may_come_in)
+            for entry in self.model.select(lambda entry: entry.is_agent and entry.may_connect)
             if not entry.credential
         ]
         self.stage.api.ask("POST", "/api/workers/rotate-keys", {"ids": ids})
 
-    # What hosts do.
+    # Actions of hosts.
 
     def kill_an_agent(self) -> None:
-        """End an agent as a power cut would, and start it as its host comes back."""
+        """Kill an agent as a power cut would, and start it as after its host's reboot."""
         member = self.stage.agents[self.dice.choice(sorted(self.stage.agents))]
         member.agent.kill()
         member.start()
 
     def restart_an_agent(self) -> None:
-        """End an agent in order, and start it."""
+        """Stop an agent cleanly, and start it."""
         worker_id = self.dice.choice(sorted(self.stage.agents))
         member = self.stage.agents[worker_id]
-        # It ends with its program's exit code.
+        # It exits with its program's exit code.
         member.agent.terminate()
         member.start()
 
     def step_the_clock(self) -> None:
-        """Put the clocks of all machines forward by one to six hours."""
+        """Move the clocks of all machines forward by one to six hours."""
         self.stage.step_clock(self.dice.randint(1, 6))
         for entry in self.model.select(lambda entry: entry.disabled_until_h is not None):
             if entry.disabled_until_h is not None and entry.disabled_until_h <= self.stage.offset_h:
                 self.model.change(entry, is_disabled=False, disabled_until_h=None)
 
-    # What breaks.
+    # Faults.
 
     def kill_a_server(self) -> None:
-        """End a Server by SIGKILL, and start it."""
+        """End a Server with SIGKILL, and start it."""
         self.stage.restart_server(self.dice.randrange(2), kill=True)
 
     def restart_a_server(self) -> None:
-        """Stop a Server in order, and start it."""
+        """Stop a Server cleanly, and start it."""
         self.stage.restart_server(self.dice.randrange(2), kill=False)
 
     def pause_a_server(self) -> None:
-        """Stop a Server in the middle of what it does, for a few seconds."""
+        """Suspend a Server for a few seconds, whatever it is doing."""
         paused = self.stage.pause_server(self.dice.randrange(2))
         time.sleep(self.dice.uniform(1, 8))
         paused.process.send_signal(signal.SIGCONT)
 
     def restart_the_database(self) -> None:
-        """Restart PostgreSQL in order."""
+        """Restart PostgreSQL cleanly."""
         self.stage.databases.restart("fast")
 
     def crash_the_database(self) -> None:
-        """End PostgreSQL at once, and start it."""
+        """Stop PostgreSQL immediately, and start it."""
         self.stage.databases.restart("immediate")
 
     def lose_the_database(self) -> None:
-        """Lose the primary for ever: its standby takes over, and gets a standby of its own."""
+        """Lose the primary permanently: its standby takes over and gets a new standby."""
         self.stage.databases.fail_over()
 
     def fill_the_disk(self) -> None:
-        """Leave no room on the disk of the database for a few seconds."""
+        """Fill the database's disk for a few seconds."""
         self.stage.databases.volume.fill()
         time.sleep(self.dice.uniform(2, 6))
         self.stage.databases.volume.free()
         self.stage.databases.heal()
 
-    # What must never be so.
+    # What must never happen.
 
-    def require_nobody_is_in(self) -> None:
-        """Fail if a light Worker was let in that had been cut off before it asked."""
+    def require_no_breach(self) -> None:
+        """Fail if a light Worker was admitted by a request sent after it had been cut off."""
         let_in_s = self.stage.crowd.state()["let_in_s"]
         breaches = [
             f"{entry.worker_id}: {let_in_s[entry.worker_id] - entry.out_since_s:.1f} s after it was cut off"
@@ -274,7 +274,7 @@ class Week:
             raise ViolationError("let in who should be out", breaches)
 
     def require_refused(self, worker_id: str, key: str) -> None:
-        """Fail if a token is given for an API key that has ended."""
+        """Fail if the Server gives a token for an API key that is no longer valid."""
 
         def ask() -> int:
             try:
@@ -293,7 +293,7 @@ class Week:
         if status == 200:
             raise ViolationError("a key that has ended was accepted", [worker_id])
 
-    # Parts of these.
+    # Helpers.
 
     def _issue_team_key(self, team: str, name: str, worker_ids: list[str]) -> None:
         self._key_names[team], answer = self.stage.api.issue("/api/api-keys", name, worker_ids=worker_ids)
@@ -309,7 +309,7 @@ class Week:
 
     def _some(self, wanted: Callable[[Entry], bool], at_most: int) -> list[Entry]:
         found = self.model.select(wanted)
-        # Most of the fleet stays, however long this goes on.
+        # Most of the fleet stays, however long the run is.
         count = min(self.dice.randint(1, at_most), len(found) // 4)
         return self.dice.sample(found, count)
 
@@ -327,7 +327,7 @@ class Week:
 
 Action = Callable[[Week], None]
 
-# How often each happens, beside the others.
+# The events, with their relative frequencies.
 ACTIONS: Sequence[tuple[Action, int]] = (
     (Week.add_workers, 3),
     (Week.disable_workers, 3),

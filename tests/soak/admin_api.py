@@ -1,4 +1,4 @@
-"""The admin API, as a program uses it that goes on through whatever happens to the Servers."""
+"""A client of the admin API that retries whatever happens to the Servers."""
 
 import itertools
 import time
@@ -8,28 +8,28 @@ from typing import Any
 import httpx2
 
 _WITHIN_S = 300.0
-# What a balancer answers between two Servers, and a Server that cannot decide now.
+# The statuses of a load balancer without a Server, and of a Server that cannot decide at present.
 _AGAIN = {502, 503, 504}
 
 
 class TakenError(Exception):
-    """An earlier attempt has taken the name, and its answer was lost."""
+    """An earlier attempt, whose answer was lost, has taken the name."""
 
 
 class AdminApi:
     """
-    The admin API behind a balancer, by an API token.
+    The admin API behind a load balancer, with an API token.
 
     Args:
-        url: The balancer's address.
-        password: The operator's, by which the token is issued.
+        url: The load balancer's URL.
+        password: The operator's password, with which the token is issued.
     """
 
     def __init__(self, url: str, password: str) -> None:
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=60)
         session = self.ask("POST", "/api/login", {"username": "admin", "password": password})
         self._http.headers["Authorization"] = f"Bearer {session['token']}"
-        # Who has the first password still issues no tokens.
+        # An operator who still has the first password cannot issue tokens.
         change = {"current_password": password, "new_password": f"{password} staple"}
         self.ask("POST", "/api/me/password", change)
         _, token = self.issue("/api/api-tokens", "soak-test", role="admin")
@@ -37,13 +37,13 @@ class AdminApi:
 
     def ask(self, method: str, path: str, body: Any = None, *, done_already: int | None = None) -> Any:
         """
-        Ask until there is an answer, and return it.
+        Send a request until there is an answer, and return it.
 
         Args:
-            method: Of HTTP.
-            path: Of the admin API.
-            body: What is sent as JSON.
-            done_already: The status that says that an earlier attempt, whose answer was lost, has done it.
+            method: The HTTP method.
+            path: The path in the admin API.
+            body: The JSON body.
+            done_already: The status which means that an earlier attempt, whose answer was lost, has succeeded.
 
         Raises:
             TakenError: An earlier attempt whose answer was lost has taken the name.
@@ -72,9 +72,9 @@ class AdminApi:
 
     def issue(self, path: str, name: str, **fields: Any) -> tuple[str, Any]:
         """
-        Issue what is shown once; return its name and the answer.
+        Issue a credential that is shown once; return its name and the answer.
 
-        If an answer is lost, what it showed is lost too, and another is issued by another name.
+        If the answer is lost, the credential is lost too, and another one is issued with another name.
         """
         for attempt in itertools.count():
             called = f"{name}-{attempt}" if attempt else name
@@ -85,7 +85,7 @@ class AdminApi:
         raise AssertionError
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Return every Worker by ID, on as many pages as there are."""
+        """Return every Worker by ID, from all pages."""
         found: dict[str, dict[str, Any]] = {}
         after = ""
         while True:

@@ -1,4 +1,4 @@
-"""What must be so whenever nothing is broken: everybody in who should be, nobody else, and nothing acknowledged lost."""
+"""The rules that hold while nothing is broken: exactly the expected Workers are connected, and nothing acknowledged is lost."""
 
 import time
 from pathlib import Path
@@ -7,24 +7,24 @@ from tests.behaviour.chaos.fleet import Member
 from tests.soak.actions import ViolationError, Week
 
 _SETTLED_WITHIN_S = 300.0
-# The Server that answers may be the other one, which learns of a change a moment later, or seconds later where the machine is busy.
+# The other Server may answer, which learns of a change a moment later, or seconds later on a busy machine.
 _KNOWN_EVERYWHERE_WITHIN_S = 10.0
-# As a unit with Restart=always.
+# Like a unit with Restart=always.
 _RESTART_AFTER_S = 5.0
 
 
 def settle(week: Week) -> float:
     """
-    Wait until everybody is in who should be, and nobody else; return the seconds that took.
+    Wait until exactly the expected Workers are connected; return how many seconds that took.
 
     Raises:
-        ViolationError: It took too long, or a Worker was let in that should be out.
+        ViolationError: It took too long, or a Worker was admitted that should be refused.
     """
     begun = time.monotonic()
     managed = ServiceManager()
     while True:
         managed.restart_ended(week)
-        week.require_nobody_is_in()
+        week.require_no_breach()
         wrong = _in_the_wrong_place(week)
         if not wrong:
             return time.monotonic() - begun
@@ -35,10 +35,10 @@ def settle(week: Week) -> float:
 
 def check_state(week: Week) -> None:
     """
-    Compare what the Servers show with what they have acknowledged, and check the audit log.
+    Compare the Servers' state with what they have acknowledged, and verify the audit log.
 
     Raises:
-        ViolationError: Something acknowledged is not so.
+        ViolationError: The state differs from what was acknowledged, or the audit log is not intact.
     """
     deadline = time.monotonic() + _KNOWN_EVERYWHERE_WITHIN_S
     while (difference := _find_difference(week)) is not None:
@@ -54,7 +54,7 @@ def check_state(week: Week) -> None:
 
 
 def _find_difference(week: Week) -> tuple[str, list[str]] | None:
-    """Return which rule a list of Workers breaks, and for which of them; None if it shows what was acknowledged."""
+    """Return the rule that the list of Workers breaks and the Workers concerned, or None if it shows what was acknowledged."""
     shown = week.stage.api.workers()
     model = week.model.entries
     found = {
@@ -69,13 +69,13 @@ def _find_difference(week: Week) -> tuple[str, list[str]] | None:
 
 
 class ServiceManager:
-    """Starts agents that have ended again, as systemd does."""
+    """Restarts agents that have ended, like systemd."""
 
     def __init__(self) -> None:
         self._ended_s: dict[str, float] = {}
 
     def restart_ended(self, week: Week) -> None:
-        """Start those that ended a while ago."""
+        """Start the agents that ended a while ago."""
         now = time.monotonic()
         for worker_id, member in week.stage.agents.items():
             if member.agent.alive():
@@ -94,7 +94,7 @@ def _in_the_wrong_place(week: Week) -> list[str]:
             if entry.is_agent
             else entry.worker_id in online
         )
-        if is_in != entry.may_come_in:
+        if is_in != entry.may_connect:
             asking = state["asking"].get(entry.worker_id)
             waits = f", waits for {asking[0]} for {time.monotonic() - asking[1]:.0f} s" if asking else ""
             wrong.append(f"{entry.worker_id} is {'in' if is_in else 'out'}{waits}")
@@ -102,7 +102,7 @@ def _in_the_wrong_place(week: Week) -> list[str]:
 
 
 def runs_its_program(member: Member) -> bool:
-    """Return whether an agent's program runs: a child of the agent that is not a zombie."""
+    """Return whether an agent's program runs: the agent has a child that is not a zombie."""
     if not member.agent.alive():
         return False
     pid = member.agent.process.pid

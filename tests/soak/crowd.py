@@ -1,8 +1,8 @@
 """
-Many Workers in one process, under the clock of their hosts: `python -m tests.soak.crowd HOST PORT`.
+Many Workers in one process, with the clock of their hosts: `python -m tests.soak.crowd HOST PORT`.
 
-They never give up: one that is cut off asks again and again, as somebody would who has its credential. Orders come as JSON lines on
-standard input; `state` is answered with one on standard output.
+They never give up: one that is cut off keeps retrying, like an attacker who has its credential. Orders are JSON lines on
+standard input; `state` is answered with a line on standard output.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ _RETRY_S = 2.0
 
 
 class PersistentWorker(LeanWorker):
-    """A Worker that asks again after the Server has told it to stop, and knows when it was let in last."""
+    """A Worker that keeps retrying after the Server's directive to stop, and knows when it was last admitted."""
 
     let_in_s = 0.0
-    """When the last request was sent that was answered as to a Worker that may come in, by the monotonic clock of this machine."""
+    """When the last request that was answered with success was sent, by the monotonic clock of this machine."""
     asking: tuple[str, float] | None = None
-    """Path of the request that it waits for, and when it was sent; None between two."""
+    """The path of the pending request, and when it was sent; None if there is no pending request."""
 
     def use(self, credential: str | ec.EllipticCurvePrivateKey) -> None:
-        """Log in by another credential from now on, also where a token is still good."""
+        """Log in with another credential from now on, even if the token is still valid."""
         self._credential = credential
         self._token = None
 
@@ -52,7 +52,7 @@ class PersistentWorker(LeanWorker):
 
 
 class Crowd:
-    """The Workers of this process, by ID."""
+    """The Workers in this process, by ID."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
@@ -61,7 +61,7 @@ class Crowd:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def obey(self, order: dict[str, Any]) -> None:
-        """Do what a line of standard input says."""
+        """Execute an order from standard input."""
         match order["kind"]:
             case "add":
                 for worker_id, credential in order["workers"]:
@@ -90,7 +90,7 @@ class Crowd:
 
 
 def read_credential(text: str) -> str | ec.EllipticCurvePrivateKey:
-    """Return an API key as it is, an identity key from its PEM."""
+    """Return an API key unchanged, or an identity key from its PEM."""
     if not text.startswith("-----BEGIN"):
         return text
     key = serialization.load_pem_private_key(text.encode(), password=None)
@@ -99,7 +99,7 @@ def read_credential(text: str) -> str | ec.EllipticCurvePrivateKey:
 
 
 async def main(arguments: Sequence[str]) -> None:
-    """Obey until standard input ends."""
+    """Execute orders until standard input ends."""
     allow_many_connections()
     host, port = arguments
     crowd = Crowd(host, int(port))

@@ -1,4 +1,4 @@
-"""The process of the light Workers, as the soak test has it."""
+"""The process of the light Workers, as seen from the soak test."""
 
 import json
 import os
@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2]
 
 class CrowdProcess:
     """
-    Light Workers in a process of their own.
+    Light Workers in a separate process.
 
     Args:
-        port: Where the Servers' balancer listens.
-        environ: What else is set for it: its clock.
+        port: The port of the Servers' load balancer.
+        environ: Additional environment variables, for its clock.
     """
 
     def __init__(self, port: int, environ: Mapping[str, str], log: Path) -> None:
@@ -33,7 +33,7 @@ class CrowdProcess:
         )
 
     def add(self, workers: Iterable[tuple[str, str]]) -> None:
-        """Let more Workers log in: their IDs and credentials, an API key or the PEM of an identity key."""
+        """Add Workers, given by ID and credential: an API key or the PEM of an identity key."""
         self._send(kind="add", workers=list(workers))
 
     def use(self, workers: Iterable[tuple[str, str]]) -> None:
@@ -41,7 +41,7 @@ class CrowdProcess:
         self._send(kind="use", workers=list(workers))
 
     def state(self) -> dict[str, Any]:
-        """Return which Workers are online, and when each was let in last, by the monotonic clock of this machine."""
+        """Return which Workers are online, and when each was last admitted, by the monotonic clock of this machine."""
         self._send(kind="state")
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

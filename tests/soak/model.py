@@ -1,4 +1,4 @@
-"""What must be true of the fleet, by what the Servers have acknowledged."""
+"""The expected state of the fleet, from what the Servers have acknowledged."""
 
 import dataclasses
 import time
@@ -10,9 +10,9 @@ _FOREVER = float("inf")
 @dataclasses.dataclass
 class Entry:
     """
-    One Worker, as it must be.
+    The expected state of a Worker.
 
-    `out_since_s` is when the Server acknowledged that it is cut off, by the monotonic clock; infinite while it may come in.
+    `out_since_s` is when the Server acknowledged that it is cut off, by the monotonic clock; infinite while it may connect.
     """
 
     worker_id: str
@@ -26,13 +26,13 @@ class Entry:
     out_since_s: float = _FOREVER
 
     @property
-    def may_come_in(self) -> bool:
-        """Return whether it must be let in."""
+    def may_connect(self) -> bool:
+        """Return whether it must be admitted."""
         return not (self.is_disabled or self.is_removed or self.is_revoked)
 
 
 class Model:
-    """Every Worker that was acknowledged, by ID."""
+    """Every acknowledged Worker, by ID."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
@@ -42,19 +42,19 @@ class Model:
         self.entries[entry.worker_id] = entry
 
     def change(self, entry: Entry, **changes: object) -> None:
-        """Note what the Server has just acknowledged of a Worker."""
-        was_in = entry.may_come_in
+        """Record what the Server has just acknowledged about a Worker."""
+        was_in = entry.may_connect
         for name, value in changes.items():
             setattr(entry, name, value)
-        if was_in and not entry.may_come_in:
+        if was_in and not entry.may_connect:
             entry.out_since_s = time.monotonic()
-        elif entry.may_come_in:
+        elif entry.may_connect:
             entry.out_since_s = _FOREVER
 
     def select(self, wanted: Callable[[Entry], bool]) -> list[Entry]:
-        """Return the Workers that are so, in the order in which they were added."""
+        """Return the matching Workers, in the order in which they were added."""
         return [entry for entry in self.entries.values() if wanted(entry)]
 
     def light(self) -> Iterator[Entry]:
-        """Yield the Workers of the crowd."""
+        """Yield the light Workers."""
         return (entry for entry in self.entries.values() if not entry.is_agent)

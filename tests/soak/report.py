@@ -1,5 +1,5 @@
 """
-The page of a soak test, from what it has recorded: `python -m tests.soak.report DIRECTORY` (needs matplotlib).
+Makes the page of a soak test from its record: `python -m tests.soak.report DIRECTORY` (needs matplotlib).
 
 Writes docs/explanation/soak-report.md and its picture.
 """
@@ -36,7 +36,7 @@ identity keys of light Workers; those of agents are rotated.
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Return what a run has recorded."""
+    """Return the lines that a run recorded."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
@@ -71,8 +71,8 @@ def page_of(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(lines: Sequence[dict[str, Any]], file: Path) -> None:
-    """Draw memory, open files and Workers over the minutes of the run."""
-    # Only here: the test of the page has no matplotlib.
+    """Plot memory, open files and Workers over the minutes of the run."""
+    # Imported here, since the test of the page has no matplotlib.
     import matplotlib as mpl
 
     mpl.use("svg")

@@ -1,4 +1,4 @@
-"""What a soak test is made of: PostgreSQL with a standby, two Servers behind HAProxy, real agents and a crowd of light Workers."""
+"""The programs of a soak test: PostgreSQL with a standby, two Servers behind HAProxy, real agents and many light Workers."""
 
 import contextlib
 import signal
@@ -21,11 +21,11 @@ CLOCK_READ_EVERY_S = 1
 
 class Databases:
     """
-    PostgreSQL and a synchronous standby on one disk, and what happens to them.
+    PostgreSQL and a synchronous standby on one disk, and the faults that they have.
 
     Args:
         volume: Their disk.
-        clock: Theirs.
+        clock: Their clock.
     """
 
     def __init__(self, volume: Volume, clock: FalseClock) -> None:
@@ -43,19 +43,19 @@ class Databases:
 
     @property
     def url(self) -> str:
-        """Return the URL by which the Servers find whichever of the two takes writes."""
+        """Return the URL with which the Servers find the one that accepts writes."""
         hosts = "&".join(f"host=127.0.0.1:{each.port}" for each in (self.primary, self.standby))
         return (
             f"postgresql://owner:{self.primary.password}@/{self.name}?{hosts}&target_session_attrs=read-write"
         )
 
     def restart(self, mode: str) -> None:
-        """Stop the primary, in order (`fast`) or as a crash would (`immediate`), and start it."""
+        """Stop the primary, cleanly (`fast`) or like a crash (`immediate`), and start it."""
         self.primary.stop(mode)
         self.primary.start()
 
     def fail_over(self) -> None:
-        """Lose the primary for ever, promote its standby, and make another standby where the primary was."""
+        """Lose the primary permanently, promote its standby, and make a new standby on the primary's port."""
         lost, self.primary = self.primary, self.standby
         port = lost.port
         lost.close()
@@ -64,7 +64,7 @@ class Databases:
         self.standby = Standby(self.primary, place=self.volume.root, port=port)
 
     def heal(self) -> None:
-        """Start whichever has ended for want of room."""
+        """Restart those that ended because the disk was full."""
         for each in (self.primary, self.standby):
             if not each.answers():
                 with contextlib.suppress(AssertionError):
@@ -79,11 +79,11 @@ class Databases:
 
 class Stage:
     """
-    All of it, started.
+    All programs, started.
 
     Args:
         root: An empty directory.
-        stack: What ends it, in reverse order.
+        stack: Ends the programs, in reverse order.
     """
 
     def __init__(self, root: Path, stack: contextlib.ExitStack) -> None:
@@ -110,19 +110,19 @@ class Stage:
         self.agents: dict[str, Member] = {}
 
     def start_agent(self, worker_id: str, **environ: str) -> Member:
-        """Start a real agent on a host of its own, with a program that it runs."""
+        """Start a real agent on its own host, which runs a program."""
         host = self.site.worker_host(f"host-{worker_id}", **environ, **self.clock.environ())
         self.agents[worker_id] = Member(worker_id, host)
         return self.agents[worker_id]
 
     def step_clock(self, hours: int) -> None:
-        """Put every clock forward, and wait until each program has read it: what is for two hours from now would end at once."""
+        """Move every clock forward, and wait until each program has read it, since a two-hour span would otherwise end immediately."""
         self.offset_h += hours
         self.clock.put(f"+{self.offset_h}h")
         time.sleep(3 * CLOCK_READ_EVERY_S)
 
     def restart_server(self, number: int, *, kill: bool) -> None:
-        """End a Server, in order or by SIGKILL, and start it."""
+        """Stop a Server, cleanly or with SIGKILL, and start it."""
         server = self.site.servers[number]
         if kill:
             server.kill()
@@ -131,13 +131,13 @@ class Stage:
         self.site.servers[number] = self.site.start_server(number)
 
     def pause_server(self, number: int) -> Program:
-        """Stop a Server in the middle of whatever it does; SIGCONT lets it go on."""
+        """Suspend a Server, whatever it is doing; SIGCONT resumes it."""
         server = self.site.servers[number]
         server.process.send_signal(signal.SIGSTOP)
         return server
 
     def measures(self) -> list[tuple[int, int]]:
-        """Return resident memory in bytes and the number of open files of each Server; zeros for one that is being started."""
+        """Return resident memory in bytes and number of open files of each Server; zeros for one that is being started."""
         return [_measure(server) for server in self.site.servers]
 
 

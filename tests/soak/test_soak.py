@@ -1,4 +1,4 @@
-"""The soak test in small: a few events on a small fleet, and whether it would notice what must never be."""
+"""A small soak test: a few events on a small fleet, and a check that it would find violations."""
 
 import contextlib
 import random
@@ -15,7 +15,7 @@ from tests.soak.stage import Stage
 
 @pytest.fixture(scope="module")
 def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
-    """Return a fleet of eight light Workers and an agent, all of them connected."""
+    """Return a fleet of eight light Workers and an agent, all connected."""
     with contextlib.ExitStack() as stack:
         week = Week(Stage(tmp_path_factory.mktemp("soak"), stack), random.Random(1))
         build_fleet(week, workers=8, agents=1)
@@ -25,7 +25,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
 
 @pytest.mark.slow
 def test_a_fleet_goes_through_faults_without_a_violation(week: Week, tmp_path: Path) -> None:
-    """Workers are disabled for hours, the clocks jump, a key is revoked, a Server is killed, the database is lost; the report says so."""
+    """Workers are disabled for hours, the clocks jump, a key is revoked, a Server is killed, the database is lost; the report has no violations."""
     with contextlib.closing(Record(tmp_path / "soak.jsonl")) as record:
         record.write("settings", seed=1, minutes=30, workers=8, agents=1)
         record.write("measure", servers=week.stage.measures())
@@ -49,10 +49,10 @@ def test_a_fleet_goes_through_faults_without_a_violation(week: Week, tmp_path: P
 
 
 @pytest.mark.slow
-def test_who_is_let_in_after_a_cut_off_is_noticed(week: Week) -> None:
-    """A Worker that is taken for disabled and is not: the test fails by it, and by the state that differs."""
+def test_a_worker_that_is_admitted_after_a_cut_off_is_a_violation(week: Week) -> None:
+    """If a Worker is recorded as disabled but is not, its admission and its state are both found."""
     settle(week)
-    entry = next(entry for entry in week.model.light() if entry.may_come_in)
+    entry = next(entry for entry in week.model.light() if entry.may_connect)
     week.model.change(entry, is_disabled=True)
     try:
         with pytest.raises(ViolationError, match="let in who should be out"):
@@ -64,8 +64,8 @@ def test_who_is_let_in_after_a_cut_off_is_noticed(week: Week) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_lost_is_noticed(week: Week) -> None:
-    """A Worker that was acknowledged and is not in the state: the test fails by it."""
+def test_a_lost_or_unknown_worker_is_a_violation(week: Week) -> None:
+    """A Worker that the state has without being acknowledged is found, and so is one that was acknowledged and is missing."""
     lost = week.model.entries.pop(
         next(entry.worker_id for entry in week.model.light() if not entry.is_removed)
     )
