@@ -87,7 +87,7 @@ AUTHS: dict[str, Any] = {
 }
 
 
-class Asker:
+class Sender:
     """`httpx2` and `httpx`, sync and async, and `requests`, with the same interface."""
 
     def __init__(self, kind: str, world: World) -> None:
@@ -190,127 +190,127 @@ class Adapter(BaseAdapter):
 
 
 @pytest.fixture(params=AUTHS)
-def asker_in(request):
-    """Return a function that makes a client of each kind."""
-    return lambda world: Asker(request.param, world)
+def sender_in(request):
+    """Return a function that makes a sender of each kind."""
+    return lambda world: Sender(request.param, world)
 
 
-async def test_a_token_is_requested_once_and_sent_each_time(asker_in):
+async def test_a_token_is_requested_once_and_sent_each_time(sender_in):
     """One request to the Server for three requests to the service."""
     world = World()
-    asker = asker_in(world)
+    sender = sender_in(world)
 
-    assert [await asker.ask() for _ in range(3)] == [200, 200, 200]
+    assert [await sender.ask() for _ in range(3)] == [200, 200, 200]
     assert world.seen == [(f"{SERVICE}/", "Bearer t1")] * 3
     assert world.forms == [{"grant_type": "client_credentials", "client_id": "w-17", "client_secret": KEY}]
 
 
-async def test_resource_and_scope_are_requested(asker_in):
+async def test_resource_and_scope_are_requested(sender_in):
     """As form parameters of the standards."""
     world = World(resource=SERVICE, scope="jobs:read jobs:write")
-    await asker_in(world).ask()
+    await sender_in(world).ask()
 
     assert (world.forms[0]["resource"], world.forms[0]["scope"]) == (SERVICE, "jobs:read jobs:write")
 
 
 @pytest.mark.parametrize(("after_s", "asked"), [(599, 1), (600, 2)])
-async def test_a_token_is_renewed_at_two_thirds_of_its_life(asker_in, after_s, asked):
+async def test_a_token_is_renewed_at_two_thirds_of_its_life(sender_in, after_s, asked):
     """Long before a service would refuse it."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.now_s += after_s
-    await asker.ask()
-    await asker.ask()
+    await sender.ask()
+    await sender.ask()
 
     assert len(world.forms) == asked
 
 
-async def test_an_outage_has_no_effect_while_the_token_is_valid(asker_in):
+async def test_an_outage_has_no_effect_while_the_token_is_valid(sender_in):
     """A failed renewal is retried with backoff; the token is used until it expires, and not after."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.up = False
     world.now_s += 600
     for _ in range(5):
-        assert await asker.ask() == 200
+        assert await sender.ask() == 200
     assert len(world.forms) == 2
     world.now_s += 299
-    assert await asker.ask() == 200
+    assert await sender.ask() == 200
     world.now_s += 1
     with pytest.raises(TokenUnavailableError):
-        await asker.ask()
+        await sender.ask()
     world.up = True
     world.now_s += 30
-    assert await asker.ask() == 200
+    assert await sender.ask() == 200
 
 
-async def test_after_a_401_the_request_is_repeated_with_another_token(asker_in):
+async def test_after_a_401_the_request_is_repeated_with_another_token(sender_in):
     """Including its body."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.taken = lambda token: token == "t2"
     world.now_s += 10
 
-    assert await asker.ask("/jobs", body=b"work") == 200
+    assert await sender.ask("/jobs", body=b"work") == 200
     assert [given for _, given in world.seen] == ["Bearer t1", "Bearer t1", "Bearer t2"]
 
 
-async def test_a_service_that_refuses_every_token_causes_few_token_requests(asker_in):
+async def test_a_service_that_refuses_every_token_causes_few_token_requests(sender_in):
     """After a 401 to a new token the caller gets the 401: another token would not help."""
     world = World()
-    asker = asker_in(world)
+    sender = sender_in(world)
     world.taken = lambda _token: False
 
-    assert [await asker.ask() for _ in range(5)] == [401] * 5
+    assert [await sender.ask() for _ in range(5)] == [401] * 5
     assert len(world.forms) == 1
     world.now_s += 5
-    assert await asker.ask() == 401
+    assert await sender.ask() == 401
     assert len(world.forms) == 2
     assert len(world.seen) == 7
 
 
-async def test_a_401_during_an_outage_reaches_the_caller(asker_in):
+async def test_a_401_during_an_outage_reaches_the_caller(sender_in):
     """If there is no other token, the caller gets the service's answer."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.up, world.taken = False, lambda _token: False
     world.now_s += 10
 
-    assert await asker.ask() == 401
+    assert await sender.ask() == 401
 
 
-async def test_a_token_that_one_service_refuses_is_still_used_for_others(asker_in):
+async def test_a_token_that_one_service_refuses_is_still_used_for_others(sender_in):
     """While the Server is down and there is no other."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.up = False
     world.now_s += 10
     world.taken = lambda _token: False
-    assert await asker.ask() == 401
+    assert await sender.ask() == 401
 
     world.taken = lambda _token: True
-    assert await asker.ask() == 200
+    assert await sender.ask() == 200
     assert world.seen[-1] == (f"{SERVICE}/", "Bearer t1")
 
 
-async def test_a_streamed_body_is_not_sent_again(asker_in):
+async def test_a_streamed_body_is_not_sent_again(sender_in):
     """It can be read only once, so the caller gets the 401."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.taken = lambda _token: False
     world.now_s += 10
 
     async def stream():
         yield b"work"
 
-    body = stream() if asker.is_async else (part for part in [b"work"])
-    assert await asker.ask(body=body) == 401
+    body = stream() if sender.is_async else (part for part in [b"work"])
+    assert await sender.ask(body=body) == 401
     assert len(world.seen) == 2
 
 
@@ -324,26 +324,26 @@ async def test_a_streamed_body_is_not_sent_again(asker_in):
         "https://service.example@evil.example",
     ],
 )
-async def test_the_token_is_sent_to_no_other_origin(asker_in, origin):
+async def test_the_token_is_sent_to_no_other_origin(sender_in, origin):
     """For another host, port or scheme, nothing is sent and no token is requested."""
     world = World()
-    asker = asker_in(world)
+    sender = sender_in(world)
 
     with pytest.raises(OriginNotAllowedError):
-        await asker.ask(origin=origin)
+        await sender.ask(origin=origin)
     assert world.seen == []
     assert world.forms == []
 
 
-async def test_a_redirect_to_another_origin_carries_no_token(asker_in):
+async def test_a_redirect_to_another_origin_carries_no_token(sender_in):
     """Not even after a 401 from there."""
     world = World()
-    asker = asker_in(world)
-    await asker.ask()
+    sender = sender_in(world)
+    await sender.ask()
     world.seen.clear()
     world.now_s += 100
 
-    assert await asker.ask("/elsewhere") == 401
+    assert await sender.ask("/elsewhere") == 401
     assert world.seen == [(f"{SERVICE}/elsewhere", "Bearer t1"), ("https://evil.example/x", None)]
     assert len(world.forms) == 1
 
@@ -387,17 +387,17 @@ async def test_a_redirect_to_another_origin_carries_no_token(asker_in):
     ],
     ids=lambda value: str(getattr(value, "status_code", "")),
 )
-async def test_the_error_says_why_there_is_no_token(asker_in, answer, error, final):
+async def test_the_error_says_why_there_is_no_token(sender_in, answer, error, final):
     """A refusal with its reference, or an outage; in either case the Server is not asked again at once."""
     world = World()
     world.answer = answer
-    asker = asker_in(world)
+    sender = sender_in(world)
 
     with pytest.raises(error) as failed:
-        await asker.ask()
+        await sender.ask()
     for _ in range(3):
         with pytest.raises(error):
-            await asker.ask()
+            await sender.ask()
     assert len(world.forms) == 1
     assert getattr(failed.value, "final", None) is final
     assert world.seen == []

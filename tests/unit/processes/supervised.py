@@ -60,7 +60,7 @@ async def print_metrics(link: SupervisorLink) -> None:
 
 
 async def serve(link: SupervisorLink, how: str) -> int:
-    """Be one process, as `how` says."""
+    """Act as one process, as `how` says."""
     say(said="started", number=link.number, pid=os.getpid())
     was_here = Path(f"was-{link.number}")
     if how == "fails" or (how == "once" and was_here.exists()):
@@ -88,8 +88,8 @@ async def serve(link: SupervisorLink, how: str) -> int:
 
 def main() -> int:
     """Run the supervisor and the processes that it forks."""
-    count, stop_within_s, *places = sys.argv[1:]
-    hows = dict(place.split("=") for place in places)
+    count, stop_within_s, *assignments = sys.argv[1:]
+    hows = dict(assignment.split("=") for assignment in assignments)
     configure_logging(format="json", level="info")
     outcome = Supervisor(
         count=int(count),

@@ -18,13 +18,13 @@ from tests.processes import until
 class Supervised:
     """A running supervisor, and what its processes have printed."""
 
-    def __init__(self, place: Path, *arguments: str, **environ: str) -> None:
-        self.output = place / "output"
+    def __init__(self, directory: Path, *arguments: str, **environ: str) -> None:
+        self.output = directory / "output"
         with self.output.open("wb") as stream:
             self.process = prefork.start(
                 [sys.executable, "-m", "tests.unit.processes.supervised", *arguments],
                 env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environ},
-                cwd=place,
+                cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -165,7 +165,7 @@ def test_a_signal_stops_all_processes_cleanly(start, number):
     supervised.process.send_signal(number)
 
     assert supervised.exit_code() == 0
-    siblings = [f"{place}-{pid}" for place, pid in enumerate(pids, 1)]
+    siblings = [f"{index}-{pid}" for index, pid in enumerate(pids, 1)]
     stops = supervised.said("stop")
     assert sorted((stop["number"], *stop["siblings"]) for stop in stops) == [(1, *siblings), (2, *siblings)]
     assert len(supervised.said("ended")) == 2

@@ -401,12 +401,19 @@ def test_backoff_is_jittered_and_bounded():
 async def test_an_outdated_agent_logs_the_notice_once(run):
     """And again if the notice changes; it continues to work."""
 
-    def told(minimum, refused_from=None):
+    def reply_with_notice(minimum, refused_from=None):
         return PollReply(session="established", hold_s=25, outdated=AgentNotice(minimum, refused_from))
 
     soon = "2027-03-01T00:00:00Z"
     with structlog.testing.capture_logs() as logs:
-        code, _ = await run(ScriptedServer(told("1.4"), told("1.4"), told("1.4", soon), told("1.4", soon)))
+        code, _ = await run(
+            ScriptedServer(
+                reply_with_notice("1.4"),
+                reply_with_notice("1.4"),
+                reply_with_notice("1.4", soon),
+                reply_with_notice("1.4", soon),
+            )
+        )
 
     found = [
         (line["minimum"], line.get("refused_from")) for line in logs if line["event"] == "agent_outdated"

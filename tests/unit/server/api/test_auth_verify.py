@@ -64,21 +64,21 @@ class ProxyClient:
 
 
 @pytest.fixture
-def asking(server, token, key):
+def proxy(server, token, key):
     """Return a proxy that asks the Server."""
     return ProxyClient(server, token, key)
 
 
 @pytest.mark.usefixtures("named")
-async def test_a_proof_is_accepted_for_the_named_service(asking):
+async def test_a_proof_is_accepted_for_the_named_service(proxy):
     """It must be for exactly this request, and it is single use."""
-    proof = asking.proof(f"{API}/things", "PUT")
+    proof = proxy.proof(f"{API}/things", "PUT")
     headers = forwarded(Method="PUT", Uri="/things?x=1")
 
-    assert (await asking.verify(proof, headers=headers | {"X-Forwarded-Method": "GET"})).status_code == 401
-    answer = await asking.verify(proof, headers=headers)
+    assert (await proxy.verify(proof, headers=headers | {"X-Forwarded-Method": "GET"})).status_code == 401
+    answer = await proxy.verify(proof, headers=headers)
     assert (answer.status_code, answer.headers["X-Lyftdata-Worker-Id"]) == (204, "press-01")
-    assert (await asking.verify(proof, headers=headers)).status_code == 401
+    assert (await proxy.verify(proof, headers=headers)).status_code == 401
 
 
 @pytest.mark.usefixtures("named")
@@ -91,24 +91,24 @@ async def test_a_proof_is_accepted_for_the_named_service(asking):
         {"Host": None, "Proto": None},
     ],
 )
-async def test_a_client_does_not_choose_the_host(asking, sent):
+async def test_a_client_does_not_choose_the_host(proxy, sent):
     """The forwarded host and scheme usually come from the client, so they never change the decision."""
     headers = forwarded(**sent)
 
-    refused = await asking.verify(asking.proof(f"{OTHER}/things"), headers=headers)
-    assert (await asking.refusal(refused))[0] == "wrong_token"
-    assert (await asking.verify(asking.proof(f"{API}/things"), headers=headers)).status_code == 204
+    refused = await proxy.verify(proxy.proof(f"{OTHER}/things"), headers=headers)
+    assert (await proxy.refusal(refused))[0] == "wrong_token"
+    assert (await proxy.verify(proxy.proof(f"{API}/things"), headers=headers)).status_code == 204
 
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("host", ["api.example", "other.example", "unnamed.example"])
-async def test_a_proof_is_refused_if_the_proxy_names_no_service(asking, host):
+async def test_a_proof_is_refused_if_the_proxy_names_no_service(proxy, host):
     """Even if the forwarded host belongs to a resource: a proxy configured for another service fails closed."""
-    proof = asking.proof(f"https://{host}/things")
+    proof = proxy.proof(f"https://{host}/things")
 
-    answer = await asking.verify(proof, "/auth/verify", forwarded(Host=host))
+    answer = await proxy.verify(proof, "/auth/verify", forwarded(Host=host))
 
-    code, detail = await asking.refusal(answer)
+    code, detail = await proxy.refusal(answer)
     assert code == "unnamed_service"
     assert f"'{host}'" in detail
 
@@ -126,31 +126,31 @@ async def test_a_proxy_may_check_bearer_tokens_without_naming_a_service(server, 
     "path", ["/auth/verify/api", "/auth/verify/", "/auth/verify/api/", "/auth/ext_authz/api/things"]
 )
 @pytest.mark.parametrize("is_bound", [True, False])
-async def test_a_proxy_that_names_an_unknown_service_is_refused(server, press, asking, path, is_bound):
+async def test_a_proxy_that_names_an_unknown_service_is_refused(server, press, proxy, path, is_bound):
     """No request passes, with a bound or a bearer token, and operators see which resource does not exist."""
     plain = (await server.token_by_key(*press)).json()["access_token"]
-    proof = asking.proof(f"{API}/things")
+    proof = proxy.proof(f"{API}/things")
     shown = (
-        {"Authorization": f"DPoP {asking.token}", "DPoP": proof}
+        {"Authorization": f"DPoP {proxy.token}", "DPoP": proof}
         if is_bound
         else {"Authorization": f"Bearer {plain}"}
     )
 
     answer = await server.http.get(path, headers=shown | forwarded())
 
-    code, detail = await asking.refusal(answer)
+    code, detail = await proxy.refusal(answer)
     assert code == "unnamed_service"
     assert detail.startswith("There is no resource '")
 
 
 @pytest.mark.usefixtures("named")
-async def test_a_service_is_closed_when_its_resource_is_deleted(server, admin, asking):
+async def test_a_service_is_closed_when_its_resource_is_deleted(server, admin, proxy):
     """The next request is refused."""
-    assert (await asking.verify(asking.proof(f"{API}/things"))).status_code == 204
+    assert (await proxy.verify(proxy.proof(f"{API}/things"))).status_code == 204
 
     await server.http.delete("/api/resources/api", headers=admin)
 
-    assert (await asking.verify(asking.proof(f"{API}/things"))).status_code == 401
+    assert (await proxy.verify(proxy.proof(f"{API}/things"))).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,11 @@ async def test_a_service_is_closed_when_its_resource_is_deleted(server, admin, a
         ("https://api.example", "/a?x=/b#c", "https://api.example/a"),
     ],
 )
-async def test_the_audience_is_the_public_url_of_the_service(server, admin, asking, audience, target, url):
+async def test_the_audience_is_the_public_url_of_the_service(server, admin, proxy, audience, target, url):
     """Scheme, host, port and path prefix come from the audience; the rest of the path from the client's request."""
     await define(server, admin, name="api", audience=audience)
 
-    assert (await asking.verify(asking.proof(url), headers=forwarded(Uri=target))).status_code == 204
+    assert (await proxy.verify(proxy.proof(url), headers=forwarded(Uri=target))).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,13 @@ async def test_the_audience_is_the_public_url_of_the_service(server, admin, aski
         ("https://api.example/v1", "/v1/things", "https://api.example/things"),
     ],
 )
-async def test_a_proof_for_another_address_is_refused(server, admin, asking, audience, target, url):
+async def test_a_proof_for_another_address_is_refused(server, admin, proxy, audience, target, url):
     """Another scheme, host, port or path, or a target that two programs may parse differently: `wrong_token`."""
     await define(server, admin, name="api", audience=audience)
 
-    answer = await asking.verify(asking.proof(url), headers=forwarded(Uri=f"{target}?key=secret"))
+    answer = await proxy.verify(proxy.proof(url), headers=forwarded(Uri=f"{target}?key=secret"))
 
-    code, detail = await asking.refusal(answer)
+    code, detail = await proxy.refusal(answer)
     assert code == "wrong_token"
     assert "Its htu is not the address of this request." in detail
     assert "secret" not in detail
@@ -227,15 +227,15 @@ async def test_a_proof_for_another_address_is_refused(server, admin, asking, aud
         ("ftp://api.example", "/things"),
     ],
 )
-async def test_a_request_outside_the_audience_is_refused(server, admin, asking, audience, target):
+async def test_a_request_outside_the_audience_is_refused(server, admin, proxy, audience, target):
     """The path tells two services on one host apart, and an audience that is not a URL matches no request."""
     await define(server, admin, name="api", audience=audience)
 
-    answer = await asking.verify(
-        asking.proof(f"https://api.example{target}"), headers=forwarded(Uri=f"{target}?key=secret")
+    answer = await proxy.verify(
+        proxy.proof(f"https://api.example{target}"), headers=forwarded(Uri=f"{target}?key=secret")
     )
 
-    code, detail = await asking.refusal(answer)
+    code, detail = await proxy.refusal(answer)
     assert code == "unnamed_service"
     assert audience in detail
     assert target in detail
@@ -245,28 +245,28 @@ async def test_a_request_outside_the_audience_is_refused(server, admin, asking, 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("name", ["Method", "Uri"])
 @pytest.mark.parametrize("values", [[], ["GET", "GET"], ["/things", "/things"]])
-async def test_a_missing_or_repeated_method_or_target_is_refused(server, asking, name, values):
+async def test_a_missing_or_repeated_method_or_target_is_refused(server, proxy, name, values):
     """If a header occurs twice, one of the two may be the client's."""
     pairs = [*forwarded(**{name: None}).items(), *((f"X-Forwarded-{name}", value) for value in values)]
-    proof = asking.proof(f"{API}/things")
+    proof = proxy.proof(f"{API}/things")
 
     answer = await server.http.get(
-        "/auth/verify/api", headers=[("Authorization", f"DPoP {asking.token}"), ("DPoP", proof), *pairs]
+        "/auth/verify/api", headers=[("Authorization", f"DPoP {proxy.token}"), ("DPoP", proof), *pairs]
     )
 
-    assert (await asking.refusal(answer))[0] == "unnamed_service"
+    assert (await proxy.refusal(answer))[0] == "unnamed_service"
 
 
-async def test_a_direct_request_may_prove_possession_for_auth_verify_itself(server, asking):
+async def test_a_direct_request_may_prove_possession_for_auth_verify_itself(server, proxy):
     """There a proof for the issuer's own `/auth/verify` counts."""
-    proof = asking.proof(f"{server.services.issuer}/auth/verify")
-    assert (await asking.verify(proof, "/auth/verify", {"X-Forwarded-Method": "PUT"})).status_code == 204
+    proof = proxy.proof(f"{server.services.issuer}/auth/verify")
+    assert (await proxy.verify(proof, "/auth/verify", {"X-Forwarded-Method": "PUT"})).status_code == 204
 
 
 @pytest.mark.usefixtures("named")
-async def test_an_invalid_token_is_refused_before_the_service_is_checked(server, asking):
+async def test_an_invalid_token_is_refused_before_the_service_is_checked(server, proxy):
     """The recorded cause is the token, not the service."""
-    proof = asking.proof("https://unnamed.example/things")
+    proof = proxy.proof("https://unnamed.example/things")
     headers = {"Authorization": "DPoP nonsense", "DPoP": proof} | forwarded()
     for path in (
         "/auth/verify",
@@ -274,7 +274,7 @@ async def test_an_invalid_token_is_refused_before_the_service_is_checked(server,
         "/auth/verify/nothing",
         "/auth/ext_authz/nothing/things",
     ):
-        assert (await asking.refusal(await server.http.get(path, headers=headers)))[0] == "wrong_token"
+        assert (await proxy.refusal(await server.http.get(path, headers=headers)))[0] == "wrong_token"
 
 
 # --- Envoy -----------------------------------------------------------------------------------------------
@@ -282,44 +282,44 @@ async def test_an_invalid_token_is_refused_before_the_service_is_checked(server,
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
-async def test_envoy_asks_with_the_method_and_the_path_of_the_request(asking, method):
+async def test_envoy_asks_with_the_method_and_the_path_of_the_request(proxy, method):
     """For any method and path the answer is 200 and the Worker's ID; the proof is for exactly that request."""
-    proof = asking.proof(f"{API}/a%2Fb/c", method)
+    proof = proxy.proof(f"{API}/a%2Fb/c", method)
 
-    assert (await asking.ext_authz(proof, "/api/a/b/c", method)).status_code == 401
-    assert (await asking.ext_authz(proof, "/other/a%2Fb/c", method)).status_code == 401
-    answer = await asking.ext_authz(proof, "/api/a%2Fb/c?x=1", method)
+    assert (await proxy.ext_authz(proof, "/api/a/b/c", method)).status_code == 401
+    assert (await proxy.ext_authz(proof, "/other/a%2Fb/c", method)).status_code == 401
+    answer = await proxy.ext_authz(proof, "/api/a%2Fb/c?x=1", method)
 
     assert (answer.status_code, answer.headers["X-Lyftdata-Worker-Id"]) == (200, "press-01")
     assert answer.content == b""
 
 
 @pytest.mark.usefixtures("named")
-async def test_headers_of_a_client_do_not_change_what_envoy_asks(asking):
+async def test_headers_of_a_client_do_not_change_what_envoy_asks(proxy):
     """No header from the client changes the service, method or path that is checked."""
     lies = forwarded(Method="GET", Host="other.example", Uri="/other") | {
         "X-Original-URL": "/other",
         "X-HTTP-Method-Override": "GET",
         "X-Envoy-Original-Path": "/other",
     }
-    refused = await asking.ext_authz(asking.proof(f"{OTHER}/other"), "/api/things", "PUT", lies)
+    refused = await proxy.ext_authz(proxy.proof(f"{OTHER}/other"), "/api/things", "PUT", lies)
     assert refused.status_code == 401
-    proof = asking.proof(f"{API}/things", "PUT")
-    assert (await asking.ext_authz(proof, "/api/things", "PUT", lies)).status_code == 200
+    proof = proxy.proof(f"{API}/things", "PUT")
+    assert (await proxy.ext_authz(proof, "/api/things", "PUT", lies)).status_code == 200
 
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("target", ["/api", "/api/", "/api?x=1", "/api/?x=1"])
-async def test_envoy_asks_about_the_root(asking, target):
+async def test_envoy_asks_about_the_root(proxy, target):
     """A request for `/` is one for the root of the service, with and without a trailing slash."""
-    assert (await asking.ext_authz(asking.proof(f"{API}/"), target)).status_code == 200
+    assert (await proxy.ext_authz(proxy.proof(f"{API}/"), target)).status_code == 200
 
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("target", ["/%2e%2e/other/things", "/..%2fother/things", "//other/things", ""])
-async def test_a_path_does_not_choose_the_service(asking, target):
+async def test_a_path_does_not_choose_the_service(proxy, target):
     """What a client appends to Envoy's prefix stays below it."""
-    assert (await asking.ext_authz(asking.proof(f"{OTHER}/things"), f"/api{target}")).status_code == 401
+    assert (await proxy.ext_authz(proxy.proof(f"{OTHER}/things"), f"/api{target}")).status_code == 401
 
 
 @pytest.mark.usefixtures("named")
@@ -357,7 +357,7 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("shown", AMBIGUOUS.values(), ids=AMBIGUOUS)
 async def test_two_tokens_or_two_proofs_are_refused(server, named, token, key, shown):
     """However a proxy joins the headers, at every endpoint for proxies (RFC 9449, section 4.3)."""
-    asking = ProxyClient(server, token, key)
+    proxy = ProxyClient(server, token, key)
 
     async def status(path, given, url):
         filled = [
@@ -365,7 +365,7 @@ async def test_two_tokens_or_two_proofs_are_refused(server, named, token, key, s
             for name, value in given
         ]
         headers = [
-            (name, value.replace("P", asking.proof(url)) if name == "DPoP" else value)
+            (name, value.replace("P", proxy.proof(url)) if name == "DPoP" else value)
             for name, value in filled
         ]
         return (await server.http.get(path, headers=[*headers, *forwarded().items()])).status_code

@@ -370,7 +370,7 @@ async def test_nothing_is_processed_after_the_close_over_tls(tmp_path):
         assert app.received == []
 
 
-def by_h11(data: bytes) -> tuple[list[Received], bool]:
+def parse_with_h11(data: bytes) -> tuple[list[Received], bool]:
     """Return the requests that h11 parses, answering each, and whether it stopped at an error."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data)
@@ -467,6 +467,6 @@ def test_our_parser_agrees_with_h11(data, cuts):
 
     ours, _, _ = asyncio.run(read_in_pieces(pieces))
 
-    theirs, at_fault = by_h11(data)
+    theirs, at_fault = parse_with_h11(data)
     assert ours[: len(theirs)] == theirs[: len(ours)]
     assert at_fault or len(ours) <= len(theirs)

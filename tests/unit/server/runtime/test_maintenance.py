@@ -49,7 +49,7 @@ def take_backup(file, tmp_path):
     back_up(location_of(file, tmp_path), tmp_path / "new-backup.db")
 
 
-def put_back(file, tmp_path):
+def restore_over(file, tmp_path):
     """Restore a backup over it."""
     restore(location_of(file, tmp_path), file)
 
@@ -67,7 +67,7 @@ OPENERS = {
         location_of(file, tmp_path), "admin", Secret("a long new password"), announce=lambda *_: None
     ),
     "backup": take_backup,
-    "restore": put_back,
+    "restore": restore_over,
     "migrate": move,
 }
 OPENED = pytest.mark.parametrize("opening", OPENERS.values(), ids=OPENERS)

@@ -82,9 +82,9 @@ def rotate(environ, **given):
 
 def key_in_force(environ):
     """Return the key that fits the database, after verifying the whole audit log with it."""
-    place = read_state_location(environ)
-    key = secret_key_of(place, url_of(place))
-    report = read_directly(url_of(place), lambda conn: audit_tree.verify(conn, key=audit_key_of(key)))
+    location = read_state_location(environ)
+    key = secret_key_of(location, url_of(location))
+    report = read_directly(url_of(location), lambda conn: audit_tree.verify(conn, key=audit_key_of(key)))
     assert report.ok, report.problem
     return key
 
@@ -151,8 +151,8 @@ async def test_event_destinations_are_sealed_with_the_new_key(opened, both):
 
     rotate(both)
 
-    place = read_state_location(both)
-    (record,) = read_directly(url_of(place), event_destinations.all_destinations)
+    location = read_state_location(both)
+    (record,) = read_directly(url_of(location), event_destinations.all_destinations)
     target = unseal_target(record, key=kek_of(key_in_force(both)))
     assert (target.url, target.secret) == (body["url"], secret)
     with pytest.raises(UnsealError):
@@ -167,8 +167,8 @@ async def test_second_factors_are_sealed_with_the_new_key(opened, both):
 
     rotate(both)
 
-    place = read_state_location(both)
-    (factor,) = read_directly(url_of(place), second_factors.all_factors)
+    location = read_state_location(both)
+    (factor,) = read_directly(url_of(location), second_factors.all_factors)
     with pytest.raises(UnsealError):
         unseal_totp_secret(factor.sealed, factor_id=factor.id, key=old)
     async with opened(**both) as server:

@@ -370,14 +370,14 @@ class Stuck(SpanExporter):
 
     def __init__(self):
         self.asked = threading.Event()
-        self.let_go = threading.Event()
+        self.released = threading.Event()
         self.sent = 0
 
     def export(self, spans):
         """Wait until released."""
         self.sent += len(spans)
         self.asked.set()
-        self.let_go.wait()
+        self.released.wait()
         return SpanExportResult.SUCCESS
 
 
@@ -396,11 +396,11 @@ async def test_a_hanging_collector_delays_no_request(opened, monkeypatch):
                 assert (await server.token_by_key(*press)).status_code == 200
             assert await asyncio.to_thread(collector.asked.wait, 180)
         await asyncio.to_thread(tracing.close)
-        assert not collector.let_go.is_set()
+        assert not collector.released.is_set()
         # Of 60 spans: one batch that it is exporting, and at most a full queue.
         assert collector.sent <= 12
     finally:
-        collector.let_go.set()
+        collector.released.set()
         # A real Server's process would end here.
         tracing._problems.end()
 

@@ -56,8 +56,8 @@ async def test_confirming_a_setup_that_was_not_begun_is_rejected(server, admin, 
 async def test_removing_a_factor_that_does_not_exist_changes_nothing(server, admin):
     """For one's own account it succeeds without an event; an operator that does not exist is an error."""
     own = await server.http.delete("/api/me/second-factor", headers=admin)
-    nobody = await server.http.delete("/api/operators/nobody/second-factor", headers=admin)
+    missing = await server.http.delete("/api/operators/nobody/second-factor", headers=admin)
     events = await server.http.get("/api/audit?action=operator.second_factor_*", headers=admin)
 
-    assert (own.status_code, nobody.status_code) == (204, 404)
+    assert (own.status_code, missing.status_code) == (204, 404)
     assert events.json()["items"] == []
