@@ -210,7 +210,7 @@ def test_a_data_directory_that_others_can_read_is_refused(tmp_path, mode):
 
 
 def test_a_file_instead_of_the_data_directory_is_refused(tmp_path):
-    """With a SettingsError, before anything is written."""
+    """With a SettingsError."""
     (tmp_path / "f").write_text("x")
     with pytest.raises(SettingsError):
         prepare_staging_dir(tmp_path / "f")
