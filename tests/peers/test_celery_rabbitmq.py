@@ -40,7 +40,7 @@ SECONDS = 0.3
 
 
 @pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
+def tls_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
     """Return a Server with a Worker for each purpose."""
     made = TlsSite(tmp_path_factory.mktemp("server"))
     try:
@@ -52,39 +52,39 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
 
 
 @pytest.fixture(scope="module")
-def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+def broker(tls_site: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
     """Return a RabbitMQ that asks the Server, without close_revoked.py."""
-    made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), around)
+    made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), tls_site)
     try:
-        _declare(made, around)
+        _declare(made, tls_site)
         yield made
     finally:
         made.close()
 
 
 @pytest.fixture(scope="module")
-def by_oauth2(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+def by_oauth2(tls_site: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
     """Return a RabbitMQ that verifies tokens by itself."""
-    made = RabbitMq(tmp_path_factory.mktemp("oauth2"), around, oauth2=True)
+    made = RabbitMq(tmp_path_factory.mktemp("oauth2"), tls_site, oauth2=True)
     try:
-        _declare(made, around)
+        _declare(made, tls_site)
         yield made
     finally:
         made.close()
 
 
 @pytest.fixture(scope="module")
-def closing(around: TlsSite, broker: RabbitMq) -> Iterator[None]:
+def closing(tls_site: TlsSite, broker: RabbitMq) -> Iterator[None]:
     """Start close_revoked.py, which closes the connections of revoked Workers."""
-    closer = broker.start_closer(around)
+    closer = broker.start_closer(tls_site)
     yield
     closer.close()
 
 
 @pytest.fixture(scope="module")
-def celeries(around: TlsSite, broker: RabbitMq, closing: None) -> Iterator[dict[str, Program]]:
+def celeries(tls_site: TlsSite, broker: RabbitMq, closing: None) -> Iterator[dict[str, Program]]:
     """Return three workers that are connected."""
-    started = {worker_id: around.start_celery(worker_id, broker) for worker_id in CELERIES}
+    started = {worker_id: tls_site.start_celery(worker_id, broker) for worker_id in CELERIES}
     for worker_id, program in started.items():
         _wait_until_ready(worker_id, program)
     yield started
@@ -103,31 +103,33 @@ def _wait_until_ready(worker_id: str, program: Program) -> None:
 
 
 @pytest.fixture
-def worker(around: TlsSite) -> str:
+def worker(tls_site: TlsSite) -> str:
     """Return the ID of a Worker that only this test uses."""
-    return around.add_worker(f"w-{uuid.uuid4().hex[:8]}")
+    return tls_site.add_worker(f"w-{uuid.uuid4().hex[:8]}")
 
 
-def _declare(broker: RabbitMq, around: TlsSite) -> None:
+def _declare(broker: RabbitMq, tls_site: TlsSite) -> None:
     """Declare what Celery declares, as a Worker, which may do so."""
-    with contextlib.closing(broker.connect(DESK, around.token(DESK))) as connection:
+    with contextlib.closing(broker.connect(DESK, tls_site.token(DESK))) as connection:
         channel = connection.channel()
         channel.exchange_declare("celery", "direct", durable=True, auto_delete=False)
         channel.queue_declare("celery", durable=True, auto_delete=False)
         channel.queue_bind("celery", "celery", "celery")
 
 
-def _publish(broker: RabbitMq, around: TlsSite, count: int) -> None:
-    with contextlib.closing(broker.connect(DESK, around.token(DESK))) as connection:
+def _publish(broker: RabbitMq, tls_site: TlsSite, count: int) -> None:
+    with contextlib.closing(broker.connect(DESK, tls_site.token(DESK))) as connection:
         channel = connection.channel()
         for number in range(count):
             channel.basic_publish(amqp.Message(str(number)), "celery", "celery")
 
 
-def _send_tasks(broker: RabbitMq, around: TlsSite, numbers: range) -> None:
+def _send_tasks(broker: RabbitMq, tls_site: TlsSite, numbers: range) -> None:
     """Send tasks like Celery, with a password that is fetched on connecting."""
     app = Celery(broker=broker.url, set_as_current=False)
-    app.conf.update(broker_user=DESK, broker_password=lambda: around.token(DESK), broker_login_method="PLAIN")
+    app.conf.update(
+        broker_user=DESK, broker_password=lambda: tls_site.token(DESK), broker_login_method="PLAIN"
+    )
     with app.connection_for_write() as connection:
         for number in numbers:
             app.send_task(
@@ -139,9 +141,9 @@ def _done(program: Program) -> set[int]:
     return {int(number) for number in re.findall(r"finished (\d+)", program.log)}
 
 
-def _forged(around: TlsSite, token: str, **changes: object) -> str:
+def _forged(tls_site: TlsSite, token: str, **changes: object) -> str:
     """Return a token that differs from a valid one only by these claims."""
-    key = server_signing_key(around.site.root / "server" / "staging")
+    key = server_signing_key(tls_site.site.root / "server" / "staging")
     assert isinstance(key.private, EllipticCurvePrivateKey)
     return signed(
         claims_of(token) | changes,
@@ -162,19 +164,19 @@ def _refused(attempt: Callable[[], object]) -> str:
 # --- logging in, and permissions --------------------------------------------------------------------------
 
 
-def test_no_other_credential_logs_in(around, broker, worker):
+def test_no_other_credential_logs_in(tls_site, broker, worker):
     """A credential of another Worker, of another kind, or that has expired is refused, and none is in a log."""
-    token = around.token(worker)
+    token = tls_site.token(worker)
     now = int(time.time())
-    fresh = _forged(around, token)
-    ended = _forged(around, token, iat=now - 901, exp=now - 1)
+    fresh = _forged(tls_site, token)
+    ended = _forged(tls_site, token, iat=now - 901, exp=now - 1)
     shown = {
         "another Worker's token": (DESK, token),
         "an unknown caller's name": ("unknown_caller", token),
-        "a token for the Server": (worker, around.token(worker, resource="")),
-        "an API key": (worker, around.keys[worker]),
+        "a token for the Server": (worker, tls_site.token(worker, resource="")),
+        "an API key": (worker, tls_site.keys[worker]),
         "a token that has ended": (worker, ended),
-        "the broker's own key": ("rabbitmq", around.resource_key),
+        "the broker's own key": ("rabbitmq", tls_site.resource_key),
         "nothing": (worker, ""),
     }
 
@@ -183,23 +185,30 @@ def test_no_other_credential_logs_in(around, broker, worker):
 
     # The forged tokens are valid otherwise: the expired one was refused only because it has expired.
     broker.connect(worker, fresh).close()
-    log = broker.log + around.site.server.log
-    for secret in (token, fresh, ended, around.keys[worker], around.resource_key, ADMINISTRATORS_PASSWORD):
+    log = broker.log + tls_site.site.server.log
+    for secret in (
+        token,
+        fresh,
+        ended,
+        tls_site.keys[worker],
+        tls_site.resource_key,
+        ADMINISTRATORS_PASSWORD,
+    ):
         assert secret not in log
-    causes = {row["code"] for row in around.operator.json("refusals", "list")}
+    causes = {row["code"] for row in tls_site.operator.json("refusals", "list")}
     assert {"wrong_token", "token_expired"} <= causes
 
 
-def test_a_worker_with_the_longest_token_logs_in(around, broker, worker):
+def test_a_worker_with_the_longest_token_logs_in(tls_site, broker, worker):
     """The broker accepts a token with the longest allowed claims."""
-    around.operator.done("workers", "rename", worker, "\U0001f600" * 64)
+    tls_site.operator.done("workers", "rename", worker, "\U0001f600" * 64)
     labels = [f"k{n:02}={'v' * 22}" for n in range(32)]
-    around.operator.done("workers", "label", worker, *labels)
+    tls_site.operator.done("workers", "label", worker, *labels)
     scopes = [f"--scope={'s' * 58}{n:02}" for n in range(13)]
     granted = [f"--scope={scope}" for scope in RUN.SCOPES]
-    around.operator.done("resources", "set", "rabbitmq", *granted, *scopes)
+    tls_site.operator.done("resources", "set", "rabbitmq", *granted, *scopes)
     try:
-        token = around.token(worker)
+        token = tls_site.token(worker)
         # Other clients send more properties at login than this one does.
         connection = amqp.Connection(
             f"127.0.0.1:{broker.port}",
@@ -215,13 +224,13 @@ def test_a_worker_with_the_longest_token_logs_in(around, broker, worker):
         assert len(token) > 3_300
         connection.close()
     finally:
-        around.operator.done("resources", "set", "rabbitmq", *granted)
+        tls_site.operator.done("resources", "set", "rabbitmq", *granted)
 
 
-def test_a_worker_may_do_only_what_it_was_granted(around, broker, worker):
+def test_a_worker_may_do_only_what_it_was_granted(tls_site, broker, worker):
     """It may use its queue and its exchange, but no others, not the default exchange, and no other virtual host."""
     broker.api("vhosts/other", method="PUT", body={})
-    token = around.token(worker)
+    token = tls_site.token(worker)
     connection = broker.connect(worker, token)
     try:
         connection.channel().queue_declare("celery", durable=True, auto_delete=False)
@@ -251,14 +260,14 @@ def _publish_confirmed(connection: amqp.Connection, exchange: str) -> None:
 # --- revoked ----------------------------------------------------------------------------------------------
 
 
-def test_the_plugin_alone_does_not_end_a_consumer(around, broker, worker):
+def test_the_plugin_alone_does_not_end_a_consumer(tls_site, broker, worker):
     """Logins and uncached operations are refused after a revocation, but deliveries to an open consumer continue."""
-    token = around.token(worker)
+    token = tls_site.token(worker)
     consumer = Consumer(broker, worker, token)
-    _publish(broker, around, 3)
+    _publish(broker, tls_site, 3)
     assert consumer.receives(1)
 
-    around.operator.done("workers", "disable", worker, "--yes")
+    tls_site.operator.done("workers", "disable", worker, "--yes")
 
     assert _refused(lambda: broker.connect(worker, token)) == "AccessRefused"
     for count in (2, 3):
@@ -283,46 +292,48 @@ def _is_refused(attempt: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize("how", ["disable", "delete", "revoke its key", "take it out of the resource"])
-def test_a_revoked_worker_is_disconnected(around, broker, closing, worker, how):
+def test_a_revoked_worker_is_disconnected(tls_site, broker, closing, worker, how):
     """Even if its host keeps the connection open; its unacknowledged message goes to another Worker, and it cannot log in again."""
-    token = around.token(worker)
+    token = tls_site.token(worker)
     consumer = Consumer(broker, worker, token)
-    _publish(broker, around, 1)
+    _publish(broker, tls_site, 1)
     assert consumer.receives(1)
-    others = [f"--worker={worker_id}" for worker_id in around.keys if worker_id != worker]
+    others = [f"--worker={worker_id}" for worker_id in tls_site.keys if worker_id != worker]
     command = {
         "disable": ("workers", "disable", worker, "--yes"),
         "delete": ("workers", "delete", worker, "--yes"),
-        "revoke its key": ("api-key", "revoke", _key_name(around, worker), "--yes"),
+        "revoke its key": ("api-key", "revoke", _key_name(tls_site, worker), "--yes"),
         "take it out of the resource": ("resources", "set", "rabbitmq", "--not-all-workers", *others),
     }[how]
 
-    around.operator.done(*command)
+    tls_site.operator.done(*command)
 
     try:
         assert consumer.is_cut_off()
         assert _refused(lambda: broker.connect(worker, token)) == "AccessRefused"
     finally:
-        around.operator.done("resources", "set", "rabbitmq", "--all-workers")
-    other = Consumer(broker, DESK, around.token(DESK))
+        tls_site.operator.done("resources", "set", "rabbitmq", "--all-workers")
+    other = Consumer(broker, DESK, tls_site.token(DESK))
     assert other.receives(1)
     assert other.held[0].body == consumer.held[0].body
     other.acknowledge()
     other.connection.close()
 
 
-def _key_name(around: TlsSite, worker: str) -> str:
-    (name,) = [key["name"] for key in around.operator.json("api-key", "list") if worker in key["worker_ids"]]
+def _key_name(tls_site: TlsSite, worker: str) -> str:
+    (name,) = [
+        key["name"] for key in tls_site.operator.json("api-key", "list") if worker in key["worker_ids"]
+    ]
     return str(name)
 
 
-def test_others_stay_connected_when_one_is_disconnected(around, broker, closing, worker):
+def test_others_stay_connected_when_one_is_disconnected(tls_site, broker, closing, worker):
     """So do the broker's own users, which the Server does not know."""
-    stays = broker.connect(DESK, around.token(DESK))
+    stays = broker.connect(DESK, tls_site.token(DESK))
     own = broker.connect(ADMINISTRATOR, ADMINISTRATORS_PASSWORD)
-    goes = Consumer(broker, worker, around.token(worker))
+    goes = Consumer(broker, worker, tls_site.token(worker))
 
-    around.operator.done("workers", "disable", worker, "--yes")
+    tls_site.operator.done("workers", "disable", worker, "--yes")
 
     assert goes.is_cut_off()
     for connection in (stays, own):
@@ -330,14 +341,14 @@ def test_others_stay_connected_when_one_is_disconnected(around, broker, closing,
         connection.close()
 
 
-def test_close_revoked_catches_up_after_an_outage(around, broker, worker):
+def test_close_revoked_catches_up_after_an_outage(tls_site, broker, worker):
     """A Worker that was revoked while close_revoked.py did not run is disconnected by its first round after the next start."""
-    consumer = Consumer(broker, worker, around.token(worker))
+    consumer = Consumer(broker, worker, tls_site.token(worker))
     until(lambda: broker.connections_of(worker) == 1, "the broker has the connection")
-    around.operator.done("workers", "disable", worker, "--yes")
-    around.operator.done("workers", "enable", worker)
+    tls_site.operator.done("workers", "disable", worker, "--yes")
+    tls_site.operator.done("workers", "enable", worker)
 
-    closer = broker.start_closer(around)
+    closer = broker.start_closer(tls_site)
     try:
         assert consumer.is_cut_off()
     finally:
@@ -347,9 +358,9 @@ def test_close_revoked_catches_up_after_an_outage(around, broker, worker):
 # --- Celery -----------------------------------------------------------------------------------------------
 
 
-def test_celery_works_with_each_workers_own_identity(around, broker, celeries):
+def test_celery_works_with_each_workers_own_identity(tls_site, broker, celeries):
     """Every task is done, every worker does some, and the broker knows each worker by its ID."""
-    _send_tasks(broker, around, range(30))
+    _send_tasks(broker, tls_site, range(30))
 
     until(lambda: set.union(*map(_done, celeries.values())) >= set(range(30)), "all is done", within_s=240)
     for worker_id, program in celeries.items():
@@ -357,20 +368,20 @@ def test_celery_works_with_each_workers_own_identity(around, broker, celeries):
         assert _done(program), f"{worker_id} had nothing to do"
 
 
-def test_a_revoked_worker_whose_host_ignores_the_order_consumes_no_more(around, broker, celeries):
+def test_a_revoked_worker_whose_host_ignores_the_order_consumes_no_more(tls_site, broker, celeries):
     """With its agent stopped, Celery continues; once the broker disconnects it, it begins no task, the others work, and no task is lost."""
     numbers = range(100, 124)
     rebel = celeries["press-01"]
     os.kill(rebel.process.pid, signal.SIGSTOP)
     try:
-        _send_tasks(broker, around, numbers)
+        _send_tasks(broker, tls_site, numbers)
         until(lambda: _begun(rebel) & set(numbers), "it has begun one")
 
-        around.operator.done("workers", "disable", "press-01", "--yes")
+        tls_site.operator.done("workers", "disable", "press-01", "--yes")
 
         until(lambda: broker.connections_of("press-01") == 0, "it is cut off")
         later = range(200, 212)
-        _send_tasks(broker, around, later)
+        _send_tasks(broker, tls_site, later)
         wanted = {*numbers, *later}
         until(lambda: set.union(*map(_done, celeries.values())) >= wanted, "all is done", within_s=240)
         assert not _begun(rebel) & set(later)
@@ -380,20 +391,20 @@ def test_a_revoked_worker_whose_host_ignores_the_order_consumes_no_more(around, 
         assert all(_done(other) & wanted for other in others)
     finally:
         os.kill(rebel.process.pid, signal.SIGCONT)
-        around.operator.done("workers", "enable", "press-01")
+        tls_site.operator.done("workers", "enable", "press-01")
 
 
-def test_a_worker_that_is_enabled_again_returns_by_itself(around, broker, celeries):
+def test_a_worker_that_is_enabled_again_returns_by_itself(tls_site, broker, celeries):
     """Its agent stops Celery when the Worker is disabled, and starts it again once it is enabled."""
     back = celeries["press-02"]
-    around.operator.done("workers", "disable", "press-02", "--yes")
+    tls_site.operator.done("workers", "disable", "press-02", "--yes")
     back.wait_for("refused")
     until(lambda: broker.connections_of("press-02") == 0, "it is out")
 
-    around.operator.done("workers", "enable", "press-02")
+    tls_site.operator.done("workers", "enable", "press-02")
 
     until(lambda: back.log.count("ready.") >= 2, "Celery is ready", within_s=240)
-    _send_tasks(broker, around, range(300, 330))
+    _send_tasks(broker, tls_site, range(300, 330))
     until(lambda: _done(back) & set(range(300, 330)), "it works", within_s=240)
 
 
@@ -404,46 +415,46 @@ def _begun(program: Program) -> set[int]:
 # --- the OAuth 2 plugin -----------------------------------------------------------------------------------
 
 
-def test_the_oauth2_plugin_checks_tokens_and_scopes(around, by_oauth2, worker):
+def test_the_oauth2_plugin_checks_tokens_and_scopes(tls_site, by_oauth2, worker):
     """It uses the Server's keys and the resource's scopes, which are the same as for the other plugin."""
-    connection = by_oauth2.connect(worker, around.token(worker))
+    connection = by_oauth2.connect(worker, tls_site.token(worker))
     connection.channel().queue_declare("celery", durable=True, auto_delete=False)
     assert _refused(lambda: connection.channel().queue_declare("payroll")) == "AccessRefused"
     connection.close()
 
-    for password in (around.token(worker, resource=""), around.keys[worker], "x"):
+    for password in (tls_site.token(worker, resource=""), tls_site.keys[worker], "x"):
         assert _is_kept_out(by_oauth2, worker, password)
 
 
-def test_the_oauth2_plugin_accepts_a_bound_token_without_a_proof(around, by_oauth2, broker, worker):
+def test_the_oauth2_plugin_accepts_a_bound_token_without_a_proof(tls_site, by_oauth2, broker, worker):
     """It does not support proofs of possession (RFC 9449), so a stolen token logs in; with the other plugin the Server refuses it."""
-    bound = _forged(around, around.token(worker), cnf={"jkt": "A" * 43})
+    bound = _forged(tls_site, tls_site.token(worker), cnf={"jkt": "A" * 43})
 
     by_oauth2.connect(worker, bound).close()
 
     assert _is_kept_out(broker, worker, bound)
 
 
-def test_the_oauth2_plugin_uses_the_token_and_not_the_name(around, by_oauth2, worker):
+def test_the_oauth2_plugin_uses_the_token_and_not_the_name(tls_site, by_oauth2, worker):
     """Whatever the user name, the connection belongs to the token's Worker."""
-    connection = by_oauth2.connect("somebody", around.token(worker))
+    connection = by_oauth2.connect("somebody", tls_site.token(worker))
 
     until(lambda: by_oauth2.connections_of(worker) == 1, "it is the Worker's")
     connection.close()
 
 
-def test_the_oauth2_plugin_ignores_revocations(around, by_oauth2, worker):
+def test_the_oauth2_plugin_ignores_revocations(tls_site, by_oauth2, worker):
     """A revoked Worker continues, and closing its connections does not help: it can log in again until its token expires."""
-    token = around.token(worker)
+    token = tls_site.token(worker)
     consumer = Consumer(by_oauth2, worker, token)
-    _publish(by_oauth2, around, 2)
+    _publish(by_oauth2, tls_site, 2)
     assert consumer.receives(1)
 
-    around.operator.done("workers", "disable", worker, "--yes")
+    tls_site.operator.done("workers", "disable", worker, "--yes")
     consumer.acknowledge()
 
     assert consumer.receives(2)
-    closer = by_oauth2.start_closer(around)
+    closer = by_oauth2.start_closer(tls_site)
     try:
         assert consumer.is_cut_off()
     finally:
@@ -454,14 +465,14 @@ def test_the_oauth2_plugin_ignores_revocations(around, by_oauth2, worker):
     again.connection.close()
 
 
-def test_the_oauth2_plugin_does_not_end_a_consumer_with_its_token(around, by_oauth2, worker):
+def test_the_oauth2_plugin_does_not_end_a_consumer_with_its_token(tls_site, by_oauth2, worker):
     """An expired token cannot log in, but a consumer that was opened with it goes on receiving."""
     # Long enough to log in on a busy machine.
-    short = _forged(around, around.token(worker), exp=int(time.time()) + 12)
+    short = _forged(tls_site, tls_site.token(worker), exp=int(time.time()) + 12)
     consumer = Consumer(by_oauth2, worker, short)
 
     until(lambda: _is_kept_out(by_oauth2, worker, short), "the token has ended", every_s=0.5)
-    _publish(by_oauth2, around, 1)
+    _publish(by_oauth2, tls_site, 1)
 
     assert consumer.receives(1)
     consumer.acknowledge()

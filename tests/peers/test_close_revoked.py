@@ -34,27 +34,30 @@ FAULTS: tuple[int | bytes, ...] = (
 class Closing:
     """A close_revoked.py between two proxies, and consumers that keep their connections."""
 
-    def __init__(self, around: TlsSite, broker: RabbitMq) -> None:
-        self.around = around
+    def __init__(self, tls_site: TlsSite, broker: RabbitMq) -> None:
+        self.tls_site = tls_site
         self.broker = broker
         self.management = FaultyProxy(broker.management_url)
-        trusted = ssl.create_default_context(cafile=around.authority)
-        self.server = FaultyProxy(f"https://localhost:{around.site.port}", tls=trusted)
+        trusted = ssl.create_default_context(cafile=tls_site.authority)
+        self.server = FaultyProxy(f"https://localhost:{tls_site.site.port}", tls=trusted)
         self.health_port = free_port()
         self.consumers: list[Consumer] = []
         self.closer = self._start()
 
     def _start(self) -> Peer:
         return self.broker.start_closer(
-            self.around, management=self.management.url, server=self.server.url, health_port=self.health_port
+            self.tls_site,
+            management=self.management.url,
+            server=self.server.url,
+            health_port=self.health_port,
         )
 
     def connect(self, count: int) -> list[tuple[str, Consumer]]:
         """Return new Workers with a connection each, which the broker lists."""
         made = []
         for _ in range(count):
-            worker = self.around.add_worker(f"w-{uuid.uuid4().hex[:8]}")
-            made.append((worker, Consumer(self.broker, worker, self.around.token(worker))))
+            worker = self.tls_site.add_worker(f"w-{uuid.uuid4().hex[:8]}")
+            made.append((worker, Consumer(self.broker, worker, self.tls_site.token(worker))))
             until(functools.partial(self.broker.connections_of, worker), "the broker knows of it")
         self.consumers += [consumer for _, consumer in made]
         return made
@@ -65,7 +68,7 @@ class Closing:
 
     def disable(self, worker: str) -> None:
         """Revoke a Worker."""
-        self.around.operator.done("workers", "disable", worker, "--yes")
+        self.tls_site.operator.done("workers", "disable", worker, "--yes")
 
     def name_of(self, worker: str) -> str:
         """Return the broker's name for a Worker's connection."""
@@ -87,7 +90,7 @@ class Closing:
 
 
 @pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
+def tls_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
     """Return a Server."""
     made = TlsSite(tmp_path_factory.mktemp("server"))
     yield made
@@ -95,18 +98,18 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
 
 
 @pytest.fixture(scope="module")
-def broker(around: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+def broker(tls_site: TlsSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
     """Return a RabbitMQ with the consumers' queue."""
-    made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), around)
+    made = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), tls_site)
     made.api("queues/jobs/celery", method="PUT", body={"durable": True})
     yield made
     made.close()
 
 
 @pytest.fixture
-def closing(around: TlsSite, broker: RabbitMq) -> Iterator[Closing]:
+def closing(tls_site: TlsSite, broker: RabbitMq) -> Iterator[Closing]:
     """Return a running close_revoked.py."""
-    made = Closing(around, broker)
+    made = Closing(tls_site, broker)
     yield made
     made.close()
 

@@ -34,7 +34,7 @@ from tests.peers.proxies import (
     unsigned,
 )
 from tests.peers.proxy_kinds import ASKING as ASKING_KINDS
-from tests.peers.proxy_kinds import HOST, KINDS, Around, envoy, write_keys
+from tests.peers.proxy_kinds import HOST, KINDS, ProxySetup, envoy, write_keys
 from tests.processes import free_port, until
 
 PAGE = EXAMPLES.parent / "docs" / "how-to" / "check-workers-at-a-proxy.md"
@@ -311,8 +311,8 @@ def test_envoy_keeps_the_keys_while_the_server_is_down(fleet, tmp_path):
     """Keys that cannot be refetched are kept: a valid token passes after several failed attempts."""
     kind = replace(
         KINDS["envoy_jwt"],
-        start=lambda around: envoy(
-            around, "envoy/jwt_authn.yaml", {"cache_duration: 300s": "cache_duration: 1s"}
+        start=lambda setup: envoy(
+            setup, "envoy/jwt_authn.yaml", {"cache_duration: 300s": "cache_duration: 1s"}
         ),
     )
     guarded = Guarded(kind, fleet, tmp_path)
@@ -537,31 +537,31 @@ def test_nginx_hides_its_internal_location(guarded):
 
 def test_keys_for_haproxy_are_written_when_they_change(fleet, tmp_path):
     """The script writes every key that the Server publishes, and runs its command only if a key has changed."""
-    around = Around(tmp_path, fleet.site.port, 1)
+    setup = ProxySetup(tmp_path, fleet.site.port, 1)
     touch = ["touch", str(tmp_path / "reloaded")]
 
-    assert write_keys(around, *touch).returncode == 0
+    assert write_keys(setup, *touch).returncode == 0
 
     assert {(tmp_path / name).read_bytes() for name in ("1.pem", "2.pem", "3.pem")} == {public_pem(fleet)}
     (tmp_path / "reloaded").unlink()
-    assert write_keys(around, *touch).returncode == 0
+    assert write_keys(setup, *touch).returncode == 0
     assert not (tmp_path / "reloaded").exists()
 
 
 def test_keys_for_haproxy_are_kept_if_the_server_gives_none(fleet, tmp_path):
     """Wrong answers do not remove a key; the script fails, so that its timer reports it."""
     server = Service()
-    around = Around(tmp_path, server.port, 1)
+    setup = ProxySetup(tmp_path, server.port, 1)
     key = httpx2.get(f"{fleet.site.url}/.well-known/jwks.json", timeout=180).json()["keys"][0]
     new = ECKey.generate_key("P-256")
     server.answer = json.dumps({"keys": [key, {**new.as_dict(private=False), "alg": "ES256"}]}).encode()
-    assert write_keys(around).returncode == 0
+    assert write_keys(setup).returncode == 0
     before = [(tmp_path / name).read_bytes() for name in ("1.pem", "2.pem", "3.pem")]
     assert before == [public_pem(fleet), new.as_pem(private=False), public_pem(fleet)]
 
     for answer in (b'{"keys":[]}', b"nonsense", json.dumps({"keys": [key] * 4}).encode()):
         server.answer = answer
-        assert write_keys(around).returncode != 0
+        assert write_keys(setup).returncode != 0
         assert [(tmp_path / name).read_bytes() for name in ("1.pem", "2.pem", "3.pem")] == before
     server.close()
 
@@ -573,15 +573,15 @@ def test_keys_for_haproxy_come_only_from_the_named_server(way, tmp_path, monkeyp
     keys = [ECKey.generate_key("P-256") for _ in range(2)]
     for service, key in zip((server, other), keys, strict=True):
         service.answer = json.dumps({"keys": [{**key.as_dict(private=False), "alg": "ES256"}]}).encode()
-    around = Around(tmp_path, server.port, 1)
-    assert write_keys(around).returncode == 0
+    setup = ProxySetup(tmp_path, server.port, 1)
+    assert write_keys(setup).returncode == 0
     if way == "a proxy":
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{other.port}")
         monkeypatch.setenv("no_proxy", "")
     else:
         server.status, server.answer_headers = 302, {"Location": f"http://127.0.0.1:{other.port}/"}
 
-    code = write_keys(around).returncode
+    code = write_keys(setup).returncode
 
     assert (code, other.seen) == (0 if way == "a proxy" else 1, [])
     assert (tmp_path / "1.pem").read_bytes() == keys[0].as_pem(private=False)

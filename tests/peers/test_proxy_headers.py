@@ -17,7 +17,7 @@ import pytest
 from tests.peers.backends import BACKENDS, Backend, start_asgi
 from tests.peers.guarded import Fleet
 from tests.peers.proxies import Peer
-from tests.peers.proxy_kinds import HOST, KINDS, Around, Kind, start_traefik
+from tests.peers.proxy_kinds import HOST, KINDS, Kind, ProxySetup, start_traefik
 from tests.processes import until
 
 PARTS = ("Id", "Name", "Strategy", "Labels")
@@ -186,13 +186,13 @@ def fronted(
     """Return a proxy of each kind."""
     kind = KINDS[request.param]
     service = Listener()
-    around = Around(
+    setup = ProxySetup(
         tmp_path_factory.mktemp(request.param),
         fleet.site.port,
         service.port,
         resource_key=fleet.resource_key,
     )
-    peer = kind.start(around)
+    peer = kind.start(setup)
     yield Fronted(kind, fleet, service, peer)
     peer.close()
     service.close()
@@ -255,7 +255,7 @@ def test_traefik_needs_its_static_option(fleet, tmp_path, backends):
     """Without `aliasHeadersStrategy`, spellings with underscores are removed, but those with dots are not, and PHP reads them."""
     service = Listener()
     peer = start_traefik(
-        Around(tmp_path, fleet.site.port, service.port), without="      aliasHeadersStrategy: delete\n"
+        ProxySetup(tmp_path, fleet.site.port, service.port), without="      aliasHeadersStrategy: delete\n"
     )
     fronted = Fronted(KINDS["traefik"], fleet, service, peer)
 

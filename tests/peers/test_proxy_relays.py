@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.peers.guarded import Fleet, Guarded, Proof
 from tests.peers.proxies import AUDIENCE, Peer, program
-from tests.peers.proxy_kinds import ASKING, HOST, Around, Kind, nginx, traefik
+from tests.peers.proxy_kinds import ASKING, HOST, Kind, ProxySetup, nginx, traefik
 
 OTHER = "other.example.com"
 
@@ -153,27 +153,27 @@ http:
 """
 
 
-def _written(text: str, around: Around, **more: str) -> str:
-    return text.format(port=around.port, server=around.server_port, service=around.service_port, **more)
+def _written(text: str, setup: ProxySetup, **more: str) -> str:
+    return text.format(port=setup.port, server=setup.server_port, service=setup.service_port, **more)
 
 
-def _nginx(headers: str) -> Callable[[Around], Peer]:
-    return lambda around: nginx(around, _written(NGINX, around, headers=headers))
+def _nginx(headers: str) -> Callable[[ProxySetup], Peer]:
+    return lambda setup: nginx(setup, _written(NGINX, setup, headers=headers))
 
 
-def _caddy(around: Around) -> Peer:
-    (around.root / "Caddyfile").write_text(_written(CADDY, around))
-    return Peer([program("caddy", "caddy"), "run"], root=around.root, port=around.port)
+def _caddy(setup: ProxySetup) -> Peer:
+    (setup.root / "Caddyfile").write_text(_written(CADDY, setup))
+    return Peer([program("caddy", "caddy"), "run"], root=setup.root, port=setup.port)
 
 
-def _traefik(around: Around) -> Peer:
-    (around.root / "dynamic.yml").write_text(_written(TRAEFIK, around))
+def _traefik(setup: ProxySetup) -> Peer:
+    (setup.root / "dynamic.yml").write_text(_written(TRAEFIK, setup))
     arguments = [
-        f"--entryPoints.web.address=127.0.0.1:{around.port}",
+        f"--entryPoints.web.address=127.0.0.1:{setup.port}",
         "--entryPoints.web.forwardedHeaders.insecure=true",
-        f"--providers.file.filename={around.root / 'dynamic.yml'}",
+        f"--providers.file.filename={setup.root / 'dynamic.yml'}",
     ]
-    return traefik(arguments, around)
+    return traefik(arguments, setup)
 
 
 # Whether the proxy sends the facts of the request, so that the refusal can tell the operator what is missing.

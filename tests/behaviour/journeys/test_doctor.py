@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.builders import ENROLLMENT_KEY
 from tests.peers.proxies import Peer, program
-from tests.peers.proxy_kinds import Around, nginx
+from tests.peers.proxy_kinds import ProxySetup, nginx
 from tests.processes import free_port
 
 from lyftdata.doctor.poll_path import check_held_requests
@@ -148,13 +148,13 @@ def proxied(shared_site, tmp_path):
     with contextlib.ExitStack() as stack:
 
         def start(*sessions):
-            around = Around(tmp_path, server_port=shared_site.port, service_port=0)
-            ports = [around.port, *(free_port() for _ in sessions[1:])]
+            setup = ProxySetup(tmp_path, server_port=shared_site.port, service_port=0)
+            ports = [setup.port, *(free_port() for _ in sessions[1:])]
             text = "".join(
                 PROXY % (port, shared_site.port, "", SESSION % (shared_site.port, directives))
                 for port, directives in zip(ports, sessions, strict=True)
             )
-            stack.callback(nginx(around, text).close)
+            stack.callback(nginx(setup, text).close)
             return [f"http://127.0.0.1:{port}" for port in ports]
 
         yield start
