@@ -54,7 +54,7 @@ async def one_round(place: Path, stop: str) -> dict[str, float]:
         ]
         await spread([worker.log_in for worker in lean_workers], at_once=64)
         for worker in lean_workers:
-            worker.hang_up()
+            worker.disconnect()
         await asyncio.sleep(3)
         before_kb, before_cpu_s = served.resident_kb(), served.cpu_s()
         tally.requests.clear()

@@ -155,19 +155,19 @@ class LeanWorker:
                     await self._poll_once()
                 except OSError:
                     # A late answer would be taken for the answer to the next request.
-                    self.hang_up()
+                    self.disconnect()
                     self._tally.answers["no connection"] += 1
                     self._tally.on_answer(self.worker_id, 0, {})
                     await self._wait_before_retry(None)
         finally:
-            self.hang_up()
+            self.disconnect()
 
     @property
     def token(self) -> str:
         """Return the token it holds, empty if none."""
         return "" if self._token is None else self._token.text
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection; the next request opens another."""
         if self._line is not None:
             self._line.close()

@@ -242,7 +242,7 @@ class Cable:
         """Pass data on again for new connections; close those that were cut."""
         # In this order: a connection made in between works and is then closed with the others, instead of never being answered.
         self._is_whole.set()
-        self._hang_up()
+        self._close_connections()
 
     def restore_for_new_connections(self) -> None:
         """Pass data on again for new connections; those that were cut stay open and are never answered."""
@@ -256,9 +256,9 @@ class Cable:
         self._accepting.join()
         self._listening.close()
         self._is_whole.set()
-        self._hang_up()
+        self._close_connections()
 
-    def _hang_up(self) -> None:
+    def _close_connections(self) -> None:
         while self._open:
             end = self._open.pop()
             # Closing alone does not notify the other side while a thread still reads.
@@ -277,9 +277,9 @@ class Cable:
                     continue
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if not self._is_whole.is_set():

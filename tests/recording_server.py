@@ -51,7 +51,7 @@ class Recorder:
         await PlainTextResponse("ok")(scope, receive, send)
 
 
-class Line:
+class Connection:
     """One connection to the protocol."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,7 +88,7 @@ def new_protocol(app: Any) -> BoundedHttpProtocol:
 
 
 @contextlib.asynccontextmanager
-async def connected(app: Any, **tls: Any) -> AsyncIterator[Line]:
+async def connected(app: Any, **tls: Any) -> AsyncIterator[Connection]:
     """
     Serve an application on a free port and connect to it.
 
@@ -101,7 +101,7 @@ async def connected(app: Any, **tls: Any) -> AsyncIterator[Line]:
     host, port = server.sockets[0].getsockname()[:2]
     reader, writer = await asyncio.open_connection(host, port, ssl=tls.get("client"))
     try:
-        yield Line(reader, writer)
+        yield Connection(reader, writer)
     finally:
         writer.close()
         server.close()

@@ -129,7 +129,7 @@ async def _get_token(worker: LeanWorker, seen: Tally) -> None:
     while not worker.token:
         await worker.log_in()
         assert set(seen.answers) <= {f"{TOKEN} 200", f"{TOKEN} 503"}, "a right credential was refused"
-    worker.hang_up()
+    worker.disconnect()
 
 
 def _count_online(site: Site) -> int:

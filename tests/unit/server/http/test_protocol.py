@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from starlette.responses import PlainTextResponse
-from tests.recording_server import Line, Recorder, Wire, connected, new_protocol
+from tests.recording_server import Connection, Recorder, Wire, connected, new_protocol
 
 from lyftdata.server.http import protocol
 from lyftdata.server.http.protocol import MAX_PIPELINED, _OneWrite
@@ -18,7 +18,7 @@ LARGE = 16_000_000
 
 
 @pytest.fixture
-async def line(request, monkeypatch) -> AsyncIterator[Line]:
+async def line(request, monkeypatch) -> AsyncIterator[Connection]:
     """Return a connection; by default, the application reads the request's body before it answers."""
     monkeypatch.setattr(protocol, "REST_WITHIN_S", SHORT_S)
     async with connected(Recorder(reads_first=getattr(request, "param", True))) as made:
