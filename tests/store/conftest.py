@@ -1,4 +1,4 @@
-"""A store on each database that the project claims to work with."""
+"""A store on each supported database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
@@ -19,7 +19,7 @@ AUDIT_KEY = b"a" * 32
 
 @pytest.fixture(scope="module", autouse=True)
 def _shared_starts(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Share what stores need at each start where tests are about what is done with the tables, not about databases or migrations."""
+    """Share what every store needs at its start, except in tests about databases or migrations."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.name != "test_migrations.py" and request.path.parent.name != "dialects":
             share_compiled_statements(patch.setattr)
@@ -35,13 +35,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("cluster").new_database())
 
 
-# What is one database's alone.
+# For tests about one of the databases.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 def run_directly(url: str, *statements: str, **values: object) -> list[Row[Any]]:
-    """Run SQL at a database past every store; return the rows of the last statement, if it gives any."""
+    """Run SQL on a database behind the store's back; return the rows of the last statement, if any."""
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
     with engine.begin() as conn:
         found = [conn.execute(text(statement), values) for statement in statements]
@@ -50,7 +50,7 @@ def run_directly(url: str, *statements: str, **values: object) -> list[Row[Any]]
 
 @pytest.fixture
 def published() -> list[Change]:
-    """Return the list in which the store's changes are gathered."""
+    """Return the list that collects the changes published by the store."""
     return []
 
 
@@ -64,7 +64,7 @@ async def store(database_url: str, published: list[Change]) -> AsyncIterator[Sto
 
 
 async def add_workers(store: Store, *records: WorkerRecord) -> None:
-    """Add Worker entries, in one transaction: while no Server follows the changes, each transaction reads all that came before."""
+    """Add Worker entries in one transaction: while no change feed runs, each transaction reads all earlier changes."""
 
     def insert(tx: WriteTx) -> None:
         for record in records:
@@ -73,7 +73,7 @@ async def add_workers(store: Store, *records: WorkerRecord) -> None:
     await store.write(insert)
 
 
-async def winners(operations: Iterable[Awaitable[object]]) -> int:
-    """Run operations at once; return how many did not fail."""
+async def count_successes(operations: Iterable[Awaitable[object]]) -> int:
+    """Run operations concurrently; return how many succeeded."""
     outcomes = await asyncio.gather(*operations, return_exceptions=True)
     return sum(not isinstance(outcome, BaseException) for outcome in outcomes)

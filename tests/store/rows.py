@@ -1,4 +1,4 @@
-"""A row for any table, made from what its columns are; for tests in which nothing may be left out."""
+"""Builds a row for any table from its columns, for tests that must cover every column."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from lyftdata.store.schema import audit_checkpoints
 
 _AUDIT = {"audit_events", "audit_head", "audit_checkpoints"}
 _NOT_STATE = {"alembic_version", "schema_floor"}
-# Columns in which only certain words stand.
+# Columns that allow only certain values.
 _OF_A_LIST = {
     "strategy": "api_key",
     "state": "online",
@@ -27,8 +27,8 @@ _OF_A_LIST = {
 }
 
 
-def a_row(table: Table) -> dict[str, Any]:
-    """Return a row with something in every column; what refers to another table's row has its key."""
+def make_row(table: Table) -> dict[str, Any]:
+    """Return a row with a value in every column; foreign keys match the rows of the other tables."""
     made = {LargeBinary: b"\x00\xff" * 16, Boolean: True, DateTime: NOON, Integer: 7}
     row: dict[str, Any] = {}
     for column in table.columns:
@@ -58,7 +58,7 @@ def sign_checkpoint(conn: Connection) -> None:
 
 
 def make_filled(url: str | URL, *, revision: str = "head", events: int = 3) -> list[str]:
-    """Make a database of a version with a row in every table; return the names of the tables."""
+    """Create a database of a schema version with a row in every table; return the names of the tables."""
     engine = dialect.make_engine(url)
     with dialect.migrating(engine) as conn:
         config = migrate.configuration()
@@ -68,7 +68,7 @@ def make_filled(url: str | URL, *, revision: str = "head", events: int = 3) -> l
         found.reflect(conn)
         for table in found.sorted_tables:
             if table.name not in _AUDIT | _NOT_STATE:
-                conn.execute(insert(table), a_row(table))
+                conn.execute(insert(table), make_row(table))
         begin_audit(conn, events=events)
         if audit_checkpoints.name in found.tables:
             sign_checkpoint(conn)

@@ -22,16 +22,16 @@ NETWORKS = st.one_of(
 
 
 @given(st.lists(ADDRESSES, max_size=8), NETWORKS)
-def test_many_addresses_are_compared_as_each_alone(addresses, network):
-    """However they are written, and also what is not an address."""
+def test_comparing_many_addresses_equals_comparing_each(addresses, network):
+    """In whatever notation, and also for text that is not an address."""
     alone = [place for place, address in enumerate(addresses) if is_in(address, network)]
 
     assert positions_in(addresses, network) == alone
 
 
 @given(st.lists(ADDRESSES, max_size=8), st.lists(NETWORKS, min_size=1, max_size=3))
-def test_an_address_in_one_of_several_networks(addresses, networks):
-    """It is in one of them, whichever that is."""
+def test_an_address_is_matched_against_several_networks(addresses, networks):
+    """One matching network is enough."""
     alone = [any(is_in(address, network) for network in networks) for address in addresses]
 
     assert are_in(addresses, networks) == alone

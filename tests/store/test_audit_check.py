@@ -1,4 +1,4 @@
-"""The chain of the audit log: whatever is changed, moved or removed is found."""
+"""The chain of the audit log: any change, move or removal is detected."""
 
 import functools
 from datetime import timedelta
@@ -27,8 +27,8 @@ async def audited(store, database_url):
     return functools.partial(run_directly, database_url)
 
 
-async def test_an_untouched_log_is_whole(store, audited):
-    """Events come back as they were written, to the microsecond, and the chain fits."""
+async def test_an_unchanged_log_verifies(store, audited):
+    """Events are read back as written, to the microsecond, and the chain is intact."""
     report = await store.verify_audit()
 
     assert (report.ok, report.checked, report.head_number) == (True, 5, 5)
@@ -58,8 +58,8 @@ async def test_an_untouched_log_is_whole(store, audited):
         "DELETE FROM audit_head",
     ],
 )
-async def test_tampering_with_the_log_is_found(store, audited, sql):
-    """A row changed, removed or moved, the tail cut, the head rewritten: verification says so."""
+async def test_tampering_with_the_log_is_detected(store, audited, sql):
+    """A row changed, removed or moved, the tail cut off, or the head rewritten."""
     audited(sql)
 
     report = await store.verify_audit()
@@ -68,8 +68,8 @@ async def test_tampering_with_the_log_is_found(store, audited, sql):
     assert report.problem
 
 
-async def test_swapped_events_are_found(store, audited):
-    """Two events that changed places do not fit."""
+async def test_swapped_events_are_detected(store, audited):
+    """The chain does not match."""
     for sql in (
         "SET number = -1 WHERE number = 2",
         "SET number = 2 WHERE number = 3",
@@ -80,8 +80,8 @@ async def test_swapped_events_are_found(store, audited):
     assert not (await store.verify_audit()).ok
 
 
-async def test_a_log_removed_whole_is_found(store, audited):
-    """An empty log beside signing keys is no young log: their making would stand in it."""
+async def test_removal_of_the_whole_log_is_detected(store, audited):
+    """An empty log next to signing keys is not a new log: it would contain their creation."""
     key = SigningKeyRecord(
         kid="k", algorithm="ES256", encrypted_private_key=b"", created_at=NOON, signs_from=NOON
     )

@@ -1,4 +1,4 @@
-"""The audit log as seen by an attacker who can write to the database but does not have the key."""
+"""The audit log against an attacker who can write to the database but does not have the key."""
 
 import asyncio
 import functools
@@ -65,8 +65,8 @@ TAMPERINGS = pytest.mark.parametrize(
 
 
 @TAMPERINGS
-async def test_the_next_event_does_not_close_a_gap(log, tamper, statements):
-    """Tampering is found even after the Server, still running, has written further events."""
+async def test_later_events_do_not_hide_tampering(log, tamper, statements):
+    """Also if the Server, still running, writes further events."""
     tamper(*statements)
     assert not (await log.verify_audit()).ok
 
@@ -74,15 +74,15 @@ async def test_the_next_event_does_not_close_a_gap(log, tamper, statements):
         try:
             await write_event(log, n)
         except StoreError:
-            # Somebody put an event where the next one belongs: it is not overwritten.
+            # An event was inserted where the next one belongs: it is not overwritten.
             assert "INSERT" in statements[0]
 
     assert not (await log.verify_audit()).ok
 
 
 @TAMPERINGS
-async def test_neither_does_a_restart(log, tamper, database_url, statements):
-    """Tampering with a stopped Server's file is found after its start, and stays found however much is written."""
+async def test_a_restart_does_not_hide_tampering(log, tamper, database_url, statements):
+    """Tampering while the Server is stopped is detected after its start, and stays detected however much is written."""
     await log.close()
     tamper(*statements)
     again = Store.open(database_url, audit_key=AUDIT_KEY)
@@ -97,8 +97,8 @@ async def test_neither_does_a_restart(log, tamper, database_url, statements):
     assert not any(found)
 
 
-async def test_a_head_that_was_removed_or_changed_is_told_for_ever(log, tamper, database_url):
-    """With all events in place, a head that the Server did not write is told of, and not made good by the next."""
+async def test_a_removed_or_changed_head_is_reported_permanently(log, tamper, database_url):
+    """Even if all events are present: a head that the Server did not write is reported, and the next one does not repair it."""
     await log.close()
     for statement in (NO_HEAD, "UPDATE audit_head SET mac = hash"):
         tamper(statement)
@@ -110,8 +110,8 @@ async def test_a_head_that_was_removed_or_changed_is_told_for_ever(log, tamper, 
         assert "record of the last event" in report.problem
 
 
-async def test_an_old_head_put_back_is_found_while_the_server_runs(log, tamper):
-    """A head that once was ours, with just its events, does not pass: the Server knows that it wrote more."""
+async def test_a_rollback_to_an_old_head_is_detected_by_a_running_server(log, tamper):
+    """A genuine old head with exactly its events does not pass: the Server knows that it wrote more."""
     [(number, digest, mac)] = tamper("SELECT number, hash, mac FROM audit_head")
     await write_event(log, 5)
 
@@ -128,8 +128,8 @@ async def test_an_old_head_put_back_is_found_while_the_server_runs(log, tamper):
     assert report.problem == "The log ends at event 5, but event 6 was written."
 
 
-async def test_the_wrong_key_finds_fault(log, database_url):
-    """A log that was made with another key does not verify."""
+async def test_a_log_does_not_verify_with_another_key(log, database_url):
+    """Its events and head were authenticated with the first key."""
     await log.close()
     other = Store.open(database_url, audit_key=b"b" * 32)
     report = await other.verify_audit()
@@ -138,8 +138,8 @@ async def test_the_wrong_key_finds_fault(log, database_url):
     assert not report.ok
 
 
-async def test_an_empty_log_is_whole_and_goes_on_after_a_restart(store, database_url):
-    """A new database verifies; events of several runs make one chain."""
+async def test_a_new_log_verifies_and_continues_after_a_restart(store, database_url):
+    """The events of several runs form one chain."""
     assert (await store.verify_audit()).ok
     await write_event(store, 1)
     again = await reopened(store, database_url)
@@ -150,8 +150,8 @@ async def test_an_empty_log_is_whole_and_goes_on_after_a_restart(store, database
     assert (report.ok, report.checked) == (True, 2)
 
 
-async def test_the_events_of_one_that_failed_leave_no_gap(store):
-    """In one group: what a failing operation wrote to the log is gone, and the next event takes its number."""
+async def test_the_events_of_a_failed_operation_leave_no_gap(store):
+    """Within one batch: events of the failed operation are gone, and the next event takes their number."""
 
     def failing(tx):
         tx.audit(event("never.happened"))
@@ -180,12 +180,12 @@ async def test_the_events_of_one_that_failed_leave_no_gap(store):
     assert (await store.verify_audit()).ok
 
 
-async def test_a_decision_and_its_event_are_kept_together_or_not_at_all(store):
-    """If the event cannot be written, neither is what it tells of."""
+async def test_a_decision_is_not_stored_without_its_event(store):
+    """If the event cannot be written, nothing is."""
 
     def op(tx):
         workers.insert_worker(tx, worker("w-1"), unique_name=True)
-        tx.audit(event(details={"n": object()}))  # nothing that can be written down
+        tx.audit(event(details={"n": object()}))  # not serializable
 
     with pytest.raises(TypeError):
         await store.write(op)
@@ -194,8 +194,8 @@ async def test_a_decision_and_its_event_are_kept_together_or_not_at_all(store):
     assert (await store.verify_audit()).checked == 0
 
 
-async def test_a_workers_events_include_the_cut_offs_that_it_was_in(store):
-    """By its whole ID, whichever it stands for: cut off, or connected by the key that was revoked."""
+async def test_the_events_of_a_worker_include_its_cut_offs(store):
+    """Found by the whole ID, both as a cut-off Worker and as one connected with the revoked key."""
     found = {}
     for details in (
         {"workers": "w-1 w-10", "by_key": ""},
@@ -220,8 +220,8 @@ async def test_a_workers_events_include_the_cut_offs_that_it_was_in(store):
     assert found == {"w-1": [3, 1], "w-10": [1], "w-2": [2], "w-0": [], "1": [], "": []}
 
 
-async def test_every_kind_of_event_is_known_once(store):
-    """However many events of it there are, in order of the alphabet; an empty log knows none."""
+async def test_every_kind_of_event_is_listed_once(store):
+    """In alphabetical order, however many events there are; an empty log has none."""
     assert await store.read(audit_log.known_actions) == []
     for action in ("worker.disabled", "api_key.issued", "worker.disabled", "worker.created"):
         await store.write(lambda tx, action=action: tx.audit(event(action=action)))
@@ -233,14 +233,14 @@ async def test_every_kind_of_event_is_known_once(store):
     ]
 
 
-async def test_events_are_found_by_who_when_and_what(store):
-    """An operator by name; both sides of both ends of a span; a wildcard at the end alone; and after a number."""
-    told = [
+async def test_events_are_found_by_actor_time_and_action(store):
+    """An operator by name; both sides of both ends of a period; a wildcard only at the end; and after a number."""
+    recorded = [
         event(actor="operator:olga", action="worker.disabled", at=NOON),
         event(actor="operator:ann", action="worker.enabled", at=NOON + timedelta(seconds=1)),
         event(actor="server", action="signing_key.created", at=NOON + timedelta(seconds=2)),
     ]
-    for one in told:
+    for one in recorded:
         await store.write(lambda tx, one=one: tx.audit(one))
     for wanted, found in (
         ({"actor": "olga"}, [1]),
@@ -265,8 +265,8 @@ async def test_events_are_found_by_who_when_and_what(store):
         assert [one.number for one in after] == [number for number in reversed(found) if number > 1], wanted
 
 
-async def test_workers_that_somebody_has_decided_about_since_are_found(store):
-    """By operators and API tokens, in events of their own or in a cut-off; what happened before, or by itself, is not meant."""
+async def test_workers_changed_since_an_event_are_found(store):
+    """By operators and API tokens, in their own events or in a cut-off; earlier changes, and the Worker's own, do not count."""
 
     def op(tx):
         for actor, action, subject, details in (
@@ -286,8 +286,8 @@ async def test_workers_that_somebody_has_decided_about_since_are_found(store):
     assert found == {"renamed", "labelled", "cut-1", "cut-2", "cut-3"}
 
 
-async def test_what_one_has_done_within_a_time_is_counted(store):
-    """Changes of one Worker and the Workers of cut-offs, by any of their names, without what another operator has confirmed."""
+async def test_the_changes_of_an_operator_within_a_time_are_counted(store):
+    """Changes of one Worker and the Workers of cut-offs, with any of the operator's identities, except those confirmed by another operator."""
     deleted = {"action": "delete", "workers": "a b c", "by_key": "d"}
     later = NOON + timedelta(seconds=1)
     for action, actor, at, details in (
@@ -312,8 +312,8 @@ async def test_what_one_has_done_within_a_time_is_counted(store):
     assert await store.read(count("worker.disabled", "disable")) == 1 + 3
 
 
-async def test_events_about_a_subject_since_an_event(store):
-    """Those behind the number, with one of the actions, the oldest first."""
+async def test_events_about_a_subject_since_an_event_are_found(store):
+    """Those after the number, with one of the actions, oldest first."""
     for action in ("operator.role_set", "operator.signed_in", "operator.password_set"):
         await store.write(lambda tx, action=action: tx.audit(event(action=action, subject="operator:ann")))
     wanted = {"operator.role_set", "operator.password_set"}

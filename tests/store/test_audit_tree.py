@@ -23,7 +23,7 @@ async def write_events(store, count):
 
 
 async def current_tree(store):
-    """Return the tree of the log as it is."""
+    """Return the tree of the current log."""
     tree = CompactRange()
     while await store.read(lambda conn: audit_tree.extend(conn, tree, audit_key=AUDIT_KEY)):
         pass
@@ -31,7 +31,7 @@ async def current_tree(store):
 
 
 async def sign(store):
-    """Store a checkpoint of the log as it is; return its tree."""
+    """Store a checkpoint of the current log; return its tree."""
     tree = await current_tree(store)
     record = CheckpointRecord(size=tree.size, at=NOON, peaks=join_peaks(tree), note=KEY.sign(tree))
     await store.write(lambda tx: audit_checkpoints.add_checkpoint(tx, record))
@@ -50,8 +50,8 @@ async def signed(store, database_url, monkeypatch):
     return functools.partial(run_directly, database_url)
 
 
-async def test_a_log_with_its_checkpoints_is_whole(store, signed):
-    """What is signed is what is there; a second checkpoint of as many events changes nothing."""
+async def test_an_unchanged_log_with_checkpoints_verifies(store, signed):
+    """The checkpoints match the events; a second checkpoint of as many events is not stored."""
     first = signed("SELECT note FROM audit_checkpoints ORDER BY size")
     await sign(store)
 
@@ -72,8 +72,8 @@ async def test_a_log_with_its_checkpoints_is_whole(store, signed):
         ("UPDATE audit_checkpoints SET size = 9 WHERE size = 3", "ends at event 7"),
     ],
 )
-async def test_a_checkpoint_that_was_changed_is_found(store, signed, sql, problem):
-    """The text, the subtrees, or of how many events it is."""
+async def test_a_changed_checkpoint_is_detected(store, signed, sql, problem):
+    """Its text, its subtrees, or its size."""
     signed(sql)
 
     report = await store.verify_audit()
@@ -82,8 +82,8 @@ async def test_a_checkpoint_that_was_changed_is_found(store, signed, sql, proble
     assert problem in report.problem
 
 
-async def test_a_checkpoint_of_other_events_is_found(store, signed):
-    """A log that was written again has a chain that fits; the checkpoint knows which events were there."""
+async def test_a_rewritten_log_is_detected_by_a_checkpoint(store, signed):
+    """A rewritten log has a valid chain, but the checkpoint was signed for other events."""
     other = CompactRange()
     for number in range(1, 7):
         other.append(leaf_hash(leaf_of(event("another.event"), number=number)))
@@ -97,7 +97,7 @@ async def test_a_checkpoint_of_other_events_is_found(store, signed):
 
 
 async def test_the_root_of_every_length_is_found(store, signed):
-    """From a checkpoint on, or from the beginning where none is validly signed; a shorter log has none."""
+    """From a checkpoint, or from the beginning if no checkpoint is validly signed; a shorter log has none."""
     expected = {}
     tree = CompactRange()
     for chained in await store.read(lambda conn: audit_log.events_after(conn, after=0, limit=9)):
@@ -113,7 +113,7 @@ async def test_the_root_of_every_length_is_found(store, signed):
 
 
 async def test_events_that_no_server_wrote_are_not_signed(store, signed):
-    """An event that was put into the database or changed there gets no place in the tree."""
+    """An event inserted or changed in the database is not added to the tree."""
     signed("UPDATE audit_events SET actor = 'operator:eve' WHERE number = 6")
 
     with pytest.raises(audit_tree.AuditLogChangedError, match="Event 6 was changed"):
@@ -121,14 +121,14 @@ async def test_events_that_no_server_wrote_are_not_signed(store, signed):
 
 
 async def test_a_gap_is_not_signed_over(store, signed):
-    """Nor is an event that took the place of one before it."""
+    """The tree is not continued after a missing event."""
     signed("DELETE FROM audit_events WHERE number = 3")
 
     with pytest.raises(audit_tree.AuditLogChangedError, match="Event 3 is missing"):
         await current_tree(store)
 
 
-async def test_a_backup_without_the_table_is_checked_all_the_same(store, signed):
+async def test_a_log_without_the_checkpoint_table_is_checked_too(store, signed):
     """A database of an earlier version has no checkpoints."""
     signed("DROP TABLE audit_checkpoints")
 

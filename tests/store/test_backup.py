@@ -1,4 +1,4 @@
-"""Copies of an SQLite database: whole, private, never over anything, and put back without loss."""
+"""Backups of an SQLite database: complete, private, never overwriting, and restored without loss."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from lyftdata.store.tables import workers
 
 @pytest.fixture
 def database(tmp_path):
-    """Return where the database is, in a directory of its own."""
+    """Return the path of the database, in its own directory."""
     (tmp_path / "staging").mkdir(mode=0o700)
     return tmp_path / "staging" / "lyftdata.db"
 
@@ -39,7 +39,7 @@ async def add(store, worker_id):
 
 
 async def made_with(file, *worker_ids):
-    """Make a database with Workers, and close it."""
+    """Create a database with Workers, and close it."""
     store = open_store(file)
     for worker_id in worker_ids:
         await add(store, worker_id)
@@ -47,7 +47,7 @@ async def made_with(file, *worker_ids):
 
 
 async def ids_in(file):
-    """Return the IDs of the Workers in a database; its audit log must be whole."""
+    """Return the IDs of the Workers in a database; its audit log must verify."""
     store = open_store(file)
     found = {found.id for found in await store.read(lambda conn: list(workers.all_workers(conn)))}
     assert (await store.verify_audit()).ok
@@ -56,22 +56,22 @@ async def ids_in(file):
 
 
 def names_in(directory):
-    """Return the names of what is in a directory, and what is in each."""
+    """Return the names and contents of the files in a directory."""
     return {file.name: file.read_bytes() for file in directory.iterdir() if not file.name.endswith(".lock")}
 
 
 def back_up(database, to, key=AUDIT_KEY):
-    """Back a database up."""
+    """Back up a database."""
     return backup.back_up(database, to, audit_key=key)
 
 
 def restore(file, database, key=AUDIT_KEY):
-    """Put a backup back."""
+    """Restore a backup."""
     return backup.restore(file, database, audit_key=key, now=NOON)
 
 
 def hot_journal(file, scratch):
-    """Return a journal by which SQLite would put a Worker `evil` into this database, or one that is like it."""
+    """Return a journal with which SQLite would insert a Worker `evil` into this database, or a copy of it."""
     shutil.copy(file, scratch)
     with contextlib.closing(sqlite3.connect(scratch, isolation_level=None)) as raw:
         raw.execute("PRAGMA journal_mode=DELETE").close()
@@ -79,7 +79,7 @@ def hot_journal(file, scratch):
         known = dict(zip(names, raw.execute("SELECT * FROM workers").fetchone(), strict=True))
         values = list((known | {"id": "evil", "name": "evil"}).values())
         raw.execute(f"INSERT INTO workers VALUES ({','.join('?' * len(values))})", values)
-        # What is in the journal of a transaction are the pages as they were before it.
+        # The journal of a transaction contains the pages as they were before it.
         raw.execute("PRAGMA cache_size=1").close()
         raw.execute("BEGIN").close()
         raw.execute(
@@ -90,8 +90,8 @@ def hot_journal(file, scratch):
         return scratch.with_name(f"{scratch.name}-journal").read_bytes()
 
 
-async def test_another_user_puts_nothing_into_a_backup(database, tmp_path):
-    """Where others can write, as in /tmp: SQLite would replay what they put next to the copy before it is checked."""
+async def test_another_user_cannot_insert_data_into_a_backup(database, tmp_path):
+    """In a directory where others can write, such as /tmp, SQLite would replay a journal that they put next to the copy."""
     await made_with(database, "w-1")
     place = tmp_path / "shared"
     place.mkdir(mode=0o1777)
@@ -99,7 +99,7 @@ async def test_another_user_puts_nothing_into_a_backup(database, tmp_path):
     planted = []
 
     def plant(stage, done, total):
-        # Another user sees what is in the directory, but nothing below a directory of mode 0700.
+        # Another user can list the directory, but not what is in a directory of mode 0700.
         for found in [*place.iterdir()]:
             if found.is_file() and found not in planted:
                 found.with_name(f"{found.name}-journal").write_bytes(journal)
@@ -114,7 +114,7 @@ async def test_another_user_puts_nothing_into_a_backup(database, tmp_path):
 
 
 def log_that_adds(file, scratch):
-    """Return a log (WAL) by which SQLite would put a Worker `evil` into this database."""
+    """Return a log (WAL) with which SQLite would insert a Worker `evil` into this database."""
     shutil.copy(file, scratch)
     with contextlib.closing(sqlite3.connect(scratch, isolation_level=None)) as raw:
         raw.execute("PRAGMA journal_mode=WAL").close()
@@ -123,8 +123,8 @@ def log_that_adds(file, scratch):
         return scratch.with_name(f"{scratch.name}-wal").read_bytes()
 
 
-async def test_another_user_puts_nothing_into_what_is_restored(database, tmp_path):
-    """A log next to a backup where others can write is refused; one that they put there later is not read."""
+async def test_another_user_cannot_insert_data_into_a_restore(database, tmp_path):
+    """If others can write to its directory, a backup with a log next to it is refused; a log that they add later is not read."""
     await made_with(database, "w-1")
     place = tmp_path / "shared"
     place.mkdir()
@@ -146,7 +146,7 @@ async def test_another_user_puts_nothing_into_what_is_restored(database, tmp_pat
 
 
 async def test_a_copied_database_is_restored_with_its_own_log(database, tmp_path):
-    """In a directory of this user's own the log is part of what was copied, as of a Server that was killed."""
+    """In this user's own directory, the log is part of the copy, like that of a Server that was killed."""
     await made_with(database, "w-1")
     place = tmp_path / "own"
     place.mkdir(mode=0o700)
@@ -157,8 +157,8 @@ async def test_a_copied_database_is_restored_with_its_own_log(database, tmp_path
     assert await ids_in(database) == {"evil"}
 
 
-async def test_a_backup_of_a_database_in_use_is_one_state_of_it(database, tmp_path):
-    """While Workers are added without a pause, each copy has a whole audit log with an event for each Worker, no more."""
+async def test_a_backup_of_a_database_in_use_is_consistent(database, tmp_path):
+    """While Workers are added continuously, each copy has an intact audit log with exactly one event for each Worker."""
     store = open_store(database)
     await add(store, "w-0")
     stopped = asyncio.Event()
@@ -187,7 +187,7 @@ async def test_a_backup_of_a_database_in_use_is_one_state_of_it(database, tmp_pa
 
 
 async def test_a_backup_is_one_private_file(database, tmp_path):
-    """Mode 0600 whatever the umask, no log beside it, the database as it was."""
+    """Mode 0600 whatever the umask is, no log next to it, and the database is unchanged."""
     await made_with(database, "w-1")
     before = database.read_bytes()
     (tmp_path / "backups").mkdir()
@@ -202,7 +202,7 @@ async def test_a_backup_is_one_private_file(database, tmp_path):
 
 
 async def test_a_backup_overwrites_nothing(database, tmp_path):
-    """A name that is taken is refused, by whatever."""
+    """An existing file, link or directory is refused."""
     await made_with(database, "w-1")
     file = tmp_path / "monday.db"
     file.write_text("precious")
@@ -217,29 +217,29 @@ async def test_a_backup_overwrites_nothing(database, tmp_path):
     assert await ids_in(database) == {"w-1"}
 
 
-async def test_where_nothing_can_be_written_it_is_said(database, tmp_path):
-    """A directory that is not there is a LyftdataError, and makes no file."""
+async def test_a_backup_that_cannot_be_written_is_an_error(database, tmp_path):
+    """A missing directory is a `StoreError`, and no file is created."""
     await made_with(database, "w-1")
     with pytest.raises(StoreError, match=r"cannot be written: No such file or directory"):
         back_up(database, tmp_path / "no" / "monday.db")
 
 
 def damage(file):
-    """Damage every page but the first of a database, as a failing disk would."""
+    """Damage every page except the first of a database, as a failing disk would."""
     content = bytearray(file.read_bytes())
     content[4096 + 100 :: 512] = b"\xee" * len(content[4096 + 100 :: 512])
     file.write_bytes(content)
 
 
 def empty_an_index(file):
-    """Take the entries out of an index: nothing fails for it, and what is looked up by name is not found."""
+    """Remove the entries of an index: nothing fails, but lookups by name find nothing."""
     with sqlite3.connect(file) as raw:
         [(page, size)] = raw.execute(
             "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'ix_workers_name'"
         )
     raw.close()
     content = bytearray(file.read_bytes())
-    # The header of a page of an index: its kind, the first free block, the number of cells (SQLite's file format, 1.6).
+    # The header of an index page: its kind, the first free block, the number of cells (SQLite file format, 1.6).
     at = (page - 1) * size + 3
     assert content[at : at + 2] == b"\x00\x01"
     content[at : at + 2] = b"\x00\x00"
@@ -247,8 +247,8 @@ def empty_an_index(file):
 
 
 @pytest.mark.parametrize("harm", [damage, empty_an_index])
-async def test_a_damaged_database_gives_no_backup(database, tmp_path, harm):
-    """A copy that nobody could restore is not left to be relied on."""
+async def test_a_damaged_database_is_not_backed_up(database, tmp_path, harm):
+    """A copy that could not be restored is not kept."""
     await made_with(database, "w-1")
     harm(database)
     (tmp_path / "backups").mkdir()
@@ -259,8 +259,8 @@ async def test_a_damaged_database_gives_no_backup(database, tmp_path, harm):
     assert list((tmp_path / "backups").iterdir()) == []
 
 
-async def test_a_changed_audit_log_is_told_of_and_backed_up(database, tmp_path):
-    """It is evidence, and the rest of the state must not be without a backup for it."""
+async def test_a_changed_audit_log_is_reported_and_backed_up(database, tmp_path):
+    """It is evidence, and the rest of the state still needs a backup."""
     await made_with(database, "w-1")
     with sqlite3.connect(database) as raw:
         raw.execute("UPDATE audit_events SET actor = 'operator:eve'")
@@ -272,16 +272,16 @@ async def test_a_changed_audit_log_is_told_of_and_backed_up(database, tmp_path):
     assert copied.file.is_file()
 
 
-def test_no_database_no_backup(database, tmp_path):
-    """A wrong directory is said, and no empty database made in it."""
+def test_a_backup_without_a_database_is_an_error(database, tmp_path):
+    """A wrong directory is reported, and no empty database is created in it."""
     with pytest.raises(StoreError, match="no database at"):
         back_up(database, tmp_path / "monday.db")
     assert list(database.parent.iterdir()) == []
     assert not (tmp_path / "monday.db").exists()
 
 
-async def test_restored_it_is_the_backup_again_and_what_was_there_is_kept(database, tmp_path):
-    """Both states can be opened afterwards; the backup stays as it is."""
+async def test_a_restore_keeps_the_previous_database(database, tmp_path):
+    """Both states can be opened afterwards; the backup is unchanged."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     saved = file.read_bytes()
@@ -296,8 +296,8 @@ async def test_restored_it_is_the_backup_again_and_what_was_there_is_kept(databa
     assert await ids_in(restored.kept) == {"w-1", "w-2"}
 
 
-async def test_two_restores_in_one_second_keep_both(database, tmp_path):
-    """What is kept is never taken for another: the second is refused, with everything as it was."""
+async def test_a_second_restore_in_the_same_second_is_refused(database, tmp_path):
+    """The database kept by the first is not overwritten: the second changes nothing."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     restore(file, database)
@@ -309,8 +309,8 @@ async def test_two_restores_in_one_second_keep_both(database, tmp_path):
     assert names_in(database.parent) == before
 
 
-async def test_into_an_empty_directory(database, tmp_path):
-    """On a new host there is nothing to keep."""
+async def test_a_backup_can_be_restored_into_an_empty_directory(database, tmp_path):
+    """On a new host there is no previous database to keep."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     fresh = tmp_path / "fresh" / "lyftdata.db"
@@ -320,8 +320,8 @@ async def test_into_an_empty_directory(database, tmp_path):
     assert await ids_in(fresh) == {"w-1"}
 
 
-async def test_what_a_crashed_server_has_committed_is_kept_too(database, tmp_path):
-    """The log beside the old database goes with it, and is not taken for the new one's."""
+async def test_the_previous_database_is_kept_with_its_log(database, tmp_path):
+    """Commits of a crashed Server are in the log, which must not be applied to the restored database."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     store = open_store(database)
@@ -338,8 +338,8 @@ async def test_what_a_crashed_server_has_committed_is_kept_too(database, tmp_pat
     assert await ids_in(restored.kept) == {"w-1", "w-late"}
 
 
-async def test_a_damaged_database_is_kept_with_its_log(database, tmp_path):
-    """Anyone who wants to save something from it has all there was; what is put back does not meet that log."""
+async def test_a_damaged_previous_database_is_kept_with_its_log(database, tmp_path):
+    """All data is kept for recovery; the log is not applied to the restored database."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     database.write_bytes(b"not a database at all" * 400)
@@ -353,8 +353,8 @@ async def test_a_damaged_database_is_kept_with_its_log(database, tmp_path):
     assert await ids_in(database) == {"w-1"}
 
 
-async def test_a_running_servers_database_is_not_replaced(database, tmp_path):
-    """It would go on writing to a file that nobody finds again."""
+async def test_the_database_of_a_running_server_is_not_replaced(database, tmp_path):
+    """It would continue writing to a file that is not found again."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     store = open_store(database)
@@ -376,7 +376,7 @@ def tampered(file):
 
 
 def newer(file):
-    """Make a backup one of a version that this program cannot work with."""
+    """Give a backup the version of a schema that this program cannot work with."""
     with sqlite3.connect(file) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
         raw.execute("UPDATE schema_floor SET oldest = '9999'")
@@ -384,7 +384,7 @@ def newer(file):
 
 
 def backup_of_other_server(file):
-    """Make a backup one of another program."""
+    """Replace a backup by the database of another program."""
     file.unlink()
     with sqlite3.connect(file) as raw:
         raw.execute("CREATE TABLE theirs (id INTEGER)")
@@ -405,8 +405,8 @@ def backup_of_other_server(file):
         (lambda file: file.write_text(""), AUDIT_KEY, "no database at"),
     ],
 )
-async def test_what_is_not_right_is_not_restored(database, tmp_path, harm, key, problem, there):
-    """Another secret key, a changed log, a newer version, something else: everything is as it was."""
+async def test_an_unsuitable_backup_is_not_restored(database, tmp_path, harm, key, problem, there):
+    """Another secret key, a changed log, a newer version or another kind of file: everything stays as it was."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     harm(file)
@@ -437,7 +437,7 @@ STAGES = ["Copying", "Checking the database", "Checking the audit log"]
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_an_interrupted_backup_leaves_nothing(database, tmp_path, stage):
-    """Neither a file nor a draft; the next one works."""
+    """Neither the file nor a temporary one; the next backup works."""
     await made_with(database, "w-1")
     target = tmp_path / "interrupted"
     target.mkdir()
@@ -451,7 +451,7 @@ async def test_an_interrupted_backup_leaves_nothing(database, tmp_path, stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_an_interrupted_restore_changes_nothing(database, tmp_path, stage):
-    """The database is what it was, and no draft is beside it."""
+    """The database is unchanged, and there is no temporary file next to it."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     await made_with(database, "w-2")
@@ -464,8 +464,8 @@ async def test_an_interrupted_restore_changes_nothing(database, tmp_path, stage)
     assert await ids_in(database) == {"w-1", "w-2"}
 
 
-async def test_ctrl_c_waits_while_one_database_takes_the_place_of_another(database, tmp_path, monkeypatch):
-    """A SIGINT between the two renames counts after them: both states are there, whole."""
+async def test_ctrl_c_is_deferred_while_the_databases_are_renamed(database, tmp_path, monkeypatch):
+    """A SIGINT between the two renames takes effect after them: both states are complete."""
     await made_with(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     await made_with(database, "w-2")

@@ -1,4 +1,4 @@
-"""One change from outside of the Server that is running on the database, and of the one that is not."""
+"""A single change by a command, whether or not a Server is running on the database."""
 
 import asyncio
 
@@ -12,12 +12,12 @@ from lyftdata.store.direct_write import write_directly
 
 
 def note(action):
-    """Return the operation that appends an audit event."""
+    """Return an operation that appends an audit event."""
     return lambda tx: tx.audit(event(action))
 
 
-async def test_the_audit_chain_goes_on_past_it(database_url):
-    """A running Server appends behind the event of a command, again and again, and the log verifies."""
+async def test_the_audit_chain_continues_after_a_direct_write(database_url):
+    """A running Server appends after the events of commands, and the log verifies."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     for number in range(3):
         await store.write(note(f"server.{number}"))
@@ -30,8 +30,8 @@ async def test_the_audit_chain_goes_on_past_it(database_url):
     assert (report.ok, report.checked) == (True, 7)
 
 
-async def test_many_at_once_with_a_busy_server(database_url):
-    """Twenty commands and a Server that writes meanwhile lose no event and break no link."""
+async def test_concurrent_direct_writes_and_a_busy_server_keep_the_chain(database_url):
+    """Twenty commands and a writing Server lose no event and break no link."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await asyncio.gather(
         *(store.write(note("server")) for _ in range(100)),
@@ -47,8 +47,8 @@ async def test_many_at_once_with_a_busy_server(database_url):
     assert (report.ok, report.checked) == (True, 120)
 
 
-async def test_without_a_server(database_url):
-    """A database that no Server has open is written to all the same."""
+async def test_a_direct_write_works_without_a_server(database_url):
+    """On a database that no Server has open."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     write_directly(database_url, note("host"), audit_key=AUDIT_KEY)
 
@@ -58,8 +58,8 @@ async def test_without_a_server(database_url):
     await store.close()
 
 
-async def test_what_fails_changes_nothing(database_url):
-    """An operation that raises leaves neither its change nor its event."""
+async def test_a_failed_operation_changes_nothing(database_url):
+    """It leaves neither its change nor its event."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
 
     def op(tx):
@@ -73,8 +73,8 @@ async def test_what_fails_changes_nothing(database_url):
     await store.close()
 
 
-async def test_another_key_breaks_no_chain(database_url):
-    """With a secret key that is not the Server's nothing is written."""
+async def test_nothing_is_written_with_another_secret_key(database_url):
+    """The audit chain would break."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await store.write(note("server"))
 
@@ -85,8 +85,8 @@ async def test_another_key_breaks_no_chain(database_url):
     await store.close()
 
 
-async def test_a_log_that_was_changed_keeps_nobody_out(database_url):
-    """A log that a Server has found changed stays marked so, and an operator can still be let in."""
+async def test_a_direct_write_works_on_a_changed_log(database_url):
+    """The log stays marked as changed, but an operator can still be let in."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     run_directly(database_url, "DELETE FROM audit_head")
     store = Store.open(database_url, audit_key=AUDIT_KEY)
@@ -99,8 +99,8 @@ async def test_a_log_that_was_changed_keeps_nobody_out(database_url):
     await store.close()
 
 
-async def test_a_log_turned_back_is_found_by_a_running_server(database_url):
-    """That others may append does not let a log be cut: the Server knows how far it went."""
+async def test_a_rollback_is_detected_by_a_running_server(database_url):
+    """That others may append does not allow truncation: the Server knows how many events there were."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await store.write(note("first"))
     [head] = run_directly(database_url, "SELECT number, hash, mac FROM audit_head")
@@ -118,8 +118,8 @@ async def test_a_log_turned_back_is_found_by_a_running_server(database_url):
     await store.close()
 
 
-async def test_a_database_of_another_version_is_left_alone(database_url, monkeypatch):
-    """Nothing is brought up to date under a Server of the version before."""
+async def test_a_database_of_another_version_is_not_changed(database_url, monkeypatch):
+    """A command does not upgrade the schema under a Server of the previous version."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     monkeypatch.setattr(migrate, "newest_version", lambda: "9999")
 

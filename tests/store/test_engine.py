@@ -1,4 +1,4 @@
-"""One writer that commits in groups."""
+"""One writer that commits in batches."""
 
 import asyncio
 import contextlib
@@ -38,8 +38,8 @@ def insert(worker_id):
     return lambda tx: workers.insert_worker(tx, worker(worker_id), unique_name=True)
 
 
-def held_back(store, *, has_begun=None):
-    """Hold the writer in an operation until the returned event is set, so that others queue behind it; `has_begun` is set within it."""
+def hold_writer(store, *, has_begun=None):
+    """Block the writer until the returned event is set, so that other operations queue; `has_begun` is set when it is blocked."""
     go_on = threading.Event()
 
     def wait(_tx):
@@ -50,8 +50,8 @@ def held_back(store, *, has_begun=None):
     return go_on, asyncio.ensure_future(store.write(wait))
 
 
-async def test_what_was_written_is_read(store):
-    """A change is there for every reader once `write` has returned."""
+async def test_a_write_is_visible_to_readers(store):
+    """As soon as `write` has returned."""
     await store.write(insert("w-1"))
 
     assert await store.read(lambda conn: workers.find_worker(conn, "w-1")) == worker("w-1")
@@ -59,8 +59,8 @@ async def test_what_was_written_is_read(store):
 
 @ON_SQLITE
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_scan_leaves_the_cache_as_it_is(store, fails):
-    """While whole tables are read little is cached, and the connection goes back to the pool as it was."""
+async def test_a_scan_does_not_change_the_cache_size(store, fails):
+    """The cache is small while whole tables are read, and the connection returns to the pool with its usual size."""
 
     def cache_size(conn):
         return conn.exec_driver_sql("PRAGMA cache_size").scalar()
@@ -79,10 +79,10 @@ async def test_a_scan_leaves_the_cache_as_it_is(store, fails):
 
 
 async def test_many_changes_share_one_commit(store):
-    """What queues while the writer is busy is committed together."""
+    """Operations that queue while the writer is busy are committed together."""
     commits: list[object] = []
     sa_event.listen(store._engine, "commit", commits.append)
-    go_on, first = held_back(store)
+    go_on, first = hold_writer(store)
     rest = [asyncio.ensure_future(store.write(insert(f"w-{n}"))) for n in range(50)]
     await asyncio.sleep(0)
     go_on.set()
@@ -93,15 +93,15 @@ async def test_many_changes_share_one_commit(store):
     assert await store.read(lambda conn: len(list(workers.all_workers(conn)))) == 50
 
 
-async def test_one_that_fails_fails_alone(store):
-    """In a group, a conflict undoes its own operation only, and all of it."""
+async def test_a_failed_operation_does_not_affect_its_batch(store):
+    """A conflict undoes its own operation completely, and no other."""
 
     def half_done(tx):
         workers.insert_worker(tx, worker("w-half"), unique_name=True)
         tx.audit(event())
         raise ConflictError("no", "no")
 
-    go_on, first = held_back(store)
+    go_on, first = hold_writer(store)
     outcomes = asyncio.gather(
         store.write(insert("w-1")), store.write(half_done), store.write(insert("w-2")), return_exceptions=True
     )
@@ -115,8 +115,8 @@ async def test_one_that_fails_fails_alone(store):
     assert (await store.verify_audit()).checked == 0
 
 
-async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(database_url):
-    """The holder of a copy knows of a change before the one who asked for it is answered."""
+async def test_changes_are_published_after_the_commit_and_before_the_caller_continues(database_url):
+    """So copies in memory are updated before the caller is answered."""
     seen: list[object] = []
 
     def on_change(changes):
@@ -133,8 +133,8 @@ async def test_changes_are_told_after_the_commit_and_before_the_caller_goes_on(d
     assert seen == [("published", "w-1", 1), "caller"]
 
 
-async def test_a_refused_change_is_not_told(store, published):
-    """What was rolled back is told to nobody."""
+async def test_a_refused_change_is_not_published(store, published):
+    """Nor is anything else that was rolled back."""
     await store.write(insert("w-1"))
     with pytest.raises(ConflictError):
         await store.write(insert("w-1"))
@@ -142,9 +142,9 @@ async def test_a_refused_change_is_not_told(store, published):
     assert published == [WorkerChanged("w-1", worker("w-1"))]
 
 
-async def test_a_cancelled_caller_does_not_undo(store, published):
-    """An operation whose caller has gone is either done whole, and told, or not at all."""
-    go_on, first = held_back(store)
+async def test_cancelling_the_caller_leaves_no_half_done_operation(store, published):
+    """An operation whose caller is gone is either done and published, or not done at all."""
+    go_on, first = hold_writer(store)
     impatient = asyncio.ensure_future(store.write(insert("w-1")))
     await asyncio.sleep(0)
     impatient.cancel()
@@ -158,8 +158,8 @@ async def test_a_cancelled_caller_does_not_undo(store, published):
 
 @ON_SQLITE
 @pytest.mark.parametrize("before", [["w-a"], ["w-a", "w-b"], []])
-async def test_nobody_is_told_done_when_the_disk_is_full(store, published, before):
-    """SQLite then ends the whole transaction by itself: of the group nothing is kept, and nobody is told otherwise."""
+async def test_if_the_disk_is_full_the_whole_batch_fails(store, published, before):
+    """SQLite rolls back the whole transaction: nothing of the batch is stored, and every caller gets an error."""
 
     def fills_the_disk(tx):
         pages = tx.conn.exec_driver_sql("PRAGMA page_count").scalar()
@@ -171,8 +171,8 @@ async def test_nobody_is_told_done_when_the_disk_is_full(store, published, befor
             tx.conn.exec_driver_sql("PRAGMA max_page_count=1000000")
 
     has_begun = threading.Event()
-    go_on, first = held_back(store, has_begun=has_begun)
-    # From then on it is a group of its own.
+    go_on, first = hold_writer(store, has_begun=has_begun)
+    # The operations below are in a later batch.
     assert await asyncio.to_thread(has_begun.wait, 180)
     operations = [*map(insert, before), fills_the_disk, insert("w-after")]
     outcomes = asyncio.gather(*map(store.write, operations), return_exceptions=True)
@@ -191,8 +191,8 @@ async def test_nobody_is_told_done_when_the_disk_is_full(store, published, befor
     assert len(await store.read(lambda conn: list(workers.all_workers(conn)))) == 1
 
 
-async def test_nobody_is_told_done_when_the_commit_fails(store, published):
-    """A commit that fails undoes its group, in the file and in what is remembered; the next one goes on from there."""
+async def test_if_the_commit_fails_the_whole_batch_fails(store, published):
+    """In the file and in memory; the next batch continues from the state before."""
 
     def audited(tx):
         insert("w-1")(tx)
@@ -212,9 +212,9 @@ async def test_nobody_is_told_done_when_the_commit_fails(store, published):
     assert (report.ok, report.checked) == (True, 1)
 
 
-async def test_an_operation_that_runs_out_of_a_generator_hangs_nobody(store):
-    """`next()` of nothing inside an operation is an error for its caller, and for nobody else."""
-    go_on, first = held_back(store)
+async def test_an_operation_that_raises_stop_iteration_blocks_no_caller(store):
+    """`next()` of an empty iterator in an operation is an error only for its caller."""
+    go_on, first = hold_writer(store)
     outcomes = asyncio.gather(
         store.write(lambda _tx: next(iter(()))), store.write(insert("w-1")), return_exceptions=True
     )
@@ -228,20 +228,20 @@ async def test_an_operation_that_runs_out_of_a_generator_hangs_nobody(store):
 
 
 async def test_reading_does_not_wait_for_the_writer(store):
-    """A reader sees the last commit while a transaction is under way."""
+    """A reader sees the last commit while a transaction is in progress."""
     await store.write(insert("w-1"))
-    go_on, writing = held_back(store)
+    go_on, writing = hold_writer(store)
 
     assert await asyncio.wait_for(store.read(lambda conn: workers.find_worker(conn, "w-1")), 180)
     go_on.set()
     await writing
 
 
-async def test_a_writer_that_waits_for_too_long_is_told_of(store, monkeypatch):
-    """A database that never answers a change would otherwise look healthy to a reader; once repaired, it is healthy."""
+async def test_a_writer_that_is_stuck_is_reported(store, monkeypatch):
+    """Otherwise a database that never answers a write would look healthy; when it answers again, it is healthy."""
     monkeypatch.setattr(health, "STUCK_AFTER_S", 0.01)
     assert store.writer_health.is_writing()
-    go_on, writing = held_back(store)
+    go_on, writing = hold_writer(store)
     while store.writer_health.is_writing():
         await asyncio.sleep(0.005)
     go_on.set()
@@ -251,9 +251,9 @@ async def test_a_writer_that_waits_for_too_long_is_told_of(store, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["a\ud800b", 2**70, -(2**70)])
-async def test_what_no_column_takes_is_the_callers_fault(store, value):
-    """Half a surrogate pair, a number beyond 64 bits: not an outage, after which one comes again, and nobody else's fault."""
-    go_on, first = held_back(store)
+async def test_a_value_that_cannot_be_stored_is_the_callers_error(store, value):
+    """Half a surrogate pair, or a number beyond 64 bits: not an outage, after which callers retry, and not an error of others in the batch."""
+    go_on, first = hold_writer(store)
     query = select(text("CAST(:value AS BIGINT)"))
     writing = [
         store.write(lambda tx: tx.conn.execute(query, {"value": value})),
@@ -271,7 +271,7 @@ async def test_what_no_column_takes_is_the_callers_fault(store, value):
 
 @ON_POSTGRESQL
 @pytest.mark.parametrize("worker_id", ["a\0b", "x" * 65])
-async def test_text_that_postgresql_does_not_take_is_the_callers_fault(store, worker_id):
+async def test_text_that_postgresql_cannot_store_is_the_callers_error(store, worker_id):
     """NUL, and more than a column holds."""
     with pytest.raises(UnstorableError):
         await store.write(insert(worker_id))
@@ -280,17 +280,17 @@ async def test_text_that_postgresql_does_not_take_is_the_callers_fault(store, wo
 
 
 async def test_a_reader_changes_nothing(store):
-    """What a reading operation writes by mistake is not kept."""
+    """Writes in a read operation are rejected or rolled back."""
     await store.write(insert("w-1"))
-    # PostgreSQL says no; SQLite lets it be done and then undone.
+    # PostgreSQL rejects it; SQLite rolls it back.
     with contextlib.suppress(StoreError):
         await store.read(lambda conn: conn.execute(delete(workers_table)))
 
     assert await store.read(lambda conn: workers.find_worker(conn, "w-1"))
 
 
-async def test_a_closed_store_takes_nothing(database_url):
-    """What is asked of a closed store fails clearly rather than waiting for ever; closing again is no fault."""
+async def test_a_closed_store_refuses_operations(database_url):
+    """It fails clearly rather than waiting forever; it can be closed twice."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     await store.close()
     await store.close()
@@ -301,10 +301,10 @@ async def test_a_closed_store_takes_nothing(database_url):
         await store.read(lambda conn: workers.find_worker(conn, "w-1"))
 
 
-async def test_closing_is_finished_though_its_caller_is_cancelled(database_url):
-    """A shutdown that is cut short still lets go of the database."""
+async def test_closing_completes_even_if_its_caller_is_cancelled(database_url):
+    """An interrupted shutdown still releases the database."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
-    go_on, writing = held_back(store)
+    go_on, writing = hold_writer(store)
     closing = asyncio.ensure_future(store.close())
     await asyncio.sleep(0)
     closing.cancel()
@@ -317,8 +317,8 @@ async def test_closing_is_finished_though_its_caller_is_cancelled(database_url):
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
 
 
-async def test_errors_do_not_quote_what_was_written(store):
-    """A database error goes to logs: the values of its statement do not."""
+async def test_errors_do_not_contain_the_values_of_the_statement(store):
+    """Database errors go to logs."""
     password_hash = "$argon2id$" + "0" * 8
     with pytest.raises(StoreError) as failed:
         await store.write(
@@ -329,8 +329,8 @@ async def test_errors_do_not_quote_what_was_written(store):
 
 
 @ON_POSTGRESQL
-async def test_errors_do_not_quote_the_row_that_was_written(store):
-    """PostgreSQL tells of a row that breaks a rule with all of its values."""
+async def test_errors_do_not_contain_the_row_of_a_violated_constraint(store):
+    """PostgreSQL's own message has all values of such a row."""
     password_hash = "$argon2id$" + "0" * 8
     with pytest.raises(StoreError) as failed:
         await store.write(
@@ -344,20 +344,20 @@ async def test_errors_do_not_quote_the_row_that_was_written(store):
 
 
 @ON_POSTGRESQL
-async def test_when_the_connection_ends_all_of_its_group_are_told_so(store, cluster, published):
-    """Those who ran before are not done, and nobody takes it for a fault of this program: they may come again."""
+async def test_if_the_connection_is_lost_the_whole_batch_fails(store, cluster, published):
+    """Operations that ran before are not committed, and every caller gets an error after which it may retry."""
 
     def loses_the_connection(tx):
         backend = tx.conn.exec_driver_sql("SELECT pg_backend_pid()").scalar()
         cluster.execute(f"SELECT pg_terminate_backend({backend})")
         tx.conn.exec_driver_sql("SELECT 1")
 
-    go_on, first = held_back(store)
+    go_on, first = hold_writer(store)
     operations = [insert("w-1"), loses_the_connection, insert("w-2"), insert("w-3")]
     waiting = [asyncio.ensure_future(store.write(operation)) for operation in operations]
     await asyncio.sleep(0)
     go_on.set()
-    # It may be of the same group.
+    # It may be in the same batch.
     await asyncio.wait([first])
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -367,7 +367,7 @@ async def test_when_the_connection_ends_all_of_its_group_are_told_so(store, clus
 
 
 async def test_closing_finishes_what_is_queued(database_url):
-    """What was handed over before the end is written."""
+    """Operations submitted before the end are written."""
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     queued = [asyncio.ensure_future(store.write(insert(f"w-{n}"))) for n in range(20)]
     await asyncio.sleep(0)
@@ -380,7 +380,7 @@ async def test_closing_finishes_what_is_queued(database_url):
 
 
 async def test_a_file_that_is_not_a_database_is_reported(tmp_path):
-    """Garbage in the file, a directory in its place, memory, options, another kind of database: a clear error."""
+    """Garbage, a directory, memory, options, another kind of database: the error is clear."""
     (tmp_path / "garbage.db").write_bytes(b"not a database" * 100)
     (tmp_path / "dir.db").mkdir()
     for url in (
@@ -400,8 +400,8 @@ async def test_a_file_that_is_not_a_database_is_reported(tmp_path):
     assert not list(tmp_path.glob("x.db*"))
 
 
-async def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
-    """A directory named with a question mark, a per cent sign or a hash is a directory."""
+async def test_a_path_may_contain_special_characters_of_urls(tmp_path):
+    """A question mark, a per cent sign or a hash in the name of a directory."""
     from sqlalchemy import URL
 
     place = tmp_path / "a?b=c%20d#e"
@@ -413,8 +413,8 @@ async def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
 
 
 @ON_SQLITE
-async def test_one_server_a_database(store, database_url):
-    """A second Server on the same file would not hear of the first one's revocations: it is refused."""
+async def test_a_second_server_on_one_sqlite_file_is_refused(store, database_url):
+    """It would not learn of the first one's revocations."""
     with pytest.raises(StoreError, match="Another Server"):
         Store.open(database_url, audit_key=AUDIT_KEY)
     await store.close()
@@ -425,7 +425,7 @@ async def test_one_server_a_database(store, database_url):
 
 @ON_SQLITE
 async def test_a_newer_schema_is_refused(database_url):
-    """A program that is older than its database does not touch it."""
+    """An older program does not change the database."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     with sqlite3.connect(database_url.removeprefix("sqlite:///")) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -439,7 +439,7 @@ async def test_a_newer_schema_is_refused(database_url):
 
 
 async def test_an_upgrade_that_fails_leaves_nothing_behind(database_url, monkeypatch):
-    """Tables and the head of the audit log are made in one transaction: the next start finds an empty database."""
+    """Tables and the head of the audit log are created in one transaction: the next start finds an empty database."""
 
     def broken(*_args, **_kwargs):
         raise OSError("no head today")
@@ -458,8 +458,8 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(database_url, monkeyp
 
 
 @ON_SQLITE
-async def test_altering_a_table_keeps_what_hangs_on_it(store):
-    """A migration drops and remakes `workers` (as SQLite must): their traces stay; rows left without theirs undo it."""
+async def test_recreating_a_table_keeps_the_rows_that_refer_to_it(store):
+    """A migration drops and recreates `workers` (as SQLite requires): the traces stay; if it would leave rows without their Worker, it is undone."""
     await store.write(insert("w-1"))
     await store.write(
         lambda tx: activity.upsert_traces(tx, [WorkerTraces(worker_id="w-1", last_seen_at=NOON)])
@@ -481,7 +481,7 @@ async def test_altering_a_table_keeps_what_hangs_on_it(store):
 
 
 def test_the_tables_are_portable():
-    """PostgreSQL's dialect can say every table; what grows without end has 64 bits there."""
+    """PostgreSQL can create every table; numbers that grow without limit have 64 bits there."""
     statements = {
         table.name: str(CreateTable(table).compile(dialect=postgresql.dialect()))
         for table in metadata.sorted_tables
@@ -492,8 +492,8 @@ def test_the_tables_are_portable():
 
 
 @ON_SQLITE
-async def test_a_copy_from_a_backup_is_made_private(database_url):
-    """A database file that others could read is its owner's alone once it is opened."""
+async def test_a_database_that_others_can_read_is_made_private(database_url):
+    """When it is opened, perhaps after it was copied from a backup."""
     file = Path(database_url.removeprefix("sqlite:///"))
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     file.chmod(0o644)
@@ -505,8 +505,8 @@ async def test_a_copy_from_a_backup_is_made_private(database_url):
     assert modes == {0o600}
 
 
-async def test_the_files_are_their_owners_alone(tmp_path):
-    """Database, WAL and shared memory have mode 0600, whatever the umask says."""
+async def test_the_files_are_private(tmp_path):
+    """Database, WAL and shared memory have mode 0600, whatever the umask is."""
     before = os.umask(0o000)
     try:
         store = Store.open(f"sqlite:///{tmp_path}/private.db", audit_key=AUDIT_KEY)
@@ -521,7 +521,7 @@ async def test_the_files_are_their_owners_alone(tmp_path):
 
 
 def integrity_of(conn):
-    """Return what SQLite finds wrong with its file."""
+    """Return the result of SQLite's integrity check."""
     return conn.exec_driver_sql("PRAGMA integrity_check").scalars().all()
 
 
@@ -547,11 +547,11 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("acknowledged", [1, *random.SystemRandom().choices(range(2, 300), k=4)], ids=case)
-async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowledged):
+async def test_sigkill_loses_no_acknowledged_write(database_url, acknowledged):
     """
-    Killed at a random moment of writing, every acknowledged row is there with its audit event.
+    After a kill at a random moment, every acknowledged row is there with its audit event.
 
-    The file is sound and the chain is intact; what was not acknowledged is there with its event, or not at all.
+    The file and the chain are intact; other rows are there with their event, or not at all.
     """
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITE_AND_PRINT, database_url],
@@ -582,7 +582,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(database_url, acknowle
 
 
 class LostAnswer:
-    """Makes the answer to one commit get lost, after the commit or before it; the database may be out of reach then."""
+    """Loses the answer to one commit, after the commit or before it; the database may be unreachable then."""
 
     def __init__(self, store, monkeypatch, *, after, unreachable=0):
         self._real = store._engine.dialect.do_commit
@@ -612,7 +612,7 @@ class LostAnswer:
 
 
 def insert_and_note(worker_id):
-    """Return an operation that adds a Worker, with its event in the log."""
+    """Return an operation that adds a Worker, with its audit event."""
 
     def op(tx):
         workers.insert_worker(tx, worker(worker_id), unique_name=True)
@@ -622,7 +622,7 @@ def insert_and_note(worker_id):
 
 
 async def test_a_commit_whose_answer_was_lost_is_looked_up(store, published, monkeypatch):
-    """It has happened, so its caller hears that it did, and so do answers from memory."""
+    """It was committed, so its caller gets the result, and copies in memory are updated."""
     LostAnswer(store, monkeypatch, after=True)
 
     await store.write(insert_and_note("w-1"))
@@ -632,8 +632,8 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(store, published, mon
     assert (await store.verify_audit()).ok
 
 
-async def test_a_commit_that_did_not_happen_is_told_as_failed(store, published, monkeypatch):
-    """Nothing is kept, nothing is told, and the next change goes through."""
+async def test_a_commit_that_did_not_happen_is_an_error(store, published, monkeypatch):
+    """Nothing is stored, nothing is published, and the next change succeeds."""
     LostAnswer(store, monkeypatch, after=False)
 
     with pytest.raises(StoreError):
@@ -645,8 +645,8 @@ async def test_a_commit_that_did_not_happen_is_told_as_failed(store, published, 
 
 
 @pytest.mark.parametrize("after", [True, False])
-async def test_a_commit_in_doubt_is_settled_before_the_next(store, published, monkeypatch, after):
-    """While the database is out of reach nothing is written; then what had happened is told first."""
+async def test_an_uncertain_commit_is_resolved_before_the_next(store, published, monkeypatch, after):
+    """While the database is unreachable nothing is written; then the result of the uncertain commit is published first."""
     LostAnswer(store, monkeypatch, after=after, unreachable=2)
     for _ in range(2):
         with pytest.raises(StoreError):

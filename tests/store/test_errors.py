@@ -1,4 +1,4 @@
-"""What is said of an error of the database."""
+"""How database errors are described."""
 
 import psycopg
 import pytest
@@ -20,16 +20,16 @@ from lyftdata.store.errors import problem_of, remedy_of
         "no more connections allowed (max_client_conn)",
     ],
 )
-def test_that_no_connection_is_free_is_said_with_a_remedy(words):
-    """In one sentence before PostgreSQL's own, which does not always name the reason."""
+def test_a_lack_of_connections_is_reported_with_a_remedy(words):
+    """Our sentence precedes PostgreSQL's own, which does not always name the reason."""
     error = OperationalError(None, None, psycopg.OperationalError(f"connection failed: FATAL:  {words}"))
 
     assert problem_of(error) == f"it has no free connection: connection failed: FATAL:  {words}"
     assert "max_connections" in remedy_of(error)
 
 
-def test_another_error_has_no_such_remedy():
-    """A wrong password is not said to be a matter of connections."""
+def test_another_error_is_not_reported_as_a_lack_of_connections():
+    """Such as a wrong password."""
     words = 'FATAL:  password authentication failed for user "lyftdata"'
     error = OperationalError(None, None, psycopg.OperationalError(words))
 

@@ -1,4 +1,4 @@
-"""The schema changes under Servers that run: what the version before has, it still has, or the database says so."""
+"""Schema upgrades while Servers run: the previous version still works, or the database says that it does not."""
 
 import shutil
 from typing import Any
@@ -41,7 +41,7 @@ def upgrade():
 
 @pytest.fixture
 def next_version(tmp_path, monkeypatch):
-    """Return a function that opens a store as the next version of the program would, whose script says its floor."""
+    """Return a function that opens a store as the next version of the program would, with a script that declares its floor."""
 
     def open_store(url, *, floor):
         theirs = tmp_path / "migrations"
@@ -56,7 +56,7 @@ def next_version(tmp_path, monkeypatch):
 
 
 def add(worker_id):
-    """Return the operation that adds a Worker, with its audit event."""
+    """Return an operation that adds a Worker, with its audit event."""
 
     def op(tx):
         workers.insert_worker(tx, worker(worker_id), unique_name=True)
@@ -71,13 +71,13 @@ async def ids(store):
 
 
 def version(url):
-    """Return the version of the schema, and the oldest whose programs can work with it."""
+    """Return the schema version, and the oldest version whose programs can work with it."""
     [found] = run_directly(url, "SELECT version_num, (SELECT oldest FROM schema_floor) FROM alembic_version")
     return tuple(found)
 
 
-async def test_a_running_server_goes_on_while_the_next_version_upgrades(request, next_version):
-    """On PostgreSQL a Server of the version before writes, reads and appends to the audit log past the upgrade."""
+async def test_a_running_server_continues_while_the_next_version_upgrades(request, next_version):
+    """On PostgreSQL, a Server of the previous version can write, read and append to the audit log after the upgrade."""
     url = request.getfixturevalue("cluster").new_database()
     running = Store.open(url, audit_key=AUDIT_KEY)
     await running.write(add("w-1"))
@@ -96,8 +96,8 @@ async def test_a_running_server_goes_on_while_the_next_version_upgrades(request,
     await upgraded.close()
 
 
-async def test_a_server_of_the_version_before_starts_on_an_upgraded_database(database_url, next_version):
-    """What it finds newer it leaves as it is, down to the floor."""
+async def test_a_server_of_the_previous_version_starts_on_an_upgraded_database(database_url, next_version):
+    """It leaves the newer schema unchanged, as far as the floor allows."""
     await next_version(database_url, floor=OURS).close()
 
     store = Store.open(database_url, audit_key=AUDIT_KEY)
@@ -111,10 +111,10 @@ async def test_a_server_of_the_version_before_starts_on_an_upgraded_database(dat
 
 
 @pytest.mark.parametrize(("floor", "is_refused"), [("9999", True), (OURS, False)])
-async def test_what_would_cut_running_servers_off_waits_for_their_end(
+async def test_an_incompatible_upgrade_waits_until_older_servers_have_stopped(
     request, next_version, floor, is_refused
 ):
-    """While a Server of the version before is heard of, an upgrade that it would not survive is refused; stopped, it goes."""
+    """While a Server of the previous version has a recent heartbeat, an upgrade that it could not work with is refused."""
     url = request.getfixturevalue("cluster").new_database()
     running = Store.open(url, audit_key=AUDIT_KEY)
     me = ServerRecord(
@@ -135,8 +135,8 @@ async def test_what_would_cut_running_servers_off_waits_for_their_end(
 
 
 @pytest.mark.parametrize("floor", ["9999", "9998", ""])
-async def test_a_server_that_the_upgrade_has_cut_off_is_refused(database_url, next_version, floor):
-    """A floor above this program's version, or one that it does not know, keeps it from starting."""
+async def test_a_server_below_the_floor_does_not_start(database_url, next_version, floor):
+    """A floor above this program's version, or an unknown one, keeps it from starting."""
     await next_version(database_url, floor="9999").close()
     run_directly(database_url, "UPDATE schema_floor SET oldest = :floor", floor=floor)
 
@@ -146,8 +146,8 @@ async def test_a_server_that_the_upgrade_has_cut_off_is_refused(database_url, ne
 
 
 @pytest.mark.parametrize("lost", ["DELETE FROM schema_floor", "DROP TABLE schema_floor"])
-async def test_a_newer_database_that_says_no_floor_is_refused(database_url, next_version, lost):
-    """Nothing said is no leave."""
+async def test_a_newer_database_without_a_floor_is_refused(database_url, next_version, lost):
+    """Without a floor, compatibility is not assumed."""
     await next_version(database_url, floor=OURS).close()
     run_directly(database_url, lost)
 
@@ -155,8 +155,8 @@ async def test_a_newer_database_that_says_no_floor_is_refused(database_url, next
         Store.open(database_url, audit_key=AUDIT_KEY)
 
 
-async def test_a_database_of_this_version_gets_the_floor_it_never_had(database_url):
-    """Where none is written down, the next start writes it."""
+async def test_a_missing_floor_is_written_at_the_next_start(database_url):
+    """In a database of this version."""
     await Store.open(database_url, audit_key=AUDIT_KEY).close()
     run_directly(database_url, "DELETE FROM schema_floor")
 
@@ -165,8 +165,8 @@ async def test_a_database_of_this_version_gets_the_floor_it_never_had(database_u
     assert version(database_url) == (OURS, FLOOR)
 
 
-def test_what_one_script_cuts_off_no_later_one_brings_back(next_version, tmp_path):
-    """The floor is the highest of all scripts', whatever the last one says; a script that says nothing is its own."""
+def test_a_later_script_cannot_lower_the_floor(next_version, tmp_path):
+    """The floor is the highest of all scripts; a script without one counts as its own version."""
     next_version(f"sqlite:///{tmp_path / 'any.db'}", floor="0001")._engine.dispose()
     scripts = list(ScriptDirectory(str(tmp_path / "migrations")).walk_revisions())[::-1]
 
@@ -177,12 +177,12 @@ def test_what_one_script_cuts_off_no_later_one_brings_back(next_version, tmp_pat
 
 
 def engine_of(url):
-    """Return an engine past every store."""
+    """Return an engine that is not a store's."""
     return create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
 
 
 def columns(url):
-    """Return every table's columns, as the database has them."""
+    """Return every table's columns, as in the database."""
     engine = engine_of(url)
     found = inspect(engine)
     tables = {name: found.get_columns(name) for name in found.get_table_names()}
@@ -191,7 +191,7 @@ def columns(url):
 
 
 def upgrade_to(url, revision):
-    """Bring a database to a version."""
+    """Upgrade a database to a version."""
     engine = dialect.make_engine(url)
     with dialect.migrating(engine) as conn:
         config = migrate.configuration()
@@ -201,7 +201,7 @@ def upgrade_to(url, revision):
 
 
 def breaks_previous_version(before, after):
-    """Return what programs that know `before` cannot work with in `after`, a sentence each."""
+    """Return why programs that know `before` cannot work with `after`, one sentence each."""
     problems = []
     for table, old in before.items():
         new = {column["name"]: column for column in after.get(table, [])}
@@ -222,8 +222,8 @@ def breaks_previous_version(before, after):
     return problems
 
 
-def test_every_migration_is_survived_by_the_version_before_or_says_so(database_url):
-    """Each script says its floor; one below itself stands for columns that are all still there, and new ones that need nothing."""
+def test_every_migration_declares_whether_the_previous_version_can_continue(database_url):
+    """Each script declares its floor; if it is below the script itself, no column is removed, and new ones need no value."""
     scripts = list(ScriptDirectory.from_config(migrate.configuration()).walk_revisions())[::-1]
     order = [script.revision for script in scripts]
     assert len(order) >= 5
@@ -250,8 +250,8 @@ def test_every_migration_is_survived_by_the_version_before_or_says_so(database_u
         ([("id", "TEXT", True, None), ("hat", "TEXT", False, "'none'")], None),
     ],
 )
-def test_the_rule_for_migrations_finds_what_breaks(after, problem):
-    """The rule above would see each way to break the version before, and lets additions pass."""
+def test_the_check_of_migrations_detects_incompatible_changes(after, problem):
+    """Each way to break the previous version is detected, and additions pass."""
 
     def table(rows):
         return [dict(zip(("name", "type", "nullable", "default"), row, strict=True)) for row in rows]
@@ -263,8 +263,8 @@ def test_the_rule_for_migrations_finds_what_breaks(after, problem):
     assert found == ([problem] if problem else [])
 
 
-def test_the_migrations_make_the_schema(database_url):
-    """What the scripts have made is what the program believes in, to the types and indexes."""
+def test_the_migrations_create_the_schema_in_code(database_url):
+    """The database after the scripts equals the tables in code, including types and indexes."""
     upgrade_to(database_url, "head")
     engine = engine_of(database_url)
     with engine.connect() as conn:
@@ -278,7 +278,7 @@ def test_the_migrations_make_the_schema(database_url):
 
 
 def everything(conn, names, known):
-    """Return all rows of tables, as the database gives them, by the columns that are known."""
+    """Return all rows of tables, restricted to the known columns."""
     found = MetaData()
     found.reflect(conn)
     rows = {}
@@ -288,8 +288,8 @@ def everything(conn, names, known):
     return rows
 
 
-async def test_a_database_of_an_earlier_version_keeps_everything(database_url):
-    """Rows in every table of version 0003 are all there after the upgrade, and the audit chain goes on from its end."""
+async def test_an_upgrade_keeps_all_data(database_url):
+    """Rows in every table of version 0003 are still there, and the audit chain continues."""
     names = make_filled(database_url, revision="0003", events=1)
     engine = engine_of(database_url)
     known = columns(database_url)

@@ -1,4 +1,4 @@
-"""The schema is the same by migrations and by code, and the database holds nothing to log in with."""
+"""The schema in code equals that of the migrations, and the database contains no credentials."""
 
 from tests.builders import event
 from tests.store.conftest import AUDIT_KEY, ON_SQLITE
@@ -6,7 +6,7 @@ from tests.store.conftest import AUDIT_KEY, ON_SQLITE
 from lyftdata.store.schema import metadata
 
 
-async def test_migrations_make_the_schema_that_the_program_speaks_of(store):
+async def test_migrations_create_the_tables_in_code(store):
     """Alembic finds no difference between the migrated database and the tables in code."""
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
@@ -18,7 +18,7 @@ async def test_migrations_make_the_schema_that_the_program_speaks_of(store):
 
 
 @ON_SQLITE
-async def test_the_database_holds_nothing_to_log_in_with(store, database_url):
+async def test_the_database_contains_no_credentials(store, database_url):
     """Neither the audit key nor any plain secret is in the file."""
     await store.write(lambda tx: tx.audit(event()))
 

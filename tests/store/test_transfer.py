@@ -1,4 +1,4 @@
-"""From SQLite to PostgreSQL: everything arrives, or nothing does."""
+"""Moving from SQLite to PostgreSQL: everything arrives, or nothing does."""
 
 import shutil
 import sqlite3
@@ -32,7 +32,7 @@ def target(cluster):
 
 
 def move(source, target, key=AUDIT_KEY):
-    """Move a state."""
+    """Move a database."""
     return transfer.transfer(source, target, audit_key=key)
 
 
@@ -45,13 +45,13 @@ def tables_of(url):
 
 
 def drafts_of(source):
-    """Return what is beside a database, but for what SQLite and the lock leave there."""
+    """Return the files next to a database, except those of SQLite and the lock."""
     usual = {source.name + part for part in ("", ".lock", "-wal", "-shm")}
     return [file.name for file in source.parent.iterdir() if file.name not in usual]
 
 
 def at(file, *statements):
-    """Run SQL at an SQLite file past every store; return the rows of the last."""
+    """Run SQL on an SQLite file behind the store's back; return the rows of the last statement."""
     raw = sqlite3.connect(file)
     with raw:
         rows = [raw.execute(statement).fetchall() for statement in statements]
@@ -60,7 +60,7 @@ def at(file, *statements):
 
 
 async def test_everything_arrives(source, target):
-    """Every table's rows are the same on both sides, and the state goes on from there: log, numbers, Workers."""
+    """Every table has the same rows on both sides, and the audit log, sequences and Workers continue from there."""
     at(
         source,
         "INSERT INTO refusal_attempts (number, reference, code, at, address, claimed_worker, detail, proved) "
@@ -101,8 +101,8 @@ async def test_everything_arrives(source, target):
     assert numbers == [(2508,)]
 
 
-def test_the_source_stays_as_it_was(source, target):
-    """Not a byte of the SQLite file changes, and no copy is left beside it."""
+def test_the_source_is_not_changed(source, target):
+    """Not a byte of the SQLite file changes, and no copy is left next to it."""
     before = source.read_bytes()
 
     move(source, target)
@@ -112,8 +112,8 @@ def test_the_source_stays_as_it_was(source, target):
     assert drafts_of(source) == []
 
 
-def test_json_arrives_to_the_letter(source, target):
-    """NULL stays NULL, the word null stays a word, and a document keeps its order and spaces."""
+def test_json_is_copied_exactly(source, target):
+    """NULL stays NULL, the text null stays a text, and a document keeps its order and spaces."""
     bodies = [None, "null", '{"b": 1,  "a": 1.0}', '"\\u0000"']
     at(source, "DELETE FROM changes")
     raw = sqlite3.connect(source)
@@ -130,8 +130,8 @@ def test_json_arrives_to_the_letter(source, target):
     assert [body for (body,) in rows] == bodies
 
 
-def test_a_database_of_an_earlier_version_is_moved_and_not_upgraded_itself(tmp_path, target):
-    """It is brought up to date in a copy: the version that made it can still be started on it."""
+def test_a_database_of_an_earlier_version_is_moved_without_being_upgraded(tmp_path, target):
+    """A copy is upgraded: the version that made the source can still be started on it."""
     source = tmp_path / "old.db"
     make_filled(f"sqlite:///{source}", revision="0003")
 
@@ -142,8 +142,8 @@ def test_a_database_of_an_earlier_version_is_moved_and_not_upgraded_itself(tmp_p
     assert moved.tables["resources"].rows == 0
 
 
-async def test_a_crashed_servers_log_is_moved_too(tmp_path, target):
-    """What a Server has committed and SQLite keeps beside the file arrives, and stays beside it."""
+async def test_the_log_of_a_crashed_server_is_moved_too(tmp_path, target):
+    """Commits that SQLite keeps in the log next to the file are moved, and the log stays."""
     url = f"sqlite:///{tmp_path / 'store.db'}"
     store = Store.open(url, audit_key=AUDIT_KEY)
     await store.write(lambda tx: workers.insert_worker(tx, worker("w-late"), unique_name=True))
@@ -161,8 +161,8 @@ async def test_a_crashed_servers_log_is_moved_too(tmp_path, target):
     assert at(crashed / "store.db", "SELECT id FROM workers") == [("w-late",)]
 
 
-async def test_refused_while_a_server_uses_the_source(tmp_path, target):
-    """What a running Server changes after the copy would be lost."""
+async def test_a_move_is_refused_while_a_server_uses_the_source(tmp_path, target):
+    """Changes of a running Server after the copy would be lost."""
     file = tmp_path / "store.db"
     store = Store.open(f"sqlite:///{file}", audit_key=AUDIT_KEY)
 
@@ -178,7 +178,7 @@ async def test_refused_while_a_server_uses_the_source(tmp_path, target):
     "something", ["CREATE TABLE theirs (id integer)", "CREATE VIEW theirs AS SELECT 1 AS id"]
 )
 def test_a_target_that_is_not_empty_is_refused(source, target, something):
-    """Whatever is there stays, and nothing is put beside it."""
+    """Whatever is there stays, and nothing is added."""
     run_directly(target, something)
     before = tables_of(target)
 
@@ -189,7 +189,7 @@ def test_a_target_that_is_not_empty_is_refused(source, target, something):
 
 
 async def test_a_second_move_is_refused(source, target):
-    """Not even the same state is copied over one that may have gone on since."""
+    """Not even the same data is copied over a database that may have changed since."""
     move(source, target)
     with pytest.raises(StoreError, match="not empty"):
         move(source, target)
@@ -208,8 +208,8 @@ async def test_a_second_move_is_refused(source, target):
         ("UPDATE workers SET name = 'secret' || char(0)", AUDIT_KEY, "The database failed: .*NUL"),
     ],
 )
-def test_what_is_not_right_is_not_kept(source, target, harm, key, problem):
-    """Another secret key, a changed log, a newer schema, values that PostgreSQL refuses: nothing is there afterwards."""
+def test_a_move_that_fails_leaves_nothing(source, target, harm, key, problem):
+    """Another secret key, a changed log, a newer schema, or values that PostgreSQL refuses."""
     at(source, "INSERT OR REPLACE INTO schema_floor VALUES (1, '0005')", harm)
 
     with pytest.raises(StoreError, match=problem) as refused:
@@ -231,8 +231,8 @@ def test_what_is_not_right_is_not_kept(source, target, harm, key, problem):
         ("revoked_tokens", "INSERT INTO revoked_tokens SELECT 'more', expires_at FROM revoked_tokens"),
     ],
 )
-def test_what_arrives_otherwise_is_found(source, target, monkeypatch, table, harm):
-    """One value, one row less or one more in the target than was read: nothing is kept."""
+def test_a_difference_after_the_copy_is_detected(source, target, monkeypatch, table, harm):
+    """A changed value, a missing row or an additional one: nothing is kept."""
     advance_sequence = transfer._advance_sequence
 
     def damaging(moved, conn):
@@ -249,8 +249,8 @@ def test_what_arrives_otherwise_is_found(source, target, monkeypatch, table, har
     assert move(source, target).audit.ok
 
 
-def test_there_must_be_a_source(tmp_path, target):
-    """A wrong path is said, and no empty database made there."""
+def test_a_missing_source_is_an_error(tmp_path, target):
+    """A wrong path is reported, and no empty database is created there."""
     with pytest.raises(StoreError, match="no database at"):
         move(tmp_path / "nothing.db", target)
     assert list(tmp_path.iterdir()) == []
@@ -262,8 +262,8 @@ def test_the_target_must_be_postgresql(source, tmp_path):
         move(source, f"sqlite:///{Path(tmp_path) / 'other.db'}")
 
 
-def test_it_may_take_as_long_as_it_takes(source, target, monkeypatch):
-    """The database ends a Server that holds up the others for seconds; a state of any size is moved all the same."""
+def test_a_move_is_not_limited_in_time(source, target, monkeypatch):
+    """PostgreSQL ends a Server's transaction that blocks others for seconds, but a database of any size must be moved."""
     limits = []
 
     def look(_table, conn):
@@ -277,7 +277,7 @@ def test_it_may_take_as_long_as_it_takes(source, target, monkeypatch):
 
 @pytest.mark.parametrize("stage", ["Copying", "Comparing", "Checking the audit log"])
 def test_an_interrupted_move_leaves_the_target_empty(source, target, stage):
-    """Ctrl-C at any stage: the source is as it was, and the same command works afterwards."""
+    """Ctrl-C at any stage: the source is unchanged, and the same command works afterwards."""
 
     def interrupt(reported, _done, _total):
         if reported == stage:

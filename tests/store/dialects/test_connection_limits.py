@@ -9,14 +9,14 @@ from lyftdata.store.dialects.connection_limits import ConnectionLimits
 
 
 def limits_of(url):
-    """Return the limits, as the role of this URL finds them."""
+    """Return the limits as the role of this URL sees them."""
     [found] = exposure.ask_postgresql(url, connection_limits.find)
     return found
 
 
 @pytest.fixture
 def role(cluster):
-    """Return the URL of a database by a role without any privilege but to connect, and its names."""
+    """Return a URL with a role that may only connect, and the name of the database."""
     url = cluster.new_database()
     cluster.execute("CREATE ROLE counted LOGIN PASSWORD 'x'")
     yield url.replace("owner:not-a-secret", "counted:x"), url.rpartition("/")[2]
@@ -24,7 +24,7 @@ def role(cluster):
 
 
 def test_limits_are_those_of_the_server_the_role_and_the_database(role, cluster):
-    """Each as PostgreSQL has it; -1 where there is none."""
+    """As PostgreSQL reports them; -1 means no limit."""
     url, name = role
     most = int(cluster.ask("SHOW max_connections"))
 
@@ -37,8 +37,8 @@ def test_limits_are_those_of_the_server_the_role_and_the_database(role, cluster)
     assert (without.role, without.database, limited.role, limited.database) == (-1, -1, 12, 11)
 
 
-def test_sessions_of_other_roles_are_counted_and_own_ones_are_not(role, cluster):
-    """By a role that may see little of other roles' sessions."""
+def test_only_sessions_of_other_roles_are_counted(role, cluster):
+    """Even if the role may see little of other roles' sessions."""
     url, name = role
     before = limits_of(url).others
     with psycopg.connect(url), psycopg.connect(cluster.url(name)), psycopg.connect(cluster.url("postgres")):
@@ -56,8 +56,8 @@ def test_sessions_of_other_roles_are_counted_and_own_ones_are_not(role, cluster)
         ({"others": 200}, 0),
     ],
 )
-def test_the_lowest_limit_holds(limits, allowed):
-    """Of the role, of the database, and what others and the reserve leave of all; a limit of 0 is one."""
+def test_the_lowest_limit_applies(limits, allowed):
+    """The role's, the database's, or what other sessions and the reserve leave; a limit of 0 is a limit."""
     given = {"role": -1, "database": -1, "others": 7} | limits
 
     found = ConnectionLimits(is_pooled=False, max_connections=100, reserved=3, **given)

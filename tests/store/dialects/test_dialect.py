@@ -1,4 +1,4 @@
-"""How a URL reaches the driver of PostgreSQL."""
+"""How a URL is passed to the PostgreSQL driver."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from lyftdata.store.dialects import dialect
 from lyftdata.store.dialects.timed_connection import TimedConnection
 
 
-def test_a_url_may_name_several_hosts_and_settings_of_its_own(monkeypatch: pytest.MonkeyPatch):
-    """What the URL says goes to libpq as it is meant; what it does not say is ours."""
+def test_a_url_may_have_several_hosts_and_its_own_settings(monkeypatch: pytest.MonkeyPatch):
+    """Settings in the URL are passed to libpq unchanged; our defaults apply to the others."""
     made = dialect.make_engine(
         "postgresql://owner:pw@/state?host=db1:5432&host=db2:5433&target_session_attrs=read-write&connect_timeout=2"
     )

@@ -1,4 +1,4 @@
-"""What a database lets other roles do is found, and what a page says to do about it closes it."""
+"""Access of other roles to the database is detected, and the documented statements close it."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ WHERE_IT_IS_CLOSED = (
 
 @pytest.fixture
 def database_url(cluster):
-    """Return the URL of a database as `createdb` makes it."""
+    """Return the URL of a database as `createdb` creates it."""
     return cluster.new_database()
 
 
@@ -32,7 +32,7 @@ def database(database_url):
 
 @pytest.fixture(params=WHERE_IT_IS_CLOSED[:1])
 def closed(cluster, database_url, database, request):
-    """Return the URL of the database once the statements of a page or an example were run in it."""
+    """Return the URL of the database after the statements of a page or an example were run in it."""
     text = (ROOT / request.param).read_text(encoding="utf-8")
     statements = re.findall(r"REVOKE [A-Z ]+ ON \w+ \w+ FROM PUBLIC", text)
     assert len(statements) >= 2
@@ -41,8 +41,8 @@ def closed(cluster, database_url, database, request):
     return database_url
 
 
-def test_a_database_as_it_is_made_is_open_to_every_role(database_url, database):
-    """PostgreSQL lets every role connect unless told otherwise; the sentence says what to run."""
+def test_a_new_database_is_open_to_every_role(database_url, database):
+    """By default PostgreSQL lets every role connect; the message says what to run."""
     [problem] = exposure.ask(database_url)
 
     assert problem.startswith("LYFTDATA_DATABASE_URL: every role")
@@ -50,8 +50,8 @@ def test_a_database_as_it_is_made_is_open_to_every_role(database_url, database):
 
 
 @pytest.mark.parametrize("closed", WHERE_IT_IS_CLOSED, indirect=True)
-async def test_nothing_is_open_after_what_the_page_says(closed):
-    """A Server starts on a database that was closed as the page says, and nothing is left to warn of."""
+async def test_nothing_is_open_after_the_documented_statements(closed):
+    """A Server starts on a database that was closed in this way, and warns about nothing."""
     store = Store.open(closed, audit_key=AUDIT_KEY)
 
     assert await store.read(exposure.find) == exposure.ask(closed) == []
@@ -67,8 +67,8 @@ async def test_nothing_is_open_after_what_the_page_says(closed):
         ("GRANT TRIGGER ON ALL TABLES IN SCHEMA public TO PUBLIC", r"admin_sessions, .* and \d+ more"),
     ],
 )
-async def test_each_opening_is_found(closed, cluster, database, opened, problem):
-    """One grant to PUBLIC after the tables were made: one sentence."""
+async def test_each_grant_to_public_is_detected(closed, cluster, database, opened, problem):
+    """One grant to PUBLIC after the tables were created: one message."""
     await Store.open(closed, audit_key=AUDIT_KEY).close()
     cluster.execute(opened.format(database=database), database)
 
@@ -76,8 +76,8 @@ async def test_each_opening_is_found(closed, cluster, database, opened, problem)
     assert re.search(problem, found)
 
 
-async def test_tables_of_a_role_that_is_not_ours_are_told_of(closed, cluster, database):
-    """Where an unknown caller could make tables first, they are his, and he can change who is let in."""
+async def test_tables_owned_by_another_role_are_reported(closed, cluster, database):
+    """A role that could create the tables first owns them, and can change who is admitted."""
     await Store.open(closed, audit_key=AUDIT_KEY).close()
     ours, theirs = f"server_{database}", f"early_{database}"
     for statement in (
@@ -98,8 +98,8 @@ async def test_tables_of_a_role_that_is_not_ours_are_told_of(closed, cluster, da
     assert exposure.ask(url) == []
 
 
-def test_a_database_that_does_not_answer_is_told_of(cluster):
-    """Unreachable or refused: an error of one line, without the password."""
+def test_a_database_that_does_not_answer_is_reported(cluster):
+    """Whether unreachable or refusing: an error in one line, without the password."""
     for url in (
         "postgresql://owner:pass-word@127.0.0.1:1/none",
         cluster.url("none").replace("not-a-secret", "pass-word"),
@@ -111,7 +111,7 @@ def test_a_database_that_does_not_answer_is_told_of(cluster):
         assert "\n" not in caught.value.message
 
 
-def test_a_file_is_open_to_nobody(tmp_path):
-    """SQLite has no roles; nothing is asked, and no file is made."""
+def test_sqlite_has_no_exposure(tmp_path):
+    """SQLite has no roles; no database is opened, and no file is created."""
     assert exposure.ask(f"sqlite:///{tmp_path}/none.db") == []
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from lyftdata.store.tables import workers
 
 @pytest.fixture
 def cable(cluster: Cluster) -> Iterator[Cable]:
-    """Return a line to the database that can be cut."""
+    """Return a connection to the database that can be cut."""
     line = Cable(cluster)
     yield line
     line.close()
@@ -23,15 +23,15 @@ def cable(cluster: Cluster) -> Iterator[Cable]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for an answer for as long as a busy machine may need for one, and not for two minutes."""
+    """Wait for an answer only as long as a busy machine may need, not two minutes."""
     monkeypatch.setattr(pooled_connections, "_ANSWERED_WITHIN_S", 5.0)
     monkeypatch.setattr(pooled_connections, "_WATCH_EVERY_S", 0.1)
 
 
 @ON_POSTGRESQL
 @pytest.mark.usefixtures("impatient")
-async def test_no_caller_waits_for_ever_for_its_database(database_url: str, cable: Cable) -> None:
-    """Behind a pooler that hangs, who waits within a transaction gets an error, and who comes next is answered by another connection."""
+async def test_no_caller_waits_forever_for_the_database(database_url: str, cable: Cable) -> None:
+    """If a pooler hangs, a caller in a transaction gets an error, and the next one gets another connection."""
     store = Store.open(cable.url(database_url), audit_key=AUDIT_KEY)
 
     is_cut = asyncio.Event()
@@ -52,7 +52,7 @@ async def test_no_caller_waits_for_ever_for_its_database(database_url: str, cabl
             with pytest.raises(StoreError):
                 await reading
             cable.restore_for_new_connections()
-            # Answered if its next connection came late enough to be let through.
+            # Succeeds if its next connection was opened late enough.
             with contextlib.suppress(StoreError):
                 await writing
             await add_workers(store, worker("press-03"))

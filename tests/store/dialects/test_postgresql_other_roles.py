@@ -1,4 +1,4 @@
-"""Roles that may connect to the Servers' PostgreSQL database, and no more, can neither stop nor mislead the Servers."""
+"""Roles that may only connect to the Servers' PostgreSQL database can neither stop nor mislead the Servers."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ def database_url(cluster):
 
 @pytest.fixture
 def add_role(cluster, database_url):
-    """Return a function that makes a role with some rights on every table; it returns its database URL."""
+    """Return a function that creates a role with some rights on every table; it returns its database URL."""
     made: list[str] = []
 
     def add(*rights):
@@ -51,7 +51,7 @@ def add_role(cluster, database_url):
 
 
 def insert(worker_id):
-    """Return the operation that adds a Worker and tells of it."""
+    """Return an operation that adds a Worker and publishes it."""
 
     def op(tx):
         workers.insert_worker(tx, worker(worker_id), unique_name=True)
@@ -62,15 +62,15 @@ def insert(worker_id):
 
 @contextlib.contextmanager
 def lock_held(url):
-    """Hold the Servers' lock meanwhile, in a session that says what it is."""
+    """Hold the Servers' lock, in a session with an application name."""
     with psycopg.connect(url, application_name="nightly job") as conn:
         conn.execute("LOCK TABLE writer_lock IN SHARE UPDATE EXCLUSIVE MODE")
         yield conn.info.backend_pid
 
 
 @pytest.mark.parametrize("rights", [(), ("SELECT",), ("SELECT", "INSERT")], ids=["nothing", "read", "insert"])
-async def test_no_lock_of_a_role_without_the_right_to_change_stops_the_writer(store, add_role, rights):
-    """Table locks, row locks and advisory locks of every kind: refused, or without effect on the Servers."""
+async def test_a_role_that_cannot_update_cannot_block_the_writer(store, add_role, rights):
+    """Its table locks, row locks and advisory locks are refused, or do not affect the Servers."""
     held = []
     with contextlib.ExitStack() as sessions:
         for statement in (
@@ -90,17 +90,15 @@ async def test_no_lock_of_a_role_without_the_right_to_change_stops_the_writer(st
                 session.rollback()
         await asyncio.wait_for(store.write(insert("w-1")), 180)
 
-    # What was granted does not conflict with writing.
+    # The locks that it got do not conflict with writing.
     assert any("advisory" in statement for statement in held)
     assert not [
         statement for statement in held if "EXCLUSIVE" in statement and "ROW EXCLUSIVE" not in statement
     ]
 
 
-async def test_who_holds_the_lock_is_named_and_two_failed_groups_count(
-    store, database_url, add_role, monkeypatch
-):
-    """A session that may change the table can hold it: the writer gives up, says so, and works again afterwards."""
+async def test_the_holder_of_the_lock_is_named(store, database_url, add_role, monkeypatch):
+    """A role that may update the table can hold the lock: after two failed batches the Server reports that it cannot write, and recovers afterwards."""
     monkeypatch.setattr(postgresql, "WAIT_FOR_TURN_S", 0.2)
     with lock_held(add_role("UPDATE")) as pid:
         failing = asyncio.ensure_future(store.write(insert("w-1")))
@@ -120,15 +118,15 @@ async def test_who_holds_the_lock_is_named_and_two_failed_groups_count(
     assert await store.read(lock_holders.find) == []
 
 
-async def test_a_start_that_waits_in_vain_names_the_holder(store, database_url, monkeypatch):
-    """A Server that cannot start for a held lock says by whom it is held."""
+async def test_a_start_that_fails_because_of_the_lock_names_its_holder(store, database_url, monkeypatch):
+    """A Server that cannot start because of a held lock reports who holds it."""
     monkeypatch.setattr(postgresql, "WAIT_FOR_TURN_S", 0.2)
     with lock_held(database_url) as pid, pytest.raises(StoreError, match=f"held by: pid {pid}, role owner"):
         Store.open(database_url, audit_key=AUDIT_KEY)
 
 
-async def test_servers_that_start_at_once_on_an_empty_database_make_it_once(database_url):
-    """The lock is a table, which must be made first: those that try at once wait for each other, and all start."""
+async def test_servers_that_start_concurrently_create_the_schema_once(database_url):
+    """The lock itself is a table that must be created first: the Servers wait for each other, and all start."""
     stores = await asyncio.gather(
         *(asyncio.to_thread(Store.open, database_url, audit_key=AUDIT_KEY) for _ in range(6))
     )
@@ -139,8 +137,8 @@ async def test_servers_that_start_at_once_on_an_empty_database_make_it_once(data
         await store.close()
 
 
-async def test_a_restricted_role_starts_on_tables_that_another_owns(store, database_url, add_role):
-    """Who may change every row and make no table runs a Server whose schema is up to date."""
+async def test_a_restricted_role_can_use_tables_owned_by_another(store, database_url, add_role):
+    """A role that may change rows but not create tables can run a Server if the schema is up to date."""
     url = add_role("SELECT, INSERT, UPDATE, DELETE")
     restricted = await asyncio.to_thread(Store.open, url, audit_key=AUDIT_KEY)
     with pytest.raises(StoreError, match="permission denied for sequence"):
@@ -150,7 +148,7 @@ async def test_a_restricted_role_starts_on_tables_that_another_owns(store, datab
 
 @contextlib.asynccontextmanager
 async def listening(url, published):
-    """Give a store that follows what others change, and appends it to a list."""
+    """Open a store that follows the changes of peers and collects them in a list."""
     store = await asyncio.to_thread(Store.open, url, audit_key=AUDIT_KEY)
     store.deliver_changes_to(published.extend)
     store.start_change_feed()
@@ -161,14 +159,14 @@ async def listening(url, published):
 
 
 async def wait_for_change_of(published, worker_id):
-    """Wait until a change is told of."""
+    """Wait until a change of this Worker is published."""
     async with asyncio.timeout(180):
         while worker_id not in [getattr(change, "worker_id", None) for change in published]:
             await asyncio.sleep(0.01)
 
 
-def test_the_channel_is_known_to_those_who_have_the_key():
-    """Servers of one key meet on one channel, whose name says nothing to others."""
+def test_the_channel_name_depends_on_the_key():
+    """Servers with the same key use the same channel, whose name reveals nothing to others."""
     ours, theirs = feed.channel_of(b"a" * 32), feed.channel_of(b"b" * 32)
 
     assert ours == feed.channel_of(b"a" * 32) != theirs
@@ -176,10 +174,8 @@ def test_the_channel_is_known_to_those_who_have_the_key():
     assert len(ours) == len("lyftdata_") + 32
 
 
-async def test_a_flood_of_forged_notifications_makes_no_flood_of_questions(
-    database_url, add_role, monkeypatch
-):
-    """Even on the right channel a notification says nothing but "look": of thousands, few are acted upon."""
+async def test_a_flood_of_forged_notifications_causes_few_queries(database_url, add_role, monkeypatch):
+    """Even on the right channel a notification only says "look": of thousands, few cause a query."""
     questions = 0
     read = change_log.read
 
@@ -206,10 +202,8 @@ async def test_a_flood_of_forged_notifications_makes_no_flood_of_questions(
         assert reader.is_current()
 
 
-async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
-    database_url, cluster, add_role, monkeypatch
-):
-    """Anyone can fill the queue by listening and not reading: nothing more is put in, and changes are heard of by asking."""
+async def test_a_full_notification_queue_fails_no_commit(database_url, cluster, add_role, monkeypatch):
+    """Any role can fill the queue by listening without reading: then no more notifications are sent, and changes are found by polling."""
     monkeypatch.setattr(postgresql, "MAX_NOTIFY_QUEUE_USAGE", 0.0005)
     published: list[Change] = []
     other_url = add_role()
@@ -231,7 +225,7 @@ async def test_a_queue_of_notifications_that_fills_up_fails_no_commit(
 
             await writes.write(insert("w-full"))
             await wait_for_change_of(published, "w-full")
-        # What comes next on our channel is of the time after: in between nothing was sent.
+        # The next notification on our channel is of a later write: none was sent meanwhile.
         await writes.write(insert("w-after"))
         await wait_for_change_of(published, "w-after")
         after = [notification async for notification in ours.notifies(timeout=180, stop_after=1)]

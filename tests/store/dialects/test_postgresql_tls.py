@@ -1,4 +1,4 @@
-"""Which URLs of PostgreSQL are sure to reach the right database."""
+"""Which PostgreSQL URLs are sure to reach the right database."""
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -32,8 +32,8 @@ REMOTE = "postgresql://u:p@db.example/state"
         "postgres://u:p@db.example/state?sslmode=verify-full",
     ],
 )
-def test_verified_or_on_this_machine(url):
-    """A checked certificate, the password's own proof, a Unix socket, a loopback address."""
+def test_a_verified_or_local_database_is_accepted(url):
+    """By certificate, channel binding, Unix socket or loopback address."""
     assert unverified_hosts(make_url(url), {}) == []
 
 
@@ -61,8 +61,8 @@ def test_verified_or_on_this_machine(url):
         ("postgresql://u:p@localhost/state?service=remote", ["the service remote"]),
     ],
 )  # fmt: skip
-def test_not_verified_on_another_host(url, hosts):
-    """Everything else, each host by itself, and whatever hides behind a service's name."""
+def test_an_unverified_remote_database_is_reported(url, hosts):
+    """Everything else, listed by host; the hosts behind a service name are unknown."""
     assert unverified_hosts(make_url(url), {}) == hosts
 
 
@@ -79,14 +79,14 @@ def test_not_verified_on_another_host(url, hosts):
         ("postgresql:///state", {"PGHOST": "", "PGSERVICE": ""}, []),
     ],
 )
-def test_the_environment_counts_as_it_does_for_the_library(url, environ, hosts):
-    """Libpq takes from its variables what the URL does not say, and less from them than from a service's file."""
+def test_the_environment_is_read_as_libpq_reads_it(url, environ, hosts):
+    """Libpq uses its variables for what the URL does not set, and the file of a service overrides them."""
     assert unverified_hosts(make_url(url), environ) == hosts
 
 
 @pytest.fixture
 def database(tmp_path):
-    """Return a PostgreSQL that takes TLS connections, and the file of the authority that its certificate is from."""
+    """Return a PostgreSQL that accepts TLS connections, and the file of its CA."""
     running = Cluster()
     try:
         authority, certificate, key = issued(tmp_path)
@@ -98,7 +98,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def impostor(tmp_path):
-    """Return another PostgreSQL, which takes everybody and has a certificate for the same name from elsewhere."""
+    """Return another PostgreSQL, which accepts every login and has a certificate for the same name from another CA."""
     running = Cluster()
     try:
         (tmp_path / "his").mkdir()
@@ -110,8 +110,8 @@ def impostor(tmp_path):
         running.close()
 
 
-async def test_what_is_accepted_finds_an_impostor_and_what_is_refused_does_not(database, impostor):
-    """Where another answers in the database's place, `sslmode=require` takes it for the database; the two ways that count do not."""
+async def test_the_accepted_settings_detect_an_impostor(database, impostor):
+    """If an impostor answers, `sslmode=require` accepts it; the two accepted settings do not."""
     cluster, authority = database
     right, wrong = (found.new_database().replace("127.0.0.1", "localhost") for found in (cluster, impostor))
     for query in ("channel_binding=require", f"sslmode=verify-full&sslrootcert={authority}"):

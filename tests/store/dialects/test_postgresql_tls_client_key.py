@@ -1,4 +1,4 @@
-"""A private key that a Server shows to PostgreSQL is loaded without a question too."""
+"""A client certificate's private key for PostgreSQL is loaded without a prompt."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ asyncio.run(store.close())
 
 @pytest.fixture
 def client_key(tmp_path: Path) -> tuple[Path, Path]:
-    """Return a certificate and its encrypted key, for a client."""
+    """Return a client certificate and its encrypted key."""
     cert, key = self_signed(tmp_path)
     private = serialization.load_pem_private_key(key.read_bytes(), None)
     key.write_bytes(
@@ -40,7 +40,7 @@ def client_key(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def tls_cluster(tmp_path: Path):
-    """Return a PostgreSQL that takes TLS connections."""
+    """Return a PostgreSQL that accepts TLS connections."""
     (tmp_path / "database").mkdir()
     running = Cluster()
     try:
@@ -50,8 +50,8 @@ def tls_cluster(tmp_path: Path):
         running.close()
 
 
-def test_an_encrypted_key_is_never_asked_for(tls_cluster, client_key, tmp_path):
-    """Without its passphrase the connection fails at once, on a terminal too; with `sslpassword` it is made."""
+def test_no_passphrase_is_asked_for(tls_cluster, client_key, tmp_path):
+    """Without its passphrase the connection fails at once, on a terminal too; with `sslpassword` it succeeds."""
     cert, key = client_key
     url = f"{tls_cluster.new_database()}?sslmode=require&sslcert={cert}&sslkey={key}"
     environ = Host(tmp_path / "host").environ

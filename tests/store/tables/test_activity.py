@@ -16,7 +16,7 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_who_used_a_key_last_is_found(store):
+async def test_workers_are_found_by_the_key_they_used_last(store):
     """By the name of the key, whatever its generation."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     left = [WorkerTraces(worker_id="w-1", api_key_name="press-keys"), WorkerTraces(worker_id="w-2")]
@@ -25,8 +25,8 @@ async def test_who_used_a_key_last_is_found(store):
     assert await store.read(lambda conn: activity.ids_by_api_key(conn, "press-keys")) == {"w-1"}
 
 
-async def test_what_is_written_each_second_leaves_few_cycles(store):
-    """Or few: of those Python takes a long look at everything that moves, and nobody is answered meanwhile."""
+async def test_a_write_leaves_few_reference_cycles(store):
+    """Traces are written each second: many cycles would make Python's garbage collector pause the Server for long."""
     await add_workers(store, worker("w-1"))
     seen = [WorkerTraces(worker_id="w-1", last_seen_at=NOON)]
     await store.write(lambda tx: activity.upsert_traces(tx, seen))
@@ -39,12 +39,12 @@ async def test_what_is_written_each_second_leaves_few_cycles(store):
     finally:
         gc.enable()
 
-    # A statement of SQLAlchemy's leaves ten; one that holds a copy of its table left 75.
+    # A SQLAlchemy statement leaves ten; one that holds a copy of its table left 75.
     assert left < 50 * 20
 
 
-async def test_traces_are_written_over_and_go_with_their_worker(store):
-    """The latest trace counts; those of a deleted Worker are neither kept nor written again."""
+async def test_traces_are_replaced_and_deleted_with_their_worker(store):
+    """The latest trace replaces earlier ones; those of a deleted Worker are neither kept nor written again."""
     await add_workers(store, worker("w-1"))
     trace = WorkerTraces(
         worker_id="w-1", last_seen_at=NOON, address="192.0.2.1", api_key_name="k", host={"os": "x"}
@@ -60,8 +60,8 @@ async def test_traces_are_written_over_and_go_with_their_worker(store):
     assert await store.read(activity.all_seen_ids) == set()
 
 
-async def test_who_was_seen_since_a_time_and_by_which_key(store):
-    """Both sides of the boundary; a Worker without an API key has no name of one."""
+async def test_workers_are_found_by_the_time_they_were_last_seen(store):
+    """Both sides of the boundary; a Worker without an API key has no key name."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     traces = [
         WorkerTraces(worker_id="w-1", last_seen_at=NOON, address="192.0.2.1", api_key_name="press-keys"),

@@ -24,7 +24,7 @@ def session(number, **fields):
 
 @pytest.fixture
 async def add(store):
-    """Return a function that stores sessions, of two operators that are there."""
+    """Return a function that stores sessions of two existing operators."""
     for name in ("ada", "bob"):
         record = OperatorRecord(name=name, role=Role.ADMIN, password_hash="$argon2id$…", created_at=NOON)
         await store.write(lambda tx, record=record: operators.insert_operator(tx, record))
@@ -42,15 +42,15 @@ async def ids(store, operator=None):
     return [record.id for record in found]
 
 
-async def test_sessions_of_one_operator_or_of_all_the_latest_first(store, add):
-    """An operator's sessions are listed without those of others."""
+async def test_sessions_are_listed_latest_first(store, add):
+    """Those of one operator, or of all."""
     await add(session(1), session(2), session(3, operator="bob"))
 
     assert await ids(store, "ada") == ["s2", "s1"]
     assert await ids(store) == ["s3", "s2", "s1"]
 
 
-async def test_one_operator_has_at_most_fifty(store, add):
+async def test_an_operator_has_at_most_fifty_sessions(store, add):
     """One more ends the oldest of that operator, and none of another."""
     await add(session(0, operator="bob"), *(session(n) for n in range(1, admin_sessions.MAX_OF_ONE + 2)))
 
@@ -59,8 +59,8 @@ async def test_one_operator_has_at_most_fifty(store, add):
     assert await ids(store, "bob") == ["s0"]
 
 
-async def test_all_sessions_of_an_operator_but_the_current_one_are_ended(store, add):
-    """A changed password ends the others, and leaves another operator's alone."""
+async def test_all_sessions_of_an_operator_except_one_can_be_ended(store, add):
+    """A password change ends the others, but not those of another operator."""
     await add(session(1), session(2), session(3, operator="bob"))
 
     await store.write(lambda tx: admin_sessions.delete_sessions_of(tx, "ada", besides="s2"))
@@ -69,8 +69,8 @@ async def test_all_sessions_of_an_operator_but_the_current_one_are_ended(store, 
     assert await ids(store) == ["s3"]
 
 
-async def test_a_session_ends_at_its_end(store, add):
-    """It is open until the second before `expires_at`; cleaning up removes it from that second on."""
+async def test_a_session_ends_when_it_expires(store, add):
+    """It is open until the second before `expires_at`; from then on, the clean-up removes it."""
     await add(session(1), session(2, expires_at=NOON))
 
     for now, expected in ((NOON - timedelta(seconds=1), {"s1", "s2"}), (NOON, {"s1"})):
@@ -84,8 +84,8 @@ async def test_a_session_ends_at_its_end(store, add):
         assert set(await ids(store)) == expected
 
 
-async def test_a_session_is_open_while_it_is_used(store, add):
-    """Its last use counts, or its beginning; an earlier use than the one stored changes nothing."""
+async def test_a_session_stays_open_while_it_is_used(store, add):
+    """Its last use counts, or else its start; an earlier use than the stored one changes nothing."""
     await add(session(1), session(2), session(3))
     late, early = NOON + timedelta(minutes=30), NOON + timedelta(minutes=20)
     await store.write(lambda tx: admin_sessions.touch_used(tx, {"s1": late, "s9": late}))
@@ -100,8 +100,8 @@ async def test_a_session_is_open_while_it_is_used(store, add):
         assert found == expected
 
 
-async def test_a_renewed_session_has_another_token(store, add):
-    """The digest of the one before finds nothing; the session stays the same one."""
+async def test_a_renewed_session_has_a_new_token(store, add):
+    """The previous token is not found any more; the session stays the same."""
     await add(session(1), session(2))
     later = NOON + timedelta(minutes=30)
     await store.write(
@@ -114,7 +114,7 @@ async def test_a_renewed_session_has_another_token(store, add):
     assert await store.read(lambda conn: admin_sessions.find_session(conn, "s2")) == session(2)
 
 
-async def test_one_session_is_ended_by_its_id(store, add):
+async def test_a_session_can_be_ended_by_its_id(store, add):
     """The others stay."""
     await add(session(1), session(2))
     await store.write(lambda tx: admin_sessions.delete_session(tx, "s1"))
@@ -123,8 +123,8 @@ async def test_one_session_is_ended_by_its_id(store, add):
     assert await store.read(lambda conn: admin_sessions.find_session(conn, "s2")) == session(2)
 
 
-async def test_sessions_of_a_session_at_the_issuer_are_ended_by_it(store, add):
-    """Those alone that it has opened, of operators of that issuer alone."""
+async def test_an_issuer_session_ends_the_sessions_that_it_opened(store, add):
+    """Only those, and only of operators of that issuer."""
     ann = OperatorRecord(
         name="ann", role=Role.VIEWER, password_hash="", created_at=NOON, issuer="https://id", subject="1"
     )

@@ -1,11 +1,11 @@
-"""API keys: what is kept of each generation, and that of two callers exactly one wins."""
+"""API keys: what is stored for each generation, and that of two concurrent callers exactly one wins."""
 
 import asyncio
 from datetime import timedelta
 
 import pytest
 from tests.builders import NOON, api_key
-from tests.store.conftest import winners
+from tests.store.conftest import count_successes
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.store.tables import (
@@ -13,29 +13,29 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_a_key_and_its_scope_are_kept(store):
-    """Every field comes back, the chosen Workers too."""
+async def test_a_key_and_its_workers_are_stored(store):
+    """Every field is read back, including the chosen Workers."""
     key = api_key(for_all_workers=False, worker_ids=("w-1", "w-2"), expires_at=NOON, digest=b"d" * 32)
     await store.write(lambda tx: api_keys.insert_api_key(tx, key))
 
     assert await store.read(lambda conn: api_keys.find_by_name(conn, key.name)) == [key]
 
 
-async def test_of_twenty_that_race_for_a_key_name_one_wins(store):
-    """A key's name is given once, also after it was revoked."""
+async def test_of_twenty_racing_for_a_key_name_one_wins(store):
+    """The name of a key is never given again, even after the key was revoked."""
     racing = [
         store.write(lambda tx, n=n: api_keys.insert_api_key(tx, api_key(f"PUBLIC{n:04}", name="press-keys")))
         for n in range(20)
     ]
 
-    assert await winners(racing) == 1
+    assert await count_successes(racing) == 1
     await store.write(lambda tx: api_keys.revoke_api_key(tx, "press-keys", NOON))
     with pytest.raises(ConflictError):
         await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("OTHER", name="press-keys")))
 
 
-async def test_keys_are_sorted_by_their_last_use(store):
-    """What was never used is left out; of two that were used at once, the order is the same at every look."""
+async def test_keys_are_sorted_by_last_use(store):
+    """Unused keys are left out; the order of keys used at the same moment is stable."""
     used = {"A": NOON, "B": NOON - timedelta(hours=1), "C": NOON}
 
     def op(tx):
@@ -48,8 +48,8 @@ async def test_keys_are_sorted_by_their_last_use(store):
     assert await store.read(api_keys.ids_by_last_use) == ["B", "A", "C"]
 
 
-async def test_rotation_ends_the_old_generation_at_the_grace(store):
-    """The old generation gets an end and never a later one than it had."""
+async def test_rotation_expires_the_old_generation_after_the_grace_period(store):
+    """The old generation never gets a later expiry than it had."""
     end = NOON + timedelta(hours=1)
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A", name="press-keys")))
     second = api_key("B", name="press-keys", generation=2)
@@ -65,8 +65,8 @@ async def test_rotation_ends_the_old_generation_at_the_grace(store):
     assert ends == [end, end + timedelta(days=1), None]
 
 
-async def test_revoking_takes_every_generation_and_tells(store, published):
-    """No generation of a revoked key works on."""
+async def test_revoking_a_key_revokes_every_generation(store, published):
+    """Each of them is published."""
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A", name="press-keys")))
     second = api_key("B", name="press-keys", generation=2)
     await store.write(
@@ -80,8 +80,8 @@ async def test_revoking_takes_every_generation_and_tells(store, published):
     assert {change.public_id for change in published} == {"A", "B"}
 
 
-async def test_last_use_is_noted(store):
-    """When and by whom a key was last used comes back; an unused one has none."""
+async def test_the_last_use_is_stored(store):
+    """With the time and the Worker; an unused key has none."""
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A")))
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("B")))
     await store.write(lambda tx: api_keys.touch_last_used(tx, {"A": (NOON, "w-1"), "gone": (NOON, "w-2")}))
@@ -90,8 +90,8 @@ async def test_last_use_is_noted(store):
     assert await store.read(api_keys.ids_by_last_use) == ["A"]
 
 
-async def test_a_later_use_stays(store):
-    """A Server that writes what it has noted earlier does not replace what another one has noted since."""
+async def test_an_earlier_use_does_not_replace_a_later_one(store):
+    """A Server may write its uses later than another Server wrote newer ones."""
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A")))
     for use in ((NOON, "w-1"), (NOON - timedelta(seconds=1), "w-2")):
         await store.write(lambda tx, use=use: api_keys.touch_last_used(tx, {"A": use}))
@@ -99,8 +99,8 @@ async def test_a_later_use_stays(store):
     assert await store.read(lambda conn: api_keys.last_used(conn, ["A"])) == {"A": (NOON, "w-1")}
 
 
-async def test_a_fleet_with_a_key_for_each_worker(store, published):
-    """More keys than a database takes values in one statement work, and so does an empty list."""
+async def test_more_keys_than_a_statement_can_have_parameters(store, published):
+    """A fleet with a key for each Worker is looked up, and so is an empty list."""
     many = [f"P{n:05}" for n in range(40_000)]
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("P00007")))
     await store.write(lambda tx: api_keys.touch_last_used(tx, {"P00007": (NOON, "w-1")}))
@@ -110,8 +110,8 @@ async def test_a_fleet_with_a_key_for_each_worker(store, published):
     assert await store.read(lambda conn: api_keys.last_used(conn, [])) == {}
 
 
-async def test_a_generation_is_made_once(store):
-    """Of twenty that rotate a key to its second generation at once, one does."""
+async def test_a_generation_is_created_once(store):
+    """Of twenty concurrent rotations to the second generation, one succeeds."""
     await store.write(lambda tx: api_keys.insert_api_key(tx, api_key("A", name="press-keys")))
     racing = [
         store.write(
@@ -129,8 +129,8 @@ async def test_a_generation_is_made_once(store):
     }
 
 
-async def test_all_keys_are_as_each_by_its_name(store):
-    """Read at once, each generation is for the very Workers it was issued for, in order, and a key for none is for none."""
+async def test_all_keys_are_read_with_their_workers(store):
+    """Each generation is for the Workers it was issued for, in order, and a key for none is for none."""
     expected = [
         api_key("A", name="for-all", digest=b"a" * 32),
         api_key("B", name="for-one", for_all_workers=False, worker_ids=("w-2",)),
@@ -146,8 +146,8 @@ async def test_all_keys_are_as_each_by_its_name(store):
     assert sorted(found, key=lambda key: key.public_id) == expected
 
 
-async def test_workers_that_are_added_to_a_key_come_in_order(store, published):
-    """What is published of a key is what is read of it: a Worker is looked for by halves."""
+async def test_workers_added_to_a_key_are_sorted(store, published):
+    """The published record equals the one read later: its Workers are looked up by binary search."""
     key = api_key("A", name="press-keys", for_all_workers=False, worker_ids=("w-2",))
     await store.write(lambda tx: api_keys.insert_api_key(tx, key))
 

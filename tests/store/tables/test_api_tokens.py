@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from tests.builders import NOON
-from tests.store.conftest import winners
+from tests.store.conftest import count_successes
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import ApiTokenRecord, OperatorRecord, Role
@@ -40,12 +40,12 @@ async def ada(store):
 
 
 async def live(store, *public_ids, now=NOON):
-    """Return which of these tokens let their bearers in."""
+    """Return which of these tokens are valid."""
     return await store.read(lambda conn: api_tokens.live_among(conn, public_ids, now=now))
 
 
-async def test_a_token_is_kept_with_its_operator(store, ada):
-    """Every field comes back."""
+async def test_a_token_is_stored_and_found_with_its_operator(store, ada):
+    """Every field is read back."""
     record = token(last_used_at=NOON, last_used_from="192.0.2.7", revoked_at=NOON)
     await insert(store, record)
 
@@ -56,9 +56,9 @@ async def test_a_token_is_kept_with_its_operator(store, ada):
     assert await store.read(lambda conn: api_tokens.find_with_operator(conn, "nope")) == (None, None)
 
 
-async def test_of_ten_that_race_for_a_name_one_wins(store):
-    """A name is given once, also after the token was revoked."""
-    assert await winners(insert(store, token(public_id=f"T{n}")) for n in range(10)) == 1
+async def test_of_ten_racing_for_a_name_one_wins(store):
+    """A name is never given again, even after the token was revoked."""
+    assert await count_successes(insert(store, token(public_id=f"T{n}")) for n in range(10)) == 1
 
     await store.write(lambda tx: api_tokens.revoke_api_token(tx, "ci-deploy", NOON))
     with pytest.raises(ConflictError) as conflict:
@@ -67,7 +67,7 @@ async def test_of_ten_that_race_for_a_name_one_wins(store):
 
 
 async def test_the_tokens_of_one_operator_are_revoked_together(store, ada):
-    """Those of others stay; the names of those that worked until now come back."""
+    """Tokens of other operators stay; the names of those that were valid until then are returned."""
     await insert(store, token("a-token"), token("b-token"), token("c-token", operator="bob"))
     await store.write(lambda tx: api_tokens.revoke_api_token(tx, "a-token", NOON))
     later = NOON + timedelta(hours=1)
@@ -91,15 +91,15 @@ async def test_the_tokens_of_one_operator_are_revoked_together(store, ada):
     ],
     ids=["live", "revoked", "expired", "one second left", "operator gone", "of an operator of the same name"],
 )
-async def test_only_what_lets_in_now_is_live(store, ada, fields, is_live):
+async def test_only_valid_tokens_are_live(store, ada, fields, is_live):
     """By the same rules as `verify_api_token`."""
     await insert(store, token(**fields))
 
     assert bool(await live(store, "ci-deploy")) is is_live
 
 
-async def test_the_latest_use_stays(store):
-    """A Server that writes late does not write over what another has written."""
+async def test_an_earlier_use_does_not_replace_a_later_one(store):
+    """A Server that writes late does not overwrite what another has written."""
     await insert(store, token())
     later = NOON + timedelta(minutes=1)
     for at, address in ((NOON, "192.0.2.1"), (later, "192.0.2.2"), (NOON, "192.0.2.3")):

@@ -23,7 +23,7 @@ def record_of(size, *, key=AUDIT_KEY, text="event"):
 
 
 async def add(store, record):
-    """Store a checkpoint; return what the stored one says."""
+    """Store a checkpoint; return the stored one."""
     return await store.write(lambda tx: audit_checkpoints.add_checkpoint(tx, record))
 
 
@@ -36,7 +36,7 @@ async def stored(store):
 
 
 async def test_the_first_checkpoint_of_a_size_stays(stored):
-    """Another one for as many events is not stored, and its caller learns what the stored one says."""
+    """A second one for as many events is not stored, and its caller gets the stored one."""
     kept_record = await add(stored, record_of(5, text="other"))
 
     assert kept_record.root == (await add(stored, record_of(5))).root
@@ -46,15 +46,15 @@ async def test_the_first_checkpoint_of_a_size_stays(stored):
 
 @pytest.mark.parametrize(("size", "found"), [(2, 0), (3, 3), (8, 5), (99, 9)])
 async def test_the_last_tree_is_that_of_the_largest_checkpoint_that_fits(stored, size, found):
-    """An empty one if there is none."""
+    """The tree is empty if there is no checkpoint."""
     tree = await stored.read(lambda conn: audit_checkpoints.last_tree(conn, audit_key=AUDIT_KEY, size=size))
 
     assert tree.size == found
 
 
 @pytest.mark.parametrize(("number", "size"), [(1, 3), (3, 3), (4, 5), (9, 9), (10, None)])
-async def test_the_first_checkpoint_that_holds_an_event_is_found(stored, number, size):
-    """None for an event after the last one."""
+async def test_the_first_checkpoint_that_covers_an_event_is_found(stored, number, size):
+    """There is none for an event after the last checkpoint."""
     found = await stored.read(
         lambda conn: audit_checkpoints.first_covering(conn, number, audit_key=AUDIT_KEY)
     )
@@ -62,8 +62,8 @@ async def test_the_first_checkpoint_that_holds_an_event_is_found(stored, number,
     assert (None if found is None else found.size) == size
 
 
-async def test_a_checkpoint_that_another_key_has_signed_is_passed_over(store):
-    """Neither the tree nor a proof begins with it."""
+async def test_a_checkpoint_signed_by_another_key_is_skipped(store):
+    """Neither a tree nor a proof begins with it."""
     await add(store, record_of(3))
     await add(store, record_of(5, key=b"o" * 32))
     await add(store, record_of(9))
@@ -74,7 +74,7 @@ async def test_a_checkpoint_that_another_key_has_signed_is_passed_over(store):
 
 
 async def test_checkpoints_before_a_removal_are_removed(stored):
-    """The one of just so many events stays: the log goes on from it."""
+    """The checkpoint at the removal stays: the log continues from it."""
     await stored.write(lambda tx: audit_checkpoints.remove_before(tx, 5))
     left = await stored.read(lambda conn: list(audit_checkpoints.all_checkpoints(conn)))
     between = await stored.read(lambda conn: audit_checkpoints.last_in(conn, after=5, up_to=8))

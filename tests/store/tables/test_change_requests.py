@@ -1,4 +1,4 @@
-"""What one operator asked for and another confirms."""
+"""Requests of one operator that another must confirm."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ OPERATION = encode_operation(ChangeWorkers(action="delete", worker_ids=["w-1", "
 
 
 def request(request_id, *, operator="ann", minutes=0, **fields):
-    """Return a request that waits."""
+    """Return a pending request."""
     at = NOON + timedelta(minutes=minutes)
     return ChangeRequestRecord(
         id=request_id,
@@ -41,7 +41,7 @@ async def stored(store, *records):
 
 
 async def decide(store, request_id, state=RequestState.CONFIRMED, *, at=NOON):
-    """End a request; return whether it was pending."""
+    """Decide a request; return whether it was pending."""
     return await store.write(
         lambda tx: change_requests.decide_request(
             tx, request_id, state, by="operator:ben", note="seen", at=at
@@ -50,7 +50,7 @@ async def decide(store, request_id, state=RequestState.CONFIRMED, *, at=NOON):
 
 
 async def test_a_request_is_read_as_it_was_written(store):
-    """With the labels of its requester, or without a limit, which is not the same as no label."""
+    """With the scope of its requester, or without one, which differs from an empty scope."""
     await stored(store, request("a"), request("b", scope={"team": "etl"}, api_token="ci"))
 
     for request_id, scope in (("a", None), ("b", {"team": "etl"})):
@@ -59,8 +59,8 @@ async def test_a_request_is_read_as_it_was_written(store):
     assert await store.read(lambda conn: change_requests.find_request(conn, "c")) is None
 
 
-async def test_of_two_decisions_one_counts(store):
-    """Replay: the second one changes nothing of the first."""
+async def test_of_two_decisions_one_takes_effect(store):
+    """Replay: the second one changes nothing."""
     await stored(store, request("a"))
 
     done = await asyncio.gather(decide(store, "a"), decide(store, "a", RequestState.DECLINED))
@@ -71,8 +71,8 @@ async def test_of_two_decisions_one_counts(store):
     assert not await decide(store, "nothing")
 
 
-async def test_the_lists(store):
-    """Those that wait are the oldest first, those that have ended the latest first; what is the same is found for its operator."""
+async def test_pending_and_decided_requests_are_listed(store):
+    """Pending ones oldest first, decided ones latest first; an equal request of the same operator is found."""
     others = request("d", minutes=3)
     await stored(
         store,
@@ -98,8 +98,8 @@ async def test_the_lists(store):
     assert counts == [3, 2, 1]
 
 
-async def test_a_reason_is_kept_and_old_decisions_are_dropped(store):
-    """What waits is not dropped, however old it is."""
+async def test_a_reason_is_stored_and_old_decisions_are_deleted(store):
+    """A pending request is not deleted, however old it is."""
     await stored(store, request("a"), request("b"), request("c"))
     await store.write(lambda tx: change_requests.give_reason(tx, "a", "rack 7"))
     await decide(store, "b", at=NOON)

@@ -1,4 +1,4 @@
-"""Sign-ins by device code that are not finished."""
+"""Unfinished sign-ins by device code."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ async def begun(store, *records, at_most=10):
 
 
 async def test_a_sign_in_is_found_by_either_code_until_it_expires(store):
-    """By the user code not any more at that second; what is written over it is what is found."""
+    """From that second on it is not found by the user code; replacing it replaces what is found."""
     await begun(store, login(1), login(2))
     changed = msgspec.structs.replace(
         login(1), state=DeviceLoginState.APPROVED, session_id="s", asked_at=NOON
@@ -48,7 +48,7 @@ async def test_a_sign_in_is_found_by_either_code_until_it_expires(store):
     assert await store.read(lambda conn: device_logins.find_by_user(conn, "user-2", now=last)) == login(2)
 
 
-async def test_there_are_only_so_many(store):
-    """Beyond that none is added, until some have expired."""
+async def test_the_number_of_sign_ins_is_limited(store):
+    """Beyond the limit none is added until some have expired."""
     assert await begun(store, login(1), login(2), login(3), at_most=2) == [True, True, False]
     assert await begun(store, login(3, at=NOON + LIFE), at_most=2) == [True]

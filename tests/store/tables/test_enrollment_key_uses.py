@@ -10,7 +10,7 @@ from lyftdata.store.tables import (
 
 
 async def test_the_latest_use_of_an_enrollment_key_is_kept(store):
-    """What another Server noted later stays; a key that was never used has no entry."""
+    """A later use recorded by another Server stays; an unused key has no entry."""
     later = NOON + timedelta(seconds=1)
     for uses in ({"aa": NOON}, {"aa": later, "bb": NOON}, {"aa": NOON}):
         await store.write(lambda tx, uses=uses: enrollment_key_uses.touch_last_used(tx, uses))

@@ -1,4 +1,4 @@
-"""Enrollment keys that operators issue: generations, and uses that are counted exactly."""
+"""Enrollment keys issued by operators: generations, and uses that are counted exactly."""
 
 import asyncio
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import null, update
 from tests.builders import NOON
-from tests.store.conftest import winners
+from tests.store.conftest import count_successes
 
 from lyftdata.core.errors import ConflictError
 from lyftdata.core.records import EnrollmentKeyRecord, EnrollmentMode
@@ -38,8 +38,8 @@ async def spend(store, public_id="A", now=NOON):
     return await store.write(lambda tx: enrollment_keys.spend_use(tx, public_id, now))
 
 
-async def test_a_key_and_its_rules_are_kept(store):
-    """Every field comes back."""
+async def test_a_key_and_its_rules_are_stored(store):
+    """Every field is read back."""
     record = key(
         worker_name="press-*",
         networks=["192.0.2.0/24"],
@@ -54,9 +54,9 @@ async def test_a_key_and_its_rules_are_kept(store):
     assert await store.read(lambda conn: enrollment_keys.find_enrollment_key(conn, "B")) is None
 
 
-async def test_of_ten_that_race_for_a_name_one_wins(store):
-    """A key's name is given once, also after it was revoked."""
-    assert await winners(insert(store, key(f"K{n}")) for n in range(10)) == 1
+async def test_of_ten_racing_for_a_name_one_wins(store):
+    """The name of a key is never given again, even after the key was revoked."""
+    assert await count_successes(insert(store, key(f"K{n}")) for n in range(10)) == 1
 
     await store.write(lambda tx: enrollment_keys.revoke_enrollment_key(tx, "hosts", NOON))
     with pytest.raises(ConflictError) as refused:
@@ -64,8 +64,8 @@ async def test_of_ten_that_race_for_a_name_one_wins(store):
     assert refused.value.code == "enrollment_key_name_taken"
 
 
-async def test_of_ten_that_use_a_key_for_three_hosts_three_may(store):
-    """Uses are counted exactly, even in a race; one that is returned can be used again."""
+async def test_a_key_for_three_hosts_is_used_three_times(store):
+    """Also if ten race for it; a returned use can be used again."""
     await insert(store, key(max_uses=3))
 
     assert sum(await asyncio.gather(*(spend(store) for _ in range(10)))) == 3
@@ -74,8 +74,8 @@ async def test_of_ten_that_use_a_key_for_three_hosts_three_may(store):
     assert [await spend(store), await spend(store)] == [True, False]
 
 
-async def test_uses_against_the_rules_are_counted_apart(store):
-    """One that is returned counts neither as a use nor as a warning."""
+async def test_uses_against_the_rules_are_counted_separately(store):
+    """A returned use counts neither as a use nor as a warning."""
     await insert(store, key())
 
     for is_warned in (True, False, True):
@@ -87,8 +87,8 @@ async def test_uses_against_the_rules_are_counted_apart(store):
     assert await store.read(enrollment_keys.count_uses) == {"A": (2, 1)}
 
 
-async def test_a_key_is_used_until_the_second_before_its_end(store):
-    """At `expires_at` it is over; a key that is not there is not used."""
+async def test_a_key_can_be_used_until_it_expires(store):
+    """Until the second before `expires_at`; an unknown key cannot be used."""
     await insert(store, key(expires_at=NOON))
 
     assert await spend(store, now=NOON - timedelta(seconds=1))
@@ -96,8 +96,8 @@ async def test_a_key_is_used_until_the_second_before_its_end(store):
     assert not await spend(store, "B")
 
 
-async def test_a_rotation_ends_the_generation_before_at_the_grace(store):
-    """The older one works until then, under its own ID; revoking the name takes both."""
+async def test_rotation_expires_the_old_generation_after_the_grace_period(store):
+    """It works until then, with its own ID; revoking the name revokes both."""
     end = NOON + timedelta(hours=1)
     await insert(store, key())
     second = key("B", generation=2)
@@ -113,7 +113,7 @@ async def test_a_rotation_ends_the_generation_before_at_the_grace(store):
 
 
 async def test_each_change_is_published(store, published):
-    """Issuing, rotating and revoking reach the copies in memory; revoking twice publishes it twice and keeps the first date."""
+    """Issuing and revoking update the copies in memory; a second revocation is published too, with the first date."""
     await insert(store, key())
     later = NOON + timedelta(days=1)
     for now in (NOON, later):
@@ -123,8 +123,8 @@ async def test_each_change_is_published(store, published):
     assert [change.record.revoked_at for change in published] == [None, NOON, NOON]
 
 
-async def test_a_key_from_before_there_were_modes_lets_in_at_once(store):
-    """The row of such a key has no networks for approval, not even an empty list of them."""
+async def test_a_key_from_before_there_were_modes_enrolls_at_once(store):
+    """Its row has no approval networks, not even an empty list."""
     await insert(store, key())
     await store.write(
         lambda tx: tx.conn.execute(update(schema.enrollment_keys).values(approve_networks=null()))

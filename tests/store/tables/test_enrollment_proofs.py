@@ -1,4 +1,4 @@
-"""Proofs of the enrollment key, each used once."""
+"""Proofs of the enrollment key: each is used once."""
 
 import asyncio
 from datetime import timedelta
@@ -10,9 +10,9 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_of_twenty_that_spend_a_proof_one_does(store):
-    """A proof is used up once, even in a race; its memory ends with it."""
-    # Over by the database's clock as well, whatever day it is.
+async def test_of_twenty_racing_to_use_a_proof_one_succeeds(store):
+    """The record of its use is deleted when the proof has expired."""
+    # In the past by the database's clock too.
     end = NOON - timedelta(days=3650)
     spend = [store.write(lambda tx: enrollment_proofs.spend_proofs(tx, [("j", end)])) for _ in range(20)]
 

@@ -1,11 +1,11 @@
-"""Destinations of events, and how far each has got."""
+"""Event destinations, and how far each has got."""
 
 from datetime import timedelta
 
 import msgspec
 import pytest
 from tests.builders import NOON, event
-from tests.store.conftest import winners
+from tests.store.conftest import count_successes
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.event_destinations import EVENT_SKIPPED
@@ -38,8 +38,8 @@ async def insert(store, record, after=3):
     await store.write(lambda tx: event_destinations.insert_destination(tx, record, after=after))
 
 
-async def test_every_field_is_kept(store):
-    """And a destination begins where it was told to."""
+async def test_every_field_is_stored(store):
+    """A destination begins at the given position."""
     await insert(store, destination())
 
     assert await store.read(event_destinations.all_destinations) == [destination()]
@@ -50,16 +50,16 @@ async def test_every_field_is_kept(store):
 
 
 async def test_a_name_is_given_once(store):
-    """Also to callers that ask at once."""
-    assert await winners([insert(store, destination()) for _ in range(5)]) == 1
+    """Also to concurrent callers."""
+    assert await count_successes([insert(store, destination()) for _ in range(5)]) == 1
 
     with pytest.raises(ConflictError) as refused:
         await insert(store, destination())
     assert refused.value.code == "event_destination_name_taken"
 
 
-async def test_what_is_removed_leaves_no_position(store):
-    """A destination of the same name that is added later begins where it is told to."""
+async def test_a_deleted_destination_leaves_no_position(store):
+    """A new destination with the same name begins at its own position."""
     await insert(store, destination())
     changed = msgspec.structs.replace(destination(), paused_at=None)
     await store.write(lambda tx: event_destinations.replace_destination(tx, changed))
@@ -71,8 +71,8 @@ async def test_what_is_removed_leaves_no_position(store):
     assert {name: one.through for name, one in deliveries.items()} == {"siem": 9}
 
 
-async def test_only_its_holder_records_how_far_it_has_got(store):
-    """A Server that lost it sets nothing back."""
+async def test_only_the_holder_of_a_destination_updates_its_position(store):
+    """A Server that lost it overwrites nothing."""
     await insert(store, destination())
 
     def claim(tx):
@@ -97,8 +97,8 @@ async def test_only_its_holder_records_how_far_it_has_got(store):
 @pytest.mark.parametrize(
     ("patterns", "count"), [([], 5), (["*"], 5), (["worker.*"], 3), (["worker.created", "api_key.issued"], 3)]
 )
-async def test_what_waits_is_counted_by_type(store, patterns, count):
-    """An underscore in a group is a letter like others, and what is counted is bounded."""
+async def test_waiting_events_are_counted_by_type(store, patterns, count):
+    """An underscore in a group is not a wildcard, and the count is limited."""
 
     def op(tx):
         for action in ("worker.created", "worker.created", "worker.deleted", "api_key.issued", "workerx.y"):
@@ -127,8 +127,8 @@ async def test_what_waits_is_counted_by_type(store, patterns, count):
     assert [number for number, _ in waiting] == sorted(number for number, _ in waiting)
 
 
-async def test_that_an_event_was_skipped_waits_for_the_destination_that_misses_it(store):
-    """Whichever types it wants; what was skipped for another does not, nor that such a notice was skipped."""
+async def test_the_notice_of_a_skipped_event_waits_for_its_destination(store):
+    """Whatever types it selects; notices about other destinations, or about a skipped notice, do not."""
 
     def op(tx):
         for name, type_ in (("siem", "worker.created"), ("pager", "worker.created"), ("siem", EVENT_SKIPPED)):
@@ -147,7 +147,7 @@ async def test_that_an_event_was_skipped_waits_for_the_destination_that_misses_i
 
 
 async def rejecting(store, *, times=3):
-    """Add a destination whose receiver has rejected event 4 so often; return how far it has got."""
+    """Add a destination whose receiver has rejected event 4 so many times; return its position."""
     await insert(store, destination())
     await store.write(lambda tx: event_destinations.claim(tx, "siem", server_id="one", dead_after=_DEAD))
     delivery = await store.read(lambda conn: event_destinations.find_delivery(conn, "siem"))
@@ -166,13 +166,13 @@ async def rejecting(store, *, times=3):
 
 
 async def test_an_event_is_skipped_once(store):
-    """By whichever of many that ask at once; the next one is not skipped with it, and nothing of the rejection is left."""
+    """By one of many concurrent callers; the next event is not skipped with it, and the rejection is cleared."""
     await rejecting(store)
 
     def skip(number=4):
         return store.write(lambda tx: event_destinations.skip_event(tx, "siem", number))
 
-    assert await winners([skip() for _ in range(5)]) == 1
+    assert await count_successes([skip() for _ in range(5)]) == 1
 
     delivery = await store.read(lambda conn: event_destinations.find_delivery(conn, "siem"))
     assert delivery == EventDeliveryRecord(name="siem", through=4, holder="one", skipped=1)
@@ -183,8 +183,8 @@ async def test_an_event_is_skipped_once(store):
         await store.write(lambda tx: event_destinations.skip_event(tx, "other", 4))
 
 
-async def test_an_attempt_that_was_under_way_sets_back_no_skip(store):
-    """What came of it is not recorded: it began where the destination is no more."""
+async def test_an_attempt_in_progress_does_not_undo_a_skip(store):
+    """Its outcome is not recorded: it began at a position that the destination has left."""
     rejected = await rejecting(store)
     await store.write(lambda tx: event_destinations.skip_event(tx, "siem", 4))
 
@@ -198,8 +198,8 @@ async def test_an_attempt_that_was_under_way_sets_back_no_skip(store):
     assert (delivery.through, delivery.skipped) == (4, 1)
 
 
-async def test_what_was_delivered_meanwhile_is_not_skipped(store):
-    """The operator has seen it wait; it does not any more."""
+async def test_an_event_delivered_meanwhile_is_not_skipped(store):
+    """The operator saw it wait, but it does not any more."""
     rejected = await rejecting(store)
     done = msgspec.structs.replace(rejected, through=4, failures=0)
     assert await store.write(
@@ -212,8 +212,8 @@ async def test_what_was_delivered_meanwhile_is_not_skipped(store):
 
 
 @pytest.mark.parametrize(("times", "number"), [(2, 4), (3, 5)])
-async def test_only_what_was_rejected_three_times_is_skipped(store, times, number):
-    """Not what was rejected twice, and not the event behind it."""
+async def test_only_an_event_rejected_three_times_is_skipped(store, times, number):
+    """Not one rejected twice, nor the event behind it."""
     await rejecting(store, times=times)
 
     with pytest.raises(ConflictError) as refused:

@@ -1,4 +1,4 @@
-"""The policy for the versions of agents."""
+"""The fleet policy for agent versions."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ POLICY = FleetPolicyRecord(
 )
 
 
-async def test_there_is_one_policy_or_none(store, published):
+async def test_there_is_at_most_one_policy(store, published):
     """A later one replaces it, and each change is published."""
     assert await store.read(fleet_policy.find_policy) is None
     await store.write(lambda tx: fleet_policy.write_policy(tx, POLICY))

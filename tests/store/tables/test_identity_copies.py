@@ -29,7 +29,7 @@ def copy_at(minute, reference, **fields):
 
 @pytest.fixture
 async def record(store):
-    """Return a function that records a copy of a Worker."""
+    """Return a function that records a copy."""
     for worker_id in ("w-1", "w-2"):
         entry = worker(worker_id)
         await store.write(lambda tx, entry=entry: workers.insert_worker(tx, entry, unique_name=True))
@@ -41,13 +41,13 @@ async def record(store):
 
 
 async def copies(store, worker_id="w-1"):
-    """Return the references of a Worker's copies, the latest first."""
+    """Return the references of a Worker's copies, latest first."""
     found = await store.read(lambda conn: identity_copies.list_copies(conn, [worker_id]))
     return [copy.reference for copy in found.get(worker_id, [])]
 
 
 async def test_a_host_that_lost_its_reference_is_listed_once(store, record):
-    """Since when it is known stays; what was decided about it before stays too."""
+    """The time of its first refusal stays; an earlier decision stays with its own reference."""
     await record(copy_at(0, "AAAA"))
     await record(copy_at(5, "BBBB"))
     [found] = (await store.read(lambda conn: identity_copies.list_copies(conn, ["w-1"])))["w-1"]
@@ -67,8 +67,8 @@ async def test_a_host_that_lost_its_reference_is_listed_once(store, record):
     assert [copy.reference for copy in undecided] == ["CCCC"]
 
 
-async def test_of_a_worker_the_last_few_copies_are_kept(store, record):
-    """However many hosts there are; those of other Workers are not touched, and end with their Worker."""
+async def test_the_last_few_copies_of_a_worker_are_kept(store, record):
+    """However many hosts there are; those of other Workers are not affected, and are deleted with their Worker."""
     await record(copy_at(0, "OTHER", worker_id="w-2"))
     for number in range(identity_copies.KEPT_OF_A_WORKER + 3):
         await record(copy_at(number, f"R{number}", host=f"host-{number}"))
@@ -80,8 +80,8 @@ async def test_of_a_worker_the_last_few_copies_are_kept(store, record):
     assert await copies(store, "w-2") == []
 
 
-async def test_a_reference_is_of_one_worker(store, record):
-    """A copy of one Worker that names the reference of another one's changes nothing there."""
+async def test_a_reference_belongs_to_one_worker(store, record):
+    """A copy of one Worker that sends the reference of another's changes nothing there."""
     await record(copy_at(0, "SAME"))
     await record(copy_at(1, "SAME", worker_id="w-2", host="elsewhere"))
     await store.write(lambda tx: identity_copies.touch_copy(tx, "w-2", "SAME", at=NOON + 7 * MINUTE))

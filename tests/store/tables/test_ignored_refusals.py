@@ -17,13 +17,13 @@ def decision(subject, *, minutes):
 
 
 async def listed(store, *, minutes):
-    """Return the decisions that hold so many minutes after noon."""
+    """Return the decisions in force so many minutes after noon."""
     now = NOON + timedelta(minutes=minutes)
     return await store.read(lambda conn: ignored_refusals.list_ignored(conn, now=now))
 
 
-async def test_a_decision_holds_until_its_end(store):
-    """A later one replaces it; those whose time is over are removed, and nothing else is."""
+async def test_a_decision_is_in_force_until_its_end(store):
+    """A later one replaces it; only expired ones are removed."""
     for one in (
         decision("worker:a", minutes=5),
         decision("worker:a", minutes=10),
@@ -36,8 +36,8 @@ async def test_a_decision_holds_until_its_end(store):
     assert [one.subject for one in await listed(store, minutes=0)] == ["worker:b"]
 
 
-async def test_stopping_says_whether_there_was_a_decision(store):
-    """Of this cause about this caller."""
+async def test_ending_a_decision_says_whether_there_was_one(store):
+    """For this cause and this caller."""
     await store.write(lambda tx: ignored_refusals.ignore(tx, decision("worker:a", minutes=5)))
 
     async def stop(code):

@@ -18,7 +18,7 @@ async def _operators(store):
 
 
 async def remember(store, number=1, *, operator="ada", now=NOON):
-    """Note a sign-in from a network."""
+    """Record a sign-in from a network."""
     digest = number.to_bytes(32, "big")
     await store.write(lambda tx: known_networks.remember_network(tx, operator, digest, now=now))
 
@@ -29,8 +29,8 @@ async def is_known(store, number=1, *, operator="ada", now=NOON):
     return await store.read(lambda conn: known_networks.is_known_network(conn, operator, digest, now=now))
 
 
-async def test_a_network_is_known_for_the_operator_who_signed_in(store):
-    """For no other operator, and no other network."""
+async def test_a_network_is_known_only_for_the_operator_who_signed_in(store):
+    """No other network is known."""
     await remember(store)
 
     assert await is_known(store)
@@ -39,7 +39,7 @@ async def test_a_network_is_known_for_the_operator_who_signed_in(store):
 
 
 async def test_a_network_is_known_for_ninety_days_after_the_last_sign_in(store):
-    """A further sign-in begins the time again."""
+    """Another sign-in restarts the time."""
     await remember(store)
     await remember(store, now=NOON + timedelta(days=1))
     end = NOON + timedelta(days=1) + KNOWN_FOR
@@ -48,8 +48,8 @@ async def test_a_network_is_known_for_ninety_days_after_the_last_sign_in(store):
     assert not await is_known(store, now=end)
 
 
-async def test_one_operator_has_at_most_a_hundred(store):
-    """One more drops the network that was used longest ago, and none of another operator's."""
+async def test_an_operator_has_at_most_a_hundred_networks(store):
+    """One more drops the least recently used, and none of another operator's."""
     await remember(store, operator="bob")
     for n in range(MAX_PER_OPERATOR + 1):
         await remember(store, n, now=NOON + timedelta(seconds=n))
@@ -60,8 +60,8 @@ async def test_one_operator_has_at_most_a_hundred(store):
     assert await is_known(store, operator="bob")
 
 
-async def test_whether_anyone_has_signed_in(store):
-    """From whatever network."""
+async def test_a_sign_in_of_any_operator_is_known(store):
+    """From any network."""
     assert not await store.read(known_networks.has_any)
     await remember(store, operator="bob")
     assert await store.read(known_networks.has_any)

@@ -8,8 +8,8 @@ from lyftdata.core.records import OpenAlertRecord
 from lyftdata.store.tables import open_alerts
 
 
-async def test_alerts_are_kept_until_they_end(store):
-    """Each by kind and key, with when it was last seen."""
+async def test_alerts_are_stored_until_they_end(store):
+    """By kind and key, with the time they were last seen."""
     first, second = (
         OpenAlertRecord(kind="refused", key=key, raised_at=NOON, last_seen_at=NOON) for key in ("a", "b")
     )

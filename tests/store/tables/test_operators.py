@@ -18,8 +18,8 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_operators_and_their_sessions(store):
-    """Sessions are found by their token's digest with the operator as they are now, and go with them."""
+async def test_an_operators_sessions_are_deleted_with_the_operator(store):
+    """A session is found by its token's digest, with the current state of the operator."""
     ada = OperatorRecord(name="ada", role=Role.VIEWER, password_hash="$argon2id$…", created_at=NOON)
     session = AdminSessionRecord(
         id="s1", operator="ada", digest=b"d" * 32, created_at=NOON, expires_at=NOON, address="192.0.2.1"
@@ -40,7 +40,7 @@ async def test_operators_and_their_sessions(store):
 
 
 async def test_an_operator_of_an_issuer_is_found_by_its_subject_there(store):
-    """By issuer and subject together; two operators cannot be the same subject, and any number can be none."""
+    """By issuer and subject together; both are unique as a pair, and many operators have none."""
     ann = OperatorRecord(
         name="ann", role=Role.VIEWER, password_hash="", created_at=NOON, issuer="https://id", subject="1"
     )
@@ -59,8 +59,8 @@ async def test_an_operator_of_an_issuer_is_found_by_its_subject_there(store):
 
 
 @pytest.mark.parametrize(("ends_in_s", "has_one"), [(1, True), (0, False), (None, False)])
-async def test_a_password_for_an_emergency_counts_until_its_end(store, ends_in_s, has_one):
-    """Whether there is one is asked for before any password is looked at."""
+async def test_an_emergency_password_counts_until_it_expires(store, ends_in_s, has_one):
+    """Whether there is one is looked up before any password is checked."""
     ends_at = None if ends_in_s is None else NOON + timedelta(seconds=ends_in_s)
     ada = OperatorRecord(
         name="ada", role=Role.ADMIN, password_hash="x", created_at=NOON, password_expires_at=ends_at

@@ -37,8 +37,8 @@ def add(store, record):
     return store.write(lambda tx: passkeys.insert_passkey(tx, record))
 
 
-async def test_a_credential_id_is_of_one_passkey_over_all_operators(store):
-    """Of two that come at once one is stored; nor has an operator two passkeys of one name."""
+async def test_a_credential_id_belongs_to_one_passkey(store):
+    """Of two concurrent ones, of any operators, one is stored; the names of an operator's passkeys are unique."""
     both = await asyncio.gather(
         add(store, passkey("a", credential_id=b"same")),
         add(store, passkey("b", "bob", credential_id=b"same")),
@@ -54,8 +54,8 @@ async def test_a_credential_id_is_of_one_passkey_over_all_operators(store):
     ("stored", "sent", "is_accepted"),
     [(0, 0, True), (0, 1, True), (5, 6, True), (5, 5, False), (5, 4, False), (5, 0, False)],
 )
-async def test_a_counter_only_goes_up(store, stored, sent, is_accepted):
-    """One that never counts stays at 0 and is accepted; one that has counted and then sends less is not."""
+async def test_a_counter_only_increases(store, stored, sent, is_accepted):
+    """An authenticator that never counts stays at 0 and is accepted; one that has counted must send a higher number."""
     await add(store, passkey("a", sign_count=stored))
 
     used = await store.write(lambda tx: passkeys.use_passkey(tx, "a", sign_count=sent, now=NOON))
@@ -67,8 +67,8 @@ async def test_a_counter_only_goes_up(store, stored, sent, is_accepted):
     )
 
 
-async def test_of_two_with_one_counter_one_counts(store):
-    """At two Servers perhaps."""
+async def test_of_two_uses_with_one_counter_one_is_accepted(store):
+    """Perhaps at two Servers."""
     await add(store, passkey("a", sign_count=1))
 
     def use():
@@ -77,8 +77,8 @@ async def test_of_two_with_one_counter_one_counts(store):
     assert sorted(await asyncio.gather(use(), use())) == [False, True]
 
 
-async def test_a_credential_is_found_for_its_operator_alone(store):
-    """Another operator's reads as none."""
+async def test_a_credential_is_found_only_for_its_operator(store):
+    """For another operator it does not exist."""
     await add(store, passkey("a"))
 
     def find(operator):
@@ -88,8 +88,8 @@ async def test_a_credential_is_found_for_its_operator_alone(store):
     assert await find("bob") is None
 
 
-async def test_a_passkey_alone_is_a_second_factor_and_goes_with_its_operator(store):
-    """Another's stays; one that is removed is gone, and nobody removes another's by its ID."""
+async def test_a_passkey_is_a_second_factor_and_is_deleted_with_its_operator(store):
+    """Another's stays, and an ID of another operator's passkey removes nothing."""
     for record in (passkey("a"), passkey("c"), passkey("b", "bob")):
         await add(store, record)
     assert await store.read(second_factors.operators_with_factors) == {"ada", "bob"}

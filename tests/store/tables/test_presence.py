@@ -1,4 +1,4 @@
-"""Which Worker is connected to which Server, where several share a database."""
+"""Which Worker is connected to which Server, if several share a database."""
 
 import itertools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, event
 from tests.builders import NOON, worker
-from tests.store.conftest import ON_POSTGRESQL, add_workers, winners
+from tests.store.conftest import ON_POSTGRESQL, add_workers, count_successes
 
 from lyftdata.core.records import PresenceRecord, PresenceState, ServerRecord
 from lyftdata.store.changes import PresenceChanged
@@ -34,7 +34,7 @@ def at(server_id, boot_id="boot-1", **fields):
 
 
 async def claim(store, record, *, dead_after=ALIVE):
-    """Ask for the slot of a Worker; return the other start that holds it, if one does."""
+    """Claim the slot of a Worker; return the session of another boot that holds it, if any."""
     [holder] = await store.write(lambda tx: presence.claim_slots(tx, [record], dead_after=dead_after))
     return None if holder.boot_id == record.boot_id else holder
 
@@ -54,8 +54,8 @@ async def _two_servers(store):
     await add_workers(store, worker("w-1"), worker("w-2", name="w-2"))
 
 
-async def test_two_starts_of_one_worker_do_not_both_get_its_slot(store):
-    """The one that is connected at a live Server keeps it; the same start may move to another Server."""
+async def test_of_two_boots_of_a_worker_one_gets_the_slot(store):
+    """The boot connected at a live Server keeps it; the same boot may move to another Server."""
     first = at("one")
     assert await claim(store, first) is None
 
@@ -70,14 +70,14 @@ async def test_two_starts_of_one_worker_do_not_both_get_its_slot(store):
     [
         (PresenceState.CONNECTED, "two", True),
         (PresenceState.BROKEN, "two", True),
-        # Its Server is gone, and has ended it.
+        # Its Server is gone, and so the session ended.
         (PresenceState.AWAITED, "two", False),
-        # The Server that asks knows whether a session of its own goes on.
+        # The claiming Server knows whether its own session continues.
         (PresenceState.CONNECTED, "one", False),
     ],
 )
-async def test_a_session_that_moves_is_connected_since_it_was(store, state, server_id, goes_on):
-    """Also where the Server that it moves to does not know of it."""
+async def test_a_session_that_moves_keeps_its_start_time(store, state, server_id, goes_on):
+    """Also if the Server that it moves to does not know it."""
     await claim(store, at("one"))
     await store.write(lambda tx: presence.set_state(tx, ["w-1"], state, server_id="one"))
     later = NOON + timedelta(seconds=3)
@@ -90,21 +90,21 @@ async def test_a_session_that_moves_is_connected_since_it_was(store, state, serv
     assert (await found(store)).since == holder.since
 
 
-async def test_of_two_servers_that_ask_at_once_one_gets_the_slot(store):
-    """Two starts that connect at the same moment to two Servers: one holds the slot."""
+async def test_of_two_concurrent_claims_one_gets_the_slot(store):
+    """Two boots connect to two Servers at the same moment."""
 
     async def ask(record):
         if await claim(store, record) is not None:
             raise AssertionError
 
-    assert await winners([ask(at("one", "boot-1")), ask(at("two", "boot-2"))]) == 1
+    assert await count_successes([ask(at("one", "boot-1")), ask(at("two", "boot-2"))]) == 1
 
 
 STATES = [*PresenceState, "no session"]
 
 
-async def test_those_that_ask_at_once_get_what_each_would_get_alone(store):
-    """New, back at their Server, moved from another, kept out by another start, deleted: neighbours change nothing."""
+async def test_claims_in_a_batch_have_the_same_results_as_single_ones(store):
+    """New, returned to their Server, moved, refused because of another boot, deleted: other claims in the batch change nothing."""
     asked = []
     for number, (state, server_id, boot_id) in enumerate(
         itertools.product(STATES, ("one", "two"), ("boot-1", "boot-2"))
@@ -141,8 +141,8 @@ async def test_those_that_ask_at_once_get_what_each_would_get_alone(store):
     assert rows["alone"][-1] is None
 
 
-async def test_a_hundred_workers_at_once_cost_the_statements_of_one(store):
-    """Those of a Server that stops all come at once, a team's key is rotated for all, a Server that was given up takes all back."""
+async def test_a_batch_of_a_hundred_workers_needs_as_many_statements_as_one(store):
+    """Many arrive together if a Server stops, a team's key is rotated, or a Server that was declared dead reclaims its Workers."""
     names = [f"w-{number}" for number in range(10, 110)]
     await add_workers(store, *(worker(name, name=name) for name in names))
 
@@ -164,7 +164,7 @@ async def test_a_hundred_workers_at_once_cost_the_statements_of_one(store):
 
 
 def statements_of(conn: Connection, step: Callable[[], object]) -> list[str]:
-    """Return what a step sends to the database."""
+    """Return the statements that a step sends to the database."""
     statements: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
@@ -178,8 +178,8 @@ def statements_of(conn: Connection, step: Callable[[], object]) -> list[str]:
     return statements
 
 
-async def test_of_two_starts_of_one_worker_in_one_batch_one_gets_the_slot(store):
-    """As if one had asked after the other."""
+async def test_of_two_boots_of_a_worker_in_one_batch_one_gets_the_slot(store):
+    """As if they had been claimed one after the other."""
     first, second = at("one"), at("two", "boot-2")
 
     results = await store.write(lambda tx: presence.claim_slots(tx, [first, second], dead_after=ALIVE))
@@ -189,8 +189,8 @@ async def test_of_two_starts_of_one_worker_in_one_batch_one_gets_the_slot(store)
 
 
 @pytest.mark.parametrize("state", [PresenceState.BROKEN, PresenceState.AWAITED])
-async def test_a_session_that_is_not_connected_gives_way(store, state):
-    """Another start takes the slot of one whose connection broke, or whose Server is gone."""
+async def test_a_session_that_is_not_connected_can_be_replaced(store, state):
+    """Another boot takes the slot of a session whose connection was lost, or whose Server is gone."""
     await claim(store, at("one"))
     await store.write(lambda tx: presence.set_state(tx, ["w-1"], state, server_id="one"))
 
@@ -198,7 +198,7 @@ async def test_a_session_that_is_not_connected_gives_way(store, state):
 
 
 async def test_a_dead_server_holds_no_slot(store):
-    """What was connected to a Server that is silent for too long gives way."""
+    """A session at a Server without a recent heartbeat can be replaced."""
     await claim(store, at("one"))
 
     assert await claim(store, at("two", "boot-2"), dead_after=timedelta(0)) is None
@@ -212,8 +212,8 @@ async def test_a_deleted_worker_gets_no_row(store):
     assert await found(store) is None
 
 
-async def test_a_server_writes_over_no_session_at_another(store):
-    """A change of state, of the credential and the end of a session count at the Server that has the Worker, alone."""
+async def test_a_server_does_not_overwrite_a_session_at_another(store):
+    """Changes of state or credential, and the end of a session, apply only at the Server that has the Worker."""
     await claim(store, at("two"))
 
     await store.write(lambda tx: presence.set_state(tx, ["w-1"], PresenceState.BROKEN, server_id="one"))
@@ -234,8 +234,8 @@ async def test_a_server_writes_over_no_session_at_another(store):
     assert await found(store) == at("one")
 
 
-async def test_workers_of_a_dead_server_are_awaited_and_then_forgotten(store, published):
-    """They count as connected until the time is over; each step is published."""
+async def test_workers_of_a_dead_server_are_awaited_for_a_time(store, published):
+    """They count as connected until then; each step is published."""
     await claim(store, at("one"))
     await claim(store, at("two", worker_id="w-2"))
     published.clear()

@@ -1,4 +1,4 @@
-"""Refusals: grouped by cause, and bounded."""
+"""Refusals: grouped by cause, and limited in number."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,7 @@ def attempt(n, **fields):
 
 
 async def test_refusals_are_grouped_and_found_by_reference(store):
-    """One cause, Worker and address count together; each attempt is found by its reference."""
+    """The group is cause, Worker and address; each attempt is found by its reference."""
     await store.write(
         lambda tx: refusals.record_refusals(tx, [attempt(1), attempt(2), attempt(3, code="unknown_worker")])
     )
@@ -46,8 +46,8 @@ async def test_refusals_are_grouped_and_found_by_reference(store):
     assert await store.read(lambda conn: refusals.find_reference(conn, "NOPE")) is None
 
 
-async def test_a_flood_of_refusals_is_bounded(store, monkeypatch):
-    """However many attempts and however many claimed Workers, only the latest are kept."""
+async def test_only_the_latest_refusals_of_a_flood_are_kept(store, monkeypatch):
+    """However many attempts and claimed Workers there are."""
     monkeypatch.setattr(refusals, "MAX_GROUPS", 10)
     monkeypatch.setattr(refusals, "MAX_ATTEMPTS", 20)
     for start in range(0, 100, 10):

@@ -1,4 +1,4 @@
-"""What the fleet policy refused, by the family of the Workers' names."""
+"""Workers refused by the fleet policy, by the family of their names."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from lyftdata.store.tables.refused_agents import RefusedStarts
 
 
 def refused(*seen, family="etl-*", attempts=1, at=NOON):
-    """Return what was refused of a family: starts as Worker ID and boot ID."""
+    """Return the refused boots of a family, as Worker ID and boot ID."""
     worker_id, boot_id = seen[-1]
     latest = RefusedAgentRecord(
         family=family,
@@ -29,14 +29,14 @@ def refused(*seen, family="etl-*", attempts=1, at=NOON):
 
 
 async def written(store, *batches):
-    """Write what was refused, each batch as another Server would; return what is known of it."""
+    """Write refused boots, each batch as another Server would; return the stored records."""
     for batch in batches:
         await store.write(lambda tx, batch=batch: refused_agents.add_starts(tx, [batch]))
     return await store.read(lambda conn: refused_agents.list_since(conn, NOON - timedelta(days=1)))
 
 
-async def test_a_start_that_two_servers_saw_is_counted_once(store):
-    """Its attempts are added up; what is another start or another entry is told by the last one known."""
+async def test_a_boot_refused_by_two_servers_is_counted_once(store):
+    """Its attempts are added up; whether it is another boot or entry is decided by the last stored one."""
     [found] = await written(
         store,
         refused(("w-1", "boot-1"), attempts=3),
@@ -47,8 +47,8 @@ async def test_a_start_that_two_servers_saw_is_counted_once(store):
     assert (found.worker_id, found.boot_id, found.first_at) == ("w-2", "boot-3", NOON)
 
 
-async def test_a_count_begins_again_after_an_hour(store):
-    """And what was refused before is gone once something else is written."""
+async def test_a_count_restarts_after_an_hour(store):
+    """Older records are deleted when something else is written."""
     late = NOON + timedelta(hours=1, seconds=1)
     [found] = await written(
         store,
@@ -59,7 +59,7 @@ async def test_a_count_begins_again_after_an_hour(store):
     assert (found.family, found.attempts, found.starts, found.first_at) == ("etl-*", 1, 1, late)
 
 
-async def test_a_flood_of_names_keeps_the_latest(store, monkeypatch):
+async def test_only_the_latest_families_of_a_flood_are_kept(store, monkeypatch):
     """Made-up names do not fill the database."""
     monkeypatch.setattr(refused_agents, "MAX_FAMILIES", 2)
     found = await written(

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from tests.builders import NOON
-from tests.store.conftest import winners
+from tests.store.conftest import count_successes
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import ResourceRecord
@@ -27,8 +27,8 @@ async def insert(store, record):
     await store.write(lambda tx: resources.insert_resource(tx, record))
 
 
-async def test_a_service_and_its_workers_are_kept(store):
-    """Every field comes back; one that is not there is None, or an error that names it."""
+async def test_a_service_and_its_workers_are_stored(store):
+    """Every field is read back; for an unknown name, `find` returns None and `get` raises."""
     record = resource(
         scopes=["read", "write"],
         worker_ids=["w-1"],
@@ -46,10 +46,10 @@ async def test_a_service_and_its_workers_are_kept(store):
         await store.read(lambda conn: resources.get_resource(conn, "other"))
 
 
-async def test_a_name_and_an_audience_are_given_once(store):
-    """Also to callers that ask at once, and by a change of another service."""
+async def test_names_and_audiences_are_unique(store):
+    """Also for concurrent callers, and for a change of another service."""
     racing = [insert(store, resource(f"r{n}", audience="https://same.example")) for n in range(5)]
-    assert await winners(racing) == 1
+    assert await count_successes(racing) == 1
     await insert(store, resource())
 
     for change, code in (
@@ -65,8 +65,8 @@ async def test_a_name_and_an_audience_are_given_once(store):
     assert refused.value.code == "resource_audience_taken"
 
 
-async def test_a_deleted_worker_is_taken_out_of_every_service(store, published):
-    """A Worker that gets the same ID later inherits nothing; services that do not name it are not touched."""
+async def test_a_deleted_worker_is_removed_from_every_service(store, published):
+    """A later Worker with the same ID inherits nothing; services that do not name it are not changed."""
     await insert(store, resource(worker_ids=["w-1", "w-2"]))
     await insert(store, resource("other", worker_ids=["w-2"]))
     published.clear()
@@ -79,7 +79,7 @@ async def test_a_deleted_worker_is_taken_out_of_every_service(store, published):
 
 
 async def test_a_change_and_a_deletion_are_published(store, published):
-    """The copies in memory follow."""
+    """So that the copies in memory are updated."""
     await insert(store, resource())
     changed = msgspec.structs.replace(resource(), scopes=["read"])
     await store.write(lambda tx: resources.replace_resource(tx, changed))

@@ -1,4 +1,4 @@
-"""Samples of the fleet, one a minute."""
+"""Samples of the fleet, one per minute."""
 
 from datetime import timedelta
 
@@ -12,8 +12,8 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_minutes_are_kept_in_order_and_let_go(store):
-    """A minute written twice is one; those before the bound are gone."""
+async def test_minutes_are_stored_in_order_and_old_ones_are_removed(store):
+    """A minute written twice is stored once; those before the limit are removed."""
     minutes = [NOON + timedelta(minutes=n) for n in (0, 2, 1, 1)]
     for n, at in enumerate(minutes):
         sample = Sample(at=at, online=n, admitted=n, refused=0)
@@ -26,8 +26,8 @@ async def test_minutes_are_kept_in_order_and_let_go(store):
     assert len(await store.read(lambda conn: samples.summed_samples(conn, since=NOON, step_s=60))) == 2
 
 
-async def test_minutes_are_added_up(store):
-    """Of each step the most that were connected and the sums; steps without a minute are left out."""
+async def test_minutes_are_summed_in_steps(store):
+    """Each step has the peak of connected Workers and the sums; steps without a minute are left out."""
     for minute, online in ((0, 3), (9, 5), (10, 2), (35, 7)):
         sample = Sample(at=NOON + timedelta(minutes=minute), online=online, admitted=minute, refused=1)
         await store.write(lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=NOON))

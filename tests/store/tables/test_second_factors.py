@@ -31,8 +31,8 @@ async def two_operators(store):
         await store.write(lambda tx, record=record: operators.insert_operator(tx, record))
 
 
-async def test_a_step_counts_once_however_many_come_at_once(store):
-    """Replay, over all Servers: of two at once one counts, and none that is not beyond the last one."""
+async def test_a_time_step_is_accepted_once(store):
+    """Replay, at any Server: of two concurrent uses one is accepted, and none that is not later than the last one."""
     await store.write(lambda tx: second_factors.insert_factor(tx, factor("a")))
 
     def use(counter):
@@ -44,8 +44,8 @@ async def test_a_step_counts_once_however_many_come_at_once(store):
     assert found == factor("a", counter=102, used_at=NOON)
 
 
-async def test_a_recovery_code_counts_once_and_for_its_operator(store):
-    """Of two at once one counts; new codes replace the old ones."""
+async def test_a_recovery_code_is_accepted_once_and_for_its_operator(store):
+    """Of two concurrent uses one is accepted; new codes replace the old ones."""
     one, two = b"1" * 32, b"2" * 32
     await store.write(lambda tx: second_factors.replace_recovery_codes(tx, "ada", [one, two]))
 
@@ -59,8 +59,8 @@ async def test_a_recovery_code_counts_once_and_for_its_operator(store):
     assert [await spend("ada", two), await spend("ada", one)] == [False, True]
 
 
-async def test_what_an_operator_has_goes_with_the_operator(store):
-    """Another's stays; a factor that is removed is gone."""
+async def test_factors_and_codes_are_deleted_with_their_operator(store):
+    """Those of another operator stay; they can be deleted separately."""
     for record in (factor("b", "bob"), factor("a"), factor("c", created_at=NOON + timedelta(hours=1))):
         await store.write(lambda tx, record=record: second_factors.insert_factor(tx, record))
     await store.write(lambda tx: second_factors.replace_recovery_codes(tx, "ada", [b"1" * 32]))

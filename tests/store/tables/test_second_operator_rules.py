@@ -6,8 +6,8 @@ from lyftdata.core.second_operator import make_rules
 from lyftdata.store.tables import second_operator_rules
 
 
-async def test_there_is_one_set_of_rules_or_none(store):
-    """A later one replaces it, and is read as it was written; removed, there is none."""
+async def test_there_is_at_most_one_set_of_rules(store):
+    """A later one replaces it; when cleared, there is none."""
     first = make_rules(["delete_workers"], 0, at=NOON, by="operator:ann")
     second = make_rules(["refuse_agents"], 5_000, at=NOON, by="api_token:x")
     assert await store.read(second_operator_rules.find_rules) is None

@@ -36,7 +36,7 @@ async def add(store, *records):
 
 @ON_POSTGRESQL
 async def test_a_heartbeat_is_timed_by_the_database(store):
-    """A Server whose clock is wrong is not taken for dead, and none lives by its own clock."""
+    """A Server with a wrong clock is not declared dead, and its own clock cannot keep it alive."""
     await add(store, server("one"), server("two", started_at=NOON - timedelta(seconds=1)))
 
     assert [record.id for record in await store.read(servers.all_servers)] == ["two", "one"]
@@ -47,8 +47,8 @@ async def test_a_heartbeat_is_timed_by_the_database(store):
 
 
 @ON_POSTGRESQL
-async def test_a_server_that_was_evicted_learns_it_by_its_heartbeat(store):
-    """Its heartbeat is not recorded, and brings it back neither."""
+async def test_an_evicted_server_learns_it_from_its_heartbeat(store):
+    """Its heartbeat is not recorded, and does not add it again."""
     await add(store, server("one"))
     assert await store.write(lambda tx: servers.record_heartbeat(tx, "one"))
 
@@ -68,8 +68,8 @@ async def is_past(store, end, now):
 
 
 @ON_SQLITE
-async def test_alone_a_server_goes_by_its_own_clock(store):
-    """From the second of the end on, a time is past."""
+async def test_a_single_server_uses_its_own_clock(store):
+    """A time is past from that second on."""
     assert await is_past(store, NOON, NOON)
     assert not await is_past(store, NOON, NOON - timedelta(seconds=1))
 
@@ -84,8 +84,8 @@ async def test_alone_a_server_goes_by_its_own_clock(store):
         (-timedelta(minutes=1), timedelta(0), False),
     ],
 )
-async def test_what_one_server_takes_for_past_may_be_valid_at_another(store, ends_in, clock_is_off, expected):
-    """Nothing is past until it is by the Server's clock and, for some minutes, by the database's."""
+async def test_a_time_is_past_only_if_it_is_for_all_servers(store, ends_in, clock_is_off, expected):
+    """By the Server's clock and, for some minutes, by the database's."""
     now = utc_now()
 
     assert await is_past(store, now + ends_in, now + clock_is_off) is expected

@@ -1,4 +1,4 @@
-"""How far identity keys have counted their signatures."""
+"""The signature counters of identity keys."""
 
 import msgspec
 from tests.builders import NOON, worker
@@ -28,7 +28,7 @@ async def write(store, *records):
 
 
 async def test_a_counter_is_read_as_it_was_written(store):
-    """By ID and all at once; the last one written counts, and a deleted Worker has none."""
+    """By ID and all at once; the last write counts, and a deleted Worker has no counter."""
     for worker_id in ("w-1", "w-2"):
         record = worker(worker_id)
         await store.write(lambda tx, record=record: workers.insert_worker(tx, record, unique_name=True))
@@ -47,8 +47,8 @@ async def test_a_counter_is_read_as_it_was_written(store):
     assert left == {"w-2": second}
 
 
-async def test_a_database_of_before_counts_from_the_next_signature_on(database_url):
-    """An upgrade keeps the Workers that it finds, and none of them has counted yet."""
+async def test_after_an_upgrade_counting_begins_with_the_next_signature(database_url):
+    """The upgrade keeps the Workers, which have no counters yet."""
     make_filled(database_url, revision="0015")
     store = Store.open(database_url, audit_key=AUDIT_KEY)
     [kept] = await store.read(lambda conn: list(workers.all_workers(conn)))

@@ -13,8 +13,8 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_signing_keys_are_kept_in_the_order_in_which_they_sign(store):
-    """What was sealed comes back byte by byte."""
+async def test_signing_keys_are_listed_in_the_order_in_which_they_sign(store):
+    """The encrypted key is read back byte by byte."""
     keys = [
         SigningKeyRecord(
             kid=kid,

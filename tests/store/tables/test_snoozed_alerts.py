@@ -9,7 +9,7 @@ from lyftdata.store.tables import snoozed_alerts
 
 
 def decision(alert, *, minutes):
-    """Return a decision that ends so many minutes after noon."""
+    """Return a snooze that ends so many minutes after noon."""
     return SnoozedAlertRecord(
         alert=alert,
         kind="refused",
@@ -24,13 +24,13 @@ def decision(alert, *, minutes):
 
 
 async def listed(store, *, minutes):
-    """Return the decisions that hold so many minutes after noon."""
+    """Return the snoozes in force so many minutes after noon."""
     now = NOON + timedelta(minutes=minutes)
     return await store.read(lambda conn: snoozed_alerts.list_snoozed(conn, now=now))
 
 
-async def test_a_decision_holds_until_its_end_or_until_it_is_taken_back(store):
-    """A later one replaces it; those whose time is over are removed, and nothing else is."""
+async def test_a_snooze_is_in_force_until_its_end_or_until_it_is_ended(store):
+    """A later one replaces it; only expired ones are removed."""
     first, second, third = decision("a", minutes=5), decision("a", minutes=10), decision("b", minutes=20)
     for one in (first, second, third):
         await store.write(lambda tx, one=one: snoozed_alerts.snooze(tx, one))

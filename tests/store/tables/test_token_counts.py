@@ -20,13 +20,13 @@ async def add(store, *counts):
 
 
 async def kept(store, worker_id="w-1", *, hours=-1_000):
-    """Return what is kept of a Worker from so many hours after noon on."""
+    """Return the stored counts of a Worker from so many hours after noon on."""
     since = NOON + timedelta(hours=hours)
     return await store.read(lambda conn: token_counts.list_counts(conn, worker_id, since=since))
 
 
-async def test_counts_of_one_hour_add_up(store):
-    """Of one Server and of several, also where one write has an hour twice; each Worker for itself."""
+async def test_counts_of_one_hour_are_added_up(store):
+    """From one Server or several, also if one write has an hour twice; each Worker has its own."""
     await add_workers(store, worker("w-1"), worker("w-2"))
 
     await add(store, count(tokens=2), count(tokens=3), count(hours=1), count("w-2", tokens=9))
@@ -38,7 +38,7 @@ async def test_counts_of_one_hour_add_up(store):
 
 
 async def test_counts_are_listed_from_an_hour_on(store):
-    """The hour itself is in it."""
+    """That hour is included."""
     await add_workers(store, worker("w-1"))
     await add(store, *(count(hours=hours) for hours in (-13, 0, 1, 20)))
 
@@ -46,7 +46,7 @@ async def test_counts_are_listed_from_an_hour_on(store):
 
 
 async def test_days_before_a_time_are_deleted(store):
-    """The day of that time stays whole; a deleted Worker's counts go with it."""
+    """The day of that time is kept whole; counts are deleted with their Worker."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     await add(store, *(count(hours=hours) for hours in (-24, -12, 0)), count("w-2"))
 

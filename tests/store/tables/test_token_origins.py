@@ -1,4 +1,4 @@
-"""From where Workers' tokens were asked for."""
+"""Where Workers' tokens were requested from."""
 
 import itertools
 from datetime import timedelta
@@ -12,7 +12,7 @@ from lyftdata.store.tables import token_origins, workers
 
 
 def origin(worker_id="w-1", minute=0, **fields):
-    """Return an origin of a token given out so many minutes after noon."""
+    """Return the origin of a token issued so many minutes after noon."""
     at = NOON + timedelta(minutes=minute)
     given = {
         "worker_id": worker_id,
@@ -32,12 +32,12 @@ async def merge(store, *origins):
 
 
 async def kept(store, *worker_ids):
-    """Return what is kept of Workers."""
+    """Return the stored origins of Workers."""
     return await store.read(lambda conn: token_origins.list_origins(conn, worker_ids or ["w-1"]))
 
 
-async def test_what_two_servers_know_of_an_origin_is_joined(store):
-    """The first time, the last one with its address, and the last alarm: whichever Server writes last."""
+async def test_origins_recorded_by_two_servers_are_merged(store):
+    """With the first time, the last one with its address, and the last alert: whichever Server writes last."""
     await add_workers(store, worker("w-1"))
     marked = {"elsewhere_at": NOON + timedelta(minutes=2), "session_address": "198.51.100.1"}
     first = origin(minute=2, address="192.0.2.9", **marked)
@@ -53,7 +53,7 @@ async def test_what_two_servers_know_of_an_origin_is_joined(store):
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
 async def test_the_order_of_writes_does_not_matter(store, order):
-    """One that is there already is only touched: no write moves the last time back, the first time on, or drops an alarm."""
+    """An existing origin is only extended: no write moves the last time back, the first time forward, or drops an alert."""
     await add_workers(store, worker("w-1"))
     marked = {"elsewhere_at": NOON + timedelta(minutes=2), "session_address": "198.51.100.1"}
     seen = [
@@ -69,8 +69,8 @@ async def test_the_order_of_writes_does_not_matter(store, order):
     assert await kept(store) == [origin(minute=0, **last, **marked)]
 
 
-async def test_the_last_few_of_each_worker_are_kept(store):
-    """The oldest go, those that raised an alarm last; other Workers' stay, and deleted Workers have none."""
+async def test_the_last_few_origins_of_each_worker_are_kept(store):
+    """The oldest are dropped, those that raised an alert last; other Workers' stay, and deleted Workers have none."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     alarm = origin(minute=-1, network="203.0.113.0/24", elsewhere_at=NOON, session_address="192.0.2.7")
     many = [origin(minute=n, audience=f"https://{n}.example") for n in range(30)]
@@ -84,8 +84,8 @@ async def test_the_last_few_of_each_worker_are_kept(store):
     assert await kept(store) == []
 
 
-async def test_alarms_leave_room_for_other_origins(store):
-    """A thief that asks from many networks does not keep later origins from being recorded."""
+async def test_alerts_leave_room_for_other_origins(store):
+    """A thief that requests tokens from many networks does not keep later origins from being recorded."""
     await add_workers(store, worker("w-1"))
     marked = {"session_address": "192.0.2.7", "elsewhere_at": NOON}
     alarms = [origin(minute=n, network=f"203.0.{n}.0/24", **marked) for n in range(20)]
@@ -102,7 +102,7 @@ async def test_alarms_leave_room_for_other_origins(store):
 
 
 async def test_origins_are_found_by_credential_and_time(store):
-    """From the very moment that is asked for."""
+    """From that moment on, inclusive."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     await merge(store, origin(minute=1), origin("w-2", minute=2), origin("w-2", credential="jkt.x", minute=3))
 

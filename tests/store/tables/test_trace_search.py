@@ -1,4 +1,4 @@
-"""Searches of what Workers left behind, on each database."""
+"""Searches of Workers' last connections, on each database."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -22,7 +22,7 @@ from lyftdata.store.tables.trace_search import (
 
 
 def left(worker_id, **fields):
-    """Return what a Worker left behind."""
+    """Return the traces of a Worker's last connection."""
     return WorkerTraces(worker_id=worker_id, last_seen_at=NOON, **fields)
 
 
@@ -36,8 +36,8 @@ async def write(store, *traces):
     await store.write(op)
 
 
-async def test_what_was_replaced_is_not_found(store):
-    """The last host, version and address count, and a Worker that reports none is found by none."""
+async def test_replaced_values_are_not_found(store):
+    """The last host, version and address count; a Worker that reports none is not found by them."""
     await write(store, left("w-1", address="10.0.0.1", host={"hostname": "Old", "agent_version": "1.0"}))
     now = left("w-1", address="10.0.0.2", host={"hostname": "NEW"})
     await store.write(lambda tx: activity.upsert_traces(tx, [now]))
@@ -61,8 +61,8 @@ async def test_what_was_replaced_is_not_found(store):
         assert found == (["w-1"] if is_found else []), condition
 
 
-async def test_all_terms_must_fit_and_one_condition_of_each(store):
-    """In one scan, also with addresses, which are compared again; and among those that are named alone."""
+async def test_every_term_must_match_by_one_of_its_conditions(store):
+    """In one scan, also with addresses, which are compared again; and only among given Workers."""
     hosts = {"w-1": "rack1", "w-2": "rack1", "w-3": "rack2", "w-4": "rack3"}
     addresses = {"w-1": "10.4.0.1", "w-2": "10.9.0.1", "w-3": "2001:db8::1", "w-4": "10.4.0.4"}
     await write(store, *(left(w, address=addresses[w], host={"hostname": hosts[w]}) for w in hosts))
@@ -80,7 +80,7 @@ async def test_all_terms_must_fit_and_one_condition_of_each(store):
 
 
 async def test_hostile_host_names_are_stored_and_found(store):
-    """A name that grows when it is folded, and one with every special character of a pattern."""
+    """A name that gets longer by case folding, and one with every special character of patterns."""
     await write(
         store,
         left("w-1", host={"hostname": "\N{LATIN SMALL LETTER SHARP S}" * 128}),
@@ -96,8 +96,8 @@ async def test_hostile_host_names_are_stored_and_found(store):
     assert await store.read(found) == [["w-1"], ["w-2"], ["w-2"], [], ["w-2"]]
 
 
-async def test_more_versions_and_keys_than_a_statement_takes(store):
-    """A fleet in which each Worker has a version and a key of its own is searched in several statements."""
+async def test_more_versions_and_keys_than_fit_into_a_statement(store):
+    """A fleet with a different version and key for each Worker is searched in several statements."""
     traces = [left(f"w-{n}", api_key_name=f"key-{n}", host={"agent_version": f"1.{n}"}) for n in range(1_200)]
     await write(store, *traces)
     version = parse_version("1.600")
@@ -111,8 +111,8 @@ async def test_more_versions_and_keys_than_a_statement_takes(store):
     assert [await find(newer), await find(by_key), await find(newer, by_key)] == [600, 1_100, 500]
 
 
-async def test_a_text_is_found_in_the_names_of_many_keys_or_few(store):
-    """Few are named in the statement, and of many the text is searched in each; upper and lower case are the same."""
+async def test_a_text_is_found_in_the_names_of_few_or_many_keys(store):
+    """Few are listed in the statement; for many, the text is searched in each name. Case is ignored."""
     traces = [left(f"w-{n}", address="10.0.0.1", api_key_name=f"Key-{n}") for n in range(600)]
     await write(store, *traces, left("w-none", address="10.0.0.1"))
 
@@ -124,8 +124,8 @@ async def test_a_text_is_found_in_the_names_of_many_keys_or_few(store):
     assert [await find("key-"), await find("key-59"), await find("other")] == [600, 11, 0]
 
 
-async def test_a_worker_whose_address_is_empty_is_in_no_network(store):
-    """Its row does not shift those after it."""
+async def test_a_worker_without_an_address_is_in_no_network(store):
+    """Its row does not shift the results of others."""
     addresses = {"w-1": "", "w-2": "10.0.0.2", "w-3": "", "w-4": "unknown", "w-5": "10.0.0.5"}
     await write(store, *(left(worker_id, address=address) for worker_id, address in addresses.items()))
 
@@ -139,7 +139,7 @@ async def test_a_worker_whose_address_is_empty_is_in_no_network(store):
 
 @ON_SQLITE
 async def test_versions_are_read_from_an_index(store, database_url):
-    """Which versions there are is read from the index, and not from each row with its facts."""
+    """The list of versions is read from the index, not from every row."""
     plan = run_directly(
         database_url,
         "EXPLAIN QUERY PLAN SELECT DISTINCT agent_version FROM worker_traces WHERE agent_version IS NOT NULL",

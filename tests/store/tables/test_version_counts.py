@@ -1,4 +1,4 @@
-"""How many agents there were of each version: an hour is written once, and one of each day is kept for longer."""
+"""How many agents of each version there were: an hour is written once, and one hour of each day is kept longer."""
 
 import asyncio
 from datetime import timedelta
@@ -17,17 +17,17 @@ def counted(at, *pairs):
 
 
 async def write(store, at, *pairs):
-    """Write an hour; return whether it was not there yet."""
+    """Write an hour; return whether it was new."""
     return await store.write(lambda tx: version_counts.add_counts(tx, at, counted(at, *pairs)))
 
 
 async def listed(store, *, since=NOON - timedelta(days=9), by_day=False):
-    """Return what is kept."""
+    """Return the stored counts."""
     return await store.read(lambda conn: version_counts.list_counts(conn, since=since, by_day=by_day))
 
 
-async def test_an_hour_is_written_once_by_the_first(store):
-    """Several Servers count the same fleet: nothing is added up, and the others' numbers are not mixed in."""
+async def test_an_hour_is_written_once(store):
+    """Several Servers count the same fleet: numbers are not added up, and not mixed."""
     assert not await store.read(lambda conn: version_counts.has_counts(conn, NOON))
     others = [("1.4", 3), ("", 2), (None, 9)], [("1.3", 7)]
 
@@ -40,8 +40,8 @@ async def test_an_hour_is_written_once_by_the_first(store):
     assert not await store.read(lambda conn: version_counts.has_counts(conn, NOON + HOUR))
 
 
-async def test_hours_are_kept_in_order_and_let_go_but_for_one_of_each_day(store):
-    """The first that was written on a day, whenever that was, stands for it; versions of an hour stay in their places."""
+async def test_old_hours_are_removed_except_one_of_each_day(store):
+    """The first one written on a day represents it; the versions of an hour keep their order."""
     for hours in (-30, -20, -6, 1, 0):
         await write(store, NOON + hours * HOUR, ("1.3", 10 + hours), ("1.10", 1))
     assert [(c.at, c.version) for c in await listed(store)][:3] == [
@@ -59,7 +59,7 @@ async def test_hours_are_kept_in_order_and_let_go_but_for_one_of_each_day(store)
 
 
 async def test_a_version_may_be_any_text(store):
-    """What Workers say is a parameter, and what says nothing is not the same as what has no row of its own."""
+    """Reported text is passed as a parameter; an empty version differs from the row that counts the rest."""
     odd = ("'; DROP TABLE version_counts; --", 1), ("\u05d0\u202e<b>" + "x" * 100, 2), ("", 3), (None, 4)
     await write(store, NOON, *odd)
 

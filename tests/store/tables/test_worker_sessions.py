@@ -20,8 +20,8 @@ def connected(worker_id, minute, **fields):
     return WorkerSessionRecord(**(given | fields))
 
 
-async def test_a_session_is_written_over_itself_when_it_ends(store):
-    """Begun and ended are one row; of a Worker that is gone none is kept."""
+async def test_the_start_and_end_of_a_session_are_one_row(store):
+    """A deleted Worker has no sessions."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     begun = [connected("w-1", 0), connected("w-1", 5), connected("w-2", 1), connected("w-gone", 1)]
     await store.write(lambda tx: worker_sessions.upsert_sessions(tx, begun))
@@ -34,8 +34,8 @@ async def test_a_session_is_written_over_itself_when_it_ends(store):
     assert len(await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-2"))) == 1
 
 
-async def test_those_whom_the_last_server_left_are_counted(store):
-    """However it ended: each Worker once, neither who has gone by itself nor who was cut off by an earlier end."""
+async def test_workers_disconnected_by_the_last_stop_are_counted(store):
+    """Whether the Server stopped or crashed: each Worker once, without those that disconnected before, or at an earlier stop."""
     names = [f"w-{n}" for n in range(6)]
     await add_workers(store, *map(worker, names))
     assert await store.read(worker_sessions.count_disconnected_at_stop) == 0
@@ -57,7 +57,7 @@ async def test_those_whom_the_last_server_left_are_counted(store):
 
 
 async def test_the_last_sessions_of_each_worker_are_kept(store):
-    """A Worker that comes and goes all the time pushes out its own sessions, and nobody else's."""
+    """A Worker that reconnects all the time displaces only its own sessions."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     await store.write(lambda tx: worker_sessions.upsert_sessions(tx, [connected("w-2", 0)]))
     for start in (0, 15):
@@ -69,8 +69,8 @@ async def test_the_last_sessions_of_each_worker_are_kept(store):
     assert len(await store.read(lambda conn: worker_sessions.list_sessions(conn, "w-2"))) == 1
 
 
-async def test_the_sessions_that_ended_since_a_time(store):
-    """Both sides of the boundary, the earliest first; what lasts is not among them."""
+async def test_sessions_that_ended_since_a_time_are_listed(store):
+    """Both sides of the boundary, earliest first; open sessions are not included."""
     await add_workers(store, worker("w-1"), worker("w-2"), worker("w-3"))
     ends = {"w-1": 20, "w-2": 10}
     ended = {

@@ -1,9 +1,9 @@
-"""Worker entries: what is kept, what stands in the way, and that of two callers exactly one wins."""
+"""Worker entries: what is stored, which conflicts are refused, and that of two concurrent callers exactly one wins."""
 
 import msgspec
 import pytest
 from tests.builders import api_key, worker
-from tests.store.conftest import add_workers, winners
+from tests.store.conftest import add_workers, count_successes
 
 from lyftdata.core.errors import ConflictError, NotFoundError
 from lyftdata.core.records import (
@@ -27,25 +27,25 @@ ENROLLED = worker(
 )
 
 
-async def test_a_worker_is_kept_as_it_is(store):
-    """Every field of an entry comes back, times in UTC."""
+async def test_a_worker_is_stored_as_it_is(store):
+    """Every field of an entry is read back, with times in UTC."""
     await add_workers(store, ENROLLED)
 
     assert await store.read(lambda conn: workers.find_by_thumbprint(conn, "t" * 43)) == ENROLLED
     assert await store.read(lambda conn: workers.find_worker(conn, "w-x")) is None
 
 
-async def test_of_twenty_that_race_for_an_id_one_wins(store):
-    """The same ID is given once."""
+async def test_of_twenty_racing_for_an_id_one_wins(store):
+    """An ID is unique."""
     racing = [
         store.write(lambda tx: workers.insert_worker(tx, ENROLLED, unique_name=False)) for _ in range(20)
     ]
 
-    assert await winners(racing) == 1
+    assert await count_successes(racing) == 1
 
 
-async def test_of_twenty_that_race_for_an_identity_key_one_wins(store):
-    """Two entries never have one identity key."""
+async def test_of_twenty_racing_for_an_identity_key_one_wins(store):
+    """Two entries never have the same identity key."""
     racing = [
         store.write(
             lambda tx, n=n: workers.insert_worker(
@@ -55,11 +55,11 @@ async def test_of_twenty_that_race_for_an_identity_key_one_wins(store):
         for n in range(20)
     ]
 
-    assert await winners(racing) == 1
+    assert await count_successes(racing) == 1
 
 
-async def test_a_live_name_is_taken_and_a_superseded_one_is_free(store):
-    """A name may be given again once its holder was superseded."""
+async def test_the_name_of_a_superseded_worker_is_free(store):
+    """A name can be given again only once its holder is superseded."""
     await add_workers(store, worker("w-1", name="press"))
     fresh = worker("w-2", name="press")
     with pytest.raises(ConflictError) as taken:
@@ -74,8 +74,8 @@ async def test_a_live_name_is_taken_and_a_superseded_one_is_free(store):
     assert holder.id == "w-2"
 
 
-async def test_deleting_takes_a_worker_out_of_its_keys(store, published):
-    """A key for one Worker becomes a key for nobody: a new Worker under the old ID does not inherit it."""
+async def test_deleting_a_worker_removes_it_from_its_keys(store, published):
+    """A key for this Worker only is then for no Worker: a new one with the same ID does not inherit it."""
     await add_workers(store, worker("w-1"), worker("w-2"))
     key = api_key(for_all_workers=False, worker_ids=("w-1",))
     await store.write(lambda tx: api_keys.insert_api_key(tx, key))
@@ -90,8 +90,8 @@ async def test_deleting_takes_a_worker_out_of_its_keys(store, published):
         await store.write(lambda tx: workers.delete_worker(tx, "w-1"))
 
 
-async def test_of_many_new_entries_every_one_that_is_taken_is_named(store):
-    """By ID first, then by name; an entry that was superseded holds no name."""
+async def test_every_taken_id_or_name_of_many_new_entries_is_listed(store):
+    """IDs first, then names; a superseded entry does not hold its name."""
     gone = worker("w-gone", name="free", superseded_by="w-1")
     await add_workers(store, worker("w-1", name="press-1"), worker("w-2", name="press-2"), gone)
 
@@ -105,13 +105,13 @@ async def test_of_many_new_entries_every_one_that_is_taken_is_named(store):
     code, message = await refusal(worker("w-8", name="press-2"), worker("w-9", name="c"))
     assert (code, message.endswith("with this name already: 'press-2'.")) == ("worker_name_taken", True)
     code, message = await refusal(worker("W-1", name="d"))
-    # As it was asked for: how another team's Worker spells its ID is not said.
+    # As requested: the spelling of another team's Worker ID is not revealed.
     assert (code, message.endswith("with this ID already: 'W-1'.")) == ("worker_id_taken", True)
     await store.read(lambda conn: workers.ensure_all_free(conn, [worker("w-9", name="free")]))
 
 
-async def test_no_two_ids_differ_in_case_alone(store):
-    """Impersonation: what grants by Worker ID and ignores case, such as OpenBao, would take the two for one."""
+async def test_no_two_ids_differ_only_in_case(store):
+    """Impersonation: a system that grants by Worker ID and ignores case, such as OpenBao, would confuse the two."""
     await add_workers(store, worker("Press-01"))
 
     for worker_id, says in (("Press-01", "with the ID 'Press-01' already"), ("press-01", "only in case")):
@@ -121,7 +121,7 @@ async def test_no_two_ids_differ_in_case_alone(store):
 
 
 async def test_entries_with_the_same_labels_share_them(store):
-    """A fleet of thousands has a few sets of labels, and holds each once; no entry gets those of another."""
+    """A fleet of thousands has a few sets of labels, and holds each once; no entry gets the labels of another."""
     zone = {"zone": "eu-1", "gpu": ""}
     entries = [
         worker("w-1", labels=zone),

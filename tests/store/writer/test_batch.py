@@ -1,4 +1,4 @@
-"""What is written together is kept as if each had been alone."""
+"""Operations that are written together give the same result as one by one."""
 
 import asyncio
 import threading
@@ -14,15 +14,15 @@ from lyftdata.store.tables import workers
 
 
 def add_all(tx, records):
-    """Add Workers at once, with an event for each; return their IDs."""
+    """Add Workers together, with an event for each; return their IDs."""
     workers.insert_fresh(tx, records)
     for record in records:
         tx.audit(event(subject=f"worker:{record.id}"))
     return [record.id for record in records]
 
 
-async def in_one_group(store, *operations):
-    """Have the writer find all of these at once; return what came of each."""
+async def in_one_batch(store, *operations):
+    """Let the writer find all of these operations at once; return the result of each."""
     go_on = threading.Event()
     held = asyncio.ensure_future(store.write(lambda _tx: go_on.wait(180)))
     asking = [asyncio.ensure_future(operation()) for operation in operations]
@@ -33,13 +33,13 @@ async def in_one_group(store, *operations):
 
 
 async def subjects(store):
-    """Return whom the audit log tells of, in order."""
+    """Return the subjects of the audit log, in order."""
     found = await store.read(lambda conn: audit_log.events_after(conn, after=0, limit=100))
     return [one.event.subject for one in found]
 
 
-async def test_neighbours_are_run_at_once(store, published):
-    """What has queued for one operation is given to it in one call; each caller gets its own, and all is told."""
+async def test_consecutive_calls_of_one_operation_run_together(store, published):
+    """The operation is called once with all queued items; each caller gets its own result, and every change is published."""
     sizes = []
 
     def op(tx, records):
@@ -47,7 +47,7 @@ async def test_neighbours_are_run_at_once(store, published):
         return add_all(tx, records)
 
     names = [f"w-{n}" for n in range(5)]
-    outcomes = await in_one_group(
+    outcomes = await in_one_batch(
         store, *(lambda name=name: store.write_batched(op, worker(name)) for name in names)
     )
 
@@ -57,15 +57,15 @@ async def test_neighbours_are_run_at_once(store, published):
     assert (await store.verify_audit()).ok
 
 
-async def test_the_order_of_what_is_queued_stays(store):
-    """An operation between two that may be run at once is run between them."""
+async def test_the_order_of_queued_operations_is_kept(store):
+    """An operation between two that could be batched runs between them."""
     order = []
 
     def op(_tx, items):
         order.extend(items)
         return items
 
-    await in_one_group(
+    await in_one_batch(
         store,
         lambda: store.write_batched(op, "first"),
         lambda: store.write(lambda _tx: order.append("second")),
@@ -75,12 +75,12 @@ async def test_the_order_of_what_is_queued_stays(store):
     assert order == ["first", "second", "third"]
 
 
-async def test_of_many_at_once_one_that_fails_fails_alone(store, published):
-    """If one is at fault it alone is told so, and nothing of it is kept; the others are, without a gap in the log."""
+async def test_one_failing_item_does_not_affect_its_batch(store, published):
+    """Only its caller gets the error, and nothing of it is stored; the others are, without a gap in the audit log."""
     await store.write(lambda tx: workers.insert_worker(tx, worker("w-taken"), unique_name=True))
     published.clear()
     names = ["w-1", "w-taken", "w-2"]
-    outcomes = await in_one_group(
+    outcomes = await in_one_batch(
         store, *(lambda name=name: store.write_batched(add_all, worker(name)) for name in names)
     )
 
@@ -91,18 +91,18 @@ async def test_of_many_at_once_one_that_fails_fails_alone(store, published):
     assert (await store.verify_audit()).ok
 
 
-async def test_an_event_that_cannot_be_written_fails_its_own_operation(store, published):
-    """Of a group's events, written at its end, one that the database does not take undoes what it tells of alone."""
+async def test_an_event_that_cannot_be_written_fails_only_its_operation(store, published):
+    """Events are written at the end of a batch: one that the database rejects undoes only its own operation."""
 
     def unwritable(tx):
         workers.insert_worker(tx, worker("w-bad"), unique_name=True)
-        # A time without a zone: it can be hashed, but not kept.
+        # A time without a zone can be hashed, but not stored.
         tx.audit(event(at=NOON.replace(tzinfo=None)))
 
     def good(tx):
         return add_all(tx, [worker("w-good")])
 
-    outcomes = await in_one_group(
+    outcomes = await in_one_batch(
         store,
         lambda: store.write(good),
         lambda: store.write(unwritable),
@@ -119,12 +119,12 @@ async def test_an_event_that_cannot_be_written_fails_its_own_operation(store, pu
 
 
 @pytest.mark.parametrize("count", [1, 2])
-async def test_what_fails_alone_tells_its_caller(store, count):
-    """An operation for many that fails for each tells each why, whether it was alone or not."""
+async def test_each_caller_gets_its_own_error(store, count):
+    """If a batched operation fails for each item, each caller gets its own reason, alone or not."""
 
     def op(_tx, items):
         raise ConflictError("no", str(items))
 
-    outcomes = await in_one_group(store, *(lambda n=n: store.write_batched(op, n) for n in range(count)))
+    outcomes = await in_one_batch(store, *(lambda n=n: store.write_batched(op, n) for n in range(count)))
 
     assert [str(outcome) for outcome in outcomes] == [f"[{n}]" for n in range(count)]

@@ -1,4 +1,4 @@
-"""When a Server says that it cannot write."""
+"""When a Server reports that it cannot write."""
 
 import pytest
 
@@ -26,8 +26,8 @@ def health(seconds):
     return WriterHealth(seconds)
 
 
-def test_two_failed_groups_in_a_row_and_one_that_works(health):
-    """One failed group may be chance, two are not; one that is committed ends it."""
+def test_two_failed_batches_in_a_row_are_reported(health):
+    """One failed batch may be chance, two are not; a committed batch ends it."""
     seen = [health.is_writing()]
     for problem in ("lock timeout", "lock timeout", None):
         health.begin()
@@ -42,7 +42,7 @@ def test_two_failed_groups_in_a_row_and_one_that_works(health):
 
 
 def test_failures_that_are_not_in_a_row_do_not_add_up(health):
-    """A committed group between two failed ones starts the count again."""
+    """A committed batch between two failed ones resets the count."""
     for end in (lambda: health.fail("x"), health.succeed, lambda: health.fail("x")):
         health.begin()
         end()
@@ -51,8 +51,8 @@ def test_failures_that_are_not_in_a_row_do_not_add_up(health):
     assert health.problem == "x"
 
 
-def test_a_group_that_waits_for_long_counts_until_one_is_committed(health, seconds):
-    """A stuck writer is reported while it waits, and stays reported while the next group waits in turn."""
+def test_a_stuck_writer_is_reported_until_a_batch_is_committed(health, seconds):
+    """It is reported while a batch waits too long, and also while the next batch waits."""
     health.begin()
     seconds.now_s += STUCK_AFTER_S
     at_the_bound = health.is_writing()

@@ -1,4 +1,4 @@
-"""Stores on one PostgreSQL take turns, however its owner has set it up."""
+"""Stores on one PostgreSQL take turns, whatever its settings are."""
 
 import asyncio
 from datetime import timedelta
@@ -17,8 +17,8 @@ _WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'writer_lock'::regcla
 
 
 @pytest.mark.parametrize("default", ["read committed", "repeatable read", "serializable"])
-async def test_who_waited_for_its_turn_sees_what_the_turns_before_have_done(cluster, default):
-    """Whatever isolation the database gives by itself: an assertion is used up once, and the audit log is one chain."""
+async def test_a_writer_sees_the_commits_of_the_writers_before_it(cluster, default):
+    """Whatever the default isolation level is: an assertion is used once, and the audit log is one chain."""
     url = cluster.new_database()
     name = url.rpartition("/")[2]
     cluster.execute(
