@@ -120,7 +120,7 @@ async def test_events_that_no_server_wrote_are_not_signed(store, signed):
         await current_tree(store)
 
 
-async def test_a_gap_is_not_signed_over(store, signed):
+async def test_events_after_a_gap_are_not_signed(store, signed):
     """The tree is not continued after a missing event."""
     signed("DELETE FROM audit_events WHERE number = 3")
 

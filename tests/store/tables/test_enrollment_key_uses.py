@@ -9,7 +9,7 @@ from lyftdata.store.tables import (
 )
 
 
-async def test_the_latest_use_of_an_enrollment_key_is_kept(store):
+async def test_the_latest_use_of_an_enrollment_key_is_stored(store):
     """A later use recorded by another Server stays; an unused key has no entry."""
     later = NOON + timedelta(seconds=1)
     for uses in ({"aa": NOON}, {"aa": later, "bb": NOON}, {"aa": NOON}):

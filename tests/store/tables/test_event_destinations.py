@@ -49,7 +49,7 @@ async def test_every_field_is_stored(store):
         await store.read(lambda conn: event_destinations.get_destination(conn, "other"))
 
 
-async def test_a_name_is_given_once(store):
+async def test_a_name_is_unique(store):
     """Also to concurrent callers."""
     assert await count_successes([insert(store, destination()) for _ in range(5)]) == 1
 

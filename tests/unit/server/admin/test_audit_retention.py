@@ -152,7 +152,7 @@ async def test_the_next_start_continues_from_the_remaining_events(opened, aged):
 
 
 async def test_nothing_is_removed_from_a_changed_log(opened):
-    """It is evidence."""
+    """A changed log is evidence."""
     async with opened(FakeClock(NOON)) as server:
         await write_days(server, 40)
         sql(server, "UPDATE audit_events SET actor = 'operator:eve' WHERE number = 5")

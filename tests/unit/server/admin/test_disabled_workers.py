@@ -82,7 +82,7 @@ async def test_the_worker_does_not_get_the_note(server, admin, press):
         ({"enabled": True}, None, None),
     ],
 )
-async def test_note_and_end_are_changed_and_cleared(server, admin, press, body, note, until):
+async def test_note_and_end_can_be_changed_and_cleared(server, admin, press, body, note, until):
     """To disable it again without an end removes the end."""
     await change(server, admin, {"enabled": False, "disabled_note": "why", "disabled_until": "2h"})
 
@@ -115,7 +115,7 @@ async def test_an_invalid_note_or_end_changes_nothing(server, admin, press, body
 
 
 async def test_a_secret_is_not_accepted_as_a_note(server, admin, press):
-    """Notes are in lists and in the audit log."""
+    """Notes are shown in lists and are in the audit log."""
     body = {"enabled": False, "disabled_note": f"its key is {press[1]}"}
 
     assert (await change(server, admin, body)).status_code == 422

@@ -1,4 +1,4 @@
-"""Refusals as operators read them."""
+"""Refusals as operators see them."""
 
 
 async def test_an_unknown_cause_is_an_error(server, admin):

@@ -128,7 +128,7 @@ async def test_a_viewer_cannot_confirm(server, unhurried):
     assert (await pair.call("GET", "/api/change-requests", by=vera)).json()["items"][0]["can_decide"] is False
 
 
-async def test_a_confirmation_counts_once(pair):
+async def test_a_request_is_carried_out_once(pair):
     """Replay: of concurrent confirmations one is carried out; a later one is refused as decided."""
     request_id = await pair.ask(*ADD_EVE)
 
@@ -601,7 +601,7 @@ async def test_a_session_that_has_just_ended_cannot_confirm(pair):
     assert worker_ids(pair.server) == ["w-1", "w-2"]
 
 
-async def test_old_requests_are_dropped(pair):
+async def test_old_requests_are_deleted(pair):
     """Thirty days after the decision they are only in the audit log."""
     request_id = await pair.ask(*DELETE_ALL)
     await pair.call("POST", f"/api/change-requests/{request_id}/withdraw")
