@@ -1,4 +1,4 @@
-"""The whole Server in this process, as tests/unit has it."""
+"""A whole Server in this process, with the fixtures of tests/unit."""
 
 from tests.unit.conftest import _shared_starts, admin, opened, press, server, unhurried
 from tests.unit.web.conftest import browser, viewer

@@ -1,4 +1,4 @@
-"""Routine traces and refusals: at most a second behind, never out of sight, never lost by a failing disk."""
+"""Traces and refusals are written with a delay of at most a second; they are always visible, and a failing disk loses none."""
 
 import asyncio
 import threading
@@ -18,15 +18,15 @@ ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.
 
 
 class HeldWriter:
-    """Holds the store's one writer until told to go on, so that a flush is under way for as long as a test wants."""
+    """Holds the store's only writer until `go_on` is set, so that a flush takes as long as a test needs."""
 
     def __init__(self, server):
         self.go_on = threading.Event()
         self.held = asyncio.ensure_future(server.services.store.write(lambda _tx: self.go_on.wait(180)))
 
 
-async def test_a_refusal_is_found_while_a_flush_is_under_way(server, admin, press):
-    """The operator who looks the reference up in the very moment in which it is being written finds it."""
+async def test_a_refusal_can_be_looked_up_while_it_is_being_written(server, admin, press):
+    """By its reference and in the list, during the flush and after it."""
     answer = await server.token_by_key("press-01", "nonsense")
     writer = HeldWriter(server)
     await asyncio.sleep(0)
@@ -42,8 +42,8 @@ async def test_a_refusal_is_found_while_a_flush_is_under_way(server, admin, pres
             await asyncio.gather(flush, writer.held)
 
 
-async def test_a_decision_does_not_wait_for_a_busy_second(server, admin, press):
-    """A Worker is disabled while the traces of many are on their way: they come in parts, and it is next."""
+async def test_a_decision_does_not_wait_until_all_traces_are_written(server, admin, press):
+    """Thousands of traces are written in batches, and a Worker that is disabled meanwhile comes after the current batch."""
     now = server.clock()
     for number in range(3000):
         server.services.traces.worker_seen(
@@ -62,8 +62,8 @@ async def test_a_decision_does_not_wait_for_a_busy_second(server, admin, press):
     await asyncio.gather(flush, writer.held)
 
 
-async def test_identity_keys_are_ready_before_anybody_asks(opened):
-    """After a restart an enrolled Worker's key need not be parsed first: the time would tell its ID from others."""
+async def test_identity_keys_are_parsed_at_the_start(opened):
+    """A key parsed at its first use would take time that reveals which Worker IDs exist."""
     async with opened() as server:
         worker_id, key = await server.enrolled()
     async with opened() as server:
@@ -74,8 +74,8 @@ async def test_identity_keys_are_ready_before_anybody_asks(opened):
         assert server.services.directory.find_identity_key(worker_id) is None
 
 
-async def test_what_is_repeated_is_told_again(server, press):
-    """Disabling or revoking again, because the outcome of the first time was unknown, reaches what is connected."""
+async def test_a_repeated_withdrawal_is_published_again(server, press):
+    """Disabling or revoking again, because the outcome of the first attempt was unknown, still reaches connected Workers."""
     services = server.services
     published = []
     apply = services.directory.apply
@@ -93,8 +93,8 @@ async def test_what_is_repeated_is_told_again(server, press):
     assert len(published) == 4
 
 
-async def test_traces_are_in_sight_while_they_are_written(server, admin, press):
-    """Who used a key last does not vanish between memory and disk."""
+async def test_traces_are_visible_while_they_are_written(server, admin, press):
+    """The last use of a key does not disappear between memory and disk."""
     await server.token_by_key(*press)
     writer = HeldWriter(server)
     await asyncio.sleep(0)
@@ -107,8 +107,8 @@ async def test_traces_are_in_sight_while_they_are_written(server, admin, press):
     await asyncio.gather(flush, writer.held)
 
 
-async def test_what_a_full_disk_did_not_take_is_written_later(server, admin, press, monkeypatch):
-    """A failing flush loses neither traces nor refusals."""
+async def test_what_could_not_be_written_to_a_full_disk_is_written_later(server, admin, press, monkeypatch):
+    """A failed flush loses neither traces nor refusals."""
     refused = await server.token_by_key("press-01", "nonsense")
     await server.token_by_key(*press)
 
@@ -129,8 +129,8 @@ async def test_what_a_full_disk_did_not_take_is_written_later(server, admin, pre
     assert await server.cause(refused) == "malformed_api_key"
 
 
-async def test_a_flood_that_cannot_be_written_is_bounded(server, monkeypatch):
-    """While the disk is full, what waits to be written does not grow without end."""
+async def test_refusals_waiting_for_a_full_disk_are_bounded(server, monkeypatch):
+    """A flood while the disk is full does not fill the memory."""
 
     async def full(_op):
         raise StoreError("disk full")
@@ -151,19 +151,19 @@ async def test_a_flood_that_cannot_be_written_is_bounded(server, monkeypatch):
 
 
 def refuse(server, claimed, address, kind=UnknownWorkerError):
-    """Have the Server refuse somebody."""
+    """Record a refusal at the Server."""
     return server.services.refusals.record(kind(claimed_worker=claimed), address=address)
 
 
-async def kept(server):
-    """Return how many attempts the store holds, once everything is written."""
+async def count_stored(server):
+    """Write everything pending; return how many attempts the store holds."""
     await server.services.refusals.flush()
     count = sa.select(sa.func.count()).select_from(refusal_attempts)
     return await server.services.store.read(lambda conn: conn.execute(count).scalar_one())
 
 
-async def test_a_flood_from_everywhere_is_counted_and_not_kept_whole(server, press):
-    """Networks without end each fail a few times: what is written a second is bounded, and so is what it pushes out."""
+async def test_a_flood_from_many_networks_is_counted_but_not_stored_in_full(server, press):
+    """However many networks fail a few times each, the number of refusals written per second is limited."""
     for second in range(3):
         for n in range(1_000):
             for _ in range(3):
@@ -171,18 +171,18 @@ async def test_a_flood_from_everywhere_is_counted_and_not_kept_whole(server, pre
         await server.services.refusals.flush()
         server.clock.forward(seconds=1)
 
-    before = await kept(server)
+    before = await count_stored(server)
     assert before <= 900 + 3 * 20
     assert server.services.metrics.refusals == 9_000
     server.clock.forward(seconds=9)
     for n in range(3_000):
         refuse(server, "made-up", f"2001:9:{n:x}::1")
-    assert 0 < await kept(server) - before <= 10 * 20
+    assert 0 < await count_stored(server) - before <= 10 * 20
 
 
 @pytest.mark.parametrize("claimed", ["press-01", "nobody"])
-async def test_a_flood_from_one_network_hides_nobody_elses_mistake(server, press, claimed):
-    """A customer's /48 holds 65,536 networks that fail twenty times each; anyone who comes from elsewhere is written down."""
+async def test_a_flood_from_one_network_does_not_hide_refusals_of_others(server, press, claimed):
+    """A customer's /48 contains 65,536 networks with their own budgets; refusals from elsewhere are still written."""
     for n in range(5_000):
         refuse(server, f"made-up-{n}", f"2001:db8:0:{n:x}::1")
 
@@ -196,8 +196,8 @@ async def test_a_flood_from_one_network_hides_nobody_elses_mistake(server, press
         assert found.claimed_worker == claimed
 
 
-async def test_a_flood_of_unknown_callers_hides_no_worker_that_proved_its_key(server, press):
-    """Those who know who they are and may not come in have room of their own."""
+async def test_a_flood_of_unproven_callers_does_not_hide_a_worker_that_proved_its_key(server, press):
+    """Refusals of proven callers have their own budget."""
     for n in range(5_000):
         refuse(server, f"made-up-{n}", f"2001:{n:x}::1")
 
@@ -207,8 +207,8 @@ async def test_a_flood_of_unknown_callers_hides_no_worker_that_proved_its_key(se
     assert await server.services.store.read(lambda conn: refusals.find_reference(conn, answer.reference))
 
 
-async def test_a_flood_does_not_tell_which_workers_there_are(server, press, monkeypatch):
-    """Once there is no more room, a Worker that there is costs as much as one that there is not: neither is written."""
+async def test_a_flood_does_not_reveal_which_workers_exist(server, press, monkeypatch):
+    """Once the budget is used up, refusals are not written for existing Workers either, so they take no more time than others."""
     for n in range(5_000):
         refuse(server, f"made-up-{n}", f"2001:{n:x}::1")
     pending = len(server.services.refusals._pending)
@@ -222,6 +222,6 @@ async def test_a_flood_does_not_tell_which_workers_there_are(server, press, monk
 @pytest.mark.parametrize(
     "host", ["fe80::1%eth0", "fe80::1%eth0 forged=1\nrefused", "fe80::1%" + "x" * 10_000]
 )
-def test_an_addresses_zone_is_not_written_down(host):
-    """What follows a percent sign is this host's own name for a line, and in a forwarded address an unknown caller's free text."""
+def test_the_zone_of_an_address_is_dropped(host):
+    """It is this host's name for an interface, and in a forwarded address free text of an unknown caller."""
     assert client_address({"client": (host, 1)}) == "fe80::1"

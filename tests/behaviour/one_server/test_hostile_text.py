@@ -1,4 +1,4 @@
-"""Text that no database or encoding takes, and numbers that no column holds: refused or not found, wherever they are sent."""
+"""Text that databases or encodings reject and numbers too large for a column cause no server error, wherever they are sent."""
 
 import inspect
 import json
@@ -35,7 +35,7 @@ TEXTS = (
     "-1",
     "\N{ARABIC-INDIC DIGIT ONE}",
 )
-# What a database may take or not; a browser and a log are told the same by each.
+# Databases differ in these; the others do not depend on the database.
 FOR_DATABASES = (NUL, SURROGATE, "x" * 5_000, str(HUGE))
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
@@ -70,7 +70,7 @@ OAUTH = {
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def server(opened, request, monkeypatch):
-    """Return a Server on each database, at which an operator may ask as fast as they like, and is not asked again."""
+    """Return a Server on each database, without limits on operators' requests and without reauthentication."""
     monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
     environ = {"LYFTDATA_REAUTHENTICATE_AFTER": "12h"}
     if request.param == "postgresql":
@@ -82,22 +82,22 @@ async def server(opened, request, monkeypatch):
 
 @pytest.fixture
 def texts(server, request) -> tuple[str, ...]:
-    """Return the texts to try: all of them at one database, and at the other those that a database may not take."""
+    """Return the texts to try: all of them with one database, and with the other those in which databases differ."""
     return TEXTS if request.node.callspec.params["server"] == "sqlite" else FOR_DATABASES
 
 
 def encoded(text: str) -> bytes:
-    """Return a text as bytes; what is no text as those that would stand for it."""
+    """Return a text as bytes, surrogates included."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def in_url(text: str) -> str:
-    """Return a text as a part of a URL, at most 1,000 bytes of it: httpx2 looks at each character several times, in Python."""
+    """Return a text as part of a URL, at most 1,000 bytes of it, since httpx2 is slow with long URLs."""
     return quote(encoded(text)[:1_000], safe="")
 
 
 def changed(value: Any, leaf: Any) -> Iterator[Any]:
-    """Give a JSON value with each leaf replaced, one at a time, and each name."""
+    """Yield a JSON value with each leaf replaced, one at a time, and with the text as an additional name."""
     if isinstance(value, dict):
         for key, inner in value.items():
             for other in changed(inner, leaf):
@@ -113,15 +113,15 @@ def changed(value: Any, leaf: Any) -> Iterator[Any]:
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Give every operation of the admin API."""
+    """Yield every operation of the admin API."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if path not in {"/events", "/logout"}:
                 yield method.upper(), path, operation
 
 
-async def test_the_admin_api(server, texts):
-    """Each path, parameter and field of each operation, on each database: an answer that blames the request."""
+async def test_the_admin_api_survives_hostile_text(server, texts):
+    """In each path, parameter and field of each operation, on each database: no answer is a server error."""
     headers = await server.sign_in()
     document = (await server.http.get("/api/openapi.json", headers=headers)).json()
     failed = []
@@ -130,7 +130,7 @@ async def test_the_admin_api(server, texts):
         server.clock.forward(seconds=1)
         given = headers | ({"Content-Type": "application/json"} if content else {})
         answer = await server.http.request(method, f"/api{path}", headers=given, content=content)
-        # Where a password is asked for, a wrong one is a possible answer.
+        # Operations that take a password may answer that it is wrong.
         assert answer.status_code not in {401, 429} or path in {
             "/login",
             "/me/password",
@@ -166,8 +166,8 @@ def fields_of(entry: Entry) -> list[str]:
     return sorted(set(re.findall(r"""form\.\w+\("(\w+)"\)""", source)) - {"csrf"})
 
 
-async def test_the_pages(server, browser, texts):
-    """Each page by its path, its query and its form."""
+async def test_the_pages_survive_hostile_text(server, browser, texts):
+    """In the path, the query and the form of each page."""
     failed = []
 
     async def ask(method: str, url: str, /, **fields: str) -> None:
@@ -177,7 +177,7 @@ async def test_the_pages(server, browser, texts):
         else:
             body = urlencode({"csrf": browser.csrf} | {name: encoded(text) for name, text in fields.items()})
             answer = await browser.http.post(url, content=body, headers=FROM_OUR_PAGE | FORM)
-        # As above: this page asks for a password.
+        # As above: this page takes a password.
         assert answer.status_code not in {401, 429} or url.startswith("/account/confirm"), url
         if answer.status_code >= 500:
             failed.append((answer.status_code, method, url[:120], fields))
@@ -197,7 +197,7 @@ async def test_the_pages(server, browser, texts):
 
 
 def signed(key: IdentityKey, claims: dict[str, Any]) -> str:
-    """Return an assertion of any claims, what is no text among them."""
+    """Return an assertion with any claims, even invalid text."""
     header = {"alg": key.algorithm, "typ": "JWT", "kid": key.public.thumbprint}
     return jws.serialize_compact(
         header, json.dumps(claims).encode(), key.jose_key, algorithms=[key.algorithm]
@@ -205,20 +205,20 @@ def signed(key: IdentityKey, claims: dict[str, Any]) -> str:
 
 
 def signed_proof(key: ProofKey, claims: dict[str, Any]) -> str:
-    """Return a proof of any claims, what is no text among them."""
+    """Return a proof with any claims, even invalid text."""
     header = {"alg": "Ed25519", "typ": PROOF_TYPE, "kid": key.key_id}
     return jws.serialize_compact(header, json.dumps(claims).encode(), key.signing_key, algorithms=["Ed25519"])
 
 
 class Asker:
-    """Asks the OAuth endpoints, and remembers what was not answered as a fault of the caller."""
+    """Sends requests to the OAuth endpoints, and collects server errors."""
 
     def __init__(self, server: Deployment) -> None:
         self.server = server
         self.failed: list[tuple[int, str, str]] = []
 
     async def post(self, path: str, content: str, headers: dict[str, str]) -> None:
-        """Post something a minute later: no limit is to answer instead of the answer."""
+        """Send a request a minute after the last one, so that no rate limit answers it."""
         self.server.clock.forward(seconds=60)
         answer = await self.server.http.post(path, content=content, headers=headers)
         if answer.status_code >= 500:
@@ -233,8 +233,8 @@ class Asker:
         await self.post(path, json.dumps(value), JSON | {"Authorization": f"Bearer {bearer}"})
 
 
-async def test_the_forms_of_oauth(server):
-    """Each field of each form that Workers, services and brokers post."""
+async def test_oauth_forms_survive_hostile_text(server):
+    """In each field of each form that Workers, services and brokers send."""
     asker = Asker(server)
     for path, fields in OAUTH.items():
         for text in TEXTS:
@@ -242,12 +242,12 @@ async def test_the_forms_of_oauth(server):
                 form = dict.fromkeys(fields, "press-01") | {"grant_type": "client_credentials", field: text}
                 await asker.post_form(path, form)
     assert asker.failed == []
-    # What is kept of the refusals can be written down.
+    # The refusals can be written to the database.
     await flush(server.services)
 
 
-async def test_what_a_worker_says_of_itself(server):
-    """Each member of a registration and of a poll, and each claim of a proof and of an assertion, rightly signed."""
+async def test_what_a_worker_reports_may_be_hostile_text(server):
+    """In each member of a registration and a poll, and in each claim of validly signed proofs and assertions."""
     asker = Asker(server)
     worker_id, key = await server.enrolled("press")
     proof_key = derive_proof_key(Secret(ENROLLMENT_KEY), audience=ISSUER)
@@ -269,14 +269,14 @@ async def test_what_a_worker_says_of_itself(server):
         token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
         for other in changed(poll, text):
             await asker.post_json("/api/worker/session", other, token)
-            # A second poll of one start would be held.
+            # Otherwise the next poll of the same start would be held.
             await asker.post_json("/api/worker/session", poll | {"sign_off": True}, token)
     assert asker.failed == []
     await flush(server.services)
 
 
-async def test_what_is_no_text_is_not_found_or_refused(server):
-    """NUL in a path is nothing that there is; in a query or a body the answer names the field. The same on each database."""
+async def test_invalid_text_is_not_found_or_rejected(server):
+    """A path with NUL is 404; a query or body with NUL or a surrogate is 422. On both databases."""
     headers = await server.sign_in()
     for path in (
         "/api/workers/a%00b",

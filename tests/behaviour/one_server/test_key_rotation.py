@@ -1,4 +1,4 @@
-"""Rotations of API keys and enrollment keys with a deadline: who lags behind, how long the old key still works, and its end."""
+"""Rotation of API keys and enrollment keys with a deadline: who still uses the old key, how long it works, and its end."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ ENROLLMENT_KEY = "/api/enrollment/keys/etl-hosts"
 
 @pytest.fixture
 async def press_key(server, admin):
-    """Return a key that the Workers press-01, press-02 and press-03 share."""
+    """Return a key shared by the Workers press-01, press-02 and press-03."""
     for worker_id in ("press-01", "press-02", "press-03"):
         body = {"name": worker_id, "id": worker_id}
         await server.http.post("/api/workers", json=body, headers=admin)
@@ -23,19 +23,19 @@ async def press_key(server, admin):
 
 
 async def post(server, path, admin, **body):
-    """Post something that must succeed; return the answer."""
+    """Send a POST request that must succeed; return the answer."""
     answer = await server.http.post(path, json=body, headers=admin)
     assert answer.status_code in {200, 201}, answer.text
     return answer.json()
 
 
 async def shown(server, path, admin):
-    """Return what operators see of a key."""
+    """Return a key as operators see it."""
     return (await server.http.get(path, headers=admin)).json()
 
 
 async def lagging(server, admin):
-    """Return the IDs of the Workers on each older generation, by its number."""
+    """Return the IDs of the Workers on each older generation, by the generation's number."""
     key = await shown(server, API_KEY, admin)
     return {old["generation"]: [worker["id"] for worker in old["workers"]] for old in key["previous"]}
 
@@ -48,10 +48,8 @@ async def connect(server, worker_id, key, boot_id="boot-0001"):
     return token
 
 
-async def test_the_workers_still_on_the_old_key_are_listed_until_they_use_the_new_one(
-    server, admin, press_key
-):
-    """Connected or not, written already or not; a Worker that has never used the key is not waited for."""
+async def test_workers_that_use_the_old_key_are_listed_until_they_use_the_new_one(server, admin, press_key):
+    """Whether or not they are connected or their use is already written; a Worker that has never used the key is not listed."""
     await connect(server, "press-01", press_key)
     await server.token_by_key("press-02", press_key)
     await flush(server.services)
@@ -86,8 +84,8 @@ async def test_the_workers_still_on_the_old_key_are_listed_until_they_use_the_ne
     assert (await server.token_by_key("press-02", new)).status_code == 200
 
 
-async def test_a_deleted_worker_is_not_waited_for(server, admin, press_key):
-    """Neither before nor after its use was written."""
+async def test_a_deleted_worker_is_not_listed_as_a_user_of_the_old_key(server, admin, press_key):
+    """Whether its use was written before it was deleted or not."""
     await server.token_by_key("press-01", press_key)
     await flush(server.services)
     await server.token_by_key("press-02", press_key)
@@ -100,7 +98,7 @@ async def test_a_deleted_worker_is_not_waited_for(server, admin, press_key):
 
 
 async def test_a_second_rotation_meanwhile_keeps_the_first_deadline(server, admin, press_key):
-    """Three generations work side by side, each with its own Workers; one that ends sooner ends the older ones too."""
+    """Three generations work at the same time, each with its own Workers; a shorter deadline also ends older generations earlier."""
     second = (await post(server, f"{API_KEY}/rotate", admin, grace_s=600))["key"]
     third = (await post(server, f"{API_KEY}/rotate", admin, grace_s=3600))["key"]
     for worker_id, key in (("press-01", press_key), ("press-02", second), ("press-03", third)):
@@ -115,8 +113,8 @@ async def test_a_second_rotation_meanwhile_keeps_the_first_deadline(server, admi
     assert [old["ends_in_s"] for old in key["previous"]] == [60, 60, 60]
 
 
-async def test_ending_the_old_key_now_cuts_off_its_workers_alone(server, admin, press_key):
-    """Sessions and tokens of the old generation end before the answer; the new one goes on. Ending twice changes nothing."""
+async def test_ending_the_old_key_cuts_off_only_its_workers(server, admin, press_key):
+    """Its sessions and tokens end before the answer, and those of the new key stay; ending it twice changes nothing."""
     old_token = await connect(server, "press-01", press_key)
     new = (await post(server, f"{API_KEY}/rotate", admin, grace_s=3600))["key"]
     new_token = await connect(server, "press-02", new)
@@ -145,8 +143,8 @@ async def test_ending_the_old_key_now_cuts_off_its_workers_alone(server, admin, 
         {"grace_s": -1},
     ],
 )
-async def test_a_deadline_that_cannot_be_changes_nothing(server, admin, press_key, path, body):
-    """In the past, now, without a zone, no time at all, beyond 90 days, given twice, negative."""
+async def test_an_invalid_deadline_changes_nothing(server, admin, press_key, path, body):
+    """Now, in the past, without a time zone, not a time, beyond 90 days, given twice, or negative."""
     await post(server, "/api/enrollment/keys", admin, name="etl-hosts")
 
     answer = await server.http.post(f"{path}/rotate", json=body, headers=admin)
@@ -156,7 +154,7 @@ async def test_a_deadline_that_cannot_be_changes_nothing(server, admin, press_ke
 
 
 async def test_a_key_that_expires_before_the_deadline_ends_when_it_expires(server, admin):
-    """A rotation lengthens no life; the next generation has a life of the same length."""
+    """A rotation does not extend its lifetime; the next generation gets a lifetime of the same length."""
     await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
     key = (await post(server, "/api/api-keys", admin, name="press-keys", expires_in_s=600))["key"]
 
@@ -169,8 +167,8 @@ async def test_a_key_that_expires_before_the_deadline_ends_when_it_expires(serve
 
 
 @pytest.mark.parametrize("path", [API_KEY, ENROLLMENT_KEY])
-async def test_revoking_a_key_while_it_is_rotated_ends_every_generation(server, admin, press_key, path):
-    """No countdown is left, and the old generation cannot be ended or rotated back to life."""
+async def test_revoking_a_key_during_a_rotation_ends_every_generation(server, admin, press_key, path):
+    """No deadline is left, and ending or rotating the key does not bring it back."""
     await post(server, "/api/enrollment/keys", admin, name="etl-hosts")
     await post(server, f"{path}/rotate", admin, grace_s=3600)
 
@@ -182,8 +180,8 @@ async def test_revoking_a_key_while_it_is_rotated_ends_every_generation(server, 
 
 
 @pytest.mark.parametrize("kind", ["api-keys", "enrollment/keys"])
-async def test_only_a_key_that_there_is_has_an_older_generation_to_end(server, admin, kind):
-    """A mistyped name is said, and `startup` is changed by its setting."""
+async def test_ending_the_previous_generation_requires_an_existing_key(server, admin, kind):
+    """A mistyped name is 404, and `startup` can only be changed by its setting."""
     answer = await server.http.post(f"/api/{kind}/no-such-key/end-previous", headers=admin)
     assert answer.status_code == 404
     answer = await server.http.post("/api/enrollment/keys/startup/end-previous", headers=admin)
@@ -191,7 +189,7 @@ async def test_only_a_key_that_there_is_has_an_older_generation_to_end(server, a
 
 
 async def test_hosts_that_still_enroll_with_the_old_key_are_listed(server, admin):
-    """Those that came by it since the rotation; those from before it, and those with the new one, are where they should be."""
+    """Only those that enrolled with it since the rotation."""
     old = (await post(server, "/api/enrollment/keys", admin, name="etl-hosts"))["key"]
 
     async def enroll(name, secret):
@@ -221,8 +219,8 @@ async def test_hosts_that_still_enroll_with_the_old_key_are_listed(server, admin
     assert (await enroll("prompt-2", new)).status_code == 201
 
 
-async def test_an_end_that_is_near_is_an_alert_while_workers_use_the_old_key(server, admin, press_key):
-    """Three days before; one that no Worker uses any more needs no attention."""
+async def test_a_near_end_is_an_alert_while_workers_still_use_the_old_key(server, admin, press_key):
+    """From three days before; there is no alert once no Worker uses it any more."""
     await server.token_by_key("press-01", press_key)
     new = (await post(server, f"{API_KEY}/rotate", admin, grace_s=4 * 86_400))["key"]
 

@@ -1,8 +1,8 @@
 """
 A state machine over the life of a fleet.
 
-Whatever operators and Workers do, in whatever order, with restarts in between, the Server lets in exactly those
-that a small model says it must.
+Whatever operators and Workers do, in any order, with restarts in between, the Server accepts exactly the Workers that a
+small model accepts.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from lyftdata.server.runtime.wiring.open_services import open_services
 
 
 class Fleet(RuleBasedStateMachine):
-    """The Server beside its model: `workers` by ID, `keys` by name, and the tokens that were given out."""
+    """The Server and its model: `workers` by ID, `keys` by name, and the tokens issued."""
 
     worker_ids = Bundle("worker_ids")
     key_names = Bundle("key_names")
@@ -65,7 +65,7 @@ class Fleet(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def ask(self, method: str, path: str, body: Any = None) -> httpx2.Response:
-        """Ask the admin API."""
+        """Send a request to the admin API."""
         return self.run(self.server.http.request(method, f"/api{path}", json=body, headers=self.admin))
 
     def teardown(self) -> None:
@@ -87,7 +87,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(target=key_names, scope=st.none() | st.lists(worker_ids, min_size=1, max_size=2, unique=True))
     def issue_key(self, scope: list[str] | None) -> str:
-        """An operator issues a key, for all or for some."""
+        """An operator issues a key for all Workers or for some."""
         self.count += 1
         name = f"key-number-{self.count}"
         usable = scope is None or all(w in self.workers and self.workers[w]["kind"] == "key" for w in scope)
@@ -135,9 +135,9 @@ class Fleet(RuleBasedStateMachine):
     @rule(target=worker_ids, name=st.sampled_from(["press", "plough"]))
     def enroll(self, name: str) -> str:
         """
-        A Worker enrolls; the previous holder of its name is superseded, since nobody is connected here.
+        A Worker enrolls; the previous holder of its name is superseded, since no Worker is connected here.
 
-        But for a holder from before the last start: for two minutes it may be on its way back.
+        The exception is a holder from before the last start, which may still reconnect for two minutes.
         """
         key = generate_identity_key()
         answer = self.run(self.server.register(key, name))
@@ -162,7 +162,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(worker_id=worker_ids)
     def enroll_again(self, worker_id: str) -> None:
-        """An enrolled Worker asks once more with its key and gets the same ID."""
+        """An enrolled Worker registers again with its key and gets the same ID."""
         known = self.workers.get(worker_id)
         if known is None or known["kind"] != "identity":
             return
@@ -195,7 +195,7 @@ class Fleet(RuleBasedStateMachine):
             return
         answer = self.run(self.server.token_by_assertion(self.server.assertion(signer["key"], worker_id)))
         if nonce := answer.headers.get("Lyftdata-Nonce"):
-            # As the agent does: what was signed without a nonce may be from before the Worker was last disabled or enabled.
+            # As the agent does: an assertion without a nonce may be from before the Worker was last disabled or enabled.
             again = self.server.assertion(signer["key"], worker_id, nonce=nonce)
             answer = self.run(self.server.token_by_assertion(again))
         self.check(answer, known is signer, known, worker_id, {"key_name": None})
@@ -205,7 +205,7 @@ class Fleet(RuleBasedStateMachine):
     ) -> None:
         """Compare the Server's answer with the model's."""
         if not proved:
-            # Beyond the limit on failures the answer is 429; never a token.
+            # Beyond the limit of failures the answer is 429; never a token.
             assert answer.status_code in {401, 429}
         elif known.get("superseded"):
             assert answer.json()["code"] == "superseded"
@@ -229,12 +229,12 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 200))
     def time_passes(self, seconds: int) -> None:
-        """A while goes by; less than a token's life in all, so that only revocation ends tokens."""
+        """Time passes, in total less than a token's lifetime, so that only revocation ends tokens."""
         self.clock.forward(seconds=seconds / 100)
 
     @invariant()
     def tokens_end_with_their_credential(self) -> None:
-        """Every token given out is taken if and only if its Worker and its credential still stand."""
+        """A token is accepted if and only if its Worker and its credential are still valid."""
         for token in self.tokens[-6:]:
             known = self.workers.get(token["worker"])
             good = (
@@ -248,7 +248,7 @@ class Fleet(RuleBasedStateMachine):
             assert (answer.status_code == 204) is good, (token, known)
 
     def credential_stands(self, token: dict[str, Any]) -> bool:
-        """Return whether the key that a token was got with still is what it was."""
+        """Return whether the key with which a token was obtained is still valid for its Worker."""
         if token["key_name"] is None:
             return True
         key = self.keys[token["key_name"]]
@@ -256,7 +256,7 @@ class Fleet(RuleBasedStateMachine):
 
 
 Fleet.TestCase.settings = settings(
-    # Each is a Server with 30 steps.
+    # Each example starts a Server and takes 30 steps.
     max_examples=max(1, settings().max_examples // 5),
     stateful_step_count=30,
     suppress_health_check=list(HealthCheck),

@@ -1,4 +1,4 @@
-"""A secret that was put where a name belongs is stored nowhere."""
+"""A secret entered where a name belongs is not stored anywhere."""
 
 import itertools
 import re
@@ -34,7 +34,7 @@ SECRETS = {
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def server(opened, request):
-    """Return a Server on each database that has all of these secrets."""
+    """Return a Server on each database that uses these secrets."""
     environ = {"LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": PREVIOUS, "LYFTDATA_SECRET_KEY": SECRET_KEY}
     if request.param == "postgresql":
         environ["LYFTDATA_DATABASE_URL"] = request.getfixturevalue("cluster").new_database()
@@ -49,7 +49,7 @@ def secret(request):
 
 
 async def everything_stored(server) -> str:
-    """Return all that the database holds, once all is written that was pending."""
+    """Write everything pending; return the whole content of the database."""
     await flush(server.services)
     rows = await server.services.store.read(
         lambda conn: [row for table in metadata.sorted_tables for row in conn.execute(select(table))]
@@ -58,7 +58,7 @@ async def everything_stored(server) -> str:
 
 
 def misplaced(secret: str):
-    """Give requests of the admin API with a secret in each place that is stored: method, path, body."""
+    """Yield requests of the admin API with a secret in each place that is stored: method, path, body."""
     for text in (secret, f"press {secret}"):
         yield "POST", "/workers", {"name": text}
         yield "PATCH", "/workers/press-01", {"name": text}
@@ -81,8 +81,8 @@ def misplaced(secret: str):
         yield "POST", "/resources", body | {field: value}
 
 
-async def test_operators_cannot_store_one(server, secret):
-    """Each place of the admin API: refused with the field, the secret not repeated, nothing kept in any table."""
+async def test_operators_cannot_store_a_secret_as_a_name(server, secret):
+    """In each place of the admin API the request is rejected, the secret is not repeated, and no table contains it."""
     admin = await server.sign_in()
     given = {"name": "press-01", "id": "press-01"}
     assert (await server.http.post("/api/workers", json=given, headers=admin)).status_code == 201
@@ -95,7 +95,7 @@ async def test_operators_cannot_store_one(server, secret):
 
 
 PART = re.compile(r"\{\w+\}")
-# What makes the requests of the document good ones, so that a secret is all that is wrong with them.
+# Values that make the document's example requests valid, so that only the secret is wrong.
 GOOD: dict[str, Any] = {
     "id": None,
     "api_key": None,
@@ -133,7 +133,7 @@ GOOD_THERE: dict[str, dict[str, Any]] = {
     "POST /workers/changes": {"labels": {}, "match": None, "expect": 1, "q": "id:=press-01"},
     "PATCH /operators/{name}": {"scope": {"zone": "eu"}},
 }
-# What they take is a credential, is looked up and not stored, or is about something that this test does not make.
+# These take credentials, look texts up without storing them, or need something that this test does not create.
 NOT_TRIED = re.compile(
     r"POST /(login$|login/device/token|me/|workers/(rotate-keys|match|\{worker_id\}/copies)|enrollment/(approve|deny)|.*/(rehearse|preview)"
     r"|signing-keys|incident/|change-requests|attention/|event-destinations/\{name\}/skip)|PUT /second-operator"
@@ -150,7 +150,7 @@ THERE: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def good_requests() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Give method, path and body of each operation that stores texts, as it would be carried out."""
+    """Yield method, path and a valid body of each operation that stores texts."""
     document = admin_app().openapi()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -165,7 +165,7 @@ def good_requests() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def with_secret(value: Any, secret: str) -> Iterator[Any]:
-    """Give a JSON value with the secret in each text of it, one at a time, and in each name of a table of texts."""
+    """Yield a JSON value with the secret in each of its texts, one at a time, and as a key of its maps."""
     if isinstance(value, dict):
         for key, inner in value.items():
             for other in with_secret(inner, secret):
@@ -181,8 +181,8 @@ def with_secret(value: Any, secret: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("secret", ["chosen enrollment key", "API key"], indirect=True)
-async def test_no_operation_of_the_admin_api_stores_one(opened, secret, monkeypatch):
-    """In each text of each operation that there is, also of those to come: it is in no table afterwards, and no refusal repeats it."""
+async def test_no_operation_of_the_admin_api_stores_a_secret(opened, secret, monkeypatch):
+    """In each text of every operation, future ones included: no table contains it afterwards, and no error repeats it."""
     monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
     monkeypatch.setattr(background, "_DELIVER_EVERY_S", 86_400.0)
     numbers = itertools.count(10)
@@ -191,7 +191,7 @@ async def test_no_operation_of_the_admin_api_stores_one(opened, secret, monkeypa
         headers = await server.sign_in()
 
         async def ask(method: str, path: str, body: dict[str, Any]) -> httpx2.Response:
-            # What there can be only one of is another one each time.
+            # Unique values differ each time.
             number = next(numbers)
             usual = {"name": "press-01"} | GOOD
             new = {
@@ -223,8 +223,8 @@ async def test_no_operation_of_the_admin_api_stores_one(opened, secret, monkeypa
     assert len(requests) > 15
 
 
-async def test_a_worker_cannot_enroll_with_one(server, secret):
-    """In its name and its labels: refused by the member, nothing kept, the refusal's record included."""
+async def test_a_worker_cannot_enroll_with_a_secret_as_its_name_or_label(server, secret):
+    """The error names the member, and nothing stores the secret, not even the record of the refusal."""
     key = generate_identity_key()
     refused = [
         (await server.register(key, secret), "client_name"),
@@ -239,8 +239,8 @@ async def test_a_worker_cannot_enroll_with_one(server, secret):
     assert secret not in await everything_stored(server)
 
 
-async def test_what_a_worker_says_of_itself_is_kept_without_one(server, secret):
-    """Host facts and reported labels, and a browser's or program's User-Agent."""
+async def test_what_a_worker_reports_is_stored_without_secrets(server, secret):
+    """In host facts and reported labels, and in the User-Agent of a browser or program."""
     worker_id, key = await server.enrolled()
     token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
@@ -269,8 +269,8 @@ async def test_what_a_worker_says_of_itself_is_kept_without_one(server, secret):
     assert secret not in await everything_stored(server)
 
 
-async def test_whether_a_guess_at_the_enrollment_key_is_right_is_told_to_no_worker(server):
-    """A Worker that is in and reports guesses as labels reads the same for a right and a wrong one."""
+async def test_a_worker_cannot_test_guesses_of_the_enrollment_key(server):
+    """A connected Worker that reports guesses as labels gets the same answer for a right and a wrong one."""
     worker_id, key = await server.enrolled()
     token = (await server.token_by_assertion(server.assertion(key, worker_id))).json()["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
@@ -286,8 +286,8 @@ async def test_whether_a_guess_at_the_enrollment_key_is_right_is_told_to_no_work
 
 
 @pytest.mark.parametrize("change", [(10, "0"), (-1, "x"), (30, "-")])
-async def test_what_only_looks_like_a_key_is_a_name(server, change):
-    """A changed character, and with it a wrong checksum: nothing that anybody accepts."""
+async def test_a_text_that_only_looks_like_a_key_can_be_a_name(server, change):
+    """With one character changed its checksum is wrong, so it is not a key."""
     index, character = change
     text = list(API_KEY)
     text[index] = character if text[index] != character else "1"

@@ -1,4 +1,4 @@
-"""A null character, which PostgreSQL takes in no text, is not found or refused wherever it comes; it is never a failure of the Server."""
+"""A null character, which PostgreSQL cannot store in text, is rejected or not found wherever it is sent, and causes no server error."""
 
 import html
 import itertools
@@ -24,7 +24,7 @@ SECRET_KEY = "Zt8qYw3nV5rKc1xLm7Pb2Hd9Gf4Js6UaQe0"
 FIRST = "a password to be changed"
 ADA = "quite another of her own"
 TEXTS = ["\0", "press\0", "\0press"]
-# What is there for the parameters of paths.
+# Existing values for the parameters of paths.
 THERE = {
     "workers": "press",
     "api-keys": "press-key",
@@ -32,19 +32,19 @@ THERE = {
     "operators": "bob",
     "register": "press",
 }
-# They end the session by which the rest is asked, or answer without end.
+# These end the session that the test uses, or never stop answering.
 LEFT_OUT = re.compile(r"/(logout|logout-everywhere|sign-out-everywhere|events|live)$")
 
 
 class Site(NamedTuple):
-    """A Server with one of everything, an admin's session and an admin's browser."""
+    """A Server with one of everything, an admin's session and another admin's browser."""
 
     server: Deployment
     admin: dict[str, str]
     browser: Browser
 
     async def ask_all(self, method: str, target: str, **how: Any) -> list[int]:
-        """Ask as the command line does and as a browser does; return the statuses."""
+        """Send a request as the command line and as a browser; return the statuses."""
         statuses = []
         for http, headers in (
             (self.server.http, self.admin),
@@ -55,7 +55,7 @@ class Site(NamedTuple):
         return statuses
 
     async def check_still_signed_in(self) -> None:
-        """Fail if what was asked before was only ever told to sign in."""
+        """Check that the earlier requests were not just answered with a demand to sign in."""
         assert (await self.server.http.get("/api/workers", headers=self.admin)).status_code == 200
         assert (await self.browser.get("/workers")).status_code == 200
 
@@ -63,9 +63,9 @@ class Site(NamedTuple):
 @pytest.fixture
 async def site(cluster: Cluster, opened: Open, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """
-    Return a Server on the database that takes no null character; SQLite takes them all.
+    Return a Server on PostgreSQL, which rejects null characters; SQLite accepts them.
 
-    How much an operator may ask for is tested elsewhere.
+    The limit of operators' requests is off; other tests are about it.
     """
     monkeypatch.setattr(OperatorBudget, "wait_s", lambda *_: 0.0)
     given = {"LYFTDATA_DATABASE_URL": cluster.new_database(), "LYFTDATA_SECRET_KEY": SECRET_KEY}
@@ -87,7 +87,7 @@ async def site(cluster: Cluster, opened: Open, monkeypatch: pytest.MonkeyPatch) 
 
 
 def routes(server: Deployment) -> Iterator[tuple[str, str]]:
-    """Return method and path of every route: of the wire, of the pages, of the admin API."""
+    """Yield method and path of every route: of the protocol endpoints, of the pages, and of the admin API."""
     for route in all_routes(server.services):
         if isinstance(route, Route):
             yield from ((method, route.path) for method in route.methods or ())
@@ -98,7 +98,7 @@ def routes(server: Deployment) -> Iterator[tuple[str, str]]:
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Return method, path and the properties of the body of every operation of the admin API."""
+    """Yield method, path and body properties of every operation of the admin API."""
     document = admin_app().openapi()
     schemas = document["components"]["schemas"]
     for path, methods in document["paths"].items():
@@ -110,18 +110,18 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def filled(path: str, text: str | None = None) -> str:
-    """Return a path with something instead of its parameters: a text, or what there is."""
+    """Return a path with its parameters replaced by a text, or by existing values."""
     kind = next((kind for kind in THERE if f"/{kind}/" in path), "")
     return re.sub(r"\{[^}]+\}", text or THERE.get(kind, "press"), path)
 
 
-async def test_in_a_path(site):
-    """What has it in its name does not exist."""
+async def test_a_null_character_in_a_path_is_not_found(site):
+    """At every route with a parameter."""
     with_parameters = [(method, path) for method, path in routes(site.server) if "{" in path]
     for method, path in with_parameters:
         for text in ("%00", "press%00", "%00press"):
             statuses = await site.ask_all(method, filled(path, text))
-            # A proxy's question is refused for want of a token before anyone looks at its path.
+            # A proxy's check is refused for its missing token before its path is examined.
             expected = 401 if (method, path.startswith("/auth/verify/")) == ("GET", True) else 404
             assert set(statuses) == {expected}, (method, path, text)
 
@@ -129,8 +129,8 @@ async def test_in_a_path(site):
     await site.check_still_signed_in()
 
 
-async def test_in_a_query(site):
-    """A search for it is refused, whatever it is called; only what every Worker takes all the time reads no query."""
+async def test_a_null_character_in_a_query_is_rejected(site):
+    """In any parameter; only the endpoints that Workers use all the time ignore queries."""
     hot = {
         ("POST", "/oauth2/token"),
         ("POST", "/oauth2/register"),
@@ -149,7 +149,7 @@ async def test_in_a_query(site):
 
 
 def form_fields() -> list[str]:
-    """Return the name of every field that a page or an endpoint of the standards reads from a form."""
+    """Return the name of every form field that a page or a protocol endpoint reads."""
     package = Path(lyftdata.web.__file__).parent
     source = "".join(file.read_text(encoding="utf-8") for file in package.rglob("*.py"))
     pages = set(re.findall(r"form\.\w+\(\s*\"(\w+)\"", source))
@@ -167,8 +167,8 @@ def form_fields() -> list[str]:
     return sorted(pages | wire | {"username", "password", "vhost", "name", "permission"})
 
 
-async def test_in_a_form(site):
-    """No field of a page's form, nor of a token request, makes the Server fail: all odd at once, and one after the other."""
+async def test_a_null_character_in_a_form_causes_no_server_error(site):
+    """In any field of a page's form or a token request: in all fields at once, and in one at a time."""
     fields = form_fields()
     for method, path in routes(site.server):
         if method != "POST" or path.startswith("/api/") or LEFT_OUT.search(path):
@@ -179,15 +179,16 @@ async def test_in_a_form(site):
             ]
         else:
             answers = [
-                await site.browser.post(filled(path), **form) for form in await odd_forms(site, path, fields)
+                await site.browser.post(filled(path), **form)
+                for form in await forms_with_null_characters(site, path, fields)
             ]
         assert max(answer.status_code for answer in answers) < 500, path
 
     await site.check_still_signed_in()
 
 
-async def odd_forms(site: Site, path: str, fields: list[str]) -> list[dict[str, str]]:
-    """Return what to post to a page: every field odd, and the form as it is shown with one odd field."""
+async def forms_with_null_characters(site: Site, path: str, fields: list[str]) -> list[dict[str, str]]:
+    """Return forms for a page: with a null character in every field, and as shown but with one in a single field."""
     page = await site.browser.get(filled(path))
     shown = {
         name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', page.text)
@@ -200,8 +201,8 @@ async def odd_forms(site: Site, path: str, fields: list[str]) -> list[dict[str, 
     ]
 
 
-async def test_in_a_body(site):
-    """No text of a JSON body makes the Server fail, nor a text in a list or as a key."""
+async def test_a_null_character_in_a_json_body_causes_no_server_error(site):
+    """In any text, in a list, as a key or as a value."""
     for method, path, properties in operations():
         if method in {"GET", "DELETE"} or LEFT_OUT.search(path):
             continue
@@ -216,8 +217,8 @@ async def test_in_a_body(site):
     await site.check_still_signed_in()
 
 
-async def test_in_what_a_worker_sends(site):
-    """Nor does what a Worker that has proved itself says: identifiers of what it signs, its name, labels and host."""
+async def test_a_null_character_in_what_a_worker_sends_causes_no_server_error(site):
+    """From a proven Worker: in the identifiers of what it signs, and in its name, labels and host facts."""
     server = site.server
     worker_id, key = await server.enrolled("press-02")
     for text in TEXTS:
@@ -246,12 +247,12 @@ async def test_in_what_a_worker_sends(site):
             await server.http.post("/api/worker/session", json=poll | {"sign_off": True}, headers=headers)
         assert [answer.text for answer in answers if answer.status_code >= 500] == []
 
-    # What was accepted of it is written down by now, without a failure.
+    # What was accepted can be written to the database.
     await flush(server.services)
     await site.check_still_signed_in()
 
 
-# What most operations take, so that the one odd text is what is wrong.
+# Valid for most operations, so that only the null character is wrong.
 VALID: dict[str, Any] = {
     "name": "other",
     "audience": "https://other.example",

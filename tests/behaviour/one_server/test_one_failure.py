@@ -1,4 +1,4 @@
-"""One thing that fails does not keep the others from being done: the other Workers go, the other records are written."""
+"""A single failure does not stop the rest: other sessions still end, other records are still written."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ WORKERS = ("press-01", "press-02", "press-03")
 
 @pytest.fixture
 async def connected(server, admin):
-    """Return three Workers that are connected by one API key, each with a held poll."""
+    """Return the held polls of three Workers that are connected with one API key."""
     await server.http.post("/api/api-keys", json={"name": "shared"}, headers=admin)
     (key,) = [key for key in server.services.directory.api_keys() if key.name == "shared"]
     polls = {}
@@ -31,8 +31,8 @@ async def connected(server, admin):
     return polls
 
 
-class Breaks:
-    """Fails for one Worker, and remembers for which others it was called."""
+class FailsForOne:
+    """A handler that fails for one Worker, and records its calls."""
 
     def __init__(self, broken, then=lambda *_: None):
         self.broken = broken
@@ -49,14 +49,16 @@ class Breaks:
 
 @pytest.mark.parametrize("broken", WORKERS)
 @pytest.mark.parametrize("what", ["ended", "presence_changed", "record"])
-async def test_a_revoked_key_ends_every_session(server, admin, connected, broken, what):
-    """Whichever Worker's end cannot be logged, told of or recorded: all polls are answered, and nobody is online."""
+async def test_revoking_a_key_ends_every_session_although_a_handler_fails(
+    server, admin, connected, broken, what
+):
+    """Whichever Worker's end cannot be logged, published or recorded, all polls are answered and no Worker is online."""
     services = server.services
     if what == "record":
-        services.refusals.record = Breaks(broken, services.refusals.record)
+        services.refusals.record = FailsForOne(broken, services.refusals.record)
     else:
         handlers = services.sessions._handlers
-        setattr(handlers, what, Breaks(broken, getattr(handlers, what)))
+        setattr(handlers, what, FailsForOne(broken, getattr(handlers, what)))
 
     answer = await server.http.post("/api/api-keys/shared/revoke", headers=admin)
 
@@ -67,21 +69,21 @@ async def test_a_revoked_key_ends_every_session(server, admin, connected, broken
         assert not services.sessions.is_online(name)
 
 
-async def test_every_poll_is_answered_when_the_server_stops(server, connected):
-    """A session whose end cannot be logged does not keep the others waiting."""
-    server.services.sessions._handlers.ended = Breaks("press-01")
+async def test_a_stopping_server_answers_every_poll_although_a_handler_fails(server, connected):
+    """A session whose end cannot be logged does not delay the others."""
+    server.services.sessions._handlers.ended = FailsForOne("press-01")
 
     server.services.sessions.release_all()
 
     assert [await asyncio.wait_for(poll, 180) for poll in connected.values()] == [PollEnd.STOPPING] * 3
 
 
-async def test_a_handler_that_fails_does_not_keep_a_session_from_beginning(server, connected):
-    """Nor from moving to another Server, nor from breaking off."""
+async def test_a_failing_handler_does_not_prevent_a_session_from_starting_or_ending(server, connected):
+    """For a start, a sign-off and a broken connection."""
     sessions: Sessions = server.services.sessions
     worker = server.services.directory.find_worker("press-01")
     for name in ("session_started", "ended", "presence_changed", "session_broken"):
-        setattr(sessions._handlers, name, Breaks("press-01"))
+        setattr(sessions._handlers, name, FailsForOne("press-01"))
 
     sessions.sign_off("press-01", "boot-0001")
     session, is_new = sessions.attach(worker, boot("boot-0002"), "key.abc.1")
@@ -93,8 +95,8 @@ async def test_a_handler_that_fails_does_not_keep_a_session_from_beginning(serve
     assert session.broken
 
 
-async def test_an_identity_key_that_cannot_be_read_stops_its_own_worker_alone(opened):
-    """The Server starts, and the other Workers come in; that one is refused like an unknown one."""
+async def test_an_unreadable_identity_key_affects_only_its_own_worker(opened):
+    """The Server starts and accepts other Workers; that one is refused like an unknown one."""
     async with opened() as server:
         admin = await server.sign_in()
         broken, its_key = await server.enrolled("press-02")
@@ -113,8 +115,8 @@ async def test_an_identity_key_that_cannot_be_read_stops_its_own_worker_alone(op
     assert refused.json()["error"] == "invalid_client"
 
 
-async def test_a_change_behind_one_that_cannot_be_read_is_taken_over(server, admin):
-    """In one commit with an unreadable key another Worker is disabled: it is out."""
+async def test_a_change_after_an_unreadable_one_is_applied(server, admin):
+    """A Worker that is disabled in the same commit as an unreadable key is refused."""
     import msgspec
 
     from lyftdata.store.changes import WorkerChanged
@@ -132,14 +134,14 @@ async def test_a_change_behind_one_that_cannot_be_read_is_taken_over(server, adm
 
 
 async def rename(server, table, to):
-    """Rename a table of the database: whatever uses it fails from then on."""
+    """Rename a table of the database, so that everything that uses it fails."""
     await server.services.store.write(
         lambda tx: tx.conn.execute(sa.text(f"ALTER TABLE {table} RENAME TO {to}")).rowcount
     )
 
 
-async def test_records_are_written_though_others_cannot_be(server, press):
-    """Traces that the database does not take do not hold back refusals; they stay pending, and the failure is raised."""
+async def test_refusals_are_written_although_traces_cannot_be(server, press):
+    """The traces stay pending, and the failure is raised."""
     answer = await server.token_by_key("press-01", "nonsense")
     services = server.services
     services.traces.worker_seen(
@@ -159,8 +161,8 @@ async def test_records_are_written_though_others_cannot_be(server, press):
     assert services.traces.pending("press-01") is not None
 
 
-async def test_signing_keys_are_rotated_though_nothing_can_be_pruned(server, press):
-    """A clean-up that fails does not hold back what tokens need."""
+async def test_signing_keys_are_rotated_although_pruning_fails(server, press):
+    """The failure is still raised."""
     services = server.services
     server.clock.forward(seconds=400 * 24 * 3600)
     before = {key.kid for key in services.signing_keys.verification_keys.values()}
@@ -174,8 +176,8 @@ async def test_signing_keys_are_rotated_though_nothing_can_be_pruned(server, pre
     assert {key.kid for key in services.signing_keys.verification_keys.values()} - before
 
 
-async def test_every_step_is_done_and_the_first_failure_is_raised():
-    """Whatever fails, in whatever order, the other steps are done."""
+async def test_every_step_runs_and_the_first_failure_is_raised():
+    """Steps after a failed one still run."""
     done = []
 
     async def step(name, error=None):

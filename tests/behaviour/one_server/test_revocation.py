@@ -1,4 +1,4 @@
-"""What was given out before stops working the moment it is taken back, and does not come back to life."""
+"""Tokens stop working the moment their credential or Worker is withdrawn, and never work again."""
 
 import pytest
 
@@ -8,8 +8,8 @@ async def token(server, press):
     return (await server.token_by_key(*press)).json()["access_token"]
 
 
-async def test_verify_says_who_the_worker_is(server, admin, press):
-    """204 with ID, name, strategy and labels; a name that is no header text is percent-encoded."""
+async def test_verify_identifies_the_worker_in_headers(server, admin, press):
+    """Name, strategy and labels; a name with other characters than ASCII is percent-encoded."""
     given = await token(server, press)
     await server.http.patch(
         "/api/workers/press-01", json={"name": "Prëss ✓", "labels": {"zone": "eu-1"}}, headers=admin
@@ -23,8 +23,8 @@ async def test_verify_says_who_the_worker_is(server, admin, press):
     assert answer.headers["x-lyftdata-worker-labels"] == "zone=eu-1"
 
 
-async def test_a_token_dies_at_its_end_although_it_is_remembered(server, press):
-    """Remembering a verified token saves the arithmetic, not the question of time."""
+async def test_a_cached_token_expires_on_time(server, press):
+    """Caching a verified token saves the signature check, not the check of its expiry."""
     given = await token(server, press)
     assert (await server.verify(given)).status_code == 204
     server.clock.forward(seconds=899)
@@ -42,8 +42,8 @@ TAKEN_BACK = {
 
 
 @pytest.mark.parametrize("how", list(TAKEN_BACK))
-async def test_whatever_is_taken_back_ends_living_tokens(server, admin, press, how):
-    """Disable, delete, revoke, rotate without grace: the next look at a living token refuses it."""
+async def test_every_kind_of_withdrawal_ends_valid_tokens(server, admin, press, how):
+    """Disabling, deleting, revoking, and rotating without a grace period: the next check refuses the token."""
     given = await token(server, press)
     assert (await server.verify(given)).status_code == 204
     (key,) = (await server.http.get("/api/api-keys", headers=admin)).json()["items"]
@@ -59,7 +59,7 @@ async def test_whatever_is_taken_back_ends_living_tokens(server, admin, press, h
 
 
 async def test_enabling_does_not_revive_old_tokens(server, admin, press):
-    """A token from before the Worker was disabled stays dead."""
+    """Tokens from before the Worker was disabled stay refused."""
     given = await token(server, press)
     for enabled in (False, True):
         await server.http.patch("/api/workers/press-01", json={"enabled": enabled}, headers=admin)
@@ -68,8 +68,8 @@ async def test_enabling_does_not_revive_old_tokens(server, admin, press):
     assert (await server.verify(await token(server, press))).status_code == 204
 
 
-async def test_a_recreated_worker_does_not_inherit(server, admin):
-    """Delete a Worker and add one under the same ID: neither old tokens nor its scoped key work for the new one."""
+async def test_a_recreated_worker_does_not_inherit_tokens_or_keys(server, admin):
+    """After a Worker is deleted and added again with the same ID, neither old tokens nor its own key work."""
     await server.http.post("/api/api-keys", json={"name": "shared"}, headers=admin)
     body = {"name": "press-01", "id": "press-01", "issue_key": True}
     own_key = (await server.http.post("/api/workers", json=body, headers=admin)).json()["api_key"]["key"]
@@ -82,8 +82,8 @@ async def test_a_recreated_worker_does_not_inherit(server, admin):
     assert await server.cause(await server.token_by_key("press-01", own_key)) == "api_key_not_for_worker"
 
 
-async def test_rotation_with_grace_lets_both_work_until_it_is_over(server, admin):
-    """Old and new key work side by side, then the old one was rotated away; tokens follow their key."""
+async def test_both_keys_work_during_the_grace_period_of_a_rotation(server, admin):
+    """Afterwards the old key and the tokens obtained with it are refused."""
     await server.http.post("/api/workers", json={"name": "press-01", "id": "press-01"}, headers=admin)
     old = (await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)).json()["key"]
     given = await token(server, ("press-01", old))
@@ -97,8 +97,8 @@ async def test_rotation_with_grace_lets_both_work_until_it_is_over(server, admin
     assert (await server.verify(given)).status_code == 401
 
 
-async def test_a_restart_forgets_no_revocation(opened):
-    """What was taken back stays taken back when the Server restarts; what was not, works on with the same tokens."""
+async def test_revocations_survive_a_restart(opened):
+    """Other tokens remain valid."""
     async with opened() as server:
         admin = await server.sign_in()
         tokens = {}
@@ -115,8 +115,8 @@ async def test_a_restart_forgets_no_revocation(opened):
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "bearer " + "x" * 9000]
 )
-async def test_what_is_no_token_is_refused_at_verify(server, header):
-    """No header, another scheme, nonsense: 401 and a challenge, always the same."""
+async def test_an_invalid_token_header_is_refused_at_verify(server, header):
+    """A missing header, another scheme or garbage get the same 401 and challenge."""
     answer = await server.http.get(
         "/auth/verify", headers={} if header is None else {"Authorization": header}
     )
@@ -126,8 +126,8 @@ async def test_what_is_no_token_is_refused_at_verify(server, header):
     assert answer.json()["error"] == "invalid_token"
 
 
-async def test_a_flood_through_a_proxy_is_answered_but_not_kept_whole(server, press):
-    """A proxy that asks for many is never turned away; beyond a bound its refusals share a reference."""
+async def test_a_flood_through_a_proxy_is_answered_but_not_recorded_in_full(server, press):
+    """A proxy that asks on behalf of many is never rate limited; beyond a limit its refusals share a reference."""
     answers = [await server.verify("a.b.c") for _ in range(300)]
 
     assert {a.status_code for a in answers} == {401}
@@ -136,7 +136,7 @@ async def test_a_flood_through_a_proxy_is_answered_but_not_kept_whole(server, pr
     assert await server.cause(answers[-1]) == "wrong_token"
 
 
-async def test_a_token_in_the_url_is_not_looked_at(server, press):
+async def test_a_token_in_the_url_is_ignored(server, press):
     """RFC 6750's query parameter is not supported: URLs end up in logs."""
     given = await token(server, press)
 

@@ -1,4 +1,4 @@
-"""What docs/explanation/security-model.md says is not protected, or only so far: each sentence is as true as its test."""
+"""The limits of protection that docs/explanation/security-model.md states, each with a test."""
 
 import sqlite3
 
@@ -15,8 +15,8 @@ from lyftdata.core.refusals import WrongEnrollmentKeyError
 from lyftdata.core.secret import Secret
 
 
-async def test_a_copied_identity_of_a_client_that_does_not_count_does_not_show(server, admin):
-    """Signatures without a number: the copy gets tokens beside the original, and no refusal and no alert names it."""
+async def test_a_copied_identity_is_not_detected_if_the_client_does_not_number_its_signatures(server, admin):
+    """The copy gets tokens as well as the original, and there is neither a refusal nor an alert."""
     worker_id, key = await server.enrolled()
     first = await server.token_by_assertion(server.assertion(key, worker_id))
     async with server.from_address("203.0.113.66") as thief:
@@ -33,10 +33,8 @@ async def test_a_copied_identity_of_a_client_that_does_not_count_does_not_show(s
     assert worker_id not in str(alerts)
 
 
-async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_the_last_checkpoint(
-    opened, tmp_path
-):
-    """After a restart the chain is intact without its last events; the checkpoint that is kept outside the database shows that it was longer."""
+async def test_a_rollback_of_the_audit_log_is_detected_by_the_kept_checkpoint(opened, tmp_path):
+    """The chain itself is intact without its last events; the checkpoint outside the database shows that it was longer."""
     file = tmp_path / "staging" / "lyftdata.db"
     async with opened() as server:
         await server.sign_in()
@@ -60,8 +58,8 @@ async def test_an_end_of_the_audit_log_put_back_with_its_old_head_is_found_by_th
     assert found.head_number < noted.head_number
 
 
-def test_a_captured_proof_costs_a_guesser_a_stretching_for_each_guess(server, monkeypatch):
-    """A guess at a chosen key can be tried against a proof without the Server, but each costs 32 MiB and one scrypt; of a generated key nothing can be guessed."""
+def test_each_offline_guess_of_a_chosen_enrollment_key_costs_one_scrypt(server, monkeypatch):
+    """Guesses can be checked against a captured proof without the Server, but each costs one scrypt with 32 MiB. A generated key cannot be guessed."""
     key = generate_identity_key()
     chosen = "Summer2026Summer2026Autumn2026Wint"
     captured = read_proof(server.proof(key, "press", secret=chosen))
@@ -88,8 +86,8 @@ def test_a_captured_proof_costs_a_guesser_a_stretching_for_each_guess(server, mo
     assert stretched == guesses
 
 
-async def test_what_a_server_keeps_of_an_enrollment_key_enrolls_nobody(opened):
-    """Public key, digest and fingerprint, as proof key, HMAC key or secret: wrong enrollment key, each of them."""
+async def test_what_a_server_stores_of_an_enrollment_key_cannot_be_used_to_enroll(opened):
+    """Neither the public key, the digest nor the fingerprint, used as a proof key, as an HMAC key or as the secret itself."""
     async with opened(LYFTDATA_AUTO_ENROLLMENT_KEY=CHOSEN_ENROLLMENT_KEY) as server:
         (accepted,) = server.services.enrollment.keys
         public = accepted.key.public_key(ISSUER)

@@ -1,4 +1,4 @@
-"""Everyone who asks whether a Worker is still good gives the same answer."""
+"""Every check of whether a Worker and its credential are still valid gives the same answer."""
 
 import asyncio
 import itertools
@@ -43,7 +43,7 @@ KEYS = {
 
 @pytest.fixture
 def effects(server):
-    """Return what carries changes to the sessions, with nobody elsewhere."""
+    """Return a change applier without other Servers."""
     services = server.services
     return ChangeApplier(
         directory=services.directory,
@@ -67,7 +67,7 @@ def changed(record, change):
     return None if change is None else msgspec.structs.replace(record, **change)
 
 
-def lets_through(step, *arguments):
+def passes(step, *arguments):
     """Return whether a check passes."""
     try:
         step(*arguments)
@@ -76,8 +76,8 @@ def lets_through(step, *arguments):
     return True
 
 
-class Asked:
-    """A Worker with a token, and everyone who may be asked about it."""
+class AllChecks:
+    """A Worker with a token, and all the checks of it."""
 
     def __init__(self, server, effects, worker_id, token, broker_token):
         self.services, self.effects, self.worker_id = server.services, effects, worker_id
@@ -89,7 +89,7 @@ class Asked:
         self.broker = self.services.directory.find_resource_by_name("broker")
 
     async def answers(self, entry, key):
-        """Log in and connect while all is in order, put entry and key into a state, and return who lets it through."""
+        """Log in and connect while entry and key are valid, change them, and return which checks pass."""
         services = self.services
         services.directory.apply(self.changes(self.entry, self.key))
         services.brokers.check_login(self.broker, self.worker_id, self.broker_token)
@@ -99,30 +99,30 @@ class Asked:
         await asyncio.sleep(0)
         connection = Connection(username=self.worker_id, age_s=0)
         answered = {
-            "token": lets_through(services.verifier.verify, self.token),
-            "token again": lets_through(services.verifier.recheck, self.verified),
+            "token": passes(services.verifier.verify, self.token),
+            "token again": passes(services.verifier.recheck, self.verified),
             "session": not poll.done() or (await poll).kind == "renew",
-            "broker": lets_through(services.brokers.check_worker, self.broker, self.worker_id),
-            "connection": lets_through(services.brokers.check_connection, self.broker, connection, ()),
+            "broker": passes(services.brokers.check_worker, self.broker, self.worker_id),
+            "connection": passes(services.brokers.check_connection, self.broker, connection, ()),
         }
         services.sessions.sign_off(self.worker_id, "boot-0001")
         await poll
         return answered
 
     def changes(self, entry, key):
-        """Return what makes these the entry and the key."""
+        """Return the changes that set the entry and the key."""
         changes = [WorkerChanged(self.worker_id, entry)]
         return changes if self.key is None else [*changes, ApiKeyChanged(self.key.public_id, key)]
 
 
-async def test_with_an_api_key_all_agree(server, effects, admin, press):
-    """Each state of the entry with each state of the key: tokens, session and broker let through the same ones."""
+async def test_all_checks_agree_for_a_worker_with_an_api_key(server, effects, admin, press):
+    """For each state of the entry and each state of the key, tokens, sessions and brokers give the same answer."""
     await define(server, admin, for_all_workers=True)
     tokens = [
         (await server.token_by_key(*press, **form)).json()["access_token"]
         for form in ({}, {"resource": AUDIENCE})
     ]
-    asked = Asked(server, effects, press[0], *tokens)
+    asked = AllChecks(server, effects, press[0], *tokens)
     seen = set()
     for entry_change, key_change in itertools.product(ENTRIES.values(), KEYS.values()):
         entry, key = changed(asked.entry, entry_change), changed(asked.key, key_change)
@@ -132,7 +132,7 @@ async def test_with_an_api_key_all_agree(server, effects, admin, press):
         answered = await asked.answers(entry, key)
 
         assert set(answered.values()) == {problem is None}, (entry_change, key_change, problem, answered)
-        # After it was enabled again a Worker gets a new token, with a key that is in order.
+        # A Worker that was enabled again gets a new token if its key is valid.
         may_ask = problem is None or (problem is Problem.EARLIER_EPOCH and key == asked.key)
         assert ((await server.token_by_key(*press)).status_code == 200) is may_ask, (entry_change, key_change)
     assert seen == {None, *Problem} - {Problem.IDENTITY_KEY_REPLACED}, (
@@ -140,8 +140,8 @@ async def test_with_an_api_key_all_agree(server, effects, admin, press):
     )
 
 
-async def test_with_an_identity_key_all_agree(server, effects, admin):
-    """What is not in order is let through by none of them; a Worker that replaced its key is told to get a new token."""
+async def test_all_checks_agree_for_a_worker_with_an_identity_key(server, effects, admin):
+    """None of them accepts an entry with a problem; the session of a Worker that replaced its key is told to get a new token."""
     await define(server, admin, for_all_workers=True, include_enrolled=True)
     worker_id, key = await server.enrolled()
     tokens = []
@@ -152,7 +152,7 @@ async def test_with_an_identity_key_all_agree(server, effects, admin):
             "client_assertion": server.assertion(key, worker_id),
         }
         tokens.append((await server.http.post("/oauth2/token", data=asked_for | form)).json()["access_token"])
-    asked = Asked(server, effects, worker_id, *tokens)
+    asked = AllChecks(server, effects, worker_id, *tokens)
     for name in ENTRIES.keys() - {"other strategy"}:
         entry = changed(asked.entry, ENTRIES[name])
         problem = standing_problem(entry, asked.credential, key=None, now=server.clock())
@@ -167,8 +167,8 @@ async def test_with_an_identity_key_all_agree(server, effects, admin):
     ("change", "status"),
     [({}, "live"), ("revoked", "revoked"), ("expired", "expired"), ("rotated", "expired")],
 )
-def test_a_key_is_shown_as_it_is_judged(change, status):
-    """What an operator sees of a key is what lets Workers in or not."""
+def test_the_status_shown_for_a_key_matches_the_checks(change, status):
+    """A key is shown as live if and only if Workers can use it."""
     key = api_key(**(KEYS[change] or {} if change else {}))
 
     assert key_status(key, NOON) == status

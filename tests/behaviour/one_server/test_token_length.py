@@ -1,4 +1,4 @@
-"""Whatever an operator may store and a Worker may be called, the Worker's tokens are accepted by every check."""
+"""Whatever names, labels and scopes are allowed, a Worker's tokens are short enough for every check."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from lyftdata.server.runtime.wiring.open_services import open_services
 from lyftdata.store.tables import workers
 from lyftdata.verify import AsyncWorkerVerifier
 
-# As long as a public URL may be.
+# The longest public URL that is allowed.
 ISSUER = "https://" + ".".join(["h" * 61] * 4)
 NAMES = st.text(st.sampled_from("\U0001f600\U00020000é\"\\aZ'"), min_size=1, max_size=64)
 
@@ -36,7 +36,7 @@ def _label(number: int, drawn: tuple[int, int, str]) -> tuple[str, str]:
     return f"{number:02}{'k' * key_length}", character * value_length
 
 
-# Few short ones or many long ones: more than the rules allow, so that what is stored in the end is at their edge.
+# Few short ones or many long ones, more than the rules allow, so that what is stored in the end is at their limit.
 SIZES = st.tuples(st.integers(0, 61), st.integers(0, 63), st.sampled_from('v"\\'))
 LONG = st.tuples(st.integers(40, 61), st.integers(40, 63), st.sampled_from('v"\\'))
 LABELS = (st.lists(SIZES, max_size=32) | st.lists(LONG, min_size=10, max_size=32)).map(
@@ -47,7 +47,7 @@ SCOPES = LENGTHS.map(lambda lengths: [f"{n:02}".ljust(length, "/") for n, length
 
 
 class World:
-    """A Server with an issuer of the longest kind, an enrolled Worker, and a resource with a key."""
+    """A Server with an issuer of maximal length, an enrolled Worker, and a resource with a key."""
 
     def __init__(self, directory: Path) -> None:
         self.runner = asyncio.Runner()
@@ -68,7 +68,7 @@ class World:
         self.runner.run(self.prepare())
 
     async def prepare(self) -> None:
-        """Sign in, enroll a Worker, and define the resource."""
+        """Sign in, enroll a Worker and add the resource."""
         self.admin = await self.server.sign_in()
         self.key = generate_identity_key()
         proof = self.server.proof(self.key, "press", audience=ISSUER)
@@ -78,16 +78,16 @@ class World:
         self.resource_key = (await self.ask("POST", "/resources/files/key")).json()["key"]
 
     async def ask(self, method: str, path: str, body: Any = None) -> httpx2.Response:
-        """Ask the admin API."""
+        """Send a request to the admin API."""
         return await self.server.http.request(method, f"/api{path}", json=body, headers=self.admin)
 
     async def store(self, path: str, member: str, wanted: Any) -> None:
-        """Store as much of something as the rules allow: a bit less each time it is refused."""
+        """Store as much of a value as the rules allow: a bit less each time it is rejected."""
         while (await self.ask("PATCH", path, {member: wanted})).status_code == 422 and wanted:
             wanted = dict(list(wanted.items())[:-1]) if isinstance(wanted, dict) else wanted[:-1]
 
     async def token(self, *, resource: str = "", scopes: Sequence[str] = (), bound: bool = False) -> str:
-        """Return a token that the Worker got by its identity key, in one form with all that it asks for."""
+        """Return a token that the Worker gets with its identity key."""
         form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE}
         form |= {"resource": resource} if resource else {}
         form |= {"scope": " ".join(scopes)} if scopes else {}
@@ -102,7 +102,7 @@ class World:
         return str(answer.json()["access_token"])
 
     async def check_everywhere(self) -> None:
-        """Show the Worker's tokens wherever tokens are checked."""
+        """Use the Worker's tokens everywhere that tokens are checked."""
         labels = (await self.ask("GET", f"/workers/{self.worker_id}")).json()["labels"]
         resource = (await self.ask("GET", "/resources/files")).json()
         plain = await self.token()
@@ -114,7 +114,7 @@ class World:
         assert verified.status_code == 204, verified.text
         assert verified.headers["x-lyftdata-worker-labels"] == format_labels(labels)
         assert unquote(verified.headers["x-lyftdata-worker-name"]) == parts(plain)[1]["worker_name"]
-        # nginx reads an answer's head into 4 KiB, unless it is told otherwise.
+        # nginx has a buffer of 4 KiB for a response head by default.
         assert sum(len(name) + len(value) + 4 for name, value in verified.headers.raw) < 3_000
         await self.check_session(plain)
         await self.check_bound(bound)
@@ -127,21 +127,21 @@ class World:
             await verifier.aclose()
 
     async def check_session(self, token: str) -> None:
-        """Show a token at the session."""
+        """Use a token for the session."""
         body = {"boot_id": "boot-0001", "sign_off": True}
         headers = {"Authorization": f"Bearer {token}"}
         answer = await self.server.http.post("/api/worker/session", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
 
     async def check_bound(self, token: str) -> None:
-        """Show a token with a proof of its key."""
+        """Use a token with a proof of its key."""
         proof = dpop(self.key, self.server, method="GET", url=f"{ISSUER}/auth/verify", token=token)
         headers = {"Authorization": f"DPoP {token}", "DPoP": proof}
         answer = await self.server.http.get("/auth/verify", headers=headers)
         assert answer.status_code == 204, answer.text
 
     async def check_introspection(self, token: str, resource: dict[str, Any]) -> None:
-        """Have the resource ask about a token."""
+        """Introspect a token as the resource."""
         answer = await self.server.http.post(
             "/oauth2/introspect", data={"token": token}, auth=("files", self.resource_key)
         )
@@ -151,7 +151,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Return a world that every example goes on with."""
+    """Return a world that all examples share."""
     made = World(tmp_path_factory.mktemp("world"))
     yield made
     made.runner.run(made.context.__aexit__(None, None, None))
@@ -164,13 +164,13 @@ def world(tmp_path_factory):
     audience=st.integers(1, 248),
     scopes=SCOPES,
 )
-# A smaller example would take minutes to find, and say no more than the one that was found.
+# Shrinking would take minutes, and the example found says as much.
 @settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_what_may_be_stored_makes_tokens_that_are_accepted(world, name, labels, audience, scopes):
-    """However long names, labels, audiences and scopes are within the rules, no check refuses the token."""
+def test_tokens_with_the_longest_allowed_content_are_accepted(world, name, labels, audience, scopes):
+    """However long names, labels, audiences and scopes are within the rules, every check accepts the token."""
 
     async def store_and_check():
         await world.store(f"/workers/{world.worker_id}", "name", name)
@@ -184,8 +184,8 @@ def test_what_may_be_stored_makes_tokens_that_are_accepted(world, name, labels, 
     world.runner.run(store_and_check())
 
 
-def test_labels_that_were_stored_under_other_limits_give_no_token(world):
-    """A Worker that has more labels than fit into a token is told so at the token endpoint, and the operator sees whom."""
+def test_labels_that_do_not_fit_into_a_token_are_refused_with_a_cause(world):
+    """A Worker with labels from before the limit gets the code `token_too_long`, which the operator sees too."""
 
     async def overfill_and_ask():
         labels = {f"k{n}".ljust(63, "x"): "v" * 63 for n in range(32)}
@@ -210,7 +210,7 @@ def test_labels_that_were_stored_under_other_limits_give_no_token(world):
 
 
 def test_a_token_that_is_too_long_is_recorded_with_the_worker_that_it_names(world):
-    """The operator sees whose token was refused, although nothing of it could be checked."""
+    """The operator sees whose token was refused although it could not be verified."""
 
     async def show():
         claims = parts(await world.token())[1] | {"padding": "x" * 4_096}

@@ -1,4 +1,4 @@
-"""A filter that is mistyped is an error, and never everything: on the pages, in the API and on the command line."""
+"""A mistyped filter is an error and does not list everything: on the pages and in the API."""
 
 import html
 import re
@@ -35,8 +35,8 @@ from tests.unit.web.test_pages import text_of
         ("/resources?name=orders", "There is no filter 'name'."),
     ],
 )
-async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path, message):
-    """With the menu, and without a row that could be ticked."""
+async def test_a_page_reports_an_unknown_filter_and_lists_nothing(browser, press, path, message):
+    """There is no row that could be ticked."""
     page = await browser.get(path)
 
     assert (page.status_code, message in html.unescape(text_of(page))) == (422, True)
@@ -49,8 +49,8 @@ async def test_a_page_says_what_is_wrong_and_lists_nothing(browser, press, path,
     "query",
     ["", "?q=&sort=", "?page=7", "?q=+press+", "?id=press-01&labels=gpu"],
 )
-async def test_an_empty_field_of_the_form_is_no_filter(browser, press, query):
-    """What the form sends for fields that were left empty lists everything."""
+async def test_an_empty_form_field_does_not_filter(browser, press, query):
+    """The form sends fields that were left empty; everything is listed."""
     page = await browser.get(f"/workers{query}")
 
     assert (page.status_code, 'value="press-01"' in page.text) == (200, True)
@@ -75,8 +75,8 @@ async def test_an_empty_field_of_the_form_is_no_filter(browser, press, query):
         "/api/audit/export?format=xml",
     ],
 )
-async def test_the_api_refuses_it(server, browser, press, path):
-    """A parameter that is unknown or empty is 422, and nothing is listed."""
+async def test_the_api_rejects_an_unknown_or_empty_filter(server, browser, press, path):
+    """The answer is 422, and nothing is listed."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
 
     answer = await server.http.get(path, headers=admin)
