@@ -1,4 +1,4 @@
-"""Whatever a fault's test has started ends with it."""
+"""Everything that a test has started is stopped after it."""
 
 from collections.abc import Iterator
 

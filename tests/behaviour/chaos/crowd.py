@@ -1,4 +1,4 @@
-"""Everybody at once: a fleet in a Server's database, its light Workers, and a flood of those who have no right to come in."""
+"""Crowds: a fleet in a Server's database, its lightweight Workers, and a flood of callers with wrong credentials."""
 
 import asyncio
 import collections
@@ -28,12 +28,12 @@ from lyftdata.server.runtime.wiring.open_services import open_services
 
 Credentials = list[tuple[str, str | ec.EllipticCurvePrivateKey]]
 _AT_ONCE = 64
-# Signed before the flood: the flood does not spend its time on making what it sends.
+# Signed in advance, so that the flood does not spend its time on making requests.
 _OF_A_KIND = 300
 
 
 async def site_with_a_fleet(root: Path, count: int) -> tuple[Site, Credentials]:
-    """Start a Server that knows so many Workers, half of each strategy; return it and what they log in with."""
+    """Start a Server with `count` Workers, half of each strategy; return it and their credentials."""
     environ = {
         "LYFTDATA_STAGING_DIR": str(root / "server" / "staging"),
         "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
@@ -46,7 +46,7 @@ async def site_with_a_fleet(root: Path, count: int) -> tuple[Site, Credentials]:
 
 
 def _started(root: Path) -> Site:
-    # The shortest life that a token may have: many are renewed.
+    # The shortest token lifetime that is allowed, so that many are renewed.
     site = Site(root, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY, LYFTDATA_WORKER_TOKEN_TTL="1m")
     site.sign_in()
     return site
@@ -55,7 +55,7 @@ def _started(root: Path) -> Site:
 def light_workers(
     site: Site | Balanced, credentials: Credentials, tally: Tally, addresses: Sequence[str] = ("127.0.0.1",)
 ) -> list[LeanWorker]:
-    """Return a light Worker for each, that calls from these addresses in turn."""
+    """Return a lightweight Worker for each credential; they connect from these addresses in turn."""
     return [
         LeanWorker(*each, host="127.0.0.1", port=site.port, tally=tally, address=address)
         for each, address in zip(credentials, itertools.cycle(addresses), strict=False)
@@ -64,7 +64,7 @@ def light_workers(
 
 @contextlib.asynccontextmanager
 async def running(lean_workers: Sequence[LeanWorker]) -> AsyncIterator[None]:
-    """Let Workers run until the end of the block."""
+    """Run Workers until the end of the block."""
     await spread([worker.log_in for worker in lean_workers], at_once=_AT_ONCE)
     tasks = [asyncio.create_task(worker.run()) for worker in lean_workers]
     try:
@@ -77,13 +77,13 @@ async def running(lean_workers: Sequence[LeanWorker]) -> AsyncIterator[None]:
 
 class Flood:
     """
-    Callers who prove nothing, from several addresses, each asking again as soon as it was answered.
+    Unproven callers from several addresses, each of which sends its next request as soon as it got an answer.
 
     Args:
-        site: Whom they call.
-        known: IDs of Workers that there are, half of each strategy.
-        addresses: From where they call.
-        most: After how many requests they end.
+        site: The Server that they call.
+            known: Existing Workers, half of each strategy.
+            addresses: The addresses that they call from.
+            most: The number of requests after which they stop.
     """
 
     def __init__(self, site: Site, known: Credentials, *, addresses: Sequence[str], most: int) -> None:
@@ -95,7 +95,7 @@ class Flood:
         self.is_over = False
 
     async def run(self, *, callers: int) -> None:
-        """Call until it is over."""
+        """Send requests until the flood is over."""
         lines = itertools.islice(itertools.cycle(self._addresses), callers)
         await asyncio.gather(*(self._call(address) for address in lines))
 
@@ -112,7 +112,7 @@ class Flood:
 
 
 def _requests(site: Site, known: Credentials) -> Iterator[bytes]:
-    """Return wrong keys, unknown Workers, wrong signatures, wrong proofs and forged tokens, in turn."""
+    """Yield requests with wrong keys, unknown Workers, wrong signatures, wrong proofs and forged tokens, in turn."""
     by_key = [worker_id for worker_id, credential in known if isinstance(credential, str)]
     others_keys = [credential for _, credential in known if isinstance(credential, str)]
     enrolled = [worker_id for worker_id, credential in known if not isinstance(credential, str)]
@@ -135,7 +135,7 @@ def _form(body: str) -> bytes:
 
 def _registration(proof_key: ProofKey) -> bytes:
     identity: IdentityKey = generate_identity_key()
-    name = f"nobody {random_id(random_bytes)}"
+    name = f"unknown {random_id(random_bytes)}"
     proof = make_proof(
         proof_key,
         worker_name=name,

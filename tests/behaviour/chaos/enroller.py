@@ -1,9 +1,9 @@
 """
-Enrolls many Workers, each in a directory of its own, with the Worker's own code; started, killed and started again.
+Enroll many Workers, each in its own directory, with the Worker's own code; the process may be killed and started again.
 
     python -m tests.behaviour.chaos.enroller URL DIRECTORY COUNT
 
-Prints `NAME ID` once an identity is on the disk, that is: once the Worker would act on it.
+Prints `NAME ID` once an identity is on the disk, which is when the Worker would use it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _AT_ONCE = 8
 
 
 async def one(name: str, url: str, root: Path, gate: asyncio.Semaphore) -> None:
-    """Enroll one Worker, through whatever happens, and say who it is."""
+    """Enroll one Worker, with retries through any fault, and print its name and ID."""
     environ = {"LYFTDATA_URL": url, "LYFTDATA_WORKER_NAME": name, "LYFTDATA_JOBS_DIR": str(root / name)}
     settings = read_worker_settings(environ | {"LYFTDATA_AUTO_ENROLLMENT_KEY": os.environ["SECRET"]})
     enrollment_key = CurrentEnrollmentKey(settings.enrollment_key or Secret(""))
@@ -44,8 +44,8 @@ async def one(name: str, url: str, root: Path, gate: asyncio.Semaphore) -> None:
 
 
 async def main(url: str, root: str, count: str) -> None:
-    """Enroll them all, a few at a time."""
-    # Standard output is for what was enrolled alone.
+    """Enroll all of them, a few at a time."""
+    # Standard output is only for what was enrolled.
     configure_logging(format="json", level="info", stream=sys.stderr)
     gate = asyncio.Semaphore(_AT_ONCE)
     await asyncio.gather(*(one(f"w-{n:04}", url, Path(root), gate) for n in range(int(count))))

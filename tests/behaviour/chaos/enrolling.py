@@ -1,4 +1,4 @@
-"""A load that knows what it was told: Workers that enroll, through whatever happens to the Servers."""
+"""A load of enrollments that records what was acknowledged, through any fault of the Servers."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Enroller:
-    """A process that enrolls Workers, and what it has acknowledged."""
+    """A process that enrolls Workers, and the enrollments that were acknowledged to it."""
 
     def __init__(self, url: str, root: Path, acknowledged: set[tuple[str, str]], count: int) -> None:
         self.process = subprocess.Popen(
@@ -29,14 +29,14 @@ class Enroller:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            # A line that the kill has cut was not acknowledged.
+            # A line that a kill has cut does not count as acknowledged.
             if line.endswith("\n"):
                 name, worker_id = line.split()
                 self._acknowledged.add((name, worker_id))
         self.process.stdout.close()
 
     def end(self, *, kill: bool) -> int:
-        """Wait for its end, or bring it about."""
+        """Wait for its end, or kill it; return the exit code."""
         if kill:
             self.process.kill()
         code = self.process.wait(180)

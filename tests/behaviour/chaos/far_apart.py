@@ -1,4 +1,4 @@
-"""A Server on a machine of its own, and Workers on others."""
+"""A Server on its own machine, and Workers on others."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ PORT = 3000
 
 class FarApart:
     """
-    A Server, its operator on the same machine, and Workers elsewhere.
+    A Server with its operator on one machine, and Workers on others.
 
     Args:
         root: An empty directory.
         network: With a machine for each Worker.
-        server: By which name or address Workers know the Server.
+        server: The name or address in the Workers' URL.
     """
 
     def __init__(self, root: Path, network: Network, server: str = SERVER) -> None:
@@ -30,7 +30,7 @@ class FarApart:
             module="tests.behaviour.chaos.patient_server",
             LYFTDATA_STAGING_DIR=str(root / "server" / "staging"),
             LYFTDATA_PUBLIC_URL=self.url,
-            # Plain http between namespaces of this test alone.
+            # Plain http, but only between this test's namespaces.
             LYFTDATA_DISABLE_TLS="yes",
             LYFTDATA_ADMIN_INIT_PASSWORD=PASSWORD,
             LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY,
@@ -45,7 +45,7 @@ class FarApart:
         return self.server
 
     def sign_in(self, address: str) -> Host:
-        """Sign the operator in, who sits at the Server's machine."""
+        """Sign the operator in on the Server's machine."""
         self.operator = Host(
             self.root / f"operator-{address}",
             prefix=self.network.server.prefix,
@@ -56,7 +56,7 @@ class FarApart:
         return self.operator
 
     def add_member(self, name: str, machine: Machine) -> Member:
-        """Start a Worker on a machine of its own; one with `key` in its name has an API key."""
+        """Start a Worker on a machine; one with `key` in its name has an API key."""
         given = keyed(self.operator, name) if "key" in name else enrolling(name)
         home = self.root / name
         host = Host(

@@ -1,4 +1,4 @@
-"""Two Servers with four Workers, and a load of others that enroll, to which something happens; and what must be so after it."""
+"""Two Servers with four Workers and a load of enrollments, for fault injection, and the checks after a fault."""
 
 import contextlib
 import time
@@ -23,12 +23,12 @@ MAX_MEMORY = 400 * 1024 * 1024
 
 class Field:
     """
-    Two Servers behind a balancer with four real Workers, and a load that has begun.
+    Two Servers behind a balancer with four real Workers, and a load that is running.
 
     Args:
         site: The Servers.
-        load: What enrolls.
-        acknowledged: Name and ID of each Worker that the load was told of.
+        load: The process that enrolls further Workers.
+            acknowledged: Name and ID of each enrollment that was acknowledged to the load.
     """
 
     def __init__(self, site: Balanced, load: Enroller, acknowledged: set[tuple[str, str]]) -> None:
@@ -39,9 +39,9 @@ class Field:
 
 @contextlib.contextmanager
 def two_servers(root: Path, urls: Sequence[str]) -> Iterator[Balanced]:
-    """Give two Servers on these databases, which are one, behind a balancer."""
+    """Yield two Servers behind a balancer; the URLs lead to one database."""
     with contextlib.ExitStack() as stack:
-        # Before what they reach the database by.
+        # The Servers stop before the path to their database.
         stack.callback(end_started)
         site = Balanced(root / "site", urls, check_timeout="3s")
         stack.callback(site.close)
@@ -49,8 +49,8 @@ def two_servers(root: Path, urls: Sequence[str]) -> Iterator[Balanced]:
 
 
 @contextlib.contextmanager
-def in_the_field(root: Path, urls: Sequence[str]) -> Iterator[Field]:
-    """Give two Servers on these databases, which are one, four Workers, and a load."""
+def field_under_load(root: Path, urls: Sequence[str]) -> Iterator[Field]:
+    """Yield two Servers with four Workers and a load; the URLs lead to one database."""
     with contextlib.ExitStack() as stack:
         site = stack.enter_context(two_servers(root, urls))
         start_workers(site)
@@ -63,8 +63,8 @@ def in_the_field(root: Path, urls: Sequence[str]) -> Iterator[Field]:
         yield Field(site, load, acknowledged)
 
 
-def nothing_is_lost(field: Field, name: str, fault: contextlib.AbstractContextManager[None]) -> None:
-    """Bring a fault upon the field for a while, and see that all is as before: nothing lost, and nobody was needed."""
+def check_recovery(field: Field, name: str, fault: contextlib.AbstractContextManager[None]) -> None:
+    """Inject a fault for a while, and check that everything recovers by itself and nothing acknowledged is lost."""
     begun = time.monotonic()
     with fault:
         time.sleep(LASTS_S)

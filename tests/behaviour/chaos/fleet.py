@@ -1,4 +1,4 @@
-"""Workers of both strategies whose programs leave a line each time that they are started."""
+"""Workers of both strategies whose programs write a line each time they are started."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ from tests.processes import Host, Program, until
 
 RUNS = ("sh", "-c", 'printf %s "$LYFTDATA_WORKER_TOKEN_FILE" > where; echo started >> runs; exec sleep 1000')
 WITHIN_S = 300.0
-"""For what happens within a few seconds on a machine that has nothing else to do."""
+"""For what takes a few seconds on an idle machine."""
 
 
 class Member:
-    """A Worker on a host of its own, which nobody touches."""
+    """A Worker on its own host, whose configuration stays unchanged."""
 
     def __init__(self, name: str, host: Host) -> None:
         self.name = name
@@ -22,11 +22,11 @@ class Member:
 
     @property
     def agent(self) -> Program:
-        """Return its agent, as it was started last."""
+        """Return the agent that was started last."""
         return self.agents[-1]
 
     def start(self) -> None:
-        """Start its agent; what was started before has ended."""
+        """Start its agent; the previous one must have ended."""
         self.agents.append(self.host.start("run", "worker", "--", *RUNS))
 
     @property
@@ -37,23 +37,23 @@ class Member:
 
     @property
     def token(self) -> str:
-        """Return what its program reads from the token file."""
+        """Return the content of its program's token file."""
         return Path((self.host.home / "where").read_text(encoding="utf-8")).read_text(encoding="utf-8")
 
 
 def keyed(operator: Host, name: str) -> dict[str, str]:
-    """Add a Worker with a key of its own; return what its host is given."""
+    """Add a Worker with its own API key; return its host's settings."""
     key = operator.done("workers", "add", name, "--id", name, "--issue-key").strip()
     return {"LYFTDATA_WORKER_ID": name, "LYFTDATA_WORKER_API_KEY": key}
 
 
 def enrolling(name: str) -> dict[str, str]:
-    """Return what the host of a Worker is given that enrolls."""
+    """Return the settings of a host whose Worker enrolls."""
     return {"LYFTDATA_WORKER_NAME": name, "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
 
 
 def statuses(operator: Host) -> dict[str, str]:
-    """Return each Worker's status by name; nothing while the Server does not answer."""
+    """Return each Worker's status by name; empty while the Server does not answer."""
     result = operator.run("workers", "list", "--json")
     if result.returncode != 0:
         return {}
@@ -61,7 +61,7 @@ def statuses(operator: Host) -> dict[str, str]:
 
 
 def wait_until_all_are(operator: Host, members: list[Member], status: str = "online") -> None:
-    """Wait until the Server shows them so, and the programs of those that are online run."""
+    """Wait until the Server shows this status for all members and, if it is online, until their programs run."""
     wanted = dict.fromkeys((member.name for member in members), status)
     until(
         lambda: wanted.items() <= statuses(operator).items(),
@@ -79,7 +79,7 @@ def wait_until_all_are(operator: Host, members: list[Member], status: str = "onl
 
 
 def measured(operator: Host, members: list[Member]) -> dict[str, int]:
-    """Return what Workers were told of themselves and is true no more, and whose programs did not live through it."""
+    """Return how many enrollments were acknowledged, how many of them are lost, and how many programs did not survive."""
     acknowledged = {
         str(entry["worker_id"])
         for member in members
@@ -95,6 +95,6 @@ def measured(operator: Host, members: list[Member]) -> dict[str, int]:
 
 
 def are_untouched(operator: Host, members: list[Member]) -> bool:
-    """Return whether each is the Worker that it was told to be, each program runs as it was started, and each agent."""
+    """Return whether no enrollment is lost, no program was restarted, and every agent is running."""
     found = measured(operator, members)
     return found["lost"] == found["programs_ended"] == 0 and all(member.agent.alive() for member in members)

@@ -1,4 +1,4 @@
-"""`lyftdata`, whose Server holds polls for as long as one of a very large fleet does: four minutes."""
+"""`lyftdata`, but its Server holds polls for four minutes, as with a very large fleet."""
 
 import sys
 

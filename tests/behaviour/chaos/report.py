@@ -1,4 +1,4 @@
-"""What the faults did, a JSON object each; `make chaos` makes a table of them."""
+"""The effects of each fault, a JSON object each; `make chaos` makes tables of them."""
 
 import json
 import os
@@ -29,7 +29,7 @@ _GROUP = "Servers and their database"
 
 
 def record(**measured: Any) -> None:
-    """Keep what a fault did, if a report is wanted."""
+    """Record the effects of a fault, if a report is wanted."""
     place = os.environ.get("LYFTDATA_CHAOS_REPORT")
     if place:
         file = Path(place) / f"{measured['fault']}.json"
@@ -37,7 +37,7 @@ def record(**measured: Any) -> None:
 
 
 def main(place: str) -> None:
-    """Write the page from what was recorded."""
+    """Write the page from the records."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(Path(place).glob("*.json"))]
     groups: dict[str, list[str]] = {}
     for each in found:

@@ -1,7 +1,7 @@
 """
-A line on which everything takes its time.
+A network path with a delay.
 
-The kernel's own way (`tc … netem`) is not in every kernel; this is a relay that hands each piece on a while after it has come.
+Not every kernel has `tc … netem`, so this is a relay that passes everything on after a delay.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ import time
 
 class SlowLine:
     """
-    A way to a port of this machine; close it with `close()`.
+    A path with a delay to a port of this machine; close it with `close()`.
 
     Args:
-        port: Where it leads.
-        delay_s: How long everything takes, in each direction.
+        port: The port that it leads to.
+                delay_s: The delay in each direction.
     """
 
     def __init__(self, port: int, delay_s: float) -> None:
@@ -28,11 +28,11 @@ class SlowLine:
 
     @property
     def url(self) -> str:
-        """Return the address of the near end."""
+        """Return the URL of the near end."""
         return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
 
     def close(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for end in (self._listening, *self._open):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

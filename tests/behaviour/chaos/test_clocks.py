@@ -1,4 +1,4 @@
-"""Clocks of Workers' hosts that are hours off, by libfaketime: seen from their programs, the whole system's time is another."""
+"""Workers' hosts with clocks that are hours off, with libfaketime."""
 
 import re
 import ssl
@@ -23,7 +23,7 @@ from tests.processes import Host, Site, until
 
 
 class Place:
-    """A Server with a certificate of two days, whose clock is right, and Workers of both strategies whose clocks are not."""
+    """A Server with a certificate for two days and the right time, and Workers of both strategies with wrong clocks."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +47,7 @@ class Place:
             self.members.append(Member(name, host))
 
     def tokens_signed(self) -> float:
-        """Return how many tokens this start of the Server has signed."""
+        """Return how many tokens the Server has signed since its start."""
         context = ssl.create_default_context(cafile=self.authority)
         with urllib.request.urlopen(f"{self.url}/metrics", context=context, timeout=180) as answer:
             text = answer.read().decode()
@@ -57,18 +57,18 @@ class Place:
 
 
 @pytest.mark.slow
-def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
+def test_workers_with_clocks_that_are_hours_off_are_accepted(tmp_path: Path):
     """
-    Five hours ahead or behind, by either strategy, over TLS: they are let in, and their logs say once that their clocks are off.
+    Five hours ahead or behind, with either strategy, over TLS; each logs once that its clock is off.
 
-    A clock that is put to another hour while they run changes nothing, and no token is renewed for it.
+    A jump of the clock while they run changes nothing, and no token is renewed because of it.
     """
     begun = time.monotonic()
     place = Place(tmp_path)
     wait_until_all_are(place.operator, place.members)
     recovered = time.monotonic()
     refused = [entry["code"] for entry in place.operator.json("refusals", "list")]
-    # Each is refused once, for what it has signed by its own clock.
+    # Each that enrolls is refused once, for a proof with the time of its own clock.
     assert refused == ["proof_expired", "proof_expired"]
 
     for clock, off in zip(place.clocks.values(), ("-7h", "+9h", "-7h", "+9h"), strict=True):
@@ -76,7 +76,7 @@ def test_workers_whose_clocks_are_hours_off_are_online(tmp_path: Path):
     place.site.server.kill()
     place.site.start_server()
     wait_until_all_are(place.operator, place.members)
-    # They came back with what they had: how long a token lives is not asked of a clock that can be put.
+    # They reconnected with the tokens they had: a token's remaining lifetime does not depend on a clock that can be set.
     assert place.tokens_signed() == 0
     for member in place.members:
         assert member.host.done("token").strip()

@@ -1,4 +1,4 @@
-"""A line on which everything takes more than half a second, in each direction."""
+"""A network delay of more than half a second in each direction."""
 
 import time
 from pathlib import Path
@@ -27,8 +27,8 @@ def _renamed(member: Member) -> Member:
 
 
 @pytest.mark.slow
-def test_workers_far_away_stay_connected(tmp_path: Path):
-    """They enroll, log in and get new tokens over it, in one session each: between two polls nobody takes them for gone."""
+def test_workers_with_a_long_network_delay_stay_connected(tmp_path: Path):
+    """They enroll, log in and renew tokens in one session each: between two polls they are not taken for offline."""
     site = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     line = SlowLine(site.port, DELAY_S)
@@ -46,7 +46,7 @@ def test_workers_far_away_stay_connected(tmp_path: Path):
         for member in members:
             operator.done("workers", "rename", ids[member.name], f"{member.name}-2")
         until(lambda: not {member.token for member in members} & set(before), "new tokens", within_s=WITHIN_S)
-        # Their next polls, on the way since then, are in the sessions that they had.
+        # Their next polls continue the sessions that they had.
         wait_until_all_are(operator, [_renamed(member) for member in members])
         sessions = {name: operator.json("workers", "sessions", worker_id) for name, worker_id in ids.items()}
         report.record(

@@ -1,4 +1,4 @@
-"""Disks of Workers' hosts that are full, or read-only."""
+"""Workers' hosts with a full or read-only disk."""
 
 import time
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from lyftdata.client.agent_source import AgentSocket
 
 
 class Place:
-    """A Server, and Workers that keep all that is theirs on a small disk each."""
+    """A Server, and Workers that keep all their files on a small disk each."""
 
     def __init__(self, root: Path) -> None:
         self.disks: list[SmallDisk] = []
@@ -42,21 +42,21 @@ class Place:
         return Member(name, self.site.worker_host(name, **given))
 
     def close(self) -> None:
-        """Take the disks off."""
+        """Unmount the disks."""
         for disk in self.disks:
             disk.close()
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Return a Server without Workers yet."""
+    """Return a Server that has no Workers yet."""
     made = Place(tmp_path)
     yield made
     made.close()
 
 
 def _token_file(disk: SmallDisk) -> str:
-    """Return what the token file on a disk holds; nothing if it is not there."""
+    """Return the content of the token file on a disk; empty if it does not exist."""
     return "".join(file.read_text() for file in disk.path.glob("lyftdata-*/token"))
 
 
@@ -71,11 +71,12 @@ def _problem_of(agent: Program, event: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place):
+def test_workers_recover_from_a_full_disk(place: Place):
     """
-    Full when a Worker is to enroll: nothing is sent, and it enrolls when there is room.
+    If the disk is full when a Worker wants to enroll, the Worker sends nothing, and enrolls once there is room.
 
-    Full when it starts with a key, or when its token is renewed: its program runs, the socket gives the token, and the file follows.
+    If it is full when a Worker starts with a key or renews its token, the program runs, the socket serves the token, and the token
+    file is written later.
     """
     disks = {name: place.add_disk() for name in ("new-auto", "new-key", "old-auto", "old-key")}
     old = [place.add_member(name, disks[name]) for name in ("old-auto", "old-key")]
@@ -92,7 +93,7 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
     before = {name: _token_file(disks[name]) for name in disks}
     assert before["new-key"] == ""
     assert before["old-key"]
-    # Their tokens say another name from now on: each gets a new one at once.
+    # Their names in the token change, so each gets a new one at once.
     for member in old:
         place.operator.done("workers", "rename", ids[member.name], f"{member.name}-2")
         member.name += "-2"
@@ -129,7 +130,7 @@ def test_a_full_disk_holds_no_worker_up_for_longer_than_it_is_full(place: Place)
 
 @pytest.mark.slow
 def test_an_enrolled_worker_starts_on_a_read_only_disk(place: Place):
-    """Its identity is there, and that is all it needs; still no two share a directory. One that is not enrolled says what is wrong."""
+    """It needs only its identity, and still no second agent can use the directory; one that is not enrolled reports the disk."""
     disk = place.add_disk()
     member = place.add_member("auto", disk)
     wait_until_all_are(place.operator, [member])

@@ -1,4 +1,4 @@
-"""The Server that delivers events is killed: another one goes on, nothing is lost, and the order is kept."""
+"""A kill of the Server that delivers events: another one continues, nothing is lost, and the order is kept."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _EVENTS = 60
 
 @contextlib.contextmanager
 def signed_in(site: Site) -> Iterator[httpx2.Client]:
-    """Give a client with an admin's session."""
+    """Yield a client with an admin's session."""
     with httpx2.Client(base_url=f"{site.url}/api", timeout=180) as client:
         token = client.post("/login", json={"username": "admin", "password": PASSWORD}).json()["token"]
         client.headers["Authorization"] = f"Bearer {token}"
@@ -26,7 +26,7 @@ def signed_in(site: Site) -> Iterator[httpx2.Client]:
 
 
 def post(client: httpx2.Client, path: str, body: dict[str, Any]) -> Any:
-    """Ask for something that must succeed; a Server that is busy may ask to wait."""
+    """Send a POST request that must succeed; repeat it while the Server is busy."""
     answer = until(lambda: _accepted(client.post(path, json=body)), path)
     return answer.json()
 
@@ -39,8 +39,8 @@ def _accepted(answer: httpx2.Response) -> httpx2.Response | None:
 
 
 @pytest.mark.slow
-def test_the_delivering_server_of_two_is_killed(tmp_path: Path, cluster: Cluster):
-    """In the middle of a batch: the other Server takes over, and each event arrives, first arrivals in order."""
+def test_another_server_takes_over_the_delivery_of_events(tmp_path: Path, cluster: Cluster):
+    """The delivering Server is killed in the middle of a batch; still each event arrives, and first arrivals are in order."""
     url = cluster.new_database()
     environ = {
         "LYFTDATA_DATABASE_URL": url,
@@ -57,7 +57,7 @@ def test_the_delivering_server_of_two_is_killed(tmp_path: Path, cluster: Cluster
             row = conn.execute(HOLDER).fetchone()
         assert row is not None
         holder, other = (one, second) if row[0].endswith(f":{one.port}") else (two, first)
-        # In the middle of a request: the message is kept, and the Server neither learns nor records it.
+        # Killed during a request: the receiver has the message, but the Server can neither learn nor record that.
         hook.after = (20, holder.server.kill)
         for number in range(_EVENTS):
             post(other, "/workers", {"name": f"w-{number}", "id": f"w-{number}"})

@@ -1,25 +1,25 @@
-"""The database fails over to a synchronous standby: the Servers find it by themselves, and nothing acknowledged is lost."""
+"""Failover of the database to a synchronous standby: Servers find it by themselves, and nothing acknowledged is lost."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.behaviour.chaos.field import in_the_field, nothing_is_lost
+from tests.behaviour.chaos.field import check_recovery, field_under_load
 from tests.postgres import Cluster, Standby
 
 
 @contextlib.contextmanager
 def fails_over(primary: Cluster, standby: Standby) -> Iterator[None]:
-    """The primary ends as by a power cut, and is not seen again; its standby is promoted a while after."""
+    """The primary ends as in a power cut and does not return; its standby is promoted a while later."""
     primary.stop("immediate")
     yield
     standby.promote()
 
 
 @pytest.mark.slow
-def test_the_standby_takes_over(tmp_path: Path):
-    """Whatever was committed is at the standby too; what was asked for meanwhile is asked for again, and done once."""
+def test_servers_continue_on_the_standby(tmp_path: Path):
+    """Everything committed is on the standby too; requests during the failover are repeated, and take effect once."""
     with contextlib.ExitStack() as stack:
         primary = Cluster()
         stack.callback(primary.close)
@@ -28,5 +28,5 @@ def test_the_standby_takes_over(tmp_path: Path):
         stack.callback(standby.close)
         hosts = "&".join(f"host=127.0.0.1:{each.port}" for each in (primary, standby))
         url = f"postgresql://owner:{primary.password}@/{database}?{hosts}&target_session_attrs=read-write"
-        field = stack.enter_context(in_the_field(tmp_path, [url, url]))
-        nothing_is_lost(field, "the database fails over to its standby", fails_over(primary, standby))
+        field = stack.enter_context(field_under_load(tmp_path, [url, url]))
+        check_recovery(field, "the database fails over to its standby", fails_over(primary, standby))

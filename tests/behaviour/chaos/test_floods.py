@@ -1,4 +1,4 @@
-"""The whole fleet at once: a flood of wrong credentials, and a whole fleet that comes back after a power cut."""
+"""The whole fleet at once: a flood of wrong credentials, and a fleet that reconnects after a power cut."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,9 @@ from tests.processes import STARTED, Site
 from lyftdata.server.runtime.data_dir import database_file
 
 FLOODERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
-# So much more the Server may hold after a flood; it was seen to grow by less than a tenth of that.
+# How much the Server's memory may grow in a flood; less than a tenth of this was measured.
 MAX_GROWTH = 60 * 1024 * 1024
-# The refusals written down in a row, and in each second: see `server/admission/refusal_log.py`.
+# The limits of written refusals, in a burst and per second: see `server/admission/refusal_log.py`.
 MAX_KEPT_IN_A_ROW = 2_000
 MAX_KEPT_PER_S = 50
 TOKEN, POLL = "/oauth2/token", "/api/worker/session"
@@ -29,7 +29,7 @@ TOKEN, POLL = "/oauth2/token", "/api/worker/session"
 
 @pytest.fixture(autouse=True)
 def _ended() -> Iterator[None]:
-    """End every program that a test has started."""
+    """Stop every program that a test has started."""
     allow_many_connections()
     yield
     while STARTED:
@@ -39,11 +39,11 @@ def _ended() -> Iterator[None]:
 
 
 @pytest.mark.slow
-async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path: Path):
+async def test_a_flood_of_wrong_credentials_does_not_affect_other_workers(tmp_path: Path):
     """
-    Held polls stay held and every right credential gets its token, also from the addresses that flood.
+    Held polls stay held and every right credential gets a token, also from the addresses that flood.
 
-    What is kept of the refusals is bounded, in the store and in memory, and afterwards all is as before.
+    The records of refusals are bounded, in the store and in memory, and afterwards everything is as before.
     """
     site, credentials = await site_with_a_fleet(tmp_path, HONEST)
     tally, renewals = Tally(), Tally()
@@ -58,7 +58,7 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
         asking = light_workers(site, credentials, renewals, addresses=("127.0.0.1", *FLOODERS))
         await spread([partial(_get_token, worker, renewals) for worker in asking], at_once=8)
         await until(
-            # On a slow machine for longer: until more was refused than is written down in a row.
+            # Longer on a slow machine: until more was refused than is written in a burst.
             lambda: time.monotonic() - begun > FLOOD_LASTS_S and flood.answers.total() >= MIN_FLOOD,
             within_s=240,
             what="the flood lasts",
@@ -83,18 +83,22 @@ async def test_a_flood_of_wrong_credentials_keeps_no_honest_worker_out(tmp_path:
     assert set(flood.answers) <= {401, 429, 503}
     assert flood.answers[401] > 0
     assert flood.answers[429] > 0, "the addresses that flood were limited"
-    # 503 says "come back" to anyone who asks while the machine is too busy, whatever it brings.
+    # 503 asks any caller to retry while the machine is too busy, whatever its credential.
     assert set(tally.answers) <= {f"{kind} {status}" for kind in (TOKEN, POLL) for status in (200, 503)}
     assert renewals.answers[f"{TOKEN} 200"] == HONEST
     assert online == HONEST
     assert grown < MAX_GROWTH
-    assert 0 < _count_kept(site) < min(flood.answers.total(), MAX_KEPT_IN_A_ROW + MAX_KEPT_PER_S * lasted_s)
+    assert (
+        0
+        < _count_stored_refusals(site)
+        < min(flood.answers.total(), MAX_KEPT_IN_A_ROW + MAX_KEPT_PER_S * lasted_s)
+    )
     assert "Traceback" not in site.server.log
 
 
 @pytest.mark.slow
-async def test_a_whole_fleet_comes_back_by_itself_after_a_power_cut(tmp_path: Path):
-    """The Server is killed and started again: nobody is refused meanwhile, and all of them are online once more."""
+async def test_a_whole_fleet_reconnects_by_itself_after_a_power_cut(tmp_path: Path):
+    """The Server is killed and started again: no Worker is refused meanwhile, and all of them are online again."""
     site, credentials = await site_with_a_fleet(tmp_path, RETURNING)
     tally = Tally()
     async with running(light_workers(site, credentials, tally)):
@@ -136,7 +140,7 @@ def _count_online(site: Site) -> int:
     return sum(worker["status"] == "online" for worker in site.workers().values())
 
 
-def _count_kept(site: Site) -> int:
+def _count_stored_refusals(site: Site) -> int:
     database = database_file(site.root / "server" / "staging")
     with contextlib.closing(sqlite3.connect(database)) as connection:
         return int(connection.execute("SELECT count(*) FROM refusal_attempts").fetchone()[0])

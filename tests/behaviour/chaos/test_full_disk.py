@@ -1,4 +1,4 @@
-"""The disk of the state is full, and has room again: nothing that was acknowledged is lost, and nobody is needed."""
+"""A full disk of the database: nothing acknowledged is lost, and the Servers recover by themselves once there is room."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from tests.behaviour.chaos import report
 from tests.behaviour.chaos.enrolling import Enroller
-from tests.behaviour.chaos.field import in_the_field, nothing_is_lost
+from tests.behaviour.chaos.field import check_recovery, field_under_load
 from tests.behaviour.chaos.fleet import Member, are_untouched, keyed, wait_until_all_are
 from tests.behaviour.chaos.scale import ENROLLMENTS
 from tests.behaviour.chaos.volume import Volume, small_volume
@@ -19,11 +19,11 @@ from tests.processes import Site, end_started, until
 
 
 @pytest.mark.slow
-def test_the_disk_of_sqlite_is_full(tmp_path: Path):
+def test_a_server_on_sqlite_recovers_from_a_full_disk(tmp_path: Path):
     """
-    What must be written is answered 503, and is done once there is room, once.
+    Requests that need a write get 503, and take effect exactly once when there is room.
 
-    Connected Workers stay connected, and gets tokens: those come from memory.
+    Connected Workers stay connected and get tokens, which need no write.
     """
     with small_volume(12) as volume, contextlib.ExitStack() as stack:
         stack.callback(end_started)
@@ -51,8 +51,8 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
             timeout=180,
         ).is_success
         assert operator.run("workers", "add", "key-2").returncode == 1
-        # What was written before may be heard of late, and a log that is written over needs no more room for a while.
-        until(lambda: stands_still(acknowledged), "nothing more is acknowledged")
+        # Earlier writes may be acknowledged late, and a WAL that is reused needs no more room for a while.
+        until(lambda: has_stopped_growing(acknowledged), "nothing more is acknowledged")
         assert len(acknowledged) < ENROLLMENTS
         volume.free()
         ended = time.monotonic()
@@ -77,15 +77,15 @@ def test_the_disk_of_sqlite_is_full(tmp_path: Path):
         assert site.server.terminate() == 0
 
 
-def stands_still(acknowledged: set[tuple[str, str]]) -> bool:
-    """Return whether nothing is acknowledged for two seconds."""
+def has_stopped_growing(acknowledged: set[tuple[str, str]]) -> bool:
+    """Return whether nothing was acknowledged for two seconds."""
     before = len(acknowledged)
     time.sleep(2)
     return len(acknowledged) == before
 
 
 def token_of(site: Site, given: dict[str, str]) -> str:
-    """Return a token for what a Worker's host is given."""
+    """Return a token for the settings of a Worker's host."""
     form = {
         "grant_type": "client_credentials",
         "client_id": given["LYFTDATA_WORKER_ID"],
@@ -98,7 +98,7 @@ def token_of(site: Site, given: dict[str, str]) -> str:
 
 @contextlib.contextmanager
 def the_disk_is_full(cluster: Cluster, volume: Volume) -> Iterator[None]:
-    """PostgreSQL ends itself when it cannot write its log; once there is room it is started again, as by a service manager."""
+    """PostgreSQL stops when it cannot write its WAL; once there is room it is started again, as by a service manager."""
     volume.fill()
     yield
     volume.free()
@@ -109,11 +109,11 @@ def the_disk_is_full(cluster: Cluster, volume: Volume) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_the_disk_of_postgresql_is_full(tmp_path: Path):
-    """Servers take nothing that cannot be written, and go on by themselves once it can."""
+def test_servers_recover_from_a_full_disk_of_postgresql(tmp_path: Path):
+    """Servers accept nothing that cannot be written, and continue by themselves once it can."""
     with small_volume(80) as volume, contextlib.ExitStack() as stack:
         cluster = Cluster(volume.root, min_wal_size="2MB", max_wal_size="4MB")
         stack.callback(cluster.close)
         url = cluster.new_database()
-        field = stack.enter_context(in_the_field(tmp_path, [url, url]))
-        nothing_is_lost(field, "the disk of the database is full", the_disk_is_full(cluster, volume))
+        field = stack.enter_context(field_under_load(tmp_path, [url, url]))
+        check_recovery(field, "the disk of the database is full", the_disk_is_full(cluster, volume))

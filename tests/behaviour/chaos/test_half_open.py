@@ -1,4 +1,4 @@
-"""Peers that open connections and say half of what they want, or nothing, beside honest Workers."""
+"""Hundreds of connections with an incomplete request or nothing at all, while Workers use the Server."""
 
 import contextlib
 import functools
@@ -17,8 +17,8 @@ from tests.processes import Site, until
 
 COUNT = 20
 MAX_MORE_MEMORY = 100 * 1024 * 1024
-# They are let go after 15 seconds; an event loop, or a library, would keep them for a minute and more.
-LET_GO_WITHIN_S = 55.0
+# The Server closes them after 15 seconds; an event loop or a library would keep them for a minute or more.
+CLOSED_WITHIN_S = 55.0
 
 
 def _half(path: str, body: bytes = b"grant_type=") -> bytes:
@@ -35,7 +35,7 @@ UNFINISHED = {
 }
 
 
-def _is_let_go(peer: socket.socket) -> bool:
+def _is_closed(peer: socket.socket) -> bool:
     try:
         while True:
             if not peer.recv(4096):
@@ -51,8 +51,8 @@ def _descriptors(pid: int) -> int:
 
 
 @pytest.mark.slow
-def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
-    """They are let go after a bounded time, with all that was kept for them; meanwhile Workers enroll, and those that are connected stay so."""
+def test_hundreds_of_incomplete_requests_do_not_affect_workers(tmp_path: Path):
+    """They are closed after a bounded time and their resources are freed; meanwhile Workers enroll, and connected ones stay so."""
     site = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
     operator = site.sign_in()
     members = [
@@ -78,15 +78,15 @@ def test_hundreds_who_say_half_of_it_keep_nobody_out(tmp_path: Path):
         load = Enroller(site.url, place, acknowledged, COUNT)
         assert load.end(kill=False) == 0
         wait_until_all_are(operator, members)
-        held = sum(not _is_let_go(peer) for peer in peers)
+        held = sum(not _is_closed(peer) for peer in peers)
         more_memory = memory_of(pid) - memory
         left = set(peers)
         while left:
             peer = left.pop()
             until(
-                functools.partial(_is_let_go, peer),
+                functools.partial(_is_closed, peer),
                 f"{len(left) + 1} are let go",
-                within_s=max(1.0, LET_GO_WITHIN_S - (time.monotonic() - begun)),
+                within_s=max(1.0, CLOSED_WITHIN_S - (time.monotonic() - begun)),
                 every_s=0.1,
             )
         ended = time.monotonic()

@@ -1,4 +1,4 @@
-"""A name that stops to resolve while the Server moves, and comes back with another address."""
+"""A name that stops resolving while the Server moves, and later resolves to another address."""
 
 import time
 from collections.abc import Iterator
@@ -11,30 +11,30 @@ from tests.behaviour.chaos.fleet import WITHIN_S, are_untouched, measured, wait_
 from tests.networks import NAMES, OTHER_SERVER, SERVER, Machine, Network
 
 NAME = "lyftdata.test"
-# Behind the router, where nobody is, and nobody says so.
+# An address behind the router without a host; packets to it are dropped silently.
 SILENT = "10.77.200.1"
 
 
 class NameService:
-    """What one machine knows about names."""
+    """The name resolution of one machine."""
 
     def __init__(self, machine: Machine) -> None:
         place = NAMES / machine.name
         place.mkdir(parents=True)
         self._hosts = place / "hosts"
         self.knows(SERVER)
-        # Its name server does not answer, and nobody says that it is not there.
+        # The machine's name server does not answer, and there is no ICMP error either.
         (place / "resolv.conf").write_text(f"nameserver {SILENT}\n", encoding="utf-8")
 
     def knows(self, address: str | None) -> None:
-        """Let the name lead to an address, or nowhere."""
-        # In place: what a namespace has mounted is this very file.
+        """Make the name resolve to an address, or not at all."""
+        # In place, since the namespace has mounted this very file.
         self._hosts.write_text(f"{address} {NAME}\n" if address else "", encoding="utf-8")
 
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    """Return a Server's machine and two of Workers."""
+    """Return a network with a Server's machine and two machines for Workers."""
     made = Network(workers=2)
     made.drop(SILENT)
     yield made
@@ -42,8 +42,8 @@ def network() -> Iterator[Network]:
 
 
 @pytest.mark.slow
-def test_a_name_that_is_gone_is_asked_for_until_it_is_back(tmp_path: Path, network: Network):
-    """Workers try again while their name server is silent, and find the Server by the address that it has then."""
+def test_workers_follow_the_servers_name_to_another_address(tmp_path: Path, network: Network):
+    """They retry while their name server is silent, and then find the Server at its new address."""
     names = [NameService(machine) for machine in network.workers]
     place = FarApart(tmp_path, network, server=NAME)
     members = [

@@ -1,4 +1,4 @@
-"""Faults of the network between Workers and their Server, in network namespaces, while polls are held for minutes."""
+"""Network faults between Workers and their Server, in network namespaces, while polls are held for minutes."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ GROUP = "The network"
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    """Return a Server's machine and four of Workers."""
+    """Return a network with a Server's machine and four machines for Workers."""
     made = Network(workers=4)
     yield made
     made.close()
@@ -40,12 +40,12 @@ def _row(
 
 
 @pytest.mark.slow
-def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network: Network):
+def test_both_ends_notice_that_the_other_is_unreachable(tmp_path: Path, network: Network):
     """
-    A cable pulled for a moment, an address that changes, packets that are dropped without a word, a Server's machine that vanishes.
+    A cable is pulled for a moment, an address changes, packets are dropped silently, and the Server's machine restarts.
 
-    Within half a minute, long before the poll's time is over, Server and Worker both know; no program ends, and all are online
-    again by themselves.
+    Server and Worker both notice long before the poll's hold time is over; no program ends, and all Workers are online again by
+    themselves.
     """
     place = FarApart(tmp_path, network)
     cut = [place.add_member("cut-key", network.workers[0]), place.add_member("cut-auto", network.workers[1])]
@@ -82,7 +82,7 @@ def test_both_ends_notice_that_the_other_is_out_of_reach(tmp_path: Path, network
     wait_until_all_are(place.operator, [moved])
     _row(place.operator, "an address changes", [moved], begun=begun, ended=begun, online=time.monotonic())
 
-    # Those that are cut off hear nothing of this either: when they are back, the other end knows nothing of them.
+    # The Workers that are cut off do not notice: when they are back, the new start of the Server does not know their sessions.
     place.server.kill()
     place.start_server(SERVER)
     ended = time.monotonic()

@@ -1,4 +1,4 @@
-"""Faults of Servers and their database, under load: nothing acknowledged is lost, and no Worker needs anybody."""
+"""Faults of Servers and their database under load: nothing acknowledged is lost, and Workers recover by themselves."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.behaviour.chaos.field import Field, in_the_field, nothing_is_lost, two_servers
+from tests.behaviour.chaos.field import Field, check_recovery, field_under_load, two_servers
 from tests.postgres import Cable, Cluster
 
 Fault = Callable[[Field, Cluster, Cable], contextlib.AbstractContextManager[None]]
@@ -15,7 +15,7 @@ Fault = Callable[[Field, Cluster, Cable], contextlib.AbstractContextManager[None
 
 @contextlib.contextmanager
 def a_server_is_killed(field: Field, _cluster: Cluster, _cable: Cable) -> Iterator[None]:
-    """As by a power cut; started again at the end."""
+    """As in a power cut; it is started again at the end."""
     field.site.servers[0].kill()
     yield
     field.site.servers[0] = field.site.start_server(0)
@@ -23,7 +23,7 @@ def a_server_is_killed(field: Field, _cluster: Cluster, _cable: Cable) -> Iterat
 
 @contextlib.contextmanager
 def a_server_hangs(field: Field, _cluster: Cluster, _cable: Cable) -> Iterator[None]:
-    """Stopped in the middle of whatever it does, its turn at writing perhaps; it goes on at the end."""
+    """It is stopped in the middle of its work, perhaps while it holds the write lock; it continues at the end."""
     process = field.site.servers[0].process
     process.send_signal(signal.SIGSTOP)
     yield
@@ -32,7 +32,7 @@ def a_server_hangs(field: Field, _cluster: Cluster, _cable: Cable) -> Iterator[N
 
 @contextlib.contextmanager
 def a_server_is_cut_off(_field: Field, _cluster: Cluster, cable: Cable) -> Iterator[None]:
-    """Nothing gets from one Server to the database or back, and nobody is told."""
+    """Packets between one Server and the database are dropped silently."""
     cable.cut()
     yield
     cable.restore()
@@ -40,7 +40,7 @@ def a_server_is_cut_off(_field: Field, _cluster: Cluster, cable: Cable) -> Itera
 
 @contextlib.contextmanager
 def the_database_crashes(_field: Field, cluster: Cluster, _cable: Cable) -> Iterator[None]:
-    """PostgreSQL ends at once, and recovers at its start."""
+    """PostgreSQL stops at once, and recovers when it starts."""
     cluster.stop("immediate")
     yield
     cluster.start()
@@ -48,7 +48,7 @@ def the_database_crashes(_field: Field, cluster: Cluster, _cable: Cable) -> Iter
 
 @contextlib.contextmanager
 def the_database_is_restarted(_field: Field, cluster: Cluster, _cable: Cable) -> Iterator[None]:
-    """PostgreSQL hangs up on everybody, and ends in order."""
+    """PostgreSQL closes all connections and stops cleanly."""
     cluster.stop("fast")
     yield
     cluster.start()
@@ -56,7 +56,7 @@ def the_database_is_restarted(_field: Field, cluster: Cluster, _cable: Cable) ->
 
 @contextlib.contextmanager
 def connections_run_out(_field: Field, cluster: Cluster, _cable: Cable) -> Iterator[None]:
-    """Somebody else takes every connection that the database has, as they become free."""
+    """Another program takes all of the database's connections as they become free."""
     taken: list[psycopg.Connection[tuple[object, ...]]] = []
     cluster.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lyftdata'"
@@ -82,11 +82,11 @@ def connections_run_out(_field: Field, cluster: Cluster, _cable: Cable) -> Itera
     ],
     ids=lambda fault: fault.__name__,
 )
-def test_nothing_is_lost_and_no_worker_needs_anybody(tmp_path: Path, fault: Fault):
+def test_nothing_acknowledged_is_lost_and_workers_recover_by_themselves(tmp_path: Path, fault: Fault):
     """
-    Every enrollment that was acknowledged is there, once, with its event in a whole log.
+    Every acknowledged enrollment has exactly one entry, and the audit log is intact.
 
-    The Workers' programs go on through the fault, and their agents are online again by themselves.
+    The Workers' programs run on through the fault, and their agents reconnect without help.
     """
     with contextlib.ExitStack() as stack:
         cluster = Cluster(max_connections="30", superuser_reserved_connections="1")
@@ -94,13 +94,13 @@ def test_nothing_is_lost_and_no_worker_needs_anybody(tmp_path: Path, fault: Faul
         cable = Cable(cluster)
         stack.callback(cable.close)
         url = cluster.new_database()
-        field = stack.enter_context(in_the_field(tmp_path, [url, cable.url(url)]))
-        nothing_is_lost(field, fault.__name__.replace("_", " "), fault(field, cluster, cable))
+        field = stack.enter_context(field_under_load(tmp_path, [url, cable.url(url)]))
+        check_recovery(field, fault.__name__.replace("_", " "), fault(field, cluster, cable))
 
 
 @pytest.mark.slow
-def test_a_server_ends_in_order_without_its_database(tmp_path: Path):
-    """Told to stop while the database is gone it says what it could not write, and ends; nothing of that needs a human."""
+def test_a_server_stops_cleanly_without_its_database(tmp_path: Path):
+    """If it is stopped while the database is down it logs that it could not write everything, and its next start works normally."""
     with contextlib.ExitStack() as stack:
         cluster = Cluster()
         stack.callback(cluster.close)

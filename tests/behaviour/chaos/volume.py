@@ -1,4 +1,4 @@
-"""A small disk, which can be full."""
+"""A small disk that can be filled."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ _AT_ONCE = 64 * 1024
 
 
 class Volume:
-    """A file system of its own, in memory."""
+    """A separate file system in memory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._filler = root / "filler"
 
     def fill(self) -> None:
-        """Leave no room at all."""
+        """Fill it completely."""
         with self._filler.open("ab", buffering=0) as file:
             size = _AT_ONCE
             while size:
@@ -30,13 +30,13 @@ class Volume:
                     size //= 2
 
     def free(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         self._filler.unlink()
 
 
 @contextlib.contextmanager
 def small_volume(megabytes: int) -> Iterator[Volume]:
-    """Give a volume of so many megabytes, which everybody may read."""
+    """Yield a volume of this size, which every user may read."""
     if os.geteuid() != 0:
         pytest.skip("a small volume is mounted by root alone")
     with tempfile.TemporaryDirectory(prefix="lyftdata-volume-") as place:
@@ -51,5 +51,5 @@ def small_volume(megabytes: int) -> Iterator[Volume]:
         try:
             yield Volume(Path(place))
         finally:
-            # Also while somebody who is about to end still has a file open there.
+            # Lazily: a process that is about to end may still have a file open there.
             subprocess.run(["umount", "--lazy", place], check=True)

@@ -1,4 +1,4 @@
-"""Real processes, as the journeys have them."""
+"""Real processes, with the fixtures of the journeys."""
 
 from tests.behaviour.journeys.conftest import (
     _shared_site,

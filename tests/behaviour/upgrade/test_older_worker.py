@@ -1,11 +1,11 @@
 """
-A Worker whose program is older than its Server's.
+A Worker that is older than its Server.
 
-`older/lyftdata-2026-11-24.zip` is the Worker and the command line of the first commit that had both, from before any release:
+`older/lyftdata-2026-11-24.zip` has the Worker and the command line of the first commit with both, from before any release:
 
     git archive --format=zip 258fd70:src lyftdata/__init__.py lyftdata/__main__.py lyftdata/log.py lyftdata/{cli,core,worker}
 
-Each release replaces it (docs/contributing/release.md). By API key only: how a Worker proves the enrollment key has changed since.
+Each release replaces it (docs/contributing/release.md). It is tested only with an API key: the proof of the enrollment key has changed since.
 """
 
 import subprocess
@@ -36,12 +36,12 @@ def started(site, name, **environ):
 
 
 def wait_for_status(site, worker_id, status):
-    """Wait until the Server shows a Worker so."""
+    """Wait until the Server shows this status for a Worker."""
     until(lambda: site.status(worker_id) == status, f"{worker_id} {status}")
 
 
-def test_an_older_worker_with_an_api_key_works_on(site):
-    """It gets in, goes when it is disabled, is back when it is enabled, and ends for good when its key is revoked."""
+def test_an_older_worker_with_an_api_key_still_works(site):
+    """It connects, goes offline when it is disabled, reconnects when it is enabled, and exits 3 when its key is revoked."""
     operator = site.operator
     key = operator.done("workers", "add", "press-01", "--id", "press-01", "--issue-key").strip()
     agent = started(site, "press-01", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)

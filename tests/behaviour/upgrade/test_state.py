@@ -1,4 +1,4 @@
-"""The state is backed up, put back and moved under a fleet that nobody touches."""
+"""Backup, restore, migration and upgrade under running Workers."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ def fleet(site):
 
 
 def secrets_of(site):
-    """Return what may be printed nowhere."""
+    """Return the secret key, which must not be printed."""
     return (site.root / "server" / "staging" / "secret.key").read_text().strip()
 
 
@@ -41,8 +41,8 @@ def statuses(site):
     return {worker["name"]: worker["status"] for worker in site.workers().values()}
 
 
-def test_from_sqlite_to_postgresql_under_a_fleet(site, fleet, cluster):
-    """Backed up while it runs, stopped, moved, started: the same Workers are back, the operator is still signed in."""
+def test_a_server_moves_to_postgresql_under_a_fleet(site, fleet, cluster):
+    """After backup, stop, migration and start the same Workers reconnect, and the operator is still signed in."""
     url = cluster.new_database()
     (site.server_host.home / "database").write_text(url)
     given = {"LYFTDATA_DATABASE_URL_FILE": "database"}
@@ -67,7 +67,7 @@ def test_from_sqlite_to_postgresql_under_a_fleet(site, fleet, cluster):
     assert again.returncode == 1
     assert "not empty" in again.stderr
 
-    # What the command has said, and nothing else.
+    # Only the settings that the command has printed.
     server = site.start_server(
         **given, LYFTDATA_SECRET_KEY_FILE=str(staging / "secret.key"), LYFTDATA_PUBLIC_URL=site.url
     )
@@ -81,8 +81,8 @@ def test_from_sqlite_to_postgresql_under_a_fleet(site, fleet, cluster):
     assert server.terminate() == 0
 
 
-def test_put_back_under_a_fleet(site, fleet):
-    """A restore asks, waits for the Server to be stopped, keeps what was there; a Worker deleted since is back by itself."""
+def test_a_backup_is_restored_under_a_fleet(site, fleet):
+    """A restore needs confirmation and a stopped Server, and keeps the replaced database; a Worker disabled since reconnects by itself."""
     host = site.server_host
     copied = host.json("admin", "backup", "monday.db")
     site.operator.done("workers", "disable", "press-01", "--yes")
@@ -103,7 +103,7 @@ def test_put_back_under_a_fleet(site, fleet):
     fleet[0].wait_for("online", count=2)
     until(lambda: set(statuses(site).values()) == {"online"}, "both online")
     assert site.operator.json("audit", "verify")["ok"] is True
-    # Nobody's secret key but the Server's own can read it.
+    # It can only be read with the Server's own secret key.
     assert site.server.terminate() == 0
     other = host.run("admin", "restore", "monday.db", "--yes", LYFTDATA_SECRET_KEY=OTHER_SECRET_KEY)
     assert other.returncode == 1
@@ -138,8 +138,8 @@ def test_put_back_under_a_fleet(site, fleet):
         ),
     ],
 )
-def test_what_cannot_be_is_said(plain_site, arguments, environ, code, problem):
-    """Wrong settings exit 2, a refusal exits 1; no password is repeated, and a running Server is not disturbed."""
+def test_mistakes_on_the_servers_host_are_reported(plain_site, arguments, environ, code, problem):
+    """Wrong settings exit 2, other errors exit 1; no password is repeated, and a running Server is not disturbed."""
     (plain_site.server_host.home / "key.txt").write_text("precious")
 
     done = plain_site.server_host.run("admin", *arguments, **environ)
@@ -151,8 +151,8 @@ def test_what_cannot_be_is_said(plain_site, arguments, environ, code, problem):
     assert plain_site.operator.json("audit", "verify")["ok"] is True
 
 
-def test_a_start_on_a_changed_audit_log_says_so(plain_site):
-    """The log names the first event that was changed; the Server works all the same, and says it on /metrics too."""
+def test_a_start_with_a_changed_audit_log_reports_it(plain_site):
+    """The Server logs the first changed event and shows the problem on /metrics, but works."""
     assert plain_site.server.terminate() == 0
     file = plain_site.root / "server" / "staging" / "lyftdata.db"
     with contextlib.closing(sqlite3.connect(file)) as raw, raw:
@@ -165,8 +165,8 @@ def test_a_start_on_a_changed_audit_log_says_so(plain_site):
     assert plain_site.operator.run("audit", "verify").returncode == 1
 
 
-def test_a_restore_names_the_workers_that_it_does_not_know(site):
-    """Those that were added and enrolled since; an enrolled one is back once its directory is removed."""
+def test_a_restore_lists_the_workers_that_the_backup_lacks(site):
+    """Workers that were added or enrolled since; an enrolled one can enroll again once its directory is removed."""
     host = site.server_host
     host.done("admin", "backup", "monday.db")
     site.operator.done("workers", "add", "press-07", "--id", "press-07")
@@ -192,8 +192,8 @@ def test_a_restore_names_the_workers_that_it_does_not_know(site):
     late.start("run", "worker").wait_for("online")
 
 
-def test_without_its_secret_key_nothing_is_put_back(plain_site):
-    """On a new host the key comes first: a database that nobody can use is not put in place."""
+def test_a_restore_needs_the_secret_key_first(plain_site):
+    """On a new host without it, an unusable database is not installed."""
     host = plain_site.server_host
     host.done("admin", "backup", "monday.db")
 
@@ -225,7 +225,7 @@ def upgrade():
 
 
 def test_servers_are_upgraded_one_by_one(open_site, tmp_path, cluster):
-    """A next version joins, and both serve; one of the version before crashes and comes back; the last one is upgraded too."""
+    """A newer version joins and both serve; the older one crashes and restarts, and is finally upgraded too."""
     url = cluster.new_database()
     shutil.copytree(Path(lyftdata.__file__).parent, tmp_path / "next" / "lyftdata")
     versions = tmp_path / "next" / "lyftdata" / "store" / "migrations" / "versions"
@@ -256,7 +256,7 @@ def test_servers_are_upgraded_one_by_one(open_site, tmp_path, cluster):
     with psycopg.connect(url) as conn:
         assert conn.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
-    # Both decide, and each acts on what the other has decided.
+    # Each acts on decisions of the other.
     other = Host(tmp_path / "operator-b", LYFTDATA_URL=f"http://127.0.0.1:{port}")
     other.done("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     other.done("workers", "disable", "press-01", "--yes")
