@@ -1,8 +1,8 @@
 """
-Starts Firefox, and relays WebDriver BiDi between it and Playwright: `bidi_relay.py FIREFOX ARGUMENTS…`.
+Start Firefox and relay WebDriver BiDi between it and Playwright: `bidi_relay.py FIREFOX ARGUMENTS…`.
 
-Playwright sends commands that a Firefox with long-term support does not have yet, and cannot be told to leave them out. The relay answers
-those itself. When Firefox has them, the file can go.
+Playwright sends commands that Firefox ESR does not support yet, and has no option to omit them, so the relay answers them itself.
+This file can be removed once Firefox ESR supports them.
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 import msgspec
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
-# They make pages look as on another screen; tests in Firefox do without.
+# These emulate another screen; the tests in Firefox do not need them.
 LEFT_OUT = frozenset({"emulation.setMediaFeaturesOverride"})
 ANY_SIZE = 0
 
 
 class Command(msgspec.Struct):
-    """What a relay must know of a command."""
+    """The members of a command that the relay needs."""
 
     id: int
     method: str
 
 
 async def main(firefox: str, *arguments: str) -> None:
-    """Run Firefox until it ends."""
+    """Run Firefox until it exits."""
     process = await asyncio.create_subprocess_exec(firefox, *arguments, stdout=DEVNULL, stderr=PIPE)
     firefox_url = await _read_url(process)
     app = web.Application()
@@ -48,13 +48,13 @@ async def main(firefox: str, *arguments: str) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    # The very line by which Playwright finds Firefox.
+    # Playwright reads exactly this line to find Firefox.
     print(f"WebDriver BiDi listening on ws://127.0.0.1:{port}", file=sys.stderr, flush=True)
     await process.communicate()
 
 
 async def _read_url(process: Process) -> str:
-    """Return the URL at which Firefox listens."""
+    """Return the URL on which Firefox listens."""
     assert process.stderr is not None
     async for line in process.stderr:
         if found := re.search(r"WebDriver BiDi listening on (ws://\S+)", line.decode(errors="replace")):

@@ -1,8 +1,7 @@
 """
-A real Chromium, the system's own, in front of a real Server; and a real Firefox for the main jobs.
+The system's own Chromium with a real Server, and its Firefox for the main jobs.
 
-Everything here is of one xdist group: Playwright's event loop lives as long as a module, and no async test may come
-between.
+No async test may run in between: Playwright's event loop lives as long as a module.
 """
 
 import os
@@ -15,12 +14,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 from tests.behaviour.browser.world import ADMIN, World, find_firefox, find_headless_chromium
 from tests.processes import PASSWORD, STARTED, Site
 
-# Without these Chromium talks to its maker's services; as root (as in CI) its sandbox cannot start.
+# Without these, Chromium contacts its vendor's services; as root (as in CI) its sandbox cannot start.
 ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A key that scrolls moves the page at once: whether it is still on its way cannot be seen on a busy machine.
+    # A key scrolls the page at once: on a busy machine a test cannot see whether it is still scrolling.
     "--disable-smooth-scrolling",
     "--no-first-run",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
@@ -30,7 +29,7 @@ WITHIN_MS = 120_000
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Return what drives browsers: one for all of them, since a thread has one event loop."""
+    """Return the Playwright instance for all browsers, since a thread has one event loop."""
     with sync_playwright() as started:
         yield started
 
@@ -50,9 +49,9 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def firefox(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """
-    Return the system's Firefox, by WebDriver BiDi.
+    Return the system's Firefox, driven by WebDriver BiDi.
 
-    Playwright's own protocol works with the Firefox that Playwright builds, and with no other.
+    Playwright's own protocol works only with the Firefox that Playwright builds.
     """
     path = find_firefox()
     if path is None:
@@ -70,9 +69,9 @@ def firefox(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
 
 class Window:
     """
-    A browser window of one operator, which remembers everything that went wrong in it.
+    A browser window of one operator, which records everything that goes wrong in it.
 
-    `complaints` holds errors of scripts and of the policy; a page that works has none.
+    `complaints` has errors of scripts and of the content security policy; a page that works causes none.
     """
 
     def __init__(self, context: BrowserContext, url: str) -> None:
@@ -104,10 +103,9 @@ class Window:
 
     def sign_in(self, name: str = ADMIN, password: str = PASSWORD) -> Page:
         """
-        Sign in by the form; return the page that it leads to, the form again if it was refused.
+        Sign in with the form; return the page that it leads to, which is the form again after a refusal.
 
-        A click returns before the answer to it is there: another page that was opened at once would be opened without the
-        session.
+        A click returns before its answer is there: a page opened at once would be opened without the session.
         """
         self.go("/login")
         self.page.get_by_label("Name").fill(name)
@@ -119,7 +117,7 @@ class Window:
 
 @pytest.fixture
 def open_window(chromium: Browser) -> Iterator[object]:
-    """Return a function that opens a window of its own; at the end none may have complained."""
+    """Return a function that opens a new window; at the end no window may have complaints."""
     opened: list[Window] = []
 
     def open_(url: str, **how: object) -> Window:
@@ -134,7 +132,7 @@ def open_window(chromium: Browser) -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Return a Server with a past and a fleet; for reading only, tests share it."""
+    """Return a Server with a history and a fleet; tests share it and only read."""
     made = World(tmp_path_factory.mktemp("world"))
     yield made
     made.close()
@@ -142,7 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """Return a Server as it comes, to do things to."""
+    """Return a new Server, which a test may change."""
     from tests.builders import ENROLLMENT_KEY
 
     made = Site(tmp_path, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)

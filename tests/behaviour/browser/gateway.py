@@ -1,4 +1,4 @@
-"""A proxy such as stands in front of most Servers: it answers 502 by itself while there is no Server behind it."""
+"""A reverse proxy as in front of most Servers: it answers 502 while there is no Server behind it."""
 
 import contextlib
 import socket
@@ -11,10 +11,10 @@ _BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: cl
 
 class Gateway:
     """
-    Passes every byte on, in both directions.
+    Passes all bytes on, in both directions.
 
     Args:
-        port: Where the Server listens on loopback.
+        port: The Server's port on loopback.
     """
 
     def __init__(self, port: int) -> None:
@@ -35,12 +35,12 @@ class Gateway:
         self._cut_all()
 
     def fail(self) -> None:
-        """Answer 502 from now on, and cut every connection, as if the Server behind had gone."""
+        """Answer 502 from now on and cut every connection, as if the Server were gone."""
         self._is_failing = True
         self._cut_all()
 
     def hang(self) -> None:
-        """Take requests from now on and answer none, as a Server that is stuck does."""
+        """Accept requests from now on without answering, like a Server that hangs."""
         self._is_hanging = True
         self._cut_all()
 
@@ -86,7 +86,7 @@ class Gateway:
 
 
 def _pump(source: socket.socket, sink: socket.socket | None) -> None:
-    """Pass on what comes until the connection ends; without a sink, throw it away."""
+    """Pass data on until the connection ends; without a sink, discard it."""
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             if sink is not None:

@@ -1,4 +1,4 @@
-"""Back and Reload, pressed when the page they leave has loaded."""
+"""Back and Reload, pressed once the page that they leave has loaded."""
 
 import re
 
@@ -9,8 +9,8 @@ def go_back(page: Page, leaving: str | re.Pattern[str]) -> None:
     """
     Press Back on the page with this heading.
 
-    A click returns before the page that it opens has committed, and Chromium refuses to walk its history in between:
-    `Not attached to an active page`.
+    A click returns before the page that it opens has committed, and until then Chromium refuses to navigate its history
+    with `Not attached to an active page`.
     """
     _wait_until_loaded(page, leaving)
     page.go_back()

@@ -1,9 +1,9 @@
 """
-The 21 jobs that operators come for, each with the number of steps that it may take.
+The 21 jobs of operators, each with the number of steps that it may take.
 
-A step is a click, a field filled in however long the text is, or a key that leads on; looking and scrolling do not count. Each job begins on
-the overview, and leaves alone what another one is about, so they pass in any order. The first line of a job is its row in the operators'
-guide.
+A step is a click, a field that is filled in, however long the text, or a key that leads to the next page; looking and scrolling do not
+count. Each job begins on the overview and does not touch what other jobs need, so they pass in any order. A job's docstring is its
+row in the operators' guide.
 """
 
 import re
@@ -20,12 +20,12 @@ SHOWN_ONCE = ".copyable code"
 
 class Steps:
     """
-    The hands of an operator: everything that they do goes through here, and is counted.
+    The actions of an operator, counted as steps.
 
     Args:
-        window: Where they are signed in.
-        references: References of refusals, by their codes.
-        browser: The name of the browser, part of the names that they give, since several browsers work on one Server.
+        window: The window in which they are signed in.
+                references: References of refusals, by their codes.
+                browser: The name of the browser, used in names that they give, since several browsers work on one Server.
     """
 
     def __init__(self, window: Window, references: Mapping[str, str], browser: str) -> None:
@@ -36,7 +36,7 @@ class Steps:
         self.count = 0
 
     def click(self, target: Locator) -> None:
-        """Click, which is a step."""
+        """Click: one step."""
         self.count += 1
         target.click()
 
@@ -55,23 +55,23 @@ class Steps:
         self.click(self.page.locator("main").get_by_role("button", name=name, exact=exact).first)
 
     def fill(self, label: str, text: str) -> None:
-        """Fill in a field, which is a step however long the text is."""
+        """Fill in a field: one step, however long the text."""
         self.count += 1
         self.page.locator("main").get_by_label(label, exact=True).first.fill(text)
 
     def choose(self, label: str, value: str) -> None:
-        """Choose one of several, which is a step."""
+        """Choose an option: one step."""
         self.count += 1
         self.page.locator("main").get_by_label(label, exact=True).first.select_option(value)
 
     def jump_to(self, text: str) -> None:
-        """Type into the box that every page has, and press Enter: two steps."""
+        """Type into the jump box of every page and press Enter: two steps."""
         self.count += 2
         self.page.get_by_role("combobox", name="Jump to").fill(text)
         self.page.keyboard.press("Enter")
 
     def sees(self, text: str | re.Pattern[str], *, within: str = "main") -> None:
-        """Wait until the page says something; looking is no step."""
+        """Wait until the page shows a text; looking is not a step."""
         expect(self.page.locator(within).first).to_contain_text(text)
 
     def is_at(self, heading: str | re.Pattern[str]) -> None:
@@ -79,7 +79,7 @@ class Steps:
         expect(self.page.locator("main h1")).to_have_text(heading)
 
 
-def is_everybody_here(o: Steps) -> None:
+def see_whether_all_are_connected(o: Steps) -> None:
     """See whether all expected Workers are connected."""
     o.sees(
         re.compile(r"expected Workers? (is|are) not connected|went offline|All [0-9,]+"), within="#verdict"
@@ -94,7 +94,7 @@ def find_by_host(o: Steps) -> None:
     o.sees("press-03", within="#fleet tbody")
 
 
-def who_lags(o: Steps) -> None:
+def see_who_uses_the_old_key(o: Steps) -> None:
     """See which Workers still use the old generation of a rotated API key."""
     o.follow(re.compile("Workers? lags?$"), within="section.credentials")
     o.is_at("press-keys")
@@ -186,7 +186,7 @@ def rotate_a_key(o: Steps) -> None:
     o.sees("lyftdata_", within=SHOWN_ONCE)
 
 
-def take_over_of_a_host(o: Steps) -> None:
+def see_what_a_taken_over_host_had(o: Steps) -> None:
     """See what a taken-over host had: its Workers, their keys and tokens."""
     o.jump_to("press-01.example")
     o.follow("This host was taken over…")
@@ -269,14 +269,14 @@ def add_an_operator(o: Steps) -> None:
 
 
 JOBS: Mapping[Callable[[Steps], None], int] = {
-    is_everybody_here: 0,
-    who_lags: 1,
+    see_whether_all_are_connected: 0,
+    see_who_uses_the_old_key: 1,
     find_by_host: 2,
     look_up_a_reference: 2,
     what_happened_to_a_worker: 2,
     who_did_what_yesterday: 2,
     rotate_a_key: 2,
-    take_over_of_a_host: 3,
+    see_what_a_taken_over_host_had: 3,
     add_a_worker: 3,
     add_an_operator: 3,
     export_the_audit: 3,
@@ -291,4 +291,4 @@ JOBS: Mapping[Callable[[Steps], None], int] = {
     disable_many_and_undo: 6,
     label_many: 6,
 }
-"""Each job, with the most steps that it may take."""
+"""Each job, with the maximum number of steps."""

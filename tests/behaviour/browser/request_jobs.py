@@ -1,8 +1,8 @@
 """
-The jobs of what a second operator must confirm, each with the number of steps that it may take; steps are counted as in `jobs`.
+The jobs around changes that a second operator must confirm, each with the number of steps that it may take, counted as in `jobs`.
 
-Each begins on the overview, with a request of its own where it is about one, so they pass in any order. The first line of a job is its row in
-the operators' guide.
+Each begins on the overview, with its own request if it needs one, so they pass in any order. A job's docstring is its row in the
+operators' guide.
 """
 
 import re
@@ -22,10 +22,10 @@ _FIRST_PASSWORD = "first " + PASSWORD
 
 class Colleagues:
     """
-    Two admins of one Server, who act through the API where it is not their steps that count.
+    Two admins of one Server, who use the API for everything that is not counted as steps.
 
     Args:
-        url: The Server's address.
+        url: The Server's URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -47,23 +47,23 @@ class Colleagues:
         return answer.json() if answer.content else None
 
     def turn_on(self) -> None:
-        """Let a second operator confirm what is proposed."""
+        """Require a second operator's confirmation."""
         self.call(FIRST, "PUT", "second-operator", {"actions": ACTIONS, "above": 10})
 
     def turn_off(self) -> None:
-        """Let one operator do everything alone."""
+        """Require no second operator."""
         if self.call(FIRST, "GET", "second-operator")["enabled"]:
             request_id = self.ask(FIRST, "PUT", "second-operator", {"actions": [], "above": 10})
             self.call(SECOND, "POST", f"change-requests/{request_id}/confirm", {})
 
     def ask(self, who: str, method: str, path: str, body: Any) -> str:
-        """Ask for something that a second operator must confirm; return the ID of the request."""
+        """Request a change that a second operator must confirm; return the ID of the request."""
         answer = self._http.request(method, f"/api/{path}", json=body, headers=self._tokens[who])
         assert answer.json().get("code") == "second_operator_required", answer.text
         return str(answer.json()["request_id"])
 
     def ask_for_operator(self, who: str, name: str) -> str:
-        """Ask for one operator more."""
+        """Request a new operator; return the ID of the request."""
         return self.ask(who, "POST", "operators", {"name": name, "role": "viewer"})
 
     def operators(self) -> set[str]:
@@ -85,12 +85,12 @@ class Colleagues:
 
 class Pair:
     """
-    What a job works with: the hands of both operators, and what they do without steps.
+    The two operators of a job: their steps, and what they do through the API.
 
     Args:
-        windows: The windows in which they are signed in, by their names.
-        colleagues: What they do through the API.
-        browser: The name of the browser, part of the names that they give.
+        windows: The windows in which they are signed in, by name.
+                colleagues: Their actions through the API.
+                browser: The name of the browser, used in names that they give.
     """
 
     def __init__(self, windows: Mapping[str, Window], colleagues: Colleagues, browser: str) -> None:
@@ -99,11 +99,11 @@ class Pair:
         self.browser = browser
 
     def first(self) -> Steps:
-        """Return the hands of the one who asks, on the overview."""
+        """Return the steps of the operator who makes requests, on the overview."""
         return Steps(self._windows[FIRST], {}, self.browser)
 
     def second(self) -> Steps:
-        """Return the hands of the one who decides, on the overview."""
+        """Return the steps of the operator who decides, on the overview."""
         return Steps(self._windows[SECOND], {}, self.browser)
 
 
@@ -154,10 +154,10 @@ def decline(pair: Pair) -> Steps:
     request_id = pair.colleagues.ask_for_operator(FIRST, name)
     o = pair.second()
     _decide_about(o, request_id)
-    o.fill("Note", "nobody told me")
+    o.fill("Note", "I know nothing about it")
     o.push("Decline")
     o.sees("Declined: nothing is done.", within="body")
-    o.sees("nobody told me", within="section[aria-label='The request']")
+    o.sees("I know nothing about it", within="section[aria-label='The request']")
     assert name not in pair.colleagues.operators()
     return o
 
@@ -200,4 +200,4 @@ REQUEST_JOBS: Mapping[Callable[[Pair], Steps], int] = {
     turn_it_on: 5,
     ask_with_a_reason: 5,
 }
-"""Each job, with the most steps that it may take."""
+"""Each job, with the maximum number of steps."""

@@ -1,4 +1,4 @@
-"""What operators do to many Workers in a browser: nothing by accident, and nothing that they typed is lost."""
+"""Changes to many Workers in a browser: none happens by accident, and nothing typed is lost."""
 
 import re
 
@@ -9,13 +9,13 @@ from tests.behaviour.browser.history import go_back, reload
 from tests.behaviour.browser.world import ADMIN
 
 LIST = "/workers?q=press-0+zone%3Deu-2"
-# So wide that a row shows all of its labels.
+# So wide that a row shows all its labels.
 WIDE = {"width": 1600, "height": 900}
 
 
 @pytest.fixture(scope="module")
 def admin(chromium, world):
-    """Return the window of an admin; signing in is slow, so tests share it."""
+    """Return an admin's window; signing in is slow, so tests share it."""
     window = Window(chromium.new_context(viewport=WIDE), world.url)
     window.sign_in()
     expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
@@ -25,13 +25,13 @@ def admin(chromium, world):
 
 
 def state_of(page, name):
-    """Return the locator of a Worker's state in the list."""
+    """Return the locator of a Worker's status in the list."""
     return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name)).locator(".status")
 
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_enter_adds_labels_or_does_nothing(chromium, world, admin, scripts):
-    """In the field for labels it presses that field's button; on a tick, and without scripts, it does nothing."""
+    """In the field for labels it presses that field's button; on a checkbox, or without scripts, it does nothing."""
     context = chromium.new_context(
         java_script_enabled=scripts, storage_state=admin.context.storage_state(), viewport=WIDE
     )
@@ -56,7 +56,7 @@ def test_enter_adds_labels_or_does_nothing(chromium, world, admin, scripts):
 
 
 def test_enter_changes_nothing_in_any_form_with_several_buttons(admin, world):
-    """On each page, Enter in a field of such a form leads to no change that another button stands for."""
+    """On each page, Enter in a field of such a form never triggers a change that belongs to one of its buttons."""
     for path in (
         "/",
         "/workers",
@@ -73,7 +73,7 @@ def test_enter_changes_nothing_in_any_form_with_several_buttons(admin, world):
     ):
         page = admin.go(path)
         several = page.evaluate(
-            # The switch of the time zone has buttons alone: there is no field to press Enter in.
+            # The time zone switch has only buttons, and no field to press Enter in.
             "[...document.forms].filter(f => f.querySelector('input:not([type=hidden]), select, textarea'))"
             ".map(f => [...f.elements].filter(e => e.type === 'submit'))"
             ".filter(b => b.length > 1).map(b => [b[0].formMethod === 'dialog', b.map(e => e.innerText.trim())])"
@@ -81,8 +81,8 @@ def test_enter_changes_nothing_in_any_form_with_several_buttons(admin, world):
         assert all(is_first_harmless for is_first_harmless, _ in several), (path, several)
 
 
-def test_enabling_many_asks_first(admin):
-    """The page says how many of them an operator has disabled; *Cancel* leaves all as it was."""
+def test_enabling_many_workers_asks_for_confirmation(admin):
+    """The page says how many of them were disabled by an operator; *Cancel* changes nothing."""
     page = admin.go(LIST)
     for name in ("press-08", "press-02"):
         page.get_by_role("checkbox", name=name).check()
@@ -94,8 +94,8 @@ def test_enabling_many_asks_first(admin):
     expect(state_of(page, "press-08")).to_have_text("disabled")
 
 
-def test_cancel_and_back_keep_filter_and_ticks(admin, world):
-    """From the page that asks, both ways lead to the list as it was left."""
+def test_cancel_and_back_keep_the_filter_and_the_selection(admin, world):
+    """From the confirmation page, *Cancel* leads to the list as it was left, and Back to its filter."""
     page = admin.go(LIST)
     page.get_by_role("checkbox", name="press-04").check()
     page.get_by_label("Labels to add").fill("typed=1")
@@ -111,8 +111,8 @@ def test_cancel_and_back_keep_filter_and_ticks(admin, world):
     expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
 
 
-def test_a_typing_error_keeps_filter_ticks_and_text(admin):
-    """The sentence says what is wrong; corrected, the same Workers get the label, and Back is no error page."""
+def test_invalid_labels_keep_the_filter_the_selection_and_the_text(admin):
+    """The page says what is wrong; once corrected, the same Workers get the label, and Back does not lead to an error page."""
     page = admin.go(LIST)
     page.get_by_role("checkbox", name="press-06").check()
     page.get_by_label("Labels to add").fill("a b=c")
@@ -132,8 +132,8 @@ def test_a_typing_error_keeps_filter_ticks_and_text(admin):
     expect(page.get_by_label("Search Workers")).to_have_value("press-0 zone=eu-2")
 
 
-def test_back_after_deleting_is_a_page(admin, world):
-    """Done, the list keeps its filter and says so once; Back says that they are gone, and sends nothing again."""
+def test_back_after_a_deletion_shows_a_page(admin, world):
+    """The list keeps its filter and reports the deletion once; Back says that the Workers are gone, and sends nothing again."""
     page = admin.go("/workers?q=binder-04&sort=-created")
     page.get_by_role("checkbox", name="binder 4").check()
     page.get_by_role("button", name="Delete…").click()
@@ -150,8 +150,8 @@ def test_back_after_deleting_is_a_page(admin, world):
     expect(page).to_have_url(re.compile(r"q=binder-04"))
 
 
-def test_back_to_a_form_with_a_fault_is_a_page(admin, world):
-    """A form that was refused stands in the history as its page: Back shows the form and asks nothing."""
+def test_back_to_a_rejected_form_shows_the_form(admin, world):
+    """A rejected form is in the history as its page, so Back does not ask whether to send it again."""
     page = admin.go("/issue-api-key")
     page.get_by_label("Name", exact=True).fill("fault-keys")
     page.get_by_label("Worker IDs").fill("nobody-there")
@@ -163,8 +163,8 @@ def test_back_to_a_form_with_a_fault_is_a_page(admin, world):
     expect(page.get_by_role("heading", level=1)).to_have_text("Issue an API key")
 
 
-def test_what_was_done_is_not_said_over_what_is_true_now(admin, world):
-    """Disabled, enabled elsewhere, loaded again: no sentence says what is not so any more."""
+def test_an_outdated_result_is_not_shown_after_a_reload(admin, world):
+    """A Worker is disabled here and enabled in another tab: after a reload *Disabled* is not shown."""
     page = admin.go("/workers/press-05/disable")
     page.get_by_role("button", name="Disable").click()
     expect(page.get_by_role("status").filter(has_text="Disabled.")).to_be_visible()
@@ -180,8 +180,8 @@ def test_what_was_done_is_not_said_over_what_is_true_now(admin, world):
     other.close()
 
 
-def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
-    """Two tabs on one Worker: the second to save reads what the first has saved, and keeps what was typed."""
+def test_labels_saved_by_another_operator_are_not_overwritten(admin, world):
+    """With one Worker in two tabs, the second to save sees what the first has saved, and keeps what was typed."""
     page = admin.go("/workers/binder-03")
     other = admin.open_tab()
     other.goto(world.url + "/workers/binder-03")
@@ -202,8 +202,8 @@ def test_labels_that_somebody_else_has_saved_are_not_overwritten(admin, world):
     other.close()
 
 
-def test_a_click_with_shift_ticks_all_in_between(admin):
-    """The bar says how many are ticked, and stays in sight; a heading sorts, and the search stays."""
+def test_a_click_with_shift_selects_a_range(admin):
+    """The bar shows the number of selected Workers and stays in sight; sorting keeps the search."""
     page = admin.go("/workers?q=press-0")
     page.get_by_role("checkbox", name="press-02").click()
     expect(page.get_by_text("With 1 ticked:")).to_be_visible()
@@ -218,8 +218,8 @@ def test_a_click_with_shift_ticks_all_in_between(admin):
     expect(page.get_by_role("columnheader", name="Last seen")).to_have_attribute("aria-sort", "descending")
 
 
-def test_what_was_done_to_many_is_undone_by_keyboard(admin):
-    """The sentence has a button, which leaves the filter as it is; the Workers are as before, and the button is gone."""
+def test_a_bulk_change_can_be_undone_by_keyboard(admin):
+    """*Undo* keeps the filter; afterwards the Workers are as before, and the button is gone."""
     page = admin.go("/workers?q=press-0+zone%3Deu-2")
     for name in ("press-02", "press-04"):
         page.get_by_role("checkbox", name=name).check()
@@ -236,7 +236,7 @@ def test_what_was_done_to_many_is_undone_by_keyboard(admin):
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 
 
-# Timers of a page wait until the test lets them run.
+# Hold a page's timers until the test runs them.
 HOLD_TIMERS = """(() => {
   const real = window.setTimeout;
   let held = [];
@@ -246,7 +246,7 @@ HOLD_TIMERS = """(() => {
 
 
 class LiveRegion:
-    """A live region as Chromium's accessibility tree has it, which is what screen readers are given."""
+    """A live region in Chromium's accessibility tree, which screen readers use."""
 
     def __init__(self, page, element_id):
         self._cdp = page.context.new_cdp_session(page)
@@ -255,7 +255,7 @@ class LiveRegion:
         self._object = found["result"]["objectId"]
 
     def read(self):
-        """Return the node's ID, its role, how it is announced, and all text in it."""
+        """Return the node's ID, its role, how it is announced, and its text."""
         about = {"objectId": self._object, "fetchRelatives": False}
         (node,) = self._cdp.send("Accessibility.getPartialAXTree", about)["nodes"]
         assert not node["ignored"]
@@ -286,8 +286,8 @@ class LiveRegion:
         ),
     ],
 )
-def test_what_an_action_has_done_is_announced(admin, path, fields, button, region, role, live, said):
-    """The region is in the accessibility tree, empty, before its text comes: what is there when a page loads, screen readers skip."""
+def test_the_result_of_an_action_is_announced(admin, path, fields, button, region, role, live, said):
+    """The region is in the accessibility tree and empty before its text comes, since screen readers skip text that is there at load."""
     page = admin.open_tab()
     page.add_init_script(HOLD_TIMERS)
     page.goto(admin.url + path)
@@ -307,13 +307,13 @@ def test_what_an_action_has_done_is_announced(admin, path, fields, button, regio
     after = known.read()
     assert after[:4] == (node_id, role, live, True)
     assert said in after[4]
-    # For the eye nothing has moved.
+    # Visually nothing has moved.
     assert page.locator(f"#{region} .notice").bounding_box()["y"] == y
     page.close()
 
 
-def test_what_is_wrong_with_a_search_is_announced_while_it_is_typed(admin):
-    """By morphing, within a region that was there before; and no more once it is right."""
+def test_an_error_in_a_search_is_announced_while_typing(admin):
+    """Within a region that was there before, and no longer once the search is valid."""
     page = admin.open_tab()
     page.goto(admin.url + "/workers?q=press-0")
     wrong, counted = LiveRegion(page, "wrong"), LiveRegion(page, "count")

@@ -1,4 +1,4 @@
-"""What holds for every page: read by everybody, light, narrow, without scripts, by keyboard, and not heavy."""
+"""Promises about every page: accessible, small, usable on narrow screens, without scripts and by keyboard."""
 
 import re
 
@@ -17,10 +17,10 @@ from lyftdata.web import routes
 
 # WCAG 2.2, levels A and AA.
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
-# What is wider than the window, unless it is in a box that scrolls by itself.
+# Elements wider than the window, unless they are in a box that scrolls.
 OVERFLOWING = """width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("main *")]
   .filter(e => e.getBoundingClientRect().right > width && !e.closest(".scroll, pre")).map(e => e.outerHTML.slice(0, 120))"""
-# What a first visit transfers, static files compressed; and the page itself, which never is.
+# The transfer of a first visit, with compressed static files; and the page itself, which is never compressed.
 MAX_TRANSFERRED_BYTES, MAX_PAGE_BYTES = 100_000, 45_000
 
 # A Worker waits for approval in every test world.
@@ -119,7 +119,7 @@ PAGES = {
     "confirm that it is you": "/account/confirm?next=%2Foperators",
     "not there": "/workers/nobody",
 }
-# The one rule of these whose result depends on the colour scheme; the rest read the document.
+# The only one of these rules that depends on the colour scheme.
 CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 WIDER_TABLES = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
 OUTLINE = """(() => { const s = getComputedStyle(document.activeElement);
@@ -129,7 +129,7 @@ TAB_STOPS = 12
 
 @pytest.fixture(scope="module")
 def windows(chromium, world):
-    """Return a function that gives the signed-in window of a kind: one for each kind, since signing in is slow."""
+    """Return a function that returns a signed-in window with given options, one for each, since signing in is slow."""
     made = {}
 
     def window(operator="admin", **how):
@@ -149,7 +149,7 @@ def windows(chromium, world):
 
 @pytest.fixture
 def shown(world, windows):
-    """Return a function that opens a page, as a user who may see it."""
+    """Return a function that opens a page as a user who may see it."""
 
     def show(path, **how):
         window = windows("stranger" if path == "/login" else "admin", **how)
@@ -160,7 +160,7 @@ def shown(world, windows):
 
 @pytest.fixture
 def first_visit(open_window, world, windows):
-    """Return a function that opens a page with an empty cache, and gives all that it has loaded by URL."""
+    """Return a function that opens a page with an empty cache, and returns it with its responses by URL."""
 
     def visit(path):
         how = {} if path == "/login" else {"storage_state": windows().context.storage_state()}
@@ -173,13 +173,13 @@ def first_visit(open_window, world, windows):
 
 
 def barriers(page, rules):
-    """Return what axe finds on a page, and where."""
+    """Return the violations that axe finds on a page, with their elements."""
     violations = Axe().run(page, options=rules).response["violations"]
     return [(found["id"], [node["html"] for node in found["nodes"]]) for found in violations]
 
 
 def outlines(page):
-    """Return how each stop of the Tab key is outlined."""
+    """Return the outline style of each tab stop."""
     styles = []
     for _ in range(TAB_STOPS):
         page.keyboard.press("Tab")
@@ -188,13 +188,13 @@ def outlines(page):
 
 
 def at_width(page, width, script, *arguments):
-    """Return what a script finds in a window of a width."""
+    """Return a script's result in a window of a given width."""
     page.set_viewport_size({"width": width, "height": 900})
     return page.evaluate(script, *arguments)
 
 
 def add_limited_operator(url, name):
-    """Add an operator of one team, with a password of their own."""
+    """Add an operator who is limited to one team and has set a password."""
     with httpx2.Client(base_url=url, trust_env=False, timeout=180) as http:
 
         def post(path, body, token=""):
@@ -213,7 +213,7 @@ def add_limited_operator(url, name):
 
 
 def test_auto_enrollment_of_a_team_has_no_barriers(world, open_window):
-    """An operator who is limited to labels is shown another page there; axe finds nothing in it either, in light and in dark."""
+    """An operator who is limited to labels sees another version of the page; axe finds nothing there, in light and dark mode."""
     add_limited_operator(world.url, "tess")
     window = open_window(world.url, viewport={"width": 1280, "height": 900})
     window.sign_in("tess")
@@ -227,7 +227,7 @@ def test_auto_enrollment_of_a_team_has_no_barriers(world, open_window):
 
 
 def test_no_page_is_left_out():
-    """What the Server has a page for is opened here; a fragment, a stream and a download are no pages."""
+    """Every page of the Server is in PAGES; fragments, streams and downloads are not pages."""
     others = {
         "/events",
         "/added-workers/{number}/waiting",
@@ -236,7 +236,7 @@ def test_no_page_is_left_out():
         "/audit/verified",
         "/audit/export",
         "/incident/export",
-        # Of an operator who has one: in test_passkeys.py.
+        # Needs an operator with a passkey: see test_passkeys.py.
         "/account/passkeys/{passkey_id}/remove",
     }
     opened = [re.sub(r"{\w+}", "7", path.partition("?")[0]) for path in PAGES.values()]
@@ -246,14 +246,14 @@ def test_no_page_is_left_out():
 
 
 @pytest.mark.parametrize("path", PAGES.values())
-def test_every_page_is_light_and_without_barriers(world, first_visit, path):
+def test_every_page_is_small_and_accessible(world, first_visit, path):
     """
-    What a page must be for everybody, by the name of what it is not.
+    The requirements of every page, by the keys of `found`.
 
-    - light: everything that a first visit transfers stays under 100 kB, the page under 45 kB, and comes from this Server alone;
-    - barriers: axe finds nothing of WCAG 2.2, levels A and AA, in light and in dark;
-    - focus: each stop of the Tab key is drawn with an outline;
-    - sideways: down to 320 pixels (WCAG 1.4.10) nothing sticks out, and only what is to be pasted is in a box that scrolls.
+    - heavy: a first visit transfers less than 100 kB and the page has less than 45 kB, all from this Server;
+    - barriers: axe finds no violation of WCAG 2.2, levels A and AA, in light and dark mode;
+    - focus: each tab stop has an outline;
+    - wider, sticks out: down to 320 pixels (WCAG 1.4.10) nothing sticks out, and only text to be pasted is in a box that scrolls.
     """
     page, loaded = first_visit(path)
     answers = {url: answer for url, answer in list(loaded.items()) if "/events?" not in url}
@@ -284,8 +284,8 @@ def test_every_page_is_light_and_without_barriers(world, first_visit, path):
     assert {name: problems for name, problems in found.items() if problems} == {}
 
 
-def test_a_row_that_is_folded_is_still_a_row(shown):
-    """A screen reader on a phone finds the table, its rows by their headings, and what can be done."""
+def test_a_row_folded_for_a_phone_is_still_a_table_row(shown):
+    """A screen reader on a phone finds the table, its rows by their headings, and their actions."""
     page = shown("/operators", width=390)
     vera = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="vera"))
 
@@ -294,8 +294,8 @@ def test_a_row_that_is_folded_is_still_a_row(shown):
     expect(page.get_by_role("columnheader", name="Role")).to_have_count(1)
 
 
-def test_a_phone_too_has_no_barrier(shown):
-    """What is laid out again there is still named and in contrast."""
+def test_pages_on_a_phone_have_no_barriers(shown):
+    """Elements with another layout still have names and contrast."""
     for path in ("/", "/workers", "/workers/press-01", "/operators"):
         found = Axe().run(shown(path, width=390), options=RULES)
         assert [v["id"] for v in found.response["violations"]] == []
@@ -303,7 +303,7 @@ def test_a_phone_too_has_no_barrier(shown):
 
 @pytest.mark.parametrize("path", PAGES.values())
 def test_everything_can_be_read_without_scripts(shown, path):
-    """The same headings and texts; what only a script could do is not shown."""
+    """The headings are there, and controls that need scripts are not shown."""
     without = shown(path, java_script_enabled=False)
     headings = without.get_by_role("heading").all_inner_texts()
 
@@ -317,7 +317,7 @@ def test_everything_can_be_read_without_scripts(shown, path):
 
 
 def test_lists_are_filtered_and_paged_without_scripts(shown):
-    """The filter is a form like any other."""
+    """The filter is an ordinary form."""
     page = shown("/workers", java_script_enabled=False)
     page.get_by_label("Search Workers").fill("zone=eu-1")
     page.get_by_role("button", name="Search").click()
@@ -332,7 +332,7 @@ def test_lists_are_filtered_and_paged_without_scripts(shown):
 
 
 def test_filters_work_while_typing(shown):
-    """With scripts the list follows what is typed, and the address can be kept."""
+    """With scripts the list follows the text, and the URL can be reloaded."""
     page = shown("/workers")
     page.get_by_label("Search Workers").press_sequentially("binder ")
     expect(page.locator("tbody tr")).to_have_count(4)
@@ -348,8 +348,8 @@ def test_filters_work_while_typing(shown):
     expect(page.locator("tbody tr")).to_have_count(3)
 
 
-def test_the_keyboard_reaches_everything(shown):
-    """The first stop leads past the menu; the tabs move by arrows; a form is filled in and sent without a mouse."""
+def test_pages_can_be_used_by_keyboard(shown):
+    """The first tab stop skips the menu, arrow keys change tabs, and a form can be sent with Enter."""
     page = shown("/enrollment")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -372,8 +372,8 @@ def test_the_keyboard_reaches_everything(shown):
     expect(page.get_by_role("heading", name="Unknown Worker")).to_be_visible()
 
 
-def test_a_list_that_is_renewed_keeps_its_ticks(shown, world):
-    """Ticking takes a while, and Workers come and go meanwhile."""
+def test_an_updated_list_keeps_its_selection(shown, world):
+    """Selecting takes a while, and Workers connect and disconnect meanwhile."""
     page = shown("/workers")
     page.get_by_role("checkbox", name="press-03").check()
     with page.expect_response(lambda answer: "/workers" in answer.url):
@@ -384,8 +384,8 @@ def test_a_list_that_is_renewed_keeps_its_ticks(shown, world):
     expect(page.get_by_role("checkbox", name="press-04")).not_to_be_checked()
 
 
-def test_a_viewers_pages_have_no_barrier(windows):
-    """What is left when nothing may be changed is whole."""
+def test_a_viewers_pages_have_no_barriers(windows):
+    """Pages without the controls that change something are accessible too."""
     for path in ("/", "/workers", "/workers/press-01", "/operators"):
         page = windows(VIEWER).go(path)
         assert Axe().run(page, options=RULES).violations_count == 0
@@ -393,17 +393,17 @@ def test_a_viewers_pages_have_no_barrier(windows):
 
 
 def is_framed(frame):
-    """Return whether a frame within a page shows something: what it was to show, or the browser's page about a refusal."""
+    """Return whether an embedded frame has loaded, either its page or the browser's error page."""
     return frame.parent_frame is not None and frame.url != "about:blank"
 
 
-# The colours of what is drawn on the page, as the browser has worked them out.
+# The computed colours of the page's elements.
 PRINTED = """[...document.querySelectorAll("body, main, main h1, main h2, main td, main p")].flatMap(e => {
   const style = getComputedStyle(e);
   return [style.color, style.backgroundColor].filter(colour => colour !== "rgba(0, 0, 0, 0)"); })"""
 PRESSED = """[...document.querySelectorAll("nav, button, .button, .jump input, form.filters, .tick input")]
   .filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 90))"""
-# What shows a state by its colour or shape: each must differ from the page behind it.
+# Elements that show a state by colour or shape: each must differ from the background.
 UNSEEN = """[...document.querySelectorAll(".status i, .segmented [aria-pressed=true], .segmented a[aria-current], .side a[aria-current], .facets .chip[aria-current]")]
   .filter(e => { const style = getComputedStyle(e), page = getComputedStyle(document.body).backgroundColor;
     const isFilled = ![page, "rgba(0, 0, 0, 0)"].includes(style.backgroundColor);
@@ -415,7 +415,7 @@ UNSEEN = """[...document.querySelectorAll(".status i, .segmented [aria-pressed=t
     "path", ["/", "/workers", "/audit", "/incident?subject=press-keys&since=24h&full=yes"]
 )
 def test_a_page_is_printed_black_on_white(shown, path):
-    """Also from a dark screen: dark text, no dark areas, and nothing that is to be pressed; plots keep their axes."""
+    """Also in dark mode: dark text, no dark areas and no controls; plots keep their axes."""
     page = shown(path, color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     colours = {tuple(map(int, re.findall(r"[0-9]+", colour)[:3])) for colour in page.evaluate(PRINTED)}
@@ -435,8 +435,8 @@ def test_a_page_is_printed_black_on_white(shown, path):
 @pytest.mark.parametrize(
     "path", ["/?period=day", "/workers", "/workers?q=status:online", "/api-keys", "/refusals"]
 )
-def test_every_state_is_seen_in_forced_colours(shown, path, scheme):
-    """With the few colours of a high-contrast theme: a dot is filled or outlined, what is chosen is marked."""
+def test_every_state_is_visible_in_forced_colours(shown, path, scheme):
+    """In a high-contrast theme with few colours, a status dot is filled or outlined and a chosen item is marked."""
     page = shown(path, color_scheme=scheme, forced_colors="active")
 
     assert page.locator(".status i, [aria-current], [aria-pressed=true]").count() > 1
@@ -456,7 +456,7 @@ ROW_LABELS = """row => { const cell = row.querySelector('td.labels'), more = cel
 def test_a_row_names_the_labels_that_fit_and_how_many_more_there_are(
     open_window, world, windows, width, expected
 ):
-    """None is cut off: on a laptop the first one and a number, on a wide screen three."""
+    """No label is cut off: a laptop shows the first one and a number, a wide screen three."""
     signed_in = windows().context.storage_state()
     window = open_window(world.url, viewport={"width": width, "height": 800}, storage_state=signed_in)
     page = window.go("/workers?q=press-01")
@@ -468,7 +468,7 @@ def test_a_row_names_the_labels_that_fit_and_how_many_more_there_are(
 
 
 def test_no_page_can_be_framed(chromium, world, windows):
-    """Another site cannot lay one of the Server's pages under its own buttons."""
+    """Another site cannot use a Server's page for clickjacking."""
     context = chromium.new_context(storage_state=windows().context.storage_state())
     context.set_default_timeout(WITHIN_MS)
     page = context.new_page()
@@ -482,8 +482,8 @@ def test_no_page_can_be_framed(chromium, world, windows):
     context.close()
 
 
-def test_a_change_during_a_renewal_is_not_missed(shown):
-    """The answer on its way was made before it, and replaces the element that would ask: the page asks once more."""
+def test_a_change_during_an_update_is_not_missed(shown):
+    """The pending answer was made before the change and replaces the element that would ask again: the page asks once more."""
     page = shown("/workers")
     page.wait_for_timeout(1_500)
     asked = []

@@ -1,4 +1,4 @@
-"""What operators come for takes no more steps than they would expect, on a Server with 800 Workers more than fit on a page, and in Firefox too."""
+"""Operators' jobs take no more steps than expected, on a Server with 800 Workers more than fit on a page, and in Firefox too."""
 
 import re
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ from lyftdata.core.identity_keys import generate_identity_key
 from lyftdata.core.records import Strategy, WorkerRecord
 
 GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "operators-guide.md"
-# A browser costs processor time, and these use what the others use of it.
+# A second browser costs CPU time; these jobs use the same parts of it as the others.
 IN_FIREFOX = (sign_in_and_land, find_by_host, look_up_a_reference, disable_a_worker, add_a_worker)
 
 
 def crowd() -> list[WorkerRecord]:
-    """Return the Workers of the leaked secret, of which the world has two, and more of them than fit on a page of a list."""
+    """Return the Workers of the leaked secret, in addition to the world's two, and more Workers than fit on a page of a list."""
     enrolled = [
         worker(
             f"robot-{n:03}",
@@ -47,14 +47,14 @@ def crowd() -> list[WorkerRecord]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Return a Server with a past, a fleet, and Workers of a secret that leaked."""
+    """Return a Server with a history, a fleet, and the Workers of a leaked secret."""
     made = World(tmp_path_factory.mktemp("world"), crowd=crowd())
     yield made
     made.close()
 
 
 def open_admin(browser: Browser, world: World) -> Iterator[Window]:
-    """Return a window of an admin."""
+    """Yield an admin's window."""
     made = Window(browser.new_context(viewport={"width": 1280, "height": 900}), world.url)
     made.sign_in()
     yield made
@@ -64,19 +64,19 @@ def open_admin(browser: Browser, world: World) -> Iterator[Window]:
 
 @pytest.fixture(scope="module")
 def in_chromium(chromium, world):
-    """Return a window of an admin in Chromium."""
+    """Return an admin's window in Chromium."""
     yield from open_admin(chromium, world)
 
 
 @pytest.fixture(scope="module")
 def in_firefox(firefox, world):
-    """Return a window of an admin in Firefox."""
+    """Return an admin's window in Firefox."""
     yield from open_admin(firefox, world)
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)
-def test_a_job_takes_no_more_steps_than_this(in_chromium, world, job):
-    """From the overview to what the operator wants to see or have done."""
+def test_a_job_takes_no_more_steps_than_allowed(in_chromium, world, job):
+    """Counted from the overview until the operator sees the result."""
     operator = Steps(in_chromium, world.references, "chromium")
 
     job(operator)
@@ -85,8 +85,8 @@ def test_a_job_takes_no_more_steps_than_this(in_chromium, world, job):
 
 
 @pytest.mark.parametrize("job", IN_FIREFOX, ids=lambda job: job.__name__)
-def test_a_main_job_is_done_in_firefox(in_firefox, world, job):
-    """With the same steps as in Chromium."""
+def test_a_main_job_works_in_firefox(in_firefox, world, job):
+    """In as many steps as in Chromium."""
     operator = Steps(in_firefox, world.references, "firefox")
 
     job(operator)
@@ -94,8 +94,8 @@ def test_a_main_job_is_done_in_firefox(in_firefox, world, job):
     assert operator.count <= JOBS[job]
 
 
-def test_a_live_page_of_firefox_follows_the_server(in_firefox, world):
-    """A Worker that is disabled elsewhere is shown as disabled, and the link that has the focus keeps it."""
+def test_a_live_page_follows_the_server_in_firefox(in_firefox, world):
+    """A Worker that is disabled elsewhere is shown as disabled, and the focused link keeps the focus."""
     page = in_firefox.go("/workers?q=binder-04")
     link = page.locator("#fleet tbody a").first
     link.focus()
@@ -111,8 +111,8 @@ def test_a_live_page_of_firefox_follows_the_server(in_firefox, world):
     expect(link).to_be_focused()
 
 
-def test_a_form_of_firefox_says_what_is_wrong_with_it(in_firefox):
-    """The sentence is an alert, and what was typed is still there."""
+def test_a_form_reports_an_error_in_firefox(in_firefox):
+    """The message is an alert, and the text is still in the field."""
     page = in_firefox.go("/add-worker")
     page.get_by_label("Name", exact=True).fill("press-77")
     page.get_by_label("Labels").fill("=nothing")
@@ -122,8 +122,8 @@ def test_a_form_of_firefox_says_what_is_wrong_with_it(in_firefox):
     expect(page.get_by_label("Labels")).to_have_value("=nothing")
 
 
-def test_the_guide_names_every_job_with_its_steps():
-    """The table of the operators' guide is the table of the tests, so it cannot go out of date."""
+def test_the_guide_lists_every_job_with_its_steps():
+    """The table in the operators' guide matches the tests' table."""
     rows = re.findall(r"^\| ([^|]+) \| ([0-9]+) \| [^|]+ \|$", GUIDE.read_text(), re.MULTILINE)
 
     jobs = [*JOBS.items(), *REQUEST_JOBS.items()]

@@ -1,4 +1,4 @@
-"""What operators do in a browser, with real Workers at the other end."""
+"""Operators' work in a browser, with real Workers at the other end."""
 
 import os
 import re
@@ -21,7 +21,7 @@ HOSTILE = "<img src=x onerror=alert(1)>'\"{{7*7}}"
 
 @pytest.fixture
 def admin(site, open_window):
-    """Return the window of an admin who has changed the first password."""
+    """Return the window of an admin who has replaced the first password."""
     window = open_window(site.url)
     page = window.sign_in()
     page.get_by_label("Current password").fill(PASSWORD)
@@ -34,13 +34,13 @@ def admin(site, open_window):
 
 @pytest.fixture
 def operator(site, admin):
-    """Return the command line of the same admin."""
+    """Return the same admin's command line."""
     site.operator.done("login", "admin", "--password-stdin", stdin=NEW_PASSWORD)
     return site.operator
 
 
 def add_worker(window, name, **fields):
-    """Fill in *New Worker*; return the page after it."""
+    """Fill in and send *New Worker*; return the next page."""
     page = window.go("/add-worker")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Worker ID").fill(fields.get("worker_id", name))
@@ -60,12 +60,12 @@ def shown_key(page):
 
 
 def row(page, name):
-    """Return the row of a list that begins with a name."""
+    """Return a list's row with this name as its heading."""
     return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name))
 
 
-def test_first_sign_in(site, open_window):
-    """A wrong password is refused, the first one opens one page only, and the new one opens the page that was asked for."""
+def test_the_first_password_must_be_changed_at_the_first_sign_in(site, open_window):
+    """A wrong password is refused, the first one opens only the page to change it, and then the requested page opens."""
     window = open_window(site.url)
     page = window.sign_in(password="wrong wrong wrong")
     expect(page.get_by_role("alert")).to_contain_text("Name or password is wrong")
@@ -87,8 +87,8 @@ def test_first_sign_in(site, open_window):
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
-def test_new_worker_until_it_is_online(site, admin):
-    """The page waits, says why a first try was refused, and turns green when what it shows was pasted on a host."""
+def test_the_page_of_a_new_worker_follows_it_until_it_is_online(site, admin):
+    """It waits, says why a first attempt was refused, and shows success when its settings are used on a host."""
     expect(admin.page.get_by_text("Only this host reaches it.")).to_be_visible()
     page = add_worker(admin, "press-01", labels="zone=eu-1")
     expect(page.get_by_text("Waiting for press-01 to connect…")).to_be_visible()
@@ -103,7 +103,7 @@ def test_new_worker_until_it_is_online(site, admin):
     )
     assert wrong.run("run", "worker").returncode == 3
     expect(page.get_by_text("It was refused:")).to_be_visible()
-    # A screen reader announces what changes within a region that it knows: it must stay the same element.
+    # A screen reader announces changes within a region that it knows, so the element must stay the same.
     said = page.get_by_role("status").filter(has_text="It was refused:").element_handle()
 
     host = site.worker_host("press-01")
@@ -126,8 +126,8 @@ def test_new_worker_until_it_is_online(site, admin):
     expect(page.locator("#live .status").first).to_have_text("offline")
 
 
-def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
-    """The shell text, as it is, in a shell, and the key where it is asked for: online."""
+def test_the_shell_script_of_a_new_worker_can_be_pasted(site, admin, tmp_path):
+    """Pasted unchanged into a shell, with the key entered at its prompt, it brings the Worker online."""
     page = add_worker(admin, "press-01")
     key = shown_key(page)
     script = page.get_by_role("tabpanel", name="Shell").locator("code").inner_text()
@@ -147,7 +147,7 @@ def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # The agent is a child of the shell: both are ended.
+        # The agent is a child of the shell; both must be stopped.
         start_new_session=True,
     )
     try:
@@ -160,8 +160,8 @@ def test_what_the_page_shows_can_be_pasted(site, admin, tmp_path):
         pasted.wait()
 
 
-def test_a_worker_that_enrolls_itself_appears(site, admin):
-    """The list shows it while one looks, and its page says with which secret it came."""
+def test_an_enrolling_worker_appears_in_the_open_list(site, admin):
+    """Without a reload, and its page shows the key with which it enrolled."""
     page = admin.go("/workers")
     expect(page.get_by_text("There is no Worker yet.")).to_be_visible()
 
@@ -177,8 +177,8 @@ def test_a_worker_that_enrolls_itself_appears(site, admin):
     assert ENROLLMENT_KEY not in page.content()
 
 
-def test_revoking_a_key_cuts_its_workers_off_and_no_other(site, admin, open_window):
-    """The page says who will be cut off; another window sees them leave, and the third stay."""
+def test_revoking_a_key_cuts_off_only_its_workers(site, admin, open_window):
+    """The page says how many will be cut off; another tab shows them go offline, and the third Worker stay."""
     page = admin.go("/issue-api-key")
     page.get_by_label("Name").fill("press-keys")
     page.get_by_label("Every Worker of strategy API key").check()
@@ -209,8 +209,8 @@ def test_revoking_a_key_cuts_its_workers_off_and_no_other(site, admin, open_wind
     assert agents["press-03"].alive()
 
 
-def test_a_refusal_is_found_by_its_reference_and_remedied(site, admin):
-    """From the line in the Worker's log to the button, to the same Worker online with nothing else changed."""
+def test_a_refusal_can_be_found_by_its_reference_and_fixed(site, admin):
+    """From the reference in the Worker's log to the button; then the same Worker is online without another change."""
     own = shown_key(add_worker(admin, "press-01"))
     add_worker(admin, "press-02")
     host = site.worker_host("press-02", LYFTDATA_WORKER_ID="press-02", LYFTDATA_WORKER_API_KEY=own)
@@ -227,8 +227,8 @@ def test_a_refusal_is_found_by_its_reference_and_remedied(site, admin):
     host.start("run", "worker").wait_for("online")
 
 
-def test_disabled_and_enabled_from_the_list(site, admin):
-    """Ticked, asked, disabled; the Worker waits and is back when enabled, untouched."""
+def test_a_worker_can_be_disabled_from_the_list_and_enabled_again(site, admin):
+    """After a confirmation; the agent waits, and is online again when the Worker is enabled."""
     key = shown_key(add_worker(admin, "press-01"))
     host = site.worker_host("press-01", LYFTDATA_WORKER_ID="press-01", LYFTDATA_WORKER_API_KEY=key)
     agent = host.start("run", "worker")
@@ -249,8 +249,8 @@ def test_disabled_and_enabled_from_the_list(site, admin):
     assert agent.alive()
 
 
-def test_a_viewer_sees_all_and_changes_nothing(site, admin, open_window):
-    """No button; the address typed by hand is refused; and the same in the API."""
+def test_a_viewer_sees_everything_and_can_change_nothing(site, admin, open_window):
+    """There are no buttons, and typed URLs and the API are refused."""
     add_worker(admin, "press-01")
     page = admin.go("/operators")
     page.get_by_label("Name", exact=True).fill("vera")
@@ -276,8 +276,8 @@ def test_a_viewer_sees_all_and_changes_nothing(site, admin, open_window):
     assert (denied.returncode, "may not do this" in denied.stderr) == (1, True)
 
 
-def test_what_outsiders_write_is_text(site, admin, tmp_path):
-    """A name, labels, host facts, a claimed ID, a User-Agent, a sign-in name: shown as written, never run."""
+def test_text_from_outsiders_is_never_interpreted(site, admin, tmp_path):
+    """Names, host facts, claimed IDs, User-Agents and sign-in names are shown verbatim."""
     import httpx2
 
     page = add_worker(admin, HOSTILE, worker_id="press-01")
@@ -296,8 +296,8 @@ def test_what_outsiders_write_is_text(site, admin, tmp_path):
             )
 
         poll("boot-0001")
-        with ThreadPoolExecutor(1) as beside:
-            beside.submit(poll, "boot-0001")
+        with ThreadPoolExecutor(1) as concurrently:
+            concurrently.submit(poll, "boot-0001")
             assert poll("boot-0002").status_code == 409
             poll("boot-0001", sign_off=True)
         reference = unknown_caller.post("/oauth2/token", data=form | {"client_id": HOSTILE}).json()[
@@ -327,7 +327,7 @@ def test_what_outsiders_write_is_text(site, admin, tmp_path):
 
 
 def test_signing_out_everywhere_ends_every_window(site, admin, open_window):
-    """Also that of the command line."""
+    """And the session of the command line."""
     other = open_window(site.url)
     other.sign_in(password=NEW_PASSWORD)
     site.operator.done("login", "admin", "--password-stdin", stdin=f"{NEW_PASSWORD}\n")
@@ -337,15 +337,15 @@ def test_signing_out_everywhere_ends_every_window(site, admin, open_window):
     page.get_by_role("button", name="Sign out everywhere").click()
 
     expect(page).to_have_url(f"{site.url}/login")
-    # In a tab of its own: the page that is open there may be on its way to the form by itself.
+    # In a new tab, since the open page may just be on its way to the form by itself.
     tab = other.open_tab()
     tab.goto(f"{site.url}/workers")
     expect(tab).to_have_url(re.compile(f"^{re.escape(site.url)}/login"))
     assert site.operator.run("workers", "list").returncode == 1
 
 
-def test_the_log_is_followed_live(site, admin):
-    """What another operator does appears in the page that follows."""
+def test_the_audit_log_can_be_followed_live(site, admin):
+    """Changes by another operator appear in the open page."""
     page = admin.go("/audit")
     expect(page.get_by_text("The chain is intact.")).to_be_visible()
     page.get_by_label("Follow live").check()
@@ -356,8 +356,8 @@ def test_the_log_is_followed_live(site, admin):
     expect(page.get_by_role("link", name="worker:press-07")).to_be_visible()
 
 
-def test_many_workers_by_one_range(site, admin):
-    """Asked first, then one download whose files start the Workers; the panel counts them, and the page is gone when it is loaded again."""
+def test_a_range_of_names_adds_many_workers(site, admin):
+    """After a confirmation one download has a file that starts each Worker; the page counts them, and a reload leaves it."""
     page = admin.go("/add-worker")
     page.get_by_label("Name", exact=True).fill("press-[01-03]")
     page.get_by_label("Worker ID").fill("press-[01-03]")
@@ -384,8 +384,8 @@ def test_many_workers_by_one_range(site, admin):
     agent.terminate()
 
 
-def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operator):
-    """It is the page of what was made then: nothing is sent twice, nothing asked, the key is gone, and Back leads there."""
+def test_reloading_a_page_that_shows_a_secret_once_is_safe(site, admin, operator):
+    """It leads to the page of the object created: nothing is sent twice, the browser asks nothing, and the secret is gone."""
     page = add_worker(admin, "press-01")
     key = shown_key(page)
     reload(page, heading=re.compile("may connect$"))
@@ -425,8 +425,8 @@ def test_a_page_that_shows_a_secret_once_can_be_loaded_again(site, admin, operat
     assert sorted(k["generation"] for k in keys) == [1, 1]
 
 
-def test_a_second_click_sends_nothing(admin, operator):
-    """Of two clicks on *Rotate* one makes a key, and it is the one that is shown."""
+def test_a_double_click_sends_a_form_once(admin, operator):
+    """A double click on *Rotate* creates one key, which is shown."""
     operator.done("api-key", "issue", "press-keys")
     page = admin.go("/api-keys/press-keys/rotate")
     posts = []
@@ -437,11 +437,11 @@ def test_a_second_click_sends_nothing(admin, operator):
     assert len(posts) == 1
 
 
-def test_a_name_of_another_direction_orders_nothing_but_itself(site, admin, operator):
+def test_a_right_to_left_name_does_not_affect_the_text_around_it(site, admin, operator):
     """
-    A Worker names itself in Hebrew: wherever that stands it is isolated, and what is behind it stays behind it.
+    A Hebrew name of a Worker is isolated wherever it is shown, and the text after it stays after it.
 
-    Overrides of direction never get in: the name is refused, and what was claimed is shown without them.
+    A name with a direction override is refused.
     """
     name = "\u05d0\u05d1\u05d2 7"
     host = site.worker_host("h", LYFTDATA_WORKER_NAME=name, LYFTDATA_AUTO_ENROLLMENT_KEY=ENROLLMENT_KEY)
@@ -458,7 +458,7 @@ def test_a_name_of_another_direction_orders_nothing_but_itself(site, admin, oper
         assert page.evaluate(loose, name) == []
 
     page = admin.go(f"/workers/{worker['id']}/disable")
-    # "Disable NAME?": the question mark is drawn right of the name, not within it.
+    # "Disable NAME?": the question mark is to the right of the name, not within it.
     ends = page.evaluate(
         "(() => { const h = document.querySelector('h1'); const r = document.createRange(); r.selectNodeContents(h.lastChild);"
         " return [h.querySelector('bdi').getBoundingClientRect().right, r.getBoundingClientRect().left]; })()"

@@ -1,4 +1,4 @@
-"""The box to jump from, by keyboard alone: a Worker's host, a reference or a page is two steps away."""
+"""The jump box, by keyboard only: a Worker's host, a reference or a page is two steps away."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.behaviour.browser.world import VIEWER
 
 @pytest.fixture(scope="module")
 def admin(chromium, world):
-    """Return the window of an admin; signing in is slow, so tests share it."""
+    """Return an admin's window; signing in is slow, so tests share it."""
     window = Window(chromium.new_context(viewport={"width": 1280, "height": 800}), world.url)
     window.sign_in()
     yield window
@@ -20,17 +20,17 @@ def admin(chromium, world):
 
 
 def box(page):
-    """Return the locator of the box."""
+    """Return the locator of the jump box."""
     return page.get_by_role("combobox", name="Jump to")
 
 
 def options(page):
-    """Return the locator of what the box offers."""
+    """Return the locator of the box's options."""
     return page.get_by_role("listbox", name="Jump to").get_by_role("option")
 
 
 def test_a_host_is_two_steps_away(admin, world):
-    """Ctrl K and the host name, then Enter: also where the answer is not there yet when Enter is pressed."""
+    """Ctrl K with the host name, then Enter, even if the results have not arrived when Enter is pressed."""
     for path in ("/audit", "/workers"):
         page = admin.go(path)
         page.keyboard.press("Control+k")
@@ -39,9 +39,9 @@ def test_a_host_is_two_steps_away(admin, world):
         expect(page).to_have_url(f"{world.url}/workers/press-03")
 
 
-def test_enter_opens_nothing_of_an_earlier_text(admin, open_window, world):
-    """Text that is pasted, and Enter at once, wait for their own answer: the one to the empty box comes in between."""
-    # A window of its own, since the clock is that of all of its pages.
+def test_enter_does_not_open_a_result_of_an_earlier_text(admin, open_window, world):
+    """Enter right after pasting waits for the results of the pasted text; those of the empty box arrive in between."""
+    # A separate window, since the clock applies to all of its pages.
     page = open_window(world.url, storage_state=admin.context.storage_state()).page
     held = []
 
@@ -55,7 +55,7 @@ def test_enter_opens_nothing_of_an_earlier_text(admin, open_window, world):
     with page.expect_request("**/jump?q="):
         page.keyboard.press("Control+k")
         page.clock.run_for(1)
-    # Ahead by more than passes until the clock stands: it cannot be put back.
+    # Farther ahead than time passes until the clock is paused, since it cannot go back.
     page.clock.pause_at(page.evaluate("Date.now()") + 600_000)
     box(page).fill("press-03.example")
     page.keyboard.press("Enter")
@@ -69,8 +69,8 @@ def test_enter_opens_nothing_of_an_earlier_text(admin, open_window, world):
     expect(page).to_have_url(f"{world.url}/workers/press-03")
 
 
-def test_the_keyboard_moves_through_what_is_found(admin, world):
-    """The field keeps the focus and names the option; the number of results is said; Escape closes, then empties."""
+def test_the_keyboard_moves_through_the_results(admin, world):
+    """The field keeps the focus and names the active option; the number of results is announced; Escape closes, then clears."""
     page = admin.go("/audit")
     page.get_by_role("heading", level=1).click()
     page.keyboard.press("/")
@@ -97,8 +97,8 @@ def test_the_keyboard_moves_through_what_is_found(admin, world):
     expect(page).to_have_url(f"{world.url}/signing-keys/rotate")
 
 
-def test_a_slash_that_is_typed_stays_one(admin):
-    """In a field it is text; switched off on the account's page, it does nothing anywhere."""
+def test_a_slash_typed_into_a_field_is_text(admin):
+    """Turned off on the account page, the shortcut does nothing anywhere."""
     page = admin.go("/workers")
     page.get_by_label("Search Workers").fill("")
     page.get_by_label("Search Workers").press("/")
@@ -112,8 +112,8 @@ def test_a_slash_that_is_typed_stays_one(admin):
     page.get_by_role("checkbox", name=re.compile("opens the jump box")).check()
 
 
-def test_single_keys_move_through_a_list_and_tick(admin, world):
-    """`j` and `k` move the focus from row to row, `x` ticks, Enter opens; in a field, and switched off, they are text or nothing."""
+def test_single_keys_move_through_a_list_and_select(admin, world):
+    """`j` and `k` move the focus from row to row, `x` selects, Enter opens; in a field they are text, and they can be turned off."""
     page = admin.go("/workers?q=press-0")
     rows = page.locator("#fleet tbody tr")
     first, second = (rows.nth(number).get_by_role("link").first for number in (0, 1))
@@ -143,8 +143,8 @@ def test_single_keys_move_through_a_list_and_tick(admin, world):
     expect(page).to_have_url(f"{world.url}/workers/press-01")
 
 
-def test_a_question_mark_shows_the_keys(admin):
-    """In a dialog without barriers, which Esc closes; the focus is where it was."""
+def test_a_question_mark_shows_the_keyboard_shortcuts(admin):
+    """In a dialog without barriers, which Escape closes; the focus returns to where it was."""
     page = admin.go("/workers?q=press-0")
     page.keyboard.press("j")
     page.keyboard.press("?")
@@ -157,8 +157,8 @@ def test_a_question_mark_shows_the_keys(admin):
     expect(page.locator("#fleet tbody tr").first.get_by_role("link").first).to_be_focused()
 
 
-def test_a_key_is_never_sent(admin):
-    """Pasted into the box it stays in the browser, and Enter sends nothing either."""
+def test_a_key_pasted_into_the_jump_box_is_never_sent(admin):
+    """Neither while typing nor with Enter."""
     page = admin.go("/audit")
     sent = []
     page.on("request", lambda request: sent.append(request.url))
@@ -171,8 +171,8 @@ def test_a_key_is_never_sent(admin):
     assert not [url for url in sent if "lyftdata_" in url]
 
 
-def test_a_viewer_is_offered_no_action(open_window, world):
-    """What a viewer may not do is not found; the box fits a phone, with a tap, and names no key that a phone does not have."""
+def test_the_jump_box_offers_a_viewer_no_actions(open_window, world):
+    """The box also works by touch on a phone, where it mentions no keyboard shortcut."""
     window = open_window(world.url, viewport={"width": 390, "height": 844}, has_touch=True)
     page = window.sign_in(VIEWER)
     expect(box(page)).to_have_attribute("placeholder", "Jump to…")

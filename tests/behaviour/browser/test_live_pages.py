@@ -11,13 +11,13 @@ from tests.behaviour.browser.world import ADMIN
 from tests.processes import PASSWORD
 
 STALE = "what is shown may be old"
-# What a browser and htmx write to the console by themselves when an answer does not come or is an error.
+# What the browser and htmx write to the console when an answer is missing or an error.
 UNREACHABLE = re.compile(
     r"net::ERR_|Response Status Error Code (502|404)|htmx:(afterRequest|timeout|sendError)"
 )
 LONG_ADDRESS = "2001:0db8:85a3:1111:2222:8a2e:0370:7334"
-# Counts how often an answer for a live region has come, and how often one was shown. The audit page asks for the check of its
-# log too, which is not in a live region.
+# Counts the answers for live regions, and those that were shown. The audit page also requests the verification of its log,
+# which is not in a live region.
 COUNT = """window.answers = 0; window.swaps = 0;
 const isRegion = event => event.detail.target.matches("[data-region]");
 document.addEventListener("htmx:beforeSwap", event => { if (isRegion(event)) answers += 1; });
@@ -29,10 +29,10 @@ window.EventSource = class extends EventSource {
   }
 };"""
 
-# From now on: a page also asks for itself, and may have shown an answer just before a test holds the next one.
-COUNT_ANEW = "answers = 0; swaps = 0;"
+# Start counting: a page also updates by itself, and may have shown an answer just before.
+RESET_COUNTS = "answers = 0; swaps = 0;"
 
-# The table was moved, and has come to rest.
+# The table was scrolled, and has stopped.
 SCROLLED = """() => new Promise(resolve => {
   const box = document.querySelector(".scroll"), before = box.scrollLeft;
   setTimeout(() => resolve(before > 0 && box.scrollLeft === before), 200);
@@ -43,7 +43,7 @@ class Flapping:
     """A Worker that another operator disables and enables again."""
 
     def __init__(self, url: str, worker_id: str) -> None:
-        # A connection for each request: the Server may have been started again in between.
+        # A new connection for each request, since the Server may have been restarted in between.
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=180, limits=limits)
         answer = self._http.post("/api/login", json={"username": ADMIN, "password": PASSWORD})
@@ -58,13 +58,13 @@ class Flapping:
         self._http.patch(f"/api/workers/{self._worker_id}", json=change).raise_for_status()
 
     def seen_by(self, page, number=3):
-        """Change it until the page has shown that many updates."""
+        """Change it until the page has shown this many updates."""
         for wanted in range(1, number + 1):
             self.flap()
             page.wait_for_function("wanted => swaps >= wanted", arg=wanted)
 
     def post(self, path, body):
-        """Do something else in the meantime; return the answer."""
+        """Send another request in the meantime; return the answer."""
         return self._http.post(path, json=body).raise_for_status().json()
 
     def delete(self, path):
@@ -78,7 +78,7 @@ class Flapping:
 
 @pytest.fixture(scope="module")
 def worker(world):
-    """Return the disabled Worker of the fleet, as one that changes."""
+    """Return the fleet's disabled Worker, which tests change."""
     flapping = Flapping(world.url, "press-08")
     yield flapping
     flapping.close()
@@ -99,7 +99,7 @@ def signed_in(chromium, world):
 
 @pytest.fixture
 def gateway(world):
-    """Return a proxy in front of the Server, which can fail."""
+    """Return a reverse proxy in front of the Server that can fail."""
     with Gateway(world.port) as made:
         yield made
 
@@ -119,7 +119,7 @@ def opened(open_window, world, signed_in):
         if page.locator("body[data-live]").count():
             page.wait_for_function("() => window.isStreaming")
         page.wait_for_function("() => document.querySelectorAll('.htmx-request').length === 0")
-        page.evaluate(COUNT_ANEW)
+        page.evaluate(RESET_COUNTS)
         return page
 
     yield open_
@@ -153,8 +153,8 @@ def test_focus_stays_while_a_worker_flaps(opened, worker, path, focused):
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/workers/press-08"])
-def test_a_page_is_asked_for_once(opened, worker, path):
-    """It is not fetched again when its stream opens; the first change afterwards is one more answer."""
+def test_a_page_is_loaded_once(opened, worker, path):
+    """It is not fetched again when its event stream opens; the first change afterwards causes one request."""
     page = opened(path)
     worker.seen_by(page, 1)
     assert page.evaluate("answers") == 1
@@ -196,7 +196,7 @@ def test_a_slow_click_lands_where_it_began(opened, worker):
     page = opened("/workers")
     page.get_by_role("link", name="press-03", exact=True).hover()
     page.mouse.down()
-    page.evaluate(COUNT_ANEW)
+    page.evaluate(RESET_COUNTS)
     worker.flap()
     page.wait_for_function("() => answers > 0")
     assert page.evaluate("swaps") == 0
@@ -210,7 +210,7 @@ def test_an_update_that_waited_for_a_click_is_shown_after_it(opened, worker):
     page = opened("/workers")
     page.get_by_role("columnheader", name="Status").hover()
     page.mouse.down()
-    page.evaluate(COUNT_ANEW)
+    page.evaluate(RESET_COUNTS)
     worker.flap()
     page.wait_for_function("() => answers > 0")
     assert page.evaluate("swaps") == 0
@@ -235,7 +235,7 @@ def test_selected_text_stays_selected(opened, worker, path, selected):
     text = page.evaluate(
         f"""selector => {{
           getSelection().selectAllChildren(document.querySelector(selector));
-          {COUNT_ANEW}
+          {RESET_COUNTS}
           return String(getSelection());
         }}""",
         selected,
@@ -255,12 +255,12 @@ def test_selected_text_stays_selected(opened, worker, path, selected):
 def test_a_control_that_is_being_edited_is_left_alone(opened, worker):
     """An update does not replace a field that is being edited."""
     page = opened("/workers")
-    # At once: an update in between would remove the field.
+    # In one step: an update in between would remove the field.
     page.evaluate(
         f"""() => {{
           document.querySelector("#fleet").insertAdjacentHTML("beforeend", "<input id=note>");
           document.querySelector("#note").focus();
-          {COUNT_ANEW}
+          {RESET_COUNTS}
         }}"""
     )
     page.locator("#note").press_sequentially("half a sen")
@@ -321,8 +321,8 @@ def test_scroll_positions_stay_and_a_table_scrolls_by_keyboard(opened, worker):
     expect(table).to_be_focused()
 
 
-def test_a_table_that_does_not_scroll_is_no_stop_of_the_tab_key(opened):
-    """A table that fits is not a tab stop."""
+def test_a_table_that_does_not_scroll_is_not_a_tab_stop(opened):
+    """It would only cost keyboard users a key press."""
     page = opened("/workers")
 
     assert page.locator(".scroll").first.get_attribute("tabindex") == "-1"
@@ -339,8 +339,8 @@ LIVE = {
 
 
 @pytest.mark.parametrize("path", [path for path in LIVE if not path.endswith("waiting")])
-def test_every_live_page_says_when_it_may_be_old(opened, gateway, path):
-    """With the Server gone the page says that it may be old, until a request succeeds again."""
+def test_every_live_page_says_when_it_may_be_outdated(opened, gateway, path):
+    """While the Server cannot be reached, until a request succeeds again."""
     page = opened(path, url=gateway.url)
     expect(page.locator("#lost")).to_be_empty()
     gateway.fail()
@@ -349,8 +349,8 @@ def test_every_live_page_says_when_it_may_be_old(opened, gateway, path):
     expect(page.locator("#lost")).to_be_empty()
 
 
-def test_a_waiting_page_says_when_it_may_be_old(opened, gateway):
-    """The panel that waits for a Worker says when the Server cannot be reached."""
+def test_a_page_that_waits_for_a_worker_says_when_it_may_be_outdated(opened, gateway):
+    """While the Server cannot be reached."""
     page = opened("/add-worker", url=gateway.url)
     page.get_by_label("Name", exact=True).fill("awaited")
     page.get_by_role("button", name="Add Worker").click()
@@ -361,8 +361,8 @@ def test_a_waiting_page_says_when_it_may_be_old(opened, gateway):
     expect(page.locator("#lost")).to_be_empty()
 
 
-def test_the_stream_is_opened_again_after_a_502(opened, gateway, worker):
-    """A browser never reconnects a stream after a 502: the page opens a new one, and follows changes again."""
+def test_the_event_stream_is_opened_again_after_a_502(opened, gateway, worker):
+    """A browser does not reconnect an event stream after a 502, so the page opens a new one and follows changes again."""
     page = opened("/workers", url=gateway.url)
     streams = []
     page.on("response", lambda answer: streams.append(answer.status) if "/events" in answer.url else None)
@@ -378,8 +378,8 @@ def test_the_stream_is_opened_again_after_a_502(opened, gateway, worker):
     worker.seen_by(page, 1)
 
 
-def test_a_page_outlives_a_restart_behind_a_proxy(opened, gateway, world, worker):
-    """While the Server restarts the open page says that it may be old; then it follows changes again."""
+def test_an_open_page_survives_a_restart_behind_a_proxy(opened, gateway, world, worker):
+    """Meanwhile it says that it may be outdated; then it follows changes again."""
     page = opened("/workers", url=gateway.url)
     world.server.terminate()
     expect(page.locator("#lost")).to_contain_text(STALE)
@@ -389,8 +389,8 @@ def test_a_page_outlives_a_restart_behind_a_proxy(opened, gateway, world, worker
     worker.seen_by(page, 1)
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for_in_silence(opened, gateway):
-    """A request that gets no answer counts as one that failed."""
+def test_a_page_says_when_the_server_does_not_answer(opened, gateway):
+    """A request without an answer counts as failed after a while."""
     page = opened("/refusals", url=gateway.url)
     gateway.hang()
     expect(page.locator("#lost")).to_contain_text(STALE, timeout=180_000)
@@ -398,8 +398,8 @@ def test_a_server_that_does_not_answer_is_not_waited_for_in_silence(opened, gate
     expect(page.locator("#lost")).to_be_empty()
 
 
-def test_a_page_that_is_gone_says_so(opened, worker):
-    """When another operator deletes the Worker whose page is open, the page says that it may be old."""
+def test_the_page_of_a_deleted_worker_says_that_it_may_be_outdated(opened, worker):
+    """When another operator deletes the Worker while its page is open."""
     worker.post("/api/workers", {"name": "brief", "id": "brief"})
     page = opened("/workers/brief")
     worker.delete("/api/workers/brief")
@@ -407,8 +407,8 @@ def test_a_page_that_is_gone_says_so(opened, worker):
     expect(page.locator("#lost")).to_contain_text(STALE)
 
 
-def test_following_begins_and_ends_with_the_tick(opened, worker):
-    """Ticking or clearing *Follow live* takes effect without another button, and the URL follows."""
+def test_following_starts_and_stops_with_its_checkbox(opened, worker):
+    """*Follow live* takes effect without another button, and the URL changes with it."""
     page = opened("/audit")
     expect(page.get_by_text("The chain is intact.")).to_be_visible()
     page.get_by_label("Follow live").check()
@@ -422,8 +422,8 @@ def test_following_begins_and_ends_with_the_tick(opened, worker):
     expect(page.locator("#live:not([hx-get])")).to_have_count(1)
 
 
-def test_clear_comes_with_a_filter_and_every_field_filters_while_typing(opened):
-    """*Clear* appears as soon as there is a filter, and lists are filtered while it is typed."""
+def test_clear_appears_with_a_filter_and_lists_are_filtered_while_typing(opened):
+    """On the pages of Workers, audit events and API keys."""
     page = opened("/workers")
     search = page.get_by_label("Search Workers", exact=True)
     expect(page.get_by_role("link", name="Clear")).to_have_count(0)
@@ -444,11 +444,11 @@ def test_clear_comes_with_a_filter_and_every_field_filters_while_typing(opened):
     expect(page.get_by_role("link", name="Clear")).to_be_visible()
 
 
-def test_another_period_keeps_the_place(opened, worker):
-    """Choosing a period keeps the scroll position and the focus, and updates keep the period."""
+def test_choosing_a_period_keeps_scroll_position_and_focus(opened, worker):
+    """And updates keep the period."""
     page = opened("/")
     page.get_by_role("link", name="Week").focus()
-    # Where the link is in sight: to be clicked it would be scrolled to.
+    # The link must be in sight, or the click would scroll to it.
     page.get_by_role("link", name="Week").scroll_into_view_if_needed()
     place = page.evaluate("(scrollBy(0, 20), scrollY)")
     assert place > 0
@@ -463,8 +463,8 @@ def test_another_period_keeps_the_place(opened, worker):
     assert page.evaluate("scrollY") == place
 
 
-def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, world):
-    """A live region exists before its text changes: screen readers often skip one that is replaced."""
+def test_announced_text_changes_within_an_existing_live_region(opened, world):
+    """Screen readers often skip a region that is replaced."""
     page = opened("/add-worker")
     page.get_by_label("Name", exact=True).fill("refused-one")
     page.get_by_label("Worker ID").fill("refused-one")
@@ -488,8 +488,8 @@ def test_what_a_screen_reader_is_told_changes_within_a_region_it_knows(opened, w
 
 
 @pytest.mark.parametrize("path", ["/refusals", "/refusals/{}"])
-def test_a_reference_is_copied(opened, path):
-    """Where a reference stands there is a button that copies it."""
+def test_a_reference_can_be_copied(opened, path):
+    """In the list and on its page."""
     reference = opened("/refusals").locator(".inbox a").first.get_attribute("href").rpartition("/")[2]
     page = opened(path.format(reference))
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -498,12 +498,12 @@ def test_a_reference_is_copied(opened, path):
     assert page.evaluate("navigator.clipboard.readText()") == reference
 
 
-def test_copying_twice_leaves_the_button_as_it_was(opened):
+def test_copying_twice_restores_the_buttons_label(opened):
     """A double click on *Copy* does not leave *Copied* as its label."""
     page = opened("/enrollment")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     button = page.get_by_role("button", name="the command").first
-    # The label is back after a moment: every one that it has is written down.
+    # The label is restored after a moment, so record every text that it has.
     button.evaluate(
         """button => {
           const label = button.querySelector(".label");
@@ -539,7 +539,7 @@ def test_no_time_is_broken_within_a_word(opened, path):
 
 @pytest.fixture(scope="module")
 def long_address(world, worker):
-    """Return a long IPv6 address from which a Worker and an operator have come."""
+    """Return a long IPv6 address from which a Worker and an operator have connected."""
     name = "wide"
     key_name = "key-of-the-fleet-in-the-eastern-hall-number-12345"
     worker.post("/api/workers", {"name": name, "id": name})
@@ -557,8 +557,8 @@ def long_address(world, worker):
 
 
 @pytest.mark.parametrize("path", ["/workers?q=wide", "/workers/wide", "/audit", "/operators", "/account"])
-def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path):
-    """An IPv6 address wraps, so the last column is in sight without scrolling."""
+def test_a_long_address_does_not_widen_a_table(opened, long_address, path):
+    """It wraps, so the last column is in sight without scrolling."""
     page = opened(path)
     assert long_address in page.locator("main").inner_html()
 
@@ -571,8 +571,8 @@ def test_a_long_address_pushes_nothing_out_of_a_table(opened, long_address, path
     assert found == {1280: [], 1024: [], 390: [], 320: []}
 
 
-def test_forced_colors_show_every_mark(opened):
-    """In forced colours (Windows high contrast) status marks and the chosen period can be told apart."""
+def test_forced_colours_show_every_mark(opened):
+    """In Windows high contrast, status marks and the chosen period can be distinguished."""
     page = opened("/", forced_colors="active")
     assert page.evaluate("matchMedia('(forced-colors: active)').matches")
     unseen = page.evaluate(

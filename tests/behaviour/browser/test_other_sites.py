@@ -1,4 +1,4 @@
-"""What a page of another site may read here, as a real browser has it."""
+"""What a page of another site may read from the Server, in a real browser."""
 
 from collections.abc import Iterator
 
@@ -25,13 +25,13 @@ def elsewhere(chromium: Browser) -> Iterator[Page]:
     service.close()
 
 
-def test_metadata_and_keys_are_for_every_page(site, elsewhere):
-    """An OAuth client in a browser finds the Server, with a header of its own too; nothing else answers it."""
+def test_only_metadata_and_keys_can_be_read_by_other_origins(site, elsewhere):
+    """So an OAuth client in a browser can discover the Server, also with a custom header; other URLs cannot be read."""
     for name in ("oauth-authorization-server", "openid-configuration", "jwks.json"):
         url = f"{site.url}/.well-known/{name}"
         assert elsewhere.evaluate(FETCH, [url, {}]) == 200
         assert elsewhere.evaluate(FETCH, [url, {"MCP-Protocol-Version": "2025-11-25"}]) == 200
-        # A second time: the browser asks again with the tag, and may read what it has.
+        # The second time: the browser revalidates with the ETag, and may read its copy.
         assert (
             elsewhere.evaluate("url => fetch(url, {cache: 'no-cache'}).then(({status}) => status)", url)
             == 200

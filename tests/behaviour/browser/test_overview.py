@@ -1,4 +1,4 @@
-"""The overview of a large fleet with seven alerts: all that matters fits a laptop's window, and the alerts that are folded stay within reach."""
+"""The overview of a large fleet with seven alerts: the essentials fit a laptop's window, and folded alerts stay accessible."""
 
 import re
 
@@ -8,14 +8,14 @@ from playwright.sync_api import expect
 from tests.behaviour.browser.conftest import Window
 from tests.behaviour.browser.history import reload
 from tests.behaviour.browser.test_every_page import RULES, barriers
-from tests.behaviour.browser.test_live_pages import COUNT, COUNT_ANEW, Flapping
+from tests.behaviour.browser.test_live_pages import COUNT, RESET_COUNTS, Flapping
 from tests.behaviour.browser.world import World
 from tools.screenshots import crowd, there, write_past
 
 LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 ALERTS, SHOWN = 7, 3
-# In the order in which a phone shows them, as the operators' review wants it.
+# In the order on a phone, as decided in the operators' review.
 PARTS = {
     "verdict": "#verdict",
     "fleet": "section[aria-labelledby=fleet]",
@@ -32,7 +32,7 @@ READ = "[...document.querySelectorAll('.needs .concerns li')].filter(alert => al
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Return the Server of the screenshots, whose fleet is not connected: nearly 3,000 Workers, one rack of them lost."""
+    """Return the Server of the screenshots without the connections of its fleet: nearly 3,000 Workers, one rack of them lost."""
     made = World(tmp_path_factory.mktemp("world"), crowd=crowd(), more=write_past, connected=len(there()))
     yield made
     made.close()
@@ -51,7 +51,7 @@ def signed_in(chromium, world):
 
 @pytest.fixture
 def opened(open_window, world, signed_in):
-    """Return a function that opens the overview; with scripts, one whose event stream is connected."""
+    """Return a function that opens the overview and, if scripts are on, waits for its event stream."""
 
     def open_(*, viewport=LAPTOP, **how):
         window = open_window(world.url, viewport=viewport, storage_state=signed_in, **how)
@@ -60,7 +60,7 @@ def opened(open_window, world, signed_in):
         page = window.go("/?period=day")
         if how.get("java_script_enabled", True):
             page.wait_for_function("() => window.isStreaming")
-            page.evaluate(COUNT_ANEW)
+            page.evaluate(RESET_COUNTS)
         expect(page.get_by_role("heading", name="Needs you")).to_contain_text(str(ALERTS))
         return page
 
@@ -69,7 +69,7 @@ def opened(open_window, world, signed_in):
 
 @pytest.fixture(scope="module")
 def worker(world):
-    """Return the disabled Worker of the fleet, as one that changes."""
+    """Return the fleet's disabled Worker, which tests change."""
     flapping = Flapping(world.url, "press-08")
     yield flapping
     flapping.close()
@@ -77,18 +77,18 @@ def worker(world):
 
 @pytest.fixture(params=[True, False], ids=["scripts", "no scripts"])
 def scripts(request):
-    """Return whether scripts run."""
+    """Return whether scripts are on."""
     return request.param
 
 
 def line(page):
-    """Return the line that opens the fold."""
+    """Return the line that opens the folded alerts."""
     return page.locator("#more-alerts > summary")
 
 
 @pytest.mark.parametrize("is_snoozed", [False, True])
-def test_all_that_matters_fits_a_laptops_window(opened, worker, is_snoozed):
-    """With seven alerts the plot and every other card end within the first 800 pixels; also with a line about snoozed ones in two cards."""
+def test_the_essentials_fit_a_laptops_window(opened, worker, is_snoozed):
+    """With seven alerts all cards end within the first 800 pixels, even with a line about snoozed alerts in two of them."""
     page = opened()
     if is_snoozed:
         for name in ("Workers wait for approval", "API key contractor-key"):
@@ -101,7 +101,7 @@ def test_all_that_matters_fits_a_laptops_window(opened, worker, is_snoozed):
     ends = {name: bottom for name, (_, bottom) in page.evaluate(SPANS, PARTS).items()}
 
     if is_snoozed:
-        # As it was, from where it is shown.
+        # Undo it from where it is shown.
         for fold in ("#snoozed", "#snoozed-keys"):
             page.locator(f"{fold} > summary").click()
             page.locator(fold).get_by_role("button", name="End snooze").click()
@@ -109,8 +109,8 @@ def test_all_that_matters_fits_a_laptops_window(opened, worker, is_snoozed):
     assert {name: bottom for name, bottom in ends.items() if bottom > LAPTOP["height"]} == {}
 
 
-def test_the_most_urgent_are_shown_and_the_line_says_what_else_there_is(opened):
-    """What one operator waits for comes first; the heading counts all, and the line says how many are folded and what they are about."""
+def test_the_most_urgent_alerts_are_shown_and_a_line_sums_up_the_rest(opened):
+    """A request of another operator comes first; the heading counts all alerts, and the line says what the folded ones are about."""
     page = opened()
     shown = page.locator(".needs > .concerns > li")
 
@@ -122,8 +122,8 @@ def test_the_most_urgent_are_shown_and_the_line_says_what_else_there_is(opened):
     assert page.evaluate(READ) == SHOWN
 
 
-def test_the_fold_is_opened_by_keyboard(opened, scripts):
-    """With scripts and without: Enter opens it, Tab leads to the first button in it, and Space closes it."""
+def test_folded_alerts_can_be_opened_by_keyboard(opened, scripts):
+    """With and without scripts: Enter opens them, Tab leads to the first link in them, and Space closes them."""
     page = opened(java_script_enabled=scripts)
     line(page).focus()
     page.keyboard.press("Enter")
@@ -137,8 +137,8 @@ def test_the_fold_is_opened_by_keyboard(opened, scripts):
     expect(folded.first).to_be_hidden()
 
 
-def test_an_open_fold_stays_open(opened, worker):
-    """A live update changes neither that nor the focus in it; the page is loaded again as it was left, open or closed."""
+def test_unfolded_alerts_stay_unfolded(opened, worker):
+    """Live updates keep them open and keep the focus; a reload shows them open or closed, as they were left."""
     page = opened()
     line(page).click()
     button = page.locator("#more-alerts li").last.get_by_role("link", name="Show them")
@@ -156,8 +156,8 @@ def test_an_open_fold_stays_open(opened, worker):
     expect(button).to_be_hidden()
 
 
-def test_no_barrier_in_either_state(opened):
-    """Axe finds nothing with the fold closed and open, in light and in dark, on a laptop and on a phone."""
+def test_the_overview_has_no_barriers_folded_or_unfolded(opened):
+    """Axe finds nothing in light and dark mode, on a laptop and on a phone."""
     for viewport in (LAPTOP, PHONE):
         page = opened(viewport=viewport)
         for is_open in (False, True):
@@ -168,8 +168,8 @@ def test_no_barrier_in_either_state(opened):
                 assert barriers(page, RULES) == []
 
 
-def test_paper_has_every_alert(opened, scripts):
-    """What is folded on the screen is printed, and the line that opens it is not."""
+def test_every_alert_is_printed(opened, scripts):
+    """Folded ones too, but not the line that opens them."""
     page = opened(java_script_enabled=scripts)
     page.emulate_media(media="print")
 
@@ -180,8 +180,8 @@ def test_paper_has_every_alert(opened, scripts):
     expect(line(page)).to_be_hidden()
 
 
-def test_the_order_of_a_phone(opened):
-    """The verdict, the bar, what needs an operator, what happened, the plot, credentials; nothing is wider than the window."""
+def test_a_phone_shows_the_parts_in_order_of_importance(opened):
+    """Verdict, fleet, alerts, events, plot, credentials; nothing is wider than the window."""
     page = opened(viewport=PHONE)
     line(page).click()
     tops = [top for top, _ in page.evaluate(SPANS, PARTS).values()]
@@ -190,8 +190,8 @@ def test_the_order_of_a_phone(opened):
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
-def test_focus_is_not_lost_in_the_fold(opened, world):
-    """An alert that a more urgent one pushes into the closed fold leaves its focus to the line that opens it."""
+def test_focus_is_not_lost_when_an_alert_is_folded(opened, world):
+    """If a more urgent alert pushes the focused one into the folded ones, the line that opens them gets the focus."""
     page = opened()
     last = page.locator(".needs > .concerns > li").last
     expect(last).to_contain_text("press-07")

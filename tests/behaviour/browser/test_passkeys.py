@@ -9,8 +9,8 @@ from tests.processes import PASSWORD, STARTED, Site, free_port
 OWN = "xxx " + PASSWORD
 
 
-class Plugged:
-    """A virtual authenticator of one window: a device with a fingerprint reader."""
+class VirtualAuthenticator:
+    """A window's virtual authenticator: a device with a fingerprint reader."""
 
     def __init__(self, window):
         self._devtools = window.context.new_cdp_session(window.page)
@@ -28,18 +28,18 @@ class Plugged:
         ]
 
     def verify_user(self, is_verified):
-        """Let the finger fit, or not."""
+        """Make user verification succeed or fail."""
         values = {"authenticatorId": self._id, "isUserVerified": is_verified}
         self._devtools.send("WebAuthn.setUserVerified", values)
 
     def credentials(self):
-        """Return what it holds."""
+        """Return its credentials."""
         return self._devtools.send("WebAuthn.getCredentials", {"authenticatorId": self._id})["credentials"]
 
 
 @pytest.fixture
 def local_site(tmp_path):
-    """Return a Server whose public URL has a name: passkeys are of names alone."""
+    """Return a Server whose public URL has a host name, which passkeys require."""
     port = free_port()
     made = Site(
         tmp_path, LYFTDATA_BIND_ADDRESS=f"127.0.0.1:{port}", LYFTDATA_PUBLIC_URL=f"http://localhost:{port}"
@@ -53,7 +53,7 @@ def local_site(tmp_path):
 
 
 def first_sign_in(window):
-    """Sign in with the first password, which is changed then."""
+    """Sign in with the first password and change it."""
     page = window.sign_in()
     page.get_by_label("Current password").fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill(OWN)
@@ -63,15 +63,15 @@ def first_sign_in(window):
 
 
 def add(page, name):
-    """Add a passkey on the page for it."""
+    """Add a passkey on its page."""
     page.get_by_label("Name").fill(name)
     page.get_by_role("button", name="Add", exact=True).click()
 
 
-def test_a_passkey_is_added_and_signs_in(local_site, open_window):
-    """By keyboard and scripts under the policy of the pages: added, used to sign in and to confirm, refused without the finger, removed."""
+def test_a_passkey_can_be_added_used_and_removed(local_site, open_window):
+    """Under the pages' content security policy; without user verification the sign-in fails."""
     window = open_window(local_site.url)
-    plugged = Plugged(window)
+    authenticator = VirtualAuthenticator(window)
     first_sign_in(window)
 
     page = window.go("/account")
@@ -80,7 +80,7 @@ def test_a_passkey_is_added_and_signs_in(local_site, open_window):
     assert barriers(page, RULES) == []
     add(page, "Built in")
     expect(page.get_by_role("heading", level=1)).to_have_text("Your recovery codes")
-    assert len(plugged.credentials()) == 1
+    assert len(authenticator.credentials()) == 1
 
     page = window.go("/account/passkeys/add")
     add(page, "The same device")
@@ -93,13 +93,13 @@ def test_a_passkey_is_added_and_signs_in(local_site, open_window):
     expect(page.get_by_role("heading", level=1)).to_have_text("Use your passkey")
     expect(page.get_by_text("A passkey needs scripts")).to_be_hidden()
     assert barriers(page, RULES) == []
-    plugged.verify_user(False)
+    authenticator.verify_user(False)
     page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("alert").filter(has_text="No passkey was used")).to_be_visible()
-    plugged.verify_user(True)
+    authenticator.verify_user(True)
     page.get_by_role("button", name="Use a passkey").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
-    assert plugged.credentials()[0]["signCount"] > 1
+    assert authenticator.credentials()[0]["signCount"] > 1
 
     page = window.go("/account/confirm?next=%2Foperators")
     assert barriers(page, RULES) == []
@@ -116,10 +116,10 @@ def test_a_passkey_is_added_and_signs_in(local_site, open_window):
     expect(page.get_by_role("status").first).to_contain_text("The passkey was removed.")
 
 
-def test_without_scripts_the_page_says_so_and_a_code_signs_in(local_site, open_window):
-    """A recovery code here; the button that would do nothing is not shown."""
+def test_without_scripts_a_recovery_code_replaces_the_passkey(local_site, open_window):
+    """The page says that a passkey needs scripts, and does not show its button."""
     window = open_window(local_site.url)
-    Plugged(window)
+    VirtualAuthenticator(window)
     first_sign_in(window)
     page = window.go("/account/passkeys/add")
     add(page, "Built in")

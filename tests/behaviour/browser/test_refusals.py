@@ -1,4 +1,4 @@
-"""Refusals in a browser: what is solved disappears, and what a refusal is about can be opened."""
+"""Refusals in a browser: solved ones disappear, and the Worker of a refusal can be opened."""
 
 import httpx2
 import pytest
@@ -11,7 +11,7 @@ from tests.processes import Host
 
 @pytest.fixture(scope="module")
 def admin(chromium, world):
-    """Return the window of an admin."""
+    """Return an admin's window."""
     window = Window(chromium.new_context(), world.url)
     window.sign_in()
     expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
@@ -20,8 +20,8 @@ def admin(chromium, world):
     window.context.close()
 
 
-def test_a_worker_that_was_let_in_is_no_concern_any_more(admin, world):
-    """Refused four times it is on the overview; with the right key it has gone from there."""
+def test_the_alert_about_refusals_ends_when_the_worker_gets_in(admin, world):
+    """A Worker that was refused four times is on the overview; after it has used the right key it is not."""
     page = admin.go("/")
     concern = page.get_by_text("press-07 at 203.0.113.20 was refused 4 times", exact=True)
     expect(concern).to_be_visible()
@@ -38,8 +38,8 @@ def test_a_worker_that_was_let_in_is_no_concern_any_more(admin, world):
     expect(concern).to_have_count(0)
 
 
-def test_a_name_in_use_opens_its_holder(admin, world, tmp_path):
-    """A Worker that may not take the name of another is refused; one click leads to the other."""
+def test_a_refusal_for_a_name_in_use_links_to_its_holder(admin, world, tmp_path):
+    """One click leads from the refusal to the Worker that has the name."""
     given = {"LYFTDATA_WORKER_NAME": "binder 1", "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY}
     host = Host(tmp_path, LYFTDATA_URL=world.url, **given)
     agent = host.start("run", "worker")

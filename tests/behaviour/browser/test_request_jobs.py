@@ -1,4 +1,4 @@
-"""What one operator asks for and another confirms takes no more steps than they would expect, and in Firefox too."""
+"""Requests and their confirmation take no more steps than expected, in Firefox too."""
 
 from collections.abc import Iterator
 
@@ -17,13 +17,13 @@ from tests.behaviour.browser.request_jobs import (
 )
 from tests.processes import Site
 
-# The main ones: a browser costs processor time.
+# Only the main ones: a second browser costs CPU time.
 IN_FIREFOX = (ask_with_a_reason, confirm)
 
 
 @pytest.fixture(scope="module")
 def colleagues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colleagues]:
-    """Return two admins of a Server of their own."""
+    """Return two admins of a separate Server."""
     site = Site(tmp_path_factory.mktemp("site"))
     made = Colleagues(site.url)
     yield made
@@ -32,7 +32,7 @@ def colleagues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colleagues]
 
 
 def open_both(browser: Browser, name: str, colleagues: Colleagues) -> Iterator[Pair]:
-    """Return what a job works with, in a window for each of the two."""
+    """Yield both operators, with a window for each."""
     windows = {who: Window(browser.new_context(), colleagues.url) for who in (FIRST, SECOND)}
     for who, window in windows.items():
         window.sign_in(who)
@@ -55,8 +55,8 @@ def in_firefox(firefox, colleagues):
 
 
 @pytest.mark.parametrize("job", REQUEST_JOBS, ids=lambda job: job.__name__)
-def test_a_job_takes_no_more_steps_than_this(in_chromium, job):
-    """From the overview to what the operator wants to see or have done."""
+def test_a_job_takes_no_more_steps_than_allowed(in_chromium, job):
+    """Counted from the overview until the operator sees the result."""
     if job is not turn_it_on:
         in_chromium.colleagues.turn_on()
 
@@ -64,8 +64,8 @@ def test_a_job_takes_no_more_steps_than_this(in_chromium, job):
 
 
 @pytest.mark.parametrize("job", IN_FIREFOX, ids=lambda job: job.__name__)
-def test_a_main_job_is_done_in_firefox(in_firefox, job):
-    """With the same steps as in Chromium."""
+def test_a_main_job_works_in_firefox(in_firefox, job):
+    """In as many steps as in Chromium."""
     in_firefox.colleagues.turn_on()
 
     assert job(in_firefox).count <= REQUEST_JOBS[job]

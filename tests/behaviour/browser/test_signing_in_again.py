@@ -1,4 +1,4 @@
-"""What an operator finds in a browser when signed out, refused or lost: the way back, and why."""
+"""An operator who is signed out, refused or at a wrong URL finds out why, and how to go on."""
 
 import pytest
 from playwright.sync_api import expect
@@ -11,21 +11,21 @@ FILTERED = "/workers?q=press+status%3Aonline+zone%3Deu-1&sort="
 
 @pytest.fixture
 def window(chromium, world):
-    """Return a window of its own, closed at the end."""
+    """Return a new window, closed at the end."""
     made = Window(chromium.new_context(), world.url)
     yield made
     made.context.close()
 
 
 def sign_in_here(page, name):
-    """Fill in the form of the page that is shown."""
+    """Fill in and send the sign-in form that is shown."""
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_a_link_leads_through_signing_in_to_its_filter(window, world):
-    """A colleague who is signed out lands on the very list that was sent."""
+def test_a_link_with_a_filter_works_after_signing_in(window, world):
+    """An operator who is signed out gets to the list that a colleague linked to."""
     page = window.go(FILTERED)
     sign_in_here(page, VIEWER)
 
@@ -33,8 +33,8 @@ def test_a_link_leads_through_signing_in_to_its_filter(window, world):
     expect(page.locator("tbody tr")).to_have_count(3)
 
 
-def test_a_live_page_whose_session_has_ended_says_so_and_comes_back(window, world):
-    """Ended elsewhere, the page leads to signing in with a reason, and from there back to its filter."""
+def test_a_live_page_whose_session_has_ended_leads_to_the_sign_in_form_and_back(window, world):
+    """The form gives the reason, and leads back to the page with its filter."""
     window.sign_in(VIEWER)
     expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
     page = window.go(FILTERED)
@@ -50,7 +50,7 @@ def test_a_live_page_whose_session_has_ended_says_so_and_comes_back(window, worl
 
 
 def test_an_error_page_has_the_menu(window):
-    """Refused, not found, typed wrong: the menu is there, and leads on."""
+    """For a refusal, a missing Worker and an unknown URL; the menu works."""
     window.sign_in(VIEWER)
     expect(window.page.get_by_role("heading", level=1)).to_have_text("Overview")
     for path in ("/add-worker", "/workers/nobody", "/nope", "/logout"):

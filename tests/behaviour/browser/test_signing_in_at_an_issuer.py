@@ -1,4 +1,4 @@
-"""Operators sign in at OpenID Connect issuers that others wrote, in a real browser: `oidc-provider` and OpenBao."""
+"""Operators sign in at third-party OpenID Connect issuers in a real browser: `oidc-provider` and OpenBao."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def node_issuer(root: Path, *, server: str) -> Iterator[dict[str, str]]:
         assert process.stdout is not None
         process.stdin.write(json.dumps(given).encode())
         process.stdin.close()
-        # It warns of what is for tests alone before it is ready.
+        # Before it is ready it prints warnings about its test settings.
         ready = any(line == b"ready\n" for line in process.stdout)
         assert ready, (root / "log").read_text(encoding="utf-8")
         try:
@@ -63,7 +63,7 @@ def node_issuer(root: Path, *, server: str) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Return a Server whose operators sign in at `oidc-provider`, and by no password."""
+    """Return a Server whose operators sign in at `oidc-provider` and not with passwords."""
     port = free_port()
     with node_issuer(tmp_path_factory.mktemp("issuer"), server=f"http://localhost:{port}") as settings:
         made = Site(
@@ -81,7 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def window(chromium: Browser, site: Site) -> Iterator[Window]:
-    """Return a window of its own; what the issuer's pages complain about is not ours."""
+    """Return a new window; its complaints are ignored, since the issuer's pages cause some."""
     made = Window(chromium.new_context(), site.url)
     # The issuer's own pages load a font from elsewhere.
     made.page.route("https://**", lambda route: route.abort())
@@ -90,7 +90,7 @@ def window(chromium: Browser, site: Site) -> Iterator[Window]:
 
 
 def sign_in_at_provider(page: Page, name: str) -> None:
-    """Do what `oidc-provider` asks of a person: a name, any password, and consent."""
+    """Fill in the pages of `oidc-provider`: a name, any password, and consent."""
     page.get_by_role("link", name=BUTTON).click()
     page.get_by_placeholder("Enter any login").fill(name)
     page.get_by_placeholder("and password").fill("any")
@@ -98,8 +98,8 @@ def sign_in_at_provider(page: Page, name: str) -> None:
     page.get_by_role("button", name="Continue").click()
 
 
-def test_an_operator_comes_back_signed_in_to_the_page_that_was_asked_for(site, window):
-    """From a link with its query, through the issuer, to that very page; there is no form for a password on the way."""
+def test_an_operator_returns_from_the_issuer_to_the_requested_page(site, window):
+    """With its query; there is no password form on the way."""
     page = window.go("/workers?q=press&status=online")
     expect(page.get_by_role("link", name=BUTTON)).to_be_visible()
     assert page.get_by_label("Password").count() == 0
@@ -111,8 +111,8 @@ def test_an_operator_comes_back_signed_in_to_the_page_that_was_asked_for(site, w
     expect(page.get_by_text("You are admin.")).to_be_visible()
 
 
-def test_an_operator_without_a_role_is_told_so(site, window):
-    """The issuer knows the person, the rules give nothing: a page says so, and there is no session."""
+def test_an_operator_without_a_role_gets_an_explanation(site, window):
+    """The issuer knows the person but no rule gives a role: a page says so, and there is no session."""
     page = window.go("/login")
     sign_in_at_provider(page, "eve")
 
@@ -122,7 +122,7 @@ def test_an_operator_without_a_role_is_told_so(site, window):
 
 
 def test_signing_out_at_the_issuer_signs_out_here(site, window):
-    """Back-channel logout: the issuer calls the Server itself, and the next page is the one for signing in."""
+    """By back-channel logout: the issuer calls the Server, and the next page is the sign-in form."""
     page = window.go("/login")
     sign_in_at_provider(page, "vera")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
@@ -135,8 +135,8 @@ def test_signing_out_at_the_issuer_signs_out_here(site, window):
     expect(page.get_by_role("status")).to_contain_text("Your session has ended.")
 
 
-def test_an_emergency_opens_a_way_in_for_a_time(site, window):
-    """With passwords switched off, one that was made on the Server's host works in the form that appears, and by `lyftdata login`."""
+def test_emergency_access_allows_a_password_for_a_limited_time(site, window):
+    """With passwords turned off, one created on the Server's host works in the form, which then appears, and with `lyftdata login`."""
     refused = site.operator.run("login", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     assert (refused.returncode, "switched off" in refused.stderr) == (1, True), refused.stderr
     made = site.server_host.json("admin", "emergency-access", "admin", "--for", "10m", "--yes")
@@ -151,7 +151,7 @@ def test_an_emergency_opens_a_way_in_for_a_time(site, window):
 
 
 class Bao:
-    """An OpenBao in memory, whose own pages and whose OpenID Connect provider operators use."""
+    """An OpenBao in memory, with its pages and its OpenID Connect provider."""
 
     def __init__(self, root: Path, *, server: str) -> None:
         program = Path(sys.executable).parent / "bao"
@@ -172,7 +172,7 @@ class Bao:
         return httpx2.get(f"{self.url}/v1/sys/health", timeout=180).status_code == 200
 
     def ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        """Ask the HTTP API as its operator; return the data of the answer."""
+        """Send a request to its HTTP API as root; return the data of the answer."""
         headers = {"X-Vault-Token": "root"}
         answer = httpx2.request(
             method, f"{self.url}/v1/{path}", headers=headers, json=body or None, timeout=180
@@ -181,7 +181,7 @@ class Bao:
         return dict(answer.json().get("data") or {}) if answer.content else {}
 
     def _set_up(self, server: str) -> None:
-        """Make a person in a group, and a client whose ID tokens say so."""
+        """Create a person in a group, and a client whose ID tokens have the groups."""
         self.ask("POST", "sys/auth/userpass", type="userpass")
         self.ask("POST", "auth/userpass/users/ann", password="anns-password")
         accessor = self.ask("GET", "sys/auth")["userpass/"]["accessor"]
@@ -206,7 +206,7 @@ class Bao:
 
 
 def test_an_operator_signs_in_at_openbao(chromium, tmp_path):
-    """Another issuer, with Ed25519 keys and groups in its ID token: the same settings, and the same sign-in."""
+    """An issuer with Ed25519 keys and groups in its ID token works with the same settings."""
     port = free_port()
     server = f"http://localhost:{port}"
     (tmp_path / "bao").mkdir()

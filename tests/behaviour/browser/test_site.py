@@ -1,4 +1,4 @@
-"""The documentation site: every page, built from the repository, that needs no other host."""
+"""The documentation site, built from the repository: complete, and independent of other hosts."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ from tools.build_site import write_versions
 from lyftdata import __version__
 
 ROOT = Path(__file__).parents[3]
-# What a browser would load by itself; a link that a reader follows is not among it.
+# What a browser loads by itself; links that readers follow are not included.
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(https?:)?//|@import\s+\S*//|url\([\"']?(https?:)?//"
 )
@@ -27,7 +27,7 @@ _STYLE_OR_FONT = re.compile(r"<link\b[^>]*\bhref=\"(https?:)?//[^>]*>")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """Build the site; a dead link, or another warning, fails it."""
+    """Build the site; a dead link or another warning is an error."""
     directory = tmp_path_factory.mktemp("site")
     command = [sys.executable, ROOT / "tools" / "build_site.py", directory]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
@@ -51,7 +51,7 @@ def address(site) -> Iterator[str]:
 
 
 def test_every_page_is_in_the_site(site):
-    """Each Markdown page of docs/ has its page; one that no navigation leads to would have failed the build."""
+    """Each Markdown page in docs/ is there; one that the navigation lacks would have failed the build."""
     docs = ROOT / "docs"
     pages = {page.relative_to(ROOT).with_suffix(".html") for page in docs.rglob("*.md")}
     built = {page.relative_to(site / __version__) for page in (site / __version__).rglob("*.html")}
@@ -60,7 +60,7 @@ def test_every_page_is_in_the_site(site):
 
 
 def test_nothing_is_loaded_from_another_host(site):
-    """Neither scripts nor fonts, styles or pictures: the site can be read without a network."""
+    """No scripts, fonts, styles or pictures, so the site can be read without a network."""
     files = [file for suffix in ("html", "css") for file in site.rglob(f"*.{suffix}")]
     loading = [
         f"{file.relative_to(site)}: {found[0]}"
@@ -73,8 +73,8 @@ def test_nothing_is_loaded_from_another_host(site):
     assert loading == []
 
 
-def test_readers_find_pages(chromium: Any, address):
-    """The front page opens at the site's address; a search finds the page about approvals; no request leaves the site."""
+def test_readers_can_search_the_site(chromium: Any, address):
+    """The site's root leads to the front page, a search finds pages, and no request leaves the site."""
     with chromium.new_context() as context:
         context.set_default_timeout(WITHIN_MS)
         page = context.new_page()
@@ -91,7 +91,7 @@ def test_readers_find_pages(chromium: Any, address):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_flowcharts_are_pictures_for_all_readers(chromium: Any, site, scheme):
-    """In the colour of the text around them, and with a name and a description for readers who do not see them."""
+    """In the colour of the surrounding text, and with a name and a description for screen readers."""
     with chromium.new_context(color_scheme=scheme) as context:
         context.set_default_timeout(WITHIN_MS)
         page = context.new_page()
@@ -108,7 +108,7 @@ def test_flowcharts_are_pictures_for_all_readers(chromium: Any, site, scheme):
 
 @pytest.fixture
 def versions(site, tmp_path) -> Path:
-    """Return a site with an older version, which lacks a page, and one more that is older still."""
+    """Return a site with two older versions, the oldest of which lacks a page."""
     directory = tmp_path / "site"
     for name in ("0.0.9", "0.0.10", __version__):
         shutil.copytree(site / __version__, directory / name)
@@ -117,8 +117,8 @@ def versions(site, tmp_path) -> Path:
     return directory
 
 
-def test_readers_change_the_version(chromium: Any, versions):
-    """Each page leads to the same page of every other version, or to its front page, and to the latest from an older one."""
+def test_readers_can_change_the_version(chromium: Any, versions):
+    """Each page links to the same page of other versions, or to their front page if they lack it, and older ones link to the latest."""
     root = versions.as_uri()
     with chromium.new_context() as context:
         context.set_default_timeout(WITHIN_MS)
@@ -144,7 +144,7 @@ def test_readers_change_the_version(chromium: Any, versions):
 
 
 def test_versions_are_listed_without_scripts(chromium: Any, versions):
-    """The menu's one link leads to all of them."""
+    """The menu is a link to the list."""
     with chromium.new_context(java_script_enabled=False) as context:
         context.set_default_timeout(WITHIN_MS)
         page = context.new_page()

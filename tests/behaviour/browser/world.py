@@ -1,8 +1,8 @@
 """
-A Server that has lived for a week, and a fleet that is connected to it: what pages look like in earnest.
+A Server with a week of history and a connected fleet, so that pages have realistic content.
 
-The past is made by the Server's own parts under a clock that tests move; the present is a real process, to which
-real clients hold real polls. The screenshots in the documentation are taken of the same world.
+The history is made by the Server's own services with a fake clock; then the Server is a real process with real clients and
+held polls. The documentation's screenshots show the same world.
 """
 
 import asyncio
@@ -69,14 +69,14 @@ CONNECTED = [
 
 class World:
     """
-    The Server as a process, on a staging directory with a past.
+    The Server as a process, on a data directory with a history.
 
     Args:
         root: An empty directory.
-        crowd: Workers that are there besides; none of them has connected.
-        more: Writes what else has happened by now.
-        connected: How many more Workers the samples of the week show than there are clients here.
-        environ: What else the Server is started with.
+        crowd: Additional Workers, none of which has connected.
+                more: Writes further history.
+                connected: How many more connected Workers the week's samples show than there are clients here.
+                environ: Further settings of the Server.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class World:
             "LYFTDATA_AUTO_ENROLLMENT_KEY": PUBLISHED_KEY,
             "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": ENROLLMENT_KEY,
             "LYFTDATA_ADMIN_INIT_PASSWORD": PASSWORD,
-            # On a busy machine the tests of a file that share a window take longer than a quarter of an hour.
+            # On a busy machine the tests that share a window take longer than the default.
             "LYFTDATA_REAUTHENTICATE_AFTER": "12h",
-            # So that Workers may come from addresses of their own.
+            # So that Workers can have different addresses.
             "LYFTDATA_TRUSTED_PROXIES": "127.0.0.1",
         } | environ
         self._device_logins = 0
@@ -115,7 +115,7 @@ class World:
         until(lambda: self.online() == len(CONNECTED), "the whole fleet online")
 
     def online(self) -> int:
-        """Return how many Workers are connected; without scripts a page shows what was so when it was loaded."""
+        """Return how many Workers are connected; a page without scripts would show the number at its load."""
         metrics = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=180).text
         [line] = [line for line in metrics.splitlines() if line.startswith("lyftdata_workers_online ")]
         return int(float(line.split()[1]))
@@ -127,20 +127,20 @@ class World:
         return self.server
 
     def close(self) -> None:
-        """Send everybody home."""
+        """Disconnect the fleet and stop the Server."""
         self.fleet.close()
         if self.server.alive():
             self.server.terminate()
 
     def fill(self, path: str) -> str:
-        """Return the path of a page, with what it is about filled in: `{reference}`, `{number}`, `{kid}`, `{pending}`, `{denied}` or `{user_code}`."""
+        """Return a page's path with its placeholder filled in: `{reference}`, `{number}`, `{kid}`, `{pending}`, `{denied}` or `{user_code}`."""
         about = {"reference": self.references["api_key_not_for_worker"]} | self.references
         if "{user_code}" in path:
             about["user_code"] = self._begin_device_login()
         return path.format(**about)
 
     def _begin_device_login(self) -> str:
-        """Return the code of a command line that asks to be signed in: each from its own address, since an address may begin few."""
+        """Begin a sign-in by device code; return its code. Each has its own address, since the number for an address is limited."""
         self._device_logins += 1
         headers = {"X-Forwarded-For": f"198.51.100.{self._device_logins}"}
         answer = httpx2.post(
@@ -159,7 +159,7 @@ class World:
             "LYFTDATA_AUTO_ENROLLMENT_KEY": ENROLLMENT_KEY,
             "LYFTDATA_AUTO_ENROLLMENT_KEY_PREVIOUS": FORMER_KEY,
         }
-        # The cheapest hashes: the process that follows reads their costs from themselves.
+        # With cheap password hashes; the process that is started later reads the cost from each hash.
         async with open_services(
             read_server_settings(former), clock=clock, passwords=Passwords(CHEAP)
         ) as services:
@@ -174,7 +174,7 @@ class World:
             await flush(services)
 
     def _add_crowd(self, tx: WriteTx) -> None:
-        """Add the Workers that are there besides; those that enrolled did so with the secret that is not accepted any more."""
+        """Add the additional Workers; enrolled ones have enrolled with the key that is no longer accepted."""
         leaked = next(one.enrolled_with for one in workers.all_workers(tx.conn) if one.name == "scaler-1")
         workers.insert_fresh(
             tx,
@@ -186,7 +186,7 @@ class World:
 
 
 def _write_past(tx: WriteTx, now: datetime, *, connected: int) -> None:
-    """Write down what only a running fleet would have left: a week of samples, and sessions."""
+    """Write what only a running fleet leaves behind: a week of samples, sessions, and so on."""
     share = 1 + connected / len(CONNECTED)
     for sample in _a_week(now):
         row = msgspec.structs.replace(sample, online=round(sample.online * share))
@@ -216,7 +216,7 @@ def _write_past(tx: WriteTx, now: datetime, *, connected: int) -> None:
 
 
 def _add_passkey(tx: WriteTx, now: datetime) -> None:
-    """Add an operator of whom only this is wanted: who has a passkey signs in with it."""
+    """Add a passkey with its own operator, since an operator with a passkey must sign in with it."""
     operator = OperatorRecord(name=PASSKEY_OWNER, role=Role.VIEWER, password_hash="", created_at=now)
     operators.insert_operator(tx, operator)
     passkey = PasskeyRecord(
@@ -234,7 +234,7 @@ def _add_passkey(tx: WriteTx, now: datetime) -> None:
 
 
 def _add_request(tx: WriteTx, now: datetime) -> None:
-    """Add a request of another admin, who signs in elsewhere, so that `admin` stays the last one that counts."""
+    """Add a request of another admin, who signs in at an issuer, so that `admin` remains the last local one."""
     operator = OperatorRecord(
         name=REQUESTER,
         role=Role.ADMIN,
@@ -264,7 +264,7 @@ def _add_request(tx: WriteTx, now: datetime) -> None:
 
 
 def _token_counts(past: list[WorkerSessionRecord]) -> list[TokenCountRecord]:
-    """Return how many tokens the Workers got in each hour that they were connected."""
+    """Return token counts for each hour in which the Workers were connected."""
     found = []
     for session in past:
         first = session.started_at.replace(minute=0, second=0, microsecond=0)
@@ -278,11 +278,11 @@ def _token_counts(past: list[WorkerSessionRecord]) -> list[TokenCountRecord]:
 
 
 def _reject_event(tx: WriteTx, now: datetime) -> None:
-    """Let a receiver have taken the event that waited first, and rejected the one behind it."""
+    """Record that a receiver accepted the first waiting event and rejected the second."""
     record = event_destinations.get_destination(tx.conn, "siem")
     delivery = event_destinations.find_delivery(tx.conn, "siem")
     assert delivery is not None
-    # Behind where an attempt may be under way now: its outcome, that nothing answers, is not recorded over this.
+    # After the event of a delivery attempt that may be in progress, so that its failure does not overwrite this.
     _, (number, _) = event_destinations.waiting_events(
         tx.conn, "siem", after=delivery.through, patterns=record.events, at_most=2
     )
@@ -302,7 +302,7 @@ def _reject_event(tx: WriteTx, now: datetime) -> None:
 
 
 def _sessions(now: datetime) -> list[WorkerSessionRecord]:
-    """Return when Workers were connected before; the oldest first."""
+    """Return earlier sessions of Workers, the oldest first."""
     ends = {5: "worker_disabled", 4: "signed_off", 3: "lost", 2: "signed_off", 1: "server_stopped"}
     return [
         WorkerSessionRecord(
@@ -327,7 +327,7 @@ class _Past:
         self._admin: dict[str, str] = {}
 
     async def first_day(self) -> None:
-        """Operators, Workers of both strategies, keys."""
+        """Add operators, Workers of both strategies, and keys."""
         self._admin = await self._server.sign_in(password=PASSWORD)
         changed = {"current_password": PASSWORD, "new_password": "xxx " + PASSWORD}
         await self._post("me/password", changed)
@@ -371,7 +371,7 @@ class _Past:
             await self._enroll(name, secret)
 
     async def up_to(self, now: datetime) -> None:
-        """What happened since: one was taken over, one disabled, keys rotated and revoked, unknown callers refused."""
+        """Add later events: a name taken over, a Worker disabled, keys rotated and revoked, callers refused."""
         broker = {"name": "broker", "audience": "https://broker.example.com", "scopes": ["read", "write"]}
         await self._post("resources", broker | {"labels": ["zone=eu-1"]})
         siem = {"name": "siem", "transport": "webhook", "url": "https://192.0.2.7/hooks/lyftdata"}
@@ -415,7 +415,7 @@ class _Past:
         self._server.clock.now = now
 
     async def _wait_for_approval(self) -> None:
-        """Three hosts of a partner enroll: two wait, one of them for a name that is taken; one was denied."""
+        """Enroll three hosts of a partner: two wait for approval, one of them with a name that is taken, and one is denied."""
         rules: dict[str, object] = {"approve_networks": ["10.9.0.0/16"], "approve_name": "trusted-*"}
         made = await self._post("enrollment/keys", {"name": "partner-hosts", "mode": "approve"} | rules)
         self._server.clock.now += timedelta(days=3, hours=12)
@@ -448,7 +448,7 @@ class _Past:
 
 
 def _a_week(now: datetime) -> list[Sample]:
-    """Return a week in which people work by day, with an hour in which the Server did not run."""
+    """Return samples of a week with a daily rhythm and an hour in which the Server did not run."""
     minute = now.replace(second=0)
     rows = []
     for ago in range(7 * 24 * 60, 0, -1):
@@ -470,7 +470,7 @@ def _a_week(now: datetime) -> list[Sample]:
 
 
 class Fleet:
-    """Real clients of the Server, each with a token by API key and a poll that it holds, in a thread of their own."""
+    """Real clients in their own thread, each with a token from an API key and a held poll."""
 
     def __init__(self, url: str, keys: Mapping[str, str]) -> None:
         self._url = url
@@ -504,7 +504,7 @@ class Fleet:
             while True:
                 token = (await http.post("/oauth2/token", data=form)).raise_for_status().json()
                 bearer = {"Authorization": f"Bearer {token['access_token']}"}
-                # The tests of a file may take longer than a token lasts.
+                # The tests of a file may take longer than a token's lifetime.
                 renewed_at = self._loop.time() + token["expires_in"] / 2
                 while self._loop.time() < renewed_at:
                     answer = await http.post("/api/worker/session", json=poll, headers=bearer)
@@ -512,7 +512,7 @@ class Fleet:
                         return
 
     def close(self) -> None:
-        """Break every poll off."""
+        """Cancel every poll."""
         for held in self._held:
             held.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -527,7 +527,7 @@ def find_chromium() -> str | None:
 
 def find_headless_chromium() -> str | None:
     """
-    Return the path of the browser for tests: Chromium without windows, which takes half the processor time, or all of Chromium.
+    Return the path of the browser for tests: the headless shell, which needs half the CPU time, or the full Chromium.
     """
     return shutil.which("chromium-headless-shell") or find_chromium()
 
