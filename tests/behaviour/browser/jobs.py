@@ -24,8 +24,8 @@ class Steps:
 
     Args:
         window: The window in which they are signed in.
-                references: References of refusals, by their codes.
-                browser: The name of the browser, used in names that they give, since several browsers work on one Server.
+        references: References of refusals, by their codes.
+        browser: The name of the browser, used in names that they give, since several browsers work on one Server.
     """
 
     def __init__(self, window: Window, references: Mapping[str, str], browser: str) -> None:

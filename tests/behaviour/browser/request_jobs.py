@@ -89,8 +89,8 @@ class Pair:
 
     Args:
         windows: The windows in which they are signed in, by name.
-                colleagues: Their actions through the API.
-                browser: The name of the browser, used in names that they give.
+        colleagues: Their actions through the API.
+        browser: The name of the browser, used in names that they give.
     """
 
     def __init__(self, windows: Mapping[str, Window], colleagues: Colleagues, browser: str) -> None:

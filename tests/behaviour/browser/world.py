@@ -74,9 +74,9 @@ class World:
     Args:
         root: An empty directory.
         crowd: Additional Workers, none of which has connected.
-                more: Writes further history.
-                connected: How many more connected Workers the week's samples show than there are clients here.
-                environ: Further settings of the Server.
+        more: Writes further history.
+        connected: How many more connected Workers the week's samples show than there are clients here.
+        environ: Further settings of the Server.
     """
 
     def __init__(

@@ -81,9 +81,9 @@ class Flood:
 
     Args:
         site: The Server that they call.
-            known: Existing Workers, half of each strategy.
-            addresses: The addresses that they call from.
-            most: The number of requests after which they stop.
+        known: Existing Workers, half of each strategy.
+        addresses: The addresses that they call from.
+        most: The number of requests after which they stop.
     """
 
     def __init__(self, site: Site, known: Credentials, *, addresses: Sequence[str], most: int) -> None:

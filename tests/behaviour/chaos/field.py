@@ -28,7 +28,7 @@ class Field:
     Args:
         site: The Servers.
         load: The process that enrolls further Workers.
-            acknowledged: Name and ID of each enrollment that was acknowledged to the load.
+        acknowledged: Name and ID of each enrollment that was acknowledged to the load.
     """
 
     def __init__(self, site: Balanced, load: Enroller, acknowledged: set[tuple[str, str]]) -> None:

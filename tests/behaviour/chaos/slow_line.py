@@ -17,7 +17,7 @@ class SlowLine:
 
     Args:
         port: The port that it leads to.
-                delay_s: The delay in each direction.
+        delay_s: The delay in each direction.
     """
 
     def __init__(self, port: int, delay_s: float) -> None:

@@ -41,7 +41,7 @@ def commands(
             yield (*path, name), command
 
 
-def usual(path: tuple[str, ...], command: click.Command) -> list[str]:
+def minimal_call(path: tuple[str, ...], command: click.Command) -> list[str]:
     """Return the command's path with the options that it requires."""
     options = [param for param in command.params if isinstance(param, click.Option)]
     given = ["--yes"] if any("--yes" in option.opts for option in options) else []
@@ -118,9 +118,9 @@ def test_no_argument_causes_control_characters_in_the_output_or_a_traceback(
         plain = ["press-01"] * len(behind)
         options = [p.opts[0] for p in command.params if isinstance(p, click.Option) and not p.is_flag]
         for text in ARGUMENTS:
-            tries = [[*usual(path, command), option, text, "--", *plain] for option in options]
+            tries = [[*minimal_call(path, command), option, text, "--", *plain] for option in options]
             tries += [
-                [*usual(path, command), "--", *plain[:index], text, *plain[index + 1 :]]
+                [*minimal_call(path, command), "--", *plain[:index], text, *plain[index + 1 :]]
                 for index in range(len(behind))
             ]
             for arguments in tries:
@@ -220,7 +220,12 @@ def test_no_server_can_send_control_characters_to_the_terminal(hostile_server, t
             if path in {("audit", "export"), ("audit", "proof")} and piped:
                 # This output is for programs and is passed on verbatim.
                 continue
-            arguments = [*usual(path, command), *form, "--", *["press-01"] * len(arguments_of(command))]
+            arguments = [
+                *minimal_call(path, command),
+                *form,
+                "--",
+                *["press-01"] * len(arguments_of(command)),
+            ]
             credentials.store(url, Secret("session"))
             code, text = terminal.run(arguments, piped=piped)
             printed += text

@@ -64,7 +64,7 @@ def test_workers_survive_the_loss_of_a_server(open_balanced, balancer):
     assert site.ask("audit", "verify")["ok"]
 
 
-def begin_to_poll_and_die(site: Balanced, token: str) -> None:
+def poll_until_held_and_vanish(site: Balanced, token: str) -> None:
     """Poll as an agent does until a poll is held (the first one at each Server is not), then vanish as after SIGKILL."""
     poll = post(
         b"/api/worker/session", b'{"boot_id": "boot-0001", "host": {"hostname": "host-1"}}', bearer=token
@@ -84,7 +84,7 @@ def test_an_agent_restarted_after_a_kill_is_not_taken_for_a_copy_behind_a_balanc
     site.operator.done("workers", "add", "key-1", "--id", "key-1")
     key = site.operator.done("api-key", "issue", "key-1-key", "--worker", "key-1").strip()
     host = site.worker_host("key-1", LYFTDATA_WORKER_ID="key-1", LYFTDATA_WORKER_API_KEY=key)
-    begin_to_poll_and_die(site, host.done("token").strip())
+    poll_until_held_and_vanish(site, host.done("token").strip())
     # The other Server learns of it within a second, but shows nothing that could be waited for.
     time.sleep(3)
 

@@ -70,7 +70,7 @@ def count_replaced(port: int) -> str:
     return value
 
 
-def who_waits(site: Balanced) -> list[tuple[str, str]]:
+def waiting_workers(site: Balanced) -> list[tuple[str, str]]:
     """Return the ID and fingerprint of each Worker that waits for approval, as the Server that answers shows them."""
     return [(one["id"], one["thumbprint"]) for one in site.ask("enrollment", "pending")]
 
@@ -88,7 +88,7 @@ def test_a_waiting_worker_is_let_in_whichever_server_approves_it(site):
     )
     waiting = agent.wait_for("awaiting_approval")
     expected = [(waiting["worker_id"], waiting["fingerprint"])]
-    until(lambda: all(who_waits(site) == expected for _ in range(2)), "both Servers show it")
+    until(lambda: all(waiting_workers(site) == expected for _ in range(2)), "both Servers show it")
     assert "let in" not in agent.log
 
     (decided,) = site.ask("enrollment", "approve", str(waiting["worker_id"]))

@@ -23,7 +23,7 @@ from lyftdata.store.change_feed.feed import ReceivedChanges
 from lyftdata.store.changes import Broadcast, Change
 
 
-async def _forget_published_changes(server):
+async def _prune_change_log(server):
     """Prune the whole change log, as happens to changes older than a quarter of an hour."""
     await server.services.store.write(lambda tx: change_log.prune(tx, older_than=timedelta(0)))
 
@@ -39,10 +39,10 @@ async def test_a_withdrawal_missed_long_ago_takes_effect_when_a_server_returns(
         assert (await second.verify(token)).status_code == 204
 
         cable.cut()
-        await until(lambda: _trusts_nothing(second, token), "the Server knows that its copy is stale")
+        await until(lambda: _answers_503(second, token), "the Server knows that its copy is stale")
         await withdraw(first)
         await new_worker(first, "press-02")
-        await _forget_published_changes(first)
+        await _prune_change_log(first)
         await new_worker(first, "press-03")
         cable.restore()
 
@@ -67,10 +67,10 @@ async def test_a_session_ends_for_a_change_that_was_never_received(two):
     await new_worker(first, "press-02")
     feed._on_change, applied = _nothing, feed._on_change
     await disable(first)
-    await until(lambda: _has_come_to(second, first), "the second reads, and hands nothing on")
+    await until(lambda: _has_caught_up_with(second, first), "the second reads, and hands nothing on")
     await new_worker(first, "press-03")
-    await _forget_published_changes(first)
-    await until(lambda: _has_come_to(second, first), "the second has read the last")
+    await _prune_change_log(first)
+    await until(lambda: _has_caught_up_with(second, first), "the second has read the last")
     feed._on_change = applied
     feed._position = change_log.Cursor(1)
 
@@ -91,11 +91,11 @@ def _nothing(_changes):
     """Apply nothing."""
 
 
-async def _trusts_nothing(server, token):
+async def _answers_503(server, token):
     return (await server.verify(token)).status_code == 503
 
 
-async def _has_come_to(server, other):
+async def _has_caught_up_with(server, other):
     last = await other.services.store.read(change_log.position)
     return server.services.store._change_feed._position == last
 
@@ -107,7 +107,7 @@ async def test_change_numbers_that_went_back_are_noticed(two, cluster, database_
     press = await new_worker(first)
     token = await token_of(first, *press)
     assert (await second.verify(token)).status_code == 204
-    await until(lambda: _has_come_to(second, first), "the second has read the last")
+    await until(lambda: _has_caught_up_with(second, first), "the second has read the last")
 
     reached = second.services.store._change_feed._position.number
     number = reached if is_reached_again else 1
@@ -164,7 +164,7 @@ async def test_a_server_whose_connections_hang_recovers_with_new_ones(
         await until(lambda: _is_refused(second, token), "the second knows, by its own line for questions")
 
         cable.cut()
-        await until(lambda: _trusts_nothing(second, token), "the Server knows that its copy is stale")
+        await until(lambda: _answers_503(second, token), "the Server knows that its copy is stale")
         cable.restore_for_new_connections()
 
         async def is_back():
