@@ -38,8 +38,8 @@ async def add(store, worker_id):
     await store.write(op)
 
 
-async def made_with(file, *worker_ids):
-    """Create a database with Workers, and close it."""
+async def write_workers(file, *worker_ids):
+    """Open or create a database, add Workers, and close it."""
     store = open_store(file)
     for worker_id in worker_ids:
         await add(store, worker_id)
@@ -55,7 +55,7 @@ async def ids_in(file):
     return found
 
 
-def names_in(directory):
+def contents_of(directory):
     """Return the names and contents of the files in a directory."""
     return {file.name: file.read_bytes() for file in directory.iterdir() if not file.name.endswith(".lock")}
 
@@ -92,7 +92,7 @@ def hot_journal(file, scratch):
 
 async def test_another_user_cannot_insert_data_into_a_backup(database, tmp_path):
     """In a directory where others can write, such as /tmp, SQLite would replay a journal that they put next to the copy."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     place = tmp_path / "shared"
     place.mkdir(mode=0o1777)
     journal = hot_journal(database, tmp_path / "scratch.db")
@@ -125,7 +125,7 @@ def log_that_adds(file, scratch):
 
 async def test_another_user_cannot_insert_data_into_a_restore(database, tmp_path):
     """If others can write to its directory, a backup with a log next to it is refused; a log that they add later is not read."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     place = tmp_path / "shared"
     place.mkdir()
     place.chmod(0o1777)
@@ -147,7 +147,7 @@ async def test_another_user_cannot_insert_data_into_a_restore(database, tmp_path
 
 async def test_a_copied_database_is_restored_with_its_own_log(database, tmp_path):
     """In this user's own directory, the log is part of the copy, like that of a Server that was killed."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     place = tmp_path / "own"
     place.mkdir(mode=0o700)
     file = back_up(database, place / "b.db").file
@@ -188,7 +188,7 @@ async def test_a_backup_of_a_database_in_use_is_consistent(database, tmp_path):
 
 async def test_a_backup_is_one_private_file(database, tmp_path):
     """Mode 0600 whatever the umask is, no log next to it, and the database is unchanged."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     before = database.read_bytes()
     (tmp_path / "backups").mkdir()
 
@@ -203,7 +203,7 @@ async def test_a_backup_is_one_private_file(database, tmp_path):
 
 async def test_a_backup_overwrites_nothing(database, tmp_path):
     """An existing file, link or directory is refused."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = tmp_path / "monday.db"
     file.write_text("precious")
     (tmp_path / "link.db").symlink_to(tmp_path / "nowhere.db")
@@ -219,7 +219,7 @@ async def test_a_backup_overwrites_nothing(database, tmp_path):
 
 async def test_a_backup_that_cannot_be_written_is_an_error(database, tmp_path):
     """A missing directory is a `StoreError`, and no file is created."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     with pytest.raises(StoreError, match=r"cannot be written: No such file or directory"):
         back_up(database, tmp_path / "no" / "monday.db")
 
@@ -249,7 +249,7 @@ def empty_an_index(file):
 @pytest.mark.parametrize("harm", [damage, empty_an_index])
 async def test_a_damaged_database_is_not_backed_up(database, tmp_path, harm):
     """A copy that could not be restored is not kept."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     harm(database)
     (tmp_path / "backups").mkdir()
 
@@ -261,7 +261,7 @@ async def test_a_damaged_database_is_not_backed_up(database, tmp_path, harm):
 
 async def test_a_changed_audit_log_is_reported_and_backed_up(database, tmp_path):
     """It is evidence, and the rest of the state still needs a backup."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     with sqlite3.connect(database) as raw:
         raw.execute("UPDATE audit_events SET actor = 'operator:eve'")
     raw.close()
@@ -282,10 +282,10 @@ def test_a_backup_without_a_database_is_an_error(database, tmp_path):
 
 async def test_a_restore_keeps_the_previous_database(database, tmp_path):
     """Both states can be opened afterwards; the backup is unchanged."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     saved = file.read_bytes()
-    await made_with(database, "w-2")
+    await write_workers(database, "w-2")
 
     restored = restore(file, database)
 
@@ -298,20 +298,20 @@ async def test_a_restore_keeps_the_previous_database(database, tmp_path):
 
 async def test_a_second_restore_in_the_same_second_is_refused(database, tmp_path):
     """The database kept by the first is not overwritten: the second changes nothing."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     restore(file, database)
-    before = names_in(database.parent)
+    before = contents_of(database.parent)
 
     with pytest.raises(StoreError, match="cannot be written to: File exists"):
         restore(file, database)
 
-    assert names_in(database.parent) == before
+    assert contents_of(database.parent) == before
 
 
 async def test_a_backup_can_be_restored_into_an_empty_directory(database, tmp_path):
     """On a new host there is no previous database to keep."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     fresh = tmp_path / "fresh" / "lyftdata.db"
     fresh.parent.mkdir()
@@ -322,7 +322,7 @@ async def test_a_backup_can_be_restored_into_an_empty_directory(database, tmp_pa
 
 async def test_the_previous_database_is_kept_with_its_log(database, tmp_path):
     """Commits of a crashed Server are in the log, which must not be applied to the restored database."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     store = open_store(database)
     await add(store, "w-late")
@@ -340,7 +340,7 @@ async def test_the_previous_database_is_kept_with_its_log(database, tmp_path):
 
 async def test_a_damaged_previous_database_is_kept_with_its_log(database, tmp_path):
     """All data is kept for recovery; the log is not applied to the restored database."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     database.write_bytes(b"not a database at all" * 400)
     log = database.with_name("lyftdata.db-wal")
@@ -355,7 +355,7 @@ async def test_a_damaged_previous_database_is_kept_with_its_log(database, tmp_pa
 
 async def test_the_database_of_a_running_server_is_not_replaced(database, tmp_path):
     """It would continue writing to a file that is not found again."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     store = open_store(database)
 
@@ -383,7 +383,7 @@ def newer(file):
     raw.close()
 
 
-def backup_of_other_server(file):
+def other_database(file):
     """Replace a backup by the database of another program."""
     file.unlink()
     with sqlite3.connect(file) as raw:
@@ -398,7 +398,7 @@ def backup_of_other_server(file):
         (lambda _: None, b"z" * 32, "does not fit the secret key"),
         (tampered, AUDIT_KEY, "does not fit the secret key"),
         (newer, AUDIT_KEY, "newer version"),
-        (backup_of_other_server, AUDIT_KEY, "not a lyftdata database"),
+        (other_database, AUDIT_KEY, "not a lyftdata database"),
         (damage, AUDIT_KEY, "damaged|cannot be read|cannot be copied"),
         (empty_an_index, AUDIT_KEY, "damaged"),
         (lambda file: file.write_text("hello"), AUDIT_KEY, "cannot be"),
@@ -407,18 +407,18 @@ def backup_of_other_server(file):
 )
 async def test_an_unsuitable_backup_is_not_restored(database, tmp_path, harm, key, problem, there):
     """Another secret key, a changed log, a newer version or another kind of file: everything stays as it was."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
     harm(file)
     if not there:
         shutil.rmtree(database.parent)
         database.parent.mkdir()
-    before = names_in(database.parent)
+    before = contents_of(database.parent)
 
     with pytest.raises(StoreError, match=problem):
         restore(file, database, key)
 
-    assert names_in(database.parent) == before
+    assert contents_of(database.parent) == before
 
 
 class Interrupted:
@@ -438,7 +438,7 @@ STAGES = ["Copying", "Checking the database", "Checking the audit log"]
 @pytest.mark.parametrize("stage", STAGES)
 async def test_an_interrupted_backup_leaves_nothing(database, tmp_path, stage):
     """Neither the file nor a temporary one; the next backup works."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     target = tmp_path / "interrupted"
     target.mkdir()
 
@@ -452,23 +452,23 @@ async def test_an_interrupted_backup_leaves_nothing(database, tmp_path, stage):
 @pytest.mark.parametrize("stage", STAGES)
 async def test_an_interrupted_restore_changes_nothing(database, tmp_path, stage):
     """The database is unchanged, and there is no temporary file next to it."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
-    await made_with(database, "w-2")
-    before = names_in(database.parent)
+    await write_workers(database, "w-2")
+    before = contents_of(database.parent)
 
     with pytest.raises(KeyboardInterrupt):
         backup.restore(file, database, audit_key=AUDIT_KEY, now=NOON, on_progress=Interrupted(stage))
 
-    assert names_in(database.parent) == before
+    assert contents_of(database.parent) == before
     assert await ids_in(database) == {"w-1", "w-2"}
 
 
 async def test_ctrl_c_is_deferred_while_the_databases_are_renamed(database, tmp_path, monkeypatch):
     """A SIGINT between the two renames takes effect after them: both states are complete."""
-    await made_with(database, "w-1")
+    await write_workers(database, "w-1")
     file = back_up(database, tmp_path / "monday.db").file
-    await made_with(database, "w-2")
+    await write_workers(database, "w-2")
     keep_previous_database = backup._keep_previous_database
 
     def interrupted(*arguments):

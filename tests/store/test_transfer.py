@@ -44,13 +44,13 @@ def tables_of(url):
     return names
 
 
-def drafts_of(source):
+def temporary_files_of(source):
     """Return the files next to a database, except those of SQLite and the lock."""
     usual = {source.name + part for part in ("", ".lock", "-wal", "-shm")}
     return [file.name for file in source.parent.iterdir() if file.name not in usual]
 
 
-def at(file, *statements):
+def run_on_file(file, *statements):
     """Run SQL on an SQLite file behind the store's back; return the rows of the last statement."""
     raw = sqlite3.connect(file)
     with raw:
@@ -61,7 +61,7 @@ def at(file, *statements):
 
 async def test_everything_arrives(source, target):
     """Every table has the same rows on both sides, and the audit log, sequences and Workers continue from there."""
-    at(
+    run_on_file(
         source,
         "INSERT INTO refusal_attempts (number, reference, code, at, address, claimed_worker, detail, proved) "
         "SELECT number + value, reference, code, at, address, claimed_worker, detail, proved "
@@ -109,13 +109,13 @@ def test_the_source_is_not_changed(source, target):
 
     assert source.read_bytes() == before
     assert source.with_name(f"{source.name}-wal").stat().st_size == 0
-    assert drafts_of(source) == []
+    assert temporary_files_of(source) == []
 
 
 def test_json_is_copied_exactly(source, target):
     """NULL stays NULL, the text null stays a text, and a document keeps its order and spaces."""
     bodies = [None, "null", '{"b": 1,  "a": 1.0}', '"\\u0000"']
-    at(source, "DELETE FROM changes")
+    run_on_file(source, "DELETE FROM changes")
     raw = sqlite3.connect(source)
     with raw:
         raw.executemany(
@@ -137,7 +137,7 @@ def test_a_database_of_an_earlier_version_is_moved_without_being_upgraded(tmp_pa
 
     moved = move(source, target)
 
-    assert at(source, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert run_on_file(source, "SELECT version_num FROM alembic_version") == [("0003",)]
     assert moved.tables["worker_sessions"].rows == 1
     assert moved.tables["resources"].rows == 0
 
@@ -158,7 +158,7 @@ async def test_the_log_of_a_crashed_server_is_moved_too(tmp_path, target):
 
     assert run_directly(target, "SELECT id FROM workers") == [("w-late",)]
     assert (crashed / "store.db").read_bytes() == before
-    assert at(crashed / "store.db", "SELECT id FROM workers") == [("w-late",)]
+    assert run_on_file(crashed / "store.db", "SELECT id FROM workers") == [("w-late",)]
 
 
 async def test_a_move_is_refused_while_a_server_uses_the_source(tmp_path, target):
@@ -210,14 +210,14 @@ async def test_a_second_move_is_refused(source, target):
 )
 def test_a_move_that_fails_leaves_nothing(source, target, harm, key, problem):
     """Another secret key, a changed log, a newer schema, or values that PostgreSQL refuses."""
-    at(source, "INSERT OR REPLACE INTO schema_floor VALUES (1, '0005')", harm)
+    run_on_file(source, "INSERT OR REPLACE INTO schema_floor VALUES (1, '0005')", harm)
 
     with pytest.raises(StoreError, match=problem) as refused:
         move(source, target, key)
 
     assert "secretsecret" not in str(refused.value)
     assert tables_of(target) == []
-    assert drafts_of(source) == []
+    assert temporary_files_of(source) == []
 
 
 @pytest.mark.parametrize(
@@ -286,5 +286,5 @@ def test_an_interrupted_move_leaves_the_target_empty(source, target, stage):
     with pytest.raises(KeyboardInterrupt):
         transfer.transfer(source, target, audit_key=AUDIT_KEY, on_progress=interrupt)
 
-    assert drafts_of(source) == []
+    assert temporary_files_of(source) == []
     assert move(source, target).audit.ok

@@ -23,7 +23,7 @@ def login(number, *, at=NOON):
     )
 
 
-async def begun(store, *records, at_most=10):
+async def add_logins(store, *records, at_most=10):
     """Add sign-ins; return for each whether it was added."""
     return [
         await store.write(lambda tx, record=record: device_logins.insert_login(tx, record, at_most=at_most))
@@ -33,7 +33,7 @@ async def begun(store, *records, at_most=10):
 
 async def test_a_sign_in_is_found_by_either_code_until_it_expires(store):
     """From that second on it is not found by the user code; replacing it replaces what is found."""
-    await begun(store, login(1), login(2))
+    await add_logins(store, login(1), login(2))
     changed = msgspec.structs.replace(
         login(1), state=DeviceLoginState.APPROVED, session_id="s", asked_at=NOON
     )
@@ -50,5 +50,5 @@ async def test_a_sign_in_is_found_by_either_code_until_it_expires(store):
 
 async def test_the_number_of_sign_ins_is_limited(store):
     """Beyond the limit none is added until some have expired."""
-    assert await begun(store, login(1), login(2), login(3), at_most=2) == [True, True, False]
-    assert await begun(store, login(3, at=NOON + LIFE), at_most=2) == [True]
+    assert await add_logins(store, login(1), login(2), login(3), at_most=2) == [True, True, False]
+    assert await add_logins(store, login(3, at=NOON + LIFE), at_most=2) == [True]

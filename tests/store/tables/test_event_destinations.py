@@ -146,7 +146,7 @@ async def test_the_notice_of_a_skipped_event_waits_for_its_destination(store):
     assert ([number for number, _ in listed], counted) == ([1], 1)
 
 
-async def rejecting(store, *, times=3):
+async def add_rejecting(store, *, times=3):
     """Add a destination whose receiver has rejected event 4 so many times; return its position."""
     await insert(store, destination())
     await store.write(lambda tx: event_destinations.claim(tx, "siem", server_id="one", dead_after=_DEAD))
@@ -167,7 +167,7 @@ async def rejecting(store, *, times=3):
 
 async def test_an_event_is_skipped_once(store):
     """By one of many concurrent callers; the next event is not skipped with it, and the rejection is cleared."""
-    await rejecting(store)
+    await add_rejecting(store)
 
     def skip(number=4):
         return store.write(lambda tx: event_destinations.skip_event(tx, "siem", number))
@@ -185,7 +185,7 @@ async def test_an_event_is_skipped_once(store):
 
 async def test_an_attempt_in_progress_does_not_undo_a_skip(store):
     """Its outcome is not recorded: it began at a position that the destination has left."""
-    rejected = await rejecting(store)
+    rejected = await add_rejecting(store)
     await store.write(lambda tx: event_destinations.skip_event(tx, "siem", 4))
 
     for after in (3, 4, 9):
@@ -200,7 +200,7 @@ async def test_an_attempt_in_progress_does_not_undo_a_skip(store):
 
 async def test_an_event_delivered_meanwhile_is_not_skipped(store):
     """The operator saw it wait, but it does not any more."""
-    rejected = await rejecting(store)
+    rejected = await add_rejecting(store)
     done = msgspec.structs.replace(rejected, through=4, failures=0)
     assert await store.write(
         lambda tx: event_destinations.update_delivery(tx, done, before=3, server_id="one")
@@ -214,7 +214,7 @@ async def test_an_event_delivered_meanwhile_is_not_skipped(store):
 @pytest.mark.parametrize(("times", "number"), [(2, 4), (3, 5)])
 async def test_only_an_event_rejected_three_times_is_skipped(store, times, number):
     """Not one rejected twice, nor the event behind it."""
-    await rejecting(store, times=times)
+    await add_rejecting(store, times=times)
 
     with pytest.raises(ConflictError) as refused:
         await store.write(lambda tx: event_destinations.skip_event(tx, "siem", number))

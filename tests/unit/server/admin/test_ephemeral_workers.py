@@ -51,7 +51,7 @@ async def poll(server, token, boot="boot-0001", **more):
     return answer.status_code, answer.json()
 
 
-def lose(server, worker_id):
+def end_session(server, worker_id):
     """End a session without a sign-off."""
     server.services.sessions.stop(worker_id, Directive(kind="renew"))
 
@@ -104,7 +104,7 @@ async def test_an_absent_worker_is_removed(server):
     secret = await issue(server)
     worker_id, token = await enrolled(server, secret)
     await poll(server, token)
-    lose(server, worker_id)
+    end_session(server, worker_id)
     await watched(server, 17)
     assert exists(server, worker_id)
 
@@ -219,7 +219,7 @@ async def test_an_outage_restarts_the_absence(server, monkeypatch, kind):
     """An outage of the database, during which no Worker can connect, or a suspended machine."""
     worker_id, token = await enrolled(server, await issue(server))
     await poll(server, token)
-    lose(server, worker_id)
+    end_session(server, worker_id)
     if kind == "machine":
         server.clock.forward(hours=2)
     else:

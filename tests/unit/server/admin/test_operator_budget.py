@@ -240,7 +240,7 @@ async def test_an_answer_is_charged_to_the_operator_of_the_session(server, admin
     token = admin["Authorization"].split()[1]
     unknown_session = "lyftdata_session_" + "b" * 44
     if not path.startswith("/api"):
-        await _own_password(server, admin)
+        await _change_first_password(server, admin)
     headers = admin | {"Cookie": f"x={unknown_session}; __Host-lyftdata={token}"}
     charged = []
     charge = budget.charge
@@ -328,7 +328,7 @@ async def test_a_burst_gets_no_more_slots_than_allowed(server, admin, monkeypatc
     app = create_app(server.services)
     # As the browser of an operator who has changed the first password.
     if path == "/events":
-        await _own_password(server, admin)
+        await _change_first_password(server, admin)
     headers = admin | {"Cookie": f"__Host-lyftdata={token}"}
 
     streams = [Stream(app, path, headers) for _ in range(asked)]
@@ -342,7 +342,7 @@ async def test_a_burst_gets_no_more_slots_than_allowed(server, admin, monkeypatc
     await again.disconnect()
 
 
-async def _own_password(server, admin):
+async def _change_first_password(server, admin):
     from tests.deployment import PASSWORD
 
     body = {"current_password": PASSWORD, "new_password": "quite another phrase"}
@@ -424,7 +424,7 @@ async def test_of_many_events_about_one_worker_one_is_rendered(server, admin, pr
 @pytest.mark.parametrize("path", ["/api/events", "/events"])
 async def test_a_live_stream_ends_with_its_session(server, admin, press, path):
     """An operator who signed out gets no more events, by the API and on the pages."""
-    await _own_password(server, admin)
+    await _change_first_password(server, admin)
     token = admin["Authorization"].split()[1]
     app = create_app(server.services)
     stream = Stream(app, path, admin | {"Cookie": f"__Host-lyftdata={token}"})
@@ -443,7 +443,7 @@ async def test_a_live_stream_ends_with_its_session(server, admin, press, path):
 @pytest.mark.parametrize("since", ["as it is", "older", "another Server's"])
 async def test_a_pages_stream_begins_with_an_update_if_the_page_is_outdated(server, admin, press, since):
     """A page is loaded again only if something has happened since it was made, or another Server made it."""
-    await _own_password(server, admin)
+    await _change_first_password(server, admin)
     token = admin["Authorization"].split()[1]
     events = server.services.events
     mark = "0.0" if since == "another Server's" else events.mark

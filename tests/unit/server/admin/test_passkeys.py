@@ -67,15 +67,15 @@ async def prove(server, actor, answer):
 
 async def audited(server, *actions):
     """Return the events of these actions, oldest first."""
-    headers = {"Authorization": f"Bearer {(await emergency(server)).reveal()}"}
+    headers = {"Authorization": f"Bearer {(await emergency_token(server)).reveal()}"}
     items = (await server.http.get("/api/audit?limit=100", headers=headers)).json()["items"]
     return [
         (one["action"], one["subject"], one["details"]) for one in reversed(items) if one["action"] in actions
     ]
 
 
-async def emergency(server):
-    """Return the token of an admin's session that needs no second factor."""
+async def emergency_token(server):
+    """Return the token of a new admin's session, opened with an emergency password."""
     from datetime import timedelta
 
     import msgspec

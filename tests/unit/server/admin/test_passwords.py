@@ -18,7 +18,7 @@ COSTS = {
 }
 
 
-class Watched(PasswordHasher):
+class RecordingHasher(PasswordHasher):
     """A hasher that records its verifications and their results."""
 
     hashed = 0
@@ -44,7 +44,7 @@ class Watched(PasswordHasher):
 @pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
 async def test_an_unknown_name_costs_the_same_as_a_wrong_password(costs):
     """Both run one full Argon2 with the same parameters, and end with the same mismatch."""
-    watched = Watched(costs)
+    watched = RecordingHasher(costs)
     passwords = Passwords(watched)
     real = watched.hash("correct horse battery")
 
@@ -57,7 +57,7 @@ async def test_an_unknown_name_costs_the_same_as_a_wrong_password(costs):
 
 async def test_no_password_is_hashed_at_startup():
     """The hash that is checked for an unknown name needs no computation."""
-    watched = Watched(CHEAPEST)
+    watched = RecordingHasher(CHEAPEST)
     passwords = Passwords(watched)
 
     assert not await passwords.matches(Secret("x"), None)

@@ -24,7 +24,7 @@ async def register(server, name, *, address="10.4.0.9", credential=ENROLLMENT_KE
     return answer.json()["client_id"], key
 
 
-async def starts(server, count, name="reports-{:04x}a1b2c3"):
+async def register_repeatedly(server, count, name="reports-{:04x}a1b2c3"):
     """Start a client so many times, five minutes apart, and use each registration once; return the IDs."""
     made = []
     for number in range(count):
@@ -35,7 +35,7 @@ async def starts(server, count, name="reports-{:04x}a1b2c3"):
     return made
 
 
-async def looked(server, **later):
+async def remaining_ids(server, **later):
     """Let time pass, and run the task; return the IDs of the remaining entries."""
     server.clock.forward(**later)
     await look_for_repeated(server.services)
@@ -50,8 +50,8 @@ async def alerts(server):
 
 async def test_old_registrations_of_a_client_with_changing_names_are_removed(server, admin, capsys):
     """Alert, log event, metric and list name the host; after 7 days without use, all but its last registration are removed."""
-    made = await starts(server, 8)
-    assert await looked(server, hours=3) == set(made)
+    made = await register_repeatedly(server, 8)
+    assert await remaining_ids(server, hours=3) == set(made)
 
     assert await alerts(server) == ["A client at 10.4.0.9 registers again and again as reports-*"]
     listed = (await server.http.get("/api/registrations/repeated", headers=admin)).json()["items"]
@@ -62,8 +62,8 @@ async def test_old_registrations_of_a_client_with_changing_names_are_removed(ser
     await look_for_repeated(server.services)
     assert capsys.readouterr().out.count("repeated_registrations") == 1
 
-    assert await looked(server, days=6) == set(made)
-    assert await looked(server, days=1) == {made[-1]}
+    assert await remaining_ids(server, days=6) == set(made)
+    assert await remaining_ids(server, days=1) == {made[-1]}
     assert await alerts(server) == []
     assert "lyftdata_replaced_registrations 0.0" in server.services.metrics.render().decode()
     [event, *_] = (await server.services.audit_queries.list_page(limit=9, subject=f"worker:{made[0]}")).items
@@ -74,11 +74,11 @@ async def test_old_registrations_of_a_client_with_changing_names_are_removed(ser
 
 async def test_old_registrations_of_a_client_with_one_name_are_removed(server):
     """Each start supersedes the previous entry; those are removed, and the one that has the name stays."""
-    made = await starts(server, 7, "reports")
-    assert await looked(server, minutes=1) == set(made)
+    made = await register_repeatedly(server, 7, "reports")
+    assert await remaining_ids(server, minutes=1) == set(made)
     assert await alerts(server) == ["A client at 10.4.0.9 registers again and again as reports"]
 
-    assert await looked(server, days=8) == {made[-1]}
+    assert await remaining_ids(server, days=8) == {made[-1]}
 
 
 async def test_other_entries_are_not_affected(server, press):
@@ -94,7 +94,7 @@ async def test_other_entries_are_not_affected(server, press):
         for worker_id, key in kept:
             assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 200
 
-    assert await looked(server, days=20) == {
+    assert await remaining_ids(server, days=20) == {
         press[0],
         *agents,
         *(worker_id for worker_id, _ in kept),
@@ -106,9 +106,9 @@ async def test_other_entries_are_not_affected(server, press):
 async def test_the_registrations_of_a_client_that_restarts_endlessly_are_limited(server, monkeypatch):
     """Beyond a number, replaced entries are removed after two hours; the latest are kept as usual."""
     monkeypatch.setattr(repeated_registrations, "MAX_REPLACED", 6)
-    made = await starts(server, 12)
+    made = await register_repeatedly(server, 12)
 
-    left = await looked(server, hours=4)
+    left = await remaining_ids(server, hours=4)
 
     assert left == set(made[-7:])
     assert len(await alerts(server)) == 1
@@ -124,15 +124,15 @@ async def test_an_entry_that_is_used_again_stays(server):
     worker_id, key = made[0]
     assert (await server.token_by_assertion(server.assertion(key, worker_id))).status_code == 200
 
-    assert await looked(server) == {worker_id, made[-1][0]}
+    assert await remaining_ids(server) == {worker_id, made[-1][0]}
 
 
 @pytest.mark.parametrize(("kept_for", "days", "left"), [("forever", 900, 7), ("2d", 3, 1)])
 async def test_a_setting_says_how_long_replaced_registrations_are_kept(opened, kept_for, days, left):
     """With `forever`, none is removed."""
     async with opened(LYFTDATA_REPLACED_REGISTRATIONS_KEPT_FOR=kept_for) as server:
-        await starts(server, 7)
-        assert len(await looked(server, days=days)) == left
+        await register_repeatedly(server, 7)
+        assert len(await remaining_ids(server, days=days)) == left
 
 
 def test_replaced_registrations_are_kept_for_a_day_at_least():

@@ -198,7 +198,7 @@ async def test_a_counter_that_could_not_be_written_is_retried(server, host, monk
 
 
 async def test_operators_see_both_hosts(server, host, thief):
-    """By name and address, on the Worker's page and in the refusal of the copy."""
+    """By name and address, in the list of copies and in the refusal of the copy."""
     async with server.from_address("192.0.2.1") as http:
         await accepted(host, server, http=http)
     counter = SignatureNumber(1, 1, host="thieves-laptop")
