@@ -17,7 +17,7 @@ _KINDS: Mapping[AlertKind, str] = {
     AlertKind.AGENT_TOO_OLD: "agents that are too old",
     AlertKind.OTHER_NETWORK: "tokens from another network",
     AlertKind.APPROVAL: "approvals",
-    AlertKind.CHANGE_REQUEST: "requests of other operators",
+    AlertKind.CHANGE_REQUEST: "requests for a second operator",
     AlertKind.PASSKEY_COPIED: "copied passkeys",
     AlertKind.SETTING: "settings",
     AlertKind.KEY_EXPIRES: "API keys",

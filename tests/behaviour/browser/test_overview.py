@@ -27,7 +27,7 @@ PARTS = {
 SPANS = """parts => Object.fromEntries(Object.entries(parts).map(([name, selector]) => {
   const box = document.querySelector(selector).getBoundingClientRect();
   return [name, [box.top + scrollY, box.bottom + scrollY]]; }))"""
-READ = "[...document.querySelectorAll('.needs .concerns li')].filter(alert => alert.checkVisibility()).length"
+READ = "[...document.querySelectorAll('.needs .alerts li')].filter(alert => alert.checkVisibility()).length"
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_the_essentials_fit_a_laptops_window(opened, worker, is_snoozed):
 def test_the_most_urgent_alerts_are_shown_and_a_line_sums_up_the_rest(opened):
     """A request of another operator comes first; the heading counts all alerts, and the line says what the folded ones are about."""
     page = opened()
-    shown = page.locator(".needs > .concerns > li")
+    shown = page.locator(".needs > .alerts > li")
 
     expect(shown).to_have_count(SHOWN)
     expect(shown.first).to_contain_text("otto asks for a second operator")
@@ -176,7 +176,7 @@ def test_every_alert_is_printed(opened, scripts):
     if scripts:
         assert page.evaluate(READ) == ALERTS
     for number in range(ALERTS):
-        expect(page.locator(".needs .concerns li").nth(number)).to_be_visible()
+        expect(page.locator(".needs .alerts li").nth(number)).to_be_visible()
     expect(line(page)).to_be_hidden()
 
 
@@ -193,7 +193,7 @@ def test_a_phone_shows_the_parts_in_order_of_importance(opened):
 def test_focus_is_not_lost_when_an_alert_is_folded(opened, world):
     """If a more urgent alert pushes the focused one into the folded ones, the line that opens them gets the focus."""
     page = opened()
-    last = page.locator(".needs > .concerns > li").last
+    last = page.locator(".needs > .alerts > li").last
     expect(last).to_contain_text("press-07")
     last.get_by_role("link").last.focus()
     form = {"grant_type": "client_credentials", "client_id": "binder-04", "client_secret": "nonsense"}

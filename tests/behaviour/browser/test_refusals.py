@@ -23,8 +23,8 @@ def admin(chromium, world):
 def test_the_alert_about_refusals_ends_when_the_worker_gets_in(admin, world):
     """A Worker that was refused four times is on the overview; after it has used the right key it is not."""
     page = admin.go("/")
-    concern = page.get_by_text("press-07 at 203.0.113.20 was refused 4 times", exact=True)
-    expect(concern).to_be_visible()
+    alert = page.get_by_text("press-07 at 203.0.113.20 was refused 4 times", exact=True)
+    expect(alert).to_be_visible()
 
     form = {
         "grant_type": "client_credentials",
@@ -35,7 +35,7 @@ def test_the_alert_about_refusals_ends_when_the_worker_gets_in(admin, world):
     reload(page, heading="Overview")
 
     expect(page.get_by_role("heading", name="Needs you")).to_be_visible()
-    expect(concern).to_have_count(0)
+    expect(alert).to_have_count(0)
 
 
 def test_a_refusal_for_a_name_in_use_links_to_its_holder(admin, world, tmp_path):

@@ -25,12 +25,13 @@ _LABELS_OF = 5_000
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A search result: its kind, its name, a detail that distinguishes it, and its page."""
+    """A search result: its kind, its name, a detail that distinguishes it, its page, and whether its name is exactly the text."""
 
     kind: str
     title: str
     path: str
     detail: str = ""
+    is_exact: bool = False
 
 
 async def show(page: Page) -> Response:
@@ -62,14 +63,15 @@ async def _find(page: Page, text: str) -> list[Target]:
     places = list(_places(page, text))
     if not text:
         return places
-    found = await _workers(page, text)
-    return [*await _refusal(page, text), *found, *places, *_keys(page, text), *_resources(page, text)]
+    workers = await _workers(page, text)
+    found = [*await _refusal(page, text), *workers, *places, *_keys(page, text), *_resources(page, text)]
+    return sorted(found, key=lambda target: not target.is_exact)
 
 
 def _places(page: Page, text: str) -> Iterator[Target]:
     def show_all(kind: str, places: Sequence[Place]) -> Iterator[Target]:
         for place in find_places(places, text, is_allowed=page.may):
-            yield Target(kind, place.title, place.path)
+            yield _named(kind, place.title, place.path, text)
 
     yield from show_all("Page", PAGES)
     yield from show_all("Action", ACTIONS)
@@ -83,7 +85,13 @@ async def _refusal(page: Page, text: str) -> list[Target]:
     except NotFoundError:
         return []
     return [
-        Target("Refusal", refusal.reference, f"/refusals/{refusal.reference}", refusal.code.replace("_", " "))
+        Target(
+            "Refusal",
+            refusal.reference,
+            f"/refusals/{refusal.reference}",
+            refusal.code.replace("_", " "),
+            is_exact=True,
+        )
     ]
 
 
@@ -117,8 +125,9 @@ async def _workers(page: Page, text: str) -> list[Target]:
                 )
                 if part
             ),
+            is_exact=position < len(exact),
         )
-        for worker in shown
+        for position, worker in enumerate(shown)
     ]
     if len(found) > 1:
         every = Target("Workers", f"All {count(len(found), 'Worker')} that match", _list(text))
@@ -145,7 +154,8 @@ def _keys(page: Page, text: str) -> Iterator[Target]:
     if page.may("api_keys.read"):
         groups = services.api_key_queries.find(lambda key: wanted in key.name.casefold(), scope=scope)
         for group in groups[:_MAX_OF_A_KIND]:
-            yield Target("API key", group[0].name, "/api-keys/" + quote(group[0].name, safe=""))
+            name = group[0].name
+            yield _named("API key", name, "/api-keys/" + quote(name, safe=""), text)
     if page.may("enrollment.read"):
         by_name: dict[str, list[EnrollmentKeyRecord]] = {}
         for key in services.directory.enrollment_keys():
@@ -153,7 +163,7 @@ def _keys(page: Page, text: str) -> Iterator[Target]:
                 by_name.setdefault(key.name, []).append(key)
         names = sorted(name for name, keys in by_name.items() if covers_enrollment_key(scope, keys))
         for name in names[:_MAX_OF_A_KIND]:
-            yield Target("Enrollment key", name, "/enrollment/" + quote(name, safe=""))
+            yield _named("Enrollment key", name, "/enrollment/" + quote(name, safe=""), text)
 
 
 def _resources(page: Page, text: str) -> Iterator[Target]:
@@ -161,7 +171,11 @@ def _resources(page: Page, text: str) -> Iterator[Target]:
         listed = page.services.resource_queries.list_all(scope=page.actor.scope)
         names = [resource.name for resource in listed if text.casefold() in resource.name.casefold()]
         for name in names[:_MAX_OF_A_KIND]:
-            yield Target("Resource", name, "/resources/" + quote(name, safe=""))
+            yield _named("Resource", name, "/resources/" + quote(name, safe=""), text)
+
+
+def _named(kind: str, name: str, path: str, text: str) -> Target:
+    return Target(kind, name, path, is_exact=name.casefold() == text.casefold())
 
 
 def _list(search: str) -> str:

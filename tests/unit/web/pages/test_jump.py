@@ -43,6 +43,7 @@ def test_pages_are_found_by_prefixes_of_their_words():
         return [p.title for p in find_places([*PAGES, *ACTIONS], text, is_allowed=lambda a: a not in denied)]
 
     assert found("audi") == ["Resources", "Audit", "Add a resource"]
+    assert found("rotate") == ["Auto-Enrollment", "API keys", "Rotate the signing key"]
     assert found("rot sig") == ["Rotate the signing key"]
     assert found("new wor") == ["New Worker"]
     assert found("new wor", "workers.write") == []
@@ -69,12 +70,17 @@ async def test_workers_are_found_as_in_the_list(server, browser):
 
 
 async def test_keys_references_and_pages_are_found(server, browser):
-    """Each by its name; an empty text lists all pages and actions."""
+    """An exact name comes before Workers whose names contain it; an empty text lists all pages and actions."""
     admin = await server.sign_in(password="xxx " + PASSWORD)
     await server.http.post("/api/api-keys", json={"name": "press-keys"}, headers=admin)
     refused = await server.token_by_key("nobody", "wrong")
     reference = get_match(r"[0-9A-HJKMNP-TV-Z]{8}", refused)
 
+    await add(server, *(worker(f"press-keys-{n}") for n in range(3)))
+    assert targets(await browser.get("/jump?q=press-keys", headers=PART))[:2] == [
+        "/api-keys/press-keys",
+        "/workers?q=press-keys",
+    ]
     assert "/api-keys/press-keys" in targets(await browser.get("/jump?q=press", headers=PART))
     assert "/enrollment/startup" not in targets(await browser.get("/jump?q=press", headers=PART))
     assert targets(await browser.get(f"/jump?q={reference.lower()}", headers=PART)) == [

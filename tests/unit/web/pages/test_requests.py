@@ -1,5 +1,6 @@
 """The pages of requests that wait for a second operator: requesters see them, only another admin decides."""
 
+import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -76,6 +77,8 @@ async def test_a_form_leads_to_a_request_that_another_operator_confirms(server, 
     assert (await browser.post(f"{path}/reason", reason="rack 7 was sold")).headers["location"] == path
     assert worker_ids(server) == ["w-1", "w-2"]
 
+    alert = re.compile(rf'<a class="button" href="{path}">(\w+)<')
+    assert [alert.findall((await of.get("/")).text) for of in (browser, ben)] == [["Show"], ["Decide"]]
     for overview in ("/", "/requests"):
         assert f'href="{path}"' in (await ben.get(overview)).text, overview
     asked = await ben.get(f"{path}/confirm")

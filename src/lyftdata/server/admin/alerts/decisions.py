@@ -42,6 +42,7 @@ def awaiting_second_operator(requests: Sequence[ChangeRequestRecord]) -> list[Al
             key=record.id,
             title=f"{record.operator} asks for a second operator until {format_minute(record.expires_at)}",
             detail=record.asked.statement,
+            requested_by=record.operator,
         )
         for record in requests[:MAX_OF_A_KIND]
     ]

@@ -69,7 +69,7 @@ class History(BaseModel):
 
 
 class AlertKind(StrEnum):
-    """What a concern is about, and so what its `subject` is."""
+    """What an alert is about, and so what its `subject` is."""
 
     DUPLICATE = "duplicate"
     """A Worker runs twice; `subject` is a refusal's reference."""
@@ -129,7 +129,7 @@ class Alert(BaseModel):
 
     Of refusals, `code` is their cause, and `callers` are those that are refused for it: `worker:ID` or `address:ADDRESS`.
     `key` tells alerts of one kind apart, and stays the same while the cause lasts; it is empty for the line that says how many more there
-    are. `worker_id` is the Worker that it is about, if it is one. `id` names it, and is empty where `key` is; `can_snooze` is whether it can
+    are. `worker_id` is the Worker that it is about, if it is one. `requested_by` is the operator who asks for a second operator. `id` names it, and is empty where `key` is; `can_snooze` is whether it can
     be put off, and `snoozed` that it is.
     """
 
@@ -141,6 +141,7 @@ class Alert(BaseModel):
     callers: list[str] = []
     key: str = ""
     worker_id: str = ""
+    requested_by: str = ""
     id: str = ""
     can_snooze: bool = False
     snoozed: Snoozed | None = None
@@ -148,8 +149,8 @@ class Alert(BaseModel):
     about: list[str] = Field(default=[], exclude=True)
 
 
-class Concerns(BaseModel):
-    """What needs attention, the most pressing first; and what of it is snoozed."""
+class CurrentAlerts(BaseModel):
+    """What needs attention, the most urgent first, and the snoozed alerts."""
 
     items: list[Alert]
     snoozed: list[Alert]

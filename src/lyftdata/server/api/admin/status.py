@@ -7,7 +7,14 @@ from fastapi import APIRouter, Depends
 
 from lyftdata.core.actor import Actor
 from lyftdata.server.admin.schemas.fleet import Fleet
-from lyftdata.server.admin.schemas.status import Concerns, History, Period, Servers, ServerStatus, SnoozeInput
+from lyftdata.server.admin.schemas.status import (
+    CurrentAlerts,
+    History,
+    Period,
+    Servers,
+    ServerStatus,
+    SnoozeInput,
+)
 from lyftdata.server.api.admin.access import ServicesDep, allowed
 
 router = APIRouter()
@@ -48,10 +55,10 @@ async def history(
 @router.get("/attention", tags=["server"], summary="Show what needs attention")
 async def attention(
     _actor: Annotated[Actor, Depends(allowed("refusals.read"))], services: ServicesDep
-) -> Concerns:
+) -> CurrentAlerts:
     """Return misconfigured and duplicate Workers, keys that expire soon, and settings to change."""
     found = await services.alerts.find()
-    return Concerns(
+    return CurrentAlerts(
         items=[alert for alert in found if alert.snoozed is None],
         snoozed=[alert for alert in found if alert.snoozed is not None],
     )
