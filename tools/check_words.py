@@ -38,9 +38,6 @@ _NOT_OURS = re.compile(
     r"docs/contributing/words\.md|CHANGELOG\.md|LICENSE|requirements/.*|.*\.min\.js|.*package-lock\.json|.*\.json"
 )
 
-
-# Not searched for words that are only forbidden in prose.
-_ONLY_NAMES_CHECKED = re.compile(r"(tests|benchmarks)/.*")
 # In Python, a string with a space in it is prose; other strings are data.
 _PROSE_TOKENS = frozenset({"COMMENT", "STRING", "FSTRING_MIDDLE"})
 
@@ -103,10 +100,8 @@ def places(paths: Iterable[Path]) -> Iterator[Place]:
     in_prose = [rule for rule in known if rule.prose_only]
     for path in paths:
         text = path.read_text(encoding="utf-8")
-        found = [*banned_in(text, everywhere)]
-        if not (path.is_relative_to(ROOT) and _ONLY_NAMES_CHECKED.match(str(path.relative_to(ROOT)))):
-            found += banned_in(prose_of(text) if path.suffix == ".py" else text, in_prose)
-        for offset, word in found:
+        prose = prose_of(text) if path.suffix == ".py" else text
+        for offset, word in (*banned_in(text, everywhere), *banned_in(prose, in_prose)):
             yield Place(path, text.count("\n", 0, offset) + 1, word)
 
 

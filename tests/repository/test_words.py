@@ -70,13 +70,14 @@ def test_what_only_looks_like_a_banned_word_is_allowed(tmp_path, text):
 
 
 def test_every_part_of_the_project_is_checked_and_has_no_banned_word():
-    """Source, templates, docs, tests, examples and the Makefile are checked."""
+    """Source, templates, docs, tests, benchmarks, examples and the Makefile are checked."""
     files = check_words.project_files()
     names = {str(path.relative_to(ROOT)) for path in files}
 
     assert {"README.md", "Makefile", "src/lyftdata/log.py", "docs/reference/glossary.md"} <= names
     assert any(name.startswith("src/lyftdata/web/templates/") for name in names)
-    assert any(name.startswith("examples/") for name in names)
+    for directory in ("examples/", "tests/", "benchmarks/"):
+        assert any(name.startswith(directory) for name in names)
     assert list(check_words.places(files)) == []
 
 

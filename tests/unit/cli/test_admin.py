@@ -48,10 +48,10 @@ def test_restoring_needs_confirmation(stopped, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        (("unlock", "nobody"), 1, "There is no operator 'nobody'"),
+        (("unlock", "carol"), 1, "There is no operator 'carol'"),
         (("unlock", "admin", "--from", "here"), 1, "'here' is not an IP address"),
         (("reset-password", "admin"), 2, "there is no terminal to ask"),
-        (("reset-password", "nobody", "--yes"), 1, "There is no operator 'nobody'"),
+        (("reset-password", "carol", "--yes"), 1, "There is no operator 'carol'"),
     ],
 )
 def test_a_failing_command_says_why(stopped, arguments, code, problem):

@@ -326,7 +326,9 @@ async def test_a_signal_reaches_the_whole_process_group(start, tmp_path):
     child = start(python(program, f"{tmp_path}/"))
     await asyncio.to_thread(until, lambda: len(list(tmp_path.glob("ready*"))) == 2, "both are ready")
     child.send_signal(signal.SIGUSR1)
-    await asyncio.to_thread(until, lambda: len(list(tmp_path.glob("[0-9]*"))) == 2, "both have heard")
+    await asyncio.to_thread(
+        until, lambda: len(list(tmp_path.glob("[0-9]*"))) == 2, "both have received the signal"
+    )
 
     assert await child.wait() == 0
     assert await child.stop() == 0
