@@ -171,16 +171,13 @@ FAST := $(addprefix tests/unit/,core worker cli client testing/test_fake_server.
 test-fast: $(VENV)/dev.stamp  ## Run the unit tests of the rules, Workers, clients and the command line
 	$(SCRATCH) $(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(PYTEST_ARGS)
 
-# The packages that these tests cover. Tests of the Server, its pages and the commands take too long to measure on each change.
-COVERED_TESTS := tests/store $(FAST)
-COVERED := core store worker client testing
-comma := ,
-space := $(subst ,, )
-coverage: $(VENV)/dev.stamp $(VENV)/debian.stamp  ## Measure the branch coverage of the store's tests and test-fast, over all their processes
+# Without the tests that mostly wait for other programs: browsers, proxies, several Servers, faults.
+COVERED_TESTS := tests/behaviour/one_server tests/store tests/unit
+coverage: $(VENV)/dev.stamp $(VENV)/debian.stamp $(VENV)/node.stamp  ## Measure the branch coverage of the tests of single parts and of one whole Server, over all their processes
 	$(BIN)/python -m coverage erase
-	$(SCRATCH) $(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile $(COVERED_TESTS) $(PYTEST_ARGS)
+	$(SCRATCH) $(BIN)/python -m coverage run -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(COVERED_TESTS) $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python -m coverage report --include='$(subst $(space),$(comma),$(COVERED:%=src/lyftdata/%/*))'
+	$(BIN)/python -m coverage report
 
 exhaustive: export LYFTDATA_TEST_EXAMPLES := 100
 exhaustive: test  ## Run every test, with four times as many random examples
