@@ -6,7 +6,9 @@ Server's.
 """
 
 import shlex
+import socket
 import ssl
+from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
 import httpx2
@@ -45,6 +47,8 @@ def remedy_for_failure(error: Exception, *, url: str, proxy: EnvironmentProxy | 
     if proxy is not None:
         host = urlsplit(url).hostname or ""
         return f"Check the proxy of {proxy.variable}, or go to the Server directly: NO_PROXY={host}"
+    if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
+        return f"The name does not resolve on this host: check DNS. A container does not read the /etc/hosts of its host. {_CHECK_URL}"
     return ""
 
 
@@ -69,13 +73,19 @@ def is_incomplete(verify_code: int) -> bool:
 
 def _verify_code(error: BaseException) -> int:
     """Return OpenSSL's verification error code, from the error beneath those of the HTTP library; 0 if there is none."""
-    seen = 0
+    return next(
+        (cause.verify_code for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), 0
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and those beneath it, the outermost first."""
     below: BaseException | None = error
-    while below is not None and seen < _MAX_CAUSES:
-        if isinstance(below, ssl.SSLCertVerificationError):
-            return below.verify_code
-        below, seen = below.__cause__ or below.__context__, seen + 1
-    return 0
+    for _ in range(_MAX_CAUSES):
+        if below is None:
+            return
+        yield below
+        below = below.__cause__ or below.__context__
 
 
 def describe_answer(status: int, *, url: str, location: str | None, proxy: EnvironmentProxy | None) -> str:

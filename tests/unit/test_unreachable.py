@@ -70,3 +70,15 @@ def test_the_documented_commands_make_complete_certificates(tmp_path):
 
     verify = ["openssl", "verify", "-x509_strict", "-CAfile", "ca.pem", "cert.pem"]
     subprocess.run(verify, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_name_that_does_not_resolve_points_to_dns():
+    """The remedy names DNS and containers, which do not read their host's /etc/hosts."""
+    url = "https://lyftdata.invalid"
+    with pytest.raises(httpx2.ConnectError) as failed:
+        ask(url, None)
+
+    remedy = remedy_for_failure(failed.value, url=url, proxy=None)
+
+    assert "check DNS" in remedy
+    assert "/etc/hosts" in remedy

@@ -194,7 +194,10 @@ class ApiKeyRevokedError(ApiKeyRefusedError):
 
     code = "api_key_revoked"
     meaning = "The API key was revoked."
-    remedy = "If the Worker should still get in, issue a new key and set LYFTDATA_WORKER_API_KEY on its host."
+    remedy = (
+        "If the Worker should still get in, issue a new key, replace the old one on its host (LYFTDATA_WORKER_API_KEY, or "
+        "the file) and start the Worker again."
+    )
 
 
 class ApiKeyRotatedError(ApiKeyRefusedError):

@@ -96,6 +96,8 @@ def follow(production: Production) -> None:
     container.wait_for("api_key_changed")
     operator.done("api-key", "revoke", key, "--yes")
     assert container.exit_code() == 3
+    (issue,) = PAGE.commands("lyftdata api-key issue")
+    operator.done(*issue[1:])
 
 
 def restore(production: Production) -> None:
