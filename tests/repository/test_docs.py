@@ -63,3 +63,15 @@ def test_every_decision_is_in_the_index():
     for page in sorted(decisions.glob("0*.md")):
         number, _, title = page.read_text(encoding="utf-8").split("\n")[0].removeprefix("# ").partition(". ")
         assert f"| {int(number):04} | [{title}]({page.name}) |" in index
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_block_can_be_pasted_as_a_whole(page):
+    """A command that reads what the operator types is the last of its block: otherwise it would read the commands after it."""
+    for block in re.findall(
+        r"^ *```console\n(.*?)^ *```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    ):
+        commands = [line.strip() for line in block.splitlines() if line.strip()[:2] in {"# ", "$ "}]
+        assert not [
+            command for command in commands[:-1] if re.match(r"[#$] cat > \S|.* --pwprompt\b", command)
+        ]
