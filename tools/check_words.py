@@ -25,6 +25,7 @@ _TEXTS = frozenset(
         ".java",
         ".js",
         ".json",
+        ".lua",
         ".md",
         ".mjs",
         ".py",

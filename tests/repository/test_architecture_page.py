@@ -10,6 +10,7 @@ import pytest
 
 import lyftdata
 from lyftdata.core.identity_keys import generate_identity_key
+from lyftdata.server.runtime import background
 from lyftdata.store.writer import batch
 
 PAGES = Path(__file__).parents[2] / "docs"
@@ -83,6 +84,16 @@ def file_of(name):
 def files_named(section):
     """Return the files that a walk names."""
     return {file_of(name) for name in NAME.findall(section)}
+
+
+async def _never(*_):
+    await asyncio.Event().wait()
+
+
+@pytest.fixture(autouse=True)
+def _no_periodic_tasks(monkeypatch):
+    """Leave out what the Server does every second or so: on a slow machine some of it would run during a walk."""
+    monkeypatch.setattr(background, "_every", _never)
 
 
 class Trace:
