@@ -5,6 +5,9 @@ import contextlib
 
 from tests.behaviour.several_servers.test_one_state import connected, new_worker, poll, token_of, until
 
+from lyftdata.server.cluster import membership
+from lyftdata.server.runtime import background
+
 
 @contextlib.asynccontextmanager
 async def draining(server):
@@ -99,25 +102,35 @@ async def test_a_server_without_peers_does_not_wait(start_server):
         assert (await held).status_code == 503
 
 
-async def test_a_peer_that_has_stopped_is_not_waited_for(start_server):
-    """Only Servers that were alive at the last heartbeat count."""
+async def test_only_peers_that_run_now_are_waited_for(start_server, monkeypatch):
+    """One that has just started counts, and one that has just stopped does not, without waiting for a heartbeat."""
+    monkeypatch.setattr(background, "_BEAT_EVERY_S", 86_400.0)
     async with start_server() as first:
-        assert not first.services.cluster.has_live_peers()
+        assert not await first.services.cluster.has_live_peers()
         async with start_server() as second:
-            await first.services.cluster.send_heartbeat()
-            assert first.services.cluster.has_live_peers()
-            assert second.services.cluster.has_live_peers()
+            assert await first.services.cluster.has_live_peers()
+            assert await second.services.cluster.has_live_peers()
 
-        await first.services.cluster.send_heartbeat()
-        assert not first.services.cluster.has_live_peers()
+        assert not await first.services.cluster.has_live_peers()
+
+
+async def test_a_server_that_cannot_reach_the_database_does_not_wait(
+    start_server, cable, database_url, monkeypatch
+):
+    """It cannot know of a peer, and has released its polls by then."""
+    async with start_server(), start_server(url=cable.url(database_url)) as cut_off:
+        assert await cut_off.services.cluster.has_live_peers()
+        monkeypatch.setattr(membership, "PEERS_FOUND_WITHIN_S", 0.1)
+        cable.cut()
+        assert not await cut_off.services.cluster.has_live_peers()
+        cable.restore()
 
 
 async def test_servers_that_stop_together_do_not_wait_for_each_other(start_server):
     """These are the processes of one Server: a Worker that left one would find the next one stopping too."""
     async with start_server(LYFTDATA_SHUTDOWN_DELAY="10m") as first, start_server() as second:
-        await first.services.cluster.send_heartbeat()
         siblings = [second.services.store.server_id]
-        assert first.services.cluster.has_live_peers()
+        assert await first.services.cluster.has_live_peers()
 
         await first.services.drain.run(
             open_requests=lambda: 0, end_streams=lambda: None, leaving_too=siblings
@@ -125,8 +138,7 @@ async def test_servers_that_stop_together_do_not_wait_for_each_other(start_serve
 
         assert first.services.drain.has_begun
         async with start_server():
-            await first.services.cluster.send_heartbeat()
-            assert first.services.cluster.has_live_peers(besides=siblings)
+            assert await first.services.cluster.has_live_peers(besides=siblings)
 
 
 async def test_a_worker_that_moves_is_never_shown_offline(two, monkeypatch):

@@ -16,6 +16,7 @@ if __name__ == "__main__":
     app._SHED_AFTER_S = {}
     drain.MOVE_WITHIN_S = drain.FINISH_WITHIN_S = _PATIENCE_S
     feed._ANSWER_WITHIN_S = feed._LISTENS_WITHIN_S = _PATIENCE_S
+    membership.PEERS_FOUND_WITHIN_S = _PATIENCE_S
     membership.DEAD_AFTER = timedelta(seconds=_PATIENCE_S)
     registry.GRACE_AFTER_ANSWER_S = registry.GRACE_AFTER_BREAK_S = _PATIENCE_S
     sys.exit(main())

@@ -38,6 +38,8 @@ _log = get_logger(__name__)
 DEAD_AFTER = timedelta(seconds=5)
 # The agent retries after 30 seconds at most, or 45 if it has just begun a request.
 AWAITED_FOR = timedelta(minutes=2)
+# A stopping Server looks for its peers this long; without an answer from the database they could not serve its Workers either.
+PEERS_FOUND_WITHIN_S = 5.0
 _CHANGES_ARE_KEPT_FOR = timedelta(minutes=15)
 # A boot that connects here just before another Server notices that the previous one has gone is not a clone.
 _ASK_FOR_PLACE_AGAIN_AFTER_S = 0.2
@@ -106,7 +108,6 @@ class Cluster:
         self._in_line: dict[str, asyncio.Lock] = {}
         self._flushing = asyncio.Lock()
         self._is_stale = False
-        self._peers: frozenset[str] = frozenset()
         self._some_awaited_until = clock() + AWAITED_FOR
 
     async def load_presence(self) -> None:
@@ -124,12 +125,12 @@ class Cluster:
         if not self._store.is_shared:
             return
 
-        def op(tx: WriteTx) -> tuple[int, frozenset[str]]:
+        def op(tx: WriteTx) -> int:
             servers.upsert_server(tx, self._me)
             _evict_dead_servers(tx)
-            return _places(tx), self._live_peers(tx)
+            return _places(tx)
 
-        places, self._peers = await self._store.write(op)
+        places = await self._store.write(op)
         # Also those that are said to be elsewhere: the balancer sends this one its share again, and a Server that was killed
         # just now has not been given up yet.
         total_workers = await self._store.read(presence.count)
@@ -142,31 +143,34 @@ class Cluster:
 
         may_await = self._clock() < self._some_awaited_until
 
-        def op(tx: WriteTx) -> tuple[int, frozenset[str]]:
+        def op(tx: WriteTx) -> int:
             if not servers.record_heartbeat(tx, self._me.id):
                 # This Server was silent for too long and was evicted: its Workers have moved to peers, or reconnect here.
                 servers.upsert_server(tx, self._me)
             has_lost = _evict_dead_servers(tx)
-            peers = self._live_peers(tx)
             if not has_lost and not may_await:
-                return 0, peers
-            return math.ceil(presence.count_awaited(tx.conn) / _places(tx)), peers
+                return 0
+            return math.ceil(presence.count_awaited(tx.conn) / _places(tx))
 
-        share, self._peers = await self._store.write(op)
+        share = await self._store.write(op)
         if share:
             self._sessions.set_expected_count(self._sessions.count_here() + share)
 
-    def _live_peers(self, tx: WriteTx) -> frozenset[str]:
-        return frozenset(servers.list_live(tx.conn, silent_for=DEAD_AFTER)) - {self._me.id}
-
-    def has_live_peers(self, *, besides: Collection[str] = ()) -> bool:
+    async def has_live_peers(self, *, besides: Collection[str] = ()) -> bool:
         """
-        Return whether another Server was alive at the last heartbeat, to which the Workers of this one can go.
+        Return whether another Server is alive now, to which the Workers of this one can go; False if the database does not answer.
 
         Args:
             besides: IDs of Servers that do not count, since they stop too.
         """
-        return bool(self._peers.difference(besides)) and self._store.is_current()
+        if not self._store.is_shared:
+            return False
+        try:
+            async with asyncio.timeout(PEERS_FOUND_WITHIN_S):
+                live = await self._store.read(lambda conn: servers.list_live(conn, silent_for=DEAD_AFTER))
+        except (StoreError, TimeoutError):
+            return False
+        return bool(live.difference({self._me.id}, besides))
 
     async def release_polls_if_stale(self) -> None:
         """

@@ -6,7 +6,8 @@ Takes a Server out of service without errors: what happens between the signal to
      2 moving     held polls are answered, and their Workers poll again, at other Servers
      3 finishing  pending responses are finished; then the Server stops listening
 
-This only happens if another Server is alive. Otherwise the Workers have nowhere to go, and a delay would only prolong a restart.
+This only happens if another Server is alive. Otherwise the Workers have nowhere to go, and a delay would only prolong a restart. The database
+is asked when the drain begins: in a rolling restart the peer may have started a moment ago.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ class Drain:
             end_streams: Ends answers that would go on for as long as the Server runs.
         """
         self.has_begun = True
-        if not self._cluster.has_live_peers(besides=leaving_too):
+        if not await self._cluster.has_live_peers(besides=leaving_too):
             return
         connected = self._sessions.count_here()
         emit(_log, DRAINING, workers=connected, delay_s=self._delay.total_seconds())
