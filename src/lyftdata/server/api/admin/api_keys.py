@@ -42,7 +42,7 @@ async def show_key(name: str, actor: Reader, services: ServicesDep) -> models.Ap
 
 @router.post("/{name}/revoke", summary="Revoke an API key")
 async def revoke_key(name: str, actor: Ender, services: ServicesDep) -> models.ApiKey:
-    """Revoke the key: every Worker that uses it is cut off before this returns."""
+    """Cut off every Worker that uses the key: at this Server before this returns, at others within a second."""
     await services.api_keys.revoke(name, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)
 
@@ -68,7 +68,7 @@ async def rotate_key(
 
 @router.post("/{name}/end-previous", summary="End the older generations of an API key")
 async def end_previous(name: str, actor: Ender, services: ServicesDep) -> models.ApiKey:
-    """End a rotation early: Workers that still use an older generation are cut off before this returns."""
+    """End a rotation early and cut off Workers that still use an older generation: at this Server before this returns, at others within a second."""
     await services.api_keys.end_previous(name, actor=actor)
     return await services.api_key_queries.get(name, scope=actor.scope)
 

@@ -25,7 +25,7 @@ async def list_keys(_actor: Reader, services: ServicesDep) -> models.SigningKeys
 
 @router.post("/rotate", summary="Rotate the signing keys")
 async def rotate(body: models.SigningKeyRotation, actor: Writer, services: ServicesDep) -> models.SigningKeys:
-    """Publish the next key, or make it sign now; withdraw keys, whose tokens are refused before this returns."""
+    """Publish the next key, or make it sign now. Tokens of withdrawn keys are refused: at this Server before this returns, at others within a second."""
     if body.withdraw and not body.now:
         raise InvalidInputError("withdraw", "needs now: another key must sign at once")
     if body.withdraw:

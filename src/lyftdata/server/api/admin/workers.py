@@ -276,7 +276,7 @@ async def change_worker(
     response: Response,
     if_match: IfMatch = None,
 ) -> models.Worker:
-    """Change the given fields. Disabling ends the Worker's session before this returns."""
+    """Change the given fields. Disabling ends the Worker's session: at this Server before this returns, at others within a second."""
     expected = None
     if if_match is not None:
         before = await services.worker_queries.get(worker_id, scope=actor.scope)
@@ -297,5 +297,5 @@ async def change_worker(
 
 @router.delete("/{worker_id}", status_code=204, summary="Delete a Worker")
 async def delete_worker(worker_id: str, actor: Deleter, services: ServicesDep) -> None:
-    """Remove the entry; the Worker's session ends before this returns."""
+    """Remove the entry and end the Worker's session: at this Server before this returns, at others within a second."""
     await services.workers.delete(worker_id, actor=actor)
