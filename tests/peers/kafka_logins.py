@@ -37,6 +37,8 @@ class KafkaLogins:
 
     def close(self) -> None:
         """Stop listening."""
+        # `close` alone would not wake the thread that accepts. It could then take a connection of the next socket with the same number.
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _accept(self) -> None:

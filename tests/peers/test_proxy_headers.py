@@ -104,6 +104,8 @@ class Listener:
 
     def close(self) -> None:
         """End it."""
+        # `close` alone would not wake the thread that accepts. It could then take a connection of the next socket with the same number.
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
 

@@ -31,6 +31,8 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # `close` alone would not wake the thread that accepts. It could then take a connection of the next socket with the same number.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._cut_all()
 

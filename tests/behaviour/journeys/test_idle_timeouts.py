@@ -44,6 +44,8 @@ class Relay:
 
     def close(self):
         """Accept no more connections."""
+        # `close` alone would not wake the thread that accepts. It could then take a connection of the next socket with the same number.
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
 
