@@ -463,6 +463,39 @@ async def test_a_signing_key_made_at_one_server_is_published_by_the_other(two):
     await until(lambda: _publishes(second, with_next.jwks), "the other Server publishes the next key")
 
 
+async def test_a_withdrawn_signing_key_is_refused_even_if_the_keys_cannot_be_read_at_first(
+    start_server, monkeypatch
+):
+    """The other Server tries again at once, and does not wait for its periodic load."""
+    monkeypatch.setattr(background, "_PRUNE_EVERY_S", 86_400.0)
+    async with start_server() as first, start_server() as second:
+        press = await new_worker(first)
+        token = (await first.token_by_key(*press)).json()["access_token"]
+        await until(lambda: _verifies(second, token), "the other Server accepts the token")
+        (withdrawn,) = first.services.signing_keys.verification_keys
+        read, failures = second.services.store.read, iter(range(2))
+
+        async def fail_twice(query):
+            if query is all_signing_keys and next(failures, None) is not None:
+                raise StoreError("The connection was lost.")
+            return await read(query)
+
+        monkeypatch.setattr(second.services.store, "read", fail_twice)
+        body = {"now": True, "withdraw": [withdrawn]}
+        answer = await first.http.post("/api/signing-keys/rotate", json=body, headers=await first.sign_in())
+        assert answer.status_code == 200, answer.text
+
+        async def is_refused():
+            return not await _verifies(second, token)
+
+        await until(is_refused, "the other Server refuses the token")
+        assert next(failures, None) is None
+
+
+async def _verifies(server, token):
+    return (await server.verify(token)).status_code == 204
+
+
 async def _publishes(server, jwks):
     published = {key["kid"] for key in json.loads(jwks)["keys"]}
     return set(server.services.signing_keys.verification_keys) == published

@@ -5,6 +5,7 @@ The rules (when the next key is created, when it starts to sign, when an old one
 `core.keyring`; this module applies them to the store.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
@@ -80,6 +81,9 @@ class SigningKeys:
         self._keys_withdrawn = keys_withdrawn
         self._decrypted: dict[str, SigningKey] = {}
         self._records: list[SigningKeyRecord] = []
+        # Use of a withdrawn key: of two loads at once, the one that began first could end last, and bring the key back.
+        self._loading = asyncio.Lock()
+        self._has_unread = False
         self.removals = 0
         self.withdrawals = 0
         self.withdrawn_at = None
@@ -91,14 +95,29 @@ class SigningKeys:
         Raises:
             KeyDecryptionError: The Server's secret key is not the one these keys were encrypted with.
         """
-        records = await self._store.read(signing_keys.all_signing_keys)
-        if _has_due_steps(self._plan(records)):
-            records = await self._store.write(self._apply_due_steps)
-        self._take(records)
+        async with self._loading:
+            records = await self._store.read(signing_keys.all_signing_keys)
+            if _has_due_steps(self._plan(records)):
+                records = await self._store.write(self._apply_due_steps)
+            self._take(records)
 
     async def read(self) -> None:
-        """Load the current keys after a peer has changed them; raises like `refresh`."""
-        self._take(await self._store.read(signing_keys.all_signing_keys))
+        """Load the current keys after a peer has changed them; raises like `refresh`, and `catch_up` tries again."""
+        self._has_unread = True
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Load the keys if a peer has changed them since the last load; called a few times a second. Raises like `refresh`."""
+        async with self._loading:
+            if not self._has_unread:
+                return
+            # Before the query: a change that is published during it causes another one.
+            self._has_unread = False
+            try:
+                self._take(await self._store.read(signing_keys.all_signing_keys))
+            except BaseException:
+                self._has_unread = True
+                raise
 
     async def read_all(self) -> list[SigningKeyRecord]:
         """Return every key, in the order in which they are used for signing."""
@@ -125,7 +144,8 @@ class SigningKeys:
             self._create(tx, signs_from=now + self._policy.publish_ahead, actor=actor)
             return signing_keys.all_signing_keys(tx.conn)
 
-        self._take(await self._store.write(op))
+        async with self._loading:
+            self._take(await self._store.write(op))
 
     async def rotate_now(
         self, *, withdraw: Collection[str], check: Callable[[WriteTx], None], actor: Actor
@@ -165,7 +185,8 @@ class SigningKeys:
                 tx.audit(actor.audit_event("signing_key.withdrawn", f"signing_key:{kid}", at=now))
             return self._apply_due_steps(tx)
 
-        self._take(await self._store.write(op), withdrawn=withdraw)
+        async with self._loading:
+            self._take(await self._store.write(op), withdrawn=withdraw)
 
     def _create(self, tx: WriteTx, *, signs_from: datetime, actor: Actor) -> None:
         created = self._make(signs_from)

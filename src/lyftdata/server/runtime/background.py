@@ -192,9 +192,13 @@ async def end_listeners(services: Services) -> None:
 
 
 async def publish_to_peers(services: Services) -> None:
-    """Publish ended sessions and failed attempts to peers."""
+    """Publish ended sessions and failed attempts to peers, and load their signing keys if that has failed."""
     await run_all(
-        services.cluster.flush, services.limits.flush, services.logins.flush, services.origin_watch.flush
+        services.signing_keys.catch_up,
+        services.cluster.flush,
+        services.limits.flush,
+        services.logins.flush,
+        services.origin_watch.flush,
     )
 
 

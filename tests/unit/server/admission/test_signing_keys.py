@@ -212,3 +212,29 @@ async def test_a_key_that_is_about_to_be_removed_can_still_be_withdrawn(server, 
 
     assert server.services.signing_keys.withdrawals == 1
     assert (await server.verify(forged)).status_code == 401
+
+
+async def test_a_withdrawn_key_does_not_come_back_with_a_load_that_began_before(server, admin, monkeypatch):
+    """A periodic load that has read the key, and is slow, ends before the withdrawal or changes nothing after it."""
+    store, keys = server.services.store, server.services.signing_keys
+    has_read, may_return = asyncio.Event(), asyncio.Event()
+    read = store.read
+
+    async def slow_read(query):
+        found = await read(query)
+        has_read.set()
+        await may_return.wait()
+        return found
+
+    monkeypatch.setattr(store, "read", slow_read)
+    loading = asyncio.ensure_future(keys.refresh())
+    await has_read.wait()
+    monkeypatch.setattr(store, "read", read)
+    (first,) = await published(server)
+    server.clock.forward(seconds=1)
+    rotating = asyncio.ensure_future(rotate(server, admin, now=True, withdraw=[first]))
+    await asyncio.wait({rotating}, timeout=0.5)
+    may_return.set()
+    await asyncio.gather(loading, rotating)
+
+    assert first not in keys.verification_keys
