@@ -72,7 +72,7 @@ class EnrollmentLimit:
         self._networks.collect_for_peers()
 
     def take_unpublished(self, max_networks: int) -> dict[str, int]:
-        """Return the failures since the last call by network, for the networks with the most."""
+        """Return failures that were not returned yet by network, for the networks with the most; the others follow."""
         return self._networks.take_unpublished(max_networks)
 
     def charge(self, network: str, failures: int, now_s: float) -> None:

@@ -6,6 +6,7 @@ passes, since many Workers may share one address (NAT). Otherwise anyone behind 
 """
 
 import functools
+import heapq
 import ipaddress
 from collections import OrderedDict
 
@@ -39,12 +40,16 @@ class FailureLimiter:
         self._unpublished = {}
 
     def take_unpublished(self, max_networks: int) -> dict[str, int]:
-        """Return the failures since the last call by network, for the networks with the most; the others are dropped."""
-        if not self._unpublished:
+        """
+        Return failures that were not returned yet by network, for the networks with the most.
+
+        The others follow with the next calls: if they were dropped, an attacker with many networks could have a limit at each Server.
+        """
+        unpublished = self._unpublished
+        if not unpublished:
             return {}
-        unpublished, self._unpublished = self._unpublished, {}
-        worst = sorted(unpublished, key=unpublished.__getitem__, reverse=True)[:max_networks]
-        return {network: unpublished[network] for network in worst}
+        worst = heapq.nlargest(max_networks, unpublished, key=unpublished.__getitem__)
+        return {network: unpublished.pop(network) for network in worst}
 
     def charge(self, network: str, failures: int, now_s: float) -> None:
         """Count failures that another Server has published."""
@@ -89,8 +94,11 @@ class FailureLimiter:
 
     def confirm(self, address: str) -> None:
         """Let peers count a failure that `reserve` has counted here."""
-        if self._unpublished is not None:
-            network = network_of(address)
+        if self._unpublished is None:
+            return
+        network = network_of(address)
+        # Memory exhaustion: bounded, as the buckets are.
+        if network in self._unpublished or len(self._unpublished) < self._max_addresses:
             self._unpublished[network] = self._unpublished.get(network, 0) + 1
 
     def forgive(self, address: str, now_s: float) -> None:

@@ -69,3 +69,28 @@ def test_peers_learn_of_a_failure_once_it_is_confirmed():
     limiter.record_failure("192.0.2.1", 0.0)
 
     assert limiter.take_unpublished(10) == {"192.0.2.1": 2}
+
+
+def test_peers_learn_of_every_failure_in_a_flood():
+    """What is not published at once follows, and each failure is published once."""
+    limiter = FailureLimiter(burst=5)
+    limiter.collect_for_peers()
+    for number in range(5):
+        limiter.record_failure(f"192.0.2.{number}", 0.0)
+    limiter.record_failure("192.0.2.3", 0.0)
+
+    first, second, third = (limiter.take_unpublished(3) for _ in range(3))
+
+    assert first["192.0.2.3"] == 2
+    assert first | second == {f"192.0.2.{number}": 2 if number == 3 else 1 for number in range(5)}
+    assert (len(first), len(second), third) == (3, 2, {})
+
+
+def test_what_peers_have_not_learned_is_bounded():
+    """A flood that cannot be published does not fill the memory."""
+    limiter = FailureLimiter(burst=5, max_addresses=3)
+    limiter.collect_for_peers()
+    for number in range(9):
+        limiter.record_failure(f"192.0.2.{number}", 0.0)
+
+    assert len(limiter.take_unpublished(100)) == 3

@@ -17,7 +17,8 @@ from lyftdata.store.changes import Broadcast
 
 _FAILURES = "failures"
 _SIGN_INS = "sign_ins"
-# A flood from many addresses must not become a flood between Servers: what is published at once is bounded, the worst first.
+# A flood from many addresses must not become a flood between Servers: what is published at once is bounded, the worst first, and the rest
+# follows.
 _MAX_AT_ONCE = 200
 
 
