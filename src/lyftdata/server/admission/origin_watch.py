@@ -129,7 +129,13 @@ class OriginWatch:
 
     def _add(self, suspicion: Suspicion) -> bool:
         """Hold a suspicion and make the Worker poll again; return False if it is already held."""
-        of_worker = self._suspicions.setdefault(suspicion.worker_id, {})
+        # Those that are too old to raise an alarm must not keep a new one out: if the Worker polls at a peer, no poll here removes them.
+        of_worker = {
+            network: held
+            for network, held in self._suspicions.get(suspicion.worker_id, {}).items()
+            if suspicion.at - held.at < _DROP_AFTER
+        }
+        self._suspicions[suspicion.worker_id] = of_worker
         self._suspicions.move_to_end(suspicion.worker_id)
         network = network_of_host(suspicion.address)
         if network in of_worker or len(of_worker) >= _MAX_OF_A_WORKER:

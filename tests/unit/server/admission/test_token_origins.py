@@ -127,6 +127,19 @@ async def test_origins_survive_a_restart(opened):
         assert await origins(server, await server.sign_in()) == before
 
 
+async def test_an_old_suspicion_does_not_keep_out_a_new_one(server, admin, owner, thief):
+    """With several Servers the Worker may poll at a peer for hours, while this one holds what it suspected before."""
+    await owner.connect()
+    await thief.token()
+    session = server.services.sessions.find("press-01")
+    server.clock.forward(minutes=11)
+
+    await thief.token()
+    server.services.origin_watch.worker_polled(session)
+
+    assert await alerted_addresses(server, admin) == [AWAY]
+
+
 async def test_a_token_request_from_elsewhere_during_a_session_raises_an_alert(
     server, admin, owner, thief, capsys
 ):
