@@ -93,7 +93,7 @@ class Alerts:
         repeated = repeated_registrations(self._repeated_registrations.groups())
         copies = await self._workers.undecided_copies(limit=MAX_OF_A_KIND)
         return [
-            *self._audit_log(),
+            *self.audit_log(),
             *copied_identities(copies, self._directory, now),
             *await self._copied_passkeys.alerts(),
             *first_of_a_kind(duplicate_starts(refused), snoozed),
@@ -111,7 +111,8 @@ class Alerts:
             *signing_key_rotation(self._signing_keys.next_signs_from),
         ]
 
-    def _audit_log(self) -> list[Alert]:
+    def audit_log(self) -> list[Alert]:
+        """Return the alert about the audit log, if this Server has found that it was changed or cut; a peer may have found nothing yet."""
         if self._audit_is_intact():
             return []
         return [

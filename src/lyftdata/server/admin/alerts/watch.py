@@ -1,7 +1,8 @@
 """
 Records in the audit log when an alert is raised and when it has ended, so that it is delivered like every other event.
 
-`finder` decides what is an alert, and `fleet_queries` which Workers are lost, as for the overview. With several Servers, the one that started first does this.
+`finder` decides what is an alert, and `fleet_queries` which Workers are lost, as for the overview. With several Servers, the one that started first does this; the others report only that the audit
+log was changed or cut, because each checks it on its own, and compares it with a checkpoint on its own host.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -80,15 +81,21 @@ class AlertWatch:
         """Compare the current alerts with the open ones."""
         servers = await self._all_servers()
         if servers and servers[0].id != self._store.server_id:
+            await self._report_own()
             return
         known = await self._store.read(open_alerts.all_open)
-        found = {
-            (alert.kind.value, alert.key[:200]): alert
-            for alert in [*await self._lost(known), *await self._alerts.find()]
-            if alert.key and alert.kind in INCIDENTS
-        }
+        found = _by_key([*await self._lost(known), *await self._alerts.find()])
         if self._has_changes(found, known):
-            await self._store.write(lambda tx: self._record(tx, found))
+            await self._store.write(lambda tx: self._record(tx, found, is_all=True))
+
+    async def _report_own(self) -> None:
+        """Raise what only this Server may know, and keep it from ending while that is so."""
+        found = _by_key(self._alerts.audit_log())
+        if not found:
+            return
+        known = [one for one in await self._store.read(open_alerts.all_open) if (one.kind, one.key) in found]
+        if self._has_changes(found, known):
+            await self._store.write(lambda tx: self._record(tx, found, is_all=False))
 
     async def _lost(self, known: Sequence[OpenAlertRecord]) -> list[Alert]:
         """Return an alert for each outage from which Workers are still missing."""
@@ -122,15 +129,22 @@ class AlertWatch:
             for record in known
         )
 
-    def _record(self, tx: WriteTx, found: dict[tuple[str, str], Alert]) -> None:
-        """Record alerts that have begun or ended; reads the open ones again, since another Server may have recorded them."""
+    def _record(self, tx: WriteTx, found: dict[tuple[str, str], Alert], *, is_all: bool) -> None:
+        """
+        Record alerts that have begun or ended; reads the open ones again, since another Server may have recorded them.
+
+        Args:
+            tx: The transaction.
+            found: The current alerts.
+            is_all: Whether these are all, so that the others have ended.
+        """
         now = self._clock()
         known = open_alerts.all_open(tx.conn)
         for record in known:
             alert = found.pop((record.kind, record.key), None)
             if alert is not None:
                 open_alerts.note_seen(tx, record, at=now)
-            elif now - record.last_seen_at >= _ENDS_AFTER:
+            elif is_all and now - record.last_seen_at >= _ENDS_AFTER:
                 open_alerts.end_alert(tx, record)
                 tx.audit(self._event(ENDED, f"alert:{record.kind}", {"kind": record.kind, "key": record.key}))
         for (kind, key), alert in list(found.items())[: max(0, _MAX_OPEN - len(known))]:
@@ -141,3 +155,11 @@ class AlertWatch:
 
     def _event(self, action: str, subject: str, details: dict[str, str]) -> AuditEvent:
         return AuditEvent(at=self._clock(), actor="server", action=action, subject=subject, details=details)
+
+
+def _by_key(alerts: Sequence[Alert]) -> dict[tuple[str, str], Alert]:
+    return {
+        (alert.kind.value, alert.key[:200]): alert
+        for alert in alerts
+        if alert.key and alert.kind in INCIDENTS
+    }

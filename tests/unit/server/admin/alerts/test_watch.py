@@ -167,17 +167,43 @@ async def test_only_the_oldest_server_watches(server):
     await flush(server.services)
 
     for servers, count in (([earlier, me], 0), ([me, earlier], 1)):
-
-        async def all_servers(servers=servers):
-            return servers
-
-        watch = AlertWatch(
-            store=server.services.store,
-            alerts=server.services.alerts,
-            fleet=server.services.fleet_queries,
-            directory=server.services.directory,
-            all_servers=all_servers,
-            clock=server.clock,
-        )
-        await watch.look()
+        await watch_of(server, servers).look()
         assert len(await alerts(server)) == count
+
+
+def watch_of(server, servers):
+    """Return the watch of a Server in a deployment of several, the oldest first."""
+
+    async def all_servers():
+        return servers
+
+    return AlertWatch(
+        store=server.services.store,
+        alerts=server.services.alerts,
+        fleet=server.services.fleet_queries,
+        directory=server.services.directory,
+        all_servers=all_servers,
+        clock=server.clock,
+    )
+
+
+async def test_an_audit_log_that_only_a_later_server_finds_changed_raises_an_alert(server, monkeypatch):
+    """Each Server checks the log on its own: the alert lasts while one of them finds it so, and the oldest one ends it."""
+    (me,) = await server.services.cluster.all_servers()
+    earlier = msgspec.structs.replace(me, id="another")
+    later, oldest = watch_of(server, [earlier, me]), watch_of(server, [me, earlier])
+    intact = type(server.services.store)
+    for _ in range(12):
+        with monkeypatch.context() as patch:
+            patch.setattr(intact, "audit_is_intact", False)
+            await later.look()
+        await oldest.look()
+        server.clock.forward(minutes=1)
+    assert [action for action, _, _ in await alerts(server)] == ["alert.audit_log"]
+
+    server.clock.forward(minutes=10)
+    await later.look()
+    assert len(await alerts(server)) == 1
+    await oldest.look()
+
+    assert [action for action, _, _ in await alerts(server)] == ["alert.audit_log", "alert.ended"]
