@@ -39,3 +39,14 @@ async def test_minutes_are_summed_in_steps(store):
         (10, 2, 10, 1),
         (30, 7, 35, 1),
     ]
+
+
+async def test_what_several_servers_count_in_a_minute_is_added_up(store):
+    """Each writes its own admissions and refusals, and all of them know how many Workers are connected."""
+    for admitted, refused in ((5, 1), (7, 0)):
+        sample = Sample(at=NOON, online=3, admitted=admitted, refused=refused)
+        await store.write(lambda tx, sample=sample: samples.add_sample(tx, sample, keep_since=NOON))
+
+    (found,) = await store.read(lambda conn: samples.summed_samples(conn, since=NOON, step_s=60))
+
+    assert (found.online, found.admitted, found.refused) == (3, 12, 1)

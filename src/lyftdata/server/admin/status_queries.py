@@ -80,8 +80,8 @@ class StatusQueries:
         """
         Return the history of the last hour (by minute), day (by ten minutes) or week (by hour).
 
-        A point has the most Workers connected at once, and the sums of admissions and refusals. Steps in which the Server did not
-        run have no point.
+        A point has the most Workers connected at once, and the sums of admissions and refusals at all Servers; of the current minute,
+        only those at this Server. Steps in which no Server ran have no point.
         """
         length, step = _STEPS[period]
         now = self._clock()

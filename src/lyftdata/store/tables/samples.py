@@ -10,10 +10,16 @@ from lyftdata.store.rows import to_row
 from lyftdata.store.schema import samples
 from lyftdata.store.writer.transaction import WriteTx
 
+_COUNTED = frozenset({"admitted", "refused"})
+
 
 def add_sample(tx: WriteTx, sample: Sample, *, keep_since: datetime) -> None:
-    """Write the sample of a minute (replacing one, if the clock was set back), and delete those before `keep_since`."""
-    dialect.upsert(tx.conn, samples, [to_row(sample)])
+    """
+    Write the sample of a minute, and delete those before `keep_since`.
+
+    Several Servers write the same minute, and so does one whose clock was set back: what each has counted is added up.
+    """
+    dialect.upsert(tx.conn, samples, [to_row(sample)], add=_COUNTED)
     tx.conn.execute(delete(samples).where(samples.c.at < keep_since))
 
 

@@ -50,7 +50,7 @@ class Period(StrEnum):
 
 
 class HistoryPoint(BaseModel):
-    """One step: the most Workers connected at once, and how many attempts were admitted and refused."""
+    """One step: the most Workers connected at once, and how many attempts were admitted and refused; in the current minute, at this Server."""
 
     at: datetime
     online: int
@@ -59,7 +59,7 @@ class HistoryPoint(BaseModel):
 
 
 class History(BaseModel):
-    """The Server over time, the oldest step first; steps in which it did not run are left out."""
+    """All Servers together over time, the oldest step first; steps in which none ran are left out."""
 
     period: Period
     since: datetime

@@ -48,7 +48,7 @@ async def history(
     services: ServicesDep,
     period: Period = Period.HOUR,
 ) -> History:
-    """Return the numbers of connected Workers, admissions and refusals over the last hour, day or week."""
+    """Return the numbers of connected Workers, admissions and refusals at all Servers over the last hour, day or week; of the current minute, those at this Server."""
     return await services.status_queries.history(period)
 
 
