@@ -2,7 +2,7 @@
 Applies committed changes to this Server's memory and to the Workers connected to it.
 
 Called in the event loop after the commit and before the operator gets an answer: when `disable` returns, the
-Worker's session has already ended.
+Worker's session at this Server has already ended. A session at a peer ends once that peer has read the change, within a second.
 """
 
 from collections.abc import Callable, Mapping, Sequence
