@@ -186,5 +186,28 @@ async def test_a_waiting_start_is_connected_as_soon_as_the_previous_one_signs_of
         await held
 
 
+async def test_a_worker_that_signs_off_at_another_server_is_offline_at_once(two):
+    """A load balancer may send the sign-off to any Server; the Worker's session has ended by it, and is not lost."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+    held = await connected(first, token)
+    await until(lambda: _is_online(second, "press-01"), "the second Server knows")
+
+    assert (await poll(second, token, "boot-other", sign_off=True)).json()["session"] == "ended"
+    assert await _is_online(second, "press-01")
+    assert (await poll(second, token, sign_off=True)).json()["session"] == "ended"
+
+    assert not await _is_online(second, "press-01")
+    await until(lambda: _is_offline(first), "the first Server learns of it")
+    await held
+    for server in two:
+        await server.services.session_log.flush()
+    shown = await first.http.get("/api/workers/press-01/sessions", headers=await first.sign_in())
+    assert [(one["end"], one["host"]) for one in shown.json()["items"]] == [
+        ("signed_off", {"hostname": "boot-0001"})
+    ]
+    assert await _row_of(first) is None
+
+
 async def _is_waiting(server):
     return bool(server.services.sessions._slots._waiting)

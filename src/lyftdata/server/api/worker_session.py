@@ -1,5 +1,6 @@
 """`POST /api/worker/session`: the long poll by which a Worker is connected."""
 
+import contextlib
 import math
 import random
 from functools import partial
@@ -111,11 +112,34 @@ async def _poll(request: Request, services: Services) -> Response:
 
 async def _sign_off(request: Request, services: Services, verified: VerifiedWorker, poll: Poll) -> Response:
     """End the session; an ephemeral Worker learns whether its entry is gone, so that it does not come back with the same identity."""
+    await _move_here(services, verified, poll.boot_id)
     services.sessions.sign_off(verified.worker.id, poll.boot_id)
     is_removed = await services.ephemeral_workers.sign_off(
         verified.worker, boot_id=poll.boot_id, address=client_address(request.scope)
     )
     return json_response({"session": "ended", "hold_s": 0, "directives": [], "removed": is_removed})
+
+
+async def _move_here(services: Services, verified: VerifiedWorker, boot_id: str) -> None:
+    """
+    Move the session of a boot that signs off from a peer to this Server, where it then ends.
+
+    The agent signs off on a new connection, which a load balancer may send to any Server. At the peer that has the session, the Worker
+    would count as lost after a while.
+    """
+    worker_id = verified.worker.id
+    if services.store.is_shared and not services.sessions.is_online(worker_id):
+        # It may have connected to a peer a moment ago.
+        await services.store.refresh(full=True)
+    session = services.sessions.find(worker_id)
+    is_here = services.sessions.find_here(worker_id) is not None
+    if session is None or is_here or session.boot.boot_id != boot_id:
+        return
+    # Another boot that got the slot in the meantime keeps it.
+    with contextlib.suppress(DuplicateInstanceError):
+        async with services.cluster.claim_slot(worker_id, session.boot, verified.claims.cred) as place:
+            verified = services.verifier.recheck(verified)
+            services.sessions.attach(verified.worker, session.boot, verified.claims.cred, since=place.since)
 
 
 async def _wait_for_slot(request: Request, services: Services, verified: VerifiedWorker, boot: Boot) -> None:
