@@ -15,7 +15,7 @@ import contextlib
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -87,6 +87,7 @@ class Store:
         self._reading = dialect.for_reading(engine)
         self._audit_key = audit_key
         self._on_change: OnChange | None = None
+        self._load: Callable[[], Awaitable[None]] | None = None
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._gathered: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
@@ -205,15 +206,19 @@ class Store:
         """Return whether other Servers may use the same database."""
         return self._change_feed is not None
 
-    def deliver_changes_to(self, on_change: OnChange) -> None:
+    def deliver_changes_to(
+        self, on_change: OnChange, *, load: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """
         Deliver changes from the next commit on.
 
         Args:
             on_change: Called in the event loop with the changes of a commit, after the commit and before the caller that
              made it continues.
+            load: Loads what a change only names; `refresh` waits for it.
         """
         self._on_change = on_change
+        self._load = load
 
     def start_change_feed(self) -> None:
         """Start to deliver the changes of peers, beginning at the time at which the database was opened."""
@@ -226,13 +231,15 @@ class Store:
 
     async def refresh(self, *, full: bool = False) -> None:
         """
-        Read the changes of peers; with `full`, every change committed before this call.
+        Read the changes of peers, and load what they name; with `full`, every change committed before this call.
 
         Raises:
             StoreError: The database cannot be queried.
         """
         if self._change_feed is not None:
             await self._change_feed.refresh(full=full)
+            if self._load is not None:
+                await self._load()
 
     @property
     def audit_is_sound(self) -> bool:

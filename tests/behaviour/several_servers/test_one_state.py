@@ -492,6 +492,33 @@ async def test_a_withdrawn_signing_key_is_refused_even_if_the_keys_cannot_be_rea
         assert next(failures, None) is None
 
 
+async def test_a_token_of_a_new_signing_key_is_accepted_by_a_server_that_is_still_loading_it(
+    two, monkeypatch
+):
+    """A Worker may use its token at another Server a millisecond after the key was put to use."""
+    first, second = two
+    press = await new_worker(first)
+    read, may_load = second.services.store.read, asyncio.Event()
+
+    async def slow_read(query):
+        if query is all_signing_keys:
+            await may_load.wait()
+        return await read(query)
+
+    monkeypatch.setattr(second.services.store, "read", slow_read)
+    answer = await first.http.post(
+        "/api/signing-keys/rotate", json={"now": True}, headers=await first.sign_in()
+    )
+    assert answer.status_code == 200, answer.text
+    token = (await first.token_by_key(*press)).json()["access_token"]
+
+    verifying = asyncio.ensure_future(second.verify(token))
+    await asyncio.wait({verifying}, timeout=1)
+    may_load.set()
+
+    assert (await verifying).status_code == 204
+
+
 async def _verifies(server, token):
     return (await server.verify(token)).status_code == 204
 

@@ -101,23 +101,27 @@ class SigningKeys:
                 records = await self._store.write(self._apply_due_steps)
             self._take(records)
 
-    async def read(self) -> None:
-        """Load the current keys after a peer has changed them; raises like `refresh`, and `catch_up` tries again."""
+    def note_change(self) -> None:
+        """Record that the keys were changed, here or at a peer, so that `catch_up` loads them."""
         self._has_unread = True
-        await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Load the keys if a peer has changed them since the last load; called a few times a second. Raises like `refresh`."""
+        """
+        Load the keys if they were changed since the last load; raises like `refresh`.
+
+        Called when they were changed, a few times a second in case that failed, and before an unknown token is refused (`Store.refresh`).
+        """
         async with self._loading:
             if not self._has_unread:
                 return
             # Before the query: a change that is published during it causes another one.
             self._has_unread = False
             try:
-                self._take(await self._store.read(signing_keys.all_signing_keys))
+                records = await self._store.read(signing_keys.all_signing_keys)
             except BaseException:
                 self._has_unread = True
                 raise
+            self._take(records)
 
     async def read_all(self) -> list[SigningKeyRecord]:
         """Return every key, in the order in which they are used for signing."""

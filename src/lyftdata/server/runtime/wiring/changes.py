@@ -8,6 +8,11 @@ from lyftdata.server.runtime.services import Services
 
 def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeApplier:
     """Build the applier of committed changes, with a handler for each kind of change by peers."""
+
+    def load_signing_keys() -> None:
+        services.signing_keys.note_change()
+        detached.start(services.signing_keys.catch_up())
+
     return ChangeApplier(
         directory=services.directory,
         sessions=services.sessions,
@@ -20,7 +25,7 @@ def build_change_applier(services: Services, detached: DetachedTasks) -> ChangeA
         events=services.events,
         cluster=ClusterHandlers(
             presence=services.cluster.receive_presence,
-            signing_keys=lambda: detached.start(services.signing_keys.read()),
+            signing_keys=load_signing_keys,
             broadcast=(
                 services.limits.receive,
                 services.origin_watch.receive,

@@ -136,7 +136,9 @@ async def open_services(
         services = await _build_services(basis, passwords or Passwords(), tracing)
         await services.operators.ensure_first(settings.admin_init_password, announce=announce_password)
         detached = DetachedTasks()
-        store.deliver_changes_to(build_change_applier(services, detached).on_change)
+        store.deliver_changes_to(
+            build_change_applier(services, detached).on_change, load=services.signing_keys.catch_up
+        )
         await services.cluster.load_presence()
         store.start_change_feed()
         await services.cluster.join()
