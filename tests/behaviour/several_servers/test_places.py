@@ -209,5 +209,28 @@ async def test_a_worker_that_signs_off_at_another_server_is_offline_at_once(two)
     assert await _row_of(first) is None
 
 
+async def test_a_worker_whose_polls_alternate_between_servers_is_logged_as_connected_once(
+    start_server, capsys
+):
+    """Each Server logs which Workers connect and disconnect, and a session that moves does neither."""
+    logged = {"LYFTDATA_LOG_DECISIONS": "yes"}
+    async with start_server(**logged) as first, start_server(**logged) as second:
+        token = await token_of(first, *await new_worker(first))
+        assert (await poll(first, token)).status_code == 200
+        for server, other in ((second, first), (first, second)):
+            await until(lambda server=server: _is_online(server, "press-01"), "it knows of the session")
+            assert (await poll(server, token, max_hold_s=1)).status_code == 200
+            await until(lambda other=other: _has_no_session(other), "the session has moved")
+        await poll(first, token, sign_off=True)
+        await until(lambda: _is_offline(second), "the second Server learns of it")
+
+    out = capsys.readouterr().out
+    assert (out.count("worker_online"), out.count("worker_offline")) == (1, 1)
+
+
+async def _has_no_session(server):
+    return server.services.sessions.find_here("press-01") is None
+
+
 async def _is_waiting(server):
     return bool(server.services.sessions._slots._waiting)

@@ -273,13 +273,13 @@ DECISION = LogEvent(
 WORKER_ONLINE = LogEvent(
     name="worker_online",
     level="info",
-    message="A Worker connected to this Server.",
+    message="A Worker has connected.",
     fields={"worker_id": "ID of the Worker", "address": "its address"},
 )
 WORKER_OFFLINE = LogEvent(
     name="worker_offline",
     level="info",
-    message="A Worker is no longer connected to this Server.",
+    message="A Worker is no longer connected.",
     fields={"worker_id": "ID of the Worker", "address": "its address", "reason": "why"},
 )
 AUDIT_LOG_CHANGED = LogEvent(

@@ -57,7 +57,7 @@ class DecisionLog:
         )
 
     def worker_online(self, session: Session) -> None:
-        """Log that a Worker has connected to this Server."""
+        """Log that a Worker has connected; not that its session has moved here from a peer."""
         emit(_log, WORKER_ONLINE, worker_id=session.worker_id, address=session.boot.address)
 
     def worker_offline(self, session: Session, why: str) -> None:

@@ -36,7 +36,8 @@ class ServerSessionHandlers(SessionHandlers):
     def session_started(self, session: Session) -> None:
         """Record the session in the history and, if decisions are logged, in the decision log."""
         self._session_log.session_started(session)
-        if self._decisions is not None:
+        # A load balancer may send each poll to another Server.
+        if self._decisions is not None and not session.has_moved:
             self._decisions.worker_online(session)
 
     def session_broken(self, session: Session) -> None:

@@ -240,7 +240,8 @@ class Sessions:
         was_online = self.is_online(worker.id)
         fresh = Session(worker.id, boot, credential, since or self._now())
         self._by_worker[worker.id] = fresh
-        self._elsewhere.pop(worker.id, None)
+        remote = self._elsewhere.pop(worker.id, None)
+        fresh.has_moved = remote is not None and remote.boot.boot_id == boot.boot_id
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
         _notify(self._handlers.session_started, fresh)
         if not was_online:

@@ -58,6 +58,7 @@ class Session:
         "broken",
         "credential",
         "earlier_networks",
+        "has_moved",
         "known",
         "poll",
         "queued",
@@ -76,6 +77,8 @@ class Session:
         self.timer: asyncio.TimerHandle | None = None
         self.known: asyncio.Event | None = None
         self.broken = False
+        self.has_moved = False
+        """Whether this boot was connected to another Server just before."""
         self.earlier_networks: tuple[str, ...] = ()
         """The networks from which this boot has polled before its current one."""
 
