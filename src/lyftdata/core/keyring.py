@@ -2,7 +2,7 @@
 The Server's signing keys: what they are, how they are stored, and when they change.
 
 Rotation with overlap: the next key is published a day before it signs, so that every service that caches the JWKS has seen
-it; the previous one stays published until its last token has expired.
+it; the previous one stays published for a day after its last token has expired.
 """
 
 import functools

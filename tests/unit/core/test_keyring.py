@@ -89,13 +89,13 @@ def test_the_next_key_is_published_a_day_before_it_signs(days, create):
 
 
 def test_a_retired_key_outlives_its_tokens():
-    """When the next key starts to sign, the previous one gets an end after the expiry of its last token; then it is removed."""
+    """When the next key starts to sign, the previous one gets an end a day after the expiry of its last token; then it is removed."""
     records = [record(), record("k2", signs_from=NOON + timedelta(days=30))]
     now = NOON + timedelta(days=30)
 
     ((kid, retires_at),) = plan_rotation(records, now=now, policy=POLICY).retire
     assert kid == "k1"
-    assert retires_at > now + POLICY.token_ttl
+    assert retires_at == now + POLICY.token_ttl + timedelta(days=1)
     retired = [record(retires_at=retires_at), records[1]]
     assert plan_rotation(retired, now=retires_at - timedelta(seconds=1), policy=POLICY).remove == []
     assert plan_rotation(retired, now=retires_at, policy=POLICY).remove == ["k1"]

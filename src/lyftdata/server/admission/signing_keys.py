@@ -157,8 +157,8 @@ class SigningKeys:
         """
         Let another key sign from now on: the next one if it is published, otherwise a new one.
 
-        The previous key stays published until its last token has expired, unless it is withdrawn: then tokens that it signed are refused
-        here before this returns, and at peers within a second.
+        The previous key stays published for a day after its last token has expired, unless it is withdrawn: then tokens that it signed are
+        refused here before this returns, and at peers within a second.
 
         Args:
             withdraw: The `kid` of each key to withdraw.
