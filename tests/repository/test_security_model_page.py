@@ -14,6 +14,7 @@ from lyftdata.core import (
     nonces,
 )
 from lyftdata.core.enrollment_limit import EnrollmentLimit
+from lyftdata.core.lockout import Lockout
 from lyftdata.core.rate_limit import FailureLimiter
 from lyftdata.server.admin import (
     api_token_uses,
@@ -95,6 +96,10 @@ ENROLLMENTS = EnrollmentLimit()
         f"For {minutes(returning._RECONNECT_WITHIN)} minutes after the Server's start",
         f"until its token expires: {DEFAULTS['LYFTDATA_WORKER_TOKEN_TTL'] // 60} minutes unless you set `LYFTDATA_WORKER_TOKEN_TTL`",
         f"A form may take {WORDS[int(request_body._BODY_WITHIN_S)]} seconds to arrive",
+        f"| one device mark | {default_of(Lockout, 'per_device')} |",
+        f"| one name from one network | {default_of(Lockout, 'per_pair')} |",
+        f"| one network (an IPv4 address, an IPv6 /64) | {default_of(Lockout, 'per_network')} |",
+        f"| one name from anywhere | {default_of(Lockout, 'per_name')} |",
     ],
 )
 def test_the_page_states_the_limits_in_the_code(stated):
@@ -116,7 +121,7 @@ def test_limits_that_the_page_states_in_words_are_those_in_the_code():
     assert "one exchange every three seconds" in PAGE
 
     assert operator_gate._AT_ONCE == 3
-    assert "At most three answers for an operator are prepared at a time" in PAGE
+    assert "At each Server at most three answers for an operator are prepared at a time" in PAGE
 
     # In milliseconds of the event loop for each second.
     assert operator_budget._EARNED_PER_S == 1_000 / 4

@@ -7,6 +7,8 @@ import pytest
 
 from lyftdata.cli.worker_tables import print_next_steps, show_worker, show_workers, state_of
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_an_empty_list_says_whether_it_was_filtered(capsys):
     """With a filter, other Workers may exist."""
@@ -14,6 +16,16 @@ def test_an_empty_list_says_whether_it_was_filtered(capsys):
     assert "No Worker matches." in "".join(capsys.readouterr())
     show_workers([])
     assert "There are no Workers." in "".join(capsys.readouterr())
+
+
+def test_the_tutorial_shows_the_columns_of_the_list(capsys):
+    """A reader compares the page with the terminal."""
+    worker = {"strategy": "api_key", "status": "online", "enabled": True, "labels": {}, "host": {}}
+    show_workers([defaultdict(lambda: None, worker | {"id": "press-01", "name": "press-01"})])
+    heading = capsys.readouterr().out.splitlines()[0].split()
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8").splitlines()
+
+    assert heading in [line.split() for line in page]
 
 
 @pytest.mark.parametrize("approval", ["pending", "denied", "expired"])
