@@ -228,6 +228,24 @@ async def test_a_worker_whose_polls_alternate_between_servers_is_logged_as_conne
     assert (out.count("worker_online"), out.count("worker_offline")) == (1, 1)
 
 
+async def test_a_worker_that_moves_between_servers_still_learns_that_its_labels_have_changed(two):
+    """The Server that it has left could not say so any more; the other one does, once for each token."""
+    first, second = two
+    token = await token_of(first, *await new_worker(first))
+    assert (await poll(first, token)).status_code == 200
+    await until(lambda: _is_online(second, "press-01"), "the second Server knows of it")
+    changed = await first.http.patch(
+        "/api/workers/press-01", json={"labels": {"zone": "eu"}}, headers=await first.sign_in()
+    )
+    assert changed.status_code == 200, changed.text
+    await second.services.store.refresh(full=True)
+
+    answers = [await poll(second, token, max_hold_s=1) for _ in range(2)]
+
+    found = [[one["kind"] for one in answer.json()["directives"]] for answer in answers]
+    assert found == [["renew"], []]
+
+
 async def _has_no_session(server):
     return server.services.sessions.find_here("press-01") is None
 

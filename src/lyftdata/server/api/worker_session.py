@@ -105,9 +105,18 @@ async def _poll(request: Request, services: Services) -> Response:
     if is_new and verified.worker.rotation_asked_at is not None:
         # With the next poll: a client that does not know the directive must not take it as a reason to wait now.
         services.sessions.send_directive(verified.worker.id, ROTATE_KEY)
+    if is_new and place.moves and not _describes(verified):
+        # The directive for this change was queued between two polls, at the Server that it has left.
+        services.sessions.ask_to_renew(verified.worker.id, verified.claims.jti)
     if is_new and not place.moves:
         return _established(services, [], outdated)
     return await _hold(request, services, current, verified, at_most_s=poll.max_hold_s, outdated=outdated)
+
+
+def _describes(verified: VerifiedWorker) -> bool:
+    """Return whether a token has the current name and labels of its Worker."""
+    claims, worker = verified.claims, verified.worker
+    return (claims.worker_name, claims.labels) == (worker.name, worker.labels)
 
 
 async def _sign_off(request: Request, services: Services, verified: VerifiedWorker, poll: Poll) -> Response:

@@ -27,7 +27,7 @@ from lyftdata.server.admission.token_origins import TokenOrigins
 from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.activity import ActivityLog
 from lyftdata.server.sessions.registry import Sessions
-from lyftdata.server.sessions.session import ROTATE_KEY, Directive, Session
+from lyftdata.server.sessions.session import RENEW, ROTATE_KEY, Directive, Session
 from lyftdata.server.streams.events import Event, Events
 from lyftdata.store.changes import (
     AllChanged,
@@ -43,8 +43,6 @@ from lyftdata.store.changes import (
 _log = get_logger(__name__)
 
 P = ParamSpec("P")
-
-_RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
 
 class ClusterHandlers(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,11 +184,11 @@ class ChangeApplier:
         problem = find_problem(self._directory, session.worker_id, session.credential, now=self._clock())
         if problem is Problem.IDENTITY_KEY_REPLACED:
             # The Worker's owner has replaced the key, and the Worker can get a token with the new one. The old token is not accepted any more.
-            self._sessions.send_directive(session.worker_id, _RENEW)
+            self._sessions.send_directive(session.worker_id, RENEW)
         elif problem is not None:
             self._stop(session, self._refusal(problem, session))
         elif renew:
-            self._sessions.send_directive(session.worker_id, _RENEW)
+            self._sessions.send_directive(session.worker_id, RENEW)
 
     def _reference(self, refused: RefusedError, session: Session) -> str:
         """Record why a session ends; it must end even if that fails."""

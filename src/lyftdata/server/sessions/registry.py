@@ -32,7 +32,7 @@ from lyftdata.log import emit, get_logger
 from lyftdata.server.sessions.handlers import SessionHandlers
 from lyftdata.server.sessions.hold_time import HoldTime
 from lyftdata.server.sessions.poll_deadlines import PollDeadlines
-from lyftdata.server.sessions.session import Boot, Directive, PollEnd, Session, both_hosts, key_of
+from lyftdata.server.sessions.session import RENEW, Boot, Directive, PollEnd, Session, both_hosts, key_of
 from lyftdata.server.sessions.slot_queue import SlotQueue
 
 _log = get_logger(__name__)
@@ -70,6 +70,8 @@ class Sessions:
         self._slots = SlotQueue()
         # By Worker, the boot ID whose poll was last held here; a session may move away and come back.
         self._has_been_held: dict[str, str] = {}
+        # By Worker, the token that it was asked to renew because of what the token says.
+        self._asked_to_renew: dict[str, str] = {}
 
     def online_count(self) -> int:
         """Return how many Workers are connected to any Server."""
@@ -118,6 +120,7 @@ class Sessions:
             self._elsewhere.pop(worker_id, None)
             if worker_id not in self._by_worker:
                 self._has_been_held.pop(worker_id, None)
+                self._asked_to_renew.pop(worker_id, None)
                 self._slots.free(worker_id)
         if self.is_online(worker_id) is not was_online:
             self._presence_changed(worker_id)
@@ -331,6 +334,16 @@ class Sessions:
         elif directive not in session.queued:
             session.queued.append(directive)
 
+    def ask_to_renew(self, worker_id: str, token_id: str) -> None:
+        """
+        Make a Worker get a new token, because its current one names it differently; once for each token.
+
+        A client that does not understand the directive must not be answered at once again and again.
+        """
+        if self._asked_to_renew.get(worker_id) != token_id:
+            self._asked_to_renew[worker_id] = token_id
+            self.send_directive(worker_id, RENEW)
+
     def ask_to_poll_again(self, worker_id: str) -> None:
         """Answer the held poll of a Worker here, if there is one, so that it polls again at once, possibly from another network."""
         session = self._by_worker.get(worker_id)
@@ -394,6 +407,7 @@ class Sessions:
         self._end_grace(session)
         del self._by_worker[session.worker_id]
         self._has_been_held.pop(session.worker_id, None)
+        self._asked_to_renew.pop(session.worker_id, None)
         if session.poll is not None:
             _settle(session.poll, outcome)
         self._slots.free(session.worker_id)

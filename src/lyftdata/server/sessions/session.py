@@ -28,6 +28,7 @@ class Directive(msgspec.Struct, frozen=True, omit_defaults=True):
 
 ROTATE_KEY = Directive(kind="rotate_key", reason="An operator asks for a new identity key.")
 """Sent once to each session of a Worker whose key is to be rotated, until it has another key."""
+RENEW = Directive(kind="renew", reason="Name, labels or key have changed.")
 
 
 class PollEnd(Enum):
