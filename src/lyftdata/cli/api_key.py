@@ -127,7 +127,7 @@ def show(name: str, url: str | None, *, as_json: bool) -> None:
 @url_option
 def revoke(name: str, url: str | None, *, yes: bool, as_json: bool) -> None:
     """
-    Revoke an API key: every Worker that uses it is cut off at once.
+    Revoke an API key: every Worker that uses it is cut off, within a second at every Server.
 
     \b
     Example:

@@ -126,7 +126,7 @@ class ApiKeys:
 
     async def revoke(self, name: str, *, actor: Actor) -> list[ApiKeyRecord]:
         """
-        Revoke every generation of a key: its Workers are cut off at once. Repeating it changes nothing.
+        Revoke every generation of a key: its Workers are cut off, at peers within a second. Repeating it changes nothing.
 
         Raises:
             NotFoundError: No such key.

@@ -110,7 +110,8 @@ async def end_previous(page: Page) -> Response:
     page.check_unchanged((await page.services.api_key_queries.get(name, scope=page.actor.scope)).generation)
     await page.services.api_keys.end_previous(name, actor=page.actor)
     return page.redirect(
-        f"/api-keys/{name}", done="The old key has ended, and every Worker that still used it was cut off."
+        f"/api-keys/{name}",
+        done="The old key has ended, and every Worker that still used it is cut off: at other Servers within a second.",
     )
 
 
@@ -125,7 +126,8 @@ async def revoke(page: Page) -> Response:
     name = page.part("name")
     await page.services.api_keys.revoke(name, actor=page.actor)
     return page.redirect(
-        f"/api-keys/{name}", done="The key is revoked, and every Worker that used it was cut off."
+        f"/api-keys/{name}",
+        done="The key is revoked, and every Worker that used it is cut off: at other Servers within a second.",
     )
 
 
