@@ -1,5 +1,6 @@
 """The reference pages are current, and links, paths and settings in the docs exist."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -75,3 +76,31 @@ def test_a_block_can_be_pasted_as_a_whole(page):
         assert not [
             command for command in commands[:-1] if re.match(r"[#$] cat > \S|.* --pwprompt\b", command)
         ]
+
+
+def printed_headings():
+    """Return the columns of each table of four or more columns that a command prints, in capitals as printed."""
+    found = []
+    for path in (ROOT / "src" / "lyftdata" / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Tuple) and len(node.elts) > 3:
+                names = [
+                    one.value.upper()
+                    for one in node.elts
+                    if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                ]
+                found += [names] if len(names) == len(node.elts) else []
+    return found
+
+
+def test_tables_on_the_pages_have_the_headings_that_the_commands_print():
+    """With every column, and in capitals."""
+    printed = printed_headings()
+    beginnings = [heading[:2] for heading in printed]
+    lines = [
+        re.split(r" {2,}", line) for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()
+    ]
+    shown = [line for line in lines if [cell.upper() for cell in line[:2]] in beginnings]
+
+    assert shown
+    assert [line for line in shown if line not in printed] == []

@@ -208,3 +208,19 @@ def test_a_warning_has_a_remedy(written):
 def test_on_a_console_the_sentence_follows_the_identifier(written):
     """So people need not look the identifier up."""
     assert "example_failed: It failed." in written("console", problem="p")
+
+
+def test_log_lines_on_the_pages_are_those_of_the_program():
+    """README and docs show a line as a terminal does: the event, and its sentence."""
+    root = SOURCE.parents[1]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    shown = [
+        line
+        for page in pages
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.match(r"… (\[|[a-z_]+: )", line)
+    ]
+
+    assert shown
+    beginnings = tuple(f"… {event.name}: {event.message}" for event in EVENTS)
+    assert [line for line in shown if not line.startswith(beginnings)] == []
