@@ -15,7 +15,9 @@ from lyftdata.core import (
 )
 from lyftdata.core.enrollment_limit import EnrollmentLimit
 from lyftdata.core.lockout import Lockout
+from lyftdata.core.policy import ACTIONS
 from lyftdata.core.rate_limit import FailureLimiter
+from lyftdata.core.records import Role
 from lyftdata.server.admin import (
     api_token_uses,
     audit_export,
@@ -32,6 +34,7 @@ from lyftdata.server.http import request_body
 from lyftdata.server.runtime.settings_table import TABLE
 from lyftdata.server.streams import events
 from lyftdata.store.tables import known_networks
+from lyftdata.web.render import HEADERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "explanation" / "security-model.md").read_text(encoding="utf-8").split())
@@ -126,3 +129,23 @@ def test_limits_that_the_page_states_in_words_are_those_in_the_code():
     # In milliseconds of the event loop for each second.
     assert operator_budget._EARNED_PER_S == 1_000 / 4
     assert "It refills at about a quarter of the event loop's time" in PAGE
+
+
+def test_the_page_says_what_a_viewer_may_not_do():
+    """The table of actions decides it."""
+    may = {action for action, rule in ACTIONS.items() if Role.VIEWER in rule.roles}
+    reading = {action for action in ACTIONS if action.endswith((".read", ".verify"))}
+
+    assert reading - may == {"event_destinations.read"}
+    assert may - reading == {"own_account", "own_second_factor"}
+    assert (
+        "A viewer sees everything but event destinations, and changes nothing but their own account." in PAGE
+    )
+
+
+def test_the_page_says_which_scripts_a_page_may_run():
+    """Those that this Server serves, and no inline script."""
+    policy = HEADERS["Content-Security-Policy"].split("; ")
+
+    assert [rule for rule in policy if rule.startswith("script-src")] == ["script-src 'self'"]
+    assert "the Content-Security-Policy allows only script files of this Server" in PAGE
