@@ -13,7 +13,7 @@ from tests.certificates import issued
 
 from lyftdata.unreachable import remedy_for_failure
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
+PRODUCTION = Path(__file__).parents[2] / "docs" / "how-to" / "set-up-for-production.md"
 
 
 @pytest.fixture
@@ -62,13 +62,13 @@ def test_an_incomplete_certificate_has_its_own_remedy(tmp_path, serve, is_comple
 
 
 def test_the_documented_commands_make_complete_certificates(tmp_path):
-    """Certificates made as operations.md describes for a private CA pass the strictest check."""
-    page = OPERATIONS.read_text().partition("**With a private CA,**")[2]
-    (block, *_) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
-    commands = block.replace("$ openssl", "openssl")
+    """Certificates made as set-up-for-production.md describes pass the strictest check."""
+    page = PRODUCTION.read_text(encoding="utf-8").partition("## 2. Make certificates")[2]
+    (commands, *_) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     subprocess.run(["sh", "-ec", commands], cwd=tmp_path, check=True, capture_output=True)
 
-    verify = ["openssl", "verify", "-x509_strict", "-CAfile", "ca.pem", "cert.pem"]
+    names = ("lyftdata", "lyftdata-1", "lyftdata-2", "db")
+    verify = ["openssl", "verify", "-x509_strict", "-CAfile", "ca.pem", *(f"{name}.pem" for name in names)]
     subprocess.run(verify, cwd=tmp_path, check=True, capture_output=True)
 
 
