@@ -27,7 +27,7 @@ from lyftdata.server.clock import Clock
 from lyftdata.server.sessions.registry import Sessions
 from lyftdata.store import Store, audit_log
 from lyftdata.store.audit_log import AuditFilter
-from lyftdata.store.tables import activity
+from lyftdata.store.tables import activity, token_origins, worker_sessions
 
 MAX_WORKERS = 10_000
 _MAX_CUT_OFFS = 20
@@ -36,10 +36,10 @@ _SHOWN_AT_ONCE = 50
 _WRITTEN_WITHIN = timedelta(minutes=1)
 
 NOT_RECORDED = (
-    "Single tokens. For each network, credential and audience of a Worker the first and the last time are kept, for the last 16 of these combinations. What another "
-    "Server knows of them is up to a minute late.",
-    "What a service did for a Worker that came with a token. The logs of the services listed under tokens show it.",
-    "Sessions before the last 20 of each Worker, and the credential with which an earlier session was opened.",
+    "Single tokens. For each network, credential and audience of a Worker the first and the last time are kept, for the last "
+    f"{token_origins.KEPT_OF_A_WORKER} of these combinations. What another Server knows about them is up to a minute late.",
+    "What a service did for a Worker that presented a token. The logs of the services listed under tokens show it.",
+    f"Sessions before the last {worker_sessions.KEPT_OF_A_WORKER} of each Worker, and the credential with which an earlier session was opened.",
     "Deleted Workers, except for their events in the audit log.",
     "Refused attempts: they are under Refusals (`lyftdata refusals list`), for as long as they are kept.",
 )

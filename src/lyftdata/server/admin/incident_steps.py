@@ -93,7 +93,7 @@ class IncidentSteps:
 
 
 _OFFLINE = (
-    "Services that check tokens offline accept those that were given out until they end, whatever is cut off. "
+    "Services that check tokens offline accept tokens that were issued before the cut-off until they expire. "
     "Where that is too long, reject the IDs of these Workers there."
 )
 

@@ -26,7 +26,7 @@ async def rotate(page: Page) -> Response:
     page.check_unchanged(_state(await _keys(page)))
     await page.services.signing_key_rotation.rotate_now(withdraw=(), actor=page.actor)
     return page.redirect(
-        _PATH, done="Another key signs now. Tokens of the last one stay good until they expire."
+        _PATH, done="Another key signs now. Tokens of the previous key stay valid until they expire."
     )
 
 
