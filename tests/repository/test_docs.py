@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lyftdata.core.audit_actions import AUDIT_ACTIONS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -104,3 +106,13 @@ def test_tables_on_the_pages_have_the_headings_that_the_commands_print():
 
     assert shown
     assert [line for line in shown if line not in printed] == []
+
+
+def test_the_page_about_events_lists_every_alert():
+    """An operator chooses from its table what to be woken for."""
+    page = (ROOT / "docs" / "how-to" / "deliver-events.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(alert\.\w+)` \|", page, re.MULTILINE)
+
+    assert sorted([*listed, "alert.ended"]) == sorted(
+        action for action in AUDIT_ACTIONS if action.startswith("alert.")
+    )
