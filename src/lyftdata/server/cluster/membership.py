@@ -343,11 +343,14 @@ class Cluster:
                 # it after a while, and the Worker's name.
                 self._forgotten.add(worker_id)
             return
+        before = self._sessions.find(worker_id)
         if here is not None:
             # It has moved to another Server. If it is the same boot, the session has not ended: only its polls go there.
             self._sessions.detach(worker_id, is_over=here.boot.boot_id != record.boot_id)
         session = Session(worker_id, _boot_of(record), record.credential, record.since)
         session.broken = record.state is PresenceState.BROKEN
+        if before is not None and before.boot.boot_id == record.boot_id:
+            session.follows(before)
         self._sessions.set_remote_session(worker_id, session)
 
     def _matches_local_session(self, record: PresenceRecord | None) -> bool:

@@ -244,7 +244,9 @@ class Sessions:
         fresh = Session(worker.id, boot, credential, since or self._now())
         self._by_worker[worker.id] = fresh
         remote = self._elsewhere.pop(worker.id, None)
-        fresh.has_moved = remote is not None and remote.boot.boot_id == boot.boot_id
+        if remote is not None and remote.boot.boot_id == boot.boot_id:
+            fresh.has_moved = True
+            fresh.follows(remote)
         self._start_grace(fresh, GRACE_AFTER_ANSWER_S)
         _notify(self._handlers.session_started, fresh)
         if not was_online:

@@ -91,6 +91,12 @@ class Session:
             self.earlier_networks = (*others, earlier)[-_MAX_EARLIER_NETWORKS:]
         self.boot = boot
 
+    def follows(self, before: "Session") -> None:
+        """Take over from which networks this boot has polled at the Server where it was connected before."""
+        boot, self.boot = self.boot, before.boot
+        self.earlier_networks = before.earlier_networks
+        self.polled_from(boot)
+
     def holds_slot(self) -> bool:
         """Return whether a second boot ID must be refused."""
         return not self.broken
