@@ -85,7 +85,8 @@ def snippets(
             "kubernetes",
             "Kubernetes",
             f"Build the image once, with “{_BUILD}” in a checkout of lyftdata {__version__}, and push it to your "
-            f"registry. Replace registry.example.com by its address, and paste this into bash or zsh.{image}{note}"
+            "registry. Replace registry.example.com by its address, and paste this into bash or zsh. It uses kubectl's current "
+            f"namespace.{image}{note}"
             + about_ca(ca, how=f"make a ConfigMap of it: “{_make_config_map(name)}”"),
             _kubernetes(plain, secret, name, command, ca),
         ),
