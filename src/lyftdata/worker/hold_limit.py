@@ -13,8 +13,8 @@ from lyftdata.log import emit, get_logger
 
 _log = get_logger(__name__)
 
-# An idle timeout is longer than that.
-_MIN_CUT_S = 2.0
+# An idle timeout is longer than that. The timeout with which a proxy connects to one Server after another is shorter, and always the same.
+_MIN_CUT_S = 4.5
 # A timeout is coarse, and the network takes its time.
 _SAME_WITHIN_S, _SAME_WITHIN = 1.0, 0.1
 _MARGIN = 0.75
