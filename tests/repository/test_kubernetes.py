@@ -6,6 +6,7 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 from tests.kubernetes_tools import (
     VERSIONS,
     Object,
@@ -145,6 +146,36 @@ def test_the_overlay_changes_only_what_it_names(overlay):
     assert pod["spec"]["containers"][0]["image"] == "registry.internal/lyftdata-server:0.1.0"
     assert settings["LYFTDATA_PUBLIC_URL"] == "https://lyftdata.internal"
     assert settings["LYFTDATA_DATABASE_URL_FILE"] == "/run/secrets/lyftdata/database-url"
+
+
+@needs_kubernetes_tools
+def test_the_first_password_can_be_removed(tmp_path):
+    """With the page's patch and a null in its settings, no setting and no mounted file of it is left."""
+    shutil.copytree(EXAMPLES, tmp_path / "lyftdata" / "examples" / "kubernetes")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    blocks = dict(re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    (mine / "settings.yaml").write_text(
+        f"{blocks['settings.yaml']}  LYFTDATA_ADMIN_INIT_PASSWORD_FILE: null\n"
+    )
+    (mine / "without-first-password.yaml").write_text(blocks["without-first-password.yaml"])
+    patches = f"{blocks['kustomization.yaml']}  - path: without-first-password.yaml\n"
+    (mine / "kustomization.yaml").write_text(patches)
+    objects = kustomized(mine)
+
+    assert "ADMIN_INIT" not in str(objects)
+    [pod] = pods(objects)
+    [secret] = [volume["secret"] for volume in pod["spec"]["volumes"] if volume["name"] == "secrets"]
+    assert secret["secretName"] == "lyftdata-server"
+    assert [item["key"] for item in secret["items"]] == ["database-url", "secret-key"]
+
+
+def test_the_first_command_creates_a_restricted_namespace():
+    """Helm's users create the namespace with the manifest that Kustomize applies."""
+    [file] = re.findall(r"kubectl apply --filename (\S+namespace\.yaml)", PAGE)
+    namespace = yaml.safe_load((ROOT / file).read_text())
+
+    assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def test_the_workers_manifest_is_the_uis():
