@@ -89,12 +89,12 @@ class ServerSession:
 
     async def valid_token(self, credential: Credential) -> HeldToken:
         """
-        Return the token, renewing it first if that is due.
+        Return the token, renewing it first if that is due or the API key was rotated: a poll that is held briefly does not look.
 
         Raises:
             ServerUnreachableError, RefusedByServerError: As for `ServerClient.token`.
         """
-        if self._token is None or self._token.is_due(self._monotonic()):
+        if self._token is None or self._token.is_due(self._monotonic()) or not self.was_asked_by(credential):
             return await self._renew(credential)
         return self._token
 

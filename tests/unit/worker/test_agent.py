@@ -86,8 +86,7 @@ class ScriptedServer:
         if isinstance(outcome, Exception):
             raise outcome
         if callable(outcome):
-            outcome()
-            return ESTABLISHED
+            return outcome() or ESTABLISHED
         if outcome is ESTABLISHED:
             self.clock.now_s += hold_s
         return outcome or ESTABLISHED
@@ -308,7 +307,12 @@ async def test_a_rotated_key_is_tried_before_a_refusal_is_final(run, refused_by,
     )
     if refused_by == "by a directive":
         server = ScriptedServer(ESTABLISHED)
-        server.script += [server.rotate, stop, ESTABLISHED]
+
+        def stop_while_held():
+            server.rotate()
+            return stop
+
+        server.script += [stop_while_held, ESTABLISHED]
     else:
         rejected = TokenRejectedError(reference="R")
         server = ScriptedServer(ESTABLISHED, rejected, ESTABLISHED, tokens=[None, refused])

@@ -185,6 +185,21 @@ async def test_a_rotated_key_ends_a_held_poll(session, server, monkeypatch):
     assert session.was_asked_by(key)
 
 
+async def test_a_rotated_key_is_noticed_between_short_polls(session, server):
+    """Polls that a proxy cuts soon are held too briefly to look for another key."""
+    key = Key()
+    first = await session.valid_token(key)
+    await session.poll(first, key, awaits_slot=False)
+    key.rotations += 1
+
+    with structlog.testing.capture_logs() as logged:
+        second = await session.valid_token(key)
+
+    assert [line["event"] for line in logged] == ["api_key_changed"]
+    assert second.text != first.text
+    assert await session.valid_token(key) is second
+
+
 async def test_a_token_that_cannot_be_renewed_does_not_end_a_held_poll(session, server, clock, monkeypatch):
     """The old token is used until it expires; the poll's answer counts."""
     monkeypatch.setattr("lyftdata.worker.session._LOOK_EVERY_S", 0.001)
