@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lyftdata.core.audit_actions import AUDIT_ACTIONS
+from lyftdata.server.admin.alerts.watch import INCIDENTS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -112,6 +113,8 @@ def test_the_page_about_events_lists_every_alert():
     """An operator chooses from its table what to be woken for."""
     page = (ROOT / "docs" / "how-to" / "deliver-events.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(alert\.\w+)` \|", page, re.MULTILINE)
+
+    assert sorted(listed) == sorted(f"alert.{kind.value}" for kind in INCIDENTS)
 
     assert sorted([*listed, "alert.ended"]) == sorted(
         action for action in AUDIT_ACTIONS if action.startswith("alert.")
