@@ -89,7 +89,7 @@ class ServerSession:
 
     async def valid_token(self, credential: Credential) -> HeldToken:
         """
-        Return the token, renewing it first if that is due or the API key was rotated: a poll that is held briefly does not look.
+        Return the token, renewing it first if that is due or the API key was rotated, which a short poll does not notice.
 
         Raises:
             ServerUnreachableError, RefusedByServerError: As for `ServerClient.token`.
@@ -118,13 +118,12 @@ class ServerSession:
             await self._keep_token_until_done(poll, token, credential)
             reply = poll.result()
         except ServerUnreachableError as error:
-            if error.was_cut:
-                self._hold_limit.note_cut(self._monotonic() - asked_at_s)
+            self._hold_limit.note_failure(self._monotonic() - asked_at_s, was_cut=error.was_cut)
             raise
         finally:
             poll.cancel()
             await asyncio.gather(poll, return_exceptions=True)
-        self._hold_limit.answered_after(self._monotonic() - asked_at_s)
+        self._hold_limit.note_answer(self._monotonic() - asked_at_s)
         self._hold_s = min(max(reply.hold_s, _MIN_HOLD_S), _MAX_HOLD_S)
         return reply
 

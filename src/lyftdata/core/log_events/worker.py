@@ -131,7 +131,7 @@ UNKNOWN_DIRECTIVE = LogEvent(
 POLLS_CUT = LogEvent(
     name="polls_cut",
     level="warning",
-    message="Something between this host and the Server twice closed a held poll after the same time; shorter polls are used.",
+    message="Something between this host and the Server closed three held polls after the same time; shorter polls are used.",
     fields={
         "cut_after_s": "after how long the connection was closed",
         "hold_s": "how long polls are held from now on",
