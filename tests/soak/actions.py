@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import httpx2
 from cryptography.hazmat.primitives import serialization
@@ -92,18 +93,16 @@ class Week:
         body = {"client_name": name, "jwks": {"keys": [key.public.as_dict()]}}
 
         def ask() -> str:
-            try:
-                answer = httpx2.post(
-                    f"{self.stage.site.url}/oauth2/register",
-                    json=body,
-                    headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
-                    trust_env=False,
-                    timeout=60,
-                )
-            except httpx2.TransportError:
+            answer = self._sent(
+                "POST",
+                "/oauth2/register",
+                json=body,
+                headers={"Authorization": f"Bearer {ENROLLMENT_KEY}"},
+            )
+            if answer is None:
                 return ""
-            assert answer.status_code in {201, 502, 503, 504}, answer.text
-            return str(answer.json()["client_id"]) if answer.status_code == 201 else ""
+            assert answer.status_code == 201, answer.text
+            return str(answer.json()["client_id"])
 
         return str(until(ask, f"{name} is enrolled", within_s=_WITHIN_S, every_s=0.2))
 
@@ -169,14 +168,16 @@ class Week:
         members = [entry for entry in self._team(team) if entry.may_connect]
         self._wait_until_online({entry.worker_id for entry in members})
         self.stage.api.ask("POST", f"/api/api-keys/{name}/end-previous")
+        ended_s = time.monotonic()
         for entry in members[:1]:
-            self.require_refused(entry.worker_id, old)
+            self.require_refused(entry.worker_id, old, since_s=ended_s)
 
     def revoke_a_team_key(self) -> None:
         """Revoke a shared key: its Workers are refused until they have a newly issued key."""
         team = self._any_team()
         old = self._team_keys[team]
         self.stage.api.ask("POST", f"/api/api-keys/{self._key_names[team]}/revoke")
+        ended_s = time.monotonic()
         for entry in self._team(team):
             self.model.change(entry, is_revoked=True)
         time.sleep(self.dice.uniform(3, 6))
@@ -184,7 +185,7 @@ class Week:
         ids = [entry.worker_id for entry in self._team(team)]
         self._issue_team_key(team, self.new_id(team), ids)
         for worker_id in ids[:1]:
-            self.require_refused(worker_id, old)
+            self.require_refused(worker_id, old, since_s=ended_s)
         for entry in self._team(team):
             self.model.change(entry, is_revoked=False)
         self._hand_out(team)
@@ -219,8 +220,8 @@ class Week:
         member.start()
 
     def step_the_clock(self) -> None:
-        """Move the clocks of all machines forward by one to six hours."""
-        self.stage.step_clock(self.dice.randint(1, 6))
+        """Move the clocks of all machines forward by one to eight hours."""
+        self.stage.step_clock(self.dice.randint(1, 8))
         for entry in self.model.select(lambda entry: entry.disabled_until_h is not None):
             if entry.disabled_until_h is not None and entry.disabled_until_h <= self.stage.offset_h:
                 self.model.change(entry, is_disabled=False, disabled_until_h=None)
@@ -273,25 +274,62 @@ class Week:
         if breaches:
             raise ViolationError("let in who should be out", breaches)
 
-    def require_refused(self, worker_id: str, key: str) -> None:
-        """Fail if the Server gives a token for an API key that is no longer valid."""
+    def require_refused(self, worker_id: str, key: str, *, since_s: float) -> None:
+        """
+        Fail if a Server accepts an API key that has ended, or a token that it gave for that key in the moment before it knew.
 
-        def ask() -> int:
-            try:
-                answer = httpx2.post(
-                    f"{self.stage.site.url}/oauth2/token",
-                    content=secret_body(worker_id, key),
-                    headers={"Content-Type": "application/x-www-form-urlencoded"},
-                    trust_env=False,
-                    timeout=60,
-                )
-            except httpx2.TransportError:
-                return 0
-            return 0 if answer.status_code in {502, 503, 504} else answer.status_code
+        Args:
+            worker_id: A Worker that the key was for.
+            key: The API key.
+            since_s: When its end was acknowledged, on the clock of `time.monotonic`. The other Server may accept it until it is effective there.
+        """
+        tokens: list[str] = []
 
-        status = until(ask, "an answer to a wrong key", within_s=_WITHIN_S, every_s=0.2)
-        if status == 200:
-            raise ViolationError("a key that has ended was accepted", [worker_id])
+        def ask() -> bool:
+            sent_s = time.monotonic()
+            answer = self.ask_for_token(worker_id, key)
+            if answer is None:
+                return False
+            if answer.is_success:
+                tokens.append(answer.json()["access_token"])
+                if sent_s > since_s + EFFECTIVE_WITHIN_S:
+                    raise ViolationError("a key that has ended was accepted", [worker_id])
+            return answer.is_client_error
+
+        until(ask, "an answer to a wrong key", within_s=_WITHIN_S, every_s=0.2)
+        time.sleep(max(0.0, since_s + EFFECTIVE_WITHIN_S - time.monotonic()))
+        for token in tokens:
+            self.require_refused_token(worker_id, token)
+
+    def ask_for_token(self, worker_id: str, key: str) -> httpx2.Response | None:
+        """Return the answer to an API key, or nothing if no Server could decide at present."""
+        return self._sent(
+            "POST",
+            "/oauth2/token",
+            content=secret_body(worker_id, key),
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )
+
+    def require_refused_token(self, worker_id: str, token: str) -> None:
+        """Fail if a Server accepts a token whose key has ended."""
+
+        def ask() -> bool:
+            answer = self._sent("GET", "/auth/verify", headers={"Authorization": f"Bearer {token}"})
+            if answer is not None and answer.is_success:
+                raise ViolationError("a token of a key that has ended was accepted", [worker_id])
+            return answer is not None and answer.is_client_error
+
+        until(ask, "an answer to the token of a key that has ended", within_s=_WITHIN_S, every_s=0.2)
+
+    def _sent(self, method: str, path: str, **request: Any) -> httpx2.Response | None:
+        """Send a request; return its answer, or nothing if no Server could decide at present."""
+        try:
+            answer = httpx2.request(
+                method, f"{self.stage.site.url}{path}", trust_env=False, timeout=60, **request
+            )
+        except httpx2.TransportError:
+            return None
+        return None if answer.status_code in {502, 503, 504} else answer
 
     # Helpers.
 

@@ -25,7 +25,7 @@ permanently to its standby, or has no disk space. From time to time all clocks a
 After each event the test waits until every Worker that should be connected is, and no other, and compares the whole state with what the Servers have acknowledged. It
 stops at the first violation:
 
-- A Worker was admitted by a request sent two seconds or more after the Server had acknowledged that it is cut off.
+- A Worker was admitted by a request sent two seconds or more after the Server had acknowledged that it is cut off; or a key that had ended, or a token given for it, was accepted.
 - A Worker that should be connected is not connected five minutes after the event, or an agent's program does not run.
 - A Worker, a change or a removal that was acknowledged is missing from the state, or the state has one that was not acknowledged.
 - The audit log is not intact, or a Server's log has a traceback.

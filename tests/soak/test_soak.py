@@ -2,12 +2,13 @@
 
 import contextlib
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.soak.__main__ import Record, build_fleet, run_week
-from tests.soak.actions import ViolationError, Week
+from tests.soak.actions import EFFECTIVE_WITHIN_S, ViolationError, Week
 from tests.soak.checks import check_state, settle
 from tests.soak.report import page_of, read_lines
 from tests.soak.stage import Stage
@@ -61,6 +62,21 @@ def test_a_worker_that_is_admitted_after_a_cut_off_is_a_violation(week: Week) ->
             check_state(week)
     finally:
         week.model.change(entry, is_disabled=False)
+
+
+@pytest.mark.slow
+def test_a_key_or_token_that_is_accepted_after_its_end_is_a_violation(week: Week) -> None:
+    """A Server that still accepts a key two seconds after its end is found, and so is one that accepts a token which it gave for the key before that."""
+    settle(week)
+    entry = next(entry for entry in week.model.light() if entry.may_connect and entry.team is not None)
+    ended_s = time.monotonic()
+    with pytest.raises(ViolationError, match="a key that has ended was accepted"):
+        week.require_refused(entry.worker_id, entry.credential, since_s=ended_s - EFFECTIVE_WITHIN_S)
+
+    accepted = week.ask_for_token(entry.worker_id, entry.credential)
+    assert accepted is not None
+    with pytest.raises(ViolationError, match="a token of a key that has ended was accepted"):
+        week.require_refused_token(entry.worker_id, accepted.json()["access_token"])
 
 
 @pytest.mark.slow
