@@ -72,10 +72,11 @@ async def test_a_session_ends_for_a_change_that_was_never_received(two):
     await _prune_change_log(first)
     await until(lambda: _has_caught_up_with(second, first), "the second has read the last")
     feed._on_change = applied
-    feed._position = change_log.Cursor(1)
 
     async def has_ended():
         nonlocal held
+        # Each time, since a query that began before moves it forward again.
+        feed._position = change_log.Cursor(1)
         if held.done() and not has_stop_directive(held):
             # Its hold time ended before the change was applied: the Worker polls again.
             held = poll(second, token)
