@@ -138,18 +138,27 @@ class DeviceLogins:
             TooManyRequestsError: The operator has entered too many wrong ones; this one was not looked up.
         """
         now = self._clock()
-        wait_s = self.guesses.wait_s(actor.account, now.timestamp())
+        # TOCTOU: counted before the look-up, or guesses in parallel would all be under the limit.
+        wait_s = self.guesses.reserve(actor.account, now.timestamp())
         if wait_s is not None:
             raise TooManyRequestsError(wait_s)
-        code = read_user_code(typed[:_MAX_READ])
-        found = None
-        if code is not None:
-            digest = self._user_digest(code)
-            found = await self._store.read(lambda conn: device_logins.find_by_user(conn, digest, now=now))
+        try:
+            found = await self._look_up(typed, now)
+        except BaseException:
+            self.guesses.forgive(actor.account, now.timestamp())
+            raise
         if found is None or found.state is not DeviceLoginState.PENDING:
-            self.guesses.record_failure(actor.account, now.timestamp())
+            self.guesses.confirm(actor.account)
             raise _no_such_code()
+        self.guesses.forgive(actor.account, now.timestamp())
         return found
+
+    async def _look_up(self, typed: str, now: datetime) -> DeviceLoginRecord | None:
+        code = read_user_code(typed[:_MAX_READ])
+        if code is None:
+            return None
+        digest = self._user_digest(code)
+        return await self._store.read(lambda conn: device_logins.find_by_user(conn, digest, now=now))
 
     async def decide(self, typed: str, *, approve: bool, actor: Actor) -> DeviceLoginRecord:
         """Approve or deny a sign-in, once; raises like `find`."""

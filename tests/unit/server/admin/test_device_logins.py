@@ -7,7 +7,12 @@ import pytest
 from tests.deployment import PASSWORD
 from tests.unit.web.conftest import FROM_OUR_PAGE, signed_in
 
+from lyftdata.core.actor import Actor
 from lyftdata.core.device_login import LIFE, make_user_code, read_user_code
+from lyftdata.core.records import Role
+from lyftdata.store import StoreError
+
+ADMIN = Actor(operator="admin", role=Role.ADMIN, session_id="s", address="192.0.2.1")
 
 
 async def begin(server, **body):
@@ -173,6 +178,34 @@ async def test_user_codes_cannot_be_guessed(server, browsers):
     assert posted.status_code == 429
     # Other operators are not limited.
     assert (await browsers["admin"].get(f"/device?user_code={right}")).status_code == 200
+
+
+async def test_user_codes_cannot_be_guessed_in_parallel(server, browsers):
+    """Each guess is counted before it is looked up; a right code is not counted."""
+    right = (await begin(server))["user_code"]
+    for _ in range(20):
+        assert (await browsers["viewer"].get(f"/device?user_code={right}")).status_code == 200
+
+    guesses = [browsers["viewer"].get("/device?user_code=BBBB-BBBB") for _ in range(15)]
+    answers = await asyncio.gather(*guesses)
+
+    assert sorted(answer.status_code for answer in answers) == [400] * 10 + [429] * 5
+
+
+async def test_a_guess_that_could_not_be_looked_up_is_not_counted(server, browsers, monkeypatch):
+    """It has taught the operator nothing."""
+    services = server.services
+
+    async def fail(_query):
+        raise StoreError("The database does not answer.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(services.store, "read", fail)
+        for _ in range(15):
+            with pytest.raises(StoreError):
+                await services.device_logins.find("BBBB-BBBB", actor=ADMIN)
+
+    assert (await browsers["admin"].get("/device?user_code=BBBB-BBBB")).status_code == 400
 
 
 async def test_the_sign_ins_begun_from_an_address_are_limited(server):
